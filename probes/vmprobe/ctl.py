@@ -1,0 +1,72 @@
+"""vmprobectl: what people do around the probes, one sub-command each. What a sub-command needs is imported when it runs.
+
+Exits 0 when it did what was asked, 1 with one line on stderr when it could not, 2 on a usage error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import List, Optional
+
+from vmprobe.errors import VmprobeError
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(prog="vmprobectl", description="What people do around vmprobe's probes.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (summary, arguments) in COMMANDS.items():
+        arguments(commands.add_parser(name, help=summary, description=summary))
+    chosen = parser.parse_args(argv)
+    try:
+        return chosen.run(chosen)
+    except VmprobeError as error:
+        print(f"vmprobectl: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+# --- image ---
+
+
+def image(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    summary = "Build the test image; what is there already and still right is left as it is."
+    build = actions.add_parser("build", help=summary, description=summary)
+    build.add_argument("--output", metavar="DIR", help="where it is put and the kernel is kept (default: the cache directory)")
+    build.add_argument(
+        "--format",
+        metavar="F",
+        action="append",
+        dest="formats",
+        help="kernel (kernel and initrd; the default), raw (a disk that boots by BIOS), qcow2, vmdk, vhd, ova (the same disk), "
+        "uefi (a raw disk that boots by UEFI), or all; repeatable",
+    )
+    build.add_argument("--kernel", metavar="FILE", default="", help="a kernel instead of the distribution's cloud kernel")
+    build.add_argument("--modules", metavar="DIR", default="", help="its modules: a /lib/modules/RELEASE")
+    build.add_argument("--busybox", metavar="FILE", default="", help="a statically linked busybox (default: the one in PATH)")
+    build.add_argument("--update", action="store_true", help="ask the distribution for its current kernel, even if one is kept")
+    build.set_defaults(run=image_build)
+
+
+def image_build(chosen: argparse.Namespace) -> int:
+    from vmprobe.image import FORMATS, build, directory
+
+    formats = chosen.formats or ["kernel"]
+    made = build(
+        chosen.output or directory(),
+        FORMATS if "all" in formats else formats,
+        kernel=chosen.kernel,
+        modules=chosen.modules,
+        busybox=chosen.busybox,
+        update=chosen.update,
+    )
+    for file in made.values():
+        print(f"{file.sha256}  {file.size:>10}  {file.path}")
+    return 0
+
+
+COMMANDS = {
+    "image": ("Build the suite's own test image.", image),
+}

@@ -1,0 +1,311 @@
+"""The suite's own test image: a Linux of some 16 MB that boots in seconds, says on its console what it sees, and needs no root disk.
+
+build() makes it from the distribution's cloud kernel and a static busybox: as kernel and initrd, as disks that boot by
+BIOS or UEFI, and in the clouds' formats. It needs no root, no loop device and no mount. The same inputs give the same
+bytes; times in the image are ``$SOURCE_DATE_EPOCH``, or a fixed one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
+
+from vmprobe import initramfs
+from vmprobe.errors import ClientError
+
+FORMATS = {  # format: the files it consists of
+    "kernel": ("kernel", "initrd"),
+    "raw": ("vmprobe.raw",),  # boots by BIOS; so do the next four, which are the same disk
+    "qcow2": ("vmprobe.qcow2",),
+    "vmdk": ("vmprobe.vmdk",),
+    "vhd": ("vmprobe.vhd",),
+    "ova": ("vmprobe.ova",),
+    "uefi": ("vmprobe-uefi.raw",),
+}
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+COMMAND_LINE = "console=tty0 console=ttyS0 quiet panic=-1"  # the last console is the one that /dev/console means
+_GUEST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guest")
+_EPOCH = 1577836800  # 2020-01-01; FAT knows none before 1980, VHD none before 2000
+
+
+class File(NamedTuple):
+    """A file of the image as it was made: its place, its size in bytes, its SHA-256 sum in hexadecimal."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Kernel(NamedTuple):
+    release: str
+    image: bytes
+    modules: Dict[str, bytes]
+
+
+def build(
+    directory: str,
+    formats: Iterable[str] = ("kernel",),
+    kernel: str = "",
+    modules: str = "",
+    busybox: str = "",
+    update: bool = False,
+) -> Dict[str, File]:
+    """Make ``formats`` in ``directory`` and return their files by name; what is there already and still right is left as it is.
+
+    The kernel is the distribution's, kept in ``directory`` once it was downloaded (``update``: ask for a newer one), or
+    a ``kernel`` file with its folder of ``modules``. ClientError in one line if something is missing or does not fit.
+    """
+    formats = list(formats)
+    _check(formats)
+    with _locked(directory):
+        linux = _given(kernel, modules) if kernel or modules else _distributed(directory, update)
+        time = epoch()
+        entries = initramfs.contents(_GUEST, _busybox(busybox), linux.release, linux.modules)
+        system = initramfs.archive(entries, time)
+
+        inputs = hashlib.sha256(b"".join((linux.image, system, str(time).encode(), _recipe()))).hexdigest()
+        record = _Record(directory, inputs)
+        wanted = [name for format in formats for name in FORMATS[format]]
+        if any(not record.holds(name) for name in wanted):
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=directory) as work:
+                for name in _make(work, formats, linux.image, _compressed(system), time):
+                    record.add(name, os.path.join(work, name))
+        return {name: record.files[name] for name in wanted}
+
+
+def directory() -> str:
+    """Where the image is kept unless one says otherwise: ``$VMPROBE_IMAGES``; /var/lib/vmprobe/image for root if it is
+    there; else ``$XDG_CACHE_HOME``/vmprobe/image."""
+    wanted = os.environ.get("VMPROBE_IMAGES")
+    installed = "/var/lib/vmprobe/image"
+    if not wanted and os.geteuid() == 0 and os.path.isdir(installed):
+        wanted = installed
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.abspath(wanted or os.path.join(cache, "vmprobe", "image"))
+
+
+def reporter(nonce: str, peers: Sequence[str] = ()) -> str:
+    """The guest's reporter as user data for any cloud-init image, with the run's nonce and its fellows' addresses in it.
+
+    ValueError if the nonce is not made of letters, digits and ``-``, or a peer is not an address.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9-]+", nonce):
+        raise ValueError(f"nonce {nonce!r}: only letters, digits and - are safe in a shell script")
+    for peer in peers:
+        if not re.fullmatch(r"[0-9A-Fa-f.:]+", peer):
+            raise ValueError(f"peer {peer!r} is not an address")
+    with open(os.path.join(_GUEST, "reporter.sh"), encoding="ascii") as file:
+        script = file.read()
+    script = re.sub(r"(?m)^VMPROBE_NONCE=.*$", f"VMPROBE_NONCE={nonce}", script)
+    return re.sub(r"(?m)^VMPROBE_PEERS=.*$", f"VMPROBE_PEERS='{' '.join(peers)}'", script)
+
+
+def epoch() -> int:
+    """The time that all files of the image carry, in seconds since 1970."""
+    given = os.environ.get("SOURCE_DATE_EPOCH") or str(_EPOCH)
+    if not given.isdigit():
+        raise ClientError(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds")
+    return int(given)
+
+
+def _check(formats: Sequence[str]) -> None:
+    """Whether all can be made here, before the first is."""
+    unknown = [format for format in formats if format not in FORMATS]
+    if unknown:
+        raise ClientError(f"no image format {unknown[0]!r}: one of {', '.join(FORMATS)}")
+    if set(formats) != {"kernel"}:
+        from vmprobe import bootdisk
+
+        bootdisk.check_tools(formats)
+
+
+def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time: int) -> Iterator[str]:
+    """Makes the files of ``formats`` in ``work`` and names each one as it is finished."""
+    for name, content in zip(FORMATS["kernel"], (kernel, initrd)):
+        with open(os.path.join(work, name), "wb") as file:
+            file.write(content)
+    if "kernel" in formats:
+        yield from FORMATS["kernel"]
+    if set(formats) != {"kernel"}:
+        from vmprobe import bootdisk
+
+        yield from bootdisk.make(work, formats, COMMAND_LINE, time)
+
+
+def _compressed(content: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # gzip without a name and a time
+    return packer.compress(content) + packer.flush()
+
+
+# --- inputs ---
+
+
+def _given(kernel: str, modules: str) -> Kernel:
+    if not kernel or not modules:
+        raise ClientError("a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)")
+    try:
+        with open(kernel, "rb") as file:
+            image = file.read()
+        os.listdir(modules)
+    except OSError as error:
+        raise ClientError(f"{error.filename}: {error.strerror}") from error
+    return _fitting(image, initramfs.select(initramfs.modules_below(modules)))
+
+
+def _fitting(image: bytes, modules: Dict[str, bytes]) -> Kernel:
+    release = initramfs.release_of(image)
+    initramfs.check_release(release, modules)
+    return Kernel(release, image, modules)
+
+
+def _distributed(directory: str, update: bool) -> Kernel:
+    """The distribution's cloud kernel: what was downloaded before, or apt's current one."""
+    package = max((file for file in os.listdir(directory) if file.endswith(".deb")), default="", key=_version_order)
+    if update or not package:
+        package = _download(directory)
+    unpacked = os.path.join(directory, package[: -len(".deb")])
+    drivers = "\n".join(initramfs.DRIVERS.values())
+    marker = os.path.join(unpacked, "drivers")
+    if not os.path.exists(marker) or open(marker, encoding="ascii").read() != drivers:
+        _unpack(os.path.join(directory, package), unpacked, drivers)
+    with open(os.path.join(unpacked, "vmlinuz"), "rb") as file:
+        return _fitting(file.read(), initramfs.select(initramfs.modules_below(unpacked)))
+
+
+def _version_order(file: str) -> list:
+    return [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", file)]
+
+
+def _download(directory: str) -> str:
+    """The file name of the package that KERNEL_PACKAGE stands for, fetched into ``directory``."""
+    depends = _run(["apt-cache", "depends", KERNEL_PACKAGE], "give the kernel by --kernel FILE --modules DIR")
+    match = re.search(r"Depends: (linux-image-\S+)", depends)
+    if not match:
+        raise ClientError(f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update, or give --kernel FILE --modules DIR")
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as work:
+        _run(["apt-get", "-q", "download", match.group(1)], "run apt-get update", work)
+        files = [file for file in os.listdir(work) if file.endswith(".deb")]
+        if len(files) != 1:
+            raise ClientError(f"apt-get download {match.group(1)} left {len(files)} packages")
+        os.replace(os.path.join(work, files[0]), os.path.join(directory, files[0]))
+        return files[0]
+
+
+def _unpack(package: str, target: str, drivers: str) -> None:
+    """From a kernel package of 100 MB the two dozen files that are needed: vmlinuz and the modules."""
+    available, image = {}, b""
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                for member in archive:
+                    name = os.path.basename(member.name)
+                    if name.startswith("vmlinuz-"):
+                        image = archive.extractfile(member).read()
+                    match = re.fullmatch(r"(.+)\.ko(\.xz|\.zst)?", name)
+                    if match and member.isfile():
+                        content = archive.extractfile(member).read()
+                        available[match.group(1)] = lambda name=name, content=content: initramfs.unpacked(name, content)
+        except tarfile.TarError as error:
+            raise ClientError(f"{package}: {error}: remove it, and it is downloaded again") from error
+    if process.returncode or not image:
+        raise ClientError(f"{package}: not a kernel package: remove it, and it is downloaded again")
+
+    shutil.rmtree(target, ignore_errors=True)
+    os.makedirs(target)
+    for name, content in {"vmlinuz": image, **{f"{name}.ko": content for name, content in initramfs.select(available).items()}}.items():
+        with open(os.path.join(target, name), "wb") as file:
+            file.write(content)
+    with open(os.path.join(target, "drivers"), "w", encoding="ascii") as file:  # last: all is there
+        file.write(drivers)
+
+
+def _busybox(given: str) -> str:
+    found = given or shutil.which("busybox", path=os.environ.get("PATH", "") + ":/bin:/usr/bin")
+    if not found:
+        raise ClientError("no busybox: install the package busybox-static, or give --busybox FILE")
+    return found
+
+
+def _recipe() -> bytes:
+    """This recipe itself: a newer one makes a newer image."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    content = b""
+    for name in ("image.py", "initramfs.py"):
+        with open(os.path.join(here, name), "rb") as file:
+            content += file.read()
+    return content
+
+
+def _run(command: Sequence[str], advice: str, cwd: str = ".") -> str:
+    try:
+        done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    except FileNotFoundError:
+        raise ClientError(f"no {command[0]} here: {advice}") from None
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ClientError(f"{' '.join(command)}: {lines[-1]}: {advice}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+# --- what was made ---
+
+
+class _Record:
+    """What is in the directory, and of which inputs: image.json. A file counts only while its bytes are those recorded."""
+
+    def __init__(self, directory: str, inputs: str):
+        self._directory = directory
+        self._path = os.path.join(directory, "image.json")
+        self._inputs = inputs
+        self.files: Dict[str, File] = {}
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                known = json.load(file)
+            if known["inputs"] == inputs:
+                self.files = {name: File(os.path.join(directory, name), *entry) for name, entry in known["files"].items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # none, or not ours: everything is made anew
+
+    def holds(self, name: str) -> bool:
+        known = self.files.get(name)
+        return known is not None and os.path.isfile(known.path) and _file(known.path) == known
+
+    def add(self, name: str, made: str) -> None:
+        target = os.path.join(self._directory, name)
+        os.replace(made, target)
+        self.files[name] = _file(target)
+        with open(self._path + ".new", "w", encoding="utf-8") as file:
+            files = {name: [entry.size, entry.sha256] for name, entry in sorted(self.files.items())}
+            json.dump({"inputs": self._inputs, "files": files}, file, indent=1)
+        os.replace(self._path + ".new", self._path)
+
+
+def _file(path: str) -> File:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return File(path, os.path.getsize(path), digest.hexdigest())
+
+
+@contextlib.contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    """One build at a time in a directory; a second one waits and then finds everything made."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+        lock = open(os.path.join(directory, ".lock"), "w", encoding="ascii")
+    except OSError as error:
+        raise ClientError(f"{error.filename}: {error.strerror}") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
