@@ -1,0 +1,174 @@
+"""What every probe's command line shares: options, exit codes, signals, and the last resort.
+
+Nothing else than 0 to 3 ever leaves, and always with one clean line on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import traceback
+import warnings
+from typing import Any, List, NoReturn, Optional
+
+from vmprobe import __version__, verdict
+from vmprobe.errors import ClientError, Interrupted, VmprobeError
+from vmprobe.text import Redactor, one_line
+from vmprobe.verdict import UNKNOWN, Verdict
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run(probe: str) -> NoReturn:
+    """Run the probe ``vmprobe.probes.<probe>`` and exit with its state; for the executables."""
+    name = f"VM_{probe.upper()}"
+    arguments = sys.argv[1:]
+    loud = sum(word.count("v") for word in arguments if word.startswith("-v") and set(word[1:]) == {"v"}) >= 2
+    warnings.simplefilter("ignore")  # a library's warning must not become the first line
+    os.umask(0o077)
+    for number in SIGNALS:
+        signal.signal(number, _stop_early)
+    try:
+        module = importlib.import_module(f"vmprobe.probes.{probe}")
+        said = module.main(arguments)
+    except SystemExit:
+        raise
+    except VmprobeError as error:  # before anything was started
+        said = Verdict(UNKNOWN, str(error))
+    except BaseException as error:
+        said = unforeseen(error, loud)
+    finish(name, said)
+
+
+def unforeseen(error: BaseException, loud: bool, redactor: Redactor = Redactor()) -> Verdict:
+    """A verdict for what nobody thought of: one clean line, and the traceback only when asked for."""
+    trace = redactor.strike("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+    words = redactor.strike(f"{type(error).__name__}: {error}")
+    return Verdict(UNKNOWN, f"unforeseen: {one_line(words)}", details=tuple(trace.splitlines()) if loud else ())
+
+
+def finish(name: str, said: Verdict) -> NoReturn:
+    """Print a verdict and exit with its state, whatever has become of stdout."""
+    state = said.state
+    try:
+        sys.stdout.write(verdict.render(name, said) + "\n")
+        sys.stdout.flush()
+    except OSError:  # nobody reads; the exit code still counts
+        sys.stdout = open(os.devnull, "w", encoding="ascii")
+    sys.exit(state)
+
+
+def _stop_early(number: int, frame: Any) -> None:
+    raise Interrupted(f"interrupted by {signal.Signals(number).name} before anything was started")
+
+
+# --- options ------------------------------------------------------------------------------------------------------
+
+class Parser(argparse.ArgumentParser):
+    """argparse with a plug-in's manners: usage errors and --help exit 3, and the error is the first line."""
+
+    def __init__(self, probe: str, **words: Any):
+        self.probe = f"VM_{probe.upper()}"
+        super().__init__(prog=f"check_vm_{probe}", add_help=False, allow_abbrev=False,
+                         formatter_class=_Help, **words)
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.probe} UNKNOWN - {one_line(message)} (see {self.prog} --help)")
+        sys.exit(UNKNOWN)
+
+    def exit(self, status: int = 0, message: Optional[str] = None) -> NoReturn:
+        if message:
+            sys.stdout.write(message)
+        sys.exit(UNKNOWN)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help that fits 80 columns wherever it is made."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=26, width=79)
+
+
+def add_common(parser: Parser) -> None:
+    """The options that every probe has, in the guidelines' letters."""
+    parser.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
+    parser.add_argument("-H", "--hostname", metavar="HOST",
+                        help="the site whose name or whose endpoint's host this is, where no --site is given")
+    parser.add_argument("-t", "--timeout", metavar="SECONDS", type=_seconds,
+                        help="time for the whole run, clean-up included; default: the site's deadline")
+    parser.add_argument("-v", "--verbose", action="count", default=0,
+                        help="-v: more below the first line; -vv: requests and replies, secrets struck out")
+    parser.add_argument("-V", "--version", action="version", version=f"{parser.prog} {__version__}",
+                        help="print the version and exit")
+    parser.add_argument("-h", "--help", action="help", help="print this help and exit")
+
+
+def add_thresholds(parser: Parser) -> None:
+    """``-w`` and ``-c``, by metric."""
+    for letter, level in (("-w", "warning"), ("-c", "critical")):
+        parser.add_argument(letter, f"--{level}", metavar="METRIC=RANGE", action="append", default=[],
+                            help=f"{level} range of a metric; can be given several times")
+
+
+def thresholds_of(site, options: argparse.Namespace, bare: str):
+    """The site's thresholds with those of the command line over them; a bare range means the metric ``bare``."""
+    from vmprobe.thresholds import LABELS, parse_range
+
+    found = site.thresholds
+    for level in ("warning", "critical"):
+        for word in getattr(options, level):
+            label, _, text = word.rpartition("=")
+            label = label or bare
+            if label not in LABELS:
+                raise ClientError(f"--{level} {word}: no such metric; there are {', '.join(LABELS)}")
+            try:
+                parse_range(text, label)
+            except ValueError as wrong:
+                raise ClientError(f"--{level} {word}: {wrong}") from None
+            found = found.with_range(level, label, text)
+    return found
+
+
+def site_of(options: argparse.Namespace):
+    """The site that the command line means."""
+    from vmprobe import site
+
+    if options.site:
+        return site.load(site.find(options.site))
+    if options.hostname:
+        return site.load(site.find_by_host(options.hostname))
+    raise ClientError("which site? Name it by --site")
+
+
+def _seconds(word: str) -> float:
+    from vmprobe.site import duration
+
+    try:
+        found = duration(word)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"'{word}' {wrong}") from None
+    if found <= 0:
+        raise argparse.ArgumentTypeError("has to be more than 0 s")
+    return found
+
+
+def count(word: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"'{word}' is not a whole number from 1 up")
+    return int(word)
+
+
+def listen(deadline) -> None:
+    """From now on a signal marks the deadline instead of ending the process."""
+    deadline.clock.wake_on_signals()
+    for number in SIGNALS:
+        signal.signal(number, deadline.interrupt)
+
+
+def lines(*groups: List[str]) -> tuple:
+    """Groups of lines as a verdict's details."""
+    return tuple(line for group in groups for line in group)

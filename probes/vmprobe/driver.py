@@ -1,0 +1,120 @@
+"""The contract between the suite and a VM manager. ``drivers/memory.py`` is the example to copy.
+
+A driver never waits, never retries, never logs a secret, raises only this suite's errors and keeps no state but its
+session. Waiting, deadlines, retry of reads, recording and clean-up exist once, outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Union
+
+from vmprobe.clock import Deadline
+from vmprobe.evidence import Evidence
+from vmprobe.model import Capability, Kind, Limit, Plan, Ref, Resource, Sample, ServerSpec, State, VolumeSpec
+
+
+class Key(NamedTuple):
+    """A key of a site file: how its text becomes a value (ValueError: what would be right), and its default."""
+
+    parse: Callable[[str], Any] = str
+    default: Any = None
+    required: bool = False
+
+
+class Driver:
+    """One VM manager. Beside the verbs, a driver declares what it can do and which keys of a site file it reads."""
+
+    capabilities: FrozenSet[Capability] = frozenset()
+    kinds: Sequence[Kind] = (Kind.SERVER,)  # what it can create, and therefore has to be asked for when sweeping
+    metrics_offered: Sequence[str] = ()
+    endpoint_keys: Mapping[str, Key] = {}
+    test_vm_keys: Mapping[str, Key] = {}
+    credential_keys: Sequence[str] = ()  # of the section [credentials]; empty: the manager wants none
+    proved: str = "nothing yet"  # what the driver was proved against, for the README's table
+    system: str = ""  # the manager's name, as its makers write it
+
+    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline,
+                 evidence: Evidence):
+        """``endpoint`` and ``credentials`` are the parsed sections. Nothing is sent before ``connect``."""
+        self.endpoint, self.credentials, self.deadline, self.evidence = endpoint, credentials, deadline, evidence
+
+    @property
+    def identity(self) -> str:
+        """What this endpoint is, seen by this project: only there can a debt made there be paid."""
+        words = ("manager", "url", "region", "project")
+        return " ".join(str(self.endpoint[word]) for word in words if self.endpoint.get(word))
+
+    # --- verbs: every driver ----------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Authenticate. No later call does so implicitly; when a session has ended they raise AuthRejected."""
+        raise NotImplementedError
+
+    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+        """What a test VM by this section would be made of. Only reads; NotFound says what is not there."""
+        raise NotImplementedError
+
+    def create(self, spec: Union[ServerSpec, VolumeSpec]) -> Ref:
+        """Ask, do not wait. The name in the spec is visible in the manager from this moment."""
+        raise NotImplementedError
+
+    def show(self, ref: Ref) -> Resource:
+        """State, the manager's own word, addresses, fault text. NotFound once it is gone."""
+        raise NotImplementedError
+
+    def list(self, kind: Kind, name: str) -> List[Resource]:
+        """Those whose name starts with ``name``, with their state: one request polls a whole fleet.
+
+        An error when the manager does not answer; an empty list only when it says that there is none.
+        """
+        raise NotImplementedError
+
+    def delete(self, ref: Ref) -> None:
+        """Ask for removal; what is gone already is success. Conflict while it is held by something else."""
+        raise NotImplementedError
+
+    def describe(self) -> Dict[str, Any]:
+        """What the gateway says of itself: at least ``version``; more words are the driver's own."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of the session. Never raises."""
+
+    # --- verbs: by capability ---------------------------------------------------------------------------------
+
+    def ports(self, servers: Sequence[Ref]) -> List[Resource]:
+        """The ports of these servers, each with ``server`` and ``addresses``; READY: attached to a network.
+
+        Without PORTS a server's port counts as READY once the manager shows an address for the server.
+        """
+        found = []
+        for ref in servers:
+            server = self.show(ref)
+            state = State.READY if server.addresses else State.PENDING
+            found.append(Resource(Ref(Kind.PORT, ref.id, ref.name), state, "address" if server.addresses else "no address",
+                                  addresses=server.addresses, server=ref.id))
+        return found
+
+    def attach(self, server: Ref, volume: Ref) -> None:
+        """VOLUMES: ask for the attachment; it is there once the volume is READY and names the server."""
+        raise NotImplementedError
+
+    def detach(self, server: Ref, volume: Ref) -> None:
+        """VOLUMES: ask for the opposite; what is not attached is success."""
+        raise NotImplementedError
+
+    def console(self, server: Ref) -> str:
+        """CONSOLE: what the server wrote on its console so far; empty while there is nothing."""
+        raise NotImplementedError
+
+    def metrics(self, server: Ref) -> List[Sample]:
+        """METRICS: the newest reading of each metric that the manager has; NotPermitted where policy forbids."""
+        raise NotImplementedError
+
+    def snapshot(self, server: Ref, name: str) -> Ref:
+        """SNAPSHOTS: ask for an image of the running server."""
+        raise NotImplementedError
+
+    def capacity(self) -> List[Limit]:
+        """CAPACITY: limits and usage that this credential can see."""
+        raise NotImplementedError

@@ -1,0 +1,31 @@
+"""The table of VM managers. A driver is imported when a site names it, and not before."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Type
+
+from vmprobe.driver import Driver
+from vmprobe.errors import ClientError
+
+DRIVERS = {  # manager: the module that has its one subclass of Driver
+    "memory": "vmprobe.drivers.memory",
+    "qemu": "vmprobe.drivers.qemu",
+    "libvirt": "vmprobe.drivers.libvirt",
+}
+
+
+def load(manager: str) -> Type[Driver]:
+    """The driver of a manager in the table, or of a module elsewhere, named by its import path; ClientError if none."""
+    path = DRIVERS.get(manager) or manager
+    if "." not in path:
+        raise ClientError(f"'{manager}' is neither one of {', '.join(DRIVERS)} nor the import path of a driver's module")
+    try:
+        module = importlib.import_module(path)
+    except ImportError as missing:
+        raise ClientError(f"'{manager}' cannot be imported: {missing}") from None
+    found = [thing for thing in vars(module).values()
+             if isinstance(thing, type) and issubclass(thing, Driver) and thing.__module__ == path]
+    if len(found) != 1:
+        raise ClientError(f"'{manager}' has {len(found) or 'no'} drivers in it, and not one")
+    return found[0]

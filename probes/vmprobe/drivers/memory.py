@@ -1,0 +1,354 @@
+"""A cloud in memory: the example that every new driver is copied from, and the one whose faults have names.
+
+Its words: server BUILDING / RUNNING / BROKEN, volume MAKING / FREE / ATTACHED / BROKEN. A driver's file is its
+manager's API on one page: the table of states, what it offers, its keys, the verbs in the contract's order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple, TypeVar
+
+from vmprobe.clock import Clock
+from vmprobe.driver import Driver, Key
+from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
+                            Transient, Unreachable)
+from vmprobe.model import (METRICS, Capability, Kind, Limit, Plan, Ref, Resource, Sample, ServerSpec, State)
+
+T = TypeVar("T")
+
+STATE = {"RUNNING": State.READY, "FREE": State.READY, "ATTACHED": State.READY, "SAVED": State.READY,
+         "BROKEN": State.FAILED}
+
+
+# --- the driver ---------------------------------------------------------------------------------------------------
+
+def _faults(text: str) -> Tuple[str, ...]:
+    names = tuple(word.strip() for word in text.split(",") if word.strip())
+    for name in names:
+        word, _, index = name.partition("@")
+        if word not in (REQUEST_FAULTS if index else FAULTS) or (index and not index.isdigit()):
+            raise ValueError(f"is not among the faults: {', '.join(FAULTS)}; or, at the n-th request, "
+                             f"{', '.join(word + '@n' for word in REQUEST_FAULTS)}")
+    return names
+
+
+def _seconds(text: str) -> float:
+    from vmprobe.site import duration  # the site file's units; a driver is imported while a site is read
+    return duration(text)
+
+
+class Memory(Driver):
+    """Verbs as requests to a MemoryCloud; what another manager does over a wire stands in ``_request``."""
+
+    system = "in-memory"
+    proved = "is itself the example and the simulator of faults"
+    capabilities = frozenset(set(Capability) - {Capability.PORTS})
+    kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
+    metrics_offered = METRICS
+    endpoint_keys = {"url": Key(default="memory://cloud"), "faults": Key(_faults, ()), "boot": Key(_seconds, 2.0)}
+
+    def __init__(self, *words: Any):
+        super().__init__(*words)
+        self.cloud = cloud(self.endpoint["url"], self.deadline.clock)
+        self.cloud.boot = self.endpoint["boot"]
+        self.cloud.faults |= set(self.endpoint["faults"])
+        self._session = False
+
+    def connect(self) -> None:
+        def act() -> None:
+            if "auth-rejected" in self.cloud.faults:
+                raise AuthRejected("user probe is not accepted")
+        self._request("connect", act)
+        self._session = True
+
+    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+        def act() -> Plan:
+            if test_vm["image"] not in self.cloud.images:
+                raise NotFound(f"no image named {test_vm['image']!r}")
+            return Plan(test_vm["image"], test_vm["flavor"] or "tiny", test_vm["network"] or "inside")
+        return self._request(f"resolve image {test_vm['image']}", act)
+
+    def create(self, spec: Any) -> Ref:
+        def act() -> Ref:
+            if spec.kind is Kind.VOLUME:
+                return self.cloud.make(Kind.VOLUME, spec.name, size=spec.size)
+            names = [spec.name] if spec.count == 1 else [f"{spec.name}-{number + 1}" for number in range(spec.count)]
+            return [self.cloud.make(Kind.SERVER, name, nonce=spec.nonce) for name in names][0]
+        return self._request(f"create {spec.kind.value} {spec.name}", act)
+
+    def show(self, ref: Ref) -> Resource:
+        return self._request(f"show {ref}", lambda: _resource(self.cloud.find(ref.id)))
+
+    def list(self, kind: Kind, name: str) -> List[Resource]:
+        def act() -> List[Resource]:
+            return [_resource(thing) for thing in self.cloud.listed(kind) if thing.name.startswith(name)]
+        return self._request(f"list {kind.value} {name}", act)
+
+    def delete(self, ref: Ref) -> None:
+        self._request(f"delete {ref}", lambda: self.cloud.remove(ref.id))
+
+    def describe(self) -> Dict[str, Any]:
+        return self._request("describe", lambda: {"version": "1", "hypervisors": ["none"]})
+
+    def attach(self, server: Ref, volume: Ref) -> None:
+        self._request(f"attach {volume} to {server}", lambda: self.cloud.attach(server.id, volume.id))
+
+    def detach(self, server: Ref, volume: Ref) -> None:
+        self._request(f"detach {volume}", lambda: self.cloud.detach(volume.id))
+
+    def console(self, server: Ref) -> str:
+        return self._request(f"console {server}", lambda: self.cloud.console(server.id))
+
+    def metrics(self, server: Ref) -> List[Sample]:
+        def act() -> List[Sample]:
+            if "metrics-forbidden" in self.cloud.faults:
+                raise NotPermitted("metrics are for administrators")
+            return self.cloud.metrics(server.id)
+        return self._request(f"metrics {server}", act)
+
+    def snapshot(self, server: Ref, name: str) -> Ref:
+        def act() -> Ref:
+            self.cloud.find(server.id)
+            return self.cloud.make(Kind.SNAPSHOT, name, size=2 ** 20)
+        return self._request(f"snapshot {server}", act)
+
+    def capacity(self) -> List[Limit]:
+        def act() -> List[Limit]:
+            servers = len(self.cloud.listed(Kind.SERVER))
+            return [Limit("servers", servers, 100), Limit("vcpus", servers, 100), Limit("memory", servers * 2 ** 27, 2 ** 34)]
+        return self._request("capacity", act)
+
+    def _request(self, words: str, act: Callable[[], T]) -> T:
+        """One request, as evidence and with the fault that is set for it."""
+        if not self._session and not words.startswith("connect"):
+            raise AuthRejected("no session")
+        status: object = "failed"
+        began = self.deadline.clock.now()
+        answer: Any = ""
+        try:
+            answer = self.cloud.serve(act, limit=max(0.0, min(self.endpoint["timeout"], self.deadline.left())))
+            status = "ok"
+            return answer
+        except Transient as failed:
+            status = failed
+            raise
+        except CloudError as failed:
+            self._session = self._session and not isinstance(failed, AuthRejected)
+            status = failed
+            raise
+        finally:
+            self.evidence.note(words, "", str(status), str(answer), self.deadline.clock.now() - began)
+
+
+def _resource(thing: "Thing") -> Resource:
+    ref = Ref(thing.kind, thing.id, thing.name)
+    ready = thing.kind is Kind.SERVER and thing.word == "RUNNING"
+    return Resource(ref, STATE.get(thing.word, State.PENDING), thing.word, fault=thing.fault,
+                    addresses=thing.addresses, server=thing.server, created=None, size=thing.size,
+                    vcpus=1 if thing.kind is Kind.SERVER else None, memory=2 ** 27 if thing.kind is Kind.SERVER else None,
+                    image="vmprobe-test" if ready else "")
+
+
+# --- the cloud ----------------------------------------------------------------------------------------------------
+
+FAULTS = {
+    "auth-rejected": "the credential is not accepted",
+    "quota-full": "no server more is granted",
+    "no-room": "every server becomes BROKEN: nothing has room for it",
+    "dies-booting": "every server becomes BROKEN when half of its boot is over",
+    "never-active": "a server stays BUILDING",
+    "no-network": "a server gets no address",
+    "no-disk": "a volume never becomes attached",
+    "volume-broken": "every volume becomes BROKEN",
+    "metrics-forbidden": "metrics are refused",
+    "gone-after-boot": "the manager does not answer any more once a server runs, until the clean-up",
+    "gone-for-good": "the manager does not answer any more once a server runs",
+    "delete-ignored": "a removal is accepted and never happens",
+    "delete-refused": "a removal is refused",
+}
+REQUEST_FAULTS = ("reset", "reply-lost", "401", "403", "409", "429", "500", "503", "hang", "malformed", "lag", "never-deleted",
+                  "broken")
+
+
+@dataclass
+class Thing:
+    """What the cloud holds: its word is worked out from the time, so that nothing has to run in the background."""
+
+    kind: Kind
+    id: str
+    name: str
+    word: str
+    made: float
+    size: Optional[int] = None
+    nonce: str = ""
+    server: str = ""
+    addresses: Tuple[str, ...] = ()
+    fault: str = ""
+    hidden_looks: int = 0  # so many lists do not show it yet
+    undying: bool = False
+    facts: List[str] = field(default_factory=list)
+
+
+class MemoryCloud:
+    """The state behind a URL. It outlives the drivers that speak to it, within one process."""
+
+    def __init__(self, clock: Clock):
+        self.clock, self.boot = clock, 2.0
+        self.images = {"vmprobe-test"}
+        self.faults: set = set()
+        self.things: Dict[str, Thing] = {}
+        self.requests = 0
+        self.plot: Dict[int, str] = {}  # fault by the number of its request, from 1
+        self.lag = 2
+        self.killer: Callable[[], None] = lambda: None  # what ``killed-before`` and ``killed-after`` call
+        self._ids = itertools.count(1)
+        self._next: str = ""
+
+    # --- requests and their faults ----------------------------------------------------------------------------
+
+    def serve(self, act: Callable[[], T], limit: float) -> T:
+        """Serve one request, or fail it in the way that is set for it."""
+        self.requests += 1
+        fault = self.plot.get(self.requests, "") or next(
+            (name.split("@")[0] for name in self.faults if name.endswith(f"@{self.requests}")), "")
+        running = any(self._age(thing).word == "RUNNING" for thing in self.things.values())
+        if "gone-for-good" in self.faults and running or "gone-after-boot" in self.faults and running:
+            if "gone-after-boot" in self.faults:
+                self.faults.discard("gone-after-boot" if self._count_gone() else "")
+            raise Unreachable("connection refused", sent=False)
+        self._next = fault
+        if fault == "killed-before":
+            self.killer()
+        if fault in _BEFORE:
+            raise _BEFORE[fault]()
+        if fault == "hang":
+            self.clock.sleep(limit)
+            raise Unreachable(f"no answer within {limit:g} s")
+        answer = act()
+        if fault == "killed-after":
+            self.killer()
+        if fault in _AFTER:
+            raise _AFTER[fault]()
+        self._next = ""
+        return answer
+
+    def _count_gone(self) -> bool:
+        self._refused = getattr(self, "_refused", 0) + 1
+        return self._refused > 5
+
+    # --- things -----------------------------------------------------------------------------------------------
+
+    def make(self, kind: Kind, name: str, size: Optional[int] = None, nonce: str = "") -> Ref:
+        if kind is Kind.SERVER and "quota-full" in self.faults:
+            raise QuotaExceeded("quota exceeded for servers: 10 of 10 used")
+        thing = Thing(kind, f"{kind.value[:3]}-{next(self._ids)}", name, "MAKING", self.clock.now(), size, nonce)
+        if self._next == "broken":
+            thing.word, thing.fault = "BROKEN", "broken on arrival"
+        if self._next == "lag":
+            thing.hidden_looks = self.lag
+        self.things[thing.id] = thing
+        return Ref(kind, thing.id, name)
+
+    def find(self, identity: str) -> Thing:
+        if identity not in self.things:
+            raise NotFound(f"no such thing: {identity}")
+        return self._age(self.things[identity])
+
+    def listed(self, kind: Kind) -> List[Thing]:
+        if self._next == "lag":
+            for thing in self.things.values():
+                thing.hidden_looks = max(thing.hidden_looks, self.lag)
+        shown = [self._age(thing) for thing in self.things.values() if thing.kind is kind and thing.hidden_looks <= 0]
+        for thing in self.things.values():
+            if thing.kind is kind:
+                thing.hidden_looks -= 1
+        return shown
+
+    def remove(self, identity: str) -> None:
+        thing = self.things.get(identity)
+        if thing is None:
+            return
+        if thing.server:
+            raise Conflict(f"volume {identity} is ATTACHED to {thing.server}")
+        if "delete-refused" in self.faults:
+            raise NotPermitted(f"removal of {identity} is not allowed")
+        if self._next == "never-deleted":
+            thing.undying = True
+        if thing.undying or "delete-ignored" in self.faults:
+            return
+        del self.things[identity]
+        for other in self.things.values():
+            if other.server == identity:
+                other.server, other.word = "", "FREE"
+
+    def attach(self, server: str, volume: str) -> None:
+        host, disk = self.find(server), self.find(volume)
+        if host.word != "RUNNING" or disk.word != "FREE":
+            raise Conflict(f"{volume} is {disk.word}, {server} is {host.word}")
+        if "no-disk" not in self.faults:
+            disk.server, disk.word = server, "ATTACHED"
+            host.facts.append(f"disk device=vdb size={disk.size} verified=262144")
+
+    def detach(self, volume: str) -> None:
+        disk = self.find(volume)
+        if disk.server:
+            disk.server, disk.word = "", "FREE"
+
+    def console(self, server: str) -> str:
+        host = self.find(server)
+        if host.word != "RUNNING":
+            return ""
+        said = ["boot kernel=0 memory=134217728 cpus=1"]
+        if host.addresses:
+            said.append(f"network interface=eth0 address={host.addresses[0]} gateway=10.0.0.1 answers=yes")
+        return "".join(f"vmprobe {host.nonce} {number + 1}.00 {fact}\n" for number, fact in enumerate(said + host.facts))
+
+    def metrics(self, server: str) -> List[Sample]:
+        age, now = self.clock.now() - self.find(server).made, self.clock.utc()
+        busy = {"cpu": 0.25, "disk_read": 1000, "disk_write": 2000, "net_in": 300, "net_out": 400}
+        return [Sample(metric, rate * age, now) for metric, rate in busy.items()]
+
+    def _age(self, thing: Thing) -> Thing:
+        """The thing as it has become by now."""
+        age = self.clock.now() - thing.made
+        if thing.kind is not Kind.SERVER:
+            if thing.word == "MAKING":
+                thing.word = "SAVED" if thing.kind is Kind.SNAPSHOT else "FREE"
+                if thing.kind is Kind.VOLUME and "volume-broken" in self.faults:
+                    thing.word, thing.fault = "BROKEN", "no space left in pool"
+        elif thing.word in ("MAKING", "BUILDING"):
+            thing.word = "BUILDING"
+            if "no-room" in self.faults:
+                thing.word, thing.fault = "BROKEN", "No valid host was found"
+            elif "dies-booting" in self.faults and age >= self.boot / 2:
+                thing.word, thing.fault = "BROKEN", "the machine stopped while booting"
+            elif age >= self.boot and "never-active" not in self.faults:
+                thing.word = "RUNNING"
+                if "no-network" not in self.faults:
+                    thing.addresses = (f"10.0.0.{sum(1 for other in self.things.values() if other.addresses) % 200 + 2}",)
+        return thing
+
+
+_BEFORE: Dict[str, Callable[[], CloudError]] = {
+    "reset": lambda: Unreachable("connection reset by peer"),
+    "401": lambda: AuthRejected("401 session is not accepted"),
+    "403": lambda: NotPermitted("403 not allowed"),
+    "409": lambda: Conflict("409 not in this state"),
+    "429": lambda: GatewayFailed("429 too many requests", wait=3.0),
+    "500": lambda: GatewayFailed("500 internal server error"),
+    "503": lambda: GatewayFailed("503 service unavailable"),
+}
+_AFTER: Dict[str, Callable[[], CloudError]] = {
+    "reply-lost": lambda: Unreachable("connection closed before the reply"),
+    "malformed": lambda: GatewayFailed("the reply is not understood"),
+}
+_CLOUDS: Dict[str, MemoryCloud] = {}
+
+
+def cloud(url: str, clock: Clock) -> MemoryCloud:
+    """The cloud behind a URL; the same one for the same URL, within this process."""
+    if url not in _CLOUDS:
+        _CLOUDS[url] = MemoryCloud(clock)
+    return _CLOUDS[url]

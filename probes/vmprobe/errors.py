@@ -1,0 +1,107 @@
+"""The errors of the suite: each type decides a state, each text says what was asked, of whom, and what they answered.
+
+A driver raises nothing else. ``cause`` is the word that line 1 shows as ``cause=``; where it is empty, the stage decides.
+"""
+
+from __future__ import annotations
+
+CAUSES = ("client", "auth", "quota", "image", "scheduler", "network", "storage", "teardown", "gateway")
+
+
+class VmprobeError(Exception):
+    """Anything that this suite raises on purpose. ``request`` is the manager's own id of the request, for the ticket."""
+
+    cause = ""
+
+    def __init__(self, text: str, cause: str = "", request: str = ""):
+        super().__init__(text)
+        self.cause = cause or type(self).cause
+        self.request = request
+
+
+# --- ours: the probe could not judge ------------------------------------------------------------------------------
+
+class ClientError(VmprobeError):
+    """Our own fault: configuration, a missing library, a credential that is missing, unreadable or expired."""
+
+    cause = "client"
+
+
+class Interrupted(VmprobeError):
+    """A signal asked us to stop."""
+
+
+class DeadlinePassed(VmprobeError):
+    """The whole run's time is over before the cloud could be judged."""
+
+
+# --- theirs: the cloud failed its user ----------------------------------------------------------------------------
+
+class CloudError(VmprobeError):
+    """The cloud refused or failed."""
+
+
+class AuthRejected(CloudError):
+    """A credential that is valid and fresh by its own dates was not accepted, or the session has ended."""
+
+    cause = "auth"
+
+
+class NotPermitted(CloudError):
+    """The credential is accepted, and the policy of the cloud forbids this very request."""
+
+    cause = "auth"
+
+
+class NotFound(CloudError):
+    """The thing is not there, said by the manager itself. Silence is never this."""
+
+
+class QuotaExceeded(CloudError):
+    """A limit set for the project is reached; the cloud itself may be well."""
+
+    cause = "quota"
+
+
+class ResourceFailed(CloudError):
+    """A thing that we asked for went into a state from which it does not come back."""
+
+
+class StageOverrun(CloudError):
+    """A stage took longer than the site's budget for it allows."""
+
+
+class LeftBehind(CloudError):
+    """Something under the handle could not be removed, or its absence could not be verified."""
+
+    cause = "teardown"
+
+
+# --- passing: the same request may succeed when it is made again --------------------------------------------------
+
+class Transient(CloudError):
+    """May pass by itself: a read is asked again, a create never. ``wait`` is what the manager asked for, in seconds."""
+
+    cause = "gateway"
+
+    def __init__(self, text: str, cause: str = "", request: str = "", wait: float = 0.0):
+        super().__init__(text, cause, request)
+        self.wait = wait
+
+
+class Unreachable(Transient):
+    """No whole answer came. ``sent`` is False only when the request surely never left."""
+
+    def __init__(self, text: str, cause: str = "", request: str = "", sent: bool = True):
+        super().__init__(text, cause, request)
+        self.sent = sent
+
+
+class GatewayFailed(Transient):
+    """The manager's service answered that it failed, or answered what cannot be understood."""
+
+
+class Conflict(Transient):
+    """Not now: the thing is in a state in which the manager does not accept this."""
+
+    cause = ""

@@ -1,0 +1,81 @@
+"""The handle: the unique name of one run, which begins the name of everything that the run creates.
+
+``vmprobe-<owner>-<UTC start>-<lease minutes>-<random>``, letters, digits and ``-`` only, below 60 characters. Whoever
+sees it in a cloud can tell from the name alone whose it is and when it expires.
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import math
+import re
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from typing import Optional
+
+PREFIX = "vmprobe-"
+_OWNER_LIMIT = 18
+_RANDOM = "abcdefghijkmnpqrstuvwxyz23456789"
+_FORM = re.compile(
+    r"^vmprobe-(?P<owner>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)-(?P<start>\d{8}t\d{6}z)-(?P<minutes>\d{1,5})"
+    r"-(?P<random>[a-z0-9]{8})(?:-(?P<part>[a-z0-9-]+))?$"
+)
+
+
+@dataclass(frozen=True)
+class Handle:
+    """Who started a run, when, and for how long at most."""
+
+    owner: str
+    start: int  # seconds since the epoch
+    minutes: int
+    random: str
+
+    def __str__(self) -> str:
+        stamp = time.strftime("%Y%m%dt%H%M%Sz", time.gmtime(self.start))
+        return f"{PREFIX}{self.owner}-{stamp}-{self.minutes}-{self.random}"
+
+    @property
+    def expires(self) -> int:
+        """When the lease ends, in seconds since the epoch."""
+        return self.start + 60 * self.minutes
+
+    def covers(self, name: str) -> bool:
+        """Whether a thing of this name belongs to this very run."""
+        return parse(name) == self
+
+
+def new(owner: str, total: float, now: float) -> Handle:
+    """The handle of a run that begins at ``now`` (epoch) and ends ``total`` seconds later, and a minute for clocks."""
+    random = "".join(secrets.choice(_RANDOM) for _ in range(8))
+    return Handle(owner, int(now), math.ceil(total / 60) + 1, random)
+
+
+def parse(name: str) -> Optional[Handle]:
+    """The handle that a name begins with, or None. Only the exact form counts; a cloud may have changed the case."""
+    match = _FORM.match(name.lower())
+    if not match:
+        return None
+    try:
+        start = calendar.timegm(time.strptime(match["start"], "%Y%m%dt%H%M%Sz"))
+    except ValueError:
+        return None
+    return Handle(match["owner"], start, int(match["minutes"]), match["random"])
+
+
+def owner_word(wanted: str = "") -> str:
+    """An owner as handles carry it: this host's name, unless another is wanted.
+
+    What does not fit is cut, with a check sum so that two long names stay two.
+
+    >>> owner_word("mon1.example.org"), owner_word("a-very-long-monitoring-host.example.org")
+    ('mon1-example-org', 'a-very-long--4e28b')
+    """
+    full = wanted or socket.gethostname()
+    word = re.sub(r"[^a-z0-9]+", "-", full.lower()).strip("-") or "host"
+    if len(word) <= _OWNER_LIMIT:
+        return word
+    return word[: _OWNER_LIMIT - 6].rstrip("-") + "-" + hashlib.sha256(full.encode()).hexdigest()[:5]

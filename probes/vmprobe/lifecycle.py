@@ -1,0 +1,311 @@
+"""The life of a test VM, from submission to verified absence, as one function to be read first."""
+
+from __future__ import annotations
+
+import socket
+from typing import Callable, Dict, List, Mapping, Sequence
+
+from vmprobe import console
+from vmprobe.clock import Deadline
+from vmprobe.cloud import Cloud
+from vmprobe.errors import (ClientError, CloudError, Conflict, DeadlinePassed, NotPermitted, ResourceFailed, StageOverrun,
+                            Transient, VmprobeError)
+from vmprobe.lease import Lease
+from vmprobe.model import Capability, Kind, Ref, Resource, Sample, ServerSpec, State, VolumeSpec
+from vmprobe.sampling import summarise
+from vmprobe.site import Site
+from vmprobe.timeline import Stage, Timeline
+
+_FORGIVEN = 4  # so many failures in a row that may pass are waited out, the next one is the result
+
+
+def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Callable[[], None]) -> None:
+    """Live through a test VM's life; returns when it was good and is over, raises what ended it otherwise.
+
+    ``settle`` pays the debts of earlier runs, before anything is created. On every exit the timeline has what was
+    reached, and the lease has removed what it could.
+    """
+    test_vm, deadline = site.test_vm, cloud.deadline
+    with timeline.stage("auth"):
+        cloud.connect()
+
+    with timeline.stage("image"):
+        plan = cloud.resolve(test_vm)
+    settle()
+
+    with lease:  # from here on something may be owed; closing it pays
+        wait = _Wait(site, cloud, lease, timeline)
+
+        with timeline.stage("submit"):
+            volumes: List[Ref] = []
+            if test_vm["volume"]:
+                for name in _names(lease, test_vm["count"]):
+                    volumes += lease.create(VolumeSpec(name, test_vm["volume"], plan))
+            timeline.submitted = deadline.clock.now()
+            spec = ServerSpec(str(lease.handle), plan, test_vm["count"], lease.handle.random)
+            servers = lease.create(spec)
+
+        with timeline.stage("active") as stage:
+            servers = wait.until_active(stage, servers)
+
+        with timeline.stage("network") as stage:
+            wait.until_connected(stage, servers)
+
+        if volumes:
+            with timeline.stage("storage") as stage:
+                wait.until_attached(stage, servers, volumes)
+
+        if cloud.can(Capability.METRICS) and site.sample["readings"] > 1:
+            with timeline.stage("sample"):
+                timeline.metrics.update(_sample(site, cloud, timeline, servers))
+
+        if test_vm["snapshot"] and cloud.can(Capability.SNAPSHOTS):
+            with timeline.stage("snapshot") as stage:
+                snapshots = [lease.snapshot(server, server.name) for server in servers]
+                wait.until_ready(stage, snapshots)
+
+        if volumes:
+            with timeline.stage("detach") as stage:
+                wait.until_detached(stage, servers, volumes)
+
+        # The stages ``delete`` and ``gone`` are the lease's: they come on every exit, not only on this one.
+
+
+def _names(lease: Lease, count: int) -> List[str]:
+    """The names of a run's servers, and of what belongs to each."""
+    return [str(lease.handle)] if count == 1 else [f"{lease.handle}-{number}" for number in range(1, count + 1)]
+
+
+# --- waiting ------------------------------------------------------------------------------------------------------
+
+class _Wait:
+    """Waits for a whole fleet at once, each look one request where the manager can; says what it still waits for."""
+
+    def __init__(self, site: Site, cloud: Cloud, lease: Lease, timeline: Timeline):
+        self.site, self.cloud, self.lease, self.timeline = site, cloud, lease, timeline
+        self.deadline: Deadline = cloud.deadline
+        self.depth = site.test_vm["depth"]
+
+    def until_active(self, stage: Stage, servers: Sequence[Ref]) -> List[Ref]:
+        """Every server is READY; returns them with the ids that the manager gave them."""
+        now: Dict[str, Resource] = {}
+
+        def look() -> Mapping[str, str]:
+            now.update(self._servers(servers, now))
+            return {ref.name: _pending(now.get(ref.name), ref) for ref in servers}
+
+        self._until(stage, look, first=self.deadline.polling.first)
+        self._refine(stage, now)
+        return [now[ref.name].ref for ref in servers]
+
+    def until_connected(self, stage: Stage, servers: Sequence[Ref]) -> None:
+        """Every server has its network: by the manager, at depth console by its own word, at depth reach by ours."""
+        now: Dict[str, Resource] = {}
+
+        def look() -> Mapping[str, str]:
+            now.update(self._servers(servers, now))
+            waiting = self._ports(servers, now)
+            if self.depth == "console":
+                waiting = self._and_console(waiting, servers, "network")
+            elif self.depth == "reach":
+                waiting = {**waiting, **{ref.name: waiting[ref.name] or self._unreached(now[ref.name]) for ref in servers}}
+            return waiting
+
+        self._until(stage, look)
+
+    def until_attached(self, stage: Stage, servers: Sequence[Ref], volumes: Sequence[Ref]) -> None:
+        """Every volume is attached to its server, and at depth console written and read by it."""
+        hosts = dict(zip((volume.name for volume in volumes), servers))
+        asked: Dict[str, bool] = {}
+        now: Dict[str, Resource] = {}
+
+        def look() -> Mapping[str, str]:
+            found = self.lease.look(volumes)
+            waiting = {}
+            for volume in volumes:
+                seen, host = found.get(volume.name), hosts[volume.name]
+                waiting[host.name] = _pending(seen, volume)
+                if waiting[host.name]:
+                    continue
+                if seen.server != host.id:
+                    waiting[host.name] = f"{volume} is {seen.native}, not attached to {host}"
+                    if not asked.get(volume.name):
+                        asked[volume.name] = self._accepted(self.cloud.attach, host, seen.ref)
+            if self.depth == "console":
+                now.update(self._servers(servers, now))
+                waiting = self._and_console(waiting, servers, "disk")
+            return waiting
+
+        self._until(stage, look)
+
+    def until_detached(self, stage: Stage, servers: Sequence[Ref], volumes: Sequence[Ref]) -> None:
+        """Every volume is free again."""
+        hosts = dict(zip((volume.name for volume in volumes), servers))
+        asked: Dict[str, bool] = {}
+
+        def look() -> Mapping[str, str]:
+            for volume in volumes:
+                if not asked.get(volume.name):
+                    asked[volume.name] = self._accepted(self.cloud.detach, hosts[volume.name], volume)
+            found = self.lease.look(volumes)
+            return {volume.name: f"{volume} is {found[volume.name].native}, still attached"
+                    if volume.name in found and found[volume.name].server else
+                    _pending(found.get(volume.name), volume) for volume in volumes}
+
+        self._until(stage, look, since=stage.began)
+
+    def until_ready(self, stage: Stage, things: Sequence[Ref]) -> None:
+        """Every one of these things is READY."""
+        self._until(stage, lambda: {ref.name: _pending(self.lease.look(things).get(ref.name), ref) for ref in things},
+                    since=stage.began)
+
+    def _until(self, stage: Stage, look: Callable[[], Mapping[str, str]], first: float = 0.0, since: float = -1.0) -> None:
+        """Look until nothing is waited for. ``look`` says for each server what is missing, '' if nothing is."""
+        began = self.timeline.submitted if since < 0 else since
+        waiting: Mapping[str, str] = {}
+        failures = 0
+        try:
+            for elapsed in self.deadline.polls(began, first, self.site.budgets.get(stage.name)):
+                try:
+                    waiting = look()
+                except Transient as passing:
+                    failures += 1
+                    if failures > _FORGIVEN and not isinstance(passing, Conflict):
+                        raise
+                    if passing.wait:
+                        self.deadline.sleep(passing.wait)
+                    continue
+                failures = 0
+                for name, what in waiting.items():
+                    if not what:
+                        stage.servers.setdefault(name, elapsed)
+                if not any(waiting.values()):
+                    return
+        except (DeadlinePassed, StageOverrun) as late:
+            raise type(late)(_still(waiting, late), cause=late.cause) from None
+
+    # --- looking ----------------------------------------------------------------------------------------------
+
+    def _servers(self, servers: Sequence[Ref], before: Mapping[str, Resource]) -> Dict[str, Resource]:
+        """The servers as they are now; one that failed, or is no longer there, ends the run."""
+        now = self.lease.look(servers)
+        for ref in servers:
+            seen = now.get(ref.name)
+            if seen is None and ref.name in before:
+                raise ResourceFailed(f"{before[ref.name].ref} was {before[ref.name].native} and is no longer there",
+                                     cause="scheduler")
+            if seen is not None and seen.state is State.FAILED:
+                raise ResourceFailed(*self._fault(seen, len(servers)))
+        return now
+
+    def _fault(self, seen: Resource, count: int):
+        """The text and cause of a server that failed; a list often has no fault in it, so it is asked for by itself."""
+        if not seen.fault:
+            try:
+                seen = self.cloud.show(seen.ref)
+            except CloudError as unknown:
+                self.timeline.notes.append(f"the fault of {seen.ref} is not known: {unknown}")
+        of = f" (one of {count})" if count > 1 else ""
+        return f"{seen.ref} is {seen.native}{of}" + (f": {seen.fault}" if seen.fault else ""), seen.cause or "scheduler"
+
+    def _ports(self, servers: Sequence[Ref], now: Mapping[str, Resource]) -> Dict[str, str]:
+        """What is missing of each server's network, by the manager."""
+        if not self.cloud.can(Capability.PORTS):
+            return {ref.name: "" if now.get(ref.name) and now[ref.name].addresses else f"{ref} has no address"
+                    for ref in servers}
+        ports: Dict[str, List[Resource]] = {}
+        for port in self.cloud.ports(servers):
+            ports.setdefault(port.server, []).append(port)
+        return {ref.name: _unplugged(ref, ports.get(ref.id, [])) for ref in servers}
+
+    def _and_console(self, waiting: Mapping[str, str], servers: Sequence[Ref], fact: str) -> Dict[str, str]:
+        """``waiting``, and where nothing is missing by the manager, what the server's console has not said yet."""
+        found = dict(waiting)
+        for ref in servers:
+            if not found[ref.name]:
+                text = self.cloud.console(ref)
+                found[ref.name] = console.missing(console.facts(text, self.lease.handle.random), fact, ref)
+        return found
+
+    def _unreached(self, server: Resource) -> str:
+        """'' if a connection to one of the server's addresses can be made from here."""
+        port = self.site.test_vm["reach port"]
+        for address in server.addresses:
+            try:
+                socket.create_connection((address, port), timeout=min(3.0, max(0.1, self.deadline.left()))).close()
+                return ""
+            except ConnectionRefusedError:
+                return ""  # its own network answered
+            except OSError as unreached:
+                reason = unreached.strerror or "no answer"
+        return f"{server.ref}: {address} port {port}: {reason}" if server.addresses else f"{server.ref} has no address"
+
+    def _accepted(self, ask: Callable[..., None], *words: Ref) -> bool:
+        """Whether the manager accepted this now; a conflict is asked again with the next look."""
+        try:
+            ask(*words)
+        except Conflict:
+            return False
+        return True
+
+    def _refine(self, stage: Stage, now: Mapping[str, Resource]) -> None:
+        """Where the manager stamps both moments, its own figures are better than what polling saw."""
+        for name, seen in now.items():
+            if seen.created is None or seen.launched is None:
+                continue
+            took = seen.launched - seen.created
+            if 0 <= took <= stage.servers[name]:
+                stage.servers[name] = took
+                stage.notes = ["by the manager's own time stamps"]
+        stage.duration = max(stage.servers.values())
+
+
+def _pending(seen, ref: Ref) -> str:
+    """What is still missing of a thing, '' when it is READY; ResourceFailed when it never will be."""
+    if seen is None:
+        return f"{ref.kind.value} {ref.id or ref.name} is not shown yet"
+    if seen.state is State.FAILED:
+        cause = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}.get(ref.kind, "scheduler")
+        raise ResourceFailed(f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else ""), seen.cause or cause)
+    return "" if seen.state is State.READY else f"{seen.ref} is {seen.native}"
+
+
+def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:
+    if not ports:
+        return f"{server} has no port"
+    for port in ports:
+        if port.state is State.FAILED:
+            raise ResourceFailed(f"{port.ref} of {server} is {port.native}" + (f": {port.fault}" if port.fault else ""),
+                                 cause="network")
+        if port.state is not State.READY:
+            return f"{port.ref} of {server} is {port.native}"
+    return "" if any(port.addresses for port in ports) else f"{server} has no address"
+
+
+def _still(waiting: Mapping[str, str], late: VmprobeError) -> str:
+    """A sentence for a wait that ended before what was waited for came, stragglers named."""
+    missing = [what for what in waiting.values() if what]
+    if not missing:
+        return str(late)
+    of = f"{len(missing)} of {len(waiting)}: " if len(waiting) > 1 else ""
+    return of + ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "") + f"; {late}"
+
+
+# --- sampling -----------------------------------------------------------------------------------------------------
+
+def _sample(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]) -> Dict[str, float]:
+    """Average and peak of what the manager measures of the servers; what it cannot say is named, never zero."""
+    readings: Dict[str, List[List[Sample]]] = {ref.id: [] for ref in servers}
+    try:
+        for number in range(site.sample["readings"]):
+            if number:
+                cloud.deadline.sleep(site.sample["interval"])
+            for ref in servers:
+                readings[ref.id].append(cloud.metrics(ref))
+    except NotPermitted as forbidden:
+        timeline.notes.append(f"metrics are not measured: {forbidden}")
+        return {}
+    figures, missing = summarise(list(readings.values()))
+    if missing:
+        timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
+    return figures

@@ -1,0 +1,134 @@
+"""The nouns: what modules pass on to each other about things in a cloud. OpenStack's words, for every manager."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional, Tuple
+
+
+class Kind(enum.Enum):
+    """What a cloud can hold of ours. The order is the order of removal: a server lets go of what it holds."""
+
+    SERVER = "server"
+    ADDRESS = "address"  # a floating or public address
+    PORT = "port"
+    VOLUME = "volume"
+    SNAPSHOT = "snapshot"
+    KEYPAIR = "keypair"
+    SECURITY_GROUP = "security group"
+
+
+class State(enum.Enum):
+    """What the suite needs to know; the manager's own word is kept beside it."""
+
+    PENDING = "pending"  # on its way, and every word that a driver does not know
+    READY = "ready"
+    FAILED = "failed"  # does not come back by itself
+
+
+class Capability(enum.Enum):
+    """What a manager may or may not offer; the word is what the capability table shows."""
+
+    VOLUMES = "volumes"
+    CONSOLE = "console"
+    METRICS = "metrics"
+    SNAPSHOTS = "snapshots"
+    CAPACITY = "capacity"
+    BULK = "bulk"  # several servers by one request
+    PORTS = "ports"  # the manager says of each port whether it is attached
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A thing in the cloud: enough to ask for it and to remove it."""
+
+    kind: Kind
+    id: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.id}"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What the manager says of a thing, at one moment. What it does not say is empty or None, never zero."""
+
+    ref: Ref
+    state: State
+    native: str = ""  # the manager's own word for the state
+    fault: str = ""  # the manager's own words for what went wrong
+    cause: str = ""  # one of errors.CAUSES, where the manager's answer tells
+    addresses: Tuple[str, ...] = ()
+    server: str = ""  # id of the server that a volume or port is attached to
+    created: Optional[float] = None  # by the manager's clock, seconds since the epoch
+    launched: Optional[float] = None  # when it became ready, by the manager's clock
+    vcpus: Optional[int] = None
+    memory: Optional[int] = None  # bytes
+    size: Optional[int] = None  # bytes, of a volume or snapshot
+    image: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a test VM will be made of, resolved to what is really there. ``details`` holds a driver's own findings."""
+
+    image: str
+    flavor: str = ""
+    network: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = (("image", self.image), ("flavor", self.flavor), ("network", self.network))
+        return ", ".join(f"{word} {value}" for word, value in parts if value)
+
+
+@dataclass(frozen=True)
+class ServerSpec:
+    """A test VM to ask for. With ``count`` above 1 (BULK only) the members are named ``name-1`` to ``name-count``."""
+
+    kind = Kind.SERVER
+    name: str
+    plan: Plan
+    count: int = 1
+    nonce: str = ""  # what the console's lines carry
+    user_data: str = ""
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """An empty volume to ask for; ``size`` in bytes."""
+
+    kind = Kind.VOLUME
+    name: str
+    size: int
+    plan: Optional[Plan] = None
+
+
+METRICS = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One reading of one of METRICS, by the manager, at ``at`` (seconds on the clock of whoever stamped it).
+
+    A *counter* only grows: ``cpu`` in seconds of CPU time per vCPU, the others in bytes since the server started.
+    Otherwise the reading is a rate already: ``cpu`` in percent of all vCPUs, the others in bytes per second.
+    """
+
+    metric: str
+    value: float
+    at: float
+    counter: bool = True
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited."""
+
+    name: str
+    used: float
+    total: Optional[float]
+    source: str = "quota"  # or the name of a hypervisor, pool, ...

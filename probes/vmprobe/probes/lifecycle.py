@@ -1,0 +1,259 @@
+"""check_vm_lifecycle: assemble site, driver, lease and timeline, live the story, say what it means."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from typing import Any, Dict, List, Optional, Sequence
+
+from vmprobe import cli, handle, ledger, lifecycle, paths, progress, verdict
+from vmprobe import site as sites
+from vmprobe.clock import Clock, Deadline
+from vmprobe.cloud import Cloud
+from vmprobe.errors import ClientError, LeftBehind, QuotaExceeded, VmprobeError
+from vmprobe.evidence import Evidence
+from vmprobe.lease import Lease, settle_debts
+from vmprobe.ledger import Ledger
+from vmprobe.model import Capability, Ref
+from vmprobe.site import Site
+from vmprobe.text import Redactor, seconds
+from vmprobe.timeline import Timeline
+from vmprobe.verdict import OK, WARNING, WORDS, Verdict
+
+DESCRIPTION = """\
+Submit a test VM to a site's VM manager, wait until its network and storage
+are attached, read its CPU, disk and network figures, remove everything, and
+prove that it is gone. Alerts when the cloud refuses or fails (CRITICAL), when
+something is left behind or a quota is full (WARNING), and when a duration or
+a figure is outside its range.
+"""
+EPILOG = """\
+Ranges are Nagios ranges, in the metric's unit: -w active=60 -c active=120;
+a range without a metric means total. Metrics: auth image submit active network
+storage sample snapshot detach delete gone total (seconds), cpu_avg cpu_peak
+(%), disk_read_avg disk_write_avg net_in_avg net_out_avg and their _peak
+(bytes per second), leftovers.
+"""
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    found = cli.Parser("lifecycle", description=DESCRIPTION, epilog=EPILOG)
+    cli.add_common(found)
+    cli.add_thresholds(found)
+    found.add_argument("--count", metavar="N", type=cli.count, help="so many test VMs at once; default: the site's count")
+    found.add_argument("--depth", choices=sites.DEPTHS,
+                       help="how a VM is judged: by the manager (api), also by what its console says (console), or by a "
+                            "connection to it (reach); default: the site's depth")
+    found.add_argument("--timeout-state", choices=WORDS, metavar="STATE",
+                       help="the state when the whole time is over; default: UNKNOWN")
+    found.add_argument("--plan", action="store_true", help="say what would be used and created; start nothing")
+    found.add_argument("--json", metavar="FILE", help="write the whole timeline to this file")
+    found.add_argument("--evidence", metavar="DIR", help="write requests and replies, secrets struck out, to this directory")
+    return found
+
+
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
+    """Run the probe; ClientError before anything is started when it cannot be."""
+    options = parser().parse_args(arguments)
+    site = cli.site_of(options)
+    thresholds = cli.thresholds_of(site, options, bare="total")
+    mapping = {**site.verdict, **({"timeout": options.timeout_state} if options.timeout_state else {})}
+    site = site.with_options(deadline=options.timeout, depth=options.depth, count=options.count, thresholds=thresholds,
+                             verdict=mapping)
+    return Run(site, options, clock or Clock()).verdict()
+
+
+class Run:
+    """One run of the probe: what it was made of, and what came out of it."""
+
+    def __init__(self, site: Site, options: Any, clock: Clock):
+        _refuse_what_cannot_work(site)
+        self.site, self.options = site, options
+        self.deadline = Deadline(site.deadline, site.reserve, clock, site.polling)
+        cli.listen(self.deadline)
+        self.timeline = Timeline(clock, progress.listener())
+        credentials = site.credentials()
+        self.evidence = Evidence(Redactor(credentials.values()), keep=options.verbose >= 2 or bool(options.evidence))
+        driver = site.driver(site.endpoint, credentials, self.deadline, self.evidence)
+        self.cloud = Cloud(driver, self.deadline)
+        self.debts: List[Ref] = []  # of earlier runs, and still there
+        self.lease: Optional[Lease] = None
+
+    def verdict(self) -> Verdict:
+        """Live the story and judge it."""
+        if self.options.plan:
+            return self._plan()
+        said = self._judge(self._live())
+        return self._with_files(said)
+
+    def _plan(self) -> Verdict:
+        """What a run would use and create; nothing is started."""
+        test_vm = self.site.test_vm
+        try:
+            with self.timeline.stage("auth"):
+                self.cloud.connect()
+            with self.timeline.stage("image"):
+                plan = self.cloud.resolve(test_vm)
+        except Exception as error:
+            return self._judge(error)
+        finally:
+            self.cloud.driver.close()
+        things = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
+        volume = f"a volume of {test_vm['volume'] / 2 ** 30:g} GiB each" if test_vm["volume"] else "no volume"
+        limits = [f"would use: {word} {value}" for word, value in _plan_lines(self.site, plan)]
+        return Verdict(OK, f"{self.site.name}: would start {things} ({plan}) with {volume}; nothing was started",
+                       self.timeline.durations(), self.site.thresholds, tuple(limits))
+
+    def _live(self) -> Optional[BaseException]:
+        """The story; returns what ended it, or None."""
+        clock, owner = self.deadline.clock, self.site.owner
+        name = handle.new(owner, self.site.deadline, clock.utc())
+        directory = ledger.directory(paths.state_directory(), self.site.name)
+        book = Ledger.begin(directory, name, site=self.site.name, endpoint=self.cloud.driver.identity)
+        self.lease = Lease(self.cloud, name, book, self.timeline)
+        try:
+            lifecycle.run(self.site, self.cloud, self.lease, self.timeline, lambda: self._settle(directory))
+        except Exception as error:
+            return error
+        finally:
+            book.close(settled=not book.owed())
+            self.cloud.driver.close()
+        return None
+
+    def _settle(self, directory: str) -> None:
+        """Pay earlier runs' debts before anything is created; what cannot be paid is reported."""
+        patience = min(self.site.reserve, self.deadline.left() / 4)
+        self.debts = settle_debts(self.cloud, directory, self.timeline, patience)
+
+    # --- what it means ------------------------------------------------------------------------------------------
+
+    def _judge(self, error: Optional[BaseException]) -> Verdict:
+        """One outcome: the error that ended the run, else leftovers of earlier runs, else the ranges."""
+        site = self.site
+        measured = {**self.timeline.durations(), "total": self.timeline.total(), **self.timeline.metrics,
+                    "leftovers": len(self.debts) + len(self.lease.leftovers if self.lease else ())}
+        if error is not None and not isinstance(error, VmprobeError):
+            said = cli.unforeseen(error, self.options.verbose >= 2, self.evidence.redactor)
+            state, text, extra = said.state, f"{self._stage()}{said.text}", said.details
+        elif error is not None:
+            stage = self._stage()
+            state, cause = verdict.of_error(error, site.verdict, stage.rstrip(": "))
+            text, extra = verdict.blame(stage.rstrip(": "), error, cause), ()
+        else:
+            state, broken = verdict.of_ranges(measured, site.thresholds)
+            if self.debts and state == OK:
+                state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
+            text, extra = "; ".join(broken + [self._story()]), ()
+        text = "; ".join([text] + self._remains(error))
+        return Verdict(state, self.evidence.redactor.strike(f"{site.name}: {text}"), measured, site.thresholds,
+                       cli.lines(self._details(), list(extra)))
+
+    def _stage(self) -> str:
+        failed = self.timeline.failed()
+        return f"{failed.name}: " if failed else ""
+
+    def _story(self) -> str:
+        """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""
+        count, took = self.site.test_vm["count"], self.timeline.durations()
+        who = "test VM ran" if count == 1 else f"{count} test VMs ran"
+        without = "" if self.site.test_vm["volume"] else " without storage"
+        times = ", ".join(f"{stage} {seconds(took[stage])} s" for stage in ("active", "network", "storage") if stage in took)
+        return f"{who}{without} and {'is' if count == 1 else 'are'} gone in {seconds(self.timeline.total())} s ({times})"
+
+    def _remains(self, error: Optional[BaseException]) -> List[str]:
+        """What line 1 has to add: leftovers, and a ledger that could not be kept."""
+        found = []
+        if self.lease and self.lease.leftovers and not isinstance(error, LeftBehind):
+            found.append(f"left behind: {', '.join(map(str, self.lease.leftovers[:3]))}")
+        if self.debts:
+            fill = " and may fill the quota" if isinstance(error, QuotaExceeded) else ""
+            found.append(f"{len(self.debts)} left behind by earlier runs{fill}: {self.debts[0]}")
+        if self.lease and self.lease.ledger.trouble:
+            found.append(self.lease.ledger.trouble)
+        return found
+
+    def _details(self) -> List[str]:
+        """Below line 1, at -v: the stages and the lease; at -vv: the requests."""
+        found: List[str] = []
+        if self.options.verbose >= 1:
+            for stage in self.timeline.stages:
+                took = f"{seconds(stage.duration)} s" if stage.duration is not None else "failed"
+                notes = f" ({', '.join(stage.notes)})" if stage.notes else ""
+                found.append(f"{stage.name:<9} {took}{notes}{_stragglers(stage)}")
+            if self.lease:
+                found.append(f"lease {self.lease.handle}")
+            found += [f"note: {note}" for note in self.timeline.notes]
+            found.append(f"requests {self.evidence.requests}")
+        if self.options.verbose >= 2:
+            found += self.evidence.lines()
+        return found
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def _with_files(self, said: Verdict) -> Verdict:
+        """Write what was asked for; a file that cannot be written is said, and never changes the verdict."""
+        document = self._document(said)
+        told = []
+        if self.options.json:
+            told += _attempt("the timeline", lambda: _replace(self.options.json, json.dumps(document, indent=1) + "\n"))
+        if self.options.evidence:
+            told += _attempt("the evidence", lambda: self.evidence.save(self.options.evidence, document["handle"], document))
+        return Verdict(said.state, said.text, said.perfdata, said.thresholds, said.details + tuple(told))
+
+    def _document(self, said: Verdict) -> Dict[str, Any]:
+        return {"site": self.site.name, "handle": str(self.lease.handle), "state": WORDS[said.state], "text": said.text,
+                "requests": self.evidence.requests, "leftovers": [str(ref) for ref in self.lease.leftovers + self.debts],
+                **self.timeline.document()}
+
+
+def _refuse_what_cannot_work(site: Site) -> None:
+    """What is known to fail before anything is asked for."""
+    if site.deadline <= site.reserve:
+        raise ClientError(f"{site.name}: {site.deadline:g} s do not hold the clean-up's reserve of {site.reserve:g} s; "
+                          "nothing was started")
+    wanted = {"console": (site.test_vm["depth"] == "console", Capability.CONSOLE),
+              "volume": (bool(site.test_vm["volume"]), Capability.VOLUMES),
+              "snapshot": (site.test_vm["snapshot"], Capability.SNAPSHOTS)}
+    for word, (asked, capability) in wanted.items():
+        if asked and capability not in site.driver.capabilities:
+            raise ClientError(f"{site.name}: [test vm] asks for {word}, which {site.endpoint['manager']} does not offer")
+
+
+def _plan_lines(site: Site, plan) -> List[tuple]:
+    test_vm = site.test_vm
+    found = [("image", plan.image), ("flavor", plan.flavor or "none"), ("network", plan.network or "none")]
+    found += [(word, value) for word, value in sorted(plan.details.items()) if isinstance(value, (str, int))]
+    return found + [("depth", test_vm["depth"]), ("deadline", f"{site.deadline:g} s, of which {site.reserve:g} s to clean up")]
+
+
+def _stragglers(stage) -> str:
+    if len(stage.servers) < 2:
+        return ""
+    own = sorted(stage.servers.items(), key=lambda item: item[1])
+    mean = sum(stage.servers.values()) / len(own)
+    slowest = ", ".join(f"{name.rsplit('-', 1)[-1]} {seconds(took)} s" for name, took in own[:-4:-1])
+    return f"  min {seconds(own[0][1])} avg {seconds(mean)} max {seconds(own[-1][1])} s; slowest: {slowest}"
+
+
+def _attempt(what: str, write) -> List[str]:
+    try:
+        path = write()
+    except OSError as failed:
+        return [f"{what} could not be written: {failed.strerror}: {failed.filename}"]
+    return [f"{what} is in {path}"]
+
+
+def _replace(path: str, text: str) -> str:
+    """Write a file whole or not at all."""
+    directory = os.path.dirname(os.path.abspath(path))
+    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".vmprobe-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path

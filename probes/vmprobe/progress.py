@@ -1,0 +1,28 @@
+"""Live progress for a person at a terminal, on stderr; nothing at all for a scheduler."""
+
+from __future__ import annotations
+
+import sys
+from typing import Callable, Set
+
+from vmprobe.text import one_line, seconds
+from vmprobe.timeline import Stage
+
+
+def listener() -> Callable[[Stage], None]:
+    """What a timeline calls as each stage begins and ends."""
+    if not sys.stderr.isatty():
+        return lambda stage: None
+    begun: Set[int] = set()
+
+    def show(stage: Stage) -> None:
+        if id(stage) not in begun:
+            begun.add(id(stage))
+            sys.stderr.write(f"  {stage.name:<9} ...")
+        elif stage.error is not None:
+            sys.stderr.write(f"\r  {stage.name:<9} {one_line(stage.error, 60)}\n")
+        elif stage.duration is not None:
+            sys.stderr.write(f"\r  {stage.name:<9} {seconds(stage.duration):>6} s\n")
+        sys.stderr.flush()
+
+    return show

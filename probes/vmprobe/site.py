@@ -1,0 +1,346 @@
+"""A site file: one endpoint as seen by one project, with its test VM, its budget and its thresholds.
+
+INI, read strictly: an unknown key is an error, and every mistake is one line that names file, section, key and what
+would be right.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import stat
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
+from urllib.parse import urlsplit
+
+from vmprobe import drivers, paths
+from vmprobe.clock import Polling
+from vmprobe.driver import Driver, Key
+from vmprobe.errors import CAUSES, ClientError
+from vmprobe.handle import owner_word
+from vmprobe.thresholds import LABELS, Thresholds, parse_range
+from vmprobe.timeline import STAGES
+
+DEPTHS = ("api", "console", "reach")
+STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+_SUFFIX = ".ini"
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+_SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "B": 1, "KiB": 2 ** 10, "MiB": 2 ** 20, "GiB": 2 ** 30, "TiB": 2 ** 40, "MB": 10 ** 6, "GB": 10 ** 9}
+_MEASURE = re.compile(r"^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$")
+
+
+def duration(text: str) -> float:
+    """Seconds: ``300``, ``300 s``, ``5 min``, ``1 h``, ``2 d``."""
+    match = _MEASURE.match(text)
+    if not match or match[2] not in _SECONDS:
+        raise ValueError("is not a duration like '300 s', '5 min' or '1 h'")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def size(text: str) -> int:
+    """Bytes: ``1 GiB``, ``512 MiB``, ``10 GB``."""
+    match = _MEASURE.match(text)
+    if not match or match[2] not in _BYTES:
+        raise ValueError("is not a size like '1 GiB' or '512 MiB'")
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+def volume(text: str) -> Optional[int]:
+    """Bytes, or None for ``none``."""
+    if text == "none":
+        return None
+    try:
+        wanted = size(text)
+    except ValueError:
+        wanted = 0
+    if not wanted:
+        raise ValueError("is neither a size like '1 GiB' nor 'none'")
+    return wanted
+
+
+def whole(least: int = 0) -> Callable[[str], int]:
+    """A parser of whole numbers from ``least`` up."""
+    def parse(text: str) -> int:
+        if not re.match(r"^\d{1,9}$", text) or int(text) < least:
+            raise ValueError(f"is not a whole number from {least} up")
+        return int(text)
+    return parse
+
+
+def fraction(text: str) -> float:
+    """A share between 0 and 1: ``0.08`` or ``8 %``."""
+    match = re.match(r"^(\d+(?:\.\d+)?)\s*(%?)$", text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1
+    if not 0 <= share <= 1:
+        raise ValueError("is not a share like '8 %' or '0.08'")
+    return share
+
+
+def yes_or_no(text: str) -> bool:
+    """``yes`` or ``no``."""
+    if text not in ("yes", "no"):
+        raise ValueError("is neither 'yes' nor 'no'")
+    return text == "yes"
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """A parser that accepts these words only."""
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError("is not one of " + ", ".join(words))
+        return text
+    return parse
+
+
+def words(text: str) -> Tuple[str, ...]:
+    """Words separated by commas or blanks."""
+    return tuple(word for word in re.split(r"[,\s]+", text) if word)
+
+
+def http_url(text: str) -> str:
+    """An http or https URL with a host, without credentials in it."""
+    try:
+        parts = urlsplit(text)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("is not a URL like 'https://host:5000/v3'") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right or re.search(r"\s", text):
+        raise ValueError("is not a URL like 'https://host:5000/v3'")
+    if parts.username or parts.password:
+        raise ValueError("carries a user or password; these belong into the credentials file")
+    return text.rstrip("/")
+
+
+def _name(text: str) -> str:
+    if not re.match(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})$", text):
+        raise ValueError("is not a name of up to 63 letters, digits, '.', '_' and '-'")
+    return text
+
+
+# --- sections -----------------------------------------------------------------------------------------------------
+
+_SITE = {"name": Key(_name, required=True), "owner": Key(), "contact": Key(), "notes": Key()}
+_ENDPOINT = {"manager": Key(required=True), "credentials": Key(), "ca": Key(), "timeout": Key(duration, 30.0)}
+_TEST_VM = {
+    "image": Key(required=True), "flavor": Key(default=""), "network": Key(default=""),
+    "volume": Key(volume, 2 ** 30), "depth": Key(one_of(*DEPTHS), "api"), "count": Key(whole(1), 1),
+    "snapshot": Key(yes_or_no, False), "reach port": Key(whole(1), 22),
+}
+_BUDGET = {"deadline": Key(duration, 300.0), "reserve": Key(duration, 60.0),
+           **{stage: Key(duration) for stage in STAGES}}
+_POLLING = {"first": Key(duration, 3.0), "fraction": Key(fraction, 0.08), "shortest": Key(duration, 1.5),
+            "longest": Key(duration, 5.0)}
+_SAMPLE = {"readings": Key(whole(), 3), "interval": Key(duration, 2.0)}
+_VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout")}
+_SCHEDULE = {"interval": Key(duration, 3600.0), "retry interval": Key(duration, 900.0)}
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a site file says, with defaults filled in and values parsed."""
+
+    path: str
+    name: str
+    driver: Type[Driver]
+    endpoint: Mapping[str, Any]
+    test_vm: Mapping[str, Any]
+    deadline: float = 300.0
+    reserve: float = 60.0
+    budgets: Mapping[str, float] = field(default_factory=dict)  # of stages, in seconds
+    thresholds: Thresholds = Thresholds()
+    polling: Polling = Polling()
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Mapping[str, str] = field(default_factory=dict)
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)  # contact, notes
+    owner: str = ""
+
+    def with_options(self, **changed: Any) -> "Site":
+        """This site with what a command line changed; ``depth`` and ``count`` reach into the test VM."""
+        test_vm = {key: changed.pop(key) for key in ("depth", "count") if changed.get(key) is not None}
+        changed = {key: value for key, value in changed.items() if value is not None}
+        return replace(self, test_vm={**self.test_vm, **test_vm}, **changed)
+
+    def credentials(self) -> Dict[str, str]:
+        """The credentials that the file names, read now; ClientError when they cannot be used."""
+        path = self.endpoint.get("credentials")
+        if not path:
+            return {}
+        return read_credentials(path, self.driver.credential_keys, f"{self.path} [endpoint] credentials")
+
+
+def find(name: str) -> str:
+    """The path of the site file that ``--site`` means: a path, or a name known to the site directories."""
+    if os.sep in name or name.endswith(_SUFFIX):
+        return name
+    for directory in paths.site_directories():
+        path = os.path.join(directory, name + _SUFFIX)
+        if os.path.exists(path):
+            return path
+    raise ClientError(f"no site file {name}{_SUFFIX} in {' or '.join(paths.site_directories())}")
+
+
+def find_by_host(host: str) -> str:
+    """The path of the one site file whose name, or whose endpoint's host, is ``host``."""
+    found: List[str] = []
+    for directory in paths.site_directories():
+        for entry in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+            if not entry.endswith(_SUFFIX):
+                continue
+            path = os.path.join(directory, entry)
+            parser = _read(path)
+            url = parser.get("endpoint", "url", fallback="")
+            if host in (parser.get("site", "name", fallback=""), urlsplit(url).hostname):
+                found.append(path)
+    if len(found) != 1:
+        many = "more than one site file has" if found else "no site file has"
+        raise ClientError(f"{many} the host {host}{': ' if found else ''}{', '.join(found)}; name one by --site")
+    return found[0]
+
+
+def load(path: str) -> Site:
+    """The site that a file describes; ClientError with one line that names file, section, key and what would be right."""
+    parser = _read(path)
+    base = os.path.basename(path)
+    for section in parser.sections():
+        if section not in _SECTIONS:
+            raise ClientError(f"{base} [{section}]: no such section; there are {', '.join(_SECTIONS)}")
+    for section in ("site", "endpoint", "test vm"):
+        if not parser.has_section(section):
+            raise ClientError(f"{base} [{section}]: this section is missing")
+
+    manager = parser.get("endpoint", "manager", fallback="")
+    if not manager:
+        raise ClientError(f"{base} [endpoint] manager: this key is missing")
+    try:
+        driver = drivers.load(manager)
+    except ClientError as wrong:
+        raise ClientError(f"{base} [endpoint] manager: {wrong}") from None
+
+    section = _Sections(base, parser)
+    about = section("site", _SITE)
+    endpoint = section("endpoint", {**_ENDPOINT, **driver.endpoint_keys})
+    test_vm = section("test vm", {**_TEST_VM, **driver.test_vm_keys})
+    budget = section("budget", _BUDGET)
+    _check_budget(base, budget)
+    return Site(
+        path=path, name=about.pop("name"), driver=driver, endpoint=endpoint, test_vm=test_vm,
+        deadline=budget.pop("deadline"), reserve=budget.pop("reserve"),
+        budgets={stage: limit for stage, limit in budget.items() if limit is not None},
+        thresholds=_thresholds(base, parser), polling=Polling(**section("polling", _POLLING)),
+        sample=section("sample", _SAMPLE), schedule=section("schedule", _SCHEDULE),
+        verdict={cause: state for cause, state in section("verdict", _VERDICT).items() if state},
+        labels=dict(parser["labels"]) if parser.has_section("labels") else {},
+        owner=owner_word(about.pop("owner") or ""), about={key: text for key, text in about.items() if text},
+    )
+
+
+_SECTIONS = ("site", "endpoint", "test vm", "budget", "thresholds", "polling", "sample", "verdict", "schedule", "labels")
+
+
+def _read(path: str) -> configparser.ConfigParser:
+    """The file's text, as sections; inline comments begin with `` ;``."""
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="\0")
+    parser.optionxform = str
+    base = os.path.basename(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file, base)
+    except OSError as failed:
+        raise ClientError(f"{path}: {failed.strerror}") from None
+    except UnicodeDecodeError:
+        raise ClientError(f"{path}: is not UTF-8 text") from None
+    except configparser.DuplicateOptionError as twice:
+        raise ClientError(f"{base} [{twice.section}] {twice.option}: this key stands twice (line {twice.lineno})") from None
+    except configparser.DuplicateSectionError as twice:
+        raise ClientError(f"{base} [{twice.section}]: this section stands twice (line {twice.lineno})") from None
+    except configparser.MissingSectionHeaderError as missing:
+        raise ClientError(f"{base} line {missing.lineno}: a key before the first [section]") from None
+    except configparser.ParsingError as wrong:
+        raise ClientError(f"{base} line {wrong.errors[0][0]}: neither 'key = value' nor '[section]'") from None
+    return parser
+
+
+class _Sections:
+    """Turns sections into values by their keys."""
+
+    def __init__(self, base: str, parser: configparser.ConfigParser):
+        self._base, self._parser = base, parser
+
+    def __call__(self, section: str, keys: Mapping[str, Key]) -> Dict[str, Any]:
+        texts = dict(self._parser[section]) if self._parser.has_section(section) else {}
+        for name in texts:
+            if name not in keys:
+                raise ClientError(f"{self._base} [{section}] {name}: no such key; there are {', '.join(keys)}")
+        return {name: self._value(section, name, key, texts) for name, key in keys.items()}
+
+    def _value(self, section: str, name: str, key: Key, texts: Mapping[str, str]) -> Any:
+        text = texts.get(name, "")
+        if name in texts and not text:
+            raise ClientError(f"{self._base} [{section}] {name}: is empty; leave the line out for the default")
+        if not text:
+            if key.required:
+                raise ClientError(f"{self._base} [{section}] {name}: this key is missing")
+            return key.default
+        try:
+            return key.parse(text)
+        except ValueError as wrong:
+            raise ClientError(f"{self._base} [{section}] {name}: '{text}' {wrong}") from None
+
+
+def _check_budget(base: str, budget: Mapping[str, Any]) -> None:
+    deadline, reserve = budget["deadline"], budget["reserve"]
+    if reserve >= deadline:
+        raise ClientError(f"{base} [budget] reserve: {reserve:g} s leaves nothing of the deadline of {deadline:g} s")
+
+
+def _thresholds(base: str, parser: configparser.ConfigParser) -> Thresholds:
+    """``label = warning, critical``: Nagios ranges in the label's unit, either of which may be left empty."""
+    thresholds = Thresholds()
+    for label, text in parser.items("thresholds") if parser.has_section("thresholds") else ():
+        if label not in LABELS:
+            raise ClientError(f"{base} [thresholds] {label}: no such metric; there are {', '.join(LABELS)}")
+        ranges = [part.strip() for part in text.split(",")]
+        if len(ranges) > 2 or not any(ranges):
+            raise ClientError(f"{base} [thresholds] {label}: '{text}' is not 'warning, critical'")
+        for level, part in zip(("warning", "critical"), ranges):
+            if part:
+                try:
+                    parse_range(part, label)
+                except ValueError as wrong:
+                    raise ClientError(f"{base} [thresholds] {label}: {wrong}") from None
+                thresholds = thresholds.with_range(level, label, part)
+    return thresholds
+
+
+# --- credentials --------------------------------------------------------------------------------------------------
+
+def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
+    """The section [credentials] of a file that only its owner may read; ClientError names what is wrong with it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise ClientError(f"{path} has mode {mode:04o}: others than its owner have access; chmod 0600 it")
+            parser = configparser.ConfigParser(interpolation=None, default_section="\0")
+            parser.optionxform = str
+            parser.read_file(file, os.path.basename(path))
+    except OSError as failed:
+        raise ClientError(f"{where}: {path}: {failed.strerror}") from None
+    except (UnicodeDecodeError, configparser.Error):
+        raise ClientError(f"{path}: is not an INI file with a section [credentials]") from None
+    if parser.sections() != ["credentials"]:
+        raise ClientError(f"{path}: has to have one section, [credentials]")
+    texts = dict(parser["credentials"])
+    for name in texts:
+        if name not in known:
+            raise ClientError(f"{path} [credentials] {name}: no such key; there are {', '.join(known)}")
+        if not texts[name]:
+            raise ClientError(f"{path} [credentials] {name}: is empty")
+    return texts

@@ -1,0 +1,80 @@
+"""Foreign text made fit for a plug-in's output, and numbers as perfdata wants them."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|\Z)", re.S)
+_NAMED = re.compile(
+    r"(?i)([\"']?\b(?:x-(?:auth|subject|service)-token|authorization|(?:[a-z_]*)(?:password|passwd|secret|access_token"
+    r"|id_token|refresh_token|api_?key|private_?key|signature|session_token))[\"']?\s*[=:]\s*)"
+    r"(\"[^\"]*\"|'[^']*'|(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
+)
+STRUCK = "***"
+
+
+def one_line(text: object, limit: int = 160) -> str:
+    """``text`` on one line of printable ASCII without ``|``, tags or needless space, at most ``limit`` long."""
+    line = _CONTROL.sub(" ", str(text)[:20 * limit])
+    line = line.replace("|", "/").replace("<", "(").replace(">", ")").replace("\\n", " ")
+    line = re.sub(r"\s+", " ", line).strip()
+    line = line.encode("ascii", "replace").decode("ascii")
+    return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def many_lines(text: object, limit: int = 8000) -> str:
+    """``text`` with its line ends kept and everything else as in one_line; for the lines below the first."""
+    lines = [one_line_keep_indent(line) for line in str(text).splitlines()]
+    joined = "\n".join(lines)
+    return joined if len(joined) <= limit else joined[: limit - 14].rstrip() + "\n(cut: too long)"
+
+
+def one_line_keep_indent(line: str) -> str:
+    """A single line cleaned as by one_line, with its leading blanks."""
+    body = line.lstrip(" ")
+    return " " * min(len(line) - len(body), 20) + one_line(body, 2000)
+
+
+class Redactor:
+    """Strikes secrets out of text: the known values, and whatever stands where secrets stand.
+
+    >>> Redactor(["s3cr3t!"]).strike('{"password": "other"} s3cr3t!')
+    '{"password": ***} ***'
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()):
+        self._known = set()
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: str) -> None:
+        """From now on strike out this very value, too; values below four characters are too common to strike."""
+        for form in (secret, secret.strip()):
+            if len(form) >= 4:
+                self._known.add(form)
+
+    def strike(self, text: str) -> str:
+        """``text`` without secrets."""
+        for secret in sorted(self._known, key=len, reverse=True):
+            text = text.replace(secret, STRUCK)
+        text = _PEM.sub(STRUCK, text)
+        return _NAMED.sub(lambda match: match.group(1) + STRUCK, text)
+
+
+def number(value: float, decimals: int = 3) -> str:
+    """A finite number in plain digits: no exponent, no locale, no needless zeros.
+
+    >>> number(1e22), number(12.3456), number(0.00001), number(-0.0001)
+    ('10000000000000000000000', '12.346', '0', '0')
+    """
+    digits = f"{value:.{decimals}f}"
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if digits in ("-0", "") else digits
+
+
+def seconds(value: float) -> str:
+    """A duration in seconds, as exact as it is useful: 0.412, 3.41, 12.3, 128.5."""
+    return number(value, 3 if value < 1 else 2 if value < 10 else 1)

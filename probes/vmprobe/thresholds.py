@@ -1,0 +1,64 @@
+"""What is measured, in which unit, and the ranges outside of which it alerts.
+
+Nagios ranges (monitoring-plugins' developer guidelines, section Threshold and Ranges), evaluated by nagiosplugin.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Dict, Mapping
+
+from vmprobe.model import METRICS
+from vmprobe.timeline import STAGES
+
+_WORDS = {"s": "seconds", "%": "percent", "": "plain numbers"}
+
+LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
+    **{stage: "s" for stage in STAGES},
+    **{f"{metric}_{what}": "%" if metric == "cpu" else "" for metric in METRICS for what in ("avg", "peak")},
+    "leftovers": "",
+}
+for _stage in STAGES[:-1]:  # of a fleet's servers
+    LABELS.update({f"{_stage}_{what}": "s" for what in ("min", "avg", "max")})
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_RANGE = re.compile(rf"^@?(?:(?:~|{_NUMBER})?:(?:{_NUMBER})?|{_NUMBER})$")
+
+
+def unit(label: str) -> str:
+    """The unit that a label's perfdata carries; counts and rates have none."""
+    return LABELS.get(label, "")
+
+
+def parse_range(text: str, label: str = "total"):
+    """The nagiosplugin range that ``text`` means; ValueError: what would be right."""
+    import nagiosplugin
+
+    words = _WORDS[unit(label)]
+    if not _RANGE.match(text):
+        raise ValueError(f"'{text}' is not a range in {words}")
+    try:
+        return nagiosplugin.Range(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a range in {words}: its start is above its end") from None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The ranges of a run, as texts by label."""
+
+    warning: Mapping[str, str] = field(default_factory=dict)
+    critical: Mapping[str, str] = field(default_factory=dict)
+
+    def with_range(self, level: str, label: str, text: str) -> "Thresholds":
+        """These, and for ``label`` at ``level`` ('warning' or 'critical') another range."""
+        levels = {"warning": dict(self.warning), "critical": dict(self.critical)}
+        levels[level][label] = text
+        return Thresholds(**levels)
+
+    def broken(self, label: str, value: float) -> str:
+        """'critical', 'warning' or '': the worst range that ``value`` is outside of."""
+        for level, ranges in (("critical", self.critical), ("warning", self.warning)):
+            if label in ranges and not parse_range(ranges[label], label).match(value):
+                return level
+        return ""

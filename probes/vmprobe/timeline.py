@@ -1,0 +1,108 @@
+"""What was measured: the stages of a run, how long each took, what was sampled. Never what it means."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+from vmprobe.clock import Clock
+from vmprobe.errors import VmprobeError
+
+STAGES = ("auth", "image", "submit", "active", "network", "storage", "sample", "snapshot", "detach", "delete", "gone",
+          "total")
+SINCE_SUBMISSION = ("active", "network", "storage")  # "how long from the request to ...?"
+
+
+@dataclass
+class Stage:
+    """One paragraph of the story. ``duration`` in seconds, None until it is through; ``error`` if it failed."""
+
+    name: str
+    began: float
+    duration: Optional[float] = None
+    error: Optional[BaseException] = None
+    notes: List[str] = field(default_factory=list)
+    servers: Dict[str, float] = field(default_factory=dict)  # of a fleet: name of the server -> its own duration
+
+
+class Timeline:
+    """Collects as the run goes on, so that all that was reached is there on every exit."""
+
+    def __init__(self, clock: Clock, listener: Callable[[Stage], None] = lambda stage: None):
+        self.clock, self._listener = clock, listener
+        self.began, self.began_utc = clock.now(), clock.utc()
+        self.stages: List[Stage] = []
+        self.submitted: Optional[float] = None  # when the request for the servers left
+        self.deleting: Optional[float] = None  # when the first request for removal left
+        self.metrics: Dict[str, float] = {}  # perfdata label -> value
+        self.notes: List[str] = []  # for -v: what could not be measured, and the like
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Time a paragraph; an error passes through and is remembered with its stage."""
+        began = self.clock.now()
+        if name in SINCE_SUBMISSION and self.submitted is not None:
+            began = self.submitted
+        if name == "gone" and self.deleting is not None:
+            began = self.deleting
+        stage = Stage(name, began)
+        self.stages.append(stage)
+        self._listener(stage)
+        try:
+            yield stage
+        except BaseException as error:
+            stage.error = error
+            raise
+        else:
+            if stage.duration is None:
+                stage.duration = self.clock.now() - stage.began
+        finally:
+            self._listener(stage)
+
+    def total(self) -> float:
+        """Seconds since the run began."""
+        return self.clock.now() - self.began
+
+    def durations(self) -> Dict[str, float]:
+        """The stages that were passed, in seconds, by name; of a fleet also min, avg and max."""
+        found: Dict[str, float] = {}
+        for stage in self.stages:
+            if stage.duration is None:
+                continue
+            found[stage.name] = stage.duration
+            if len(stage.servers) > 1:
+                own = list(stage.servers.values())
+                found.update({f"{stage.name}_min": min(own), f"{stage.name}_avg": sum(own) / len(own),
+                              f"{stage.name}_max": max(own)})
+        return found
+
+    def failed(self) -> Optional[Stage]:
+        """The first stage that an error passed through."""
+        return next((stage for stage in self.stages if stage.error is not None), None)
+
+    def document(self) -> Dict[str, Any]:
+        """Everything, as plain values for JSON."""
+        return {
+            "began": self.began_utc,
+            "total": round(self.total(), 3),
+            "stages": [_stage_document(stage, self.began) for stage in self.stages],
+            "metrics": {label: round(value, 3) for label, value in sorted(self.metrics.items())},
+            "notes": self.notes,
+        }
+
+
+def _stage_document(stage: Stage, origin: float) -> Dict[str, Any]:
+    document: Dict[str, Any] = {
+        "stage": stage.name,
+        "from": round(stage.began - origin, 3),
+        "seconds": None if stage.duration is None else round(stage.duration, 3),
+    }
+    if stage.error is not None:
+        document["error"] = str(stage.error)
+        document["cause"] = getattr(stage.error, "cause", "") if isinstance(stage.error, VmprobeError) else ""
+    if stage.notes:
+        document["notes"] = stage.notes
+    if stage.servers:
+        document["servers"] = {name: round(value, 3) for name, value in stage.servers.items()}
+    return document
