@@ -16,7 +16,7 @@ from typing import Any, List, NoReturn, Optional
 
 from vmprobe import __version__, verdict
 from vmprobe.errors import ClientError, Interrupted, VmprobeError
-from vmprobe.text import Redactor, one_line
+from vmprobe.text import Redactor, among, one_line
 from vmprobe.verdict import UNKNOWN, Verdict
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -123,7 +123,7 @@ def thresholds_of(site, options: argparse.Namespace, bare: str):
             label, _, text = word.rpartition("=")
             label = label or bare
             if label not in LABELS:
-                raise ClientError(f"--{level} {word}: no such metric; there are {', '.join(LABELS)}")
+                raise ClientError(f"--{level} {word}: no such metric; {among(label, LABELS)}")
             try:
                 parse_range(text, label)
             except ValueError as wrong:

@@ -20,6 +20,7 @@ from vmprobe.driver import Driver, Key
 from vmprobe.errors import CAUSES, ClientError
 from vmprobe.handle import owner_word
 from vmprobe.thresholds import LABELS, Thresholds, parse_range
+from vmprobe.text import among
 from vmprobe.timeline import STAGES
 
 DEPTHS = ("api", "console", "reach")
@@ -210,7 +211,7 @@ def load(path: str) -> Site:
     base = os.path.basename(path)
     for section in parser.sections():
         if section not in _SECTIONS:
-            raise ClientError(f"{base} [{section}]: no such section; there are {', '.join(_SECTIONS)}")
+            raise ClientError(f"{base} [{section}]: no such section; {among(section, _SECTIONS)}")
     for section in ("site", "endpoint", "test vm"):
         if not parser.has_section(section):
             raise ClientError(f"{base} [{section}]: this section is missing")
@@ -277,7 +278,7 @@ class _Sections:
         texts = dict(self._parser[section]) if self._parser.has_section(section) else {}
         for name in texts:
             if name not in keys:
-                raise ClientError(f"{self._base} [{section}] {name}: no such key; there are {', '.join(keys)}")
+                raise ClientError(f"{self._base} [{section}] {name}: no such key; {among(name, keys)}")
         return {name: self._value(section, name, key, texts) for name, key in keys.items()}
 
     def _value(self, section: str, name: str, key: Key, texts: Mapping[str, str]) -> Any:
@@ -305,7 +306,7 @@ def _thresholds(base: str, parser: configparser.ConfigParser) -> Thresholds:
     thresholds = Thresholds()
     for label, text in parser.items("thresholds") if parser.has_section("thresholds") else ():
         if label not in LABELS:
-            raise ClientError(f"{base} [thresholds] {label}: no such metric; there are {', '.join(LABELS)}")
+            raise ClientError(f"{base} [thresholds] {label}: no such metric; {among(label, LABELS)}")
         ranges = [part.strip() for part in text.split(",")]
         if len(ranges) > 2 or not any(ranges):
             raise ClientError(f"{base} [thresholds] {label}: '{text}' is not 'warning, critical'")
@@ -340,7 +341,7 @@ def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
     texts = dict(parser["credentials"])
     for name in texts:
         if name not in known:
-            raise ClientError(f"{path} [credentials] {name}: no such key; there are {', '.join(known)}")
+            raise ClientError(f"{path} [credentials] {name}: no such key; {among(name, known)}")
         if not texts[name]:
             raise ClientError(f"{path} [credentials] {name}: is empty")
     return texts

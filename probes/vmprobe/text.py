@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Iterable
 
@@ -15,26 +16,35 @@ _NAMED = re.compile(
 STRUCK = "***"
 
 
+def clean(text: str) -> str:
+    """``text`` in printable ASCII on one line, without ``|`` (it begins perfdata) and without tags."""
+    line = _CONTROL.sub(" ", text).replace("|", "/").replace("<", "(").replace(">", ")")
+    return line.encode("ascii", "replace").decode("ascii")
+
+
 def one_line(text: object, limit: int = 160) -> str:
-    """``text`` on one line of printable ASCII without ``|``, tags or needless space, at most ``limit`` long."""
-    line = _CONTROL.sub(" ", str(text)[:20 * limit])
-    line = line.replace("|", "/").replace("<", "(").replace(">", ")").replace("\\n", " ")
-    line = re.sub(r"\s+", " ", line).strip()
-    line = line.encode("ascii", "replace").decode("ascii")
+    """``text`` cleaned, without needless space, at most ``limit`` characters long."""
+    line = re.sub(r" {2,}", " ", clean(str(text)[:20 * limit].replace("\\n", " "))).strip()
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
 
 
-def many_lines(text: object, limit: int = 8000) -> str:
-    """``text`` with its line ends kept and everything else as in one_line; for the lines below the first."""
-    lines = [one_line_keep_indent(line) for line in str(text).splitlines()]
-    joined = "\n".join(lines)
-    return joined if len(joined) <= limit else joined[: limit - 14].rstrip() + "\n(cut: too long)"
+def many_lines(lines: Iterable[str], limit: int = 8000) -> str:
+    """Lines, each cleaned, below ``limit`` characters in all; what is over is said."""
+    kept, room = [], limit
+    for line in lines:
+        line = clean(line).rstrip()[:2000]
+        room -= len(line) + 1
+        if room < 0:
+            return "\n".join(kept + ["(cut: too long)"])
+        kept.append(line)
+    return "\n".join(kept)
 
 
-def one_line_keep_indent(line: str) -> str:
-    """A single line cleaned as by one_line, with its leading blanks."""
-    body = line.lstrip(" ")
-    return " " * min(len(line) - len(body), 20) + one_line(body, 2000)
+def among(word: str, known: Iterable[str]) -> str:
+    """What would have been right instead of ``word``: what is nearest, else all that is known."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, 1, 0.7)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}" if known else "there are none"
 
 
 class Redactor:

@@ -21,6 +21,7 @@ class Stage:
     name: str
     began: float
     duration: Optional[float] = None
+    lasted: float = 0.0  # also of one that failed
     error: Optional[BaseException] = None
     notes: List[str] = field(default_factory=list)
     servers: Dict[str, float] = field(default_factory=dict)  # of a fleet: name of the server -> its own duration
@@ -58,6 +59,7 @@ class Timeline:
             if stage.duration is None:
                 stage.duration = self.clock.now() - stage.began
         finally:
+            stage.lasted = self.clock.now() - stage.began
             self._listener(stage)
 
     def total(self) -> float:

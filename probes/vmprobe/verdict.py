@@ -90,7 +90,7 @@ def render(name: str, verdict: Verdict) -> str:
     data = " ".join(perfdata(verdict.perfdata, verdict.thresholds))
     lines = [f"{line} | {data}" if data else line]
     if verdict.details:
-        lines.append(text.many_lines("\n".join(verdict.details)))
+        lines.append(text.many_lines(line for detail in verdict.details for line in detail.splitlines() or [""]))
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from vmprobe import cli, handle, ledger, lifecycle, paths, progress, verdict
 from vmprobe import site as sites
 from vmprobe.clock import Clock, Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import ClientError, LeftBehind, QuotaExceeded, VmprobeError
+from vmprobe.errors import ClientError, DeadlinePassed, LeftBehind, QuotaExceeded, StageOverrun, VmprobeError
 from vmprobe.evidence import Evidence
 from vmprobe.lease import Lease, settle_debts
 from vmprobe.ledger import Ledger
@@ -62,7 +62,10 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     mapping = {**site.verdict, **({"timeout": options.timeout_state} if options.timeout_state else {})}
     site = site.with_options(deadline=options.timeout, depth=options.depth, count=options.count, thresholds=thresholds,
                              verdict=mapping)
-    return Run(site, options, clock or Clock()).verdict()
+    run = Run(site, options, clock or Clock())
+    if clock is None:
+        cli.listen(run.deadline)
+    return run.verdict()
 
 
 class Run:
@@ -72,7 +75,6 @@ class Run:
         _refuse_what_cannot_work(site)
         self.site, self.options = site, options
         self.deadline = Deadline(site.deadline, site.reserve, clock, site.polling)
-        cli.listen(self.deadline)
         self.timeline = Timeline(clock, progress.listener())
         credentials = site.credentials()
         self.evidence = Evidence(Redactor(credentials.values()), keep=options.verbose >= 2 or bool(options.evidence))
@@ -136,11 +138,14 @@ class Run:
                     "leftovers": len(self.debts) + len(self.lease.leftovers if self.lease else ())}
         if error is not None and not isinstance(error, VmprobeError):
             said = cli.unforeseen(error, self.options.verbose >= 2, self.evidence.redactor)
-            state, text, extra = said.state, f"{self._stage()}{said.text}", said.details
+            state, text, extra = said.state, said.text, said.details
         elif error is not None:
-            stage = self._stage()
-            state, cause = verdict.of_error(error, site.verdict, stage.rstrip(": "))
-            text, extra = verdict.blame(stage.rstrip(": "), error, cause), ()
+            failed = self.timeline.failed()
+            stage = failed.name if failed else ""
+            state, cause = verdict.of_error(error, site.verdict, stage)
+            if isinstance(error, DeadlinePassed) and site.thresholds.broken(stage, failed.lasted) == "critical":
+                state, cause = verdict.of_error(StageOverrun(str(error)), site.verdict, stage)
+            text, extra = verdict.blame(stage, error, cause), ()
         else:
             state, broken = verdict.of_ranges(measured, site.thresholds)
             if self.debts and state == OK:
@@ -149,10 +154,6 @@ class Run:
         text = "; ".join([text] + self._remains(error))
         return Verdict(state, self.evidence.redactor.strike(f"{site.name}: {text}"), measured, site.thresholds,
                        cli.lines(self._details(), list(extra)))
-
-    def _stage(self) -> str:
-        failed = self.timeline.failed()
-        return f"{failed.name}: " if failed else ""
 
     def _story(self) -> str:
         """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""

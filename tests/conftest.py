@@ -1,0 +1,80 @@
+"""What the tests share: a probe over the in-memory cloud with virtual time, and probes as processes."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from virtual import VirtualClock
+from vmprobe import verdict
+from vmprobe.drivers import memory
+from vmprobe.probes import lifecycle
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PROBES = CHECKOUT / "probes"
+_urls = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def state_directory(tmp_path, monkeypatch):
+    """Ledgers of a test stay in the test."""
+    directory = tmp_path / "state"
+    monkeypatch.setenv("VMPROBE_STATE", str(directory))
+    return directory
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+class MemorySite:
+    """A site over an in-memory cloud of its own, and the probes run against it in virtual time."""
+
+    def __init__(self, directory: Path, clock: VirtualClock):
+        self.clock = clock
+        self.url = f"memory://test-{next(_urls)}"
+        self.cloud = memory.cloud(self.url, clock)
+        self.path = directory / "site.ini"
+        self.sections = {
+            "site": {"name": "site", "owner": "mon"},
+            "endpoint": {"manager": "memory", "url": self.url, "boot": "10 s"},
+            "test vm": {"image": "vmprobe-test", "depth": "console"},
+            "budget": {"deadline": "300 s", "reserve": "60 s"},
+        }
+
+    def set(self, section: str, **keys: str) -> "MemorySite":
+        self.sections.setdefault(section, {}).update(keys)
+        return self
+
+    def write(self) -> Path:
+        lines = []
+        for section, keys in self.sections.items():
+            lines += [f"[{section}]"] + [f"{key} = {value}" for key, value in keys.items()] + [""]
+        self.path.write_text("\n".join(lines))
+        return self.path
+
+    def lifecycle(self, *options: str):
+        """(exit code, whole output) of check_vm_lifecycle."""
+        said = lifecycle.main(["--site", str(self.write()), *options], clock=self.clock)
+        return said.state, verdict.render("VM_LIFECYCLE", said)
+
+
+@pytest.fixture
+def site(tmp_path, clock):
+    return MemorySite(tmp_path, clock)
+
+
+def run_probe(name: str, *options: str, env=None, **words):
+    """(exit code, stdout, stderr) of a probe run as a process, as a scheduler does it."""
+    done = subprocess.run([sys.executable, str(PROBES / name), *options], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, **words)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def probe():
+    return run_probe

@@ -1,0 +1,242 @@
+"""The verdicts that must be right, each as the whole line and the exit code, over the cloud in memory."""
+
+import signal
+
+import pytest
+
+from vmprobe import cli, verdict
+from vmprobe.probes import lifecycle
+
+SAMPLED = ("cpu_avg=25% cpu_peak=25%", "disk_read_avg=1000;;;0 disk_read_peak=1000;;;0 disk_write_avg=2000;;;0 "
+           "disk_write_peak=2000;;;0", "net_in_avg=300;;;0 net_in_peak=300;;;0 net_out_avg=400;;;0 net_out_peak=400;;;0")
+GOOD = (f"active=10.5s;;;0 auth=0s;;;0 {SAMPLED[0]} delete=0s;;;0 detach=0s;;;0 {SAMPLED[1]} gone=1.5s;;;0 image=0s;;;0 "
+        f"leftovers=0;;;0 {SAMPLED[2]} network=10.5s;;;0 sample=4s;;;0 storage=12s;;;0 submit=0s;;;0 total=17.5s;;;0")
+
+
+def test_ok_when_the_vm_ran_and_is_gone(site):
+    assert site.lifecycle() == (0, (
+        "VM_LIFECYCLE OK - site: test VM ran and is gone in 17.5 s (active 10.5 s, network 10.5 s, storage 12 s) | " + GOOD))
+    assert site.cloud.things == {}
+
+
+def test_ok_without_a_volume_says_so(site):
+    site.set("test vm", volume="none").set("sample", readings="0")
+
+    assert site.lifecycle() == (0, (
+        "VM_LIFECYCLE OK - site: test VM ran without storage and is gone in 12 s (active 10.5 s, network 10.5 s) | "
+        "active=10.5s;;;0 auth=0s;;;0 delete=0s;;;0 gone=1.5s;;;0 image=0s;;;0 leftovers=0;;;0 network=10.5s;;;0 "
+        "submit=0s;;;0 total=12s;;;0"))
+
+
+def test_ok_with_a_snapshot_and_three_servers(site):
+    site.set("test vm", snapshot="yes").set("sample", readings="0")
+
+    assert site.lifecycle("--count", "3") == (0, (
+        "VM_LIFECYCLE OK - site: 3 test VMs ran and are gone in 13.5 s (active 10.5 s, network 10.5 s, storage 12 s) | "
+        "active=10.5s;;;0 active_avg=10.5s;;;0 active_max=10.5s;;;0 active_min=10.5s;;;0 auth=0s;;;0 delete=0s;;;0 "
+        "detach=0s;;;0 detach_avg=0s;;;0 detach_max=0s;;;0 detach_min=0s;;;0 gone=1.5s;;;0 image=0s;;;0 leftovers=0;;;0 "
+        "network=10.5s;;;0 network_avg=10.5s;;;0 network_max=10.5s;;;0 network_min=10.5s;;;0 snapshot=0s;;;0 "
+        "snapshot_avg=0s;;;0 snapshot_max=0s;;;0 snapshot_min=0s;;;0 storage=12s;;;0 storage_avg=12s;;;0 "
+        "storage_max=12s;;;0 storage_min=12s;;;0 submit=0s;;;0 total=13.5s;;;0"))
+
+
+def test_warning_and_critical_by_ranges(site):
+    state, line = site.lifecycle("-w", "active=10", "-c", "storage=11", "-w", "60")
+
+    assert state == 2
+    assert line.startswith("VM_LIFECYCLE CRITICAL - site: storage 12 s is outside 11 (critical); active 10.5 s is outside 10 "
+                           "(warning); test VM ran and is gone in 17.5 s (active 10.5 s, network 10.5 s, storage 12 s) | "
+                           "active=10.5s;10;;0 ")
+    assert "storage=12s;;11;0 submit=0s;;;0 total=17.5s;60;;0" in line
+
+
+def test_warning_by_the_sites_own_range(site):
+    site.set("thresholds", cpu_avg="20, 90")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (1, (
+        "VM_LIFECYCLE WARNING - site: cpu_avg 25 % is outside 20 (warning); test VM ran and is gone in 17.5 s "
+        "(active 10.5 s, network 10.5 s, storage 12 s)"))
+
+
+REACHED = {  # perfdata of a run that ended in a stage
+    "auth": "leftovers=0;;;0 total=0s;;;0",
+    "image": "auth=0s;;;0 leftovers=0;;;0 total=0s;;;0",
+}
+
+FAULTS = {  # fault: (exit code, line without perfdata)
+    "auth-rejected": (2, "CRITICAL - site: auth: user probe is not accepted (cause=auth)"),
+    "quota-full": (1, "WARNING - site: submit: quota exceeded for servers: 10 of 10 used (cause=quota)"),
+    "no-room": (2, "CRITICAL - site: active: server ser-2 is BROKEN: No valid host was found (cause=scheduler)"),
+    "dies-booting": (2, "CRITICAL - site: active: server ser-2 is BROKEN: the machine stopped while booting (cause=scheduler)"),
+    "never-active": (3, "UNKNOWN - site: active: server ser-2 is BUILDING; the deadline of 300 s passed"),
+    "no-network": (3, "UNKNOWN - site: network: server ser-2 has no address; the deadline of 300 s passed"),
+    "no-disk": (3, "UNKNOWN - site: storage: volume vol-1 is FREE, not attached to server ser-2; the deadline of 300 s passed"),
+    "volume-broken": (2, "CRITICAL - site: storage: volume vol-1 is BROKEN: no space left in pool (cause=storage)"),
+    "gone-after-boot": (2, "CRITICAL - site: active: connection refused (cause=gateway)"),
+    "gone-for-good": (2, "CRITICAL - site: active: connection refused (cause=gateway); left behind: server ser-2, volume vol-1"),
+    "delete-ignored": (1, "WARNING - site: gone: server ser-2, volume vol-1 could not be seen gone (cause=teardown)"),
+    "delete-refused": (1, "WARNING - site: gone: server ser-2, volume vol-1 could not be seen gone: removal of vol-1 is not "
+                          "allowed (cause=teardown)"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faults_verdict_is(fault, site):
+    site.set("endpoint", faults=fault)
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (FAULTS[fault][0], "VM_LIFECYCLE " + FAULTS[fault][1])
+    assert " total=" in line and " | " in line and line.count("|") == 1
+    if "left behind" not in line and "gone:" not in line:
+        assert site.cloud.things == {}
+
+
+def test_critical_when_the_image_is_missing(site):
+    site.set("test vm", image="vmprobe-tset")
+
+    assert site.lifecycle() == (2, (
+        "VM_LIFECYCLE CRITICAL - site: image: no image named 'vmprobe-tset' (cause=image) | auth=0s;;;0 leftovers=0;;;0 "
+        "total=0s;;;0"))
+
+
+@pytest.mark.parametrize("fault, stage, line", [
+    ("never-active", "active", "active: server ser-2 is BUILDING; not within its budget of 30 s (cause=scheduler)"),
+    ("no-network", "network", "network: server ser-2 has no address; not within its budget of 30 s (cause=network)"),
+    ("no-disk", "storage", "storage: volume vol-1 is FREE, not attached to server ser-2; not within its budget of 30 s "
+                           "(cause=storage)"),
+])
+def test_critical_when_a_stage_outruns_its_budget(site, fault, stage, line):
+    site.set("endpoint", faults=fault).set("budget", **{stage: "30 s"})
+
+    state, said = site.lifecycle()
+
+    assert (state, said.split(" | ")[0]) == (2, f"VM_LIFECYCLE CRITICAL - site: {line}")
+    assert site.cloud.things == {}
+
+
+def test_critical_when_the_deadline_passes_in_a_stage_that_is_over_its_critical_range(site):
+    site.set("endpoint", faults="never-active").set("thresholds", active="60, 120")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; the deadline of 300 s passed (cause=scheduler)"))
+
+
+@pytest.mark.parametrize("word", ["OK", "WARNING", "CRITICAL", "UNKNOWN"])
+def test_the_state_of_a_passed_deadline_can_be_chosen(site, word):
+    site.set("endpoint", faults="never-active")
+
+    state, line = site.lifecycle("--timeout-state", word)
+
+    assert (state, line.split(" - ")[0]) == (verdict.WORDS.index(word), f"VM_LIFECYCLE {word}")
+
+
+def test_a_site_can_map_a_cause_to_another_state(site):
+    site.set("endpoint", faults="quota-full").set("verdict", quota="CRITICAL")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: submit: quota exceeded for servers: 10 of 10 used (cause=quota)"))
+
+
+def test_stragglers_of_a_fleet_are_named(site):
+    site.set("endpoint", faults="never-active").set("budget", active="30 s")
+
+    state, line = site.lifecycle("--count", "5")
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: active: 5 of 5: server ser-6 is BUILDING, server ser-7 is BUILDING, server ser-8 is "
+        "BUILDING, ...; not within its budget of 30 s (cause=scheduler)"))
+
+
+# --- the deadline and signals, in each stage ----------------------------------------------------------------------
+
+STAGE_AT = {"submit": 0, "active": 5, "network": 10.6, "storage": 11, "sample": 13, "detach": 16.2}
+
+
+def _run(site, *options):
+    arguments = lifecycle.parser().parse_args(["--site", str(site.write()), *options])
+    loaded = cli.site_of(arguments).with_options(deadline=arguments.timeout)
+    return lifecycle.Run(loaded, arguments, site.clock)
+
+
+@pytest.mark.parametrize("moment, stage", [(5, "active"), (11, "storage"), (13, "sample")])
+def test_a_signal_ends_the_run_in_its_stage_and_removes_everything(site, clock, moment, stage):
+    run = _run(site)
+    clock.at(moment, lambda: run.deadline.interrupt(signal.SIGTERM))
+
+    said = run.verdict()
+
+    assert (said.state, said.text) == (3, f"site: {stage}: interrupted by SIGTERM")
+    assert site.cloud.things == {}
+
+
+def test_a_signal_during_the_clean_up_does_not_stop_it(site, clock):
+    run = _run(site)
+    clock.at(16.2, lambda: run.deadline.interrupt(signal.SIGHUP))
+
+    said = run.verdict()
+
+    assert said.state == 0
+    assert site.cloud.things == {}
+
+
+@pytest.mark.parametrize("timeout, stage", [(64, "active"), (71, "storage"), (73, "sample")])
+def test_the_deadline_ends_the_run_in_its_stage_and_removes_everything(site, timeout, stage):
+    state, line = site.lifecycle("-t", str(timeout))
+
+    assert state == 3
+    assert line.startswith(f"VM_LIFECYCLE UNKNOWN - site: {stage}: ")
+    assert f"the deadline of {timeout} s passed" in line
+    assert site.cloud.things == {}
+
+
+def test_a_deadline_that_does_not_hold_the_reserve_starts_nothing(site):
+    with pytest.raises(Exception, match="site: 60 s do not hold the clean-up's reserve of 60 s; nothing was started"):
+        site.lifecycle("-t", "60")
+    assert site.cloud.requests == 0
+
+
+def test_what_nobody_foresaw_is_one_clean_unknown_line_and_nothing_is_left(site, monkeypatch):
+    def boom(server):
+        raise ZeroDivisionError("a | b\nc")
+    monkeypatch.setattr(site.cloud, "metrics", boom)
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (3, "VM_LIFECYCLE UNKNOWN - site: unforeseen: ZeroDivisionError: a / b c")
+    assert "Traceback" not in line
+    assert site.cloud.things == {}
+    assert "Traceback" in site.lifecycle("-vv")[1]
+
+
+def test_metrics_that_policy_forbids_are_named_and_not_zero(site):
+    site.set("endpoint", faults="metrics-forbidden")
+
+    state, output = site.lifecycle("-v")
+
+    assert state == 0
+    assert "note: metrics are not measured: metrics are for administrators" in output.splitlines()
+    assert "cpu_avg" not in output
+
+
+def test_a_debt_that_cannot_be_paid_is_a_warning_and_the_run_goes_on(site):
+    site.set("endpoint", faults="delete-ignored")
+    site.lifecycle()
+    site.cloud.faults.clear()
+    for thing in site.cloud.things.values():
+        thing.undying = True
+    site.set("endpoint", faults="metrics-forbidden")
+
+    state, line = site.lifecycle()
+
+    assert state == 1
+    assert line.startswith("VM_LIFECYCLE WARNING - site: test VM ran and is gone in ")
+    assert "; 2 left behind by earlier runs: server ser-2 | " in line
+    assert "leftovers=2;;;0" in line
+    assert len(site.cloud.things) == 2
