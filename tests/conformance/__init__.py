@@ -1,0 +1,1 @@
+"""What every driver owes to the suite; see test_contract.py."""

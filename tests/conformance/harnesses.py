@@ -1,0 +1,55 @@
+"""Where the conformance suite finds what it runs over: a literal table, one line for each driver and server.
+
+A harness is a context manager that yields ``Harness``. One that cannot run here raises pytest.skip with the reason.
+"""
+
+import importlib
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+from virtual import VirtualClock
+from vmprobe.clock import Clock, Deadline, Polling
+from vmprobe.driver import Driver
+from vmprobe.evidence import Evidence
+from vmprobe.site import load
+from vmprobe.text import Redactor
+
+HARNESSES = {  # id: the function that makes it
+    "memory": "conformance.harnesses.memory",
+}
+LIVE: set = set()  # ids that start real servers
+
+
+@dataclass
+class Harness:
+    """A driver that is not connected yet, and what the suite needs to know of its surroundings."""
+
+    driver: Driver
+    test_vm: Mapping[str, Any]
+    deadline: Deadline
+    reports: bool = True  # whether the image is the suite's own, whose console speaks
+    secrets: tuple = field(default_factory=tuple)
+
+
+def make(name: str):
+    """The harness of this id, as a context manager."""
+    module, _, function = HARNESSES[name].rpartition(".")
+    return getattr(importlib.import_module(module), function)()
+
+
+def of_site(path: str, clock: Clock, **options: Any) -> Harness:
+    """A harness by a site file; 10 minutes for everything, and a short poll."""
+    site = load(path)
+    deadline = Deadline(600, 60, clock, Polling(first=0.2, shortest=0.2, longest=1.0))
+    credentials = site.credentials()
+    evidence = Evidence(Redactor(credentials.values()), keep=True)
+    driver = site.driver(site.endpoint, credentials, deadline, evidence)
+    return Harness(driver, site.test_vm, deadline, secrets=tuple(credentials.values()), **options)
+
+
+@contextmanager
+def memory():
+    from conftest import CHECKOUT
+
+    yield of_site(str(CHECKOUT / "etc" / "sites" / "memory.ini"), VirtualClock())
