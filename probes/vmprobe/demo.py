@@ -1,0 +1,47 @@
+"""The demonstration: one whole run on this machine, over a real VM where there is QEMU, else over the cloud in memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+from vmprobe import paths
+from vmprobe.errors import VmprobeError
+
+
+def run() -> int:
+    """Replace this process by the probe; its command is printed first, so that it can be repeated by hand."""
+    missing = _missing()
+    if missing:
+        print(f"No real VM here: {missing}. This runs over the cloud in memory, and starts nothing.")
+    site = paths.data("etc", "sites", "memory.ini" if missing else "demo.ini")
+    probe = shutil.which("check_vm_lifecycle") or "check_vm_lifecycle"
+    if paths.in_checkout():
+        probe = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "check_vm_lifecycle")
+    command = [_short(sys.executable), _short(probe), "--site", _short(site), "-v"]
+    print("$ " + " ".join(command), flush=True)
+    os.execv(sys.executable, [sys.executable] + command[1:])
+
+
+def _missing() -> str:
+    """What a real VM would need and is not here, '' if nothing; the test image is built if it has to be."""
+    from vmprobe import image
+
+    if not shutil.which("qemu-system-x86_64"):
+        return "qemu-system-x86_64 is not installed"
+    try:
+        import qemu.qmp  # noqa: F401
+    except ImportError:
+        return "Python's qemu.qmp is not installed"
+    try:
+        image.build(image.directory())
+    except (VmprobeError, OSError) as failed:
+        return f"the test image cannot be built: {failed}"
+    return ""
+
+
+def _short(path: str) -> str:
+    """A path as a person here would write it."""
+    near = os.path.relpath(path)
+    return path if near.startswith("..") else near
