@@ -24,7 +24,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f"vmprobectl: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        print("vmprobectl: interrupted", file=sys.stderr)
+        return 1
 
 
 # --- image ---
@@ -67,6 +68,20 @@ def image_build(chosen: argparse.Namespace) -> int:
     return 0
 
 
+# --- demo ---
+
+
+def demo(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=demo_run)
+
+
+def demo_run(chosen: argparse.Namespace) -> int:
+    from vmprobe.demo import run
+
+    return run()
+
+
 COMMANDS = {
+    "demo": ("Run check_vm_lifecycle once: on a real VM by QEMU, or where there is none, over the cloud in memory.", demo),
     "image": ("Build the suite's own test image.", image),
 }

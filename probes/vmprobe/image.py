@@ -65,7 +65,7 @@ def build(
     The kernel is the distribution's, kept in ``directory`` once it was downloaded (``update``: ask for a newer one), or
     a ``kernel`` file with its folder of ``modules``. ClientError in one line if something is missing or does not fit.
     """
-    formats = list(formats)
+    formats = list(dict.fromkeys(formats))
     _check(formats)
     with _locked(directory):
         linux = _given(kernel, modules) if kernel or modules else _distributed(directory, update)
@@ -75,12 +75,14 @@ def build(
 
         inputs = hashlib.sha256(b"".join((linux.image, system, str(time).encode(), _recipe()))).hexdigest()
         record = _Record(directory, inputs)
-        wanted = [name for format in formats for name in FORMATS[format]]
-        if any(not record.holds(name) for name in wanted):
+        missing = [format for format in formats if not all(record.holds(name) for name in FORMATS[format])]
+        if missing:
             with tempfile.TemporaryDirectory(prefix=".building-", dir=directory) as work:
-                for name in _make(work, formats, linux.image, _compressed(system), time):
-                    record.add(name, os.path.join(work, name))
-        return {name: record.files[name] for name in wanted}
+                _make(work, missing, linux.image, _compressed(system), time)
+                for format in missing:
+                    for name in FORMATS[format]:
+                        record.add(name, os.path.join(work, name))
+        return {name: record.files[name] for format in formats for name in FORMATS[format]}
 
 
 def directory() -> str:
@@ -129,17 +131,15 @@ def _check(formats: Sequence[str]) -> None:
         bootdisk.check_tools(formats)
 
 
-def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time: int) -> Iterator[str]:
-    """Makes the files of ``formats`` in ``work`` and names each one as it is finished."""
+def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time: int) -> None:
+    """The files of ``formats`` in the folder ``work``, with others that they were made of."""
     for name, content in zip(FORMATS["kernel"], (kernel, initrd)):
         with open(os.path.join(work, name), "wb") as file:
             file.write(content)
-    if "kernel" in formats:
-        yield from FORMATS["kernel"]
     if set(formats) != {"kernel"}:
         from vmprobe import bootdisk
 
-        yield from bootdisk.make(work, formats, COMMAND_LINE, time)
+        bootdisk.make(work, formats, COMMAND_LINE, time)
 
 
 def _compressed(content: bytes) -> bytes:
@@ -240,7 +240,7 @@ def _recipe() -> bytes:
     """This recipe itself: a newer one makes a newer image."""
     here = os.path.dirname(os.path.abspath(__file__))
     content = b""
-    for name in ("image.py", "initramfs.py"):
+    for name in ("image.py", "initramfs.py", "bootdisk.py"):
         with open(os.path.join(here, name), "rb") as file:
             content += file.read()
     return content

@@ -27,8 +27,8 @@ DRIVERS = {
 }
 GUEST = {"init": "init", "bin/reporter": "reporter.sh", "etc/dhcp": "dhcp"}  # path in the guest: file here
 APPLETS = (  # what those scripts call
-    "acpid arping cat cmp cut dd dmesg grep head ip mkdir modprobe mount ping poweroff reboot sed sh sleep sort "
-    "tr udhcpc umount uname wget md5sum"
+    "acpid arping cat cmp dd dmesg grep head ip md5sum mkdir modprobe mount ping poweroff reboot rm sed sh sleep sort "
+    "timeout tr udhcpc umount uname wget"
 )
 _CONSOLE, _NULL = (5, 1), (1, 3)
 

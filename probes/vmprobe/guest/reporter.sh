@@ -84,7 +84,7 @@ nonce_of_firmware() {
 
 nonce_of_metadata() {
     [ -n "$addresses" ] || return
-    wget -q -T 2 -O - http://169.254.169.254/latest/user-data 2>/dev/null | nonce_of_user_data
+    timeout 3 wget -q -O - http://169.254.169.254/latest/user-data 2>/dev/null | nonce_of_user_data
 }
 
 nonce_of_user_data() {
@@ -97,7 +97,7 @@ network() {
     routes=$(ip -4 route show 2>/dev/null)
     addresses=
     while read -r _ interface _ address _; do
-        [ -n "$address" ] || continue
+        [ -n "$address" ] && [ ! -e "$state/configuring-$interface" ] || continue  # its route comes a moment later
         addresses="$addresses ${address%/*}"
         gateway=none
         while read -r destination _ hop _ device _; do
