@@ -1,0 +1,150 @@
+"""The stack's processes: started by name, found again by a mark, ended by their id.
+
+Each carries the state directory in its environment, under ``MARK``, and hands it on to whatever it starts itself: workers,
+privsep daemons, dnsmasq. A process is ours if and only if it carries ours, whichever run or terminal started it.
+"""
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Iterable
+
+from place import Place, STANDINS
+
+MARK = "VMPROBE_LIVE_OPENSTACK"
+
+
+class Broken(Exception):
+    """A part of the stack did not come up, or ended; the text names it and its last words."""
+
+
+class Processes:
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.children: dict[str, subprocess.Popen] = {}
+
+    def start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+        """Start ``command`` in a process group of its own, unless ``name`` runs already."""
+        if self.pid(name):
+            return
+        with (self.place.log / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(
+                command, env=self.environment(environment), cwd=self.place.run, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True)
+        self.children[name] = child
+        (self.place.run / "pid" / name).write_text(f"{child.pid}\n")
+
+    def run(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+        """Run ``command`` to its end."""
+        self.start(name, command, environment)
+        if self.children[name].wait() != 0:
+            raise Broken(f"{name} failed: {self.last_words(name)}")
+
+    def stop(self, name: str) -> None:
+        """End ``name`` and its workers, at once and without a farewell, and wait until they are gone."""
+        pid = self.pid(name)
+        if pid:
+            os.killpg(pid, signal.SIGKILL)
+            self.wait_until(lambda: not self.pid(name), 10, f"{name} (pid {pid}) does not end")
+
+    def stop_all(self, others: list[int] = ()) -> None:
+        """End every process that carries our mark, and those ``others``, and wait until they are gone."""
+        def left() -> list[int]:
+            pids = self.pids() + [pid for pid in others if alive(pid)]
+            for pid in pids:
+                kill(pid)
+            return pids
+        self.wait_until(lambda: not left(), 20, "processes that do not end")
+
+    def pid(self, name: str) -> int | None:
+        """The id of the process that was started as ``name``; None if it is gone."""
+        try:
+            pid = int((self.place.run / "pid" / name).read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if self.is_ours(pid) else None
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in (self.place.run / "pid").glob("*"))
+
+    def pids(self) -> list[int]:
+        """Every process of ours."""
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self.is_ours(pid)]
+
+    def is_ours(self, pid: int) -> bool:
+        for child in self.children.values():  # those that have ended are reaped here
+            if child.poll() is None and child.pid == pid:
+                return True  # known before it can show its environment
+        try:
+            return f"{MARK}={self.place.state}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+    def environment(self, more: dict[str, str] | None) -> dict[str, str]:
+        return {
+            MARK: str(self.place.state),
+            "PATH": f"{STANDINS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": f"{STANDINS}:{self.place.etc}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(self.place.run / "home"),
+            "LANG": "C.UTF-8",
+            "SPT_NOENV": "1",  # Neutron's workers change their title, over their environment if they may
+            **(more or {}),
+        }
+
+    def wait_port(self, name: str, port: int, seconds: float = 120) -> None:
+        """Return once ``name`` accepts connections at ``port``."""
+        def answers() -> bool:
+            self.check([name])
+            with socket.socket() as attempt:
+                return attempt.connect_ex((self.place.address, port)) == 0
+        self.wait_until(answers, seconds, f"{name} does not listen at {self.place.address}:{port}")
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise ``Broken`` unless all of ``names`` run."""
+        for name in names:
+            if not self.pid(name):
+                raise Broken(f"{name} ended: {self.last_words(name)}")
+
+    def last_words(self, name: str) -> str:
+        log = self.place.log / f"{name}.log"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return f"{' / '.join(lines[-3:])[-600:] or 'it said nothing'} (see {log})"
+
+    @staticmethod
+    def wait_until(condition, seconds: float, otherwise: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Broken(f"{otherwise}, after {seconds:.0f} s")
+            time.sleep(0.05)
+
+    def memory(self) -> int:
+        """MB in use by all of ours together, shared pages counted once."""
+        kilobytes = 0
+        for pid in self.pids():
+            try:
+                found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+            except OSError:
+                continue
+            kilobytes += int(found.group(1)) if found else 0
+        return kilobytes // 1024
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it was faster
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

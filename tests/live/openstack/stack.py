@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""A real OpenStack on loopback: installed from Debian's packages, started, stopped, and thrown away.
+
+    stack.py up [--qemu] | down | status    [--state DIRECTORY]
+
+The first start creates the databases and fills the cloud; what it made is kept as a snapshot, and every later start begins
+with a copy of it. What a running stack holds is gone when it ends.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import bootstrap
+import conffiles
+import services
+from bootstrap import ADMIN, MEMBER, OTHER, Account, Api
+from place import HERE, Place
+from processes import Broken, Processes
+
+
+class Unavailable(Exception):
+    """This machine cannot run the stack; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a test needs to know of the running cloud."""
+
+    auth_url: str
+    region: str = "RegionOne"
+    member: Account = MEMBER        # of the project "probe", without any other right
+    other: Account = OTHER          # the same in the project "other"
+    admin: Account = ADMIN
+    image: str = "blank"            # 1 MB of nothing: all that Nova's fake hypervisor needs
+    flavor: str = "nano"            # 128 MB, 1 CPU, 1 GB; "tiny" and "small" are larger
+    network: str = "private"        # without DHCP
+    zone: str = "az-fake"
+    volume_type: str = "nfs"
+
+
+class Stack:
+    """One stack in one state directory; leaving the ``with`` block ends it."""
+
+    def __init__(self, state: os.PathLike | str | None = None, say=lambda line: None) -> None:
+        self.place = Place(state)
+        self.processes = Processes(self.place)
+        self.say = say
+        self.lock = None
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.down()
+
+    def up(self, reuse: bool = False) -> Cloud:
+        """Install what is missing, start everything, and return once servers can be created.
+
+        With ``reuse``, a stack that runs already and is well is taken as it is. Raises ``Unavailable`` where this machine
+        cannot run it, ``Broken`` if it does not come up.
+        """
+        self.hold()
+        began = time.monotonic()
+        if not (reuse and self.is_well()):
+            self.down()
+            self.hold()
+            self.install("packages.txt")
+            self.prepare()
+            try:
+                if self.snapshot().exists():
+                    self.start()
+                else:
+                    self.build()
+            except BaseException:
+                self.processes.stop_all()  # the logs stay
+                raise
+        self.say(f"ready after {time.monotonic() - began:.1f} s, {self.processes.memory()} MB")
+        return self.cloud()
+
+    def down(self) -> None:
+        """End everything that was started, whoever started it, and forget what it held."""
+        self.processes.stop_all()
+        shutil.rmtree(self.place.run, ignore_errors=True)
+        if self.lock:
+            self.lock.close()
+            self.lock = None
+
+    def cloud(self) -> Cloud:
+        return Cloud(auth_url=f"{self.place.url('keystone')}/v3")
+
+    def api(self, account: Account = ADMIN) -> Api:
+        """Authenticated access, for arranging a test and for looking behind the scene."""
+        return Api(self.cloud().auth_url, account)
+
+    # Faults.
+
+    def stop(self, service: str) -> None:
+        """Kill a service as a crash would: nova-compute, cinder-volume, keystone, ... (``services.PROGRAMS``, ``services.WSGI``)."""
+        self.processes.stop(service)
+
+    def start_again(self, service: str) -> None:
+        """Start a service that was stopped, and return once it is at work."""
+        began = datetime.now(timezone.utc)
+        services.start(self.processes, service)
+        self.wait_ports([service])
+        self.wait_reports({service} & services.REPORTING, began)
+
+    @contextlib.contextmanager
+    def without(self, service: str):
+        """For the length of a ``with`` block, a cloud whose ``service`` has crashed."""
+        self.stop(service)
+        try:
+            yield
+        finally:
+            self.start_again(service)
+
+    @contextlib.contextmanager
+    def diagnostics_for_administrators_only(self):
+        """For the length of a ``with`` block Nova's own policy for diagnostics, under which a member gets 403."""
+        conffiles.diagnostics_policy(self.place, owners=False)
+        try:
+            yield
+        finally:
+            conffiles.diagnostics_policy(self.place, owners=True)
+
+    # Coming up.
+
+    def hold(self) -> None:
+        """Keep other runs away from this state directory for as long as we use it."""
+        if self.lock:
+            return
+        self.place.state.mkdir(parents=True, exist_ok=True)
+        lock = (self.place.state / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"another process uses the stack in {self.place.state}") from None
+        self.lock = lock
+
+    def install(self, packages: str) -> None:
+        missing = missing_packages(HERE / packages)
+        if not missing:
+            return
+        if os.geteuid() != 0:
+            raise Unavailable(f"needs root, to install {' '.join(missing)}")
+        began = time.monotonic()
+        apt_install(missing)
+        self.say(f"installed {len(missing)} packages in {time.monotonic() - began:.0f} s")
+
+    def prepare(self) -> None:
+        """A fresh directory to run in, with the snapshot's databases if there is one, and every configuration file."""
+        if os.geteuid() != 0:
+            raise Unavailable("needs root, to mount and to make network devices")
+        place = self.place
+        for directory in (place.etc, place.log, *(place.run / name for name in (
+                "pid", "home", "lock", "share", "rabbitmq", "nova/instances", "nova-mounts", "cinder-mounts"))):
+            directory.mkdir(parents=True)
+        if self.snapshot().exists():
+            copy(self.snapshot(), place.keep)
+        place.keep.mkdir(exist_ok=True)
+        conffiles.write(place)
+
+    def start(self) -> None:
+        """Start everything on databases that are there already."""
+        began = datetime.now(timezone.utc)
+        for name in ("mariadb", "rabbitmq", "keystone", "placement", "glance", "neutron", "nova-api",
+                     "cinder-api", "cinder-scheduler", "cinder-volume"):
+            services.start(self.processes, name)
+        self.start_nova()
+        self.wait_reports(services.REPORTING, began)
+
+    def build(self) -> None:
+        """Make the databases, fill the cloud, and keep a snapshot of it."""
+        began = datetime.now(timezone.utc)
+        services.install_mariadb(self.processes)
+        services.start(self.processes, "mariadb")
+        services.start(self.processes, "rabbitmq")
+        self.wait_ports(["mariadb"])
+        commands = services.schemas(self.place)
+        with ThreadPoolExecutor(len(commands)) as side_by_side:
+            list(side_by_side.map(lambda name: self.processes.run(name, commands[name]), commands))
+        self.say("schemas")
+
+        services.start(self.processes, "keystone")
+        self.wait_ports(["keystone"])
+        bootstrap.identity(self.place, self.api())
+        self.say("identity")
+        for name in ("placement", "glance", "neutron", "nova-api", "cinder-api", "cinder-scheduler", "cinder-volume"):
+            services.start(self.processes, name)
+        self.start_nova()
+        bootstrap.contents(self.api())
+        self.wait_reports(services.REPORTING, began)
+        bootstrap.zone(self.api(), conffiles.FAKE_HOST, "az-fake")
+        self.say("contents")
+
+        self.keep_snapshot()
+
+    def start_nova(self) -> None:
+        """Conductor, scheduler and compute give up if Keystone or Placement do not answer when they start."""
+        self.wait_ports(["keystone", "placement"])
+        for name in ("nova-conductor", "nova-scheduler", "nova-compute"):
+            services.start(self.processes, name)
+        self.wait_ports(list(services.PORT))
+
+    def wait_ports(self, names: list[str]) -> None:
+        for name in names:
+            if name in services.PORT:
+                self.processes.wait_port(name, services.PORT[name])
+
+    def wait_reports(self, names: set[str], since: datetime) -> None:
+        """Return once those services of Nova and Cinder have reported themselves alive after ``since``."""
+        if not names:
+            return
+        admin = self.api()
+
+        def reported() -> bool:
+            self.processes.check(names)
+            found = (admin.get("compute", "/os-services")["services"]
+                     + admin.get("volumev3", "/os-services")["services"])
+            return names <= {service["binary"] for service in found if is_after(service["updated_at"], since)}
+        self.processes.wait_until(reported, 120, f"not all of {', '.join(sorted(names))} report themselves")
+
+    def is_well(self) -> bool:
+        """Whether what was started still runs and answers."""
+        if not self.snapshot().exists() or not all(map(self.processes.pid, [*services.PROGRAMS, *services.WSGI])):
+            return False
+        try:
+            self.wait_reports(services.REPORTING, datetime.fromtimestamp(time.time() - 60, timezone.utc))
+        except (Broken, bootstrap.Refused, OSError):
+            return False
+        return True
+
+    # The snapshot.
+
+    def snapshot(self) -> Path:
+        """Where the snapshot is, or will be, that fits this code, these packages and this directory."""
+        recipe = hashlib.sha256(str(self.place.state).encode())
+        for source in sorted(HERE.glob("*.py")):
+            recipe.update(source.read_bytes())
+        recipe.update(installed_versions(HERE / "packages.txt").encode())
+        return self.place.snapshots / recipe.hexdigest()[:16]
+
+    def keep_snapshot(self) -> None:
+        """Copy what was built while the database stands still, and drop the snapshots of older code."""
+        mariadb = self.processes.children["mariadb"]
+        mariadb.terminate()
+        mariadb.wait()
+        shutil.rmtree(self.place.snapshots, ignore_errors=True)
+        half = self.place.snapshots / "half"
+        copy(self.place.keep, half)
+        half.rename(self.snapshot())
+        services.start(self.processes, "mariadb")
+        self.wait_ports(["mariadb"])
+        self.say("snapshot")
+
+
+def is_after(reported: str | None, moment: datetime) -> bool:
+    return bool(reported) and datetime.fromisoformat(reported[:19]).replace(tzinfo=timezone.utc) > moment
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "--archive", "--sparse=always", "--reflink=auto", source, target], check=True)
+
+
+# Packages.
+
+def listed_packages(path: Path) -> list[str]:
+    lines = path.read_text().splitlines()
+    return [name for line in lines if not line.startswith("#") for name in line.split()]
+
+
+def installed_versions(path: Path) -> str:
+    """One line "package version" for each of the listed packages that is installed."""
+    if not shutil.which("dpkg-query"):
+        raise Unavailable("not a Debian: the stack is installed by apt")
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n", *listed_packages(path)]
+    lines = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.splitlines()
+    return "\n".join(line.partition(" ")[2] for line in lines if line.startswith("installed "))
+
+
+def missing_packages(path: Path) -> list[str]:
+    installed = {line.split()[0] for line in installed_versions(path).splitlines()}
+    return [name for name in listed_packages(path) if name not in installed]
+
+
+def apt_install(packages: list[str]) -> None:
+    """Install without questions and without starting anything; raises ``Unavailable`` with apt's last words."""
+    answers = "".join(f"{package} {package.partition('-')[0]}/configure_db boolean false\n"
+                      for package in ("keystone", "glance-common", "placement-common", "nova-common", "neutron-common",
+                                      "cinder-common"))
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=900", "-o", "Dpkg::Options::=--force-confold", "--yes",
+           "--no-install-recommends"]
+    policy = Path("/usr/sbin/policy-rc.d")
+    ours = not policy.exists()
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        for command, typed in ((["apt-get", "update"], None), (["debconf-set-selections"], answers),
+                               ([*apt, "install", *packages], None)):
+            done = subprocess.run(command, input=typed, env=environment, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            if done.returncode != 0:
+                raise Unavailable(f"{command[0]} failed: {' '.join(done.stdout.split()[-40:])}")
+    finally:
+        if ours:
+            policy.unlink()
+
+
+# By hand.
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A real OpenStack on loopback, for the tests.")
+    parser.add_argument("action", choices=["up", "down", "status"])
+    parser.add_argument("--qemu", action="store_true", help="also real guests, by libvirt and QEMU under emulation")
+    parser.add_argument("--reuse", action="store_true", help="leave a stack alone that runs already and is well")
+    parser.add_argument("--state", type=Path, help="state directory (default: $VMPROBE_LIVE/openstack, or in ~/.cache)")
+    arguments = parser.parse_args()
+
+    began = time.monotonic()
+    stack = Stack(arguments.state, say=lambda line: print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True))
+    try:
+        if arguments.action == "up":
+            cloud = stack.up(reuse=arguments.reuse)
+            for name, account in (("admin", cloud.admin), ("member", cloud.member), ("other", cloud.other)):
+                print(f"{name}: OS_AUTH_URL={cloud.auth_url} OS_IDENTITY_API_VERSION=3 OS_REGION_NAME={cloud.region}"
+                      f" OS_USERNAME={account.user} OS_PASSWORD={account.password} OS_PROJECT_NAME={account.project}"
+                      f" OS_USER_DOMAIN_NAME=Default OS_PROJECT_DOMAIN_NAME=Default")
+        elif arguments.action == "down":
+            stack.down()
+        else:
+            running = {name: stack.processes.pid(name) for name in stack.processes.names()}
+            for name, pid in running.items():
+                print(f"{name:20} {pid or 'ended'}")
+            print(f"{stack.processes.memory()} MB in {len(stack.processes.pids())} processes, {stack.place.address}")
+            return 0 if stack.is_well() else 1
+    except (Unavailable, Broken, bootstrap.Refused, OSError) as reason:
+        print(f"{arguments.action}: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
