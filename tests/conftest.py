@@ -18,6 +18,11 @@ PROBES = CHECKOUT / "probes"
 _urls = itertools.count(1)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--regen", action="store_true", help="write the generated parts of README.md anew")
+    parser.addoption("--all-live", action="store_true", help="run the live tests that take long, too")
+
+
 @pytest.fixture(autouse=True)
 def state_directory(tmp_path, monkeypatch):
     """Ledgers of a test stay in the test."""

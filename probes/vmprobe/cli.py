@@ -32,11 +32,12 @@ def run(probe: str) -> NoReturn:
     for number in SIGNALS:
         signal.signal(number, _stop_early)
     try:
+        importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
         module = importlib.import_module(f"vmprobe.probes.{probe}")
         said = module.main(arguments)
     except SystemExit:
         raise
-    except VmprobeError as error:  # before anything was started
+    except (VmprobeError, ImportError) as error:  # before anything was started
         said = Verdict(UNKNOWN, str(error))
     except BaseException as error:
         said = unforeseen(error, loud)

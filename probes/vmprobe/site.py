@@ -173,7 +173,8 @@ class Site:
         path = self.endpoint.get("credentials")
         if not path:
             return {}
-        return read_credentials(path, self.driver.credential_keys, f"{self.path} [endpoint] credentials")
+        where = f"{os.path.basename(self.path)} [endpoint] credentials"
+        return read_credentials(path, self.driver.credential_keys, where)
 
 
 def find(name: str) -> str:
@@ -230,6 +231,9 @@ def load(path: str) -> Site:
     test_vm = section("test vm", {**_TEST_VM, **driver.test_vm_keys})
     budget = section("budget", _BUDGET)
     _check_budget(base, budget)
+    for key in ("credentials", "ca"):
+        if endpoint[key]:
+            endpoint[key] = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(endpoint[key]))
     return Site(
         path=path, name=about.pop("name"), driver=driver, endpoint=endpoint, test_vm=test_vm,
         deadline=budget.pop("deadline"), reserve=budget.pop("reserve"),

@@ -18,7 +18,8 @@ STRUCK = "***"
 
 def clean(text: str) -> str:
     """``text`` in printable ASCII on one line, without ``|`` (it begins perfdata) and without tags."""
-    line = _CONTROL.sub(" ", text).replace("|", "/").replace("<", "(").replace(">", ")")
+    line = _CONTROL.sub(" ", text).replace("|", "/")
+    line = re.sub(r"<(?=[A-Za-z/!?])", "(", line)
     return line.encode("ascii", "replace").decode("ascii")
 
 

@@ -96,6 +96,8 @@ def render(name: str, verdict: Verdict) -> str:
 
 def perfdata(values: Mapping[str, float], thresholds: Thresholds) -> List[str]:
     """The items, in the order of their labels; a value that is no finite number is left out."""
+    if not values:
+        return []
     import nagiosplugin
 
     return [str(nagiosplugin.Performance(label, _value(label, value), unit(label), thresholds.warning.get(label, ""),

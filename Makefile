@@ -1,0 +1,48 @@
+# make demo      see a real VM live and be gone again, on this machine
+# make test      set up and run everything that this machine can run
+# make bench     what a check costs, as ratios (shared by tests/bench/RESULTS.md)
+# Set-up is done by each of them as it is needed; nothing outside .venv/, the distribution's packages and the user's cache is touched.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALL := sh tests/install-packages
+
+.PHONY: setup demo test test-long test-live bench setup-demo setup-test clean
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { $(INSTALL) python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu]'
+	touch $@
+
+setup-demo: setup
+	@$(INSTALL) qemu-system-x86 busybox-static || true
+
+demo: setup-demo
+	@$(PY) probes/vmprobectl demo
+
+setup-test: setup-demo $(VENV)/.test
+	@$(INSTALL) $$(grep -v '^#' tests/packages.txt) || true
+	@$(PY) tests/link_libvirt.py
+	@$(PY) probes/vmprobectl image build >/dev/null
+
+$(VENV)/.test: setup.cfg $(VENV)/.done
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu,test]'
+	touch $@
+
+test: setup-test
+	$(PY) -m pytest -m 'not slow' $(TESTS)
+
+test-long: setup-test
+	$(PY) -m pytest $(TESTS)
+
+test-live: setup-test
+	$(PY) -m pytest -m live --all-live $(TESTS)
+
+bench: setup-test
+	$(PY) tests/bench/bench.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis

@@ -1,0 +1,34 @@
+"""The generated parts of README.md, made from the code itself; ``pytest --regen`` writes them."""
+
+import re
+
+from conftest import CHECKOUT, run_probe
+from vmprobe import drivers
+from vmprobe.model import Capability
+
+README = CHECKOUT / "README.md"
+_BLOCK = re.compile(r"(<!-- generated: (?P<what>[^>]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.S)
+
+
+def generated(text: str) -> str:
+    """The README's text with its generated parts as they ought to be."""
+    return _BLOCK.sub(lambda match: match[1] + _make(match["what"]) + match[4], text)
+
+
+def _make(what: str) -> str:
+    word, _, rest = what.partition(" ")
+    return {"help": _help, "drivers": _drivers}[word](rest)
+
+
+def _help(probe: str) -> str:
+    return f"```text\n{run_probe(probe, '--help')[1]}```\n"
+
+
+def _drivers(_: str) -> str:
+    words = [capability.value for capability in Capability]
+    lines = ["| manager | system | proved against | " + " | ".join(words) + " |", "|---" * (3 + len(words)) + "|"]
+    for name in drivers.DRIVERS:
+        driver = drivers.load(name)
+        cells = ["yes" if capability in driver.capabilities else "" for capability in Capability]
+        lines.append(f"| `{name}` | {driver.system} | {driver.proved} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,192 @@
+"""Probes as schedulers and people call them: as processes, with one clean line and an exit code of 0 to 3."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import CHECKOUT, PROBES, run_probe
+
+LIFECYCLE = str(PROBES / "check_vm_lifecycle")
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """A site over the cloud in memory that is through in less than a second."""
+    return _site(tmp_path, boot="0.1 s")
+
+
+def _site(directory, boot="0.1 s", faults=""):
+    path = directory / "quick.ini"
+    path.write_text(
+        f"[site]\nname = quick\n[endpoint]\nmanager = memory\nboot = {boot}\n{'faults = ' + faults if faults else ''}\n"
+        "[test vm]\nimage = vmprobe-test\n[budget]\ndeadline = 30 s\nreserve = 10 s\n"
+        "[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n[sample]\nreadings = 0\n")
+    return str(path)
+
+
+def test_help_and_version_exit_3():
+    code, output, _ = run_probe("check_vm_lifecycle", "--help")
+    assert code == 3
+    assert output.startswith("usage: check_vm_lifecycle ")
+    assert max(map(len, output.splitlines())) <= 80
+    assert len(output[: output.index("\n\n")].splitlines()) <= 23
+
+    code, output, _ = run_probe("check_vm_lifecycle", "-V")
+    assert (code, re.match(r"check_vm_lifecycle \d+\.\d+\.\d+\n$", output) is not None) == (3, True)
+
+
+@pytest.mark.parametrize("options, line", [
+    ([], "VM_LIFECYCLE UNKNOWN - which site? Name it by --site"),
+    (["--sight", "x"], "VM_LIFECYCLE UNKNOWN - unrecognized arguments: --sight x (see check_vm_lifecycle --help)"),
+    (["--site"], "VM_LIFECYCLE UNKNOWN - argument --site: expected one argument (see check_vm_lifecycle --help)"),
+    (["-t", "soon"], "VM_LIFECYCLE UNKNOWN - argument -t/--timeout: 'soon' is not a duration like '300 s', '5 min' or '1 h' "
+                     "(see check_vm_lifecycle --help)"),
+    (["-t", "0"], "VM_LIFECYCLE UNKNOWN - argument -t/--timeout: has to be more than 0 s (see check_vm_lifecycle --help)"),
+    (["--count", "-1"], "VM_LIFECYCLE UNKNOWN - argument --count: '-1' is not a whole number from 1 up "
+                        "(see check_vm_lifecycle --help)"),
+    (["--site", "memory", "-w", "activ=1"], "VM_LIFECYCLE UNKNOWN - --warning activ=1: no such metric; did you mean active?"),
+    (["--site", "memory", "-c", "1e3"], "VM_LIFECYCLE UNKNOWN - --critical 1e3: '1e3' is not a range in seconds"),
+    (["--site", "/nowhere.ini"], "VM_LIFECYCLE UNKNOWN - /nowhere.ini: No such file or directory"),
+    (["-H", "nowhere.example.org"], "VM_LIFECYCLE UNKNOWN - no site file has the host nowhere.example.org; name one by --site"),
+])
+def test_a_wrong_command_line_is_one_line_and_exit_3(options, line):
+    assert run_probe("check_vm_lifecycle", *options) == (3, line + "\n", "")
+
+
+def test_nothing_but_the_line_is_printed_without_v(quick):
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", quick, "-H", "ignored", "-t", "25")
+
+    assert (code, errors, output.count("\n")) == (0, "", 1)
+    assert output.startswith("VM_LIFECYCLE OK - quick: test VM ran and is gone in ")
+
+
+def test_the_timeline_is_written_as_json(quick, tmp_path):
+    path = tmp_path / "timeline.json"
+    code, output, _ = run_probe("check_vm_lifecycle", "--site", quick, "--json", str(path), "--count", "2")
+    document = json.loads(path.read_text())
+
+    assert (code, document["state"], document["site"], document["leftovers"]) == (0, "OK", "quick", [])
+    assert [stage["stage"] for stage in document["stages"]] == [
+        "auth", "image", "submit", "active", "network", "storage", "detach", "delete", "gone"]
+    assert sorted(document["stages"][3]["servers"]) == [document["handle"] + "-1", document["handle"] + "-2"]
+    assert document["requests"] > 10
+    assert os.stat(path).st_mode & 0o077 == 0
+
+
+def test_a_file_that_cannot_be_written_does_not_change_the_verdict(quick):
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", quick, "--json", "/nowhere/x.json",
+                                     "--evidence", "/dev/null/x")
+
+    assert (code, errors) == (0, "")
+    assert "the timeline could not be written: No such file or directory: /nowhere/" in output
+    assert "the evidence could not be written: Not a directory: /dev/null/x" in output
+
+
+def test_evidence_holds_requests_and_replies_for_its_owner_only(quick, tmp_path):
+    code, output, _ = run_probe("check_vm_lifecycle", "--site", quick, "--evidence", str(tmp_path / "evidence"))
+    (path,) = (tmp_path / "evidence").iterdir()
+    document = json.loads(path.read_text())
+
+    assert code == 0 and f"the evidence is in {path}" in output
+    assert document["handle"] == path.stem
+    assert document["exchanges"][0] == {"request": "connect", "sent": "", "status": "ok", "received": "None",
+                                        "seconds": document["exchanges"][0]["seconds"]}
+    assert os.stat(path).st_mode & 0o077 == 0
+
+
+def test_vv_shows_requests(quick):
+    code, output, _ = run_probe("check_vm_lifecycle", "--site", quick, "-vv")
+
+    assert code == 0
+    assert re.search(r"^#3 create volume vmprobe-\S+ -> ok in ", output, re.M)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_unknown_with_one_line_and_nothing_is_left_owed(tmp_path, state_directory, number):
+    process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", _site(tmp_path, faults="never-active")],
+                               stdout=subprocess.PIPE, text=True)
+    _wait_for(lambda: any(path.read_text().count('"created"') == 2 for path in state_directory.glob("ledger/quick/*.ledger")))
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert output.startswith(f"VM_LIFECYCLE UNKNOWN - quick: active: interrupted by {number.name} | auth=")
+    assert list(state_directory.glob("ledger/quick/*")) == []
+
+
+def test_a_signal_before_anything_was_started_is_unknown(tmp_path):
+    fifo = tmp_path / "site.ini"
+    os.mkfifo(fifo)
+    process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", str(fifo)], stdout=subprocess.PIPE, text=True)
+    with open(fifo, "w"):  # it has opened the file, and waits
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (
+        3, "VM_LIFECYCLE UNKNOWN - interrupted by SIGTERM before anything was started\n")
+
+
+def _wait_for(seen, limit=30.0):
+    end = time.monotonic() + limit
+    while not seen():
+        assert time.monotonic() < end, "it did not happen"
+        os.sched_yield()
+
+
+def test_nobody_reading_the_output_does_not_change_the_exit_code(quick):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, LIFECYCLE, "--site", quick], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LANG": "de_DE.UTF-8"}, {"PYTHONWARNINGS": "always"}, {"HOME": "/"}])
+def test_the_environment_does_not_change_the_output(quick, environment):
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", quick, env=environment)
+
+    assert (code, errors, output.count("\n")) == (0, "", 1)
+
+
+def test_without_a_place_for_the_ledger_the_run_goes_on_and_says_so(quick):
+    code, output, _ = run_probe("check_vm_lifecycle", "--site", quick, env={"VMPROBE_STATE": "/dev/null/state"})
+
+    assert code == 0
+    assert "; the ledger /dev/null/state/ledger/quick/vmprobe-" in output
+
+
+def test_a_probe_runs_through_a_symlink(quick, tmp_path):
+    link = tmp_path / "plugins"
+    link.mkdir()
+    (link / "check_vm_lifecycle").symlink_to(LIFECYCLE)
+    done = subprocess.run([sys.executable, str(link / "check_vm_lifecycle"), "--site", quick], capture_output=True, cwd="/")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_missing_library_is_unknown_and_named(quick, tmp_path):
+    (tmp_path / "nagiosplugin.py").write_text("raise ImportError('No module named nagiosplugin')\n")
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", quick, env={"PYTHONPATH": str(tmp_path)})
+
+    assert (code, errors) == (3, "")
+    assert output.startswith("VM_LIFECYCLE UNKNOWN - ") and "No module named nagiosplugin" in output
+
+
+def test_the_same_line_is_short_enough_for_nrpe(quick):
+    _, output, _ = run_probe("check_vm_lifecycle", "--site", quick)
+
+    assert len(output) < 900 and len(output.split(" | ")[0]) < 200
+
+
+@pytest.mark.parametrize("path", sorted(PROBES.glob("check_vm_*")), ids=lambda path: path.name)
+def test_an_executable_is_a_few_lines(path):
+    assert len(path.read_text().splitlines()) <= 10
+    assert os.access(path, os.X_OK)
+    assert (CHECKOUT / "setup.cfg").read_text().count(f"probes/{path.name}\n") == 1
