@@ -1,0 +1,95 @@
+"""What a check costs: ratios, which can be compared between machines, printed and written to RESULTS.md.
+
+Figures of processes are CPU time (user and system) and peak memory, of pairs that were run interleaved. Each measure is
+one function in MEASURES; one that needs what is not here says so in its row.
+"""
+
+import os
+import random
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+sys.path[:0] = [str(CHECKOUT / "probes"), str(CHECKOUT / "tests")]
+
+from virtual import VirtualClock  # noqa: E402
+from vmprobe.clock import Deadline, Polling  # noqa: E402
+
+LIFECYCLE = [sys.executable, str(CHECKOUT / "probes" / "check_vm_lifecycle")]
+NOTHING = [sys.executable, "-c", "pass"]
+SITE = """[site]\nname = bench\n[endpoint]\nmanager = memory\nboot = 0.1 s\n[test vm]\nimage = vmprobe-test
+[budget]\ndeadline = 100 s\n[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n[sample]\nreadings = 2\ninterval = 0.1 s\n"""
+
+
+def cost(command, environment):
+    """(CPU seconds, peak MiB) of one process, which has to exit with 0."""
+    null = os.open(os.devnull, os.O_RDWR)
+    pid = os.posix_spawn(command[0], command, environment,
+                         file_actions=[(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)])
+    os.close(null)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def pairs(one, other, rounds, environment):
+    """Medians of (CPU ratio, peak MiB of ``one``) over interleaved pairs."""
+    ratios, memory = [], []
+    for _ in range(rounds):
+        first, second = cost(one, environment), cost(other, environment)
+        ratios.append(first[0] / second[0])
+        memory.append(first[1])
+    return statistics.median(ratios), statistics.median(memory)
+
+
+def lifecycle_of_one(directory, environment):
+    """`check_vm_lifecycle`, one VM in memory"""
+    ratio, memory = pairs(LIFECYCLE + ["--site", str(directory / "bench.ini")], NOTHING, 15, environment)
+    return [("CPU against `python -c pass`", f"{ratio:.1f} x", "<= 24 x"), ("peak memory", f"{memory:.0f} MiB", "<= 34 MiB")]
+
+
+def fleet_of_fifty(directory, environment):
+    """A fleet of 50 in memory"""
+    site = ["--site", str(directory / "bench.ini")]
+    ratio, _ = pairs(LIFECYCLE + site + ["--count", "50"], LIFECYCLE + site, 5, environment)
+    return [("CPU for each VM against a run of one", f"{ratio / 50:.3f}", "<= 0.15")]
+
+
+def seeing_a_state(directory, environment):
+    """Seeing a state after it is really there, over boots of 5 to 60 s"""
+    random.seed(1)
+    delays, polls = [], []
+    for _ in range(2000):
+        boot = 5 * 12 ** random.random()  # log-uniform
+        deadline = Deadline(600, 0, VirtualClock(), Polling())
+        for number, elapsed in enumerate(deadline.polls(0.0), 1):
+            if elapsed >= boot:
+                delays.append(elapsed - boot)
+                polls.append(number)
+                break
+    return [("mean delay", f"{statistics.mean(delays):.2f} s", "<= 1.4 s"), ("mean polls", f"{statistics.mean(polls):.1f}", "<= 15")]
+
+
+MEASURES = [lifecycle_of_one, fleet_of_fifty, seeing_a_state]
+
+
+def main():
+    rows = ["# What a check costs", "", "Written by `make bench`. Ratios are of CPU time, over interleaved pairs.", "",
+            "| measure | figure | target |", "|---|--:|--:|"]
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "bench.ini").write_text(SITE)
+        environment = {**os.environ, "VMPROBE_STATE": str(directory / "state")}
+        for measure in MEASURES:
+            for what, figure, target in measure(directory, environment):
+                rows.append(f"| {measure.__doc__.strip()}: {what} | {figure} | {target} |")
+                print(rows[-1], flush=True)
+    (HERE / "RESULTS.md").write_text("\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
