@@ -1,6 +1,7 @@
 """The verdicts that must be right, each as the whole line and the exit code, over the cloud in memory."""
 
 import signal
+import socket
 
 import pytest
 
@@ -240,3 +241,37 @@ def test_a_debt_that_cannot_be_paid_is_a_warning_and_the_run_goes_on(site):
     assert "; 2 left behind by earlier runs: server ser-2 | " in line
     assert "leftovers=2;;;0" in line
     assert len(site.cloud.things) == 2
+
+
+# --- depths -------------------------------------------------------------------------------------------------------
+
+def test_at_depth_reach_a_connection_from_here_is_part_of_the_network(site):
+    with socket.create_server(("127.1.0.2", 0)) as listening:
+        site.set("test vm", depth="reach", **{"reach port": str(listening.getsockname()[1])})
+
+        state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (0, (
+        "VM_LIFECYCLE OK - site: test VM ran and is gone in 17.5 s (active 10.5 s, network 10.5 s, storage 12 s)"))
+
+
+def test_critical_when_the_vm_cannot_be_reached_within_the_budget(site):
+    with socket.create_server(("127.1.0.2", 0)) as closed:
+        port = str(closed.getsockname()[1])
+    site.set("test vm", depth="reach", **{"reach port": port}).set("budget", network="30 s")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        f"VM_LIFECYCLE CRITICAL - site: network: server ser-2: 127.1.0.2 port {port}: Connection refused; not within its "
+        "budget of 30 s (cause=network)"))
+
+
+def test_the_depth_of_the_command_line_comes_before_the_sites(site):
+    site.cloud.console = lambda server: ""
+    site.set("budget", network="30 s")
+
+    assert site.lifecycle("--depth", "api")[0] == 0
+    assert site.lifecycle()[1].split(" | ")[0] == (
+        "VM_LIFECYCLE CRITICAL - site: network: server ser-4: its console says nothing yet; not within its budget of 30 s "
+        "(cause=network)")

@@ -234,8 +234,6 @@ class _Wait:
             try:
                 socket.create_connection((address, port), timeout=min(3.0, max(0.1, self.deadline.left()))).close()
                 return ""
-            except ConnectionRefusedError:
-                return ""  # its own network answered
             except OSError as unreached:
                 reason = unreached.strerror or "no answer"
         return f"{server.ref}: {address} port {port}: {reason}" if server.addresses else f"{server.ref} has no address"

@@ -302,7 +302,7 @@ class MemoryCloud:
             return ""
         said = ["boot kernel=0 memory=134217728 cpus=1"]
         if host.addresses:
-            said.append(f"network interface=eth0 address={host.addresses[0]} gateway=10.0.0.1 answers=yes")
+            said.append(f"network interface=eth0 address={host.addresses[0]} gateway=127.1.0.1 answers=yes")
         return "".join(f"vmprobe {host.nonce} {number + 1}.00 {fact}\n" for number, fact in enumerate(said + host.facts))
 
     def metrics(self, server: str) -> List[Sample]:
@@ -327,7 +327,7 @@ class MemoryCloud:
             elif age >= self.boot and "never-active" not in self.faults:
                 thing.word = "RUNNING"
                 if "no-network" not in self.faults:
-                    thing.addresses = (f"10.0.0.{sum(1 for other in self.things.values() if other.addresses) % 200 + 2}",)
+                    thing.addresses = (f"127.1.0.{sum(1 for other in self.things.values() if other.addresses) % 200 + 2}",)
         return thing
 
 
