@@ -1,7 +1,7 @@
 """A driver with patience: what is the same for every manager is here, so that drivers stay thin.
 
-Reads and removals are asked again when a failure may pass; creates never are. A session that ends during a run is
-renewed once.
+Reads are asked again when a failure may pass; creates never are. A session that ends during a run is renewed, unless
+the credential itself was rejected once: an account can be locked by asking again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Cloud:
 
     def __init__(self, driver: Driver, deadline: Deadline):
         self.driver, self.deadline = driver, deadline
-        self._renewed = False
+        self._rejected = False
 
     @property
     def kinds(self) -> Sequence[Kind]:
@@ -50,6 +50,10 @@ class Cloud:
     def describe(self) -> Mapping[str, Any]:
         return self._patiently(self.driver.describe)
 
+    def survey(self, name: str) -> List[Resource]:
+        """Everything of every kind whose name starts with ``name``; an error unless the manager answers for each kind."""
+        return [thing for kind in self.kinds for thing in _named(name, self._patiently(self.driver.list, kind, name))]
+
     # --- asked once: the caller polls, or it must not be asked twice ------------------------------------------
 
     def create(self, spec) -> Ref:
@@ -72,8 +76,7 @@ class Cloud:
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """As the driver's, and what a driver let through that does not begin with ``name`` is not believed."""
-        return [thing for thing in self._once(self.driver.list, kind, name)
-                if thing.ref.name.lower().startswith(name.lower())]
+        return _named(name, self._once(self.driver.list, kind, name))
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         return self._once(self.driver.ports, servers)
@@ -88,11 +91,17 @@ class Cloud:
         try:
             return verb(*words)
         except AuthRejected:
-            if self._renewed or verb == self.driver.connect:
+            if self._rejected or verb == self.driver.connect:
                 raise
-            self._renewed = True
-            self.driver.connect()
+            self._renew()
             return verb(*words)
+
+    def _renew(self) -> None:
+        try:
+            self.driver.connect()
+        except AuthRejected:
+            self._rejected = True
+            raise
 
     def _patiently(self, verb: Callable[..., T], *words: Any) -> T:
         for _ in range(_TRIES - 1):
@@ -105,25 +114,5 @@ class Cloud:
         return self._once(verb, *words)
 
 
-class Patience:
-    """Counts the failures of one wait that may pass: so many in a row are forgiven, the next is raised."""
-
-    def __init__(self, deadline: Deadline, forgiven: int = 4):
-        self._deadline, self._left, self._forgiven = deadline, forgiven, forgiven
-        self.last = None
-
-    def ask(self, verb: Callable[..., T], *words: Any) -> T:
-        """The answer, or None when there was none this time."""
-        try:
-            answer = verb(*words)
-        except Transient as passing:
-            self.last = passing
-            if not isinstance(passing, Conflict):
-                self._left -= 1
-            if self._left < 0:
-                raise
-            if passing.wait:
-                self._deadline.sleep(passing.wait)
-            return None
-        self._left, self.last = self._forgiven, None
-        return answer
+def _named(name: str, things: Sequence[Resource]) -> List[Resource]:
+    return [thing for thing in things if thing.ref.name.lower().startswith(name.lower())]

@@ -20,8 +20,8 @@ PREFIX = "vmprobe-"
 _OWNER_LIMIT = 18
 _RANDOM = "abcdefghijkmnpqrstuvwxyz23456789"
 _FORM = re.compile(
-    r"^vmprobe-(?P<owner>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)-(?P<start>\d{8}t\d{6}z)-(?P<minutes>\d{1,5})"
-    r"-(?P<random>[a-z0-9]{8})(?:-(?P<part>[a-z0-9-]+))?$"
+    r"vmprobe-(?P<owner>[a-z0-9][a-z0-9-]{0,%d})-(?P<start>\d{8}t\d{6}z)-(?P<minutes>\d{1,5})"
+    r"-(?P<random>[a-z0-9]{8})(?:-[a-z0-9-]+)?" % (_OWNER_LIMIT - 1), re.ASCII
 )
 
 
@@ -51,19 +51,20 @@ class Handle:
 def new(owner: str, total: float, now: float) -> Handle:
     """The handle of a run that begins at ``now`` (epoch) and ends ``total`` seconds later, and a minute for clocks."""
     random = "".join(secrets.choice(_RANDOM) for _ in range(8))
-    return Handle(owner, int(now), math.ceil(total / 60) + 1, random)
+    return Handle(owner, int(now), min(math.ceil(total / 60) + 1, 99999), random)
 
 
 def parse(name: str) -> Optional[Handle]:
     """The handle that a name begins with, or None. Only the exact form counts; a cloud may have changed the case."""
-    match = _FORM.match(name.lower())
+    match = _FORM.fullmatch(name.lower()) if name.isascii() else None
     if not match:
         return None
     try:
         start = calendar.timegm(time.strptime(match["start"], "%Y%m%dt%H%M%Sz"))
     except ValueError:
         return None
-    return Handle(match["owner"], start, int(match["minutes"]), match["random"])
+    found = Handle(match["owner"], start, int(match["minutes"]), match["random"])
+    return found if name.lower().startswith(str(found)) else None  # a second 61, or minutes 007, were never ours
 
 
 def owner_word(wanted: str = "") -> str:

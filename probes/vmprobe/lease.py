@@ -7,11 +7,12 @@ cloud itself has said that nothing is left. No answer is never read as "nothing 
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import CloudError, Conflict, DeadlinePassed, LeftBehind, NotFound, Transient, Unreachable, VmprobeError
+from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, Transient, Unreachable,
+                            VmprobeError)
 from vmprobe.handle import Handle
 from vmprobe.ledger import Debt, Ledger
 from vmprobe.model import Capability, Kind, Ref, Resource, ServerSpec
@@ -29,11 +30,12 @@ class Lease:
     def __init__(self, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline):
         self.cloud, self.handle, self.ledger, self.timeline = cloud, handle, ledger, timeline
         self.deadline: Deadline = cloud.deadline
+        self.settled = True  # nothing is owed; once something was asked for, by the cloud's own word
         self.leftovers: List[Ref] = []
-        self.refusal: Optional[VmprobeError] = None  # why the last removal that failed did
-        self._seen: Set[str] = set()  # ids that the cloud has shown at least once
-        self._absent: Dict[str, int] = {}  # of ids never seen: how often they were not there
-        self._asked: Dict[str, float] = {}  # ids whose removal was accepted, and when
+        self.refusal: Optional[Exception] = None  # why the last request of the clean-up that failed did
+        self._seen: Dict[Tuple[Kind, str], Ref] = {}  # by name: what the cloud has shown at least once
+        self._seen_ids: Set[Tuple[Kind, str]] = set()
+        self._asked: Dict[Tuple[Kind, str], float] = {}  # whose removal was accepted, and when
 
     def __enter__(self) -> "Lease":
         return self
@@ -50,15 +52,13 @@ class Lease:
     def create(self, spec: Any) -> List[Ref]:
         """Ask for ``spec``; it is ours to remove from before the request leaves. Fleets as one request where possible."""
         if spec.kind is not Kind.SERVER or spec.count == 1:
-            return [self._create(spec, [spec.name])]
+            return [self._owe(spec.kind, [spec.name], self.cloud.create, spec)]
         names = [f"{spec.name}-{number}" for number in range(1, spec.count + 1)]
         if self.cloud.can(Capability.BULK):
-            self._create(spec, names)
+            self._owe(Kind.SERVER, names, self.cloud.create, spec)
             return [Ref(Kind.SERVER, "", name) for name in names]  # their ids come with the first list
-        return [self._create(ServerSpec(name, spec.plan, 1, spec.nonce, spec.user_data), [name]) for name in names]
-
-    def _create(self, spec: Any, names: Sequence[str]) -> Ref:
-        return self._owe(spec.kind, names, self.cloud.create, spec)
+        return [self._owe(Kind.SERVER, [name], self.cloud.create,
+                          ServerSpec(name, spec.plan, 1, spec.nonce, spec.user_data)) for name in names]
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         """Ask for a snapshot of a server, as owed as anything else."""
@@ -66,6 +66,7 @@ class Lease:
 
     def _owe(self, kind: Kind, names: Sequence[str], ask: Any, *words: Any) -> Ref:
         self.deadline.check()
+        self.settled = False
         for name in names:
             self.ledger.intent(kind, name, self._utc())
         try:
@@ -84,29 +85,33 @@ class Lease:
     def look(self, refs: Sequence[Ref]) -> Dict[str, Resource]:
         """What the cloud says of these things of one kind, by name: one by one if few, else all by one list.
 
-        What it does not know is not in the answer. Transient when it does not answer.
+        What it does not know is not in the answer; a list alone is not believed that a thing shown before is gone.
+        Transient when it does not answer.
         """
-        if len(refs) <= _BY_ONE and all(ref.id for ref in refs):
-            found = {}
-            for ref in refs:
-                try:
-                    found[ref.name] = self.cloud.show(ref)
-                except NotFound:
-                    continue
-        else:
+        found: Dict[str, Resource] = {}
+        if len(refs) > _BY_ONE or not all(ref.id for ref in refs):
             names = {ref.name for ref in refs}
             found = {thing.ref.name: thing for thing in self.cloud.list(refs[0].kind, str(self.handle))
                      if thing.ref.name in names}
+            refs = [self._seen[ref.kind, ref.name] for ref in refs
+                    if ref.name not in found and (ref.kind, ref.name) in self._seen]
+        for ref in refs:
+            try:
+                found[ref.name] = self.cloud.show(ref)
+            except NotFound:
+                continue
         for thing in found.values():
-            self._note(thing.ref)
+            self.adopt(thing.ref)
         return found
 
-    def _note(self, ref: Ref) -> None:
-        """The cloud has shown this thing: its id is known from now on."""
-        if ref.id not in self._seen:
-            self._seen.add(ref.id)
-            if all(debt.ref.id != ref.id for debt in self.ledger.owed()):
-                self.ledger.created(ref, self._utc())
+    def adopt(self, ref: Ref) -> None:
+        """The cloud has shown this thing under our handle: it is owed, and its id is known from now on."""
+        self._seen[ref.kind, ref.name] = ref
+        if (ref.kind, ref.id) not in self._seen_ids:
+            self._seen_ids.add((ref.kind, ref.id))
+            self._asked.pop((ref.kind, ref.id), None)  # a removal before anything was there removed nothing
+        if not self.ledger.holds(ref):
+            self.ledger.created(ref, self._utc())
 
     # --- remove -----------------------------------------------------------------------------------------------
 
@@ -114,150 +119,176 @@ class Lease:
         """Remove everything under the handle and see that it is gone; LeftBehind when time ends before that."""
         self.deadline.clean_up()
         self.timeline.deleting = self.deadline.clock.now()
-        try:
-            with self.timeline.stage("delete"):
-                self._ask_for_removal()
-            with self.timeline.stage("gone"):
-                self.settle()
-        finally:
-            self.ledger.close(settled=not self.ledger.owed())
+        with self.timeline.stage("delete"):
+            self.ask_for_removal()
+        with self.timeline.stage("gone"):
+            self.settle()
 
     def settle(self, until: Optional[float] = None) -> None:
         """Remove and look, until the cloud has shown nothing under the handle; LeftBehind when time ends before that.
 
-        ``until`` (on the monotonic clock) ends it earlier than the deadline does.
+        ``until`` (on the monotonic clock) ends it earlier than the deadline does. What was never shown stays in the
+        ledger as long as it may yet appear.
         """
+        self.settled = False
         clock, polling = self.deadline.clock, self.deadline.polling
         looks = 0
         try:
             for _ in self.deadline.polls(clock.now(), first=polling.shortest if self._asked else 0.0):
+                looks = looks + 1 if self._nothing_is_there() else 0
+                if looks >= _LOOKS or looks and not self.ledger.owed():
+                    break
+                self.ask_for_removal()
                 if until is not None and clock.now() >= until:
                     raise DeadlinePassed("the time to settle is over")
-                if self._nothing_is_left():
-                    looks += 1
-                    if looks >= _LOOKS or not self._doubts():
-                        return
         except DeadlinePassed:
             raise self._left_behind() from None
+        self.settled = not self.ledger.owed()
 
-    def _nothing_is_left(self) -> bool:
-        """One round: ask for removals, look, sweep. True when the cloud itself has just said that nothing is there."""
-        try:
-            self._ask_for_removal()
-            self._look_for_absence()
-            return not self._known() and self._sweep()
-        except CloudError as error:
-            self.refusal = error
-            if isinstance(error, Transient) and error.wait:
-                self.deadline.sleep(error.wait)
-            return False
+    def ask_for_removal(self) -> None:
+        """Ask once for each thing owed, newest first, and again for what was accepted long ago and did not happen.
 
-    def _ask_for_removal(self) -> None:
-        """Ask once for each thing owed, newest first, and again for what was accepted long ago and did not happen."""
-        for debt in self._known():
-            asked = self._asked.get(debt.ref.id)
-            if asked is not None and self.deadline.clock.now() - asked < _ASK_AGAIN:
+        What the cloud has not shown under our handle yet has to be shown first: an id alone may be wrong.
+        """
+        for debt in self.ledger.owed():
+            ref, key = debt.ref, (debt.ref.kind, debt.ref.id)
+            if debt.is_intent or self.deadline.clock.now() - self._asked.get(key, -_ASK_AGAIN) < _ASK_AGAIN:
                 continue
-            try:
-                self.cloud.delete(debt.ref)
-            except CloudError as error:  # the next round asks again; the text of the last refusal is kept
-                self.refusal = error
-            else:
-                self._asked[debt.ref.id] = self.deadline.clock.now()
-
-    def _look_for_absence(self) -> None:
-        """Record as gone what the cloud says is not there."""
-        known = self._known()
-        if len(known) <= _BY_ONE:
-            present = {debt.ref.id for debt in known if self._is_there(debt.ref)}
-        else:
-            present = {thing.ref.id for kind in {debt.ref.kind for debt in known}
-                       for thing in self.cloud.list(kind, str(self.handle))}
-        for debt in known:
-            if debt.ref.id in present:
-                self._seen.add(debt.ref.id)
+            if key not in self._seen_ids and self._is_there(ref) is None or not self.ledger.holds(ref):
                 continue
-            self._absent[debt.ref.id] = self._absent.get(debt.ref.id, 0) + 1
-            if not self._may_yet_appear(debt) or self._absent[debt.ref.id] >= _LOOKS:
-                self.ledger.gone(debt.ref)
+            if self._try(self.cloud.delete, ref) is not _FAILED:
+                self._asked[key] = self.deadline.clock.now()
 
-    def _is_there(self, ref: Ref) -> bool:
-        try:
-            self.cloud.show(ref)
-        except NotFound:
+    def _nothing_is_there(self) -> bool:
+        """Look at everything under the handle; True when the cloud itself has just said that there is nothing."""
+        self.refusal = None
+        shown: Set[Tuple[Kind, str]] = set()
+        silent: Set[Kind] = set()
+        for kind in reversed(self.cloud.kinds):  # newest first will then mean that servers go before what they hold
+            found = self._try(self.cloud.list, kind, str(self.handle))
+            if found is _FAILED:
+                silent.add(kind)
+                continue
+            for thing in found:
+                if self.handle.covers(thing.ref.name):
+                    self.adopt(thing.ref)
+                    shown.add((kind, thing.ref.id))
+
+        unlisted = [debt for debt in self.ledger.owed() if (debt.ref.kind, debt.ref.id) not in shown]
+        fleet = len(unlisted) > _BY_ONE
+        there = [debt for debt in unlisted if self._is_owed_still(debt, silent, fleet)]
+        return not shown and not silent and not there
+
+    def _is_owed_still(self, debt: Debt, silent: Set[Kind], fleet: bool) -> bool:
+        """Whether something that no list shows is there, or may be; records as gone what by the cloud's word is not."""
+        ref, key = debt.ref, (debt.ref.kind, debt.ref.id)
+        if ref.kind in silent:
+            return True
+        if fleet and key in self._asked and key in self._seen_ids:  # of many, not each is asked for by itself once more
+            self.ledger.gone(ref)
             return False
+        there = False if debt.is_intent else self._is_there(ref)
+        if there is not False:
+            return True
+        if key in self._seen_ids or abs(self._utc() - debt.at) >= _SHOWN_BY:
+            self.ledger.refused(ref.kind, ref.name) if debt.is_intent else self.ledger.gone(ref)
+        return False
+
+    def _is_there(self, ref: Ref) -> Optional[bool]:
+        """Whether the cloud has this thing, by its own word; None when it did not say."""
+        thing = self._try(self._shown, ref)
+        if thing is _FAILED:
+            return None
+        if thing is None:
+            return False
+        if thing.ref.name and not self.handle.covers(thing.ref.name):
+            self.timeline.notes.append(f"{ref} is {thing.ref.name} and not ours: the ledger was wrong")
+            self.ledger.gone(ref)
+            return False
+        self.adopt(ref)
         return True
 
-    def _sweep(self) -> bool:
-        """Ask the cloud for anything under the handle; what it shows is owed. True when it shows nothing."""
-        found = [thing.ref for kind in self.cloud.kinds for thing in self.cloud.list(kind, str(self.handle))
-                 if self.handle.covers(thing.ref.name)]
-        for ref in found:
-            self._seen.add(ref.id)
-            self.ledger.created(ref, self._utc())
-        if not found:
-            for debt in self.ledger.owed():
-                if not self._may_yet_appear(debt):
-                    self.ledger.refused(debt.ref.kind, debt.ref.name)
-        return not found
+    def _shown(self, ref: Ref) -> Optional[Resource]:
+        try:
+            return self.cloud.show(ref)
+        except NotFound:
+            return None
 
-    def _known(self) -> List[Debt]:
-        return [debt for debt in self.ledger.owed() if not debt.is_intent]
-
-    def _doubts(self) -> List[Debt]:
-        """What was asked for, never answered, and may still appear."""
-        return [debt for debt in self.ledger.owed() if debt.is_intent]
-
-    def _may_yet_appear(self, debt: Debt) -> bool:
-        return debt.ref.id not in self._seen and self._utc() - debt.at < _SHOWN_BY
+    def _try(self, verb: Any, *words: Any) -> Any:
+        """One request of the clean-up: whatever goes wrong with it must not keep the rest from being removed."""
+        try:
+            return verb(*words)
+        except (DeadlinePassed, Interrupted):
+            raise
+        except Exception as error:
+            self.refusal = error
+            wait = min(getattr(error, "wait", 0.0), self.deadline.left() / 4)  # obeyed, but it shall not eat all that is left
+            if wait > 0:
+                self.deadline.sleep(wait)
+            return _FAILED
 
     def _left_behind(self) -> LeftBehind:
-        self.leftovers = [debt.ref for debt in self._known()]
+        self.leftovers = [debt.ref for debt in self.ledger.owed() if not debt.is_intent]
         names = ", ".join(str(ref) for ref in self.leftovers[:3]) or "what there may be under the handle"
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
         why = f": {self.refusal}" if self.refusal else ""
-        return LeftBehind(f"{names}{more} could not be seen gone{why}",
-                          request=self.refusal.request if self.refusal else "")
+        return LeftBehind(f"{names}{more} could not be seen gone{why}", request=getattr(self.refusal, "request", ""))
 
     def _utc(self) -> float:
         return self.deadline.clock.utc()
 
 
-def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: float) -> List[Ref]:
-    """Pay what earlier runs left owed at this endpoint, within ``patience`` seconds; returns what is still there.
+_FAILED = object()
 
-    Ledgers of other endpoints stay: only there can their debts be paid. Damaged ones are set aside once they are.
+
+# --- debts of earlier runs ----------------------------------------------------------------------------------------
+
+def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: float) -> Tuple[List[Ref], List[str]]:
+    """Pay what earlier runs left owed at this endpoint, within ``patience`` seconds, before anything is created.
+
+    Returns what is still there, and what is wrong with the ledgers themselves. Ledgers of other endpoints stay: only
+    there can their debts be paid. A damaged one is set aside and paid as far as it and the cloud can tell.
     """
     left: List[Ref] = []
+    troubles: List[str] = []
     until = cloud.deadline.clock.now() + patience
     try:
-        for ledger in Ledger.debts(directory):
-            left += _settle_one(cloud, ledger, timeline, until)
+        for ledger in Ledger.debts(directory, cloud.deadline.clock.utc()):
+            try:
+                left += _settle_one(cloud, ledger, timeline, until, troubles)
+            except OSError as failed:
+                troubles.append(f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}")
+            finally:
+                ledger.close(settled=False)
     except OSError as failed:
-        timeline.notes.append(f"ledgers in {directory} cannot be read: {failed.strerror}")
-    return left
+        troubles.append(f"the ledgers cannot be read: {failed.strerror}")
+    return left, troubles
 
 
-def _settle_one(cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float) -> List[Ref]:
-    damaged, handle, elsewhere = ledger.damaged, ledger.handle, ledger.about.get("endpoint")
-    if elsewhere is not None and elsewhere != cloud.driver.identity:
+def _settle_one(cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, troubles: List[str]) -> List[Ref]:
+    handle, elsewhere = ledger.handle, ledger.about.get("endpoint", cloud.driver.identity)
+    if ledger.trouble:
+        troubles.append(ledger.trouble)
+        return []
+    if elsewhere != cloud.driver.identity:
         timeline.notes.append(f"a debt at another endpoint, {elsewhere}, stays in {ledger.path}")
-        ledger.close(settled=False)
         return []
-    if damaged:
-        timeline.notes.append(f"the ledger is damaged and set aside: {ledger.set_aside()}")
-    if handle is None:
-        ledger.close(settled=False)
-        return []
-    lease = Lease(cloud, handle, ledger, timeline)
-    try:
-        lease.settle(until)
-        timeline.notes.append(f"an earlier run's debt is paid: {handle}")
-    except LeftBehind:
-        timeline.notes.append(f"an earlier run's debt could not be paid: {handle}")
-    finally:
-        ledger.close(settled=not damaged and not ledger.owed())
-    return lease.leftovers
+
+    lease = None
+    if handle is not None:
+        lease = Lease(cloud, handle, ledger, timeline)
+        try:
+            lease.settle(until)
+            paid = "is paid" if lease.settled else "is not there, and may yet appear"
+        except LeftBehind as unpaid:
+            paid = f"could not be paid: {unpaid}"
+        timeline.notes.append(f"the debt of {handle} {paid}")
+
+    if ledger.damaged or handle is None:
+        troubles.append(f"a damaged ledger is set aside: {ledger.set_aside()}")
+    else:
+        ledger.close(lease.settled)
+    return lease.leftovers if lease else []
 
 
 def _nothing_was_made(error: CloudError) -> bool:

@@ -1,8 +1,8 @@
 """The ledger: what one run owes, on disk before it is asked for. The first of the three nets.
 
-One file for one lease, one JSON object for one line: the lease itself; *intent* before a request leaves, *created*
-with the id after its reply, *refused* when nothing was made, *gone* once the absence was seen. It is append-only,
-fsynced and locked as long as its run lives, so a file that can be locked is a debt. It holds no secret.
+One file for one lease, named after its handle; one JSON object for one line: the lease itself; *intent* before a request
+leaves, *created* with the id after its reply, *refused* when nothing was made, *gone* once the absence was seen. It is
+append-only, fsynced, and locked as long as its run lives, so a file that can be locked is a debt. It holds no secret.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from vmprobe.handle import Handle
 from vmprobe.model import Kind, Ref
 
 _SUFFIX = ".ledger"
+_NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet
 _LARGEST = 4 * 2 ** 20
+_EVENTS = ("intent", "created", "refused", "gone")
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ class Debt:
 
 
 class Ledger:
-    """An open, locked ledger. What the disk does not take is kept in memory, and ``trouble`` says why."""
+    """What is owed, in memory and in a locked file. What the disk does not take stays in memory; ``trouble`` says why."""
 
-    def __init__(self, path: str, descriptor: Optional[int], entries: List[Dict[str, Any]]):
-        self.path, self._descriptor, self._entries = path, descriptor, entries
-        self.trouble = ""
+    def __init__(self, path: str = "", descriptor: Optional[int] = None):
+        self.path, self.trouble, self.damaged = path, "", False
+        self.about: Dict[str, Any] = {}  # the first line: site, endpoint, process
+        self._descriptor = descriptor
+        self._size, self._unwritten = 0, b""
+        self._debts: Dict[Tuple[str, ...], Debt] = {}  # oldest first
 
     # --- the file ---------------------------------------------------------------------------------------------
 
@@ -53,51 +58,68 @@ class Ledger:
         Where there can be no file the ledger is in memory only, and says so in ``trouble``: the handle in the cloud
         still finds everything.
         """
-        path = os.path.join(directory, str(handle) + _SUFFIX)
-        ledger = cls(path, None, [])
+        ledger = cls(os.path.join(directory, str(handle) + _SUFFIX))
         try:
             _own(directory)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            ledger._descriptor = os.open(path, flags, 0o600)
+            ledger._descriptor = _open(ledger.path + _NEW, os.O_CREAT | os.O_EXCL)
+            _belong(ledger._descriptor, directory)
             fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _sync_directory(directory)
+            ledger._record(event="lease", handle=str(handle), pid=os.getpid(), **about)
+            if not ledger.trouble:
+                os.rename(ledger.path + _NEW, ledger.path)  # nobody sees it before it is locked and has its first line
+                _sync(directory)
         except OSError as failed:
             ledger._give_up(failed)
-        ledger._write(event="lease", handle=str(handle), pid=os.getpid(), **about)
+        if ledger.trouble and ledger._descriptor is not None:
+            ledger.close(settled=False)
+            with contextlib.suppress(OSError):
+                os.unlink(ledger.path + _NEW)
         return ledger
 
     @classmethod
-    def debts(cls, directory: str) -> Iterator["Ledger"]:
+    def debts(cls, directory: str, now: float) -> Iterator["Ledger"]:
         """The ledgers that runs left behind, each locked by us; those of runs that live are passed over.
 
-        A damaged file is set aside under another name and yielded with what could be read of it.
+        One that cannot be read is yielded with its ``trouble`` and nothing in it. OSError when the directory cannot.
         """
-        if not os.path.isdir(directory):
+        if not os.path.lexists(directory):
             return
         _own(directory)
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
-            if not name.endswith(_SUFFIX) or not stat.S_ISREG(os.lstat(path).st_mode):
-                continue
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as busy:
-                os.close(descriptor)
-                if busy.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                    continue
-                raise
-            if not os.path.exists(path):  # its run closed it in this very moment
-                os.close(descriptor)
-                continue
-            yield cls(path, descriptor, _read(descriptor))
+            if name.endswith(_SUFFIX + _NEW):
+                _forget(path, now)
+            elif name.endswith(_SUFFIX):
+                found = cls._debt(path)
+                if found is not None:
+                    yield found
+
+    @classmethod
+    def _debt(cls, path: str) -> Optional["Ledger"]:
+        """The ledger in a file, locked; None when its run lives, or has just ended."""
+        ledger = cls(path)
+        try:
+            ledger._descriptor = _open(path)
+            if not stat.S_ISREG(os.fstat(ledger._descriptor).st_mode):
+                raise OSError(errno.EINVAL, "is not a regular file")
+            fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(ledger._descriptor), os.lstat(path)):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            ledger._load()
+        except (BlockingIOError, FileNotFoundError):
+            ledger.close(settled=False)
+            return None
+        except OSError as failed:
+            ledger.close(settled=False)
+            ledger.trouble = f"the ledger {path} cannot be read: {failed.strerror}"
+        return ledger
 
     def close(self, settled: bool) -> None:
         """Let go of the file; a settled one is removed, another one stays for the next run."""
         if self._descriptor is None:
             return
         if settled:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the next run settles it once more
                 os.unlink(self.path)
         os.close(self._descriptor)
         self._descriptor = None
@@ -112,64 +134,87 @@ class Ledger:
     # --- what it records --------------------------------------------------------------------------------------
 
     def intent(self, kind: Kind, name: str, at: float) -> None:
-        self._write(event="intent", kind=kind.value, name=name, at=at)
+        self._record(event="intent", kind=kind.value, name=name, at=at)
 
     def created(self, ref: Ref, at: float) -> None:
-        self._write(event="created", kind=ref.kind.value, id=ref.id, name=ref.name, at=at)
+        self._record(event="created", kind=ref.kind.value, id=ref.id, name=ref.name, at=at)
 
     def refused(self, kind: Kind, name: str) -> None:
-        self._write(event="refused", kind=kind.value, name=name)
+        self._record(event="refused", kind=kind.value, name=name)
 
     def gone(self, ref: Ref) -> None:
-        self._write(event="gone", kind=ref.kind.value, id=ref.id, name=ref.name)
+        self._record(event="gone", kind=ref.kind.value, id=ref.id, name=ref.name)
 
     # --- what it says -----------------------------------------------------------------------------------------
 
     @property
     def handle(self) -> Optional[Handle]:
-        """Whose lease this is: by its first line, else by the file's name."""
-        named = str(self.about.get("handle", ""))
-        return handles.parse(named) or handles.parse(os.path.basename(self.path)[: -len(_SUFFIX)])
-
-    @property
-    def about(self) -> Dict[str, Any]:
-        """The first line: site, endpoint, process."""
-        return next((entry for entry in self._entries if entry.get("event") == "lease"), {})
-
-    @property
-    def damaged(self) -> bool:
-        """Whether a line could not be read. A last line that was cut is what a kill leaves, and no damage."""
-        return any(entry.get("event") == "damaged" for entry in self._entries) or not self.about
+        """Whose lease this is: by the file's name, because the lock that says that its run is over is the file's."""
+        return handles.parse(os.path.basename(self.path).partition(".")[0])
 
     def owed(self) -> List[Debt]:
         """What was created and not yet seen gone, and what may have been, newest first."""
-        debts: Dict[Tuple[str, str], Debt] = {}  # by kind and id, of intents by kind and name
-        for entry in self._entries:
-            kind = _kind(entry.get("kind"))
-            if kind is None:
-                continue
-            event, ref = entry["event"], Ref(kind, str(entry.get("id", "")), str(entry.get("name", "")))
-            if event == "intent":
-                debts[(kind.value, "name " + ref.name)] = Debt(ref, _number(entry.get("at")))
-                continue
-            debts.pop((kind.value, "name " + ref.name), None)
-            if event == "created":
-                debts[(kind.value, ref.id)] = Debt(ref, _number(entry.get("at")))
-            elif event == "gone":
-                debts.pop((kind.value, ref.id), None)
-        return list(reversed(list(debts.values())))
+        return list(reversed(list(self._debts.values())))
 
-    def _write(self, **entry: Any) -> None:
-        self._entries.append(entry)
+    def holds(self, ref: Ref) -> bool:
+        """Whether this very thing is owed."""
+        return (ref.kind.value, "id", ref.id) in self._debts
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _apply(self, entry: Any) -> bool:
+        """What an entry does to the debts; False when it is none."""
+        if not isinstance(entry, dict):
+            return False
+        if entry.get("event") == "lease":
+            self.about = entry
+            return True
+        kind, event = str(entry.get("kind")), entry.get("event")
+        if event not in _EVENTS or kind not in (known.value for known in Kind):
+            return False
+        ref = Ref(Kind(kind), str(entry.get("id", "")), str(entry.get("name", "")))
+        if event == "intent":
+            self._debts[kind, "name", ref.name] = Debt(ref, _number(entry.get("at")))
+            return True
+        self._debts.pop((kind, "name", ref.name), None)
+        if event == "created":
+            self._debts[kind, "id", ref.id] = Debt(ref, _number(entry.get("at")))
+        elif event == "gone":
+            self._debts.pop((kind, "id", ref.id), None)
+        return True
+
+    def _load(self) -> None:
+        """Read the file. What follows its last line end was cut by a kill, before its request left: no damage, dropped."""
+        size = os.fstat(self._descriptor).st_size
+        text = os.pread(self._descriptor, _LARGEST, 0)
+        self._size = text.rfind(b"\n") + 1
+        for line in text[: self._size].splitlines():
+            try:
+                read = self._apply(json.loads(line))
+            except (ValueError, RecursionError):
+                read = False
+            self.damaged = self.damaged or not read
+        self.damaged = self.damaged or not self.about or size > _LARGEST
+        if self._size < size <= _LARGEST:
+            os.ftruncate(self._descriptor, self._size)
+
+    def _record(self, **entry: Any) -> None:
+        """Into memory, and with what the disk has not taken yet, to the disk."""
+        self._apply(entry)
         if self._descriptor is None:
             return
-        line = json.dumps(entry, sort_keys=True).encode() + b"\n"
+        self._unwritten += json.dumps(entry, sort_keys=True).encode() + b"\n"
         try:
-            if os.write(self._descriptor, line) != len(line):
+            if os.write(self._descriptor, self._unwritten) != len(self._unwritten):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._descriptor)
         except OSError as failed:
             self._give_up(failed)
+            with contextlib.suppress(OSError):  # half a line would spoil the next one
+                os.ftruncate(self._descriptor, self._size)
+        else:
+            self._size += len(self._unwritten)
+            self._unwritten = b""
 
     def _give_up(self, failed: OSError) -> None:
         self.trouble = self.trouble or f"the ledger {self.path} cannot be written: {failed.strerror}"
@@ -180,44 +225,63 @@ def directory(state: str, site: str) -> str:
     return os.path.join(state, "ledger", re.sub(r"[^A-Za-z0-9._-]", "_", site))
 
 
+def _open(path: str, flags: int = 0) -> int:
+    """A descriptor that appends, follows no link, never waits, and is no child's."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o600)
+    except OSError as failed:
+        raise OSError(failed.errno, "is a symbolic link") if failed.errno == errno.ELOOP else failed
+
+
 def _own(path: str) -> None:
-    """Make the directory if need be; OSError when it is not ours alone to write in."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    """Make the directory if need be; OSError when it is another user's, or others can write there."""
+    _make(path)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
-        raise OSError(errno.ENOTDIR, "is not a directory", path)
-    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & stat.S_IWOTH:
-        raise OSError(errno.EPERM, "others can write there", path)
+        raise OSError(errno.ENOTDIR, f"{path} is not a directory")
+    if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0:
+        raise OSError(errno.EPERM, f"{path} is another user's")
+    if found.st_mode & stat.S_IWOTH:
+        raise OSError(errno.EPERM, f"everybody can write in {path}")
 
 
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _make(path: str) -> None:
+    """A directory for this user only. Made by root, it is its parent's owner's: the next run may be the scheduler's."""
+    if os.path.lexists(path):
+        return
+    _make(os.path.dirname(os.path.abspath(path)))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    if os.geteuid() == 0:
+        parent = os.stat(os.path.dirname(os.path.abspath(path)))
+        os.chown(path, parent.st_uid, parent.st_gid, follow_symlinks=False)
+
+
+def _belong(descriptor: int, directory: str) -> None:
+    """A file made by root is its directory's owner's, too."""
+    if os.geteuid() == 0:
+        owner = os.lstat(directory)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _read(descriptor: int) -> List[Dict[str, Any]]:
-    """The entries of a ledger. What follows its last line end was cut by a kill, before its request left: dropped."""
-    text = os.pread(descriptor, _LARGEST, 0)
-    whole = text.rfind(b"\n") + 1
-    if whole < len(text):
-        os.ftruncate(descriptor, whole)
-    return [_entry(line) for line in text[:whole].splitlines()]
-
-
-def _entry(line: bytes) -> Dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        entry = None
-    return entry if isinstance(entry, dict) and "event" in entry else {"event": "damaged"}
-
-
-def _kind(word: object) -> Optional[Kind]:
-    return next((kind for kind in Kind if kind.value == word), None)
+def _forget(path: str, now: float) -> None:
+    """Remove what a kill left of a ledger before its lease began, once nobody can be at work on it any more."""
+    handle = handles.parse(os.path.basename(path).partition(".")[0])
+    if handle is not None and handle.expires < now:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def _number(thing: object) -> float:
-    return float(thing) if isinstance(thing, (int, float)) else 0.0
+    try:
+        return float(thing) if isinstance(thing, (int, float)) else 0.0
+    except OverflowError:
+        return 0.0

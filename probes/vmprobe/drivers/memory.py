@@ -7,14 +7,15 @@ manager's API on one page: the table of states, what it offers, its keys, the ve
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple, TypeVar
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 from vmprobe.clock import Clock
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
                             Transient, Unreachable)
-from vmprobe.model import (METRICS, Capability, Kind, Limit, Plan, Ref, Resource, Sample, ServerSpec, State)
+from vmprobe.model import METRICS, Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class Memory(Driver):
     capabilities = frozenset(set(Capability) - {Capability.PORTS})
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = METRICS
+    credential_keys = ("username", "password")  # accepted whatever they are, and rejected with auth-rejected
     endpoint_keys = {"url": Key(default="memory://cloud"), "faults": Key(_faults, ()), "boot": Key(_seconds, 2.0)}
 
     def __init__(self, *words: Any):
@@ -54,14 +56,16 @@ class Memory(Driver):
         self.cloud = cloud(self.endpoint["url"], self.deadline.clock)
         self.cloud.boot = self.endpoint["boot"]
         self.cloud.faults |= set(self.endpoint["faults"])
-        self._session = False
+        self._session = ""
 
     def connect(self) -> None:
-        def act() -> None:
+        def act() -> str:
             if "auth-rejected" in self.cloud.faults:
-                raise AuthRejected("user probe is not accepted")
-        self._request("connect", act)
-        self._session = True
+                raise AuthRejected(f"user {' '.join(self.credentials.values()) or 'probe'} is not accepted")
+            return self.cloud.token()
+        token = self._request("connect", act, dict(self.credentials), struck=True)
+        self.evidence.redactor.add(token)
+        self._session = token
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         def act() -> Plan:
@@ -83,7 +87,7 @@ class Memory(Driver):
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         def act() -> List[Resource]:
-            return [_resource(thing) for thing in self.cloud.listed(kind) if thing.name.startswith(name)]
+            return [_resource(thing) for thing in self.cloud.listed(kind, name)]
         return self._request(f"list {kind.value} {name}", act)
 
     def delete(self, ref: Ref) -> None:
@@ -116,30 +120,31 @@ class Memory(Driver):
 
     def capacity(self) -> List[Limit]:
         def act() -> List[Limit]:
-            servers = len(self.cloud.listed(Kind.SERVER))
+            servers = len(self.cloud.listed(Kind.SERVER, ""))
             return [Limit("servers", servers, 100), Limit("vcpus", servers, 100), Limit("memory", servers * 2 ** 27, 2 ** 34)]
         return self._request("capacity", act)
 
-    def _request(self, words: str, act: Callable[[], T]) -> T:
-        """One request, as evidence and with the fault that is set for it."""
-        if not self._session and not words.startswith("connect"):
+    def _request(self, words: str, act: Callable[[], T], sent: object = "", struck: bool = False) -> T:
+        """One request, as evidence and with the fault that is set for it. ``struck``: the answer is a secret."""
+        if not self._session and words != "connect":
             raise AuthRejected("no session")
         status: object = "failed"
         began = self.deadline.clock.now()
         answer: Any = ""
         try:
-            answer = self.cloud.serve(act, limit=max(0.0, min(self.endpoint["timeout"], self.deadline.left())))
+            limit = max(0.0, min(self.endpoint["timeout"], self.deadline.left()))
+            answer = self.cloud.serve(words, act, limit)
             status = "ok"
             return answer
-        except Transient as failed:
-            status = failed
-            raise
         except CloudError as failed:
-            self._session = self._session and not isinstance(failed, AuthRejected)
+            if isinstance(failed, AuthRejected):
+                self._session = ""
             status = failed
             raise
         finally:
-            self.evidence.note(words, "", str(status), str(answer), self.deadline.clock.now() - began)
+            sent = sent or f"X-Auth-Token: {self._session}"
+            received = "a token" if struck else str(answer)
+            self.evidence.note(words, sent, str(status), received, self.deadline.clock.now() - began)
 
 
 def _resource(thing: "Thing") -> Resource:
@@ -168,8 +173,18 @@ FAULTS = {
     "delete-ignored": "a removal is accepted and never happens",
     "delete-refused": "a removal is refused",
 }
-REQUEST_FAULTS = ("reset", "reply-lost", "401", "403", "409", "429", "500", "503", "hang", "malformed", "lag", "never-deleted",
-                  "broken")
+REQUEST_FAULTS = {  # of one request
+    "reset": "the connection is reset before the request is served",
+    "reply-lost": "the request is served, and its reply is lost",
+    "401": "the session is not accepted", "403": "not permitted", "409": "not in this state",
+    "429": "too many requests, to be asked again in 3 s", "500": "failed", "503": "not available",
+    "hang": "no answer comes",
+    "malformed": "the request is served, and its reply is not understood",
+    "lag": "lists show what this request made, or listed, only a few lists later",
+    "delete-lost": "a removal is accepted and forgotten; another one works",
+    "never-deleted": "a removal is accepted and never happens, and no later one either",
+    "broken": "what this request made, or showed, is BROKEN",
+}
 
 
 @dataclass
@@ -199,7 +214,7 @@ class MemoryCloud:
         self.images = {"vmprobe-test"}
         self.faults: set = set()
         self.things: Dict[str, Thing] = {}
-        self.requests = 0
+        self.log: List[str] = []  # what was requested
         self.plot: Dict[int, str] = {}  # fault by the number of its request, from 1
         self.lag = 2
         self.killer: Callable[[], None] = lambda: None  # what ``killed-before`` and ``killed-after`` call
@@ -208,9 +223,19 @@ class MemoryCloud:
 
     # --- requests and their faults ----------------------------------------------------------------------------
 
-    def serve(self, act: Callable[[], T], limit: float) -> T:
+    @property
+    def requests(self) -> int:
+        """How many requests there were."""
+        return len(self.log)
+
+    def token(self) -> str:
+        """A session's secret."""
+        return secrets.token_hex(12)
+
+    def serve(self, words: str, act: Callable[[], T], limit: float) -> T:
         """Serve one request, or fail it in the way that is set for it."""
-        self.requests += 1
+        self.log.append(words)
+        self._next = ""
         fault = self.plot.get(self.requests, "") or next(
             (name.split("@")[0] for name in self.faults if name.endswith(f"@{self.requests}")), "")
         running = any(self._age(thing).word == "RUNNING" for thing in self.things.values())
@@ -244,10 +269,9 @@ class MemoryCloud:
         if kind is Kind.SERVER and "quota-full" in self.faults:
             raise QuotaExceeded("quota exceeded for servers: 10 of 10 used")
         thing = Thing(kind, f"{kind.value[:3]}-{next(self._ids)}", name, "MAKING", self.clock.now(), size, nonce)
-        if self._next == "broken":
-            thing.word, thing.fault = "BROKEN", "broken on arrival"
+        self._age(thing)
         if self._next == "lag":
-            thing.hidden_looks = self.lag
+            thing.hidden_looks = self.lag + 1
         self.things[thing.id] = thing
         return Ref(kind, thing.id, name)
 
@@ -256,15 +280,11 @@ class MemoryCloud:
             raise NotFound(f"no such thing: {identity}")
         return self._age(self.things[identity])
 
-    def listed(self, kind: Kind) -> List[Thing]:
-        if self._next == "lag":
-            for thing in self.things.values():
-                thing.hidden_looks = max(thing.hidden_looks, self.lag)
-        shown = [self._age(thing) for thing in self.things.values() if thing.kind is kind and thing.hidden_looks <= 0]
-        for thing in self.things.values():
-            if thing.kind is kind:
-                thing.hidden_looks -= 1
-        return shown
+    def listed(self, kind: Kind, name: str) -> List[Thing]:
+        asked = [self._age(thing) for thing in self.things.values() if thing.kind is kind and thing.name.startswith(name)]
+        for thing in asked:
+            thing.hidden_looks = max(thing.hidden_looks - 1, self.lag if self._next == "lag" else 0)
+        return [thing for thing in asked if thing.hidden_looks == 0]
 
     def remove(self, identity: str) -> None:
         thing = self.things.get(identity)
@@ -276,7 +296,7 @@ class MemoryCloud:
             raise NotPermitted(f"removal of {identity} is not allowed")
         if self._next == "never-deleted":
             thing.undying = True
-        if thing.undying or "delete-ignored" in self.faults:
+        if thing.undying or self._next == "delete-lost" or "delete-ignored" in self.faults:
             return
         del self.things[identity]
         for other in self.things.values():
@@ -312,6 +332,8 @@ class MemoryCloud:
 
     def _age(self, thing: Thing) -> Thing:
         """The thing as it has become by now."""
+        if self._next == "broken":
+            thing.word, thing.fault = "BROKEN", "it broke"
         age = self.clock.now() - thing.made
         if thing.kind is not Kind.SERVER:
             if thing.word == "MAKING":

@@ -81,6 +81,7 @@ class Run:
         driver = site.driver(site.endpoint, credentials, self.deadline, self.evidence)
         self.cloud = Cloud(driver, self.deadline)
         self.debts: List[Ref] = []  # of earlier runs, and still there
+        self.troubles: List[str] = []  # with their ledgers
         self.lease: Optional[Lease] = None
 
     def verdict(self) -> Verdict:
@@ -120,14 +121,14 @@ class Run:
         except Exception as error:
             return error
         finally:
-            book.close(settled=not book.owed())
+            book.close(self.lease.settled)
             self.cloud.driver.close()
         return None
 
     def _settle(self, directory: str) -> None:
         """Pay earlier runs' debts before anything is created; what cannot be paid is reported."""
-        patience = min(self.site.reserve, self.deadline.left() / 4)
-        self.debts = settle_debts(self.cloud, directory, self.timeline, patience)
+        patience = min(self.site.reserve, self.deadline.left() / 8)
+        self.debts, self.troubles = settle_debts(self.cloud, directory, self.timeline, patience)
 
     # --- what it means ------------------------------------------------------------------------------------------
 
@@ -173,7 +174,7 @@ class Run:
             found.append(f"{len(self.debts)} left behind by earlier runs{fill}: {self.debts[0]}")
         if self.lease and self.lease.ledger.trouble:
             found.append(self.lease.ledger.trouble)
-        return found
+        return found + self.troubles
 
     def _details(self) -> List[str]:
         """Below line 1, at -v: the stages and the lease; at -vv: the requests."""
