@@ -89,7 +89,7 @@ def rabbitmq_environment(place: Place) -> dict[str, str]:
 
 def keystone(place: Place) -> None:
     ini(place.etc / "keystone.conf", {
-        "DEFAULT": {"public_endpoint": place.url("keystone")},
+        "DEFAULT": {"public_endpoint": place.url("keystone"), "log_file": place.log / "keystone.log"},
         "database": database(place, "keystone"),
         "identity": {"password_hash_rounds": 4},  # a password then costs milliseconds
         "token": {"provider": "fernet", "expiration": 86400},
@@ -109,6 +109,7 @@ def keystone(place: Place) -> None:
 
 def placement(place: Place) -> None:
     ini(place.etc / "placement.conf", {
+        "DEFAULT": {"log_file": place.log / "placement.log"},
         "api": {"auth_strategy": "keystone"},
         "placement_database": database(place, "placement"),
         "keystone_authtoken": authtoken(place, "placement"),
@@ -169,7 +170,7 @@ def nova(place: Place) -> None:
         },
         "cinder": {"os_region_name": "RegionOne", "catalog_info": "volumev3::publicURL", **account(place, "cinder")},
         "quota": {"instances": 1000, "cores": 1000, "ram": 1000000},
-        "scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 5, "max_attempts": 2},
+        "scheduler": {"workers": 1, "max_attempts": 2},
         "filter_scheduler": {
             "track_instance_changes": False,
             "enabled_filters": "ComputeFilter,ComputeCapabilitiesFilter,ImagePropertiesFilter",

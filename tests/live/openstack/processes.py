@@ -5,6 +5,7 @@ privsep daemons, dnsmasq. A process is ours if and only if it carries ours, whic
 """
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import Iterable
 
 from place import Place, STANDINS
 
+PYTHON = "/usr/bin/python3"  # Debian's, for which the services are packaged; not the one that runs the tests
 MARK = "VMPROBE_LIVE_OPENSTACK"
 
 
@@ -28,38 +30,77 @@ class Processes:
         self.place = place
         self.children: dict[str, subprocess.Popen] = {}
 
-    def start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+    def start(self, name: str, command: list[str], environment: dict[str, str] | None = None, **more) -> None:
         """Start ``command`` in a process group of its own, unless ``name`` runs already."""
         if self.pid(name):
             return
         with (self.place.log / f"{name}.log").open("ab") as log:
+            files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **more}
             child = subprocess.Popen(
-                command, env=self.environment(environment), cwd=self.place.run, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True)
+                command, env=self.environment(environment), cwd=self.place.run, start_new_session=True, **files)
         self.children[name] = child
         (self.place.run / "pid" / name).write_text(f"{child.pid}\n")
 
-    def run(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
-        """Run ``command`` to its end."""
-        self.start(name, command, environment)
-        if self.children[name].wait() != 0:
+    def fork(self, name: str, program: str, *lines: list[str]) -> None:
+        """Start ``program``, the "module:function" of a service, with its arguments; with those of several lines, one after another.
+
+        It is forked from a Python that has loaded most of it already (``standins/nursery.py``).
+        """
+        if self.pid(name):
+            return
+        request = {"name": name, "program": program, "lines": lines, "log": str(self.place.log / f"{name}.log"),
+                   "exit": str(self.exit_status(name))}
+        self.exit_status(name).unlink(missing_ok=True)
+        nursery = self.nursery()
+        nursery.stdin.write(json.dumps(request) + "\n")
+        nursery.stdin.flush()
+        pid = nursery.stdout.readline()
+        if not pid:
+            raise Broken(f"the nursery ended: {self.last_words('nursery')}")
+        (self.place.run / "pid" / name).write_text(pid)
+
+    def nursery(self) -> subprocess.Popen:
+        """Running; in a mount namespace of its own, so that what the services mount ends with them."""
+        if "nursery" not in self.children or self.children["nursery"].poll() is not None:
+            self.start("nursery", ["unshare", "--mount", "--propagation", "private", PYTHON, str(STANDINS / "nursery.py")], {
+                "OS_KEYSTONE_CONFIG_FILES": str(self.place.etc / "keystone.conf"),
+                "OS_PLACEMENT_CONFIG_DIR": str(self.place.etc),
+            }, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self.children["nursery"]
+
+    def wait_success(self, name: str, seconds: float) -> None:
+        """Return once the program forked as ``name`` has ended well."""
+        self.wait_until(lambda: not self.pid(name), seconds, f"{name} does not end")
+        status = self.exit_status(name)
+        if not status.exists() or status.read_text() != "0\n":
             raise Broken(f"{name} failed: {self.last_words(name)}")
+
+    def exit_status(self, name: str) -> Path:
+        return self.place.run / "exit" / name
 
     def stop(self, name: str) -> None:
         """End ``name`` and its workers, at once and without a farewell, and wait until they are gone."""
         pid = self.pid(name)
         if pid:
             os.killpg(pid, signal.SIGKILL)
-            self.wait_until(lambda: not self.pid(name), 10, f"{name} (pid {pid}) does not end")
+            self.wait_until(lambda: not self.alive(pid), 10, f"{name} (pid {pid}) does not end")
 
-    def stop_all(self, others: list[int] = ()) -> None:
+    def stop_all(self, others: Iterable[int] = ()) -> None:
         """End every process that carries our mark, and those ``others``, and wait until they are gone."""
-        def left() -> list[int]:
-            pids = self.pids() + [pid for pid in others if alive(pid)]
-            for pid in pids:
+        seen = set(others)
+
+        def ended() -> bool:
+            seen.update(self.pids())  # anew each time: what is about to die may have started more
+            left = [pid for pid in seen if self.alive(pid)]
+            for pid in left:
                 kill(pid)
-            return pids
-        self.wait_until(lambda: not left(), 20, "processes that do not end")
+            return not left
+        self.wait_until(ended, 20, "processes that do not end")
+
+    def alive(self, pid: int) -> bool:
+        for child in self.children.values():
+            child.poll()  # what has ended is reaped
+        return alive(pid)
 
     def pid(self, name: str) -> int | None:
         """The id of the process that was started as ``name``; None if it is gone."""
@@ -93,6 +134,7 @@ class Processes:
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": str(self.place.run / "home"),
             "LANG": "C.UTF-8",
+            "EVENTLET_NO_GREENDNS": "yes",  # as Nova asks for
             "SPT_NOENV": "1",  # Neutron's workers change their title, over their environment if they may
             **(more or {}),
         }
@@ -117,12 +159,12 @@ class Processes:
         return f"{' / '.join(lines[-3:])[-600:] or 'it said nothing'} (see {log})"
 
     @staticmethod
-    def wait_until(condition, seconds: float, otherwise: str) -> None:
+    def wait_until(condition, seconds: float, otherwise: str, every: float = 0.05) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 raise Broken(f"{otherwise}, after {seconds:.0f} s")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def memory(self) -> int:
         """MB in use by all of ours together, shared pages counted once."""

@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -107,7 +106,7 @@ class Stack:
     # Faults.
 
     def stop(self, service: str) -> None:
-        """Kill a service as a crash would: nova-compute, cinder-volume, keystone, ... (``services.PROGRAMS``, ``services.WSGI``)."""
+        """Kill a service as a crash would: nova-compute, cinder-volume, keystone, ... (``services.PROGRAMS``)."""
         self.processes.stop(service)
 
     def start_again(self, service: str) -> None:
@@ -165,7 +164,7 @@ class Stack:
             raise Unavailable("needs root, to mount and to make network devices")
         place = self.place
         for directory in (place.etc, place.log, *(place.run / name for name in (
-                "pid", "home", "lock", "share", "rabbitmq", "nova/instances", "nova-mounts", "cinder-mounts"))):
+                "pid", "exit", "home", "lock", "share", "rabbitmq", "nova/instances", "nova-mounts", "cinder-mounts"))):
             directory.mkdir(parents=True)
         if self.snapshot().exists():
             copy(self.snapshot(), place.keep)
@@ -188,9 +187,7 @@ class Stack:
         services.start(self.processes, "mariadb")
         services.start(self.processes, "rabbitmq")
         self.wait_ports(["mariadb"])
-        commands = services.schemas(self.place)
-        with ThreadPoolExecutor(len(commands)) as side_by_side:
-            list(side_by_side.map(lambda name: self.processes.run(name, commands[name]), commands))
+        services.fill_databases(self.processes)
         self.say("schemas")
 
         services.start(self.processes, "keystone")
@@ -202,6 +199,7 @@ class Stack:
         self.start_nova()
         bootstrap.contents(self.api())
         self.wait_reports(services.REPORTING, began)
+        services.discover_hosts(self.processes)
         bootstrap.zone(self.api(), conffiles.FAKE_HOST, "az-fake")
         self.say("contents")
 
@@ -230,11 +228,11 @@ class Stack:
             found = (admin.get("compute", "/os-services")["services"]
                      + admin.get("volumev3", "/os-services")["services"])
             return names <= {service["binary"] for service in found if is_after(service["updated_at"], since)}
-        self.processes.wait_until(reported, 120, f"not all of {', '.join(sorted(names))} report themselves")
+        self.processes.wait_until(reported, 120, f"not all of {', '.join(sorted(names))} report themselves", every=0.3)
 
     def is_well(self) -> bool:
         """Whether what was started still runs and answers."""
-        if not self.snapshot().exists() or not all(map(self.processes.pid, [*services.PROGRAMS, *services.WSGI])):
+        if not self.snapshot().exists() or not all(map(self.processes.pid, services.PROGRAMS)):
             return False
         try:
             self.wait_reports(services.REPORTING, datetime.fromtimestamp(time.time() - 60, timezone.utc))
@@ -247,7 +245,7 @@ class Stack:
     def snapshot(self) -> Path:
         """Where the snapshot is, or will be, that fits this code, these packages and this directory."""
         recipe = hashlib.sha256(str(self.place.state).encode())
-        for source in sorted(HERE.glob("*.py")):
+        for source in sorted(HERE.glob("**/*.py")):
             recipe.update(source.read_bytes())
         recipe.update(installed_versions(HERE / "packages.txt").encode())
         return self.place.snapshots / recipe.hexdigest()[:16]
