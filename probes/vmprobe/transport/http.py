@@ -1,0 +1,333 @@
+"""HTTP as every driver speaks it, and nothing that a server does can hurt the run.
+
+    self.http = Http(endpoint["url"], self.deadline, self.evidence, timeout=endpoint["timeout"], ca=endpoint["ca"])
+    reply = self.http.post("auth/tokens", json={...})                  what is not good is an error of this suite
+    self.http.present("X-Auth-Token", reply.headers["X-Subject-Token"])        from now on, and never shown
+    server = self.http.get(path("servers", ref.id)).field("server", dict)      a wrong shape is GatewayFailed
+
+One connection pool for a run. A whole exchange, from looking up the host to the last byte, is over within
+``timeout`` and what the deadline leaves, and its answer is no larger than allowed. Nothing is ever sent twice, nor to
+another host, nor without checking the certificate. Importing this module is cheap: requests is loaded by the first
+request, pyOpenSSL only where there is a client certificate.
+"""
+
+from __future__ import annotations
+
+import copy
+import json as jsons
+import math
+import re
+import time
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Tuple, Type, Union
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+from vmprobe import __version__
+from vmprobe.clock import Deadline
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
+                            Transient, VmprobeError)
+from vmprobe.evidence import Evidence
+from vmprobe.transport import fields, words
+
+LARGEST = 4 * 2 ** 20  # bytes of an answer; a list of a thousand servers has half of it
+_HEAVIEST = 48 * 2 ** 20  # bytes that parsing an answer may cost
+_LONGEST_WAIT = 60.0  # seconds of Retry-After that are believed
+_REDIRECTS = 3
+_SECRET = {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-auth-token", "x-subject-token",
+           "x-service-token", "x-amz-security-token", "x-aws-ec2-metadata-token", "vmware-api-session-id"}
+_REQUEST_IDS = ("x-openstack-request-id", "x-compute-request-id", "x-amzn-requestid", "x-amz-request-id",
+                "x-ms-request-id", "x-request-id")
+
+Classify = Callable[["Reply"], Optional[VmprobeError]]
+
+
+class Http:
+    """Requests to one base URL, and to others that its manager names (``at``), over the same connections."""
+
+    def __init__(self, url: str, deadline: Deadline, evidence: Evidence, *, timeout: float = 30.0, ca: Optional[str] = None,
+                 certificate: str = "", key: str = "", classify: Optional[Classify] = None):
+        """``ca``: a file or hashed directory; default: the system's. ``certificate``: PEM, a proxy with its key in one file.
+
+        ``classify`` is shown each refusal before it becomes the error of its status, and may return a better one:
+        a quota's text, an error code in the body. Nothing is opened or sent before the first request.
+        """
+        self.url, self.deadline, self.evidence, self.timeout = url.rstrip("/"), deadline, evidence, timeout
+        self.classify = classify
+        self.headers: Dict[str, str] = {"User-Agent": f"vmprobe/{__version__}", "Accept": "application/json",
+                                        "Accept-Encoding": "identity"}
+        self._secret = set(_SECRET)
+        self._tls = (ca or "", certificate, key)
+        self._wires: List[Any] = []  # the one Wire, once there is one; shared with ``at``
+
+    # --- for drivers ------------------------------------------------------------------------------------------
+
+    def at(self, url: str) -> "Http":
+        """This session at another base URL that the manager named, headers shared; never from https back to http."""
+        if urlsplit(self.url).scheme == "https" and _origin(url)[0] != "https":
+            raise CloudError(f"the manager names {url[:200]}, which is not https as {self.url} is: not used", cause="gateway")
+        other = copy.copy(self)
+        other.url = url.rstrip("/")
+        return other
+
+    def present(self, header: str, secret: str) -> None:
+        """Send this header with every request from now on, and show it nowhere."""
+        self.evidence.redactor.add(secret)
+        self._secret.add(header.lower())
+        self.headers[header] = secret
+
+    def get(self, path: str = "", query: Any = None, **more: Any) -> "Reply":
+        return self.request("GET", path, query=query, **more)
+
+    def post(self, path: str = "", json: Any = None, **more: Any) -> "Reply":
+        return self.request("POST", path, json=json, **more)
+
+    def put(self, path: str = "", json: Any = None, **more: Any) -> "Reply":
+        return self.request("PUT", path, json=json, **more)
+
+    def delete(self, path: str = "", **more: Any) -> "Reply":
+        return self.request("DELETE", path, **more)
+
+    def request(self, method: str, path: str = "", *, query: Union[str, Mapping[str, Any], None] = None, json: Any = None,
+                body: Optional[bytes] = None, headers: Optional[Mapping[str, str]] = None,
+                accept: Collection[int] = (), asked: str = "", largest: int = LARGEST) -> "Reply":
+        """The answer to one request; every other outcome is an error of this suite.
+
+        ``path`` is below the base URL, or a whole URL of the same host (the ``next`` of a list). Statuses from 400
+        are errors unless in ``accept``: 401 AuthRejected, 403 NotPermitted, 404 NotFound (a page for people is none),
+        409 Conflict, 408, 413, 429 and 5xx GatewayFailed, with Retry-After; others CloudError. No answer: Unreachable.
+        ``asked`` is what their texts call the request; default: method and path.
+        """
+        url = self._url(path, query)
+        if json is not None:
+            body, headers = jsons.dumps(json).encode(), {"Content-Type": "application/json", **(headers or {})}
+        for _ in range(_REDIRECTS + 1):
+            reply = self._exchange(method, url, {**self.headers, **(headers or {})}, body, asked, largest)
+            if 200 <= reply.status < 300 or reply.status == 300 or reply.status in accept:
+                return reply
+            if not 300 < reply.status < 400:
+                raise self._refusal(reply)
+            url = _redirected(reply)
+        raise reply.error(CloudError, f"more than {_REDIRECTS} redirects")
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for wire in self._wires:
+            wire.close()
+
+    # --- one exchange -----------------------------------------------------------------------------------------
+
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Optional[bytes], asked: str,
+                  largest: int) -> "Reply":
+        self.deadline.check()
+        wire = self._wire()
+        asked = asked or f"{method} {urlsplit(url).path[:80] or '/'}"
+        sent, status, received = self._shown(headers, body), "", ""
+        began = time.monotonic()
+        try:
+            seconds = min(self.timeout, self.deadline.left())
+            reply = Reply(asked, method, url, *wire.exchange(asked, method, url, headers, body, seconds, largest),
+                          utc=self.deadline.clock.utc())
+            status, received = f"{reply.status} {reply.reason}", self._shown(reply.headers, reply.body)
+            return reply
+        except VmprobeError as failed:
+            status = str(failed)
+            raise
+        finally:
+            self.evidence.note(f"{method} {url}", sent, status, received, time.monotonic() - began)
+
+    def _wire(self) -> Any:
+        if not self._wires:
+            try:
+                from vmprobe.transport.wire import Wire
+            except ImportError as missing:
+                raise ClientError(f"HTTP needs requests: {missing}") from None
+            self._wires.append(Wire(self._context))
+        return self._wires[0]
+
+    def _context(self) -> Any:
+        """TLS, once it is needed; a client certificate that is not valid by its own dates is not shown to anybody."""
+        from vmprobe.transport.wire import tls_context
+
+        ca, certificate, key = self._tls
+        if certificate:
+            from vmprobe.transport import x509
+
+            x509.check(certificate, self.deadline.clock.utc())
+        return tls_context(ca, certificate, key)
+
+    def _url(self, path: str, query: Union[str, Mapping[str, Any], None]) -> str:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+            if _origin(path) != _origin(self.url):
+                raise GatewayFailed(f"{self.url} names {path[:200]} for what follows, which is another host: not asked")
+            url = path
+        else:
+            url = f"{self.url}/{path.lstrip('/')}" if path else self.url
+        text = query if isinstance(query, str) else urlencode(query, doseq=True) if query else ""
+        return f"{url}{'&' if '?' in url else '?'}{text}" if text else url
+
+    def _refusal(self, reply: "Reply") -> VmprobeError:
+        """The error that a status is, unless the driver knows better."""
+        better = self.classify(reply) if self.classify else None
+        if better is not None:
+            return better
+        if reply.status in (404, 410) and words.is_page(reply.body):
+            return reply.error(GatewayFailed)  # a proxy's page: the manager itself has not said that it is gone
+        if reply.status in (408, 413, 429) or not 400 <= reply.status < 500:
+            return reply.error(GatewayFailed)
+        return reply.error(_ERRORS.get(reply.status, CloudError))
+
+    def _shown(self, headers: Mapping[str, str], body: Optional[bytes]) -> str:
+        """Headers and body for the evidence, which strikes out the secrets that it knows; these headers go whole."""
+        if not self.evidence.keep:
+            return ""
+        lines = [f"{name}: {'***' if name.lower() in self._secret else value}" for name, value in headers.items()]
+        return "\n".join(lines + ["", (body or b"").decode("utf-8", "replace")]).strip()
+
+
+_ERRORS: Dict[int, Type[CloudError]] = {401: AuthRejected, 403: NotPermitted, 404: NotFound, 409: Conflict, 410: NotFound}
+
+
+class Reply:
+    """An answer: ``status``, ``reason``, ``headers`` (whatever their case), ``body``, and readers that cannot surprise."""
+
+    def __init__(self, asked: str, method: str, url: str, status: int, reason: str, headers: Mapping[str, str], body: bytes,
+                 utc: float = 0.0):
+        self.asked, self.method, self.url = asked, method, url
+        self.status, self.reason, self.headers, self.body = status, reason, headers, body
+        self._utc = utc
+        self._document: Tuple[Any, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is not UTF-8 in it is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def words(self) -> str:
+        """The server's own words for what went wrong, else the status's."""
+        return words.of(self.body) or self.reason[:words.LONGEST] or "no reason given"
+
+    @property
+    def request(self) -> str:
+        """The server's id of the request, for the ticket; '' if it gave none."""
+        return next((self.headers[name] for name in _REQUEST_IDS if self.headers.get(name)), "")
+
+    @property
+    def wait(self) -> float:
+        """Seconds that Retry-After asks to wait, given in seconds or as a date; at most a minute."""
+        text = self.headers.get("Retry-After", "").strip()
+        if re.fullmatch(r"[0-9]{1,9}", text):
+            return min(float(text), _LONGEST_WAIT)
+        from email.utils import mktime_tz, parsedate_tz
+
+        try:
+            parsed = parsedate_tz(text[:60])
+            return min(max(0.0, mktime_tz(parsed) - self._utc), _LONGEST_WAIT) if parsed else 0.0
+        except (ValueError, OverflowError, TypeError, IndexError):
+            return 0.0
+
+    def error(self, kind: Type[CloudError], said: str = "", **more: Any) -> CloudError:
+        """An error of this kind with what was asked, the status, the server's words (or ``said``) and its request id."""
+        said = said or self.words
+        status = "" if said.startswith(str(self.status)) else f"{self.status} "
+        if issubclass(kind, Transient):
+            more.setdefault("wait", self.wait)
+        return kind(f"{self.asked}: {status}{said}", request=self.request, **more)
+
+    def failed(self, wrong: GatewayFailed) -> GatewayFailed:
+        """``wrong`` with what was asked before its text, and the request id."""
+        return GatewayFailed(f"{self.asked}: {wrong}", request=self.request)
+
+    def json(self) -> Any:
+        """The body as JSON; GatewayFailed when it is none, or too much to be held. NaN, infinities and 1e400 are None."""
+        if not self._document:
+            try:
+                self._document = (_parsed(self.body),)
+            except GatewayFailed as wrong:
+                raise self.failed(wrong) from None
+        return self._document[0]
+
+    def field(self, *path: Any, **default: Any) -> Any:
+        """``fields.field`` of the JSON in the body, and the error names the request."""
+        return self._read(fields.field, *path, **default)
+
+    def items(self, *path: Any, **default: Any) -> List[Dict[str, Any]]:
+        """``fields.items`` of the JSON in the body."""
+        return self._read(fields.items, *path, **default)
+
+    def word(self, *path: Any, **default: Any) -> str:
+        """``fields.word`` of the JSON in the body."""
+        return self._read(fields.word, *path, **default)
+
+    def xml(self) -> Any:
+        """The root element of the XML in the body."""
+        from vmprobe.transport import xml
+
+        try:
+            return xml.parse(self.body)
+        except GatewayFailed as wrong:
+            raise self.failed(wrong) from None
+
+    def _read(self, reader: Callable[..., Any], *path: Any, **default: Any) -> Any:
+        document = self.json()
+        try:
+            return reader(document, *path, **default)
+        except GatewayFailed as wrong:
+            raise self.failed(wrong) from None
+
+
+def path(*segments: str) -> str:
+    """Segments as a path, each quoted; GatewayFailed for one that would lead elsewhere, as ids from outside might."""
+    for segment in segments:
+        if segment in ("", ".", "..") or len(segment) > 255 or not segment.isprintable():
+            raise GatewayFailed(f"{segment[:60]!r} is no id that can be asked for")
+    return "/".join(quote(segment, safe="") for segment in segments)
+
+
+def _parsed(body: bytes) -> Any:
+    """JSON, after a look at what it would cost: a list of empty objects takes 30 times the room of its text."""
+    weight = 9 * len(body) + 240 * (body.count(b"{") + body.count(b"[")) + 64 * (body.count(b",") + body.count(b":"))
+    if weight > _HEAVIEST:
+        raise GatewayFailed(f"the JSON of the answer, {len(body)} bytes, is too much to be held")
+    try:
+        return jsons.loads(body, parse_int=_whole, parse_float=_number, parse_constant=lambda word: None)
+    except RecursionError:
+        raise GatewayFailed("the JSON of the answer is nested too deep") from None
+    except ValueError as wrong:
+        raise GatewayFailed(f"the answer is no JSON: {str(wrong)[:100]}") from None
+
+
+def _whole(digits: str) -> Optional[int]:
+    return int(digits) if len(digits) <= 30 else None
+
+
+def _number(digits: str) -> Optional[float]:
+    found = float(digits)
+    return found if math.isfinite(found) else None
+
+
+def _origin(url: str) -> Tuple[str, str, int]:
+    """(scheme, host, port): where credentials may go."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        if not parts.hostname or "@" in parts.netloc:
+            raise ValueError
+    except (ValueError, KeyError):
+        raise GatewayFailed(f"{url[:200]!r} is no URL that can be asked") from None
+    return parts.scheme, parts.hostname, port
+
+
+def _redirected(reply: Reply) -> str:
+    """Where a read is redirected to, within the same host; everything else is refused: credentials stay here."""
+    location = reply.headers.get("Location", "")
+    if not location:
+        raise reply.error(GatewayFailed, "redirects to nowhere")
+    try:
+        target = urljoin(reply.url, location)
+    except ValueError:
+        raise reply.error(GatewayFailed, "redirects to what is no URL") from None
+    if _origin(target) != _origin(reply.url):
+        raise reply.error(CloudError, f"redirects to {target[:120]}, another host: not followed", cause="gateway")
+    if reply.method not in ("GET", "HEAD"):
+        raise reply.error(CloudError, f"redirects to {target[:120]}: only reads are followed", cause="gateway")
+    return target

@@ -1,0 +1,53 @@
+"""The server's own words for what went wrong, out of the bodies in which servers hide them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+LONGEST = 500
+_PEEK = 64 * 1024
+_KEYS = ("message", "Message", "faultstring", "detail", "error_description", "explanation", "description", "title", "reason")
+_XML = re.compile(r"<(?:\w{1,20}:)?(?:Message|message|faultstring|explanation)\b[^<>]{0,200}>([^<]{1,2000})<")
+_PAGE = re.compile(r"<(title|h1)\b[^<>]{0,200}>([^<]{1,2000})<", re.I)
+
+
+def of(body: bytes) -> str:
+    """At most 500 characters of plain text; '' when the body says nothing."""
+    text = body[:_PEEK].decode("utf-8", "replace").strip()
+    if text[:1] in ("{", "["):
+        try:
+            return _said(json.loads(text))[:LONGEST].strip()
+        except (ValueError, RecursionError):
+            return ""
+    found = _XML.search(text) or _PAGE.search(text)
+    if found:
+        return html.unescape(found[found.lastindex]).strip()[:LONGEST]
+    return "" if text.startswith("<") else text[:LONGEST]
+
+
+def is_page(body: bytes) -> bool:
+    """Whether this is a page for people: then a web server or a proxy speaks, and not the manager behind it."""
+    return bool(re.match(rb"\s*(<!doctype html|<html)\b", body[:1000], re.I))
+
+
+def _said(thing: Any, depth: int = 4) -> str:
+    """The message in OpenStack's, Azure's, Google's, Placement's and others' shapes of an error."""
+    if isinstance(thing, str):
+        return thing
+    if isinstance(thing, list):
+        thing = thing[0] if thing else None
+        return _said(thing, depth - 1) if depth else ""
+    if not isinstance(thing, dict) or not depth:
+        return ""
+    for key in _KEYS:
+        if isinstance(thing.get(key), str) and thing[key]:
+            return thing[key]
+    for value in list(thing.values())[:8]:
+        if isinstance(value, (dict, list)) or len(thing) == 1:
+            said = _said(value, depth - 1)
+            if said:
+                return said
+    return thing["error"] if isinstance(thing.get("error"), str) else ""

@@ -1,0 +1,53 @@
+"""X.509 certificates of ours: until when they are valid. pyOpenSSL is loaded only where there is a certificate."""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from typing import Tuple
+
+from vmprobe.errors import ClientError
+
+_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.+?-----END (?:TRUSTED )?CERTIFICATE-----", re.S)
+
+
+def expiry(path: str) -> float:
+    """When the first certificate in ``path`` ends to be valid, in seconds since the epoch; ClientError if unreadable.
+
+    Of a proxy certificate that is the earliest end in its whole chain.
+    """
+    return validity(path)[1]
+
+
+def validity(path: str) -> Tuple[float, float]:
+    """From when until when all certificates in a PEM file are valid."""
+    try:
+        with open(path, "rb") as file:
+            blocks = _BLOCK.findall(file.read(2 ** 20))
+    except OSError as failed:
+        raise ClientError(f"certificate {path}: {failed.strerror}") from None
+    if not blocks:
+        raise ClientError(f"certificate {path}: there is no PEM certificate in it")
+    try:
+        from OpenSSL import crypto
+    except ImportError as missing:
+        raise ClientError(f"the dates of {path} are read by pyOpenSSL: {missing}") from None
+    try:
+        found = [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
+        return max(_epoch(one.get_notBefore()) for one in found), min(_epoch(one.get_notAfter()) for one in found)
+    except (crypto.Error, ValueError, TypeError):
+        raise ClientError(f"certificate {path}: a certificate in it cannot be read") from None
+
+
+def check(path: str, now: float) -> None:
+    """ClientError unless the certificates in ``path`` are valid at ``now``, seconds since the epoch."""
+    begin, end = validity(path)
+    if not begin <= now < end:
+        word, moment = ("expired on", end) if now >= end else ("is not valid before", begin)
+        raise ClientError(f"certificate {path} {word} {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(moment))}")
+
+
+def _epoch(asn1: bytes) -> float:
+    """Seconds since the epoch of ``YYYYMMDDhhmmssZ``."""
+    return calendar.timegm(time.strptime(asn1.decode("ascii"), "%Y%m%d%H%M%SZ"))
