@@ -13,7 +13,7 @@ _CHECKOUT = os.path.dirname(os.path.dirname(_PACKAGE))
 
 def in_checkout() -> bool:
     """Whether this package runs from a checkout."""
-    return os.path.isdir(os.path.join(_CHECKOUT, "templates")) and os.path.isdir(os.path.join(_CHECKOUT, "etc", "sites"))
+    return os.path.isfile(os.path.join(_CHECKOUT, "setup.cfg")) and os.path.isdir(os.path.join(_CHECKOUT, "etc", "sites"))
 
 
 def site_directories() -> List[str]:
