@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from typing import Iterable
+from urllib.parse import quote, quote_plus
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|\Z)", re.S)
@@ -61,10 +63,13 @@ class Redactor:
             self.add(secret)
 
     def add(self, secret: str) -> None:
-        """From now on strike out this very value, too; values below four characters are too common to strike."""
+        """From now on strike out this very value, too; values below four characters are too common to strike.
+
+        It is struck also as JSON, XML and URLs write it.
+        """
         for form in (secret, secret.strip()):
             if len(form) >= 4:
-                self._known.add(form)
+                self._known.update(_written(form))
 
     def strike(self, text: str) -> str:
         """``text`` without secrets."""
@@ -72,6 +77,13 @@ class Redactor:
             text = text.replace(secret, STRUCK)
         text = _PEM.sub(STRUCK, text)
         return _NAMED.sub(lambda match: match.group(1) + STRUCK, text)
+
+
+def _written(secret: str) -> Iterable[str]:
+    """The forms that a text has on the wire."""
+    xml = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], xml, xml.replace('"', "&quot;"),
+            quote(secret, safe="", errors="replace"), quote(secret, errors="replace"), quote_plus(secret, errors="replace"))
 
 
 def number(value: float, decimals: int = 3) -> str:
@@ -89,3 +101,20 @@ def number(value: float, decimals: int = 3) -> str:
 def seconds(value: float) -> str:
     """A duration in seconds, as exact as it is useful: 0.412, 3.41, 12.3, 128.5."""
     return number(value, 3 if value < 1 else 2 if value < 10 else 1)
+
+
+def span(duration: float) -> str:
+    """A long duration, for people, in the unit that fits it.
+
+    >>> span(95), span(2520), span(11520), span(864000)
+    ('95 s', '42 min', '3.2 h', '10 d')
+    """
+    for most, unit, length in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
+        if duration < most:
+            return f"{number(duration / length, 1 if unit == 'h' else 0)} {unit}"
+    return f"{number(duration / 86400, 1)} d"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 leftover``, ``2 leftovers``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

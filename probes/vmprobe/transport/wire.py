@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from http.client import HTTPException, RemoteDisconnected
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import requests
@@ -90,7 +90,7 @@ def _read(response: requests.Response, method: str, largest: int) -> bytes:
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and len(length) < 20 and len(body) < int(length) and method != "HEAD" \
             and response.status_code not in (204, 304) and "Transfer-Encoding" not in response.headers:
-        raise ConnectionError(f"the answer ended after {len(body)} of {length} bytes")
+        raise IncompleteRead(b"", int(length) - len(body))  # urllib3 before 2 does not see it
     return bytes(body)
 
 
@@ -107,7 +107,7 @@ def _broken(asked: str, failed: BaseException) -> VmprobeError:
         return Unreachable(f"{asked}: the connection was closed without an answer")
     if isinstance(inner, OSError) and not isinstance(inner, requests.RequestException):
         return Unreachable(f"{asked}: {_words(inner)}")
-    if type(inner).__name__ == "IncompleteRead":
+    if isinstance(inner, (IncompleteRead, urllib3.exceptions.IncompleteRead)):
         return Unreachable(f"{asked}: the connection was closed before the end of the answer")
     return GatewayFailed(f"{asked}: what came is not HTTP ({type(inner).__name__}: {str(inner)[:100]})")
 
@@ -165,8 +165,6 @@ class _Timed:
             return act(*words)
         except socket.timeout:
             raise self.limits.late() from None
-        except ssl.SSLError as failed:
-            raise _tls_failed(self.limits.asked, failed, sent=True) from None
 
 
 class _Socket(_Timed, socket.socket):
@@ -174,7 +172,21 @@ class _Socket(_Timed, socket.socket):
 
 
 class _TlsSocket(_Timed, ssl.SSLSocket):
-    pass
+    def _in_time(self, act: Callable[..., Any], *words: Any) -> Any:
+        try:
+            return super()._in_time(act, *words)
+        except (ssl.SSLError, ConnectionError) as failed:
+            raise _tls_failed(self.limits.asked, self._alert() or failed, sent=True) from None
+
+    def _alert(self) -> Optional[ssl.SSLError]:
+        """The alert behind a broken connection: in TLS 1.3 a refused certificate often breaks the first write."""
+        try:
+            ssl.SSLSocket.read(self, 1)
+        except ssl.SSLError as alert:
+            return alert
+        except (OSError, ValueError):
+            return None
+        return None
 
 
 def _connect(limits: _Limits, host: str, port: int, options: Any) -> socket.socket:
@@ -333,7 +345,9 @@ def _why(failed: OSError, else_words: str) -> str:
 _REFUSED = re.compile(r"ALERT_(CERTIFICATE_\w+|(BAD|UNSUPPORTED)_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
 
 
-def _tls_failed(asked: str, failed: ssl.SSLError, sent: bool) -> VmprobeError:
+def _tls_failed(asked: str, failed: OSError, sent: bool) -> VmprobeError:
+    if not isinstance(failed, ssl.SSLError):
+        return Unreachable(f"{asked}: {_words(failed)}", sent=sent)
     reason = failed.reason or str(failed)
     if _REFUSED.search(reason):
         if reason.endswith("CERTIFICATE_REQUIRED"):
