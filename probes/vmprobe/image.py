@@ -143,7 +143,7 @@ def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time:
 
 
 def _compressed(content: bytes) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # gzip without a name and a time
+    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # gzip without a name and a time
     return packer.compress(content) + packer.flush()
 
 

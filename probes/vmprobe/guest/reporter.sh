@@ -41,7 +41,7 @@ main() {
 # One write per line, so that lines never interleave.
 say() {
     read -r uptime _ <"$root/proc/uptime"
-    printf 'vmprobe %s %s %s\n' "$nonce" "$uptime" "$*" >"$root/dev/console"
+    printf 'vmprobe %s %s %s\n' "$nonce" "$uptime" "$*" >>"$root/dev/console"
 }
 
 # Monotonic milliseconds into $now, without starting a process. The time since boot has only two decimals.
@@ -57,6 +57,7 @@ clock() {
 }
 
 boot() {
+    booted=yes
     memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' "$root/proc/meminfo")
     say "boot kernel=$(uname -r) memory=$((memory * 1024)) cpus=$(grep -c '^cpu[0-9]' "$root/proc/stat")"
 }
@@ -66,8 +67,8 @@ boot() {
 adopt() {
     [ "$nonce" = - ] && [ -n "$1" ] || return 0
     nonce=$1
-    [ "$reported$replies" = '  ' ] && [ -z "$addresses" ] && return
-    known=' ' reported=' ' replies=' ' addresses=
+    [ -n "$booted" ] || return 0
+    known=' ' reported=' ' replies=' '
     boot
     network
 }
@@ -94,17 +95,12 @@ nonce_of_user_data() {
 # --- network ---
 
 network() {
-    routes=$(ip -4 route show 2>/dev/null)
     addresses=
     while read -r _ interface _ address _; do
         [ -n "$address" ] && [ ! -e "$state/configuring-$interface" ] || continue  # its route comes a moment later
         addresses="$addresses ${address%/*}"
-        gateway=none
-        while read -r destination _ hop _ device _; do
-            [ "$destination/$device" = "default/$interface" ] && gateway=$hop && break
-        done <<END
-$routes
-END
+        gateway=$(ip -4 route show | sed -n "s/^default via \([^ ]*\) dev $interface\( .*\)*$/\1/p" | head -n 1)
+        gateway=${gateway:-none}
         reply network "interface=$interface address=${address%/*} gateway=$gateway" "$gateway" "$interface"
     done <<END
 $(ip -4 -o addr show scope global 2>/dev/null)
