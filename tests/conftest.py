@@ -11,7 +11,7 @@ import pytest
 from virtual import VirtualClock
 from vmprobe import verdict
 from vmprobe.drivers import memory
-from vmprobe.probes import lifecycle
+from vmprobe.probes import leftovers, lifecycle
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROBES = CHECKOUT / "probes"
@@ -21,6 +21,20 @@ _urls = itertools.count(1)
 def pytest_addoption(parser):
     parser.addoption("--regen", action="store_true", help="write the generated parts of README.md anew")
     parser.addoption("--all-live", action="store_true", help="run the live tests that take long, too")
+
+
+_told = pytest.StashKey()
+
+
+@pytest.fixture
+def tell(request):
+    """``tell(line)``: a figure that ends up below the summary of the whole run, such as how much was tried."""
+    return request.config.stash.setdefault(_told, []).append
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(_told, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +78,15 @@ class MemorySite:
 
     def lifecycle(self, *options: str):
         """(exit code, whole output) of check_vm_lifecycle."""
-        said = lifecycle.main(["--site", str(self.write()), *options], clock=self.clock)
-        return said.state, verdict.render("VM_LIFECYCLE", said)
+        return self._run("VM_LIFECYCLE", lifecycle, options)
+
+    def leftovers(self, *options: str):
+        """(exit code, whole output) of check_vm_leftovers."""
+        return self._run("VM_LEFTOVERS", leftovers, options)
+
+    def _run(self, name: str, probe, options):
+        said = probe.main(["--site", str(self.write()), *options], clock=self.clock)
+        return said.state, verdict.render(name, said)
 
 
 @pytest.fixture

@@ -156,8 +156,11 @@ class _Wait:
 
     def until_ready(self, stage: Stage, things: Sequence[Ref]) -> None:
         """Every one of these things is READY."""
-        self._until(stage, lambda: {ref.name: _pending(self.lease.look(things).get(ref.name), ref) for ref in things},
-                    since=stage.began)
+        def look() -> Mapping[str, str]:
+            found = self.lease.look(things)
+            return {ref.name: _pending(found.get(ref.name), ref) for ref in things}
+
+        self._until(stage, look, since=stage.began)
 
     def _until(self, stage: Stage, look: Callable[[], Mapping[str, str]], first: float = 0.0, since: float = -1.0) -> None:
         """Look until nothing is waited for. ``look`` says for each server what is missing, '' if nothing is."""

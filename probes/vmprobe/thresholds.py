@@ -12,12 +12,12 @@ from typing import Dict, Mapping
 from vmprobe.model import METRICS
 from vmprobe.timeline import STAGES
 
-_WORDS = {"s": "seconds", "%": "percent", "": "plain numbers"}
+_WORDS = {"s": "seconds", "%": "percent", "B": "bytes", "": "plain numbers"}
 
 LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **{stage: "s" for stage in STAGES},
     **{f"{metric}_{what}": "%" if metric == "cpu" else "" for metric in METRICS for what in ("avg", "peak")},
-    "leftovers": "",
+    "leftovers": "", "oldest_age": "s", "vcpus": "", "memory": "B", "volume_bytes": "B",
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers
     LABELS.update({f"{_stage}_{what}": "s" for what in ("min", "avg", "max")})

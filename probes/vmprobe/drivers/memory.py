@@ -251,13 +251,13 @@ class MemoryCloud:
         if fault == "hang":
             self.clock.sleep(limit)
             raise Unreachable(f"no answer within {limit:g} s")
-        answer = act()
-        if fault == "killed-after":
-            self.killer()
-        if fault in _AFTER:
-            raise _AFTER[fault]()
-        self._next = ""
-        return answer
+        try:
+            return act()
+        finally:  # whatever the answer was, it does not arrive
+            if fault == "killed-after":
+                self.killer()
+            if fault in _AFTER:
+                raise _AFTER[fault]()
 
     def _count_gone(self) -> bool:
         self._refused = getattr(self, "_refused", 0) + 1

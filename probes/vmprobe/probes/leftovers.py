@@ -1,0 +1,143 @@
+"""check_vm_leftovers: say what earlier runs left in a cloud, and with --remove take it away."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence
+
+from vmprobe import cli, leftovers, verdict
+from vmprobe.clock import Clock, Deadline
+from vmprobe.cloud import Cloud
+from vmprobe.errors import VmprobeError
+from vmprobe.evidence import Evidence
+from vmprobe.handle import owner_word
+from vmprobe.leftovers import Held, Survey
+from vmprobe.site import Site
+from vmprobe.text import Redactor, counted, span
+from vmprobe.timeline import Timeline
+from vmprobe.verdict import OK, WARNING, WORDS, Verdict
+
+DESCRIPTION = """\
+List what earlier runs of check_vm_lifecycle left at a site: everything whose
+name is a handle of this monitoring host and whose lease is over. Alerts when
+there is anything (WARNING), and by the ranges given. Needs no state of its
+own: handle, owner and lease are read from the names.
+"""
+EPILOG = """\
+Ranges are Nagios ranges: -w leftovers=0 -c oldest_age=86400; a range without a
+metric means leftovers. Metrics: leftovers (number of things), oldest_age (s
+since the oldest lease ended), and what they hold: vcpus, memory (B),
+volume_bytes (B). Default: -w leftovers=0.
+"""
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    found = cli.Parser("leftovers", description=DESCRIPTION, epilog=EPILOG)
+    cli.add_common(found)
+    cli.add_thresholds(found)
+    found.add_argument("--remove", action="store_true",
+                       help="remove what is left over and see that it is gone; what has another owner, or whose lease is "
+                            "not over, is never touched")
+    found.add_argument("--all-owners", action="store_true",
+                       help="count other owners' leftovers, too; they are never removed")
+    found.add_argument("--owner", metavar="NAME",
+                       help="whose leftovers are judged and removed, such as a monitoring host's that is no more; default: "
+                            "the site's owner, else this host")
+    return found
+
+
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
+    """Run the probe; ClientError before anything is asked when it cannot be."""
+    options = parser().parse_args(arguments)
+    site = cli.site_of(options)
+    site = site.with_options(deadline=options.timeout, thresholds=cli.thresholds_of(site, options, bare="leftovers"),
+                             owner=owner_word(options.owner) if options.owner else None)
+    run = Run(site, options, clock or Clock())
+    if clock is None:
+        cli.listen(run.deadline)
+    return run.verdict()
+
+
+class Run:
+    """One run of the probe: whom it asks, and what came out of it."""
+
+    def __init__(self, site: Site, options: Any, clock: Clock):
+        self.site, self.options = site, options
+        self.deadline = Deadline(site.deadline, 0.0, clock, site.polling)
+        self.timeline = Timeline(clock)
+        credentials = site.credentials()
+        self.evidence = Evidence(Redactor(credentials.values()), keep=options.verbose >= 2)
+        self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
+
+    def verdict(self) -> Verdict:
+        """Look, remove what may be removed if that is wanted, and judge what is there then."""
+        try:
+            said = self._look()
+        except Exception as error:
+            said = self._failed(error)
+        finally:
+            self.cloud.driver.close()
+        strike = self.evidence.redactor.strike
+        details = said.details + tuple(self.evidence.lines() if self.options.verbose >= 2 else ())
+        return Verdict(said.state, f"{self.site.name}: {strike(said.text)}", {**said.perfdata, "total": self.timeline.total()},
+                       said.thresholds, tuple(strike(line) for line in details))
+
+    def _look(self) -> Verdict:
+        with self.timeline.stage("auth"):
+            self.cloud.connect()
+        found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
+        before, why = list(found.ours), None
+        if self.options.remove and found.ours:
+            found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve)
+        removed = [held for held in before if held not in found.ours]
+        return self._judge(found, removed, why)
+
+    def _judge(self, found: Survey, removed: List[Held], why: Optional[Exception]) -> Verdict:
+        counted_ones = found.ours + (found.others if self.options.all_owners else [])
+        measured = leftovers.figures(counted_ones)
+        thresholds = self.site.thresholds
+        state, broken = verdict.of_ranges(measured, thresholds)
+        unjudged = "leftovers" not in thresholds.warning
+        if unjudged:
+            thresholds = thresholds.with_range("warning", "leftovers", "0")
+        if state == OK and (counted_ones and unjudged or why is not None):
+            state = WORDS.index(self.site.verdict.get("leftovers", WORDS[WARNING]))
+        said = [_story(counted_ones, found)] if counted_ones or not removed else []
+        if removed:
+            said.append(f"{counted(len(removed), 'leftover')} removed: {_named(removed)}")
+        if why is not None:
+            said.append(f"{why} (cause=teardown)")
+        return Verdict(state, "; ".join(broken + said), measured, thresholds, tuple(self._details(found, counted_ones)))
+
+    def _details(self, found: Survey, judged: Sequence[Held]) -> List[str]:
+        """Each thing that was judged; at -v also what was not."""
+        lines = [held.story() for held in judged]
+        if self.options.verbose >= 1:
+            lines += [held.story() for held in found.running]
+            lines += [held.story() for held in found.others if held not in judged]
+            lines += [f"{thing.ref} is called {thing.ref.name}, which is no handle" for thing in found.alike]
+            lines += [f"note: {note}" for note in self.timeline.notes]
+            lines.append(f"requests {self.evidence.requests}")
+        return lines
+
+    def _failed(self, error: Exception) -> Verdict:
+        """No answer is never read as "nothing there"."""
+        if not isinstance(error, VmprobeError):
+            return cli.unforeseen(error, self.options.verbose >= 2, self.evidence.redactor)
+        failed = self.timeline.failed()
+        stage = failed.name if failed else ""
+        state, cause = verdict.of_error(error, self.site.verdict, stage)
+        return Verdict(state, verdict.blame(stage, error, cause))
+
+
+def _story(judged: Sequence[Held], found: Survey) -> str:
+    """``2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon1), volume 77aa (mon1)``."""
+    running = f" ({counted(len(found.running), 'thing')} within their lease)" if found.running else ""
+    if not judged:
+        return f"nothing is left behind{running}"
+    oldest = max(held.over for held in judged)
+    return f"{counted(len(judged), 'leftover')}, the oldest {span(oldest)} past its lease{running}: {_named(judged)}"
+
+
+def _named(things: Sequence[Held]) -> str:
+    return ", ".join(map(str, things[:3])) + (", ..." if len(things) > 3 else "")
