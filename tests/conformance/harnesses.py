@@ -17,8 +17,9 @@ from vmprobe.text import Redactor
 
 HARNESSES = {  # id: the function that makes it
     "memory": "conformance.harnesses.memory",
+    "qemu": "live.local_qemu.harness",
 }
-LIVE: set = set()  # ids that start real servers
+LIVE = {"qemu"}  # ids that start real servers
 
 
 @dataclass

@@ -586,13 +586,13 @@ def _text(path: str, limit: int = 2 ** 20) -> str:
 
 
 def _last_words(path: str) -> str:
-    """What a QEMU said before it ended; when it said nothing, what its guest said."""
-    for file, mark in (("stderr", ""), ("console", "its console ends with: ")):
-        lines = [line.strip() for line in _text(os.path.join(path, file)).splitlines()]
-        lines = [re.sub(r"^\S*qemu\S*: ", "", line) for line in lines if line and ": warning: " not in line]
-        if lines:
-            return mark + lines[-1]
-    return "it ended without a word"
+    """What a QEMU said before it ended, its own errors before advice; when it said nothing, what its guest said."""
+    said = [line.strip() for line in _text(os.path.join(path, "stderr")).splitlines() if line.strip()]
+    errors = [line.partition(": ")[2] for line in said if re.match(r"\S*qemu\S*: (?!warning: )", line)]
+    shown = [line.strip() for line in _text(os.path.join(path, "console"), 4096).splitlines() if line.strip()]
+    if errors or said:
+        return (errors or said)[-1]
+    return f"its console ends with: {shown[-1]}" if shown else "it ended without a word"
 
 
 def _arguments(pid: int) -> List[str]:

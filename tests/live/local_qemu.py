@@ -1,0 +1,134 @@
+"""A site over this machine's QEMU, what is there of its VMs by the machine's own account, and lines without their durations."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conformance.harnesses import of_site
+from vmprobe import image
+from vmprobe.clock import Clock
+from vmprobe.errors import ClientError
+
+PROBE = Path(__file__).resolve().parents[2] / "probes" / "check_vm_lifecycle"
+BINARY = "qemu-system-x86_64"
+
+
+def needed():
+    """Skip the test, with the reason, where there can be no VM; else see that there is an image."""
+    if not shutil.which(BINARY):
+        pytest.skip(f"{BINARY} is not installed (Debian: qemu-system-x86)")
+    pytest.importorskip("qemu.qmp", reason="Python's qemu.qmp is not installed")
+    try:
+        image.build(image.directory())
+    except ClientError as missing:
+        pytest.skip(f"there is no test image: {missing}")
+
+
+class QemuSite:
+    """A site file, the probes run with it, and what they leave."""
+
+    def __init__(self, directory: Path):
+        self.state = directory / "state"
+        self.path = directory / "site.ini"
+        self.sections = {
+            "site": {"name": "here", "owner": "mon"},
+            "endpoint": {"manager": "qemu"},
+            "test vm": {"image": "vmprobe-test", "volume": "64 MiB", "depth": "console"},
+            "budget": {"deadline": "240 s", "reserve": "30 s"},
+            "sample": {"readings": "2", "interval": "1 s"},
+            "polling": {"first": "0.3 s", "shortest": "0.3 s", "longest": "1 s"},
+        }
+
+    def set(self, section, **keys):
+        self.sections[section].update(keys)
+        return self
+
+    def write(self) -> Path:
+        lines = []
+        for section, keys in self.sections.items():
+            lines += [f"[{section}]"] + [f"{key} = {value}" for key, value in keys.items()] + [""]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("\n".join(lines))
+        return self.path
+
+    def start(self, *options) -> subprocess.Popen:
+        """The lifecycle probe, in the background."""
+        return subprocess.Popen([sys.executable, str(PROBE), "--site", str(self.write()), *options], text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={**os.environ, "VMPROBE_STATE": str(self.state)})
+
+    def run(self, *options):
+        """(exit code, stdout, stderr) of the lifecycle probe, durations and the like struck out."""
+        return finish(self.start(*options))
+
+    # --- what is there ----------------------------------------------------------------------------------------
+
+    def processes(self):
+        """Pids of the QEMUs of this site, by what the machine says of their working directory."""
+        found = []
+        for entry in os.listdir("/proc"):
+            try:
+                place = os.readlink(f"/proc/{entry}/cwd") if entry.isdigit() else ""
+                words = Path(f"/proc/{entry}/cmdline").read_bytes() if place.startswith(str(self.state)) else b""
+            except OSError:
+                continue
+            if BINARY.encode() in words:
+                found.append(int(entry))
+        return found
+
+    def files(self):
+        """What lies there of servers, volumes and debts, and only that."""
+        return sorted(path.relative_to(self.state) for path in self.state.rglob("*")
+                      if path.relative_to(self.state).parts[-1] not in ("qemu", "server", "volume", "ledger", "here"))
+
+    def left(self):
+        """Processes and files, when all is over; a process that was killed may take a moment to end."""
+        soon(lambda: not self.processes(), 5)
+        return self.processes(), self.files()
+
+    def consoles(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self.state.glob("qemu/server/*/console"))
+
+
+def finish(process):
+    """(exit code, stdout, stderr), durations and the like struck out."""
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, struck(stdout), stderr
+
+
+def struck(text: str) -> str:
+    """Durations as T, other measured figures as N, ids as ID."""
+    text = re.sub(r"(_avg|_peak)=[\d.]+", r"\1=N", text)
+    text = re.sub(r"=[\d.]+s", "=Ts", text)
+    text = re.sub(r"\b[\d.]+ s\b", "T s", text)
+    text = re.sub(r"\[ *[\d.]+\]", "[T]", text)
+    text = re.sub(r"vmprobe-mon-\d+t\d+z-\d+-[a-z0-9]{8}", "HANDLE", text)
+    text = re.sub(r"\b(server |volume vol-)[a-z0-9]{8}\b", r"\1ID", text)
+    return re.sub(r"signal (\d+) from pid \d+ \([^)]*\)", r"signal \1 from pid N (WHO)", text).rstrip("\n")
+
+
+def soon(look, seconds=120):
+    """What ``look`` returns as soon as it is true, or at last."""
+    until = time.monotonic() + seconds
+    while not look() and time.monotonic() < until:
+        time.sleep(0.01)
+    return look()
+
+
+@contextmanager
+def harness():
+    """For the conformance suite."""
+    needed()
+    with tempfile.TemporaryDirectory() as directory:
+        site = QemuSite(Path(directory)).set("endpoint", directory=f"{directory}/qemu")
+        found = of_site(str(site.write()), Clock())
+        found.impossible = {"flavor": 2000 * 2 ** 40}
+        yield found
