@@ -63,7 +63,9 @@ class Disaster:
 
     def _run(self, probe, options):
         os.environ["VMPROBE_STATE"] = str(self.state)
-        code, output = probe(*options)
+        return self._judged(*probe(*options))
+
+    def _judged(self, code, output):
         said = plugin_output.read(output)
         assert said.state == code
         return code, said
@@ -73,24 +75,31 @@ class Disaster:
 
         ``arrange(kill)`` may set where, besides the faults ``killed-before`` and ``killed-after``.
         """
+        assert self.run_in_a_process(arrange) is None, "was not killed"
+
+    def run_in_a_process(self, arrange=lambda kill: None):
+        """As ``run``; None if a SIGKILL ended it."""
         survived = self.directory / "survived"
         child = os.fork()
         if child == 0:
             try:
-                def kill():
-                    survived.write_bytes(pickle.dumps((self.cloud.things, self.cloud.log, self.clock.now())))
-                    os.kill(os.getpid(), signal.SIGKILL)
-                self.cloud.killer = kill
+                def leave(outcome=None):
+                    survived.write_bytes(pickle.dumps((self.cloud.things, self.cloud.log, self.clock.now(), outcome)))
+                self.cloud.killer = lambda: (leave(), os.kill(os.getpid(), signal.SIGKILL))
                 os.environ["VMPROBE_STATE"] = str(self.state)
-                arrange(kill)
-                self.site.lifecycle()
+                arrange(self.cloud.killer)
+                leave(self.site.lifecycle())
+                os._exit(0)
             finally:
                 os._exit(1)
         status = os.waitpid(child, 0)[1]
-        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"was not killed: {status}"
-        self.cloud.things, self.cloud.log[:], now = pickle.loads(survived.read_bytes())
-        self.cloud._ids = itertools.count(1000)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert killed or status == 0, f"neither killed nor through: {status}"
+        self.cloud.things, self.cloud.log[:], now, outcome = pickle.loads(survived.read_bytes())
+        self.cloud._ids = itertools.count(100 + len(self.cloud.log))
         self.clock.sleep(now - self.clock.now())
+        assert killed == (outcome is None)
+        return self._judged(*outcome) if outcome else None
 
     # --- what is true afterwards ----------------------------------------------------------------------------------
 

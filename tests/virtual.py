@@ -1,5 +1,7 @@
 """Time for tests: it passes when somebody sleeps, and not otherwise."""
 
+import threading
+
 from vmprobe.clock import Clock
 
 
@@ -30,3 +32,41 @@ class VirtualClock(Clock):
     def at(self, moment: float, act) -> None:
         """Call ``act`` when the clock comes to ``moment``; a sleep that holds it ends there, as with a signal."""
         self._appointments.append((moment, act))
+
+
+class SharedClock(Clock):
+    """Virtual time for several threads: one runs at a time, and time passes when all of them sleep."""
+
+    def __init__(self, utc: float = 1_800_000_000.0):
+        super().__init__()
+        self._now, self._utc = 0.0, utc
+        self._turn = threading.Condition()
+        self._running, self._wakes = 0, {}
+
+    def thread(self, moment: float, act, *words) -> threading.Thread:
+        """A thread, not started yet, that calls ``act`` at ``moment``. All are made before the first is started."""
+        self._running += 1
+
+        def live():
+            try:
+                self.sleep(moment)
+                act(*words)
+            finally:
+                with self._turn:
+                    self._running -= 1
+                    self._turn.notify_all()
+        return threading.Thread(target=live, daemon=True)
+
+    def now(self) -> float:
+        return self._now
+
+    def utc(self) -> float:
+        return self._utc + self._now
+
+    def sleep(self, duration: float) -> None:
+        me = threading.get_ident()
+        with self._turn:
+            self._wakes[me] = self._now + max(0.0, duration)
+            self._turn.notify_all()
+            self._turn.wait_for(lambda: len(self._wakes) == self._running and me == min(self._wakes, key=self._wakes.get))
+            self._now = max(self._now, self._wakes.pop(me))

@@ -7,7 +7,7 @@ removed carries the handle of one owner, exactly, and is past its lease.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 from vmprobe import handle as handles
 from vmprobe import text
@@ -65,8 +65,8 @@ def survey(cloud: Cloud, owner: str, now: float) -> Survey:
     return found
 
 
-def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float) -> Tuple[List[Held], Optional[LeftBehind]]:
-    """Remove these and see that they are gone: what is still there, and why.
+def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float) -> Tuple[List[Held], str]:
+    """Remove these and see that they are gone: what is still there, and why; '' when nothing is.
 
     Everything is asked to go before the first is waited for; one handle is waited for at most ``patience`` seconds.
     """
@@ -78,12 +78,12 @@ def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience
     for lease in leases.values():
         lease.ask_for_removal()
 
-    why: Optional[LeftBehind] = None
+    why = ""
     for waiting, lease in zip(range(len(leases), 0, -1), leases.values()):
         try:
             lease.settle(cloud.deadline.clock.now() + min(patience, cloud.deadline.left() / waiting))
-        except LeftBehind as unpaid:
-            why = unpaid
+        except LeftBehind:
+            why = why or str(lease.refusal or "the removal was accepted")
     there = {ref for lease in leases.values() for ref in lease.leftovers}
     return [held for held in leftovers if held.thing.ref in there], why
 

@@ -86,13 +86,13 @@ class Run:
         with self.timeline.stage("auth"):
             self.cloud.connect()
         found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
-        before, why = list(found.ours), None
+        before, why = list(found.ours), ""
         if self.options.remove and found.ours:
             found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve)
         removed = [held for held in before if held not in found.ours]
         return self._judge(found, removed, why)
 
-    def _judge(self, found: Survey, removed: List[Held], why: Optional[Exception]) -> Verdict:
+    def _judge(self, found: Survey, removed: List[Held], why: str) -> Verdict:
         counted_ones = found.ours + (found.others if self.options.all_owners else [])
         measured = leftovers.figures(counted_ones)
         thresholds = self.site.thresholds
@@ -100,13 +100,13 @@ class Run:
         unjudged = "leftovers" not in thresholds.warning
         if unjudged:
             thresholds = thresholds.with_range("warning", "leftovers", "0")
-        if state == OK and (counted_ones and unjudged or why is not None):
+        if state == OK and (counted_ones and unjudged or why):
             state = WORDS.index(self.site.verdict.get("leftovers", WORDS[WARNING]))
         said = [_story(counted_ones, found)] if counted_ones or not removed else []
         if removed:
             said.append(f"{counted(len(removed), 'leftover')} removed: {_named(removed)}")
-        if why is not None:
-            said.append(f"{why} (cause=teardown)")
+        if why:
+            said.append(f"not removed: {why} (cause=teardown)")
         return Verdict(state, "; ".join(broken + said), measured, thresholds, tuple(self._details(found, counted_ones)))
 
     def _details(self, found: Survey, judged: Sequence[Held]) -> List[str]:
@@ -132,7 +132,8 @@ class Run:
 
 def _story(judged: Sequence[Held], found: Survey) -> str:
     """``2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon1), volume 77aa (mon1)``."""
-    running = f" ({counted(len(found.running), 'thing')} within their lease)" if found.running else ""
+    number = len(found.running)
+    running = f" ({counted(number, 'thing')} within {'its' if number == 1 else 'their'} lease)" if number else ""
     if not judged:
         return f"nothing is left behind{running}"
     oldest = max(held.over for held in judged)
