@@ -93,13 +93,13 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26, width=79)
 
 
-def add_common(parser: Parser) -> None:
-    """The options that every probe has, in the guidelines' letters."""
+def add_common(parser: Parser, timeout: str = "the site's deadline") -> None:
+    """The options that every probe has, in the guidelines' letters; ``timeout`` is the default of -t, in words."""
     parser.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
     parser.add_argument("-H", "--hostname", metavar="HOST",
                         help="the site whose name or whose endpoint's host this is, where no --site is given")
     parser.add_argument("-t", "--timeout", metavar="SECONDS", type=_seconds,
-                        help="time for the whole run, clean-up included; default: the site's deadline")
+                        help=f"time for the whole run, clean-up included; default: {timeout}")
     parser.add_argument("-v", "--verbose", action="count", default=0,
                         help="-v: more below the first line; -vv: requests and replies, secrets struck out")
     parser.add_argument("-V", "--version", action="version", version=f"{parser.prog} {__version__}",

@@ -56,6 +56,10 @@ class Thresholds:
         levels[level][label] = text
         return Thresholds(**levels)
 
+    def under(self, others: "Thresholds") -> "Thresholds":
+        """These, where ``others`` have no range for the label."""
+        return Thresholds({**self.warning, **others.warning}, {**self.critical, **others.critical})
+
     def broken(self, label: str, value: float) -> str:
         """'critical', 'warning' or '': the worst range that ``value`` is outside of."""
         for level, ranges in (("critical", self.critical), ("warning", self.warning)):

@@ -6,9 +6,8 @@ nagiosplugin would rank UNKNOWN above CRITICAL. Ranges and perfdata are nagiospl
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe import text
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, DeadlinePassed, Interrupted, LeftBehind, QuotaExceeded,
@@ -26,13 +25,21 @@ _CAUSE_OF_STAGE = {"auth": "auth", "image": "image", "submit": "scheduler", "act
 
 @dataclass(frozen=True)
 class Verdict:
-    """A state with its reasons: what a plug-in says. ``perfdata`` by label; ``details`` are the lines below the first."""
+    """A state with its reasons: what a plug-in says. ``perfdata`` by label; ``details`` are the lines below the first.
+
+    ``highest``: the largest value that a label can have, where there is one.
+    """
 
     state: int
     text: str
     perfdata: Mapping[str, float] = field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
     details: Tuple[str, ...] = ()
+    highest: Mapping[str, float] = field(default_factory=dict)
+
+    def with_details(self, lines: Sequence[str]) -> "Verdict":
+        """This, and more lines below the first."""
+        return replace(self, details=self.details + tuple(lines))
 
 
 # --- outcome to state ---------------------------------------------------------------------------------------------
@@ -87,22 +94,23 @@ def render(name: str, verdict: Verdict) -> str:
     """The plug-in's whole output: line 1 with all perfdata, then the details."""
     head = f"{name} {WORDS[verdict.state]} - "
     line = head + text.one_line(verdict.text, _LINE - len(head))
-    data = " ".join(perfdata(verdict.perfdata, verdict.thresholds))
+    data = " ".join(perfdata(verdict.perfdata, verdict.thresholds, verdict.highest))
     lines = [f"{line} | {data}" if data else line]
     if verdict.details:
         lines.append(text.many_lines(line for detail in verdict.details for line in detail.splitlines() or [""]))
     return "\n".join(lines)
 
 
-def perfdata(values: Mapping[str, float], thresholds: Thresholds) -> List[str]:
-    """The items, in the order of their labels; a value that is no finite number is left out."""
+def perfdata(values: Mapping[str, float], thresholds: Thresholds, highest: Mapping[str, float] = {}) -> List[str]:
+    """The items, in the order of their labels; a value that is no number of up to 21 digits is left out."""
     if not values:
         return []
     import nagiosplugin
 
     return [str(nagiosplugin.Performance(label, _value(label, value), unit(label), thresholds.warning.get(label, ""),
-                                         thresholds.critical.get(label, ""), None if unit(label) == "%" else 0))
-            for label, value in sorted(values.items()) if math.isfinite(value)]
+                                         thresholds.critical.get(label, ""), None if unit(label) == "%" else 0,
+                                         _value(label, highest[label]) if label in highest else None))
+            for label, value in sorted(values.items()) if abs(value) < 1e21]
 
 
 def _value(label: str, value: float) -> str:

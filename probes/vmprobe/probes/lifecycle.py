@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli, handle, ledger, lifecycle, paths, progress, verdict
+from vmprobe import cli, files, handle, ledger, lifecycle, paths, verdict
 from vmprobe import site as sites
-from vmprobe.clock import Clock, Deadline
-from vmprobe.cloud import Cloud
-from vmprobe.errors import ClientError, DeadlinePassed, LeftBehind, QuotaExceeded, StageOverrun, VmprobeError
-from vmprobe.evidence import Evidence
+from vmprobe.clock import Clock
+from vmprobe.errors import ClientError, LeftBehind, QuotaExceeded
 from vmprobe.lease import Lease, settle_debts
 from vmprobe.ledger import Ledger
 from vmprobe.model import Capability, Ref
+from vmprobe.session import Session, attempt
 from vmprobe.site import Site
-from vmprobe.text import Redactor, seconds
-from vmprobe.timeline import Timeline
+from vmprobe.text import seconds
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
 
 DESCRIPTION = """\
@@ -74,12 +70,9 @@ class Run:
     def __init__(self, site: Site, options: Any, clock: Clock):
         _refuse_what_cannot_work(site)
         self.site, self.options = site, options
-        self.deadline = Deadline(site.deadline, site.reserve, clock, site.polling)
-        self.timeline = Timeline(clock, progress.listener())
-        credentials = site.credentials()
-        self.evidence = Evidence(Redactor(credentials.values()), keep=options.verbose >= 2 or bool(options.evidence))
-        driver = site.driver(site.endpoint, credentials, self.deadline, self.evidence)
-        self.cloud = Cloud(driver, self.deadline)
+        self.session = Session(site, clock, options.verbose, keep=bool(options.evidence))
+        self.deadline, self.timeline = self.session.deadline, self.session.timeline
+        self.evidence, self.cloud = self.session.evidence, self.session.cloud
         self.debts: List[Ref] = []  # of earlier runs, and still there
         self.troubles: List[str] = []  # with their ledgers
         self.lease: Optional[Lease] = None
@@ -102,7 +95,7 @@ class Run:
         except Exception as error:
             return self._judge(error)
         finally:
-            self.cloud.driver.close()
+            self.session.close()
         things = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
         volume = f"a volume of {test_vm['volume'] / 2 ** 30:g} GiB each" if test_vm["volume"] else "no volume"
         limits = [f"would use: {word} {value}" for word, value in _plan_lines(self.site, plan)]
@@ -122,7 +115,7 @@ class Run:
             return error
         finally:
             book.close(self.lease.settled)
-            self.cloud.driver.close()
+            self.session.close()
         return None
 
     def _settle(self, directory: str) -> None:
@@ -137,16 +130,8 @@ class Run:
         site = self.site
         measured = {**self.timeline.durations(), "total": self.timeline.total(), **self.timeline.metrics,
                     "leftovers": len(self.debts) + len(self.lease.leftovers if self.lease else ())}
-        if error is not None and not isinstance(error, VmprobeError):
-            said = cli.unforeseen(error, self.options.verbose >= 2, self.evidence.redactor)
-            state, text, extra = said.state, said.text, said.details
-        elif error is not None:
-            failed = self.timeline.failed()
-            stage = failed.name if failed else ""
-            state, cause = verdict.of_error(error, site.verdict, stage)
-            if isinstance(error, DeadlinePassed) and site.thresholds.broken(stage, failed.lasted) == "critical":
-                state, cause = verdict.of_error(StageOverrun(str(error)), site.verdict, stage)
-            text, extra = verdict.blame(stage, error, cause), ()
+        if error is not None:
+            state, text, extra = self.session.failure(error)
         else:
             state, broken = verdict.of_ranges(measured, site.thresholds)
             if self.debts and state == OK:
@@ -199,10 +184,10 @@ class Run:
         document = self._document(said)
         told = []
         if self.options.json:
-            told += _attempt("the timeline", lambda: _replace(self.options.json, json.dumps(document, indent=1) + "\n"))
+            told += attempt("the timeline", lambda: files.replace(self.options.json, json.dumps(document, indent=1) + "\n"))
         if self.options.evidence:
-            told += _attempt("the evidence", lambda: self.evidence.save(self.options.evidence, document["handle"], document))
-        return Verdict(said.state, said.text, said.perfdata, said.thresholds, said.details + tuple(told))
+            told += attempt("the evidence", lambda: self.evidence.save(self.options.evidence, document["handle"], document))
+        return said.with_details(told)
 
     def _document(self, said: Verdict) -> Dict[str, Any]:
         return {"site": self.site.name, "handle": str(self.lease.handle), "state": WORDS[said.state], "text": said.text,
@@ -237,25 +222,3 @@ def _stragglers(stage) -> str:
     mean = sum(stage.servers.values()) / len(own)
     slowest = ", ".join(f"{name.rsplit('-', 1)[-1]} {seconds(took)} s" for name, took in own[:-4:-1])
     return f"  min {seconds(own[0][1])} avg {seconds(mean)} max {seconds(own[-1][1])} s; slowest: {slowest}"
-
-
-def _attempt(what: str, write) -> List[str]:
-    try:
-        path = write()
-    except OSError as failed:
-        return [f"{what} could not be written: {failed.strerror}: {failed.filename}"]
-    return [f"{what} is in {path}"]
-
-
-def _replace(path: str, text: str) -> str:
-    """Write a file whole or not at all."""
-    directory = os.path.dirname(os.path.abspath(path))
-    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".vmprobe-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path

@@ -1,0 +1,137 @@
+"""One run of a probe at one site: what every probe is assembled from, and what a probe that only looks has in common.
+
+    site -> deadline -> timeline -> evidence -> driver -> cloud
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from vmprobe import cli, files, progress, verdict
+from vmprobe.clock import Clock, Deadline
+from vmprobe.cloud import Cloud
+from vmprobe.errors import DeadlinePassed, StageOverrun, VmprobeError
+from vmprobe.evidence import Evidence
+from vmprobe.site import Site
+from vmprobe.text import Redactor, seconds
+from vmprobe.thresholds import Thresholds
+from vmprobe.timeline import Timeline
+from vmprobe.verdict import OK, WORDS, Verdict
+
+LOOK = 50.0  # seconds that a probe that only looks may take: Nagios kills at 60
+
+
+class Session:
+    """What a run works with. Nothing is sent before ``cloud.connect()``; who made it calls ``close``."""
+
+    def __init__(self, site: Site, clock: Clock, verbose: int = 0, keep: bool = False, reserve: Optional[float] = None):
+        """``keep``: requests and replies are kept, as they are at -vv. ``reserve``: of the deadline; default: the site's."""
+        self.site, self.verbose = site, verbose
+        self.deadline = Deadline(site.deadline, site.reserve if reserve is None else reserve, clock, site.polling)
+        self.timeline = Timeline(clock, progress.listener())
+        credentials = site.credentials()
+        self.evidence = Evidence(Redactor(credentials.values()), keep=keep or verbose >= 2)
+        self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
+
+    def close(self) -> None:
+        self.cloud.driver.close()
+
+    def failure(self, error: BaseException) -> Tuple[int, str, Tuple[str, ...]]:
+        """The state, the text and the details of what ended a run, blamed on the stage that it ended in."""
+        if not isinstance(error, VmprobeError):
+            said = cli.unforeseen(error, self.verbose >= 2, self.evidence.redactor)
+            return said.state, said.text, said.details
+        failed = self.timeline.failed()
+        stage = failed.name if failed else ""
+        state, cause = verdict.of_error(error, self.site.verdict, stage)
+        if isinstance(error, DeadlinePassed) and failed and self.site.thresholds.broken(stage, failed.lasted) == "critical":
+            state, cause = verdict.of_error(StageOverrun(str(error)), self.site.verdict, stage)
+        return state, verdict.blame(stage, error, cause), ()
+
+
+# --- probes that only look ----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look at a cloud came to: line 1 beside what the ranges say, and what -v shows below it."""
+
+    text: str
+    state: int = OK
+    details: Tuple[str, ...] = ()
+    table: Tuple[str, ...] = ()  # shown without -v, too
+    highest: Mapping[str, float] = field(default_factory=dict)  # perfdata label: the largest value there can be
+    document: Mapping[str, Any] = field(default_factory=dict)  # for --json
+
+
+def look(options: argparse.Namespace, clock: Optional[Clock], act: Callable[[Session], Finding], bare: str,
+         defaults: Mapping[str, Tuple[str, str]]) -> Verdict:
+    """Assemble, let ``act`` look, and judge what it found; what it measured is in the timeline's ``metrics``.
+
+    ``defaults`` are ranges, (warning, critical) by metric, where neither the site nor the command line has one.
+    ClientError before anything is asked when nothing can be.
+    """
+    site = cli.site_of(options)
+    usual = Thresholds(*({label: ranges[level] for label, ranges in defaults.items() if ranges[level]} for level in (0, 1)))
+    site = site.with_options(deadline=options.timeout or LOOK, thresholds=usual.under(site.thresholds))
+    site = site.with_options(thresholds=cli.thresholds_of(site, options, bare))
+    session = Session(site, clock or Clock(), options.verbose, reserve=0.0)
+    if clock is None:
+        cli.listen(session.deadline)
+    return _judged(session, options, act)
+
+
+def _judged(session: Session, options: argparse.Namespace, act: Callable[[Session], Finding]) -> Verdict:
+    site, timeline, found = session.site, session.timeline, Finding("")
+    try:
+        found = act(session)
+    except Exception as error:
+        state, text, extra = session.failure(error)
+    else:
+        state, broken = verdict.of_ranges(timeline.metrics, site.thresholds)
+        late, slow = verdict.of_ranges({**timeline.durations(), "total": timeline.total()}, site.thresholds)
+        state, text, extra = max(state, late, found.state), "; ".join(broken + slow + [found.text]), ()
+    finally:
+        session.close()
+    measured = {**timeline.durations(), "total": timeline.total(), **timeline.metrics}
+    said = Verdict(state, session.evidence.redactor.strike(f"{site.name}: {text}"), measured, site.thresholds,
+                   cli.lines(found.table, extra, _details(session, found)), found.highest)
+    return with_document(said, getattr(options, "json", None), lambda: {
+        "site": site.name, "state": WORDS[said.state], "text": said.text, "requests": session.evidence.requests,
+        **found.document, **timeline.document()})
+
+
+def _details(session: Session, found: Finding) -> List[str]:
+    """Below line 1, at -v: what was found and how long it took; at -vv: the requests."""
+    lines: List[str] = []
+    if session.verbose >= 1:
+        lines += found.details
+        for stage in session.timeline.stages:
+            took = f"{seconds(stage.duration)} s" if stage.duration is not None else "failed"
+            lines.append(f"{stage.name:<9} {took}")
+        lines += [f"note: {note}" for note in session.timeline.notes]
+        lines.append(f"requests {session.evidence.requests}")
+    if session.verbose >= 2:
+        lines += session.evidence.lines()
+    return [session.evidence.redactor.strike(line) for line in lines]
+
+
+# --- files that were asked for ------------------------------------------------------------------------------------
+
+def with_document(said: Verdict, path: Optional[str], document: Callable[[], Dict[str, Any]]) -> Verdict:
+    """Write a run's ``document`` as JSON if that is asked for; that it could not be is said, and changes no state."""
+    if not path:
+        return said
+    told = attempt("the JSON", lambda: files.replace(path, json.dumps(document(), indent=1, default=str) + "\n"))
+    return said.with_details(told)
+
+
+def attempt(what: str, write: Callable[[], str]) -> List[str]:
+    """Where a file was written, or why it was not, as lines."""
+    try:
+        path = write()
+    except OSError as failed:
+        return [f"{what} could not be written: {failed.strerror}: {failed.filename}"]
+    return [f"{what} is in {path}"]
