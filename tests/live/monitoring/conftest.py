@@ -1,0 +1,55 @@
+"""The daemons, for the tests of this folder; each is started by its test with what it needs, and ended with it."""
+
+import os
+import shutil
+
+import pytest
+
+from .icinga import Icinga
+from .nagios import Nagios
+from .place import needed, own, place
+
+
+@pytest.fixture
+def nagios_at():
+    """Make a Nagios; it is stopped and its directory is gone after the test."""
+    yield from _daemons(Nagios, "nagios4")
+
+
+@pytest.fixture
+def icinga_at():
+    """Make an Icinga 2, likewise."""
+    yield from _daemons(Icinga, "icinga2", "unshare", "openssl")
+
+
+def _daemons(kind, *programs):
+    needed(*programs)
+    with place() as directory:
+        made = []
+
+        def make(**words):
+            made.append(kind(directory / f"daemon{len(made)}", **words))
+            return made[-1]
+        try:
+            yield make
+        finally:
+            for daemon in made:
+                daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def images():
+    """The suite's own image where the daemons' user can read it."""
+    from vmprobe import image
+    from vmprobe.errors import ClientError
+
+    if not shutil.which("qemu-system-x86_64"):
+        pytest.skip("qemu-system-x86_64 is not installed (Debian: qemu-system-x86)")
+    with place() as directory:
+        try:
+            made = image.build(image.directory())
+        except ClientError as missing:
+            pytest.skip(f"there is no test image: {missing}")
+        for file in made.values():
+            shutil.copy(file.path, directory / os.path.basename(file.path))
+        yield own(directory)

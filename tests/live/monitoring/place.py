@@ -1,0 +1,89 @@
+"""A directory in which a monitoring daemon and the probes that it starts can live, as a user of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conftest import PROBES
+
+USER = "nagios"
+AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",  # and it can read where the tests' Python lies
+           "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+
+
+def needed(*programs: str) -> None:
+    """Skip, with the reason, where these daemons cannot be started."""
+    missing = [program for program in programs if not shutil.which(program)]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (Debian: see tests/packages.txt)")
+    if os.geteuid() != 0:
+        pytest.skip("a monitoring daemon is started as a user of its own, which takes root")
+    if subprocess.run([*AS_USER, sys.executable, "-c", "import nagiosplugin"], check=False).returncode:
+        pytest.skip(f"the user {USER} cannot run {sys.executable}")
+
+
+@contextmanager
+def place():
+    """A directory that the daemons' user owns and can reach; with it goes all that was in it."""
+    path = Path(tempfile.mkdtemp(prefix="vmprobe-live-"))
+    try:
+        own(path)
+        path.chmod(0o755)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def own(path: Path) -> Path:
+    """Give a file or a tree to the daemons' user."""
+    shutil.chown(path, USER, USER)
+    for found in path.rglob("*") if path.is_dir() else ():
+        shutil.chown(found, USER, USER)
+    return path
+
+
+def soon(look, seconds: float = 30):
+    """What ``look`` returns as soon as it is true; an AssertionError when it is not in time."""
+    until = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < until, f"not within {seconds:g} s: {look.__doc__ or look}"
+        time.sleep(0.05)
+
+
+def probe(name: str = "check_vm_lifecycle") -> str:
+    """A probe's command with the Python that runs the tests."""
+    return f"{sys.executable} {PROBES / name}"
+
+
+class Daemon:
+    """A process of ours that is started, and ended by its pid."""
+
+    def __init__(self, directory: Path):
+        self.directory, self._process = directory, None
+
+    def run(self, command, **words) -> None:
+        log = open(self.directory / "daemon.log", "ab")
+        with log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **words)
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def log(self) -> str:
+        return (self.directory / "daemon.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        if self.alive():
+            self._process.terminate()
+            self._process.wait(30)
+        self._process = None

@@ -1,0 +1,176 @@
+"""Schedulers whose time limit is too short kill the probe while its VM runs; what is scheduled next cleans up."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import PROBES
+
+from .place import soon
+
+pytestmark = pytest.mark.live
+
+FITS, TOO_MUCH = "128 MiB", "4 TiB"  # a VM that QEMU cannot give its memory is at its end in a moment
+LIMIT = 3  # seconds; a VM takes longer to say that it sees its network
+SITE = """\
+[site]\nname = demo\nowner = mon
+[endpoint]\nmanager = qemu
+[test vm]\nimage = vmprobe-test\nvolume = 64 MiB\ndepth = console\nflavor = {flavor}
+[budget]\ndeadline = 120 s\nreserve = 30 s
+[sample]\nreadings = 0
+[polling]\nfirst = 0.3 s\nshortest = 0.3 s\nlongest = 1 s
+"""
+
+
+class Run:
+    """What there is of the VMs of the probes that a daemon starts, by the machine's own account."""
+
+    def __init__(self, directory: Path, images: Path):
+        self.state, self.site = directory / "state", directory / "demo.ini"
+        self.state.mkdir(parents=True)
+        self.site.write_text(SITE.format(flavor=FITS))
+        self.command = ["env", f"VMPROBE_STATE={self.state}", f"VMPROBE_IMAGES={images}", sys.executable,
+                        str(PROBES / "check_vm_lifecycle"), "--site", str(self.site)]
+
+    def vms(self):
+        """Pid to the place of each QEMU that began below the state directory, whether that is there still or not."""
+        found = {}
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                place = os.readlink(f"/proc/{entry}/cwd").removesuffix(" (deleted)")
+            except OSError:
+                continue
+            if place.startswith(f"{self.state}/qemu/server/"):
+                found[int(entry)] = place
+        return found
+
+    def files(self):
+        return sorted(str(path) for folder in ("server", "volume") for path in (self.state / "qemu" / folder).glob("*"))
+
+    def of(self, handle: str):
+        """Places of VMs, servers and volumes of one run."""
+        return [thing for thing in [*self.vms().values(), *self.files()] if handle in thing]
+
+    def handles(self):
+        """Of the runs that owe something, or may."""
+        return {path.name.split(".ledger")[0] for path in self.state.rglob("*.ledger*")}
+
+    def nothing_is_left(self):
+        """no VM and nothing of one on the disk"""
+        return not self.vms() and not self.files()
+
+
+NAGIOS = """\
+define command {{
+    command_name probe
+    command_line {command}
+}}
+define host {{
+    host_name demo
+    max_check_attempts 1
+}}
+define service {{
+    host_name demo
+    service_description vm-lifecycle
+    check_command probe
+    max_check_attempts 1
+    check_interval 7
+    retry_interval 7
+}}
+"""
+
+
+def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images):
+    nagios = nagios_at(service_check_timeout=LIMIT)
+    run = Run(nagios.directory / "probe", images)
+    (nagios.objects / "probe.cfg").write_text(NAGIOS.format(command=" ".join(run.command)))
+    nagios.start()
+
+    def killed():
+        """Nagios killed the probe; when"""
+        held = nagios.service("demo", "vm-lifecycle")
+        return held.get("plugin_output", "").startswith("(Service check timed out after") and held["last_check"]
+    when = soon(killed, 40)
+    first = run.handles()
+    owed = [run.of(handle) for handle in first]
+    assert len(first) == 1 and any("/qemu/server/" in thing for thing in owed[0])  # SIGKILL: its VM is still there
+
+    def another():
+        """the next scheduled run has begun its own VM"""
+        return [handle for handle in run.handles() - first if any("/qemu/server/" in thing for thing in run.of(handle))]
+    soon(another, 40)
+    assert [run.of(handle) for handle in first] == [[]]
+
+    def killed_again():
+        """Nagios killed that one, too"""
+        return killed() not in (False, when)
+    soon(killed_again, 40)
+    nagios.stop()
+    run.site.write_text(SITE.format(flavor=TOO_MUCH))
+    nagios.settings["service_check_timeout"] = 60
+    nagios.start()
+
+    def ended():
+        """a run came to its own end"""
+        return nagios.service("demo", "vm-lifecycle").get("plugin_output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
+    soon(ended, 60)
+    nagios.stop()
+    soon(run.nothing_is_left, 10)
+
+
+ICINGA = """\
+object CheckCommand "probe" {{
+  command = [ {command} ]
+  timeout = {limit}
+}}
+object Host "demo" {{ check_command = "dummy" }}
+object Service "vm-lifecycle" {{
+  host_name = "demo"
+  check_command = "probe"
+  max_check_attempts = 1
+  check_interval = 7
+  retry_interval = 7
+}}
+"""
+
+
+def test_a_run_that_icinga_kills_is_cleaned_up_by_the_next_one(icinga_at, images):
+    icinga = icinga_at()
+    run = Run(icinga.directory / "probe", images)
+    objects, command = icinga.conf / "probe.conf", ", ".join(f'"{word}"' for word in run.command)
+    objects.write_text(ICINGA.format(command=command, limit=LIMIT))
+    seen = set()
+    icinga.start()
+
+    def killed():
+        """Icinga killed the probe; when"""
+        seen.update(run.handles())
+        held = icinga.result("demo", "vm-lifecycle")
+        return "<Timeout exceeded.>" in held.get("output", "") and held["execution_start"]
+    when = soon(killed, 40)
+    first = set(seen)
+    assert len(first) == 1
+
+    def another():
+        """the next scheduled run has begun its own VM"""
+        return [handle for handle in run.handles() - first if any("/qemu/server/" in thing for thing in run.of(handle))]
+    soon(another, 40)
+    assert [run.of(handle) for handle in first] == [[]]
+
+    def killed_again():
+        """Icinga killed that one, too"""
+        return killed() not in (False, when)
+    soon(killed_again, 40)
+    icinga.stop()
+    run.site.write_text(SITE.format(flavor=TOO_MUCH))
+    objects.write_text(ICINGA.format(command=command, limit=60))
+    icinga.start()
+
+    def ended():
+        """a run came to its own end"""
+        return icinga.result("demo", "vm-lifecycle").get("output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
+    soon(ended, 60)
+    icinga.stop()
+    soon(run.nothing_is_left, 10)
