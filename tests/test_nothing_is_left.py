@@ -10,13 +10,11 @@ import itertools
 import os
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 
-from disasters import FAULTS, HOUR, KILLS, LEASE, Disaster
+from disasters import FAULTS, HOUR, KILLS, LEASE, SHM, Disaster
 
-SHM = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
 COUNTS = (1, 3)
 
 # --- the exit codes -----------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class Ledger:
             return None
         except OSError as failed:
             ledger.close(settled=False)
-            ledger.trouble = f"the ledger {path} cannot be read: {failed.strerror}"
+            ledger.trouble = f"a ledger cannot be read: {failed.strerror}: {path}"
         return ledger
 
     def close(self, settled: bool) -> None:
@@ -172,7 +172,9 @@ class Ledger:
         kind, event = str(entry.get("kind")), entry.get("event")
         if event not in _EVENTS or kind not in (known.value for known in Kind):
             return False
-        ref = Ref(Kind(kind), str(entry.get("id", "")), str(entry.get("name", "")))
+        ref = Ref(Kind(kind), entry.get("id", ""), entry.get("name", ""))
+        if not isinstance(ref.id, str) or not isinstance(ref.name, str):
+            return False
         if event == "intent":
             self._debts[kind, "name", ref.name] = Debt(ref, _number(entry.get("at")))
             return True
@@ -217,7 +219,7 @@ class Ledger:
             self._unwritten = b""
 
     def _give_up(self, failed: OSError) -> None:
-        self.trouble = self.trouble or f"the ledger {self.path} cannot be written: {failed.strerror}"
+        self.trouble = self.trouble or f"the ledger cannot be written: {failed.strerror}: {self.path}"
 
 
 def directory(state: str, site: str) -> str:
