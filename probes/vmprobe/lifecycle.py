@@ -198,18 +198,19 @@ class _Wait:
                 raise ResourceFailed(f"{before[ref.name].ref} was {before[ref.name].native} and is no longer there",
                                      cause="scheduler")
             if seen is not None and seen.state is State.FAILED:
-                raise ResourceFailed(*self._fault(seen, len(servers)))
+                raise self._failed(seen, len(servers))
         return now
 
-    def _fault(self, seen: Resource, count: int):
-        """The text and cause of a server that failed; a list often has no fault in it, so it is asked for by itself."""
+    def _failed(self, seen: Resource, count: int) -> ResourceFailed:
+        """The error of a server that failed; a list often has no fault in it, so it is asked for by itself."""
         if not seen.fault:
             try:
                 seen = self.cloud.show(seen.ref)
             except CloudError as unknown:
                 self.timeline.notes.append(f"the fault of {seen.ref} is not known: {unknown}")
         of = f" (one of {count})" if count > 1 else ""
-        return f"{seen.ref} is {seen.native}{of}" + (f": {seen.fault}" if seen.fault else ""), seen.cause or "scheduler"
+        text = f"{seen.ref} is {seen.native}{of}" + (f": {seen.fault}" if seen.fault else "")
+        return ResourceFailed(text, seen.cause or "scheduler", seen.request)
 
     def _ports(self, servers: Sequence[Ref], now: Mapping[str, Resource]) -> Dict[str, str]:
         """What is missing of each server's network, by the manager."""

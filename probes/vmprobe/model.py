@@ -60,6 +60,7 @@ class Resource:
     native: str = ""  # the manager's own word for the state
     fault: str = ""  # the manager's own words for what went wrong
     cause: str = ""  # one of errors.CAUSES, where the manager's answer tells
+    request: str = ""  # the manager's id of the request that failed
     addresses: Tuple[str, ...] = ()
     server: str = ""  # id of the server that a volume or port is attached to
     created: Optional[float] = None  # by the manager's clock, seconds since the epoch

@@ -12,6 +12,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "memory": "vmprobe.drivers.memory",
     "qemu": "vmprobe.drivers.qemu",
     "libvirt": "vmprobe.drivers.libvirt",
+    "openstack": "vmprobe.drivers.openstack",
 }
 
 

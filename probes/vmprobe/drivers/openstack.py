@@ -1,0 +1,426 @@
+"""OpenStack: Keystone, Nova, Neutron, Cinder and Glance over their REST interfaces (api-ref of each, docs.openstack.org).
+
+Its words are the suite's own: server, flavor, image, port, volume. The volume's attachment is Nova's matter, its state
+Cinder's; a server's ports are made and removed by Nova, and their state is Neutron's.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from vmprobe.driver import Driver, Key
+from vmprobe.errors import ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded, VmprobeError
+from vmprobe.model import Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.site import yes_or_no
+from vmprobe.transport.fields import field, items, moment, word
+from vmprobe.transport.http import Http, Reply, path
+from vmprobe.transport.keystone import CREDENTIALS, Keystone
+
+SERVER = {"ACTIVE": State.READY, "ERROR": State.FAILED, "SHUTOFF": State.FAILED, "DELETED": State.FAILED}
+PORT = {"ACTIVE": State.READY, "ERROR": State.FAILED}
+VOLUME = {"available": State.READY, "in-use": State.READY, "error": State.FAILED, "error_deleting": State.FAILED,
+          "error_extending": State.FAILED, "error_restoring": State.FAILED, "error_managing": State.FAILED}
+IMAGE = {"active": State.READY, "killed": State.FAILED, "deactivated": State.FAILED}
+GONE = {"DELETED", "SOFT_DELETED", "deleted", "pending_delete"}  # still shown, and gone all the same
+
+_MICROVERSION = (2, 72)  # the newest Nova that this driver was written for
+_DIAGNOSTICS = (2, 48)  # from here on diagnostics have one form for all hypervisors
+_FAULTS = (  # words in a server's fault: whose matter it is
+    (r"no valid host|max(?:imum)? number of retries|scheduler|hypervisor", "scheduler"),
+    (r"quota", "quota"), (r"network|port binding|\bvif\b|neutron", "network"),
+    (r"volume|block device|cinder", "storage"), (r"image|glance", "image"))
+_ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+_GIB, _MIB = 2 ** 30, 2 ** 20
+
+
+class Openstack(Driver):
+    """The verbs, over the services of one project in one region."""
+
+    system = "OpenStack"
+    proved = "nothing yet"
+    capabilities = frozenset(Capability)
+    kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
+    metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
+    endpoint_keys = {"url": Key(), "region": Key(), "project": Key(), "project domain": Key(), "interface": Key(default="public"),
+                     "cloud": Key()}
+    test_vm_keys = {"availability zone": Key(), "security group": Key(), "volume type": Key(),
+                    "boot from volume": Key(yes_or_no, False), "config drive": Key(yes_or_no, False)}
+    credential_keys = CREDENTIALS
+
+    def __init__(self, *words: Any):
+        super().__init__(*words)
+        self.keystone = Keystone(self.endpoint, self.credentials, self.deadline, self.evidence)
+        self._nova_version: Optional[tuple] = None
+
+    def connect(self) -> None:
+        self.keystone.authenticate()
+
+    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+        """The newest image of the name (or id, or property=value), the flavor, and the network."""
+        image = self._image(test_vm["image"])
+        flavor = self._flavor(test_vm["flavor"], image, test_vm["boot from volume"])
+        network = self._network(test_vm["network"])
+        keys = ("availability zone", "security group", "volume type", "boot from volume", "config drive", "depth")
+        details = {"image": image["id"], "flavor": flavor["id"], "network": network["id"],
+                   "disk": max(1, field(flavor, "disk", int, default=1), field(image, "min_disk", int, default=0)),
+                   "vcpus": field(flavor, "vcpus", int, default=0), "memory": field(flavor, "ram", int, default=0) * _MIB,
+                   **{key: test_vm.get(key) for key in keys}}
+        return Plan(word(image, "name", default=image["id"]), word(flavor, "name"), word(network, "name", default=network["id"]),
+                    details)
+
+    def create(self, spec: Any) -> Ref:
+        plan = spec.plan.details
+        if spec.kind is Kind.VOLUME:
+            wanted = {"name": spec.name, "size": -(-spec.size // _GIB), "metadata": {"vmprobe": spec.name},
+                      "volume_type": plan["volume type"], "availability_zone": plan["availability zone"]}
+            reply = self._cinder().post("volumes", json={"volume": _given(wanted)}, asked=f"create volume {spec.name}")
+            return Ref(Kind.VOLUME, reply.word("volume", "id"), spec.name)
+
+        server: Dict[str, Any] = {
+            "name": spec.name, "flavorRef": plan["flavor"], "networks": [{"uuid": plan["network"]}],
+            "metadata": {"vmprobe": spec.name}, "availability_zone": plan["availability zone"],
+            "config_drive": plan["config drive"] or None, "user_data": _user_data(spec),
+            "security_groups": [{"name": plan["security group"]}] if plan["security group"] else None}
+        if plan["boot from volume"]:
+            server["block_device_mapping_v2"] = [{
+                "boot_index": 0, "uuid": plan["image"], "source_type": "image", "destination_type": "volume",
+                "volume_size": plan["disk"], "delete_on_termination": True}]
+        else:
+            server["imageRef"] = plan["image"]
+        if spec.count > 1:
+            server.update(min_count=spec.count, max_count=spec.count)
+        reply = self._nova().post("servers", json={"server": _given(server)}, asked=f"create server {spec.name}")
+        return Ref(Kind.SERVER, reply.word("server", "id"), spec.name)
+
+    def show(self, ref: Ref) -> Resource:
+        if ref.kind is Kind.SERVER:
+            found = self._server(self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict))
+        elif ref.kind is Kind.VOLUME:
+            found = _volume(self._cinder().get(path("volumes", ref.id), asked=f"show {ref}").field("volume", dict))
+        else:
+            found = _snapshot(self._glance().get(path("images", ref.id), asked=f"show {ref}").field(dict))
+        if found.native in GONE:
+            raise NotFound(f"{ref} is {found.native}")
+        return found
+
+    def list(self, kind: Kind, name: str) -> List[Resource]:
+        if kind is Kind.SERVER:
+            query = {"name": f"^{name}"} if name else {}
+            found = [self._server(server) for server in self._pages(self._nova(), "servers/detail", "servers", query)]
+        elif kind is Kind.VOLUME:
+            found = [_volume(volume) for volume in self._pages(self._cinder(), "volumes/detail", "volumes", {})]
+        elif kind is Kind.SNAPSHOT:
+            query = {"visibility": "private", "owner": self.keystone.project}
+            found = [_snapshot(image) for image in self._pages(self._glance(), "images", "images", query)]
+        else:
+            return []
+        return [thing for thing in found if thing.ref.name.startswith(name) and thing.native not in GONE]
+
+    def delete(self, ref: Ref) -> None:
+        service, where = {Kind.SERVER: (self._nova, "servers"), Kind.VOLUME: (self._cinder, "volumes"),
+                          Kind.SNAPSHOT: (self._glance, "images")}[ref.kind]
+        try:
+            service().delete(path(where, ref.id), asked=f"delete {ref}")
+        except NotFound:
+            return
+
+    def describe(self) -> Dict[str, Any]:
+        """Nova's and Keystone's versions, the services of the catalog, and the hypervisors where they may be seen."""
+        nova = self._nova(plain=True).get("", asked="Nova's version").field("version", dict)
+        services = sorted({str(entry.get("type")) for entry in items(self.keystone.token, "catalog")})
+        said: Dict[str, Any] = {"version": f"Nova {word(nova, 'version', default='2.0')}", "services": services,
+                                "project": self.keystone.project}
+        try:
+            found = self._nova().get("os-hypervisors/detail").items("hypervisors")
+            said["hypervisors"] = sorted({str(one.get("hypervisor_type")) for one in found})
+        except (NotPermitted, NotFound):
+            said["hypervisors"] = "not permitted"
+        return said
+
+    # --- by capability ----------------------------------------------------------------------------------------
+
+    def ports(self, servers: Sequence[Ref]) -> List[Resource]:
+        """The ports of all these servers by one request."""
+        query = {"device_id": [server.id for server in servers]}
+        wanted = {server.id for server in servers}
+        found = [_port(port) for port in self._pages(self._neutron(), "ports", "ports", query)]
+        return [port for port in found if port.server in wanted]
+
+    def attach(self, server: Ref, volume: Ref) -> None:
+        self._nova().post(path("servers", server.id, "os-volume_attachments"), asked=f"attach {volume} to {server}",
+                          json={"volumeAttachment": {"volumeId": volume.id}})
+
+    def detach(self, server: Ref, volume: Ref) -> None:
+        try:
+            self._nova().delete(path("servers", server.id, "os-volume_attachments", volume.id),
+                                asked=f"detach {volume} from {server}")
+        except NotFound:
+            return
+
+    def console(self, server: Ref) -> str:
+        reply = self._nova().post(path("servers", server.id, "action"), json={"os-getConsoleOutput": {}},
+                                  asked=f"console of {server}")
+        return reply.field("output", str, default="")
+
+    def metrics(self, server: Ref) -> List[Sample]:
+        """Nova's diagnostics, which are the administrators' where policy does not say otherwise."""
+        nova = self._nova()
+        said = nova.get(path("servers", server.id, "diagnostics"), asked=f"diagnostics of {server}").field(dict)
+        counters = _diagnostics(said) if self._version() >= _DIAGNOSTICS else _old_diagnostics(said)
+        now = self.deadline.clock.now()
+        return [Sample(metric, value, now) for metric, value in counters.items()]
+
+    def snapshot(self, server: Ref, name: str) -> Ref:
+        reply = self._nova().post(path("servers", server.id, "action"), json={"createImage": {"name": name}},
+                                  asked=f"snapshot of {server}")
+        made = reply.word("image_id", default="") if reply.body.strip() else ""
+        made = made or reply.headers.get("Location", "").rstrip("/").rpartition("/")[2]
+        if not made:
+            raise reply.error(GatewayFailed, "no id of the snapshot in the answer")
+        return Ref(Kind.SNAPSHOT, made, name)
+
+    def capacity(self) -> List[Limit]:
+        """The project's quotas and what is used of them; -1 is unlimited."""
+        nova = self._nova().get("limits").field("limits", "absolute", dict)
+        found = [_limit("servers", nova, "totalInstancesUsed", "maxTotalInstances"),
+                 _limit("vcpus", nova, "totalCoresUsed", "maxTotalCores"),
+                 _limit("memory", nova, "totalRAMUsed", "maxTotalRAMSize", _MIB)]
+        if self.keystone.has(*_CINDER):
+            cinder = self._cinder().get("limits").field("limits", "absolute", dict)
+            found += [_limit("volumes", cinder, "totalVolumesUsed", "maxTotalVolumes"),
+                      _limit("storage", cinder, "totalGigabytesUsed", "maxTotalVolumeGigabytes", _GIB)]
+        try:
+            neutron = self._neutron().get(path("quotas", self.keystone.project, "details.json")).field("quota", dict)
+            found += [_limit(name, field(neutron, key, dict), "used", "limit")
+                      for name, key in (("ports", "port"), ("addresses", "floatingip")) if key in neutron]
+        except (NotPermitted, NotFound):
+            pass  # Neutron's policy: the quota is the administrators'
+        return found
+
+    # --- services ---------------------------------------------------------------------------------------------
+
+    def _nova(self, plain: bool = False) -> Http:
+        nova = self._service(("compute",))
+        if not plain:
+            version = ".".join(map(str, self._version()))
+            nova.headers = {**nova.headers, "OpenStack-API-Version": f"compute {version}",
+                            "X-OpenStack-Nova-API-Version": version}
+        return nova
+
+    def _version(self) -> tuple:
+        """The microversion to speak: what Nova has, up to what this driver was written for. Asked once."""
+        if self._nova_version is None:
+            offered = self._service(("compute",)).get("", asked="Nova's version").field("version", "version", str, default="")
+            match = re.fullmatch(r"(\d{1,3})\.(\d{1,4})", offered)
+            self._nova_version = min((int(match[1]), int(match[2])), _MICROVERSION) if match else (2, 1)
+        return self._nova_version
+
+    def _neutron(self) -> Http:
+        return self._service(("network",), "/v2.0")
+
+    def _glance(self) -> Http:
+        return self._service(("image",), "/v2")
+
+    def _cinder(self) -> Http:
+        return self._service(_CINDER)
+
+    def _service(self, types: Sequence[str], version: str = "") -> Http:
+        service = self.keystone.service(*types)
+        if version and not re.search(r"/v\d[\d.]*$", service.url):
+            service = service.at(service.url + version)
+        service.classify = _classify
+        return service
+
+    def _pages(self, service: Http, where: str, key: str, query: Mapping[str, Any]) -> List[Dict[str, Any]]:
+        """All pages of a list; a service that never ends it is believed a thousand of them."""
+        reply = service.get(where, query=query, asked=f"list {key}")
+        found = reply.items(key)
+        for _ in range(1000):
+            links = reply.items(f"{key}_links", default=[]) if key != "images" else []
+            following = next((link.get("href") for link in links if link.get("rel") == "next"), None)
+            if key == "images" and reply.field("next", str, default=""):
+                following = re.sub(r"^/v2/", "", reply.field("next", str))
+            if not following:
+                return found
+            reply = service.get(_below(following, service.url), asked=f"list {key}")
+            found += reply.items(key)
+        raise GatewayFailed(f"list {key}: no end of it")
+
+    # --- what a test VM is made of ----------------------------------------------------------------------------
+
+    def _image(self, wanted: str) -> Dict[str, Any]:
+        """By id, by ``property=value``, or by name; of several the newest."""
+        if _ID.match(wanted):
+            try:
+                found = [self._glance().get(path("images", wanted)).field(dict)]
+            except NotFound:
+                found = []
+        else:
+            name, _, value = wanted.partition("=")
+            query = {name: value} if value else {"name": wanted}
+            found = self._pages(self._glance(), "images", "images", query)
+        if not found:
+            raise NotFound(f"no image {wanted!r}", cause="image")
+        ready = [image for image in found if image.get("status") == "active"]
+        if not ready:
+            raise NotFound(f"image {wanted!r} is {word(found[0], 'status', default='without a status')}", cause="image")
+        newest = max(ready, key=lambda image: str(image.get("created_at")))
+        word(newest, "id")
+        return newest
+
+    def _flavor(self, wanted: str, image: Mapping[str, Any], from_volume: bool) -> Dict[str, Any]:
+        """By name or id, or the smallest that holds the image; one without disk only where the VM boots from a volume."""
+        flavors = self._pages(self._nova(), "flavors/detail", "flavors", {})
+        if wanted:
+            found = [flavor for flavor in flavors if wanted in (flavor.get("name"), flavor.get("id"))]
+            if not found:
+                names = ", ".join(str(flavor.get("name")) for flavor in flavors)[:100]
+                raise NotFound(f"no flavor {wanted!r} among {names or 'none'}", cause="client")
+            return found[0]
+        size = field(image, "virtual_size", int, default=0) or field(image, "size", int, default=0)
+        disk = max(field(image, "min_disk", int, default=0), -(-size // _GIB), 1)
+        fit = [flavor for flavor in flavors if field(flavor, "ram", int, default=0) >= field(image, "min_ram", int, default=0)
+               and (from_volume or field(flavor, "disk", int, default=0) >= disk)]
+        if not fit:
+            raise NotFound(f"no flavor holds the image: {disk} GiB of disk, {image.get('min_ram', 0)} MiB of memory",
+                           cause="image")
+        return min(fit, key=lambda flavor: tuple(field(flavor, key, int, default=0) for key in ("ram", "vcpus", "disk")))
+
+    def _network(self, wanted: str) -> Dict[str, Any]:
+        """By name or id, or the only one there is."""
+        query: Dict[str, Any] = {"id" if _ID.match(wanted) else "name": wanted} if wanted else {"router:external": "false"}
+        found = [network for network in self._pages(self._neutron(), "networks", "networks", query)
+                 if wanted or network.get("subnets")]
+        if not found:
+            raise NotFound(f"no network {wanted!r}" if wanted else "there is no network for a VM", cause="network")
+        if len(found) > 1:
+            names = ", ".join(f"{network.get('name')} ({network.get('id')})" for network in found)[:200]
+            raise ClientError(f"[test vm] network: there are {names}: name one")
+        word(found[0], "id")
+        return found[0]
+
+    def _server(self, said: Mapping[str, Any]) -> Resource:
+        native = word(said, "status")
+        addresses = [word(address, "addr") for network in field(said, "addresses", dict, default={}).values()
+                     if isinstance(network, list) for address in network if isinstance(address, dict)]
+        fault = field(said, "fault", "message", str, default="")
+        flavor = field(said, "flavor", dict, default={})
+        image = said.get("image")
+        return Resource(
+            Ref(Kind.SERVER, word(said, "id"), word(said, "name", default="")), SERVER.get(native, State.PENDING), native,
+            fault, next((cause for pattern, cause in _FAULTS if re.search(pattern, fault, re.I)), ""),
+            addresses=tuple(addresses),
+            created=moment(said.get("created")), launched=moment(said.get("OS-SRV-USG:launched_at")),
+            vcpus=field(flavor, "vcpus", int, default=None), memory=_times(field(flavor, "ram", int, default=None), _MIB),
+            image=str(image.get("id", "")) if isinstance(image, dict) else "",
+            owner=str(said.get("user_id") or ""), request=self._failed_request(said) if fault else "")
+
+    def _failed_request(self, said: Mapping[str, Any]) -> str:
+        """The request that a server failed in, by its actions; '' where these cannot be read."""
+        try:
+            actions = self._nova().get(path("servers", word(said, "id"), "os-instance-actions")).items("instanceActions")
+        except CloudError:
+            return ""
+        return next((str(action.get("request_id")) for action in actions if action.get("action") == "create"), "")
+
+
+_CINDER = ("block-storage", "volumev3")
+
+
+# --- what the services say ----------------------------------------------------------------------------------------
+
+def _volume(said: Mapping[str, Any]) -> Resource:
+    """Attached is what is in use, and by whom; on its way in or out it is neither."""
+    native = word(said, "status")
+    attached = [str(one.get("server_id") or "") for one in items(said, "attachments", default=[])]
+    server = next((server for server in attached if server), "")
+    return Resource(Ref(Kind.VOLUME, word(said, "id"), word(said, "name", default="")), VOLUME.get(native, State.PENDING),
+                    native, server=server, created=moment(said.get("created_at")),
+                    size=_times(field(said, "size", int, default=None), _GIB))
+
+
+def _port(said: Mapping[str, Any]) -> Resource:
+    """A port is attached when Neutron says ACTIVE; a binding that failed never will be."""
+    native = word(said, "status")
+    failed = said.get("binding:vif_type") == "binding_failed"
+    addresses = tuple(word(address, "ip_address") for address in items(said, "fixed_ips", default=[]))
+    return Resource(Ref(Kind.PORT, word(said, "id"), word(said, "name", default="") if said.get("name") else ""),
+                    State.FAILED if failed else PORT.get(native, State.PENDING), native,
+                    "its binding failed" if failed else "", "network" if failed else "", addresses=addresses,
+                    server=str(said.get("device_id") or ""))
+
+
+def _snapshot(said: Mapping[str, Any]) -> Resource:
+    native = word(said, "status")
+    return Resource(Ref(Kind.SNAPSHOT, word(said, "id"), str(said.get("name") or "")), IMAGE.get(native, State.PENDING),
+                    native, created=moment(said.get("created_at")), size=field(said, "size", int, default=None))
+
+
+def _diagnostics(said: Mapping[str, Any]) -> Dict[str, float]:
+    """Counters of the form that all hypervisors share from 2.48 on; null is what a hypervisor does not say."""
+    cpus = [field(cpu, "time", float, default=None) for cpu in items(said, "cpu_details", default=[])]
+    found = {"cpu": _sum(cpus, 1e9 * max(1, len(cpus)))}
+    for metric, details, key in (("disk_read", "disk_details", "read_bytes"), ("disk_write", "disk_details", "write_bytes"),
+                                 ("net_in", "nic_details", "rx_octets"), ("net_out", "nic_details", "tx_octets")):
+        found[metric] = _sum([field(one, key, float, default=None) for one in items(said, details, default=[])])
+    return {metric: value for metric, value in found.items() if value is not None}
+
+
+def _old_diagnostics(said: Mapping[str, Any]) -> Dict[str, float]:
+    """Counters of libvirt's own form before 2.48: cpu0_time, vda_read, vda_write, tap1_rx, tap1_tx."""
+    def those(pattern: str) -> List[Optional[float]]:
+        return [field(said, key, float, default=None) for key in said if re.fullmatch(pattern, key)]
+
+    cpus = those(r"cpu\d+_time")
+    found = {"cpu": _sum(cpus, 1e9 * max(1, len(cpus))), "disk_read": _sum(those(r"(?!tap).+_read")),
+             "disk_write": _sum(those(r"(?!tap).+_write")), "net_in": _sum(those(r".+_rx")), "net_out": _sum(those(r".+_tx"))}
+    return {metric: value for metric, value in found.items() if value is not None}
+
+
+def _sum(values: Sequence[Optional[float]], divisor: float = 1.0) -> Optional[float]:
+    known = [value for value in values if value is not None and value >= 0]
+    return sum(known) / divisor if known else None
+
+
+def _times(value: Optional[int], unit: int) -> Optional[int]:
+    return None if value is None else value * unit
+
+
+def _limit(name: str, said: Mapping[str, Any], used: str, total: str, unit: int = 1) -> Limit:
+    most = field(said, total, int, default=-1)
+    return Limit(name, field(said, used, int, default=0) * unit, None if most < 0 else most * unit)
+
+
+def _classify(reply: Reply) -> Optional[VmprobeError]:
+    """Where the services' status is not what it means: quotas are 403, 409 or 413, a volume's state is a 400."""
+    if reply.status in (400, 403, 409, 413) and re.search(r"quota|LimitExceeded|limit exceeded", reply.words, re.I):
+        return reply.error(QuotaExceeded)
+    if reply.status == 400 and re.search(r"invalid volume|volume status must be|invalid status", reply.words, re.I):
+        return reply.error(Conflict)
+    return None
+
+
+def _user_data(spec: Any) -> Optional[str]:
+    """The reporter for a cloud-init image, which the suite's own image takes the nonce from."""
+    if spec.plan.details.get("depth") != "console" or not spec.nonce:
+        return None
+    from vmprobe.image import reporter
+
+    return base64.b64encode(reporter(spec.nonce).encode("ascii")).decode("ascii")
+
+
+def _given(wanted: Mapping[str, Any]) -> Dict[str, Any]:
+    """What was asked for, without what was not."""
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _below(link: str, base: str) -> str:
+    """A list's link to its next page: whole URLs may name the service as it sees itself, behind a proxy."""
+    if "://" not in link:
+        return link
+    query = link.partition("?")[2]
+    where = re.sub(r"^[a-z]+://[^/]+", "", link.partition("?")[0])
+    last = re.search(r"/(servers/detail|volumes/detail|flavors/detail|ports|networks)$", where)
+    return f"{last[1] if last else where.lstrip('/')}?{query}" if query else link
