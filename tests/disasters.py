@@ -54,9 +54,9 @@ class Disaster:
 
     # --- runs, each judged as an output ---------------------------------------------------------------------------
 
-    def run(self):
+    def run(self, *options: str):
         """(exit code, what its output says) of check_vm_lifecycle."""
-        return self._run(self.site.lifecycle, ())
+        return self._run(self.site.lifecycle, options)
 
     def leftovers(self, *options: str):
         """(exit code, what its output says) of check_vm_leftovers."""
