@@ -1,5 +1,6 @@
 """What the tests share: a probe over the in-memory cloud with virtual time, and probes as processes."""
 
+import importlib
 import itertools
 import os
 import subprocess
@@ -83,6 +84,10 @@ class MemorySite:
     def leftovers(self, *options: str):
         """(exit code, whole output) of check_vm_leftovers."""
         return self._run("VM_LEFTOVERS", leftovers, options)
+
+    def probe(self, name: str, *options: str):
+        """(exit code, whole output) of check_vm_<name>."""
+        return self._run(f"VM_{name.upper()}", importlib.import_module(f"vmprobe.probes.{name}"), options)
 
     def _run(self, name: str, probe, options):
         said = probe.main(["--site", str(self.write()), *options], clock=self.clock)

@@ -6,7 +6,7 @@ session. Waiting, deadlines, retry of reads, recording and clean-up exist once, 
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Union
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from vmprobe.clock import Deadline
 from vmprobe.evidence import Evidence
@@ -27,6 +27,7 @@ class Driver:
     capabilities: FrozenSet[Capability] = frozenset()
     kinds: Sequence[Kind] = (Kind.SERVER,)  # what it can create, and therefore has to be asked for when sweeping
     metrics_offered: Sequence[str] = ()
+    metrics_period: float = 0.0  # seconds between two readings that the manager takes; 0: it measures when it is asked
     endpoint_keys: Mapping[str, Key] = {}
     test_vm_keys: Mapping[str, Key] = {}
     credential_keys: Sequence[str] = ()  # of the section [credentials]; empty: the manager wants none
@@ -79,6 +80,21 @@ class Driver:
 
     def close(self) -> None:
         """Let go of the session. Never raises."""
+
+    # --- what more a driver can say, where its manager has it -------------------------------------------------
+
+    def endpoints(self) -> List[str]:
+        """The URLs that this session speaks to, the first one first; what is named by the manager after ``connect``."""
+        url = str(self.endpoint.get("url") or "")
+        return [url] if url.startswith(("https://", "http://")) else []
+
+    def credential_expiry(self) -> Optional[float]:
+        """When the credential itself ends, in seconds since the epoch; None where it does not say. Asks nobody."""
+        if not self.credentials.get("certificate"):
+            return None
+        from vmprobe.transport import x509
+
+        return x509.expiry(self.credentials["certificate"])
 
     # --- verbs: by capability ---------------------------------------------------------------------------------
 

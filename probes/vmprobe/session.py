@@ -21,6 +21,7 @@ from vmprobe.thresholds import Thresholds
 from vmprobe.timeline import Timeline
 from vmprobe.verdict import OK, WORDS, Verdict
 
+_PATHS = ("certificate", "key", "token_file")  # in a credentials file: where a secret is, and not itself one
 LOOK = 50.0  # seconds that a probe that only looks may take: Nagios kills at 60
 
 
@@ -33,7 +34,8 @@ class Session:
         self.deadline = Deadline(site.deadline, site.reserve if reserve is None else reserve, clock, site.polling)
         self.timeline = Timeline(clock, progress.listener())
         credentials = site.credentials()
-        self.evidence = Evidence(Redactor(credentials.values()), keep=keep or verbose >= 2)
+        secrets = (value for word, value in credentials.items() if word not in _PATHS)
+        self.evidence = Evidence(Redactor(secrets), keep=keep or verbose >= 2)
         self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
 
     def close(self) -> None:

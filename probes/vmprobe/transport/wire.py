@@ -45,7 +45,7 @@ class Wire:
         self._limits.begin(asked, seconds)
         try:
             prepared = requests.Request(method, url, headers, data=body).prepare()
-            response = self._adapter(url).send(prepared, stream=True, timeout=seconds, proxies=_proxies(url))
+            response = self._adapter(url).send(prepared, stream=True, timeout=seconds, proxies=proxies(url))
             try:
                 received = _read(response, method, largest)
             except BaseException:
@@ -117,7 +117,7 @@ def _words(failed: OSError) -> str:
     return (failed.strerror or str(failed) or type(failed).__name__)[:200].lower()
 
 
-def _proxies(url: str) -> Dict[str, str]:
+def proxies(url: str) -> Dict[str, str]:
     """The proxy that the environment names for https; what goes over http is not shown to one."""
     if not url.startswith("https:"):
         return {}
@@ -189,6 +189,27 @@ class _TlsSocket(_Timed, ssl.SSLSocket):
         return None
 
 
+def connect(asked: str, host: str, port: int, seconds: float) -> socket.socket:
+    """A connection alone, within ``seconds``; Unreachable where there is none."""
+    limits = _Limits()
+    limits.begin(asked, seconds)
+    return _connect(limits, host, port, ())
+
+
+def handshake(asked: str, plain: socket.socket, host: str, seconds: float, context: ssl.SSLContext) -> str:
+    """TLS over a connection, as an exchange begins it; its version. CloudError: why the certificate is not accepted."""
+    plain.settimeout(seconds)
+    try:
+        with context.wrap_socket(plain, server_hostname=host) as connection:
+            return connection.version() or ""
+    except ssl.SSLCertVerificationError as refused:
+        raise _not_accepted(asked, host, refused) from None
+    except socket.timeout:
+        raise Unreachable(f"{asked}: no TLS within {seconds:.3g} s", sent=False) from None
+    except OSError as failed:
+        raise _tls_failed(asked, failed, sent=False) from None
+
+
 def _connect(limits: _Limits, host: str, port: int, options: Any) -> socket.socket:
     """A connection to the first address that takes one; each gets its share of the time."""
     addresses = _resolve(limits, host, port)
@@ -250,8 +271,7 @@ def _pools(limits: _Limits) -> Dict[str, type]:
                 try:
                     super().connect()
                 except ssl.SSLCertVerificationError as refused:
-                    raise CloudError(f"{limits.asked}: the certificate of {self.host} is not accepted: "
-                                     f"{refused.verify_message.rstrip('.')}", cause="gateway") from None
+                    raise _not_accepted(limits.asked, self.host, refused) from None
                 except ssl.SSLError as failed:
                     raise _tls_failed(limits.asked, failed, sent=False) from None
                 except socket.timeout:
@@ -343,6 +363,10 @@ def _why(failed: OSError, else_words: str) -> str:
 
 
 _REFUSED = re.compile(r"ALERT_(CERTIFICATE_\w+|(BAD|UNSUPPORTED)_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
+
+
+def _not_accepted(asked: str, host: str, refused: ssl.SSLCertVerificationError) -> CloudError:
+    return CloudError(f"{asked}: the certificate of {host} is not accepted: {refused.verify_message.rstrip('.')}", cause="gateway")
 
 
 def _tls_failed(asked: str, failed: OSError, sent: bool) -> VmprobeError:

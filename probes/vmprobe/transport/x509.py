@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 import time
-from typing import Tuple
+from typing import Any, Tuple
 
 from vmprobe.errors import ClientError
 
@@ -35,7 +35,7 @@ def validity(path: str) -> Tuple[float, float]:
         raise ClientError(f"the dates of {path} are read by pyOpenSSL: {missing}") from None
     try:
         found = [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
-        return max(_epoch(one.get_notBefore()) for one in found), min(_epoch(one.get_notAfter()) for one in found)
+        return max(epoch(one.get_notBefore()) for one in found), min(epoch(one.get_notAfter()) for one in found)
     except (crypto.Error, ValueError, TypeError):
         raise ClientError(f"certificate {path}: a certificate in it cannot be read") from None
 
@@ -48,6 +48,14 @@ def check(path: str, now: float) -> None:
         raise ClientError(f"certificate {path} {word} {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(moment))}")
 
 
-def _epoch(asn1: bytes) -> float:
+def name(found: Any) -> str:
+    """``/C=DE/O=Grid/CN=host``: one of cryptography's names, as the grid writes them."""
+    return "".join(f"/{_SHORT.get(part.oid.dotted_string) or part.rfc4514_attribute_name}={part.value}" for part in found)
+
+
+_SHORT = {"1.2.840.113549.1.9.1": "emailAddress"}
+
+
+def epoch(asn1: bytes) -> float:
     """Seconds since the epoch of ``YYYYMMDDhhmmssZ``."""
     return calendar.timegm(time.strptime(asn1.decode("ascii"), "%Y%m%d%H%M%SZ"))

@@ -1,0 +1,188 @@
+"""The VM gateway as a service: each step from the connection to the test VM's parts, in the order in which they depend
+on each other, so that the first one that fails says what is wrong. Creates nothing.
+
+    tcp  tls  http       the address takes connections, its certificate is accepted, it answers without a credential
+    auth  version        the credential is accepted, the manager says what it is
+    services             what else the manager names for its work takes connections, too
+    list  image          it lists what a test VM needs, and has the parts that the site names for one
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
+
+from vmprobe import handle
+from vmprobe.cloud import Cloud
+from vmprobe.errors import ClientError, GatewayFailed, Unreachable
+from vmprobe.model import Capability, Kind, Plan
+from vmprobe.site import Site
+from vmprobe.timeline import Timeline
+
+_PORTS = {"https": 443, "http": 80}
+_UNWELL = (408, 413, 429)
+
+
+@dataclass
+class Report:
+    """What the steps showed, as far as they came."""
+
+    described: Mapping[str, Any] = field(default_factory=dict)
+    plan: Optional[Plan] = None
+    certificates: List[Any] = field(default_factory=list)  # (host, transport.tls.Certificate)
+    first_to_expire: str = ""
+
+
+def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report) -> None:
+    """Take every step; returns when all were good, raises what failed. What has no wire has no steps for it."""
+    driver, now = cloud.driver, cloud.deadline.clock.utc()
+    steps = _Steps(site, cloud, timeline, report)
+    for url in driver.endpoints()[:1]:
+        steps.reach(url, timeline.stage)
+        with timeline.stage("http"):
+            steps.ask(url)
+
+    timeline.metrics.update(_left(driver, now))
+    with timeline.stage("auth"):
+        cloud.connect()
+    timeline.metrics.update(_left(driver, now))
+
+    with timeline.stage("version"):
+        report.described = cloud.describe()
+
+    others = [url for url in driver.endpoints() if not steps.knows(url)]
+    if others:
+        with timeline.stage("services"):
+            for url in others:
+                steps.reach(url, lambda name: contextlib.nullcontext())
+
+    with timeline.stage("list"):
+        cloud.survey(handle.PREFIX)
+
+    with timeline.stage("image"):
+        report.plan = cloud.resolve(site.test_vm)
+
+
+def capabilities(driver: Any, described: Mapping[str, Any]) -> Dict[str, Any]:
+    """What an endpoint offers: by the driver what the suite can use, and in the manager's own words what it says."""
+    found: Dict[str, Any] = {"manager": driver.system, **{capability.value: capability in driver.capabilities
+                                                           for capability in Capability}}
+    found["firewall rules"] = Kind.SECURITY_GROUP in driver.kinds
+    period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
+    found["metrics by name"] = {metric: period for metric in driver.metrics_offered}
+    return {**found, **described}
+
+
+class _Steps:
+    """The steps that need a wire, to one server after the other."""
+
+    def __init__(self, site: Site, cloud: Cloud, timeline: Timeline, report: Report):
+        self.site, self.deadline, self.evidence = site, cloud.deadline, cloud.driver.evidence
+        self.credentials, self.timeline, self.report = cloud.driver.credentials, timeline, report
+        self._known: set = set()
+
+    def knows(self, url: str) -> bool:
+        """Whether this server has been reached."""
+        return _place(url) in self._known
+
+    def reach(self, url: str, stage: Any) -> None:
+        """TCP and TLS; behind a proxy that the environment names, neither can be seen."""
+        from vmprobe.transport import wire
+
+        if self.knows(url) or wire.proxies(url):
+            return
+        scheme, host, port = _place(url)
+        self._known.add((scheme, host, port))
+        with stage("tcp"), self._noted(f"connect {host} port {port}"):
+            plain = wire.connect("connect", host, port, self._seconds())
+        with contextlib.closing(plain):
+            if scheme == "https":
+                with stage("tls"), self._noted(f"TLS {host} port {port}"):
+                    self._secure(plain, host, port)
+
+    def ask(self, url: str) -> None:
+        """One request without credentials: any answer will do but one that says that the service is not well."""
+        from vmprobe.transport.http import Http
+
+        http = Http(url, self.deadline, self.evidence, timeout=self.site.endpoint["timeout"], ca=self.site.endpoint["ca"],
+                    certificate=self.credentials.get("certificate", ""), key=self.credentials.get("key", ""))
+        try:
+            reply = http.get(accept=range(300, 500))
+        finally:
+            http.close()
+        if reply.status in _UNWELL:
+            raise reply.error(GatewayFailed)
+        skew = _skew(reply.headers.get("Date", ""), self.deadline.clock.utc())
+        if skew is None:
+            self.timeline.notes.append("the server says no date: its clock is not known")
+        else:
+            self.timeline.metrics["skew"] = skew
+
+    def _secure(self, plain: Any, host: str, port: int) -> None:
+        from vmprobe.transport import wire
+
+        ca = self.site.endpoint["ca"] or ""
+        context = wire.tls_context(ca, "", "")
+        try:
+            wire.handshake("TLS", plain, host, self._seconds(), context)
+        finally:
+            self._read_chain(host, port, ca)
+
+    def _read_chain(self, host: str, port: int, ca: str) -> None:
+        """The certificates are told also when they are not accepted; that they cannot be read is only noted."""
+        from vmprobe.transport import tls, wire
+
+        try:
+            found = tls.chain(wire.connect("connect", host, port, self._seconds()), host, self._seconds(), ca)
+        except (ClientError, Unreachable) as unread:
+            self.timeline.notes.append(str(unread))
+            return
+        self.report.certificates += [(host, one) for one in found]
+        now = self.deadline.clock.utc()
+        for one in found:
+            left = max(0.0, one.expires - now)
+            if left < self.timeline.metrics.get("tls_expires", float("inf")):
+                self.timeline.metrics["tls_expires"] = left
+                self.report.first_to_expire = one.subject
+
+    def _seconds(self) -> float:
+        self.deadline.check()
+        return min(self.site.endpoint["timeout"], self.deadline.left())
+
+    @contextlib.contextmanager
+    def _noted(self, words: str) -> Iterator[None]:
+        began, status = self.deadline.clock.now(), "ok"
+        try:
+            yield
+        except Exception as failed:
+            status = str(failed)
+            raise
+        finally:
+            self.evidence.note(words, status=status, seconds=self.deadline.clock.now() - began)
+
+
+def _place(url: str) -> Tuple[str, str, int]:
+    """(scheme, host, port) of a URL; GatewayFailed for what a manager names and is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        raise GatewayFailed(f"the manager names {url[:100]!r}, which is no URL that can be asked") from None
+
+
+def _left(driver: Any, now: float) -> Dict[str, float]:
+    expiry = driver.credential_expiry()
+    return {} if expiry is None else {"cred_expires": max(0.0, expiry - now)}
+
+
+def _skew(date: str, now: float) -> Optional[float]:
+    """Seconds between two clocks, of which one shows whole seconds only; None where there is no date."""
+    from email.utils import mktime_tz, parsedate_tz
+
+    try:
+        parsed = parsedate_tz(date[:60])
+        return max(0.0, abs(mktime_tz(parsed) + 0.5 - now) - 0.5) if parsed else None
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None

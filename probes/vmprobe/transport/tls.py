@@ -1,0 +1,92 @@
+"""The chain of certificates that a TLS server shows, whether it is to be trusted or not.
+
+Read by pyOpenSSL in a handshake of its own that judges nothing: the one that counts (``wire.handshake``) is the standard
+library's, which shows no chain before Python 3.13.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, List, Tuple
+
+from vmprobe.errors import ClientError, Unreachable
+from vmprobe.transport import x509
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One certificate of a chain; ``expires`` in seconds since the epoch, ``names`` are the hosts that it is for."""
+
+    subject: str
+    issuer: str
+    expires: float
+    names: Tuple[str, ...] = ()
+
+
+def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List[Certificate]:
+    """The certificates, the server's own first, up to the root where ``ca`` (a file or hashed directory) has it.
+
+    Closes the connection. ClientError without pyOpenSSL, Unreachable when no chain comes within ``seconds``.
+    """
+    try:
+        from OpenSSL import SSL
+    except ImportError as missing:
+        plain.close()
+        raise ClientError(f"the certificates of {host} are read by pyOpenSSL: {missing}") from None
+    context = SSL.Context(SSL.SSLv23_METHOD)  # whatever both sides can, by its name in pyOpenSSL of every age
+    _trust(context, SSL, ca)
+    connection = SSL.Connection(context, plain)
+    connection.set_connect_state()
+    if not host.replace(".", "").isdigit() and ":" not in host:  # an address is no server name
+        connection.set_tlsext_host_name(host.encode("idna"))
+    plain.setblocking(False)
+    try:
+        _drive(connection.do_handshake, SSL, plain, time.monotonic() + seconds)
+    except (SSL.Error, OSError) as failed:
+        raise Unreachable(f"{host}: no chain of certificates: {failed}", sent=False) from None
+    finally:
+        plain.close()
+    shown, complete = connection.get_peer_cert_chain() or [], connection.get_verified_chain() or []
+    return [_facts(one) for one in (complete if len(complete) > len(shown) else shown)]
+
+
+def _trust(context: Any, library: Any, ca: str) -> None:
+    """Where there are no roots, the chain ends where the server ends it."""
+    if not ca:
+        return
+    try:
+        context.load_verify_locations(*((None, ca) if os.path.isdir(ca) else (ca, None)))
+    except library.Error:
+        return
+
+
+def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: float) -> None:
+    while True:
+        try:
+            return act()
+        except (library.WantReadError, library.WantWriteError) as wants:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise socket.timeout("no answer in time") from None
+            reads = isinstance(wants, library.WantReadError)
+            select.select([plain] if reads else [], [] if reads else [plain], [], left)
+
+
+def _facts(shown: Any) -> Certificate:
+    one = shown.to_cryptography()
+    return Certificate(x509.name(one.subject), x509.name(one.issuer), x509.epoch(shown.get_notAfter()), _hosts(one))
+
+
+def _hosts(one: Any) -> Tuple[str, ...]:
+    from cryptography import x509 as certificates
+
+    try:
+        names = one.extensions.get_extension_for_class(certificates.SubjectAlternativeName).value
+    except (certificates.ExtensionNotFound, ValueError):
+        return ()
+    return tuple(str(name.value) for name in names
+                 if isinstance(name, (certificates.DNSName, certificates.IPAddress)))
