@@ -268,7 +268,10 @@ def neutron(place: Place) -> None:
         "enable_isolated_metadata": True,
         "force_metadata": True,
         "resync_interval": 5,
+        "dnsmasq_config_file": place.etc / "dnsmasq.conf",
     }})
+    # not as nobody, who may not look into the state directory and then knows no guest
+    (place.etc / "dnsmasq.conf").write_text("user=root\n")
     ini(place.etc / "neutron-metadata.conf", {"DEFAULT": {
         "host": QEMU_HOST,
         "nova_metadata_host": place.address,

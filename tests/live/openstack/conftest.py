@@ -29,3 +29,13 @@ def openstack():
 
     if not reuse:
         stack.down()
+
+
+@pytest.fixture(scope="session")
+def openstack_qemu(openstack):
+    """The same ``Stack``, now with a zone of real guests (``cloud().guest_zone`` and its neighbours)."""
+    try:
+        openstack.add_qemu()
+    except Unavailable as reason:
+        pytest.skip(f"no real guests here: {reason}")
+    return openstack

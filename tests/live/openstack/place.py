@@ -30,6 +30,7 @@ class Place:
 
         number = zlib.crc32(str(self.state).encode())
         self.address = f"127.{number % 254 + 1}.{number // 254 % 254 + 1}.1"
+        self.guests = f"10.98.{number % 254 + 1}"  # the guests' network, as far as it is the same for all
         # Erlang's two ports are looked for at 127.0.0.1, too, so these have to differ from one stack to the next
         self.epmd = 20000 + 2 * (number % 6000)
         self.erlang = self.epmd + 1

@@ -60,13 +60,26 @@ class Processes:
         (self.place.run / "pid" / name).write_text(pid)
 
     def nursery(self) -> subprocess.Popen:
-        """Running; in a mount namespace of its own, so that what the services mount ends with them."""
         if "nursery" not in self.children or self.children["nursery"].poll() is not None:
-            self.start("nursery", ["unshare", "--mount", "--propagation", "private", PYTHON, str(STANDINS / "nursery.py")], {
+            self.start("nursery", self.enter([PYTHON, str(STANDINS / "nursery.py")]), {
                 "OS_KEYSTONE_CONFIG_FILES": str(self.place.etc / "keystone.conf"),
                 "OS_PLACEMENT_CONFIG_DIR": str(self.place.etc),
             }, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self.children["nursery"]
+
+    def enter(self, command: list[str]) -> list[str]:
+        """``command`` in the stack's own mount namespace, so that what the services mount is theirs, and ends with them."""
+        if not self.pid("namespace"):
+            self.start("namespace", ["unshare", "--mount", "--propagation", "private", "sleep", "infinity"])
+            of = f"/proc/{self.pid('namespace')}/ns/mnt"
+            self.wait_until(lambda: os.readlink(of) != os.readlink("/proc/self/ns/mnt"), 10, "no mount namespace")
+        return ["nsenter", "--mount", "--target", str(self.pid("namespace")), *command]
+
+    def inside(self, command: list[str]) -> None:
+        """Run ``command`` to its end in the stack's mount namespace."""
+        done = subprocess.run(self.enter(command), env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise Broken(f"{' '.join(command)}: {done.stdout.strip()}")
 
     def wait_success(self, name: str, seconds: float) -> None:
         """Return once the program forked as ``name`` has ended well."""
@@ -126,7 +139,7 @@ class Processes:
         except OSError:
             return False
 
-    def environment(self, more: dict[str, str] | None) -> dict[str, str]:
+    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         return {
             MARK: str(self.place.state),
             "PATH": f"{STANDINS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

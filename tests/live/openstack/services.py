@@ -1,7 +1,7 @@
 """What runs, and what prepares the databases: each with its program and its command line."""
 from __future__ import annotations
 
-from conffiles import PASSWORD, rabbitmq_environment
+from conffiles import FAKE_HOST, PASSWORD, QEMU_HOST, rabbitmq_environment
 from place import PORTS, Place
 from processes import Processes
 
@@ -19,9 +19,18 @@ PROGRAMS = {
     "nova-scheduler": ("nova.cmd.scheduler:main", ["nova", "nova-database"]),
     "nova-compute": ("nova.cmd.compute:main", ["nova", "nova-fake"]),
 }
+QEMU_PROGRAMS = {
+    "nova-metadata": ("nova.cmd.api_metadata:main", ["nova", "nova-database"]),
+    "linuxbridge-agent": ("neutron.cmd.eventlet.plugins.linuxbridge_neutron_agent:main",
+                          ["neutron", "neutron-ml2", "neutron-linuxbridge"]),
+    "dhcp-agent": ("neutron.cmd.eventlet.agents.dhcp:main", ["neutron", "neutron-dhcp"]),
+    "metadata-agent": ("neutron.cmd.eventlet.agents.metadata:main", ["neutron", "neutron-metadata"]),
+    "nova-compute-qemu": ("nova.cmd.compute:main", ["nova", "nova-qemu"]),
+}
 PORT = {name: PORTS[name] for name in ("mariadb", "rabbitmq", "keystone", "placement", "glance", "neutron")}
 PORT.update({"nova-api": PORTS["nova"], "cinder-api": PORTS["cinder"]})
 REPORTING = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler", "cinder-volume"}
+COMPUTE_HOSTS = {FAKE_HOST: "nova-compute", QEMU_HOST: "nova-compute-qemu"}
 
 
 def start(processes: Processes, name: str) -> None:
@@ -36,7 +45,7 @@ def start(processes: Processes, name: str) -> None:
     elif name in ("keystone", "placement"):
         processes.fork(name, PROGRAMS[name][0], [place.address, str(PORT[name])])
     else:
-        program, files = PROGRAMS[name]
+        program, files = {**PROGRAMS, **QEMU_PROGRAMS}[name]
         processes.fork(name, program, [*options(place, files), "--log-file", str(place.log / f"{name}.log")])
 
 

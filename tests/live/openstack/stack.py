@@ -23,6 +23,7 @@ from pathlib import Path
 
 import bootstrap
 import conffiles
+import qemu
 import services
 from bootstrap import ADMIN, MEMBER, OTHER, Account, Api
 from place import HERE, Place
@@ -47,6 +48,9 @@ class Cloud:
     network: str = "private"        # without DHCP
     zone: str = "az-fake"
     volume_type: str = "nfs"
+    guest_image: str = qemu.IMAGE        # the suite's own; this and the next two with QEMU only
+    guest_network: str = qemu.NETWORK    # with DHCP and metadata; its gateway is this machine, which can reach the guests
+    guest_zone: str = qemu.ZONE
 
 
 class Stack:
@@ -64,10 +68,10 @@ class Stack:
     def __exit__(self, *_) -> None:
         self.down()
 
-    def up(self, reuse: bool = False) -> Cloud:
+    def up(self, qemu: bool = False, reuse: bool = False) -> Cloud:
         """Install what is missing, start everything, and return once servers can be created.
 
-        With ``reuse``, a stack that runs already and is well is taken as it is. Raises ``Unavailable`` where this machine
+        ``qemu``: with real guests, too. With ``reuse``, a stack that runs already and is well is taken as it is. Raises ``Unavailable`` where this machine
         cannot run it, ``Broken`` if it does not come up.
         """
         self.hold()
@@ -83,18 +87,41 @@ class Stack:
                 else:
                     self.build()
             except BaseException:
-                self.processes.stop_all()  # the logs stay
+                self.stop_everything()  # the logs stay
                 raise
+        if qemu:
+            self.add_qemu()
         self.say(f"ready after {time.monotonic() - began:.1f} s, {self.processes.memory()} MB")
         return self.cloud()
 
     def down(self) -> None:
         """End everything that was started, whoever started it, and forget what it held."""
-        self.processes.stop_all()
+        self.stop_everything()
         shutil.rmtree(self.place.run, ignore_errors=True)
         if self.lock:
             self.lock.close()
             self.lock = None
+
+    def stop_everything(self) -> None:
+        bridges = qemu.bridges(self.place)
+        self.processes.stop_all(qemu.guests(self.place))
+        qemu.remove(bridges)
+
+    def add_qemu(self) -> None:
+        """Give the running cloud a zone with real guests, unless it has one."""
+        if self.processes.pid("nova-compute-qemu"):
+            return
+        began = datetime.now(timezone.utc)
+        self.install("packages-qemu.txt")
+        try:
+            qemu.start(self.processes)
+            qemu.contents(self.place, self.api())
+            self.wait_reports({"nova-compute-qemu"}, began)
+            services.discover_hosts(self.processes)
+            bootstrap.zone(self.api(), conffiles.QEMU_HOST, qemu.ZONE)
+        except BaseException:
+            self.stop_everything()
+            raise
 
     def cloud(self) -> Cloud:
         return Cloud(auth_url=f"{self.place.url('keystone')}/v3")
@@ -114,7 +141,7 @@ class Stack:
         began = datetime.now(timezone.utc)
         services.start(self.processes, service)
         self.wait_ports([service])
-        self.wait_reports({service} & services.REPORTING, began)
+        self.wait_reports({service} & {*services.REPORTING, *services.COMPUTE_HOSTS.values()}, began)
 
     @contextlib.contextmanager
     def without(self, service: str):
@@ -227,7 +254,8 @@ class Stack:
             self.processes.check(names)
             found = (admin.get("compute", "/os-services")["services"]
                      + admin.get("volumev3", "/os-services")["services"])
-            return names <= {service["binary"] for service in found if is_after(service["updated_at"], since)}
+            return names <= {services.COMPUTE_HOSTS.get(service["host"], service["binary"])
+                             for service in found if is_after(service["updated_at"], since)}
         self.processes.wait_until(reported, 120, f"not all of {', '.join(sorted(names))} report themselves", every=0.3)
 
     def is_well(self) -> bool:
@@ -333,7 +361,7 @@ def main() -> int:
     stack = Stack(arguments.state, say=lambda line: print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True))
     try:
         if arguments.action == "up":
-            cloud = stack.up(reuse=arguments.reuse)
+            cloud = stack.up(qemu=arguments.qemu, reuse=arguments.reuse)
             for name, account in (("admin", cloud.admin), ("member", cloud.member), ("other", cloud.other)):
                 print(f"{name}: OS_AUTH_URL={cloud.auth_url} OS_IDENTITY_API_VERSION=3 OS_REGION_NAME={cloud.region}"
                       f" OS_USERNAME={account.user} OS_PASSWORD={account.password} OS_PROJECT_NAME={account.project}"

@@ -1,7 +1,9 @@
 """The cloud that the other live tests stand on keeps its own promises."""
 from __future__ import annotations
 
+import base64
 import os
+import re
 import subprocess
 import sys
 from ipaddress import ip_address
@@ -70,6 +72,34 @@ def test_a_crashed_service_is_gone_and_comes_back(openstack):
         assert openstack.processes.pid("cinder-volume") is None
 
     assert openstack.processes.pid("cinder-volume") not in (None, before)
+
+
+@pytest.mark.slow
+def test_a_guest_gets_its_address_its_user_data_and_a_disk_that_is_plugged_in_later(openstack_qemu):
+    cloud, member = openstack_qemu.cloud(), openstack_qemu.api(openstack_qemu.cloud().member)
+    volume = member.post("volumev3", "/volumes", {"volume": {"size": 1, "name": "guest"}})["volume"]["id"]
+    server = member.post("compute", "/servers", {"server": {
+        "name": "guest", "availability_zone": cloud.guest_zone,
+        "networks": [{"uuid": find(member, "network", "/v2.0/networks", "networks", cloud.guest_network)}],
+        "imageRef": find(member, "image", "/v2/images", "images", cloud.guest_image),
+        "flavorRef": find(member, "compute", "/flavors", "flavors", cloud.flavor),
+        "user_data": base64.b64encode(b"VMPROBE_NONCE=n-1").decode()}})["server"]["id"]
+    member.wait_until(lambda: status(member, "compute", "server", server) == "ACTIVE", 300, "not ACTIVE")
+
+    def says(pattern: str) -> bool:
+        console = member.post("compute", f"/servers/{server}/action", {"os-getConsoleOutput": {}})["output"]
+        return bool(re.search(pattern, console))
+    address = member.get("compute", f"/servers/{server}")["server"]["addresses"][cloud.guest_network][0]["addr"]
+    member.wait_until(lambda: says(fr"vmprobe n-1 \S+ network .*address={address} .*answers=yes"), 300, "no network")
+    member.post("compute", f"/servers/{server}/os-volume_attachments", {"volumeAttachment": {"volumeId": volume}})
+    member.wait_until(lambda: says(r"vmprobe n-1 \S+ disk device=vdb .*verified=262144"), 300, "no disk")
+
+    member("DELETE", "compute", f"/servers/{server}/os-volume_attachments/{volume}")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "available", 300, "not detached")
+    member("DELETE", "compute", f"/servers/{server}")
+    member.wait_until(lambda: status(member, "compute", "server", server) == "gone", 300, "server not gone")
+    member("DELETE", "volumev3", f"/volumes/{volume}")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "gone", 60, "volume not gone")
 
 
 def test_a_second_run_is_told_that_the_stack_is_in_use(openstack):
