@@ -1,0 +1,338 @@
+"""Real libvirt daemons for the tests, each with a world of its own: nothing of this machine's is used or touched.
+
+``session()`` is a user with a home and ``qemu:///session``, whose daemon libvirt starts by itself. ``system()`` is a
+host: its own mounts, network and processes, with libvirtd as the packages set it up, QEMU under another user, a
+libvirt network with DHCP, a bridge with a DHCP server that libvirt knows nothing of, and a bridge without any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence
+
+import pytest
+
+from vmprobe import image
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+USER = "nobody"
+
+
+class Host:
+    """A place with a libvirt daemon, and what can be done there."""
+
+    def __init__(self, base: Path, url: str, before: Sequence[str], python: Sequence[str], env: Dict[str, str]):
+        self.base, self.url, self._before, self.interpreter = base, url, list(before), list(python)
+        self._env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "VMPROBE_STATE": str(base / "state"), **env}
+        self.owner = base.name.replace("_", "").lower()  # nobody else's VMs begin like ours
+
+    def start(self, *command: str, **words: Any) -> subprocess.Popen:
+        return subprocess.Popen([*self._before, *command], env=self._env, cwd="/", stdin=subprocess.DEVNULL, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **words)
+
+    def run(self, *command: str) -> str:
+        """What a command that succeeds says."""
+        process = self.start(*command)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, f"{' '.join(command)}: {said}"
+        return said
+
+    def virsh(self, *words: str) -> str:
+        return self.run("virsh", "--quiet", "--connect", self.url, *words)
+
+    def python(self, program: str, *words: str) -> str:
+        return self.run(*self.interpreter, "-c", program, *words)
+
+    # --- the probe --------------------------------------------------------------------------------------------
+
+    def site(self, **sections: Dict[str, str]) -> Path:
+        """A site file; sections by their names with ``_`` for a blank, keys likewise."""
+        wanted = {
+            "site": {"name": "kvm", "owner": self.owner},
+            "endpoint": {"manager": "libvirt", "url": self.url},
+            "test vm": {"image": "vmprobe-test", "volume": "16 MiB", "depth": "console"},
+            "budget": {"deadline": "150 s", "reserve": "40 s"},
+            "polling": {"first": "0.3 s", "shortest": "0.3 s", "longest": "1 s"},
+            "sample": {"readings": "2", "interval": "1 s"},
+        }
+        for section, keys in sections.items():
+            wanted.setdefault(section.replace("_", " "), {}).update({key.replace("_", " "): text for key, text in keys.items()})
+        path = self.base / "site.ini"
+        path.write_text("\n".join(line for section, keys in wanted.items()
+                                  for line in [f"[{section}]"] + [f"{key} = {text}" for key, text in keys.items()]) + "\n")
+        path.chmod(0o644)
+        return path
+
+    def probe(self, *options: str, **sections: Dict[str, str]) -> subprocess.Popen:
+        """check_vm_lifecycle as it runs; ``finish`` waits for its end."""
+        return self.start(*self.interpreter, str(self.probes / "check_vm_lifecycle"), "--site", str(self.site(**sections)), *options)
+
+    def finish(self, process: subprocess.Popen):
+        """(exit code, output) of a probe."""
+        said, _ = process.communicate(timeout=200)
+        return process.returncode, said
+
+    def lifecycle(self, *options: str, **sections: Dict[str, str]):
+        return self.finish(self.probe(*options, **sections))
+
+    @property
+    def probes(self) -> Path:
+        return CHECKOUT / "probes"
+
+    # --- what there is ----------------------------------------------------------------------------------------
+
+    def servers(self) -> List[str]:
+        return [name for name in self.virsh("list", "--all", "--name").split() if name.startswith(self._prefix)]
+
+    def emulators(self) -> List[int]:
+        """Process ids, here, of the QEMUs of our servers."""
+        return [pid for pid, command in _processes() if f"guest={self._prefix}" in command]
+
+    def volumes(self) -> List[str]:
+        if "vmprobe" not in self.virsh("pool-list", "--all", "--name").split():
+            return []
+        return [line.split()[0] for line in self.virsh("vol-list", "vmprobe").splitlines() if line.strip()]
+
+    def files(self) -> List[str]:
+        """Paths with one of our names in them, and volumes, wherever they are below what this host may write to."""
+        found = []
+        for root in self.written:
+            for directory, folders, files in os.walk(root):
+                found += [os.path.join(directory, name) for name in folders + files if name.startswith(self._prefix)
+                          or os.path.basename(directory) == "vmprobe" and "images" in directory]
+        return found
+
+    def remains(self) -> Dict[str, Any]:
+        """Everything that a run may have left behind; {} if nothing."""
+        found = {"servers": self.servers(), "emulators": self.emulators(), "volumes": self.volumes(), "files": self.files()}
+        return {what: things for what, things in found.items() if things}
+
+    @property
+    def written(self) -> List[str]:
+        return [str(self.base)]
+
+    @property
+    def _prefix(self) -> str:
+        return f"vmprobe-{self.owner}-"
+
+    def until(self, look, what: str, seconds: float = 120.0):
+        """What ``look`` returns as soon as it is true."""
+        end = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found:
+                return found
+            assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
+            time.sleep(0.05)
+
+    def daemon(self) -> int:
+        """Process id, here, of its libvirtd."""
+        raise NotImplementedError
+
+
+# --- a user's session ---------------------------------------------------------------------------------------------
+
+class Session(Host):
+    """A user with a home. For root it is somebody else's, with an installation of their own: root's may be closed."""
+
+    @property
+    def probes(self) -> Path:
+        return self.base / "probes" if os.geteuid() == 0 else super().probes
+
+    def daemon(self) -> int:
+        return int((self.base / ".cache" / "libvirt" / "libvirtd.pid").read_text())
+
+
+@contextlib.contextmanager
+def session() -> Iterator[Session]:
+    _needs("libvirtd", "virsh", "qemu-system-x86_64", "setpriv")
+    base = Path(tempfile.mkdtemp(prefix="vms", dir="/tmp"))  # short: sockets below it have long names already
+    try:
+        before, python = [], [sys.executable]
+        if os.geteuid() == 0:
+            before = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups"]
+            python = ["/usr/bin/python3"]  # that of the package python3-libvirt
+            _install(base)
+        _images(base / "images")
+        _give(base, USER)
+        host = Session(base, "qemu:///session", before, python, {
+            "HOME": str(base), "PYTHONPATH": str(base / "python"), "VMPROBE_IMAGES": str(base / "images")})
+        _needs_binding(host)
+        host.virsh("version")
+        try:
+            yield host
+        finally:
+            _end([pid for pid, _ in _processes() if _environment(pid).get("HOME") == str(base)])
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _install(base: Path) -> None:
+    import nagiosplugin
+
+    shutil.copytree(CHECKOUT / "probes", base / "probes", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(nagiosplugin.__file__).parent, base / "python" / "nagiosplugin")
+
+
+def _give(base: Path, user: str) -> None:
+    if os.geteuid() == 0:
+        for path in [base, *base.rglob("*")]:
+            shutil.chown(path, user)
+
+
+# --- a host's system ----------------------------------------------------------------------------------------------
+
+_MOUNTS = r"""
+set -e
+mount -t tmpfs -o mode=755 tmpfs "$1"  # in here only, and gone with us
+for place in etc var; do
+    mkdir "$1/$place" "$1/$place.work"
+    mount -t overlay -o "lowerdir=/$place,upperdir=$1/$place,workdir=$1/$place.work" overlay "/$place"
+done
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t sysfs sysfs /sys
+ip link set lo up
+for bridge in served:10.77.0.1 silent:10.77.1.1; do
+    ip link add "${bridge%:*}" type bridge
+    ip addr add "${bridge#*:}/24" dev "${bridge%:*}"
+    ip link set "${bridge%:*}" up
+done
+rm -rf /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt  # for us only: what is below the overlay stays
+mkdir -p /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt
+grep -q ^libvirt-qemu: /etc/passwd || echo "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin" >>/etc/passwd
+grep -q ^libvirt-qemu: /etc/group || echo "libvirt-qemu:x:64055:" >>/etc/group
+grep -q ^kvm: /etc/group || echo "kvm:x:64056:" >>/etc/group
+echo 'cgroup_controllers = [ ]' >/etc/libvirt/qemu.conf
+printf 'auth_unix_rw = "none"\n' >/etc/libvirt/libvirtd.conf
+cat >"$1/udhcpd.conf" <<END
+start 10.77.0.50
+end 10.77.0.99
+interface served
+lease_file $1/leases
+opt subnet 255.255.255.0
+opt router 10.77.0.1
+END
+touch "$1/leases"
+echo ready
+while :; do sleep 1000 & wait $!; done  # process 1 buries the dead
+"""
+_NETWORK = """<network><name>default</name><forward mode='open'/><bridge name='virbr0'/>
+<ip address='10.77.2.1' netmask='255.255.255.0'><dhcp><range start='10.77.2.50' end='10.77.2.99'/></dhcp></ip></network>"""
+
+
+class System(Host):
+    """A host with libvirtd. Its processes are ours to see; its files are below its first process' root."""
+
+    first: int = 0
+
+    def boot(self) -> None:
+        """Start what an init would."""
+        self._background("busybox", "udhcpd", "-f", f"{self.base}/disk/udhcpd.conf")
+        self._background("virtlogd")
+        self.start_libvirtd()
+        (self.base / "network.xml").write_text(_NETWORK)
+        self.virsh("net-create", f"{self.base}/network.xml")
+
+    def start_libvirtd(self) -> None:
+        self.libvirtd = self._background("libvirtd")
+        self.until(lambda: subprocess.run([*self._before, "virsh", "-q", "-c", self.url, "uri"], env=self._env, check=False,
+                                          capture_output=True).returncode == 0, "libvirtd answers")
+
+    def daemon(self) -> int:
+        return next(pid for pid, command in _processes() if command.split("\0")[0] == "libvirtd" and _root(pid) == _root(self.first))
+
+    def _background(self, *command: str) -> subprocess.Popen:
+        return subprocess.Popen([*self._before, *command], env=self._env, cwd="/", stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    @property
+    def written(self) -> List[str]:
+        return [f"/proc/{self.first}/root{path}" for path in (str(self.base), "/run")]  # /etc and /var are in the first
+
+
+@contextlib.contextmanager
+def system() -> Iterator[System]:
+    _needs("libvirtd", "virsh", "qemu-system-x86_64", "busybox", "dnsmasq", "nsenter", "unshare", "ip")
+    if os.geteuid() != 0:
+        pytest.skip("namespaces with a network and mounts of their own need root")
+    base = Path(tempfile.mkdtemp(prefix="vmh", dir="/tmp"))
+    base.joinpath("disk").mkdir()
+    holder = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
+                               _MOUNTS, "sh", str(base / "disk")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    try:
+        said = holder.stdout.readline()
+        if said != "ready\n":
+            pytest.skip(f"no namespaces here: {said.strip()}")
+        first = int(Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text())
+        host = System(base, "qemu:///system", ["nsenter", f"--target={first}", "--mount", "--net", "--pid", "--"],
+                      [sys.executable], {"HOME": os.path.expanduser("~"), "VMPROBE_IMAGES": image.directory()})
+        host.first = first
+        _images(Path(image.directory()))
+        host.boot()
+        _needs_binding(host)
+        yield host
+    finally:
+        holder.kill()  # and with it the first process, and with that all others
+        holder.wait()
+        holder.stdout.close()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+def _needs(*programs: str) -> None:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = [program for program in programs if not shutil.which(program, path=path)]
+    if missing:
+        pytest.skip(f"not installed here: {', '.join(missing)}")
+
+
+def _needs_binding(host: Host) -> None:
+    try:
+        host.python("import libvirt")
+    except AssertionError as failed:
+        pytest.skip(f"no Python binding of libvirt for this host's Python: {str(failed).strip().splitlines()[-1]}")
+
+
+def _images(directory: Path) -> None:
+    """The test image's kernel and initrd are in ``directory``."""
+    made = image.build(image.directory())
+    if str(directory) != image.directory():
+        directory.mkdir()
+        for file in made.values():
+            shutil.copy(file.path, directory)
+
+
+def _processes() -> Iterator[Any]:
+    """(pid, command line with \\0 between its words) of every process."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                yield int(entry.name), (entry / "cmdline").read_bytes().decode("utf-8", "replace")
+
+
+def _environment(pid: int) -> Dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)
+
+
+def _root(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/mnt")
+
+
+def _end(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,251 @@
+"""The probe over real libvirt daemons: what it says, and that nothing is left of what it made."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+
+import pytest
+
+from live.libvirt import hosts
+from vmprobe import image
+from vmprobe.errors import ClientError
+
+pytestmark = pytest.mark.live
+NO_ROOM = {"flavor": "64 TiB"}  # more than QEMU gets from any host: ends a run right after it has settled its debts
+
+
+@pytest.fixture(scope="module")
+def session():
+    with hosts.session() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def system():
+    with hosts.system() as host:
+        yield host
+
+
+@pytest.fixture(params=["session", "system"])
+def host(request):
+    return request.getfixturevalue(request.param)
+
+
+def first(output: str, host) -> str:
+    """Line 1 without its perfdata, with HANDLE and N for what no two runs share."""
+    line = re.sub(rf"vmprobe-{host.owner}-[0-9a-z]+-\d+-[a-z0-9]+", "HANDLE", output.splitlines()[0].partition(" | ")[0])
+    return re.sub(r"\b\d+(\.\d+)? s\b", "N s", line)
+
+
+def figures(output: str) -> dict:
+    """The perfdata."""
+    return {label: float(value) for label, value in re.findall(r"([a-z_]+)=(\d+(?:\.\d+)?)", output.splitlines()[0].partition(" | ")[2])}
+
+
+GOOD = "VM_LIFECYCLE OK - kvm: test VM ran and is gone in N s (active N s, network N s, storage N s)"
+
+
+# --- all good -----------------------------------------------------------------------------------------------------
+
+def test_in_a_users_session_a_vm_lives_to_the_word_of_its_console_and_is_gone(session):
+    state, said = session.lifecycle("-v")
+
+    assert (state, first(said, session)) == (0, GOOD)
+    assert "note: not measured, the manager does not say: net_in, net_out" in said.splitlines()
+    assert {"cpu_avg", "disk_read_avg", "disk_write_avg"} <= set(figures(said))
+    assert session.remains() == {}
+
+
+def test_on_a_hosts_system_a_vm_gets_its_address_from_a_libvirt_network(system):
+    process = system.probe("-v", test_vm={"network": "default"})
+    leased = system.until(lambda: address(system, "virbr0"), "lease")
+    state, said = system.finish(process)
+
+    assert (state, first(said, system)) == (0, GOOD)
+    assert leased.startswith("10.77.2.")
+    assert {"cpu_avg", "disk_read_avg", "disk_write_avg", "net_in_avg", "net_out_avg"} <= set(figures(said))
+    assert system.remains() == {}
+
+
+def test_what_is_sent_to_a_vm_comes_in_by_its_counters(system):
+    """The bridge's DHCP server is nobody that libvirt knows: the VM's address comes from ARP, or from its console."""
+    process = system.probe("-v", test_vm={"network": "bridge:served", "depth": "api", "volume": "none"},
+                           sample={"readings": "6", "interval": "0.5 s"})
+    flood = system.start(*system.interpreter, "-c", FLOOD, system.until(lambda: address(system, "served"), "address"))
+    state, said = system.finish(process)
+    system.finish(flood)
+
+    assert (state, first(said, system)) == (0, "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
+                                               "(active N s, network N s)")
+    assert figures(said)["net_in_avg"] > 10 * figures(said)["net_out_avg"] > 0
+    assert system.remains() == {}
+
+
+FLOOD = """import socket, sys, time
+end, udp = time.time() + 10, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while time.time() < end:
+    try:
+        udp.sendto(bytes(1400), (sys.argv[1], 9))
+    except OSError:
+        break  # the VM is gone
+    time.sleep(0.002)
+"""
+
+
+def address(host, bridge: str) -> str:
+    """Who has spoken on a bridge of the host, '' if nobody."""
+    found = re.search(r"^([0-9.]+) lladdr", host.run("ip", "-4", "neigh", "show", "dev", bridge), re.M)
+    return found[1] if found else ""
+
+
+@pytest.mark.slow
+def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path):
+    """Its kernel has no command line of ours: it is told the nonce by its firmware."""
+    try:
+        disk = image.build(image.directory(), ["qcow2"])["vmprobe.qcow2"]
+    except ClientError as missing:
+        pytest.skip(str(missing))
+    session.lifecycle(test_vm=NO_ROOM)  # makes the pool
+    session.virsh("vol-create-as", "vmprobe", "base.qcow2", str(disk.size), "--format", "qcow2")
+    shutil.copy(disk.path, session.base / "images")
+    session.virsh("vol-upload", "--pool", "vmprobe", "base.qcow2", str(session.base / "images" / "vmprobe.qcow2"))
+    session.virsh("pool-refresh", "vmprobe")
+    try:
+        state, said = session.lifecycle(test_vm={"image": "base.qcow2"})
+
+        assert (state, first(said, session)) == (0, GOOD)
+        assert session.volumes() == ["base.qcow2"]
+    finally:
+        session.virsh("vol-delete", "--pool", "vmprobe", "base.qcow2")
+
+
+# --- what the cloud fails in --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("sections, line", [
+    pytest.param({"test_vm": {"image": "no-such-image"}},
+                 "image: Storage volume not found: no storage vol with matching name 'no-such-image' (cause=image)", id="image"),
+    pytest.param({"test_vm": {"image": "/no/such/image"}},
+                 "image: Storage volume not found: no storage vol with matching path '/no/such/image' (cause=image)", id="path"),
+    pytest.param({"test_vm": {"network": "no-such-network"}},
+                 "image: Network not found: no network with matching name 'no-such-network' (cause=network)", id="network"),
+    pytest.param({"endpoint": {"pool": "no-such-pool"}}, "image: no storage pool named 'no-such-pool' (cause=storage)", id="pool"),
+])
+def test_crit_when_what_is_named_is_not_there(host, sections, line):
+    state, said = host.lifecycle(**sections)
+
+    assert (state, first(said, host)) == (2, f"VM_LIFECYCLE CRITICAL - kvm: {line}")
+    assert host.remains() == {}
+
+
+def test_crit_when_a_bridge_is_not_there(system):
+    state, said = system.lifecycle(test_vm={"network": "bridge:no-such"})
+
+    assert (state, first(said, system)) == (
+        2, "VM_LIFECYCLE CRITICAL - kvm: submit: Cannot get interface MTU on 'no-such': No such device (cause=scheduler)")
+    assert system.remains() == {}
+
+
+def test_crit_when_there_is_no_room(host):
+    state, said = host.lifecycle(test_vm=NO_ROOM)
+
+    assert state == 2
+    assert first(said, host).startswith("VM_LIFECYCLE CRITICAL - kvm: submit: ")
+    assert first(said, host).endswith("(cause=scheduler)")
+    assert host.remains() == {}
+
+
+def test_crit_when_a_vm_dies_while_it_boots(system):
+    process = system.probe()
+    system.until(lambda: system.emulators(), "QEMU")
+    server = system.until(lambda: "running" in system.virsh("list") and system.servers(), "server")[0]
+    system.virsh("destroy", server)
+    state, said = system.finish(process)
+
+    assert (state, re.sub("(active|network): ", "STAGE: ", first(said, system))) == (
+        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: destroyed (cause=scheduler)")
+    assert system.remains() == {}
+
+
+def test_crit_when_qemu_crashes(session):
+    process = session.probe()
+    session.until(lambda: session.servers() and "running" in session.virsh("list"), "server")
+    os.kill(session.emulators()[0], signal.SIGKILL)
+    state, said = session.finish(process)
+
+    assert (state, re.sub("(active|network): ", "STAGE: ", first(said, session))) == (
+        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: crashed (cause=scheduler)")
+    assert session.remains() == {}
+
+
+def test_crit_when_the_network_never_comes(system):
+    state, said = system.lifecycle(test_vm={"network": "bridge:silent"}, budget={"network": "15 s"})
+
+    assert (state, first(said, system)) == (
+        2, "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not within its budget of N s (cause=network)")
+    assert system.remains() == {}
+
+
+# --- what is interrupted ------------------------------------------------------------------------------------------
+
+def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed_by_the_next_run(system):
+    process = system.probe(budget={"deadline": "30 s", "reserve": "10 s"})
+    system.until(lambda: "running" in system.virsh("list"), "server")
+    os.kill(system.daemon(), signal.SIGKILL)
+    state, said = system.finish(process)
+
+    assert (state, re.sub("(active|network): ", "STAGE: ", first(said, system)).replace("/var/run", "/run")) == (
+        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: Failed to connect socket to '/run/libvirt/libvirt-sock': Connection refused "
+           "(cause=gateway); left behind: server HANDLE...")  # line 1 ends at 199 characters
+    assert system.emulators()
+
+    system.start_libvirtd()
+    system.lifecycle(test_vm=NO_ROOM)
+
+    assert system.remains() == {}
+
+
+@pytest.mark.slow
+def test_a_users_daemon_that_is_killed_is_started_again_and_the_run_goes_on(session):
+    process = session.probe(test_vm={"volume": "none", "depth": "api"})
+    session.until(lambda: session.servers() and "running" in session.virsh("list"), "server")
+    os.kill(session.daemon(), signal.SIGKILL)
+    state, said = session.finish(process)
+
+    assert (state, first(said, session)) == (0, "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
+                                                "(active N s, network N s)")
+    assert session.remains() == {}
+
+
+MOMENTS = {
+    "it has its volume": lambda host: host.volumes(),
+    "its VM is defined": lambda host: host.servers(),
+    "its VM runs": lambda host: "running" in host.virsh("list"),
+    "its volume is attached": lambda host: host.servers() and "/images/vmprobe/" in host.virsh("domblklist", host.servers()[0]),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_nothing_is_left_of_a_run_that_is_killed_once_the_next_has_begun(session, moment):
+    process = session.probe()
+    session.until(lambda: MOMENTS[moment](session), moment)
+    process.kill()
+    assert session.finish(process)[0] == -signal.SIGKILL
+    assert session.remains() != {}
+
+    session.lifecycle(test_vm=NO_ROOM)
+
+    assert session.remains() == {}
+
+
+def test_a_run_that_is_told_to_end_takes_everything_with_it(session):
+    process = session.probe()
+    session.until(lambda: "running" in session.virsh("list"), "server")
+    process.send_signal(signal.SIGTERM)
+    state, said = session.finish(process)
+
+    assert (state, re.sub("(submit|active|network): ", "STAGE: ", first(said, session))) == (
+        3, "VM_LIFECYCLE UNKNOWN - kvm: STAGE: interrupted by SIGTERM")
+    assert session.remains() == {}
