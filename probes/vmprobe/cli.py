@@ -98,7 +98,7 @@ def add_common(parser: Parser, timeout: str = "the site's deadline") -> None:
     parser.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
     parser.add_argument("-H", "--hostname", metavar="HOST",
                         help="the site whose name or whose endpoint's host this is, where no --site is given")
-    parser.add_argument("-t", "--timeout", metavar="SECONDS", type=_seconds,
+    parser.add_argument("-t", "--timeout", metavar="SECONDS", type=duration,
                         help=f"time for the whole run, clean-up included; default: {timeout}")
     parser.add_argument("-v", "--verbose", action="count", default=0,
                         help="-v: more below the first line; -vv: requests and replies, secrets struck out")
@@ -112,6 +112,19 @@ def add_thresholds(parser: Parser) -> None:
     for letter, level in (("-w", "warning"), ("-c", "critical")):
         parser.add_argument(letter, f"--{level}", metavar="METRIC=RANGE", action="append", default=[],
                             help=f"{level} range of a metric; can be given several times")
+
+
+def add_patterns(parser: Parser) -> None:
+    """Which servers are meant, for probes that look at all of them."""
+    for word, what in (("name", "name"), ("owner", "owner"), ("project", "project"), ("image", "image")):
+        parser.add_argument(f"--{word}", metavar="PATTERN", default="", help=f"only servers whose {what} is like this")
+
+
+def patterns(options: argparse.Namespace):
+    """What ``add_patterns`` was told."""
+    from vmprobe.census import Patterns
+
+    return Patterns(options.name, options.owner, options.project, options.image)
 
 
 def thresholds_of(site, options: argparse.Namespace, bare: str):
@@ -144,11 +157,11 @@ def site_of(options: argparse.Namespace):
     raise ClientError("which site? Name it by --site")
 
 
-def _seconds(word: str) -> float:
-    from vmprobe.site import duration
+def duration(word: str) -> float:
+    from vmprobe import site
 
     try:
-        found = duration(word)
+        found = site.duration(word)
     except ValueError as wrong:
         raise argparse.ArgumentTypeError(f"'{word}' {wrong}") from None
     if found <= 0:

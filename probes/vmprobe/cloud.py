@@ -50,9 +50,12 @@ class Cloud:
     def describe(self) -> Mapping[str, Any]:
         return self._patiently(self.driver.describe)
 
-    def survey(self, name: str) -> List[Resource]:
-        """Everything of every kind whose name starts with ``name``; an error unless the manager answers for each kind."""
-        return [thing for kind in self.kinds for thing in _named(name, self._patiently(self.driver.list, kind, name))]
+    def survey(self, name: str, kinds: Sequence[Kind] = ()) -> List[Resource]:
+        """Everything of every kind (or of these) whose name starts with ``name``; '' is all that the credential can see.
+
+        An error unless the manager answers for each kind.
+        """
+        return [thing for kind in kinds or self.kinds for thing in _named(name, self._patiently(self.driver.list, kind, name))]
 
     # --- asked once: the caller polls, or it must not be asked twice ------------------------------------------
 

@@ -83,6 +83,10 @@ class Driver:
 
     # --- what more a driver can say, where its manager has it -------------------------------------------------
 
+    def rests(self, server: Resource) -> bool:
+        """Whether a server that is not READY was put to rest by its owner: that is no failure, and no transition."""
+        return False
+
     def endpoints(self) -> List[str]:
         """The URLs that this session speaks to, the first one first; what is named by the manager after ``connect``."""
         url = str(self.endpoint.get("url") or "")

@@ -69,7 +69,8 @@ class Resource:
     memory: Optional[int] = None  # bytes
     size: Optional[int] = None  # bytes, of a volume or snapshot
     image: str = ""
-    owner: str = ""
+    owner: str = ""  # the user
+    project: str = ""
 
 
 @dataclass(frozen=True)

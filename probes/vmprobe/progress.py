@@ -9,8 +9,8 @@ from vmprobe.text import one_line, seconds
 from vmprobe.timeline import Stage
 
 
-def listener() -> Callable[[Stage], None]:
-    """What a timeline calls as each stage begins and ends."""
+def listener(strike: Callable[[str], str]) -> Callable[[Stage], None]:
+    """What a timeline calls as each stage begins and ends; ``strike`` takes the secrets out of a text."""
     if not sys.stderr.isatty():
         return lambda stage: None
     begun: Set[int] = set()
@@ -20,7 +20,7 @@ def listener() -> Callable[[Stage], None]:
             begun.add(id(stage))
             sys.stderr.write(f"  {stage.name:<9} ...")
         elif stage.error is not None:
-            sys.stderr.write(f"\r  {stage.name:<9} {one_line(stage.error, 60)}\n")
+            sys.stderr.write(f"\r  {stage.name:<9} {one_line(strike(str(stage.error)), 60)}\n")
         elif stage.duration is not None:
             sys.stderr.write(f"\r  {stage.name:<9} {seconds(stage.duration):>6} s\n")
         sys.stderr.flush()

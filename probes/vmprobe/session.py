@@ -32,10 +32,10 @@ class Session:
         """``keep``: requests and replies are kept, as they are at -vv. ``reserve``: of the deadline; default: the site's."""
         self.site, self.verbose = site, verbose
         self.deadline = Deadline(site.deadline, site.reserve if reserve is None else reserve, clock, site.polling)
-        self.timeline = Timeline(clock, progress.listener())
         credentials = site.credentials()
         secrets = (value for word, value in credentials.items() if word not in _PATHS)
         self.evidence = Evidence(Redactor(secrets), keep=keep or verbose >= 2)
+        self.timeline = Timeline(clock, progress.listener(self.evidence.redactor.strike))
         self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
 
     def close(self) -> None:
@@ -98,9 +98,10 @@ def _judged(session: Session, options: argparse.Namespace, act: Callable[[Sessio
     finally:
         session.close()
     measured = {**timeline.durations(), "total": timeline.total(), **timeline.metrics}
-    said = Verdict(state, session.evidence.redactor.strike(f"{site.name}: {text}"), measured, site.thresholds,
-                   cli.lines(found.table, extra, _details(session, found)), found.highest)
-    return with_document(said, getattr(options, "json", None), lambda: {
+    strike = session.evidence.redactor.strike
+    details = tuple(strike(line) for line in cli.lines(found.table, extra, _details(session, found)))
+    said = Verdict(state, strike(f"{site.name}: {text}"), measured, site.thresholds, details, found.highest)
+    return with_document(session, said, getattr(options, "json", None), lambda: {
         "site": site.name, "state": WORDS[said.state], "text": said.text, "requests": session.evidence.requests,
         **found.document, **timeline.document()})
 
@@ -117,17 +118,17 @@ def _details(session: Session, found: Finding) -> List[str]:
         lines.append(f"requests {session.evidence.requests}")
     if session.verbose >= 2:
         lines += session.evidence.lines()
-    return [session.evidence.redactor.strike(line) for line in lines]
+    return lines
 
 
 # --- files that were asked for ------------------------------------------------------------------------------------
 
-def with_document(said: Verdict, path: Optional[str], document: Callable[[], Dict[str, Any]]) -> Verdict:
+def with_document(session: Session, said: Verdict, path: Optional[str], document: Callable[[], Dict[str, Any]]) -> Verdict:
     """Write a run's ``document`` as JSON if that is asked for; that it could not be is said, and changes no state."""
     if not path:
         return said
-    told = attempt("the JSON", lambda: files.replace(path, json.dumps(document(), indent=1, default=str) + "\n"))
-    return said.with_details(told)
+    text = session.evidence.redactor.strike(json.dumps(document(), indent=1, default=str))
+    return said.with_details(attempt("the JSON", lambda: files.replace(path, text + "\n")))
 
 
 def attempt(what: str, write: Callable[[], str]) -> List[str]:

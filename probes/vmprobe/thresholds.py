@@ -18,6 +18,7 @@ LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **{stage: "s" for stage in STAGES},
     **{f"{metric}_{what}": "%" if metric == "cpu" else "" for metric in METRICS for what in ("avg", "peak")},
     **{step: "s" for step in ("tcp", "tls", "http", "version", "services", "list", "tls_expires", "cred_expires", "skew")},
+    **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""), "age_max": "s",
     "leftovers": "", "oldest_age": "s", "vcpus": "", "memory": "B", "volume_bytes": "B",
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers

@@ -45,6 +45,7 @@ REASON = {  # of the states from which nothing comes back: by state and virDomai
     (5, 1): "shutdown", (5, 2): "destroyed", (5, 3): "crashed", (5, 4): "migrated", (5, 5): "saved", (5, 6): "failed",
     (6, 1): "panicked",
 }
+FAULTS = ("crashed", "failed", "I/O error", "panicked")  # of the reasons, those that nobody wished for
 LEASE, AGENT, ARP = range(3)  # virDomainInterfaceAddressesSource
 LIVE = 1  # virDomainModificationImpact: the running domain
 DISK_ERROR = {1: "unspecified error", 2: "no space"}
@@ -197,6 +198,9 @@ class Libvirt(Driver):
 
     def console(self, server: Ref) -> str:
         return self._ask(f"console {server}", lambda host: self._read(host, server.id))
+
+    def rests(self, server: Resource) -> bool:
+        return server.native in ("shut off", "paused", "pmsuspended") and server.fault not in FAULTS
 
     def metrics(self, server: Ref) -> List[Sample]:
         library = self._libvirt.library

@@ -1,6 +1,6 @@
 """A cloud in memory: the example that every new driver is copied from, and the one whose faults have names.
 
-Its words: server BUILDING / RUNNING / BROKEN, volume MAKING / FREE / ATTACHED / BROKEN. A driver's file is its
+Its words: server BUILDING / RUNNING / STOPPED / BROKEN, volume MAKING / FREE / ATTACHED / BROKEN. A driver's file is its
 manager's API on one page: the table of states, what it offers, its keys, the verbs in the contract's order.
 """
 
@@ -79,7 +79,7 @@ class Memory(Driver):
             if spec.kind is Kind.VOLUME:
                 return self.cloud.make(Kind.VOLUME, spec.name, size=spec.size)
             names = [spec.name] if spec.count == 1 else [f"{spec.name}-{number + 1}" for number in range(spec.count)]
-            return [self.cloud.make(Kind.SERVER, name, nonce=spec.nonce) for name in names][0]
+            return [self.cloud.make(Kind.SERVER, name, nonce=spec.nonce, image=spec.plan.image) for name in names][0]
         return self._request(f"create {spec.kind.value} {spec.name}", act)
 
     def show(self, ref: Ref) -> Resource:
@@ -104,6 +104,9 @@ class Memory(Driver):
 
     def console(self, server: Ref) -> str:
         return self._request(f"console {server}", lambda: self.cloud.console(server.id))
+
+    def rests(self, server: Resource) -> bool:
+        return server.native == "STOPPED"
 
     def metrics(self, server: Ref) -> List[Sample]:
         def act() -> List[Sample]:
@@ -149,11 +152,10 @@ class Memory(Driver):
 
 def _resource(thing: "Thing") -> Resource:
     ref = Ref(thing.kind, thing.id, thing.name)
-    ready = thing.kind is Kind.SERVER and thing.word == "RUNNING"
     return Resource(ref, STATE.get(thing.word, State.PENDING), thing.word, fault=thing.fault,
-                    addresses=thing.addresses, server=thing.server, created=None, size=thing.size,
+                    addresses=thing.addresses, server=thing.server, created=thing.created, size=thing.size,
                     vcpus=1 if thing.kind is Kind.SERVER else None, memory=2 ** 27 if thing.kind is Kind.SERVER else None,
-                    image="vmprobe-test" if ready else "")
+                    image=thing.image, owner=thing.owner, project=thing.project)
 
 
 # --- the cloud ----------------------------------------------------------------------------------------------------
@@ -204,6 +206,10 @@ class Thing:
     hidden_looks: int = 0  # so many lists do not show it yet
     undying: bool = False
     facts: List[str] = field(default_factory=list)
+    created: Optional[float] = None
+    image: str = ""
+    owner: str = "probe"
+    project: str = "ops"
 
 
 class MemoryCloud:
@@ -215,6 +221,7 @@ class MemoryCloud:
         self.faults: set = set()
         self.things: Dict[str, Thing] = {}
         self.log: List[str] = []  # what was requested
+        self.sessions: List[str] = []  # the secret of each session
         self.plot: Dict[int, str] = {}  # fault by the number of its request, from 1
         self.lag = 2
         self.killer: Callable[[], None] = lambda: None  # what ``killed-before`` and ``killed-after`` call
@@ -229,8 +236,9 @@ class MemoryCloud:
         return len(self.log)
 
     def token(self) -> str:
-        """A session's secret."""
-        return secrets.token_hex(12)
+        """A new session's secret."""
+        self.sessions.append(secrets.token_hex(12))
+        return self.sessions[-1]
 
     def serve(self, words: str, act: Callable[[], T], limit: float) -> T:
         """Serve one request, or fail it in the way that is set for it."""
@@ -265,10 +273,11 @@ class MemoryCloud:
 
     # --- things -----------------------------------------------------------------------------------------------
 
-    def make(self, kind: Kind, name: str, size: Optional[int] = None, nonce: str = "") -> Ref:
+    def make(self, kind: Kind, name: str, size: Optional[int] = None, nonce: str = "", image: str = "") -> Ref:
         if kind is Kind.SERVER and "quota-full" in self.faults:
             raise QuotaExceeded("quota exceeded for servers: 10 of 10 used")
-        thing = Thing(kind, f"{kind.value[:3]}-{next(self._ids)}", name, "MAKING", self.clock.now(), size, nonce)
+        thing = Thing(kind, f"{kind.value[:3]}-{next(self._ids)}", name, "MAKING", self.clock.now(), size, nonce,
+                      created=self.clock.utc(), image=image)
         self._age(thing)
         if self._next == "lag":
             thing.hidden_looks = self.lag + 1

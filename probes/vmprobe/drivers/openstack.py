@@ -23,6 +23,7 @@ PORT = {"ACTIVE": State.READY, "ERROR": State.FAILED}
 VOLUME = {"available": State.READY, "in-use": State.READY, "error": State.FAILED, "error_deleting": State.FAILED,
           "error_extending": State.FAILED, "error_restoring": State.FAILED, "error_managing": State.FAILED}
 IMAGE = {"active": State.READY, "killed": State.FAILED, "deactivated": State.FAILED}
+RESTS = {"SHUTOFF", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE"}  # by their owner's wish
 GONE = {"DELETED", "SOFT_DELETED", "deleted", "pending_delete"}  # still shown, and gone all the same
 
 _MICROVERSION = (2, 72)  # the newest Nova that this driver was written for
@@ -163,6 +164,9 @@ class Openstack(Driver):
         reply = self._nova().post(path("servers", server.id, "action"), json={"os-getConsoleOutput": {}},
                                   asked=f"console of {server}")
         return reply.field("output", str, default="")
+
+    def rests(self, server: Resource) -> bool:
+        return server.native in RESTS
 
     def metrics(self, server: Ref) -> List[Sample]:
         """Nova's diagnostics, which are the administrators' where policy does not say otherwise."""
@@ -315,7 +319,7 @@ class Openstack(Driver):
             created=moment(said.get("created")), launched=moment(said.get("OS-SRV-USG:launched_at")),
             vcpus=field(flavor, "vcpus", int, default=None), memory=_times(field(flavor, "ram", int, default=None), _MIB),
             image=str(image.get("id", "")) if isinstance(image, dict) else "",
-            owner=str(said.get("user_id") or ""), request=self._failed_request(said) if fault else "")
+            owner=str(said.get("user_id") or ""), project=str(said.get("tenant_id") or ""), request=self._failed_request(said) if fault else "")
 
     def _failed_request(self, said: Mapping[str, Any]) -> str:
         """The request that a server failed in, by its actions; '' where these cannot be read."""

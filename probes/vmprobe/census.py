@@ -1,0 +1,109 @@
+"""The census of a cloud's servers: how many are in which state, whose, since when, from which image, and which are not
+as they should be.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence
+
+from vmprobe import handle
+from vmprobe.model import Resource, State
+from vmprobe.text import span
+
+KEPT = ("running", "stopped", "pending", "failed")  # each server is in one of them
+TROUBLES = ("failed", "stuck", "aged")  # worst first
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server as the census sees it. ``age`` in seconds, None where neither the manager nor the name says it."""
+
+    seen: Resource
+    kept: str  # one of KEPT
+    age: Optional[float] = None
+    trouble: str = ""  # one of TROUBLES, '' when all is well
+
+    def __str__(self) -> str:
+        name = f" ({self.seen.ref.name})" if self.seen.ref.name not in ("", self.seen.ref.id) else ""
+        since = f" for {span(self.age)}" if self.age is not None and self.trouble in ("stuck", "aged") else ""
+        fault = f": {self.seen.fault}" if self.seen.fault and self.trouble == "failed" else ""
+        return f"{self.seen.ref}{name} is {self.seen.native}{since}{fault}"
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Whose servers are counted: shell patterns, whatever the case; '' is all."""
+
+    name: str = ""
+    owner: str = ""
+    project: str = ""
+    image: str = ""
+
+    def match(self, seen: Resource) -> bool:
+        words = ((self.name, seen.ref.name), (self.owner, seen.owner), (self.project, seen.project), (self.image, seen.image))
+        return all(fnmatch.fnmatchcase(word.lower(), pattern.lower()) for pattern, word in words if pattern)
+
+
+def take(seen: Sequence[Resource], rests: Callable[[Resource], bool], now: float, stuck: float,
+         max_age: Optional[float] = None) -> List[Server]:
+    """The servers, those that are not as they should be first, then the oldest.
+
+    ``stuck``: seconds that one may be pending; ``max_age``: seconds that one may live. What has no known age is neither.
+    """
+    found = [_judged(server, rests(server), now, stuck, max_age) for server in seen]
+    return sorted(found, key=lambda one: (TROUBLES.index(one.trouble) if one.trouble else len(TROUBLES), -(one.age or 0.0),
+                                          one.seen.ref.name))
+
+
+def figures(servers: Sequence[Server]) -> Dict[str, float]:
+    """Counts by perfdata label, and ``age_max`` in seconds where an age is known."""
+    kept, troubles = Counter(one.kept for one in servers), Counter(one.trouble for one in servers)
+    found: Dict[str, float] = {"servers": len(servers), **{word: kept[word] for word in KEPT},
+                               **{word: troubles[word] for word in TROUBLES[1:]}}
+    ages = [one.age for one in servers if one.age is not None]
+    return {**found, "age_max": max(ages)} if ages else found
+
+
+def table(servers: Sequence[Server], limit: int) -> List[str]:
+    """One line for each server, in the order given, no more than ``limit`` of them; and who has how many."""
+    if not servers:
+        return []
+    rows = [("STATE", "AGE", "OWNER", "PROJECT", "IMAGE", "ID", "NAME")]
+    rows += [(one.seen.native + (f" {one.trouble}" if one.trouble not in ("", "failed") else ""),
+              "-" if one.age is None else span(one.age), one.seen.owner or "-", one.seen.project or "-",
+              one.seen.image or "-", one.seen.ref.id, one.seen.ref.name) for one in servers[:limit]]
+    widths = [min(40, max(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
+    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
+    if len(servers) > limit:
+        lines.append(f"and {len(servers) - limit} more")
+    return lines + [f"by {word}: {_shares(servers, word)}" for word in ("owner", "project", "image")]
+
+
+def _shares(servers: Sequence[Server], word: str) -> str:
+    shares = Counter(getattr(one.seen, word) or "not said" for one in servers).most_common(10)
+    return ", ".join(f"{name} {count}" for name, count in shares)
+
+
+def _judged(seen: Resource, rests: bool, now: float, stuck: float, max_age: Optional[float]) -> Server:
+    kept = "running" if seen.state is State.READY else "stopped" if rests else \
+        "failed" if seen.state is State.FAILED else "pending"
+    age = _age(seen, now)
+    if kept == "failed":
+        return Server(seen, kept, age, "failed")
+    if kept == "pending" and age is not None and age > stuck:
+        return Server(seen, kept, age, "stuck")
+    if max_age is not None and age is not None and age > max_age:
+        return Server(seen, kept, age, "aged")
+    return Server(seen, kept, age)
+
+
+def _age(seen: Resource, now: float) -> Optional[float]:
+    """By the manager's time stamp; of a test VM also by its name."""
+    created = seen.created
+    if created is None:
+        run = handle.parse(seen.ref.name)
+        created = run.start if run else None
+    return None if created is None else max(0.0, now - created)

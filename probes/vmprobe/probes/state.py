@@ -1,0 +1,70 @@
+"""check_vm_state: which servers there are, in which state, whose, since when, from which image."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Optional, Sequence
+
+from vmprobe import census, cli, session
+from vmprobe.clock import Clock
+from vmprobe.model import Kind
+from vmprobe.session import Finding, Session
+from vmprobe.text import counted
+from vmprobe.verdict import Verdict
+
+DESCRIPTION = """\
+Count the servers that the credential can see: how many in which state, whose,
+since when, from which image. Alerts when one has failed, is stuck between two
+states, or is older than it may be (WARNING), and by the ranges given. Creates
+nothing.
+"""
+EPILOG = """\
+Ranges are Nagios ranges: -w failed=0 -c servers=500; a range without a metric
+means failed. Metrics: servers running stopped pending failed stuck aged
+(numbers), age_max auth list total (s). What the owner has stopped has not
+failed. Default: -w failed=0 -w stuck=0 -w aged=0. Patterns are the shell's,
+like 'web*', and do not mind the case.
+"""
+DEFAULTS = {"failed": ("0", ""), "stuck": ("0", ""), "aged": ("0", "")}
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    found = cli.Parser("state", description=DESCRIPTION, epilog=EPILOG)
+    cli.add_common(found, timeout=f"{session.LOOK:g} s")
+    cli.add_thresholds(found)
+    cli.add_patterns(found)
+    found.add_argument("--stuck", metavar="TIME", type=cli.duration, default=1800.0,
+                       help="how long a server may be between two states, counted from its creation; default: 30 min")
+    found.add_argument("--max-age", metavar="TIME", type=cli.duration, help="how old a server may become; default: any age")
+    found.add_argument("--limit", metavar="N", type=cli.count, default=20,
+                       help="so many servers in the table of -v, the worst first; default: 20")
+    return found
+
+
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
+    """Run the probe; ClientError before anything is asked when it cannot be."""
+    options = parser().parse_args(arguments)
+    return session.look(options, clock, lambda run: _look(run, options), bare="failed", defaults=DEFAULTS)
+
+
+def _look(run: Session, options: argparse.Namespace) -> Finding:
+    with run.timeline.stage("auth"):
+        run.cloud.connect()
+    with run.timeline.stage("list"):
+        seen = run.cloud.survey("", [Kind.SERVER])
+
+    wanted = cli.patterns(options)
+    servers = census.take([server for server in seen if wanted.match(server)], run.cloud.driver.rests,
+                          run.deadline.clock.utc(), options.stuck, options.max_age)
+    figures = census.figures(servers)
+    run.timeline.metrics.update(figures)
+    return Finding(_story(servers, figures), details=tuple(census.table(servers, options.limit)))
+
+
+def _story(servers, figures) -> str:
+    """``41 servers (37 running, 3 stopped, 1 failed): server 4f1c (db1) is ERROR: No valid host was found``."""
+    kept = ", ".join(f"{figures[word]:g} {word}" for word in census.KEPT if figures[word])
+    worst = [str(one) for one in servers if one.trouble]
+    named = f": {', '.join(worst[:3])}{', ...' if len(worst) > 3 else ''}" if worst else ""
+    return counted(len(servers), "server") + (f" ({kept})" if kept else "") + named
