@@ -11,8 +11,8 @@ from urllib.parse import quote, quote_plus
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|\Z)", re.S)
 _NAMED = re.compile(
-    r"(?i)([\"']?\b(?:x-(?:auth|subject|service)-token|authorization|(?:[a-z_]*)(?:password|passwd|secret|access_token"
-    r"|id_token|refresh_token|api_?key|private_?key|signature|session_token))[\"']?\s*[=:]\s*)"
+    r"(?i)([\"']?\b(?:x-(?:auth|subject|service)-token|authorization|(?:[a-z_]*)(?:password|passwd"
+    r"|secret(?:_access)?(?:_key)?|access_token|id_token|refresh_token|api_?key|private_?key|signature|session_token))[\"']?\s*[=:>]\s*)"
     r"(\"[^\"]*\"|'[^']*'|(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
 )
 STRUCK = "***"

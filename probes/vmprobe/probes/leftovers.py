@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any, List, Optional, Sequence
 
 from vmprobe import cli, leftovers, verdict
-from vmprobe.clock import Clock, Deadline
-from vmprobe.cloud import Cloud
-from vmprobe.errors import VmprobeError
-from vmprobe.evidence import Evidence
+from vmprobe.clock import Clock
 from vmprobe.handle import owner_word
 from vmprobe.leftovers import Held, Survey
+from vmprobe.session import LOOK, Session
 from vmprobe.site import Site
-from vmprobe.text import Redactor, counted, span
-from vmprobe.timeline import Timeline
+from vmprobe.text import counted, span
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
 
 DESCRIPTION = """\
@@ -50,7 +47,8 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     """Run the probe; ClientError before anything is asked when it cannot be."""
     options = parser().parse_args(arguments)
     site = cli.site_of(options)
-    site = site.with_options(deadline=options.timeout, thresholds=cli.thresholds_of(site, options, bare="leftovers"),
+    time = options.timeout or (site.deadline if options.remove else LOOK)
+    site = site.with_options(deadline=time, thresholds=cli.thresholds_of(site, options, bare="leftovers"),
                              owner=owner_word(options.owner) if options.owner else None)
     run = Run(site, options, clock or Clock())
     if clock is None:
@@ -63,22 +61,20 @@ class Run:
 
     def __init__(self, site: Site, options: Any, clock: Clock):
         self.site, self.options = site, options
-        self.deadline = Deadline(site.deadline, 0.0, clock, site.polling)
-        self.timeline = Timeline(clock)
-        credentials = site.credentials()
-        self.evidence = Evidence(Redactor(credentials.values()), keep=options.verbose >= 2)
-        self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
+        self.session = Session(site, clock, options.verbose, reserve=0.0)
+        self.deadline, self.timeline, self.cloud = self.session.deadline, self.session.timeline, self.session.cloud
 
     def verdict(self) -> Verdict:
         """Look, remove what may be removed if that is wanted, and judge what is there then."""
         try:
             said = self._look()
-        except Exception as error:
-            said = self._failed(error)
+        except Exception as error:  # no answer is never read as "nothing there"
+            state, text, extra = self.session.failure(error)
+            said = Verdict(state, text, details=extra)
         finally:
-            self.cloud.driver.close()
-        strike = self.evidence.redactor.strike
-        details = said.details + tuple(self.evidence.lines() if self.options.verbose >= 2 else ())
+            self.session.close()
+        strike = self.session.evidence.redactor.strike
+        details = said.details + tuple(self.session.evidence.lines() if self.options.verbose >= 2 else ())
         return Verdict(said.state, f"{self.site.name}: {strike(said.text)}", {**said.perfdata, "total": self.timeline.total()},
                        said.thresholds, tuple(strike(line) for line in details))
 
@@ -117,17 +113,8 @@ class Run:
             lines += [held.story() for held in found.others if held not in judged]
             lines += [f"{thing.ref} is called {thing.ref.name}, which is no handle" for thing in found.alike]
             lines += [f"note: {note}" for note in self.timeline.notes]
-            lines.append(f"requests {self.evidence.requests}")
+            lines.append(f"requests {self.session.evidence.requests}")
         return lines
-
-    def _failed(self, error: Exception) -> Verdict:
-        """No answer is never read as "nothing there"."""
-        if not isinstance(error, VmprobeError):
-            return cli.unforeseen(error, self.options.verbose >= 2, self.evidence.redactor)
-        failed = self.timeline.failed()
-        stage = failed.name if failed else ""
-        state, cause = verdict.of_error(error, self.site.verdict, stage)
-        return Verdict(state, verdict.blame(stage, error, cause))
 
 
 def _story(judged: Sequence[Held], found: Survey) -> str:

@@ -152,9 +152,9 @@ class Run:
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
             text, extra = "; ".join(broken + [self._story()]), ()
-        text = "; ".join([text] + self._remains(error))
-        return Verdict(state, self.evidence.redactor.strike(f"{site.name}: {text}"), measured, site.thresholds,
-                       cli.lines(self._details(), list(extra)))
+        text, strike = "; ".join([text] + self._remains(error)), self.evidence.redactor.strike
+        details = tuple(strike(line) for line in cli.lines(self._details(), list(extra)))
+        return Verdict(state, strike(f"{site.name}: {text}"), measured, site.thresholds, details)
 
     def _story(self) -> str:
         """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""
@@ -199,7 +199,8 @@ class Run:
         document = self._document(said)
         told = []
         if self.options.json:
-            told += attempt("the timeline", lambda: files.replace(self.options.json, json.dumps(document, indent=1) + "\n"))
+            text = self.evidence.redactor.strike(json.dumps(document, indent=1))
+            told += attempt("the timeline", lambda: files.replace(self.options.json, text + "\n"))
         if self.options.evidence:
             told += attempt("the evidence", lambda: self.evidence.save(self.options.evidence, document["handle"], document))
         return said.with_details(told)
