@@ -75,7 +75,7 @@ def make(work: str, formats: Sequence[str], command_line: str, time: int) -> Non
 
 
 class _Bench:
-    """The folder where all is made, with what every step needs: the time, and identifiers that follow from the content."""
+    """The folder where all is made, with what every step needs: the time, and identifiers that follow from content."""
 
     def __init__(self, work: str, command_line: str, time: int):
         self.work = work
@@ -107,7 +107,8 @@ class _Bench:
 
     def run(self, *command: str, stdin: str = "") -> str:
         done = subprocess.run(
-            command, cwd=self.work, env=self.environment, input=stdin.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command, cwd=self.work, env=self.environment, input=stdin.encode(),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )
         said = done.stdout.decode("utf-8", "replace").strip()
         if done.returncode:
@@ -188,13 +189,14 @@ _READABLE_DATA = 0x40000040
 
 
 def unified_kernel_image(stub: bytes, sections: Dict[str, bytes]) -> bytes:
-    """``stub`` (systemd's linuxx64.efi.stub) with ``sections`` appended, each placed behind what is there in memory and file.
+    """``stub`` (systemd's linuxx64.efi.stub) with ``sections`` appended, each placed behind all that is there before.
 
-    Microsoft PE format 2.4-3, UAPI Group specification "Unified Kernel Image". ClientError if the stub has no room for them.
+    Microsoft's PE format, and UAPI Group's "Unified Kernel Image". ClientError if the stub has no room for them.
     """
     image = bytearray(stub)
     (header,) = struct.unpack_from("<I", image, 0x3C)
-    if image[:2] != b"MZ" or image[header:header + 4] != b"PE\0\0" or image[header + 24:header + 26] != b"\x0b\x02":
+    signature, magic = image[header:header + 4], image[header + 24:header + 26]
+    if (image[:2], signature, magic) != (b"MZ", b"PE\0\0", b"\x0b\x02"):
         raise ClientError("the EFI stub is no 64 bit PE image")
     (count,) = struct.unpack_from("<H", image, header + 6)
     (optional,) = struct.unpack_from("<H", image, header + 20)
@@ -203,7 +205,8 @@ def unified_kernel_image(stub: bytes, sections: Dict[str, bytes]) -> bytes:
     table = header + 24 + optional
 
     present = [_Section(*_SECTION.unpack_from(image, table + number * _SECTION.size)) for number in range(count)]
-    if table + (count + len(sections)) * _SECTION.size > min(headers_size, *(one.raw_offset for one in present if one.raw_offset)):
+    room = min([headers_size] + [section.raw_offset for section in present if section.raw_offset])
+    if table + (count + len(sections)) * _SECTION.size > room:
         raise ClientError(f"the EFI stub has no room for {len(sections)} more sections")
     address = max(one.address + one.size for one in present)
     for name, content in sections.items():
@@ -293,7 +296,8 @@ def _descriptor(disk: str, size: int, capacity: int) -> str:
              "AllocationUnits": "hertz * 10^6"},
             {"InstanceID": 2, "ResourceType": 4, "ElementName": "128 MB of memory", "VirtualQuantity": 128,
              "AllocationUnits": "byte * 2^20"},
-            {"InstanceID": 3, "ResourceType": 6, "ElementName": "SCSI controller 0", "ResourceSubType": "VirtualSCSI", "Address": 0},
+            {"InstanceID": 3, "ResourceType": 6, "ElementName": "SCSI controller 0", "ResourceSubType": "VirtualSCSI",
+             "Address": 0},
             {"InstanceID": 4, "ResourceType": 17, "ElementName": "Hard disk 1", "HostResource": "ovf:/disk/vmdisk1",
              "Parent": 3, "AddressOnParent": 0},
             {"InstanceID": 5, "ResourceType": 10, "ElementName": "Network adapter 1", "ResourceSubType": "VmxNet3",

@@ -35,19 +35,19 @@ def image(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     summary = "Build the test image; what is there already and still right is left as it is."
     build = actions.add_parser("build", help=summary, description=summary)
-    build.add_argument("--output", metavar="DIR", help="where it is put and the kernel is kept (default: the cache directory)")
+    build.add_argument("--output", metavar="DIR", help="where it and its kernel are put (default: the cache directory)")
     build.add_argument(
         "--format",
         metavar="F",
         action="append",
         dest="formats",
-        help="kernel (kernel and initrd; the default), raw (a disk that boots by BIOS), qcow2, vmdk, vhd, ova (the same disk), "
-        "uefi (a raw disk that boots by UEFI), or all; repeatable",
+        help="kernel (kernel and initrd; the default), raw (a disk that boots by BIOS), qcow2, vmdk, vhd, ova (the same "
+        "disk), uefi (a raw disk that boots by UEFI), or all; repeatable",
     )
     build.add_argument("--kernel", metavar="FILE", default="", help="a kernel instead of the distribution's cloud kernel")
     build.add_argument("--modules", metavar="DIR", default="", help="its modules: a /lib/modules/RELEASE")
-    build.add_argument("--busybox", metavar="FILE", default="", help="a statically linked busybox (default: the one in PATH)")
-    build.add_argument("--update", action="store_true", help="ask the distribution for its current kernel, even if one is kept")
+    build.add_argument("--busybox", metavar="FILE", default="", help="a static busybox (default: the one in PATH)")
+    build.add_argument("--update", action="store_true", help="ask the distribution for its current kernel anew")
     build.set_defaults(run=image_build)
 
 
@@ -81,7 +81,36 @@ def demo_run(chosen: argparse.Namespace) -> int:
     return run()
 
 
+# --- config ---
+
+
+def config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", required=True, choices=("nagios", "icinga2", "director", "argo", "sensu", "systemd"),
+                        help="the system to write for; nagios is Naemon's form, too; systemd: timers for passive results")
+    parser.add_argument("--output", metavar="DIR", required=True, help="the directory that is written")
+    parser.add_argument("--sites", metavar="DIR", action="append",
+                        help="directory of site files; repeatable (default: /etc/vmprobe/sites)")
+    parser.add_argument("--check", action="store_true", help="write nothing; show what would change, and exit 1 if anything")
+    parser.add_argument("--validate", action="store_true",
+                        help="ask nagios4 or icinga2 first, and keep the old files when it refuses the new ones")
+    parser.add_argument("--reload", metavar="COMMAND", default="", help="run this when something was changed")
+    parser.add_argument("--templates", metavar="DIR", default="",
+                        help="templates of your own: DIR/TARGET/... stands for the shipped one of this path")
+    parser.add_argument("--limit", metavar="SECONDS", type=float, default=60.0,
+                        help="Nagios' service_check_timeout; what needs longer becomes passive (default: 60)")
+    parser.add_argument("--plugins", metavar="DIR", default="", help="the probes' directory on the host that runs them")
+    parser.add_argument("--docs", metavar="URL", default="", help="below it lies each probe's page, for notes_url")
+    parser.set_defaults(run=config_run)
+
+
+def config_run(chosen: argparse.Namespace) -> int:
+    from vmprobe.config import configure
+
+    return configure(chosen)
+
+
 COMMANDS = {
+    "config": ("Write what the monitoring servers read, from the site files.", config),
     "demo": ("Run check_vm_lifecycle once: on a real VM by QEMU, or where there is none, over the cloud in memory.", demo),
     "image": ("Build the suite's own test image.", image),
 }

@@ -1,14 +1,15 @@
-"""The suite's own test image: a Linux of some 16 MB that boots in seconds, says on its console what it sees, and needs no root disk.
+"""The suite's own test image: a Linux of some 16 MB that boots in seconds and says on its console what it sees.
 
-build() makes it from the distribution's cloud kernel and a static busybox: as kernel and initrd, as disks that boot by
-BIOS or UEFI, and in the clouds' formats. It needs no root, no loop device and no mount. The same inputs give the same
-bytes; times in the image are ``$SOURCE_DATE_EPOCH``, or a fixed one.
+It has no root disk: the initrd is the whole system. build() makes it from the distribution's cloud kernel and a static
+busybox, as kernel and initrd, as disks that boot by BIOS or UEFI, and in the clouds' formats. It needs no root, no loop
+device and no mount. The same inputs give the same bytes; times in the image are ``$SOURCE_DATE_EPOCH``, or a fixed one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -60,11 +61,12 @@ def build(
     busybox: str = "",
     update: bool = False,
 ) -> Dict[str, File]:
-    """Make ``formats`` in ``directory`` and return their files by name; what is there already and still right is left as it is.
+    """Make ``formats`` in ``directory`` and return their files by name; what is there and still right stays as it is.
 
     The kernel is the distribution's, kept in ``directory`` once it was downloaded (``update``: ask for a newer one), or
     a ``kernel`` file with its folder of ``modules``. ClientError in one line if something is missing or does not fit.
     """
+    directory = os.path.abspath(directory)
     formats = list(dict.fromkeys(formats))
     _check(formats)
     with _locked(directory):
@@ -170,20 +172,33 @@ def _fitting(image: bytes, modules: Dict[str, bytes]) -> Kernel:
 
 def _distributed(directory: str, update: bool) -> Kernel:
     """The distribution's cloud kernel: what was downloaded before, or apt's current one."""
-    package = max((file for file in os.listdir(directory) if file.endswith(".deb")), default="", key=_version_order)
-    if update or not package:
-        package = _download(directory)
-    unpacked = os.path.join(directory, package[: -len(".deb")])
-    drivers = "\n".join(initramfs.DRIVERS.values())
-    marker = os.path.join(unpacked, "drivers")
-    if not os.path.exists(marker) or open(marker, encoding="ascii").read() != drivers:
-        _unpack(os.path.join(directory, package), unpacked, drivers)
-    with open(os.path.join(unpacked, "vmlinuz"), "rb") as file:
-        return _fitting(file.read(), initramfs.select(initramfs.modules_below(unpacked)))
+    kept = sorted((file for file in os.listdir(directory) if re.fullmatch(r"linux-image-.+\.deb", file)), key=_version)
+    if update or not kept:
+        newest = _download(directory)
+        for old in set(kept) - {newest}:
+            os.unlink(os.path.join(directory, old))
+            shutil.rmtree(os.path.join(directory, old[: -len(".deb")]), ignore_errors=True)
+    else:
+        newest = kept[-1]
+
+    unpacked = os.path.join(directory, newest[: -len(".deb")])
+    drivers = "\n".join(initramfs.DRIVERS.values()).encode()
+    if _read(os.path.join(unpacked, "drivers")) != drivers:
+        _unpack(os.path.join(directory, newest), unpacked, drivers)
+    return _fitting(_read(os.path.join(unpacked, "vmlinuz")), initramfs.select(initramfs.modules_below(unpacked)))
 
 
-def _version_order(file: str) -> list:
+def _version(file: str) -> list:
     return [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", file)]
+
+
+def _read(path: str) -> bytes:
+    """A file's content, nothing if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _download(directory: str) -> str:
@@ -201,32 +216,35 @@ def _download(directory: str) -> str:
         return files[0]
 
 
-def _unpack(package: str, target: str, drivers: str) -> None:
-    """From a kernel package of 100 MB the two dozen files that are needed: vmlinuz and the modules."""
-    available, image = {}, b""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as process:
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-                for member in archive:
-                    name = os.path.basename(member.name)
-                    if name.startswith("vmlinuz-"):
-                        image = archive.extractfile(member).read()
-                    match = re.fullmatch(r"(.+)\.ko(\.xz|\.zst)?", name)
-                    if match and member.isfile():
-                        content = archive.extractfile(member).read()
-                        available[match.group(1)] = lambda name=name, content=content: initramfs.unpacked(name, content)
-        except tarfile.TarError as error:
-            raise ClientError(f"{package}: {error}: remove it, and it is downloaded again") from error
-    if process.returncode or not image:
-        raise ClientError(f"{package}: not a kernel package: remove it, and it is downloaded again")
+def _unpack(package: str, target: str, drivers: bytes) -> None:
+    """Into the folder ``target`` the few dozen files of a kernel package that are needed: vmlinuz and modules."""
+    damaged = ClientError(f"{package} is no kernel package: remove it, and it is downloaded again")
+    available, kernel = {}, b""
+    try:
+        with subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process, tarfile.open(fileobj=process.stdout, mode="r|") as members:
+            for member in members:
+                name = os.path.basename(member.name)
+                module = re.fullmatch(r"(.+)\.ko(\.gz|\.xz|\.zst)?", name)
+                if member.isfile() and name.startswith("vmlinuz-"):
+                    kernel = members.extractfile(member).read()
+                elif member.isfile() and module:
+                    content = members.extractfile(member).read()
+                    available[module.group(1)] = functools.partial(initramfs.unpacked, name, content)
+    except FileNotFoundError:
+        raise ClientError("no dpkg-deb here: give the kernel by --kernel FILE --modules DIR") from None
+    except tarfile.TarError as error:
+        raise damaged from error
+    if process.returncode or not kernel:
+        raise damaged
 
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
-    for name, content in {"vmlinuz": image, **{f"{name}.ko": content for name, content in initramfs.select(available).items()}}.items():
+    selected = {f"{name}.ko": content for name, content in initramfs.select(available).items()}
+    for name, content in {"vmlinuz": kernel, **selected, "drivers": drivers}.items():  # the last one says: all is there
         with open(os.path.join(target, name), "wb") as file:
             file.write(content)
-    with open(os.path.join(target, "drivers"), "w", encoding="ascii") as file:  # last: all is there
-        file.write(drivers)
 
 
 def _busybox(given: str) -> str:
@@ -239,11 +257,7 @@ def _busybox(given: str) -> str:
 def _recipe() -> bytes:
     """This recipe itself: a newer one makes a newer image."""
     here = os.path.dirname(os.path.abspath(__file__))
-    content = b""
-    for name in ("image.py", "initramfs.py", "bootdisk.py"):
-        with open(os.path.join(here, name), "rb") as file:
-            content += file.read()
-    return content
+    return b"".join(_read(os.path.join(here, name)) for name in ("image.py", "initramfs.py", "bootdisk.py"))
 
 
 def _run(command: Sequence[str], advice: str, cwd: str = ".") -> str:
@@ -261,7 +275,7 @@ def _run(command: Sequence[str], advice: str, cwd: str = ".") -> str:
 
 
 class _Record:
-    """What is in the directory, and of which inputs: image.json. A file counts only while its bytes are those recorded."""
+    """What is in the directory, and of which inputs: image.json. A file counts only while its bytes are the recorded."""
 
     def __init__(self, directory: str, inputs: str):
         self._directory = directory

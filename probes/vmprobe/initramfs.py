@@ -5,6 +5,7 @@ What goes in is read, put in a fixed order and written by this file alone, so th
 
 from __future__ import annotations
 
+import functools
 import gzip
 import lzma
 import os
@@ -18,7 +19,8 @@ from vmprobe.errors import ClientError
 
 # The init loads of these what the machine has, by its modaliases. A kernel that has one built in needs no file of it.
 DRIVERS = {
-    "any": "button evdev isofs vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod sr_mod ata_piix ata_generic ahci nvme ext4",
+    "any": "button evdev sd_mod sr_mod ata_piix ata_generic ahci nvme",
+    "config drives": "isofs vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8",
     "KVM": "virtio_pci virtio_net virtio_blk virtio_scsi",
     "VMware": "vmxnet3 vmw_pvscsi mptspi mptsas e1000 e1000e",
     "Hyper-V, Azure": "hv_vmbus hv_netvsc hv_storvsc hv_utils",
@@ -67,7 +69,7 @@ def contents(guest: str, busybox: str, release: str, modules: Dict[str, bytes]) 
 
 
 def archive(entries: Iterable[Entry], time: int) -> bytes:
-    """``entries`` as a cpio archive in the "newc" format (Linux, driver-api/early-userspace/buffer-format), owned by root."""
+    """``entries`` as a cpio archive owned by root, in the "newc" format (Linux, early-userspace/buffer-format)."""
     found = {entry.path: entry for entry in entries}
     for path in list(found):
         while "/" in path:  # parents come before their children in the order of names
@@ -108,8 +110,12 @@ def modules_below(directory: str) -> Dict[str, Callable[[], bytes]]:
             match = re.fullmatch(r"(.+)\.ko(\.gz|\.xz|\.zst)?", file)
             if match:
                 path = os.path.join(folder, file)
-                found[match.group(1)] = lambda path=path: unpacked(path, _read(path))
+                found[match.group(1)] = functools.partial(_unpacked_file, path)
     return found
+
+
+def _unpacked_file(path: str) -> bytes:
+    return unpacked(path, _read(path))
 
 
 def unpacked(name: str, content: bytes) -> bytes:
@@ -168,7 +174,8 @@ def _dependencies(modules: Dict[str, bytes]) -> bytes:
     needs: Dict[str, Set[str]] = {}
     lines = []
     for name, content in modules.items():
-        direct = {need.replace("-", "_") for needed in _modinfo(content, "depends") for need in needed.split(",")} & set(order)
+        listed = {need.replace("-", "_") for needed in _modinfo(content, "depends") for need in needed.split(",")}
+        direct = listed & set(order)
         needs[name] = direct.union(*(needs[need] for need in direct))
         lines.append(f"{name}.ko:" + "".join(f" {need}.ko" for need in reversed(order) if need in needs[name]))
     return ("\n".join(lines) + "\n").encode()

@@ -18,7 +18,7 @@ main() {
     dmesg -n 1 2>/dev/null  # kernel messages would cut our lines in two
     clock
     started=$now rounded=$now nonce=- known=' ' reported=' ' replies=' '
-    for source in "$VMPROBE_NONCE" "$(nonce_of_command_line)" "$(nonce_of_firmware)"; do adopt "$source"; done
+    for source in "$(nonce_of_command_line)" "$VMPROBE_NONCE" "$(nonce_of_firmware)"; do adopt "$source"; done
     peers="$VMPROBE_PEERS $(tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^vmprobe\.peers=//p' | tr ',' ' ')"
 
     boot
@@ -178,7 +178,7 @@ disk() {
     if ! dd if="$root/dev/$name" of="$start" bs=64k count=1 2>/dev/null; then
         say "fault disk reason=read device=$name size=$size"
     elif [ -n "$(tr -d '\000' <"$start" | head -c 1)" ]; then
-        config_drive || say "fault disk reason=not-blank device=$name size=$size"
+        config_drive || partitioned || say "fault disk reason=not-blank device=$name size=$size"
     elif [ "$(cat "$path/ro" 2>/dev/null)" = 1 ]; then
         say "fault disk reason=read-only device=$name size=$size"
     else
@@ -190,12 +190,19 @@ disk() {
     fi
 }
 
+# The kernel shows a disk a moment before it shows its partitions.
+partitioned() {
+    sleep 1
+    in_use
+}
+
 # A disk with a file system is somebody's; it may be the one by which the cloud hands over the user data.
 config_drive() {
     mount -t iso9660,vfat -o ro "$root/dev/$name" "$state/drive" 2>/dev/null || return
     found=$(cat "$state/drive/openstack/latest/user_data" "$state/drive/user-data" 2>/dev/null | nonce_of_user_data)
     umount "$state/drive"
     adopt "$found"
+    return 0
 }
 
 # Writes 256 KiB that nobody can guess into the middle of the disk $1, and reads them back from the disk, not the cache.
@@ -229,7 +236,9 @@ disk_fault() {
 gone() {
     known="${known%%" $name "*} ${known#*" $name "}"
     for counted in $counts; do
-        case $counted in "$name",*) counted=${counted#*,} gone_read=$((gone_read + ${counted%,*})) gone_write=$((gone_write + ${counted#*,})) ;; esac
+        case $counted in "$name",*) ;; *) continue ;; esac
+        counted=${counted#*,}
+        gone_read=$((gone_read + ${counted%,*})) gone_write=$((gone_write + ${counted#*,}))
     done
     case $reported in *" $name "*) ;; *) return ;; esac
     reported="${reported%%" $name "*} ${reported#*" $name "}"
