@@ -244,7 +244,7 @@ def test_a_wrong_option_is_one_line(tmp_path, capsys, options, line):
 @needs_kernel
 def test_a_busybox_that_needs_libraries_is_refused(by_hand, tmp_path):
     dynamic = tmp_path / "busybox"
-    dynamic.write_text(f"#!/bin/sh\n# \0/lib64/ld-linux\nexec busybox --list\n")
+    dynamic.write_text("#!/bin/sh\n# \0/lib64/ld-linux\nexec busybox --list\n")
     dynamic.chmod(0o755)
 
     with pytest.raises(ClientError, match="/busybox is not linked statically: install the package busybox-static$"):
