@@ -83,8 +83,9 @@ def table(servers: Sequence[Server], limit: int) -> List[str]:
 
 
 def _shares(servers: Sequence[Server], word: str) -> str:
-    shares = Counter(getattr(one.seen, word) or "not said" for one in servers).most_common(10)
-    return ", ".join(f"{name} {count}" for name, count in shares)
+    shares = Counter(getattr(one.seen, word) or "not said" for one in servers)
+    most = sorted(shares.items(), key=lambda share: (-share[1], share[0]))[:10]
+    return ", ".join(f"{name} {count}" for name, count in most)
 
 
 def _judged(seen: Resource, rests: bool, now: float, stuck: float, max_age: Optional[float]) -> Server:

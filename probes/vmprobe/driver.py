@@ -52,7 +52,10 @@ class Driver:
         raise NotImplementedError
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
-        """What a test VM by this section would be made of. Only reads; NotFound says what is not there."""
+        """What a test VM by this section would be made of. Only reads; NotFound says what is not there.
+
+        ``details`` has the flavor's ``vcpus`` and ``memory`` (bytes) where the manager says them.
+        """
         raise NotImplementedError
 
     def create(self, spec: Union[ServerSpec, VolumeSpec]) -> Ref:

@@ -126,9 +126,15 @@ class Sample:
     counter: bool = True
 
 
+RESOURCES = {"servers": "", "vcpus": "", "memory": "B", "volumes": "", "storage": "B", "addresses": "", "ports": "", "load": ""}
+
+
 @dataclass(frozen=True)
 class Limit:
-    """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited."""
+    """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited.
+
+    ``name`` is one of RESOURCES (with its unit) where one fits; ``load`` is a host's load average beside its CPUs.
+    """
 
     name: str
     used: float

@@ -36,6 +36,7 @@ class Session:
         secrets = (value for word, value in credentials.items() if word not in _PATHS)
         self.evidence = Evidence(Redactor(secrets), keep=keep or verbose >= 2)
         self.timeline = Timeline(clock, progress.listener(self.evidence.redactor.strike))
+        self.highest: Dict[str, float] = {}  # by perfdata label, the largest value that there can be
         self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
 
     def close(self) -> None:
@@ -64,7 +65,6 @@ class Finding:
     state: int = OK
     details: Tuple[str, ...] = ()
     table: Tuple[str, ...] = ()  # shown without -v, too
-    highest: Mapping[str, float] = field(default_factory=dict)  # perfdata label: the largest value there can be
     document: Mapping[str, Any] = field(default_factory=dict)  # for --json
 
 
@@ -100,7 +100,7 @@ def _judged(session: Session, options: argparse.Namespace, act: Callable[[Sessio
     measured = {**timeline.durations(), "total": timeline.total(), **timeline.metrics}
     strike = session.evidence.redactor.strike
     details = tuple(strike(line) for line in cli.lines(found.table, extra, _details(session, found)))
-    said = Verdict(state, strike(f"{site.name}: {text}"), measured, site.thresholds, details, found.highest)
+    said = Verdict(state, strike(f"{site.name}: {text}"), measured, site.thresholds, details, session.highest)
     return with_document(session, said, getattr(options, "json", None), lambda: {
         "site": site.name, "state": WORDS[said.state], "text": said.text, "requests": session.evidence.requests,
         **found.document, **timeline.document()})

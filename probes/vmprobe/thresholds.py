@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Dict, Mapping
 
-from vmprobe.model import METRICS
+from vmprobe.model import METRICS, RESOURCES
 from vmprobe.timeline import STAGES
 
 _WORDS = {"s": "seconds", "%": "percent", "B": "bytes", "": "plain numbers"}
@@ -17,8 +17,10 @@ _WORDS = {"s": "seconds", "%": "percent", "B": "bytes", "": "plain numbers"}
 LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **{stage: "s" for stage in STAGES},
     **{f"{metric}_{what}": "%" if metric == "cpu" else "" for metric in METRICS for what in ("avg", "peak")},
-    **{step: "s" for step in ("tcp", "tls", "http", "version", "services", "list", "tls_expires", "cred_expires", "skew")},
+    **{step: "s" for step in ("tcp", "tls", "http", "version", "services", "list", "capacity", "tls_expires", "cred_expires", "skew")},
     **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""), "age_max": "s",
+    **{f"{of}{name}_{what}": unit for of in ("", "host_") for name, of_one in RESOURCES.items()
+       for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))}, "fits": "",
     "leftovers": "", "oldest_age": "s", "vcpus": "", "memory": "B", "volume_bytes": "B",
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers

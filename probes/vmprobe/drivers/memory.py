@@ -22,6 +22,8 @@ T = TypeVar("T")
 STATE = {"RUNNING": State.READY, "FREE": State.READY, "ATTACHED": State.READY, "SAVED": State.READY,
          "BROKEN": State.FAILED}
 
+FLAVORS = {"tiny": {"vcpus": 1, "memory": 2 ** 27}, "small": {"vcpus": 2, "memory": 2 ** 31}}
+
 
 # --- the driver ---------------------------------------------------------------------------------------------------
 
@@ -71,7 +73,10 @@ class Memory(Driver):
         def act() -> Plan:
             if test_vm["image"] not in self.cloud.images:
                 raise NotFound(f"no image named {test_vm['image']!r}")
-            return Plan(test_vm["image"], test_vm["flavor"] or "tiny", test_vm["network"] or "inside")
+            flavor = test_vm["flavor"] or "tiny"
+            if flavor not in FLAVORS:
+                raise NotFound(f"no flavor named {flavor!r}")
+            return Plan(test_vm["image"], flavor, test_vm["network"] or "inside", FLAVORS[flavor])
         return self._request(f"resolve image {test_vm['image']}", act)
 
     def create(self, spec: Any) -> Ref:
@@ -123,8 +128,7 @@ class Memory(Driver):
 
     def capacity(self) -> List[Limit]:
         def act() -> List[Limit]:
-            servers = len(self.cloud.listed(Kind.SERVER, ""))
-            return [Limit("servers", servers, 100), Limit("vcpus", servers, 100), Limit("memory", servers * 2 ** 27, 2 ** 34)]
+            return self.cloud.capacity()
         return self._request("capacity", act)
 
     def _request(self, words: str, act: Callable[[], T], sent: object = "", struck: bool = False) -> T:
@@ -218,6 +222,7 @@ class MemoryCloud:
     def __init__(self, clock: Clock):
         self.clock, self.boot = clock, 2.0
         self.images = {"vmprobe-test"}
+        self.limits: List[Limit] = []  # what it says that there is, once somebody has set it
         self.faults: set = set()
         self.things: Dict[str, Thing] = {}
         self.log: List[str] = []  # what was requested
@@ -333,6 +338,11 @@ class MemoryCloud:
         if host.addresses:
             said.append(f"network interface=eth0 address={host.addresses[0]} gateway=127.1.0.1 answers=yes")
         return "".join(f"vmprobe {host.nonce} {number + 1}.00 {fact}\n" for number, fact in enumerate(said + host.facts))
+
+    def capacity(self) -> List[Limit]:
+        servers = len(self.listed(Kind.SERVER, ""))
+        return self.limits or [Limit("servers", servers, 100), Limit("vcpus", servers, 100),
+                               Limit("memory", servers * 2 ** 27, 2 ** 34)]
 
     def metrics(self, server: str) -> List[Sample]:
         age, now = self.clock.now() - self.find(server).made, self.clock.utc()

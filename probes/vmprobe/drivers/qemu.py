@@ -17,6 +17,7 @@ Source: QEMU QMP Reference Manual.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import ipaddress
 import json
@@ -24,6 +25,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -32,7 +34,7 @@ from vmprobe import console, handle, paths
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
 from vmprobe.model import Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import duration, size, whole
+from vmprobe.site import duration, size, whole, yes_or_no
 
 STATE = {"running": State.READY, "shutdown": State.FAILED, "guest-panicked": State.FAILED, "io-error": State.FAILED,
          "internal-error": State.FAILED, "dead": State.FAILED}
@@ -75,7 +77,7 @@ class Qemu(Driver):
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
     endpoint_keys = {"binary": Key(default="qemu-system-x86_64"), "accel": Key(default="tcg"), "machine": Key(default="pc"),
-                     "directory": Key(_folder), "timeout": Key(duration, 10.0)}
+                     "sandbox": Key(yes_or_no, True), "directory": Key(_folder), "timeout": Key(duration, 10.0)}
     test_vm_keys = {"flavor": Key(size, 128 * 2 ** 20), "vcpus": Key(whole(1), 1), "network": Key(_network, "user")}
 
     def __init__(self, *words: Any):
@@ -115,6 +117,7 @@ class Qemu(Driver):
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         with self._verb(f"resolve image {test_vm['image']}") as note:
             image = _image(test_vm["image"])
+            _check_tap(test_vm["network"])
             note(image)
         details = {**image, "memory": test_vm["flavor"], "vcpus": test_vm["vcpus"]}
         return Plan(test_vm["image"], f"{test_vm['flavor'] / 2 ** 20:g} MiB", test_vm["network"], details)
@@ -123,14 +126,15 @@ class Qemu(Driver):
         ref = Ref(spec.kind, _id(spec.kind, spec.name), spec.name)
         path = self._path(spec.kind, spec.name)
         made = "server" if spec.kind is Kind.SERVER else "volume"
-        with self._verb(f"create {made} {spec.name}") as note, _translated(f"{made} {spec.name}"):
+        cause = "scheduler" if spec.kind is Kind.SERVER else "storage"
+        with self._verb(f"create {made} {spec.name}") as note, _translated(f"{made} {spec.name}", cause):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             if spec.kind is Kind.VOLUME:
                 _sparse(path, spec.size)
             else:
-                os.mkdir(path, 0o700)
                 command = self._command(spec)
                 note("", " ".join(command))
+                os.mkdir(path, 0o700)
                 self._start(command, path)
         return ref
 
@@ -173,9 +177,10 @@ class Qemu(Driver):
                     self._kill(name)
 
     def describe(self) -> Dict[str, Any]:
-        match = re.search(r"version (\S+)", self._help)
-        return {"version": match[1] if match else "unknown", "accelerator": self.endpoint["accel"],
-                "machine": self.endpoint["machine"], "directory": self._base}
+        with self._verb("describe"):
+            match = re.search(r"version (\S+)", self._help)
+            return {"version": match[1] if match else "unknown", "accelerator": self.endpoint["accel"],
+                    "machine": self.endpoint["machine"], "directory": self._base}
 
     def attach(self, server: Ref, volume: Ref) -> None:
         """Conflict while QEMU does not run the server yet."""
@@ -184,9 +189,10 @@ class Qemu(Driver):
         with self._verb(f"attach {volume} to {server}"), self._monitor(self._running(server)) as ask:
             if ask("query-status")["status"] != "running":
                 raise Conflict(f"{server} is not running yet")
-            if node in _nodes(ask):
+            if node in _devices(ask):
                 return
-            ask("blockdev-add", {"driver": "raw", "node-name": node, "file": {"driver": "file", "filename": path}})
+            if node not in _nodes(ask):
+                ask("blockdev-add", {"driver": "raw", "node-name": node, "file": {"driver": "file", "filename": path}})
             try:
                 ask("device_add", {"driver": "virtio-blk-pci", "drive": node, "id": node, "serial": volume.id[:20], **bus})
             except CloudError:
@@ -195,7 +201,7 @@ class Qemu(Driver):
 
     def detach(self, server: Ref, volume: Ref) -> None:
         """Asks the guest to let go; whoever looks at the volume after that sees whether it has."""
-        with self._verb(f"detach {volume} from {server}"), contextlib.suppress(NotFound):
+        with self._verb(f"detach {volume} from {server}"), contextlib.suppress(NotFound, Conflict):
             with self._monitor(self._running(server)) as ask:
                 if volume.id in _devices(ask):
                     ask("device_del", {"id": volume.id})
@@ -229,6 +235,7 @@ class Qemu(Driver):
             disk = os.statvfs(next(path for path in _upwards(self._base) if os.path.isdir(path)))
             vcpus = sum(int(process.option("-smp") or 1) for process in processes)
             return [Limit("servers", len(processes), None),
+                    Limit("load", os.getloadavg()[0], os.cpu_count(), "host"),
                     Limit("vcpus", vcpus, os.cpu_count(), "host"),
                     Limit("memory", memory["MemTotal"] - memory["MemAvailable"], memory["MemTotal"], "host"),
                     Limit("storage", (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
@@ -265,7 +272,7 @@ class Qemu(Driver):
                 if place.startswith(servers + os.sep):
                     arguments = _arguments(int(entry))
                     name = os.path.basename(place[: -len(" (deleted)")] if place.endswith(" (deleted)") else place)
-                    if f"guest={name}" in arguments:
+                    if f"guest={name}" in arguments or not any(arguments):  # one that is ending has none any more
                         found[name] = Process(int(entry), arguments)
             except OSError:  # another user's, or gone in between
                 continue
@@ -287,7 +294,7 @@ class Qemu(Driver):
         ref, path = Ref(Kind.SERVER, _id(Kind.SERVER, name), name), self._path(Kind.SERVER, name)
         if process is None:
             return Resource(ref, State.FAILED, "dead", _last_words(path))
-        if not os.path.isdir(path):
+        if not os.path.isdir(path) or not any(process.arguments):
             return Resource(ref, State.PENDING, "ending")
         addresses: Tuple[str, ...] = ()
         try:
@@ -360,7 +367,7 @@ class Qemu(Driver):
                    "-m", f"{plan['memory'] // 1024}K", "-smp", str(plan["vcpus"]),
                    "-serial", "file:console", "-qmp", "unix:monitor,server=on,wait=off",
                    "-smbios", f"type=11,value=vmprobe.nonce={spec.nonce}"]
-        if "-sandbox" in self._help:
+        if self.endpoint["sandbox"]:
             command += ["-sandbox", SANDBOX]
         if "q35" in self.endpoint["machine"]:
             command += ["-device", "pcie-root-port,id=plug,chassis=1"]
@@ -456,10 +463,12 @@ class Qemu(Driver):
 
     def _own_directory(self) -> None:
         """Where others can write, they could make us remove what is theirs."""
-        with contextlib.suppress(FileNotFoundError):
-            found = os.stat(self._base)
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise ClientError(f"{self._base} is not a directory that only this user can write to")
+        there = next(path for path in _upwards(self._base) if os.path.lexists(path))
+        if not os.access(there, os.W_OK | os.X_OK) or not os.path.isdir(there):
+            raise ClientError(f"{there} cannot be written to, and servers and volumes have to lie in {self._base}")
+        found = os.stat(there)
+        if there == self._base and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise ClientError(f"{self._base} is not a directory that only this user can write to")
 
     @contextlib.contextmanager
     def _verb(self, words: str, session: bool = True) -> Iterator[Callable[..., None]]:
@@ -535,6 +544,16 @@ def _format(disk: str) -> str:
     return next((word for mark, word in known.items() if start.startswith(mark)), "raw")
 
 
+def _check_tap(network: str) -> None:
+    """NotFound when there is no such tap; QEMU as root would make one that leads nowhere."""
+    name = network.partition(":")[2]
+    try:
+        if name:
+            socket.if_nametoindex(name)
+    except OSError:
+        raise NotFound(f"no network interface named {name!r}", cause="network") from None
+
+
 # --- the monitor's answers ----------------------------------------------------------------------------------------
 
 def _nodes(ask: Callable[..., Any]) -> List[str]:
@@ -568,9 +587,9 @@ def _remove_tree(path: str) -> None:
         if os.path.exists(path):
             raise Conflict(f"{path} is changing") from None
     except OSError as failed:
-        if os.path.isdir(path) and not failed.errno == 13:
-            raise Conflict(f"{path}: {failed.strerror}") from None
-        raise
+        if failed.errno != errno.ENOTEMPTY:
+            raise
+        raise Conflict(f"{path}: {failed.strerror}") from None
 
 
 def _text(path: str, limit: int = 2 ** 20) -> str:
@@ -623,11 +642,11 @@ def _upwards(path: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translated(what: str, cause: str = "") -> Iterator[None]:
     """The operating system's refusals in this suite's errors."""
     try:
         yield
     except FileExistsError:
-        raise CloudError(f"{what} is there already") from None
+        raise CloudError(f"{what} is there already", cause) from None
     except OSError as failed:
-        raise CloudError(f"{what}: {failed.strerror}" + (f": {failed.filename}" if failed.filename else "")) from None
+        raise CloudError(": ".join(filter(None, (what, failed.strerror, failed.filename))), cause) from None

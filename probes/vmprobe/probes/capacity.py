@@ -1,0 +1,99 @@
+"""check_vm_capacity: what is free, and can I get 500?"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Optional, Sequence
+
+from vmprobe import capacity, cli, session
+from vmprobe.clock import Clock
+from vmprobe.driver import Key
+from vmprobe.errors import ClientError
+from vmprobe.model import Capability
+from vmprobe.session import Finding, Session
+from vmprobe.site import Site
+from vmprobe.verdict import OK, WARNING, WORDS, Verdict
+
+DESCRIPTION = """\
+Say what is free for this project: servers, vCPUs, memory, volumes, storage and
+addresses, by quota, and by host or pool where the credential can see them.
+Alerts by the ranges given, and with --need when so many more servers do not fit
+(WARNING, cause=quota), with the resource that they lack. Creates nothing.
+"""
+EPILOG = """\
+Ranges are Nagios ranges: -w servers_full=80 -c memory_free=8589934592:; a range
+without a metric means fits. Metrics: NAME_used, NAME_free (numbers, or bytes
+for memory and storage) and NAME_full (%) of servers vcpus memory volumes
+storage addresses ports load, and the same with host_ before for all hosts and
+pools together; with --need also fits, so many more servers; auth capacity
+image total (s).
+"""
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    found = cli.Parser("capacity", description=DESCRIPTION, epilog=EPILOG)
+    cli.add_common(found, timeout=f"{session.LOOK:g} s")
+    cli.add_thresholds(found)
+    found.add_argument("--need", metavar="N", type=cli.count, help="can I get so many more servers?")
+    found.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
+    return found
+
+
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
+    """Run the probe; ClientError before anything is asked when it cannot be."""
+    options = parser().parse_args(arguments)
+    return session.look(options, clock, lambda run: _look(run, options), bare="fits", defaults={})
+
+
+def _look(run: Session, options: argparse.Namespace) -> Finding:
+    site, cloud, timeline = run.site, run.cloud, run.timeline
+    if not cloud.can(Capability.CAPACITY):
+        raise ClientError(f"{site.endpoint['manager']} does not say what is free")
+    flavor = _flavor(site, options.flavor)
+    with timeline.stage("auth"):
+        cloud.connect()
+    with timeline.stage("capacity"):
+        limits = cloud.capacity()
+    values, run.highest = capacity.figures(limits)
+    timeline.metrics.update(values)
+
+    text, state = _story(limits), OK
+    if options.need or options.flavor:
+        with timeline.stage("image"):
+            plan = cloud.resolve({**site.test_vm, "flavor": flavor})
+        room = capacity.room(limits, capacity.needs(plan, site.test_vm["volume"]))
+        if room.fits is not None:
+            timeline.metrics["fits"] = room.fits
+        if options.need and room.fits is not None and room.fits < options.need:
+            state = WORDS.index(site.verdict.get("quota", WORDS[WARNING]))
+        text = f"{_answer(room, options.need, plan.flavor or 'servers')}; {text}"
+    return Finding(text, state, details=tuple(capacity.table(limits)))
+
+
+def _flavor(site: Site, text: Optional[str]) -> Any:
+    """The flavor as the site file would have it."""
+    if not text:
+        return site.test_vm["flavor"]
+    try:
+        return site.driver.test_vm_keys.get("flavor", Key()).parse(text)
+    except ValueError as wrong:
+        raise ClientError(f"--flavor: '{text}' {wrong}") from None
+
+
+def _answer(room: capacity.Room, need: Optional[int], flavor: str) -> str:
+    """``only 12 of 500 m1.small fit: vcpus by quota: 12 of 20 are free (cause=quota)``."""
+    if room.fits is None:
+        return f"no limit is known for {flavor}"
+    if need and room.fits < need:
+        return f"only {room.fits} of {need} {flavor} fit: {room.limiting} (cause=quota)"
+    return f"{room.fits} more {flavor} fit, limited by {room.limiting}"
+
+
+def _story(limits) -> str:
+    """``free: 97 of 100 servers, 12 of 20 vcpus, 7.5 GiB of 16 GiB memory``."""
+    found = [f"{capacity.amount(label.replace('host_', ''), total.free)} of "
+             f"{capacity.amount(label.replace('host_', ''), total.total)} {label.replace('host_', 'host ')}"
+             for label, total in capacity.totals(limits).items()
+             if total.free is not None and not label.endswith("load")]
+    return f"free: {', '.join(found)}" if found else "nothing is limited"
