@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import requests
 
-from conffiles import PASSWORD
-from place import Place
+from .conffiles import PASSWORD
+from .place import Place
 
 CATALOG = {
     "glance": ("image", ""),

@@ -8,7 +8,7 @@ import base64
 import os
 from pathlib import Path
 
-from place import HERE, PORTS, STANDINS, Place
+from .place import PORTS, Place
 
 PASSWORD = "loopback"  # of every service account; what can reach this address can read this file as well
 DATABASES = ["keystone", "placement", "glance", "neutron", "nova_api", "nova", "nova_cell0", "cinder"]

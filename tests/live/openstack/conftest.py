@@ -2,14 +2,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from stack import Stack, Unavailable  # noqa: E402
+from .stack import Stack, Unavailable
 
 
 @pytest.fixture(scope="session")

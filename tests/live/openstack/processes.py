@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Iterable
 
-from place import Place, STANDINS
+from .place import Place, STANDINS
 
 PYTHON = "/usr/bin/python3"  # Debian's, for which the services are packaged; not the one that runs the tests
 MARK = "VMPROBE_LIVE_OPENSTACK"

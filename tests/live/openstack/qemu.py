@@ -8,12 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bootstrap
-import services
-from bootstrap import Api
-from conffiles import PASSWORD
-from place import HERE, PORTS, Place
-from processes import Processes
+from . import bootstrap, services
+from .bootstrap import Api
+from .conffiles import PASSWORD
+from .place import HERE, PORTS, Place
+from .processes import Processes
 
 IMAGE = "vmprobe-test"
 NETWORK = "guests"

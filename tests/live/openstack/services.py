@@ -1,9 +1,9 @@
 """What runs, and what prepares the databases: each with its program and its command line."""
 from __future__ import annotations
 
-from conffiles import FAKE_HOST, PASSWORD, QEMU_HOST, rabbitmq_environment
-from place import PORTS, Place
-from processes import Processes
+from .conffiles import FAKE_HOST, PASSWORD, QEMU_HOST, rabbitmq_environment
+from .place import PORTS, Place
+from .processes import Processes
 
 # name: program, configuration files
 PROGRAMS = {

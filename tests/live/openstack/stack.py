@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import bootstrap
-import conffiles
-import qemu
-import services
-from bootstrap import ADMIN, MEMBER, OTHER, Account, Api
-from place import HERE, Place
-from processes import Broken, Processes
+if not __package__:  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "openstack"
+
+from . import bootstrap, conffiles, qemu, services  # noqa: E402
+from .bootstrap import ADMIN, MEMBER, OTHER, Account, Api  # noqa: E402
+from .place import HERE, Place  # noqa: E402
+from .processes import Broken, Processes  # noqa: E402
 
 
 class Unavailable(Exception):
@@ -77,8 +78,7 @@ class Stack:
         self.hold()
         began = time.monotonic()
         if not (reuse and self.is_well()):
-            self.down()
-            self.hold()
+            self.clear()
             self.install("packages.txt")
             self.prepare()
             try:
@@ -96,11 +96,14 @@ class Stack:
 
     def down(self) -> None:
         """End everything that was started, whoever started it, and forget what it held."""
-        self.stop_everything()
-        shutil.rmtree(self.place.run, ignore_errors=True)
+        self.clear()
         if self.lock:
             self.lock.close()
             self.lock = None
+
+    def clear(self) -> None:
+        self.stop_everything()
+        shutil.rmtree(self.place.run, ignore_errors=True)
 
     def stop_everything(self) -> None:
         bridges = qemu.bridges(self.place)
@@ -273,8 +276,8 @@ class Stack:
     def snapshot(self) -> Path:
         """Where the snapshot is, or will be, that fits this code, these packages and this directory."""
         recipe = hashlib.sha256(str(self.place.state).encode())
-        for source in sorted(HERE.glob("**/*.py")):
-            recipe.update(source.read_bytes())
+        for source in ("bootstrap.py", "conffiles.py", "place.py", "services.py", "stack.py"):
+            recipe.update((HERE / source).read_bytes())
         recipe.update(installed_versions(HERE / "packages.txt").encode())
         return self.place.snapshots / recipe.hexdigest()[:16]
 

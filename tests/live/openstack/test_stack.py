@@ -10,9 +10,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from bootstrap import Refused
-from processes import alive
-from stack import Stack
+
+from .bootstrap import Refused
+from .processes import alive
+from .stack import Stack
 
 pytestmark = pytest.mark.live
 

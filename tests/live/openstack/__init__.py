@@ -1,0 +1,1 @@
+"""Tests against a real OpenStack, and the stack itself (``stack.py``)."""
