@@ -1,9 +1,16 @@
-"""Files that are written whole or not at all, for this user only."""
+"""Files of this suite's own: written whole or not at all, in directories where nobody else can put something in their place."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import os
+import stat
 import tempfile
+from typing import Any, Callable, Tuple
+
+_LARGEST = 16 * 2 ** 20
 
 
 def replace(path: str, text: str) -> str:
@@ -23,3 +30,75 @@ def replace(path: str, text: str) -> str:
         os.unlink(temporary)
         raise
     return path
+
+
+# --- what a probe remembers from one run to the next ----------------------------------------------------------------
+
+def remember(path: str, document: Any) -> None:
+    """Keep ``document`` for the next run; OSError where it cannot be kept. No lock: the last of two runs is remembered."""
+    directory = os.path.dirname(path)
+    own(directory)
+    replace(path, json.dumps(document, allow_nan=False) + "\n")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        belong(descriptor, directory)
+    finally:
+        os.close(descriptor)
+
+
+def recall(path: str, read: Callable[[Any], Any], nothing: Any) -> Tuple[Any, str]:
+    """What ``read`` makes of the document that was remembered, and what was wrong with it, '' if nothing.
+
+    ``nothing`` before the first run. What cannot be understood is set aside for people, and nothing is remembered.
+    """
+    try:
+        own(os.path.dirname(path))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return nothing, ""
+    except OSError as failed:
+        return nothing, f"{path} cannot be read: {failed.strerror}"
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return nothing, f"{path} cannot be read: it is no file"
+            return read(json.loads(file.read(_LARGEST))), ""
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
+        with contextlib.suppress(OSError):
+            os.replace(path, f"{path}.damaged")
+        return nothing, f"{path} was damaged and is set aside"
+    except OSError as failed:
+        return nothing, f"{path} cannot be read: {failed.strerror}"
+
+
+# --- directories ----------------------------------------------------------------------------------------------------
+
+def own(path: str) -> None:
+    """Make the directory if need be; OSError when it is another user's, or others can write there."""
+    _make(path)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.ENOTDIR, f"{path} is not a directory")
+    if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0:
+        raise OSError(errno.EPERM, f"{path} is another user's")
+    if found.st_mode & stat.S_IWOTH:
+        raise OSError(errno.EPERM, f"everybody can write in {path}")
+
+
+def _make(path: str) -> None:
+    """A directory for this user only. Made by root, it is its parent's owner's: the next run may be the scheduler's."""
+    if os.path.lexists(path):
+        return
+    _make(os.path.dirname(os.path.abspath(path)))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    if os.geteuid() == 0:
+        parent = os.stat(os.path.dirname(os.path.abspath(path)))
+        os.chown(path, parent.st_uid, parent.st_gid, follow_symlinks=False)
+
+
+def belong(descriptor: int, directory: str) -> None:
+    """A file made by root is its directory's owner's, too."""
+    if os.geteuid() == 0:
+        owner = os.lstat(directory)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -17,6 +17,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from vmprobe import files
 from vmprobe import handle as handles
 from vmprobe.handle import Handle
 from vmprobe.model import Kind, Ref
@@ -67,13 +68,17 @@ class Ledger:
             ledger._record(event="lease", handle=str(handle), pid=os.getpid(), **about)
             if not ledger.trouble:
                 os.rename(ledger.path + _NEW, ledger.path)  # nobody sees it before it is locked and has its first line
-                _sync(directory)
         except OSError as failed:
             ledger._give_up(failed)
-        if ledger.trouble and ledger._descriptor is not None:
+        if ledger.trouble:
             ledger.close(settled=False)
             with contextlib.suppress(OSError):
                 os.unlink(ledger.path + _NEW)
+            return ledger
+        try:
+            _sync(directory)
+        except OSError as failed:
+            ledger._give_up(failed)  # and go on: the file is there, and must stay locked
         return ledger
 
     @classmethod
@@ -84,7 +89,7 @@ class Ledger:
         """
         if not os.path.lexists(directory):
             return
-        _own(directory)
+        files.own(directory)
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
             if name.endswith(_SUFFIX + _NEW):
@@ -233,37 +238,6 @@ def _open(path: str, flags: int = 0) -> int:
         return os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o600)
     except OSError as failed:
         raise OSError(failed.errno, "is a symbolic link") if failed.errno == errno.ELOOP else failed
-
-
-def _own(path: str) -> None:
-    """Make the directory if need be; OSError when it is another user's, or others can write there."""
-    _make(path)
-    found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode):
-        raise OSError(errno.ENOTDIR, f"{path} is not a directory")
-    if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0:
-        raise OSError(errno.EPERM, f"{path} is another user's")
-    if found.st_mode & stat.S_IWOTH:
-        raise OSError(errno.EPERM, f"everybody can write in {path}")
-
-
-def _make(path: str) -> None:
-    """A directory for this user only. Made by root, it is its parent's owner's: the next run may be the scheduler's."""
-    if os.path.lexists(path):
-        return
-    _make(os.path.dirname(os.path.abspath(path)))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    if os.geteuid() == 0:
-        parent = os.stat(os.path.dirname(os.path.abspath(path)))
-        os.chown(path, parent.st_uid, parent.st_gid, follow_symlinks=False)
-
-
-def _belong(descriptor: int, directory: str) -> None:
-    """A file made by root is its directory's owner's, too."""
-    if os.geteuid() == 0:
-        owner = os.lstat(directory)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _sync(directory: str) -> None:
