@@ -15,13 +15,12 @@ from vmprobe.clock import Clock, Deadline
 from vmprobe.cloud import Cloud
 from vmprobe.errors import DeadlinePassed, StageOverrun, VmprobeError
 from vmprobe.evidence import Evidence
-from vmprobe.site import Site
+from vmprobe.site import Site, secrets
 from vmprobe.text import Redactor, seconds
 from vmprobe.thresholds import Thresholds
 from vmprobe.timeline import Timeline
 from vmprobe.verdict import OK, WORDS, Verdict
 
-_PATHS = ("certificate", "key", "token_file")  # in a credentials file: where a secret is, and not itself one
 LOOK = 50.0  # seconds that a probe that only looks may take: Nagios kills at 60
 
 
@@ -33,8 +32,7 @@ class Session:
         self.site, self.verbose = site, verbose
         self.deadline = Deadline(site.deadline, site.reserve if reserve is None else reserve, clock, site.polling)
         credentials = site.credentials()
-        secrets = (value for word, value in credentials.items() if word not in _PATHS)
-        self.evidence = Evidence(Redactor(secrets), keep=keep or verbose >= 2)
+        self.evidence = Evidence(Redactor(secrets(credentials)), keep=keep or verbose >= 2)
         self.timeline = Timeline(clock, progress.listener(self.evidence.redactor.strike))
         self.highest: Dict[str, float] = {}  # by perfdata label, the largest value that there can be
         self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)

@@ -19,6 +19,7 @@ from vmprobe.clock import Polling
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import CAUSES, ClientError
 from vmprobe.handle import owner_word
+from vmprobe.services import SERVICES
 from vmprobe.thresholds import LABELS, Thresholds, parse_range
 from vmprobe.text import among
 from vmprobe.timeline import STAGES
@@ -123,6 +124,27 @@ def _name(text: str) -> str:
     return text
 
 
+def _period(text: str) -> float:
+    if duration(text) < 60:
+        raise ValueError("is less than a minute")
+    return duration(text)
+
+
+def _probes(text: str) -> Tuple[str, ...]:
+    for word in words(text):
+        if word not in SERVICES:
+            raise ValueError(f"names {word}, which is no probe; {among(word, SERVICES)}")
+    return words(text)
+
+
+def _targets(text: str) -> Tuple[str, ...]:
+    from vmprobe.submit import target
+
+    for word in text.split():
+        target(word)
+    return tuple(text.split())
+
+
 # --- sections -----------------------------------------------------------------------------------------------------
 
 _SITE = {"name": Key(_name, required=True), "owner": Key(), "contact": Key(), "notes": Key()}
@@ -138,7 +160,9 @@ _POLLING = {"first": Key(duration, 3.0), "fraction": Key(fraction, 0.08), "short
             "longest": Key(duration, 5.0)}
 _SAMPLE = {"readings": Key(whole(), 3), "interval": Key(duration, 2.0)}
 _VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout")}
-_SCHEDULE = {"interval": Key(duration, 3600.0), "retry interval": Key(duration, 900.0)}
+_SCHEDULE = {"interval": Key(_period, 3600.0), "retry interval": Key(_period, 900.0),
+             "checks": Key(one_of("auto", "active", "passive"), "auto"), "probes": Key(_probes, tuple(SERVICES)),
+             "parallel": Key(whole(1)), "zone": Key(_name, ""), "submit": Key(_targets, ())}
 
 
 @dataclass(frozen=True)
@@ -241,7 +265,7 @@ def load(path: str) -> Site:
         thresholds=_thresholds(base, parser), polling=Polling(**section("polling", _POLLING)),
         sample=section("sample", _SAMPLE), schedule=section("schedule", _SCHEDULE),
         verdict={cause: state for cause, state in section("verdict", _VERDICT).items() if state},
-        labels=dict(parser["labels"]) if parser.has_section("labels") else {},
+        labels=_labels(base, parser),
         owner=owner_word(about.pop("owner") or ""), about={key: text for key, text in about.items() if text},
     )
 
@@ -324,6 +348,22 @@ def _thresholds(base: str, parser: configparser.ConfigParser) -> Thresholds:
     return thresholds
 
 
+def _labels(base: str, parser: configparser.ConfigParser) -> Dict[str, str]:
+    """Words of the operator's own; those that name groups, ``site`` and ``vo``, have to be names."""
+    labels = dict(parser["labels"]) if parser.has_section("labels") else {}
+    for key, text in labels.items():
+        if key in ("contact", "manager", "notes", "site_name") or key.startswith("vmprobe"):
+            raise ClientError(f"{base} [labels] {key}: is a word of the suite's own; choose another one")
+        if not re.match(r"^[a-z][a-z0-9_]{0,30}$", key):
+            raise ClientError(f"{base} [labels] {key}: is not a word of small letters, digits and '_'")
+        try:
+            if key in ("site", "vo"):
+                _name(text)
+        except ValueError as wrong:
+            raise ClientError(f"{base} [labels] {key}: '{text}' {wrong}") from None
+    return labels
+
+
 # --- credentials --------------------------------------------------------------------------------------------------
 
 def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
@@ -349,3 +389,9 @@ def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
         if not texts[name]:
             raise ClientError(f"{path} [credentials] {name}: is empty")
     return texts
+
+
+def secrets(credentials: Mapping[str, str]) -> List[str]:
+    """Those of the credentials that nobody may see; names, ids and paths are not among them."""
+    return [value for key, value in credentials.items()
+            if re.search(r"(password|passphrase|secret|token|secret_key|access_key)$", key)]

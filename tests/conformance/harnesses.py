@@ -12,7 +12,7 @@ from virtual import VirtualClock
 from vmprobe.clock import Clock, Deadline, Polling
 from vmprobe.driver import Driver
 from vmprobe.evidence import Evidence
-from vmprobe.site import load
+from vmprobe.site import load, secrets
 from vmprobe.text import Redactor
 
 HARNESSES = {  # id: the function that makes it
@@ -44,9 +44,9 @@ def of_site(path: str, clock: Clock, **options: Any) -> Harness:
     site = load(path)
     deadline = Deadline(600, 60, clock, Polling(first=0.2, shortest=0.2, longest=1.0))
     credentials = site.credentials()
-    evidence = Evidence(Redactor(credentials.values()), keep=True)
+    evidence = Evidence(Redactor(secrets(credentials)), keep=True)
     driver = site.driver(site.endpoint, credentials, deadline, evidence)
-    return Harness(driver, site.test_vm, deadline, secrets=tuple(credentials.values()), **options)
+    return Harness(driver, site.test_vm, deadline, secrets=tuple(secrets(credentials)), **options)
 
 
 @contextmanager
