@@ -109,12 +109,13 @@ class VolumeSpec:
     plan: Optional[Plan] = None
 
 
+EXTRA_METRICS = ("memory",)  # where a manager has it: bytes that the guest uses, not a counter
 METRICS = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One reading of one of METRICS, by the manager, at ``at`` (seconds on the clock of whoever stamped it).
+    """One reading of one of METRICS, or of EXTRA_METRICS, by the manager, at ``at`` (seconds on the clock of whoever stamped it).
 
     A *counter* only grows: ``cpu`` in seconds of CPU time per vCPU, the others in bytes since the server started.
     Otherwise the reading is a rate already: ``cpu`` in percent of all vCPUs, the others in bytes per second.

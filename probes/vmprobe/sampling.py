@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from vmprobe.model import METRICS, Sample
+from vmprobe.model import EXTRA_METRICS, METRICS, Sample
+
+_MOST = 1e15  # a petabyte a second: a manager that says more has not measured
 
 
 def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, float], List[str]]:
@@ -15,11 +17,11 @@ def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, 
     """
     figures: Dict[str, float] = {}
     missing: List[str] = []
-    for metric in METRICS:
+    for metric in METRICS + EXTRA_METRICS:
         spans = [span for readings in servers for span in rates(metric, readings)]
         length = sum(seconds for _, seconds in spans)
         if not spans or length <= 0:
-            missing.append(metric)
+            missing += [metric] if metric in METRICS else []
             continue
         figures[f"{metric}_avg"] = sum(rate * seconds for rate, seconds in spans) / length
         figures[f"{metric}_peak"] = max(rate for rate, _ in spans)
@@ -27,18 +29,34 @@ def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, 
 
 
 def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float, float]]:
-    """(rate, seconds that it stands for) between each two readings of a metric; a counter that fell began anew."""
+    """(rate, seconds that it stands for) between each two readings of a metric.
+
+    A counter that fell went over its end where it was near one, and began anew anywhere else: then that span is not known.
+    What is negative, no finite number, or beyond all measure was not measured.
+    """
     found = []
-    samples = [sample for reading in readings for sample in reading if sample.metric == metric]
+    samples = [sample for reading in readings for sample in reading
+               if sample.metric == metric and 0 <= sample.value < _MOST ** 2 and 0 <= sample.at < _MOST]
     for before, after in zip(samples, samples[1:]):
         seconds = after.at - before.at
         if seconds <= 0:
             continue
         if not after.counter:
             found.append((after.value, seconds))
-        elif after.value >= before.value:
+        else:
+            grown = _grown(before.value, after.value)
             share = 100.0 if metric == "cpu" else 1.0
-            found.append((share * (after.value - before.value) / seconds, seconds))
+            found += [] if grown is None else [(share * grown / seconds, seconds)]
     if not found and samples and not samples[-1].counter:
         found.append((samples[-1].value, 1.0))  # one reading of a rate is a rate
-    return found
+    return [(rate, seconds) for rate, seconds in found if rate < _MOST]
+
+
+def _grown(before: float, after: float) -> Optional[float]:
+    """How far a counter came; None when it began anew."""
+    if after >= before:
+        return after - before
+    for end in (2.0 ** 32, 2.0 ** 64):
+        if 0.75 * end <= before < end and after < 0.25 * end:
+            return end - before + after
+    return None

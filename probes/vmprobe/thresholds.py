@@ -21,6 +21,8 @@ LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""), "age_max": "s",
     **{f"{of}{name}_{what}": unit for of in ("", "host_") for name, of_one in RESOURCES.items()
        for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))}, "fits": "",
+    "memory_avg": "B", "memory_peak": "B", "interval": "s", "metrics": "s",
+    **{f"{metric}_total": "" for metric in METRICS if metric != "cpu"},
     "leftovers": "", "oldest_age": "s", "vcpus": "", "memory": "B", "volume_bytes": "B",
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers

@@ -1,0 +1,120 @@
+"""How busy servers were since somebody looked last: what the manager counts, as rates over the time between two runs.
+
+A run takes a few readings. The average is over all the time since the last reading of the run before; the peak is the
+highest rate between any two readings that follow each other, of any one server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from vmprobe import files, paths
+from vmprobe.cloud import Cloud
+from vmprobe.errors import Conflict, NotFound
+from vmprobe.model import EXTRA_METRICS, METRICS, Resource, Sample
+from vmprobe.sampling import rates, summarise
+
+Readings = Dict[str, List[List[Sample]]]  # by the server's id, in order of time
+_JUMP = 300.0  # seconds by which the clock of the stamps may run apart from ours, and a tenth of the time between
+
+
+class Memory:
+    """The last readings of one service, on disk: by site, endpoint, and which servers it looks at."""
+
+    def __init__(self, site: str, *about: str):
+        word = hashlib.sha256("\0".join(about).encode()).hexdigest()[:12]
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", site)
+        self.path = os.path.join(paths.state_directory(), "activity", f"{name}-{word}.json")
+
+    def recall(self) -> Tuple[float, Dict[str, List[Sample]], str]:
+        """(when it was, readings by server, what was wrong with the file)."""
+        (taken, readings), trouble = files.recall(self.path, _read, (0.0, {}))
+        return taken, readings, trouble
+
+    def remember(self, taken: float, readings: Readings) -> str:
+        """Keep each server's last reading; returns why that could not be, '' if it could."""
+        newest = {server: [[sample.metric, sample.value, sample.at, sample.counter] for sample in rows[-1]]
+                  for server, rows in readings.items() if rows}
+        try:
+            files.remember(self.path, {"taken": taken, "servers": newest})
+        except (OSError, ValueError) as failed:
+            return f"{self.path} cannot be written: {getattr(failed, 'strerror', None) or failed}"
+        return ""
+
+
+def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: float) -> Readings:
+    """``count`` readings of each server, ``interval`` seconds apart. One that is gone meanwhile is passed over."""
+    found: Readings = {server.ref.id: [] for server in servers}
+    for number in range(count):
+        if number:
+            cloud.deadline.sleep(interval)
+        for server in servers:
+            try:
+                found[server.ref.id].append(cloud.metrics(server.ref))
+            except (NotFound, Conflict):
+                continue
+    return found
+
+
+def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings) -> Readings:
+    """Each server's readings with the last one of the run before, ``elapsed`` seconds ago, in front of them.
+
+    Not where the clock that stamps them was set, or began anew with its host, between the two.
+    """
+    found: Readings = {}
+    for server, rows in readings.items():
+        last = before.get(server, [])
+        fits = bool(last and rows and rows[0]) and abs(rows[0][0].at - last[0].at - elapsed) <= _JUMP + 0.1 * elapsed
+        found[server] = ([last] if fits else []) + rows
+    return found
+
+
+def figures(readings: Readings) -> Tuple[Dict[str, float], List[str]]:
+    """Values by perfdata label and the metrics that nobody measured: average, peak, and of bytes the total per second."""
+    found, missing = summarise(list(readings.values()))
+    for metric in METRICS[1:]:
+        each = [rate for rate in (average(metric, rows) for rows in readings.values()) if rate is not None]
+        if each:
+            found[f"{metric}_total"] = sum(each)
+    return found, missing
+
+
+def average(metric: str, rows: Sequence[Sequence[Sample]]) -> Any:
+    """One server's rate of a metric over all its readings; None where it was not measured."""
+    spans = rates(metric, rows)
+    length = sum(seconds for _, seconds in spans)
+    return sum(rate * seconds for rate, seconds in spans) / length if length > 0 else None
+
+
+def busiest(readings: Readings) -> Dict[str, List[str]]:
+    """Which server had the highest average, by server: the metrics in which it was the first. Idle ones are none."""
+    found: Dict[str, List[str]] = {}
+    for metric in METRICS:
+        each = {server: average(metric, rows) or 0.0 for server, rows in readings.items()}
+        top = max(sorted(each), key=lambda server: each[server], default=None)
+        if top is not None and each[top] > 0:
+            found.setdefault(top, []).append(metric)
+    return found
+
+
+def _read(document: Any) -> Tuple[float, Dict[str, List[Sample]]]:
+    """The file's content; anything that is not exactly that raises."""
+    servers = {str(server): [_sample(*row) for row in rows] for server, rows in document["servers"].items()}
+    return _number(document["taken"]), servers
+
+
+def _sample(metric: Any, value: Any, at: Any, counter: Any) -> Sample:
+    if metric not in METRICS + EXTRA_METRICS or counter not in (True, False):
+        raise ValueError("no sample")
+    return Sample(metric, _number(value), _number(at), counter)
+
+
+def _number(thing: Any) -> float:
+    found = float(thing)
+    if not math.isfinite(found) or isinstance(thing, (str, bool)):
+        raise ValueError("no number")
+    return found

@@ -1,0 +1,111 @@
+"""check_vm_activity: how busy servers were since the last run, and which was the busiest."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Dict, List, Mapping, Optional, Sequence
+
+from vmprobe import activity, capacity, cli, session
+from vmprobe.clock import Clock
+from vmprobe.errors import ClientError
+from vmprobe.model import METRICS, Capability, Kind, Resource, State
+from vmprobe.session import Finding, Session
+from vmprobe.text import counted, number, span
+from vmprobe.verdict import Verdict
+
+DESCRIPTION = """\
+Say how busy servers were since the last run, by what the VM manager counts: CPU,
+disk reads and writes, network in and out, and memory where it has that; the
+busiest are named. Alerts by the ranges given. Creates nothing.
+"""
+EPILOG = """\
+Ranges are Nagios ranges: -w cpu_avg=80 -c net_out_peak=100000000; a range
+without a metric means cpu_peak. Metrics: cpu_avg (mean of the servers) and
+cpu_peak (highest of any one), in % of a server's vCPUs; the same of disk_read
+disk_write net_in net_out (bytes per second), and their _total of all servers;
+memory_avg memory_peak (B); servers; interval auth list metrics total (s).
+The last readings are kept in the suite's state directory.
+"""
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    found = cli.Parser("activity", description=DESCRIPTION, epilog=EPILOG)
+    cli.add_common(found, timeout=f"{session.LOOK:g} s")
+    cli.add_thresholds(found)
+    cli.add_patterns(found)
+    found.add_argument("--limit", metavar="N", type=cli.count, default=20,
+                       help="so many servers in the table of -v, the busiest first; default: 20")
+    return found
+
+
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
+    """Run the probe; ClientError before anything is asked when it cannot be."""
+    options = parser().parse_args(arguments)
+    return session.look(options, clock, lambda run: _look(run, options), bare="cpu_peak", defaults={})
+
+
+def _look(run: Session, options: argparse.Namespace) -> Finding:
+    site, cloud, timeline = run.site, run.cloud, run.timeline
+    if not cloud.can(Capability.METRICS):
+        raise ClientError(f"{site.endpoint['manager']} has no metrics")
+    with timeline.stage("auth"):
+        cloud.connect()
+    with timeline.stage("list"):
+        wanted = cli.patterns(options)
+        servers = [server for server in cloud.survey("", [Kind.SERVER])
+                   if server.state is State.READY and wanted.match(server)]
+    timeline.metrics["servers"] = len(servers)
+
+    memory = activity.Memory(site.name, cloud.driver.identity, options.name, options.owner, options.project, options.image)
+    taken, before, trouble = memory.recall()
+    with timeline.stage("metrics"):
+        readings = activity.measure(cloud, servers, max(1, site.sample["readings"]), site.sample["interval"])
+        first = timeline.stages[-1].began - run.deadline.clock.now() + run.deadline.clock.utc()
+    unkept = memory.remember(run.deadline.clock.utc(), readings)
+
+    known = activity.since(before, first - taken, readings)
+    values, missing = activity.figures(known)
+    timeline.metrics.update(values)
+    if values:
+        started = taken if any(len(known[server]) > len(readings[server]) for server in known) else first
+        timeline.metrics["interval"] = run.deadline.clock.utc() - started
+    if servers and missing:
+        timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
+    text = "; ".join([_story(servers, known, timeline.metrics)] + [word for word in (trouble, unkept) if word])
+    return Finding(text, details=tuple(_table(servers, known, options.limit)))
+
+
+def _story(servers: Sequence[Resource], known: activity.Readings, values: Mapping[str, float]) -> str:
+    """``3 servers over 5 min: cpu 25 %, disk_read 3 KiB/s, ...; busiest: web1 (cpu), db1 (disk_read, disk_write)``."""
+    if not servers:
+        return "no server runs that is meant"
+    if "interval" not in values:
+        return f"{counted(len(servers), 'server')}, whose first reading this is"
+    names = {server.ref.id: server.ref.name or server.ref.id for server in servers}
+    shown = [f"cpu {number(values['cpu_avg'], 1)} %"] if "cpu_avg" in values else []
+    shown += [f"{metric} {_bytes(values[f'{metric}_total'])}" for metric in METRICS[1:] if f"{metric}_total" in values]
+    tops = [f"{names[server]} ({', '.join(metrics)})" for server, metrics in activity.busiest(known).items()]
+    busy = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
+    return f"{counted(len(servers), 'server')} over {span(values['interval'])}: {', '.join(shown)}{busy}"
+
+
+def _table(servers: Sequence[Resource], known: activity.Readings, limit: int) -> List[str]:
+    """One line for each server: its averages, the busiest CPU first."""
+    if not servers:
+        return []
+    each: Dict[str, Dict[str, Optional[float]]] = {
+        server.ref.id: {metric: activity.average(metric, known[server.ref.id]) for metric in METRICS} for server in servers}
+    order = sorted(servers, key=lambda server: (-(each[server.ref.id]["cpu"] or 0.0), server.ref.name))
+    rows = [tuple(metric.upper() for metric in METRICS) + ("ID", "NAME")]
+    for server in order[:limit]:
+        found = each[server.ref.id]
+        rates = [("-" if found[metric] is None else _bytes(found[metric])) for metric in METRICS[1:]]
+        rows.append(("-" if found["cpu"] is None else f"{number(found['cpu'], 1)} %", *rates, server.ref.id, server.ref.name))
+    widths = [min(40, max(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
+    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
+    return lines + ([f"and {len(order) - limit} more"] if len(order) > limit else [])
+
+
+def _bytes(rate: float) -> str:
+    return capacity.amount("memory", rate) + "/s"
