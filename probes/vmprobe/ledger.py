@@ -61,9 +61,9 @@ class Ledger:
         """
         ledger = cls(os.path.join(directory, str(handle) + _SUFFIX))
         try:
-            _own(directory)
+            files.own(directory)
             ledger._descriptor = _open(ledger.path + _NEW, os.O_CREAT | os.O_EXCL)
-            _belong(ledger._descriptor, directory)
+            files.belong(ledger._descriptor, directory)
             fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ledger._record(event="lease", handle=str(handle), pid=os.getpid(), **about)
             if not ledger.trouble:
