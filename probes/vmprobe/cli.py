@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 import traceback
 import warnings
 from typing import Any, List, NoReturn, Optional
@@ -25,7 +26,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def run(probe: str) -> NoReturn:
     """Run the probe ``vmprobe.probes.<probe>`` and exit with its state; for the executables."""
     name = f"VM_{probe.upper()}"
-    arguments = sys.argv[1:]
+    arguments, began = sys.argv[1:], time.time()
     loud = sum(word.count("v") for word in arguments if word.startswith("-v") and set(word[1:]) == {"v"}) >= 2
     warnings.simplefilter("ignore")  # a library's warning must not become the first line
     os.umask(0o077)
@@ -41,7 +42,7 @@ def run(probe: str) -> NoReturn:
         said = Verdict(UNKNOWN, str(error))
     except BaseException as error:
         said = unforeseen(error, loud)
-    finish(name, said)
+    finish(name, _submitted(probe, arguments, said, began))
 
 
 def unforeseen(error: BaseException, loud: bool, redactor: Redactor = Redactor()) -> Verdict:
@@ -49,6 +50,30 @@ def unforeseen(error: BaseException, loud: bool, redactor: Redactor = Redactor()
     trace = redactor.strike("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     words = redactor.strike(f"{type(error).__name__}: {error}")
     return Verdict(UNKNOWN, f"unforeseen: {one_line(words)}", details=tuple(trace.splitlines()) if loud else ())
+
+
+def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) -> Verdict:
+    """``said``, handed over to where ``--submit`` wants it; what could not be is told below line 1, and changes nothing."""
+    if not any(word.startswith("--submit") for word in arguments):
+        return said
+    from vmprobe import services, submit
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--submit", action="append", type=submit.target)
+    parser.add_argument("--site")
+    parser.add_argument("-H", "--hostname")
+    parser.add_argument("-t", "--timeout", type=duration)
+    try:
+        options = parser.parse_known_args(arguments)[0]
+        site, ended = site_of(options), time.time()
+        result = submit.Result(site.name, services.service_name(probe), said.state,
+                               verdict.render(f"VM_{probe.upper()}", said), began, ended)
+        told = submit.submit(options.submit, result, (options.timeout or site.deadline) - (ended - began))
+    except VmprobeError as error:
+        told = [f"not submitted: {error}"]
+    except Exception as error:
+        told = [f"not submitted: {unforeseen(error, False).text}"]
+    return said.with_details(told)
 
 
 def finish(name: str, said: Verdict) -> NoReturn:
@@ -100,6 +125,9 @@ def add_common(parser: Parser, timeout: str = "the site's deadline") -> None:
                         help="the site whose name or whose endpoint's host this is, where no --site is given")
     parser.add_argument("-t", "--timeout", metavar="SECONDS", type=duration,
                         help=f"time for the whole run, clean-up included; default: {timeout}")
+    parser.add_argument("--submit", metavar="KIND:WHERE", action="append", type=_target,
+                        help="hand the result to a monitoring server, too: nagios:PIPE, results:DIR, icinga2:URL, "
+                             "nsca:HOST, nrdp:URL or file:FILE; can be given several times")
     parser.add_argument("-v", "--verbose", action="count", default=0,
                         help="-v: more below the first line; -vv: requests and replies, secrets struck out")
     parser.add_argument("-V", "--version", action="version", version=f"{parser.prog} {__version__}",
@@ -167,6 +195,15 @@ def duration(word: str) -> float:
     if found <= 0:
         raise argparse.ArgumentTypeError("has to be more than 0 s")
     return found
+
+
+def _target(word: str):
+    from vmprobe import submit
+
+    try:
+        return submit.target(word)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"'{word}' {wrong}") from None
 
 
 def count(word: str) -> int:

@@ -1,0 +1,63 @@
+"""vmprobectl config: from the site files to the monitoring server's directory, safe to be run from cron."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from typing import List
+
+from vmprobe import inventory, paths, render, tree
+from vmprobe.errors import ClientError
+from vmprobe.services import SERVICES
+
+
+def configure(chosen: argparse.Namespace) -> int:
+    """Make the tree, look what differs, have it validated, write it, reload. 1 when --check finds a difference."""
+    own = _probes_directory()
+    options = render.Options(
+        limit=chosen.limit, plugins=(chosen.plugins or own).rstrip("/"), docs=chosen.docs,
+        installed=[probe for probe in SERVICES if os.path.exists(os.path.join(own, f"check_vm_{probe}"))])
+    with tree.opened(chosen.output, chosen.target, write=not chosen.check) as files:
+        hosts, remember = inventory.read(chosen.sites or paths.site_directories()[:1], files.remembered)
+        wanted = render.tree(chosen.target, hosts, options, chosen.templates)
+        changes = files.changes(wanted)
+        if chosen.check:
+            for change in changes:
+                print("\n".join(change.diff()))
+            return 1 if changes else 0
+        if changes and chosen.validate:
+            from vmprobe.validate import validate
+
+            validate(chosen.target, wanted)
+        files.apply(wanted, changes, remember)
+    count = Counter(change.word for change in changes)
+    print(f"{len(hosts)} sites, {len(wanted)} files: {count['new']} new, {count['changed']} changed, {count['removed']} removed")
+    if changes and chosen.reload:
+        _reload(chosen.reload)
+    return 0
+
+
+def _probes_directory() -> str:
+    """Where the probes lie on this host: beside vmprobectl."""
+    beside = os.path.dirname(os.path.realpath(sys.argv[0]))
+    if os.path.exists(os.path.join(beside, "check_vm_lifecycle")):
+        return beside
+    found = shutil.which("check_vm_lifecycle")
+    if not found:
+        raise ClientError(f"there is no check_vm_lifecycle in {beside} or in PATH")
+    return os.path.dirname(os.path.realpath(found))
+
+
+def _reload(command: str) -> None:
+    words: List[str] = shlex.split(command)
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
+    except OSError as failed:
+        raise ClientError(f"--reload {command}: {failed.strerror}; the files are written") from None
+    if done.returncode:
+        raise ClientError(f"--reload {command}: exit code {done.returncode}; the files are written")

@@ -1,0 +1,312 @@
+"""What the monitoring servers read, made from the inventory: here are the decisions, in ``templates/`` are the forms.
+
+The tree of a target's templates is the tree of what it makes. In a template's path SITE stands for each site in turn,
+PROBE for each of its probes that a timer runs, ZONE and GLOBAL for Icinga's folders. Times are derived from the
+sites' budgets; no number is written twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import uuid
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from vmprobe import paths
+from vmprobe.errors import ClientError
+from vmprobe.inventory import Host
+from vmprobe.services import GATEWAY, SERVICES, service_name
+
+NAGIOS_LIMIT = 60.0  # seconds: service_check_timeout and NRPE's command_timeout, as they come
+ARGO_LIMIT = 900.0  # what ARGO gives every check
+STAGGER = 0.1  # of the interval; so runs at many sites do not keep in step
+
+
+class Options(NamedTuple):
+    """What an operator says about the monitoring server, beside the sites."""
+
+    limit: float = NAGIOS_LIMIT  # seconds after which the scheduler kills a check
+    plugins: str = ""  # the directory of the probes, as the scheduler sees it
+    docs: str = ""  # a URL below which each probe has its page, under its own name
+    installed: Sequence[str] = ()  # probes
+
+
+class Check(NamedTuple):
+    """One service of a site. Times are whole seconds."""
+
+    name: str
+    probe: str
+    about: str
+    command: str
+    deadline: int
+    limit: int  # what the scheduler has to leave it
+    period: int  # between two runs, as the site or the table has it
+    interval: int  # the same, staggered
+    retry: int
+    minutes: str  # the interval, as Nagios counts
+    retry_minutes: str
+    offset: int  # of a timer's first run
+    passive: bool
+    freshness: int
+    after: str  # the service without which it does not run; '' if there is none
+    page: str
+
+
+class Row(NamedTuple):
+    """A site with its checks and groups, all that a template needs."""
+
+    name: str
+    file: str
+    address: str
+    contact: str
+    notes: str
+    page: str
+    manager: str
+    site: str
+    vo: str
+    zone: str
+    groups: Sequence[str]
+    labels: Sequence[Tuple[str, str]]
+    submit: Sequence[str]
+    checks: Sequence[Check]
+
+
+class Text(str):
+    """A value as a person wrote it, which knows where."""
+
+    where = ""
+
+
+def tree(target: str, hosts: Sequence[Host], options: Options, templates: str = "") -> Dict[str, str]:
+    """Path to text of everything that a target needs; ClientError names the file and key of what it cannot carry."""
+    rows = [row(host, target, options) for host in hosts]
+    shared = {"rows": rows, "probes": _probes(rows), "groups": _groups(rows), "zones": _zones(rows), "options": options,
+              "plugins": options.plugins, "limit": max((check.limit for each in rows for check in each.checks
+                                                        if not check.passive), default=0)}
+    found: Dict[str, str] = {}
+    for name, template in _templates(target, templates):
+        for path, words in _instances(name, rows, bool(shared["zones"]), options.plugins):
+            text = _rendered(name, template, shared if words is None else words)
+            if text.strip():
+                found[path] = text.rstrip() + "\n"
+    return found
+
+
+def _instances(name: str, rows: Sequence[Row], zoned: bool, plugins: str) -> Iterator[Tuple[str, Optional[Dict[str, Any]]]]:
+    """Where a template's results go, each with its words; None for the shared ones."""
+    name = name.replace("GLOBAL/", "global-templates/" if zoned else "")
+    if "SITE" not in name:
+        yield name, None
+        return
+    for each in rows:
+        path = name.replace("ZONE/", f"{each.zone or 'master'}/" if zoned else "").replace("SITE", each.name)
+        if "PROBE" not in path:
+            yield path, {"row": each, "plugins": plugins}
+            continue
+        for check in each.checks:
+            if check.passive:
+                yield path.replace("PROBE", check.probe), {"row": each, "check": check, "plugins": plugins}
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------
+
+def row(host: Host, target: str, options: Options) -> Row:
+    """A host with its checks for one target."""
+    base, labels = os.path.basename(host.file), dict(host.labels)
+    if not re.match(r"^[\w/.@+=:,-]+$", host.file):
+        raise ClientError(f"{host.file}: this path cannot stand in a command of every scheduler; "
+                          "letters, digits and /.@_+=:,- can")
+    site, vo = labels.pop("site", host.name), labels.pop("vo", "")
+    groups = [f"vmprobe-site-{site}", f"vmprobe-manager-{host.manager}"] + ([f"vmprobe-vo-{vo}"] if vo else [])
+    probes = [probe for probe in host.probes if probe in options.installed]
+    checks = [_check(host, probe, GATEWAY in probes, target, options) for probe in probes]
+    if target == "systemd" and not host.submit and any(check.passive for check in checks):
+        raise ClientError(f"{base} [schedule] submit: this key is missing; what a timer runs has to be submitted somewhere")
+    notes = _text(host.notes, f"{base} [site] notes")
+    page = re.match(r"^https?://\S+$", host.notes)
+    return Row(host.name, host.file, host.address or "127.0.0.1", _text(host.contact, f"{base} [site] contact"),
+               _text("") if page else notes, notes if page else _text(""), host.manager, site, vo, host.zone, groups,
+               [(key, _text(text, f"{base} [labels] {key}")) for key, text in sorted(labels.items())], host.submit, checks)
+
+
+def _check(host: Host, probe: str, gateway: bool, target: str, options: Options) -> Check:
+    from vmprobe.session import LOOK
+
+    service = SERVICES[probe]
+    deadline = host.deadline if service.creates else min(LOOK, host.deadline)
+    limit = needed(deadline)
+    interval, retry = (host.interval, host.retry) if service.creates else (service.interval, service.retry)
+    chance = _chance(host.name, probe)
+    period, interval = round(interval), round(interval * (1 + STAGGER * (chance - 0.5)))
+    return Check(
+        service_name(probe), probe, service.about, f"check_vm_{probe}", math.ceil(deadline), limit, period, interval,
+        round(retry), _minutes(interval), _minutes(retry), round(interval * chance), _passive(host, limit, target, options),
+        2 * interval + limit,
+        service_name(GATEWAY) if gateway and probe != GATEWAY else "",
+        f"{options.docs.rstrip('/')}/check_vm_{probe}" if options.docs else "")
+
+
+def needed(deadline: float) -> int:
+    """The time limit that a scheduler needs for a probe with this deadline: it has to end by itself first.
+
+    >>> needed(50), needed(300)
+    (60, 335)
+    """
+    return math.ceil(deadline) + math.ceil(deadline / 10) + 5
+
+
+def _passive(host: Host, limit: int, target: str, options: Options) -> bool:
+    """Whether a timer runs it: where the site says so, or where Nagios would kill it, which has one limit for all."""
+    base = os.path.basename(host.file)
+    if target == "argo" and limit > ARGO_LIMIT:
+        raise ClientError(f"{base} [budget] deadline: needs {limit} s of the scheduler, and ARGO kills at {ARGO_LIMIT:g} s")
+    if host.checks == "passive":
+        return True
+    if target not in ("nagios", "systemd") or limit <= options.limit:
+        return False
+    if host.checks == "active":
+        raise ClientError(f"{base} [schedule] checks: active needs a service_check_timeout of {limit} s, and it is "
+                          f"{options.limit:g} s; raise that and say so by --limit, or leave the checks to a timer (auto)")
+    return True
+
+
+def _chance(*words: str) -> float:
+    """A number from 0 to 1 that is always the same for the same words."""
+    return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:4], "big") / 2 ** 32
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.2f}".rstrip("0").rstrip(".")
+
+
+def _text(text: str, where: str = "") -> Text:
+    found = Text(text)
+    found.where = where
+    return found
+
+
+# --- what all sites share -----------------------------------------------------------------------------------------
+
+class Probe(NamedTuple):
+    """A probe that at least one site has."""
+
+    probe: str
+    name: str
+    about: str
+    command: str
+    metric: str
+    page: str
+    deadline: int  # the longest of any site
+    limit: int
+    interval: int  # minutes, the shortest of any site
+    retry: int
+    after: str
+    uuid_command: str  # of the Director's objects: the same at each run
+    uuid_template: str
+
+
+def _probes(rows: Sequence[Row]) -> List[Probe]:
+    found: Dict[str, List[Check]] = {}
+    for each in rows:
+        for check in each.checks:
+            found.setdefault(check.probe, []).append(check)
+    return [Probe(probe, checks[0].name, checks[0].about, checks[0].command, SERVICES[probe].metric, checks[0].page,
+                  max(check.deadline for check in checks), max(check.limit for check in checks),
+                  max(1, min(check.period for check in checks) // 60), max(1, min(check.retry for check in checks) // 60),
+                  SERVICES[GATEWAY].metric if any(check.after for check in checks) else "", _uuid("command", probe), _uuid("template", probe))
+            for probe, checks in sorted(found.items())]
+
+
+def _uuid(*words: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, "vmprobe/" + "/".join(words)))
+
+
+def _groups(rows: Sequence[Row]) -> List[str]:
+    return sorted({group for each in rows for group in each.groups})
+
+
+def _zones(rows: Sequence[Row]) -> List[str]:
+    return sorted({each.zone for each in rows if each.zone})
+
+
+# --- templates ----------------------------------------------------------------------------------------------------
+
+def _templates(target: str, own: str) -> List[Tuple[str, Any]]:
+    """The target's templates by their paths, compiled; one of the operator's own stands for the shipped one."""
+    try:
+        import jinja2
+    except ImportError:
+        raise ClientError("vmprobectl config needs jinja2: python3-jinja2, or pip install jinja2") from None
+    folders = [os.path.join(own, target)] if own else []
+    if own and not os.path.isdir(own):
+        raise ClientError(f"{own}: No such directory")
+    folders.append(paths.data("templates", target))
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folders), trim_blocks=True, lstrip_blocks=True,
+                                     keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False)
+    environment.filters["quote"] = _quote(TARGETS[target])
+    names = [name for name in environment.list_templates() if not name.endswith("~") and "/." not in f"/{name}"]
+    try:
+        return [(name, environment.get_template(name)) for name in names]
+    except jinja2.TemplateSyntaxError as wrong:
+        raise ClientError(f"{wrong.filename} line {wrong.lineno}: {wrong.message}") from None
+
+
+def _rendered(name: str, template: Any, words: Mapping[str, Any]) -> str:
+    try:
+        return template.render(words)
+    except ClientError:
+        raise
+    except Exception as wrong:  # a template may be the operator's own, and do anything
+        raise ClientError(f"template {name}: {type(wrong).__name__}: {wrong}") from None
+
+
+def _quote(form: Callable[[str], str]) -> Callable[[Any], str]:
+    def quote(value: Any) -> str:
+        try:
+            return form(str(value))
+        except ValueError as wrong:
+            raise ClientError(f"{getattr(value, 'where', '') or repr(value)}: {wrong}") from None
+    return quote
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _nagios(text: str) -> str:
+    """A directive's value: ``;`` would begin a comment, ``$`` a macro, and a line is all there is."""
+    if _CONTROL.search(text):
+        raise ValueError("is more than one line, which a directive of Nagios cannot carry")
+    if "$" in text:
+        raise ValueError("has a '$', which begins a macro in Nagios; write it without")
+    if text.endswith("\\"):
+        raise ValueError("ends with a '\\', which would join the next line in Nagios")
+    return text.replace(";", "\\;")
+
+
+_ICINGA = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def _icinga(text: str) -> str:
+    """A string literal. ``$`` is a macro's mark only in commands, which carry none of these texts."""
+    if _CONTROL.search(text.translate({9: "", 10: "", 13: ""})):
+        raise ValueError("has a control character, which a string of Icinga cannot carry")
+    return '"' + "".join(_ICINGA.get(letter, letter) for letter in text) + '"'
+
+
+def _json(text: str) -> str:
+    """A JSON string, which is a YAML string, too."""
+    return json.dumps(text)
+
+
+def _systemd(text: str) -> str:
+    """A word of a unit file; ``%`` would begin a specifier."""
+    if _CONTROL.search(text):
+        raise ValueError("is more than one line, which a unit file cannot carry")
+    return text.replace("\\", "\\\\").replace("%", "%%")
+
+
+TARGETS: Mapping[str, Callable[[str], str]] = {"nagios": _nagios, "icinga2": _icinga, "director": _json, "argo": _json, "sensu": _json,
+                                               "systemd": _systemd}

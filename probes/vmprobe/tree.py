@@ -1,0 +1,153 @@
+"""A directory of generated files: only what changed is written, only what was written here is removed.
+
+What lies there is known from a manifest, ``.vmprobe-TARGET.json``, which is written last. Each file is replaced whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import hashlib
+import json
+import os
+from typing import Any, Dict, Iterator, List, Mapping
+
+from vmprobe.errors import ClientError
+
+
+class Tree:
+    """The files of one target below a directory. Made by ``opened``, which keeps two runs apart."""
+
+    def __init__(self, directory: str, target: str):
+        self.directory = directory
+        self._manifest = os.path.join(directory, f".vmprobe-{target}.json")
+        held = _load(self._manifest)
+        self.remembered: Dict[str, Any] = held.get("remembered", {})  # for whoever makes the files
+        self._sums: Dict[str, str] = {path: words for path, words in held.get("files", {}).items() if _is_below(path)}
+        self._wrote = bool(held)
+
+    def changes(self, wanted: Mapping[str, str]) -> List["Change"]:
+        """What has to happen so that ``wanted`` lies there; ClientError for a file in the way that is not ours."""
+        found = []
+        for path, text in sorted(wanted.items()):
+            lying = self._read(path)
+            if lying is not None and path not in self._sums:
+                raise ClientError(f"{self._full(path)} was not written by vmprobectl; move it out of the way")
+            if lying != text.encode():
+                found.append(Change(path, lying, text.encode()))
+        for path in sorted(set(self._sums) - set(wanted)):
+            lying = self._read(path)
+            if lying is not None:
+                found.append(Change(path, lying, None))
+        return found
+
+    def apply(self, wanted: Mapping[str, str], changes: List["Change"], remember: Any) -> None:
+        """Make it so. When this is cut off, the next run finds what was written and goes on from there."""
+        if changes:  # before anything lies there: it is ours, come what may
+            self._save({**self._sums, **{change.path: "" for change in changes if change.new is not None}}, self.remembered)
+        for change in changes:
+            path = self._full(change.path)
+            if change.new is None:
+                os.unlink(path)
+                with contextlib.suppress(OSError):  # another file is in it still
+                    os.removedirs(os.path.dirname(path))
+            else:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                _replace(path, change.new)
+        sums = {path: self._sums.get(path, "") for path in wanted}
+        sums.update({change.path: hashlib.sha256(change.new).hexdigest() for change in changes if change.new is not None})
+        if changes or not self._wrote or sums != self._sums or remember != self.remembered:
+            self._save(sums, remember)
+
+    def _save(self, sums: Mapping[str, str], remember: Any) -> None:
+        _replace(self._manifest, json.dumps({"files": sums, "remembered": remember}, separators=(",", ":")).encode())
+
+    def _full(self, path: str) -> str:
+        return os.path.join(self.directory, path)
+
+    def _read(self, path: str) -> Any:
+        try:
+            with open(self._full(path), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+
+class Change:
+    """A file's bytes before and after; None: it is not there."""
+
+    def __init__(self, path: str, old: Any, new: Any):
+        self.path, self.old, self.new = path, old, new
+
+    @property
+    def word(self) -> str:
+        return "removed" if self.new is None else "changed" if self.old is not None else "new"
+
+    def diff(self) -> Iterator[str]:
+        """The lines of a unified diff."""
+        sides = [(side or b"").decode("utf-8", "replace").splitlines() for side in (self.old, self.new)]
+        names = ["/dev/null" if side is None else self.path for side in (self.old, self.new)]
+        return difflib.unified_diff(*sides, *names, lineterm="")
+
+
+@contextlib.contextmanager
+def opened(directory: str, target: str, write: bool) -> Iterator[Tree]:
+    """The tree in a directory, which is made when it is to be written; ClientError while another run writes it."""
+    try:
+        if write:
+            os.makedirs(directory, exist_ok=True)
+        if not os.path.isdir(directory):
+            yield Tree(directory, target)
+            return
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Tree(directory, target)
+        except BlockingIOError:
+            raise ClientError(f"{directory}: another run of vmprobectl writes here") from None
+        finally:
+            os.close(descriptor)
+    except OSError as failed:
+        raise ClientError(f"{failed.filename or directory}: {failed.strerror}") from None
+
+
+def write_all(directory: str, wanted: Mapping[str, str]) -> None:
+    """All files into an empty directory that anybody may read, for a daemon to look at."""
+    for path, text in wanted.items():
+        full = os.path.join(directory, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Replace a file whole; a monitoring daemon runs as another user, and has to be able to read it."""
+    temporary = f"{path}.vmprobe-new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _load(path: str) -> Dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            held = json.load(file)
+        if not isinstance(held, dict) or not all(isinstance(held[word], dict) for word in ("files", "remembered")):
+            raise ValueError
+        return held
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError):
+        raise ClientError(f"{path}: is damaged; remove it together with the files that were generated beside it") from None
+
+
+def _is_below(path: str) -> bool:
+    return not os.path.isabs(path) and os.path.normpath(path) == path and ".." not in path.split(os.sep)

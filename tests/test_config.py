@@ -1,0 +1,349 @@
+"""vmprobectl config: one inventory in, what every monitoring system reads out; whole, quoted, and safe from cron."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import PROBES
+from vmprobe import inventory, render, services
+from vmprobe.errors import ClientError
+
+GOLDEN = Path(__file__).parent / "golden" / "config"
+INSTALLED = ("gateway", "lifecycle", "leftovers", "capacity")
+OPTIONS = render.Options(plugins="/usr/lib/nagios/plugins", docs="https://docs.example.org/vmprobe", installed=INSTALLED)
+
+
+def ctl(target, output, sites, *options):
+    """(exit code, stdout, stderr) of vmprobectl config."""
+    done = subprocess.run([sys.executable, str(PROBES / "vmprobectl"), "config", "--target", target, "--output", str(output),
+                           "--sites", str(sites), *options], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def sites(tmp_path):
+    """The golden sites, to be changed."""
+    return Path(shutil.copytree(GOLDEN / "sites", tmp_path / "sites"))
+
+
+def write(sites, name="one", **sections):
+    texts = {"site": f"name = {name}", "endpoint": "manager = memory", "test vm": "image = vmprobe-test", **sections}
+    sites.mkdir(exist_ok=True)
+    path = sites / f"{name}.ini"
+    path.write_text("".join(f"[{section}]\n{text}\n" for section, text in texts.items()))
+    return path
+
+
+def tree(target, sites, **options):
+    """What is made for a target, with the sites at the place where a monitoring host has them."""
+    hosts, _ = inventory.read([str(sites)], {})
+    hosts = [host._replace(file=f"/etc/vmprobe/sites/{Path(host.file).name}") for host in hosts]
+    return render.tree(target, hosts, OPTIONS._replace(**options))
+
+
+# --- whole --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("target", render.TARGETS)
+def test_three_sites_come_out_whole(target, request):
+    found, place = tree(target, GOLDEN / "sites"), GOLDEN / target
+    if request.config.getoption("--regen"):
+        shutil.rmtree(place, ignore_errors=True)
+        for path, text in found.items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text)
+
+    assert found == {str(path.relative_to(place)): path.read_text() for path in place.rglob("*") if path.is_file()}
+
+
+def test_every_probe_with_an_executable_is_a_service():
+    executables = {path.name[len("check_vm_"):] for path in PROBES.glob("check_vm_*")}
+
+    assert executables - set(services.SERVICES) == set()
+
+
+@pytest.mark.parametrize("target", ["director", "argo"])
+def test_what_has_to_be_json_is(target):
+    for text in tree(target, GOLDEN / "sites").values():
+        assert json.loads(text)
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------
+
+def host(**changed):
+    return inventory.Host("one", "/s/one.ini", "memory", "", "", "", 300.0, 3600.0, 900.0, "auto", list(INSTALLED), "", [],
+                          {})._replace(**changed)
+
+
+def check(probe="lifecycle", target="nagios", options=OPTIONS, **changed):
+    return next(found for found in render.row(host(**changed), target, options).checks if found.probe == probe)
+
+
+def test_the_scheduler_leaves_a_probe_more_than_its_own_deadline():
+    assert [render.needed(deadline) for deadline in (45, 50, 300, 299.5)] == [55, 60, 335, 335]
+
+
+def test_what_nagios_would_kill_becomes_passive_and_nothing_else():
+    assert [check(probe).passive for probe in INSTALLED] == [False, True, False, False]
+    assert check(options=OPTIONS._replace(limit=335)).passive is False
+    assert check(target="icinga2").passive is False
+    assert check(checks="passive", target="icinga2").passive is True
+
+
+def test_an_active_check_that_nagios_would_kill_is_refused():
+    with pytest.raises(ClientError) as wrong:
+        check(checks="active")
+
+    assert str(wrong.value) == ("one.ini [schedule] checks: active needs a service_check_timeout of 335 s, and it is 60 s; raise "
+                                "that and say so by --limit, or leave the checks to a timer (auto)")
+
+
+def test_a_budget_that_argo_does_not_wait_for_is_refused():
+    with pytest.raises(ClientError, match=r"^one.ini \[budget\] deadline: needs 995 s of the scheduler, and ARGO kills at 900 s$"):
+        check(target="argo", deadline=900.0)
+
+
+def test_a_timer_without_a_target_is_refused():
+    with pytest.raises(ClientError, match=r"^one.ini \[schedule\] submit: this key is missing; what a timer runs has to be"):
+        check(target="systemd")
+
+
+def test_without_a_gateway_probe_nothing_depends_on_it():
+    assert check("leftovers").after == "vm-gateway"
+    assert check("gateway").after == ""
+    assert check("leftovers", options=OPTIONS._replace(installed=("leftovers", "lifecycle"))).after == ""
+
+
+def test_runs_are_spread_and_always_the_same():
+    found = [check(name=f"site-{number}") for number in range(200)]
+
+    assert found == [check(name=f"site-{number}") for number in range(200)]
+    assert len({each.interval for each in found}) > 100
+    assert all(3420 <= each.interval <= 3780 and each.offset < each.interval for each in found)
+    assert {each.offset // 600 for each in found} == set(range(6)) | {6} & {each.offset // 600 for each in found}
+
+
+def test_a_passive_result_is_stale_after_two_runs_and_not_before():
+    passive = check()
+
+    assert passive.freshness == 2 * passive.interval + passive.limit
+
+
+# --- quoting ------------------------------------------------------------------------------------------------------
+
+HOSTILE = "a;b!c\"d'e\\f é <g> %h {{ i }} #j"
+
+
+@pytest.mark.parametrize("target, wanted", [
+    ("nagios", "a\\;b!c\"d'e\\f é <g> %h {{ i }} #j"),
+    ("icinga2", '"a;b!c\\"d\'e\\\\f é <g> %h {{ i }} #j"'),
+    ("director", '"a;b!c\\"d\'e\\\\f \\u00e9 <g> %h {{ i }} #j"'),
+    ("sensu", '"a;b!c\\"d\'e\\\\f \\u00e9 <g> %h {{ i }} #j"'),
+])
+def test_a_text_comes_through_as_it_was_written(tmp_path, target, wanted):
+    write(tmp_path / "sites", site=f"name = one\ncontact = {HOSTILE}")
+
+    assert any(f" {wanted}" in text for text in tree(target, tmp_path / "sites").values())
+
+
+@pytest.mark.parametrize("text, words", [
+    ("a\n  b", "is more than one line, which a directive of Nagios cannot carry"),
+    ("$USER1$", "has a '$', which begins a macro in Nagios; write it without"),
+    ("a\\", "ends with a '\\', which would join the next line in Nagios"),
+])
+def test_what_nagios_cannot_carry_is_refused_by_file_and_key(tmp_path, text, words):
+    write(tmp_path / "sites", site=f"name = one\ncontact = {text}")
+
+    assert ctl("nagios", tmp_path / "out", tmp_path / "sites") == (1, "", f"vmprobectl: one.ini [site] contact: {words}\n")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_label_is_refused_by_its_key(tmp_path):
+    write(tmp_path / "sites", labels="country = $es")
+
+    assert ctl("nagios", tmp_path / "out", tmp_path / "sites")[2] == (
+        "vmprobectl: one.ini [labels] country: has a '$', which begins a macro in Nagios; write it without\n")
+
+
+def test_a_site_file_with_a_path_that_no_command_can_carry_is_refused(tmp_path):
+    write(tmp_path / "my sites")
+
+    assert ctl("icinga2", tmp_path / "out", tmp_path / "my sites")[2] == (
+        f"vmprobectl: {tmp_path}/my sites/one.ini: this path cannot stand in a command of every scheduler; "
+        "letters, digits and /.@_+=:,- can\n")
+
+
+# --- safe from cron -----------------------------------------------------------------------------------------------
+
+def written(output):
+    return {str(path.relative_to(output)): path.stat().st_ino for path in output.rglob("*") if path.is_file()}
+
+
+def test_the_second_run_writes_nothing(sites, tmp_path):
+    output = tmp_path / "out"
+    assert ctl("icinga2", output, sites) == (0, "3 sites, 5 files: 5 new, 0 changed, 0 removed\n", "")
+    before = written(output)
+
+    assert ctl("icinga2", output, sites) == (0, "3 sites, 5 files: 0 new, 0 changed, 0 removed\n", "")
+    assert written(output) == before
+
+
+def test_only_what_changed_is_written_and_what_is_gone_is_removed(sites, tmp_path):
+    output = tmp_path / "out"
+    ctl("nagios", output, sites)
+    before = written(output)
+    (sites / "local.ini").unlink()
+    path = sites / "cesga-ops.ini"
+    path.write_text(path.read_text().replace("country = es", "country = pt"))
+
+    assert ctl("nagios", output, sites) == (0, "2 sites, 3 files: 0 new, 2 changed, 1 removed\n", "")
+    after = written(output)
+    assert {name for name in before if after.get(name) != before[name]} == {
+        ".vmprobe-nagios.json", "sites/cesga-ops.cfg", "sites/local.cfg", "vmprobe.cfg"}
+
+
+def test_what_it_did_not_write_is_neither_removed_nor_replaced(sites, tmp_path):
+    output = tmp_path / "out"
+    ctl("nagios", output, sites)
+    (output / "sites" / "mine.cfg").write_text("mine")
+    shutil.rmtree(sites)
+    write(sites, name="mine")
+
+    assert ctl("nagios", output, sites)[2] == f"vmprobectl: {output}/sites/mine.cfg was not written by vmprobectl; move it out of the way\n"
+    assert (output / "sites" / "mine.cfg").read_text() == "mine"
+    assert (output / "sites" / "cesga-ops.cfg").exists()
+
+
+def test_an_edited_file_is_made_right_again(sites, tmp_path):
+    output = tmp_path / "out"
+    ctl("nagios", output, sites)
+    text = (output / "vmprobe.cfg").read_text()
+    (output / "vmprobe.cfg").write_text("# mine\n")
+
+    assert ctl("nagios", output, sites)[1] == "3 sites, 4 files: 0 new, 1 changed, 0 removed\n"
+    assert (output / "vmprobe.cfg").read_text() == text
+
+
+def test_check_writes_nothing_shows_the_difference_and_exits_1(sites, tmp_path):
+    output = tmp_path / "out"
+    assert ctl("systemd", output, sites, "--check")[0] == 1
+    assert not output.exists()
+    ctl("systemd", output, sites)
+    path = sites / "cesga-ops.ini"
+    path.write_text(path.read_text().replace("600 s", "500 s"))
+    before = written(output)
+
+    code, said, _ = ctl("systemd", output, sites, "--check")
+
+    assert code == 1
+    assert "-TimeoutStartSec=665\n+TimeoutStartSec=555\n" in said
+    assert written(output) == before
+
+
+def test_a_manifest_that_names_other_places_removes_nothing(sites, tmp_path):
+    output, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("here")
+    output.mkdir()
+    (output / ".vmprobe-nagios.json").write_text(json.dumps({"files": {"../victim": "", str(victim): ""}, "remembered": {}}))
+
+    assert ctl("nagios", output, sites)[0] == 0
+    assert victim.read_text() == "here"
+
+
+def test_a_damaged_manifest_is_named(sites, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / ".vmprobe-nagios.json").write_text("{")
+
+    assert ctl("nagios", output, sites) == (
+        1, "", f"vmprobectl: {output}/.vmprobe-nagios.json: is damaged; remove it together with the files that were generated beside it\n")
+
+
+def test_a_bad_site_file_ends_it_before_anything_is_written(sites, tmp_path):
+    write(sites, name="bad", schedule="checks = maybe")
+
+    assert ctl("nagios", tmp_path / "out", sites) == (
+        1, "", "vmprobectl: bad.ini [schedule] checks: 'maybe' is not one of auto, active, passive\n")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_two_sites_of_one_name_are_refused(sites, tmp_path):
+    (sites / "twice.ini").write_text((sites / "local.ini").read_text())
+
+    assert ctl("nagios", tmp_path / "out", sites)[2] == (
+        f"vmprobectl: {sites}/twice.ini [site] name: local is the name of {sites}/local.ini, too\n")
+
+
+def test_the_reload_command_runs_only_after_a_change(sites, tmp_path):
+    reload = ("--reload", f"touch {tmp_path}/reloaded")
+    ctl("nagios", tmp_path / "out", sites, *reload)
+    assert (tmp_path / "reloaded").exists()
+    (tmp_path / "reloaded").unlink()
+
+    ctl("nagios", tmp_path / "out", sites, *reload)
+
+    assert not (tmp_path / "reloaded").exists()
+    shutil.rmtree(tmp_path / "out")
+    assert ctl("nagios", tmp_path / "out", sites, "--reload", "false")[::2] == (
+        1, "vmprobectl: --reload false: exit code 1; the files are written\n")
+
+
+def test_own_templates_stand_for_the_shipped_ones_of_their_path(sites, tmp_path):
+    own = tmp_path / "own" / "nagios" / "sites"
+    own.mkdir(parents=True)
+    (own / "SITE.cfg").write_text("# {{ row.name | quote }} is ours\n")
+
+    assert ctl("nagios", tmp_path / "out", sites, "--templates", str(tmp_path / "own"))[0] == 0
+    assert (tmp_path / "out" / "sites" / "local.cfg").read_text() == "# local is ours\n"
+    assert (tmp_path / "out" / "vmprobe.cfg").exists()
+
+
+# --- the daemons' own word ----------------------------------------------------------------------------------------
+
+DAEMONS = [pytest.param("nagios", "nagios4", id="nagios"), pytest.param("icinga2", "icinga2", id="icinga2")]
+
+
+def hostile_sites(sites):
+    write(sites, name="hostile", site=f"name = hostile\ncontact = {HOSTILE}\nnotes = {HOSTILE}", labels=f"word = {HOSTILE}")
+
+
+@pytest.mark.parametrize("target, daemon", DAEMONS)
+def test_the_daemon_accepts_what_was_made(sites, tmp_path, target, daemon):
+    if not shutil.which(daemon):
+        pytest.skip(f"{daemon} is not installed (Debian: see tests/packages.txt)")
+    hostile_sites(sites)
+
+    assert ctl(target, tmp_path / "out", sites, "--validate")[::2] == (0, "")
+
+
+@pytest.mark.parametrize("target, daemon", DAEMONS)
+def test_what_the_daemon_refuses_does_not_replace_what_was_there(sites, tmp_path, target, daemon):
+    if not shutil.which(daemon):
+        pytest.skip(f"{daemon} is not installed (Debian: see tests/packages.txt)")
+    output = tmp_path / "out"
+    ctl(target, output, sites)
+    before = written(output)
+    own = tmp_path / "own" / target
+    shutil.copytree(PROBES.parent / "templates" / target, own)
+    for path in own.rglob("SITE.*"):
+        path.write_text(path.read_text().replace("  address  ", "  adress  ").replace("  address =", "  adress ="))
+
+    code, said, errors = ctl(target, output, sites, "--validate", "--templates", str(own.parent))
+
+    assert (code, said) == (1, "")
+    assert errors.startswith(f"vmprobectl: {daemon} refuses this, and nothing was changed: ") and "adress" in errors
+    assert written(output) == before
+
+
+@pytest.mark.parametrize("target, daemon", DAEMONS)
+def test_the_daemon_accepts_a_thousand_sites(tmp_path, target, daemon):
+    if not shutil.which(daemon):
+        pytest.skip(f"{daemon} is not installed (Debian: see tests/packages.txt)")
+    for number in range(1000):
+        write(tmp_path / "sites", name=f"site-{number:04}", labels=f"vo = vo-{number % 20}")
+
+    assert ctl(target, tmp_path / "out", tmp_path / "sites", "--validate")[::2] == (0, "")
