@@ -200,7 +200,7 @@ class Libvirt(Driver):
         return self._ask(f"console {server}", lambda host: self._read(host, server.id))
 
     def rests(self, server: Resource) -> bool:
-        return server.native in ("shut off", "paused", "pmsuspended") and server.fault not in FAULTS
+        return server.native in ("shut off", "paused", "pmsuspended") and not server.fault.startswith(FAULTS)
 
     def metrics(self, server: Ref) -> List[Sample]:
         library = self._libvirt.library
@@ -247,8 +247,8 @@ class Libvirt(Driver):
         if state is State.READY:
             addresses = self._addresses(domain)
         _, most, _, vcpus, _ = domain.info()
-        return Resource(Ref(Kind.SERVER, domain.name(), domain.name()), state, word, fault, cause, addresses,
-                        vcpus=vcpus, memory=most * 2 ** 10)
+        return Resource(Ref(Kind.SERVER, domain.name(), domain.name()), state, word, fault=fault, cause=cause,
+                        addresses=addresses, vcpus=vcpus, memory=most * 2 ** 10)
 
     def _addresses(self, domain: Any) -> Tuple[str, ...]:
         """By whoever knows: the network's DHCP server, the host's ARP table, the guest's agent, at last its console."""
