@@ -1,11 +1,13 @@
 """The ledger's file: whatever becomes of it, the run goes on with one clear line, and nothing is lost."""
 
+import errno
 import json
 import multiprocessing
 import os
 import re
 import resource
 import signal
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -388,3 +390,20 @@ def test_a_process_on_a_full_disk_says_one_line(tmp_path):
 
     assert (code, errors) == (0, "")
     assert "; the ledger cannot be written: " in plugin_output.read(output.rstrip("\n")).text
+
+
+def test_a_directory_that_cannot_be_synced_leaves_the_ledger_locked(directory, monkeypatch):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+    monkeypatch.setattr(os, "fsync", fsync)
+    ledger = Ledger.begin(directory, HANDLE)
+    ledger.created(SERVER, NOW)
+
+    assert ledger.trouble == f"the ledger cannot be written: Input/output error: {ledger.path}"
+    assert list(Ledger.debts(directory, NOW)) == [], "its run lives"
+    ledger.close(settled=False)
+    assert owed(directory) == [SERVER]

@@ -19,7 +19,6 @@ from vmprobe.model import Capability, Kind, Ref, Resource, ServerSpec
 from vmprobe.timeline import Timeline
 
 _LOOKS = 3  # so often must a cloud not show a thing that was never seen, before that is believed
-_SHOWN_BY = 120.0  # seconds after which every cloud shows what it made
 _ASK_AGAIN = 30.0  # seconds after which an accepted removal that did not happen is asked for once more
 _BY_ONE = 3  # up to so many things are looked at one by one, more by one list
 
@@ -190,7 +189,7 @@ class Lease:
         there = False if debt.is_intent else self._is_there(ref)
         if there is not False:
             return True
-        if key in self._seen_ids or abs(self._utc() - debt.at) >= _SHOWN_BY:
+        if key in self._seen_ids or abs(self._utc() - debt.at) >= self.cloud.driver.shown_by:
             self.ledger.refused(ref.kind, ref.name) if debt.is_intent else self.ledger.gone(ref)
         return False
 
@@ -247,7 +246,7 @@ def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: flo
     """Pay what earlier runs left owed at this endpoint, within ``patience`` seconds, before anything is created.
 
     Returns what is still there, and what is wrong with the ledgers themselves. Ledgers of other endpoints stay: only
-    there can their debts be paid. A damaged one is set aside and paid as far as it and the cloud can tell.
+    there can their debts be paid. A damaged one is paid as far as it and the cloud can tell, and then set aside.
     """
     left: List[Ref] = []
     troubles: List[str] = []
@@ -284,7 +283,7 @@ def _settle_one(cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, 
             paid = f"could not be paid: {unpaid}"
         timeline.notes.append(f"the debt of {handle} {paid}")
 
-    if ledger.damaged or handle is None:
+    if lease is None or ledger.damaged and lease.settled:
         troubles.append(f"a damaged ledger is set aside: {ledger.set_aside()}")
     else:
         ledger.close(lease.settled)
