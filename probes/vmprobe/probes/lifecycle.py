@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli, files, handle, ledger, lifecycle, paths, verdict
+from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
 from vmprobe import site as sites
 from vmprobe.clock import Clock
 from vmprobe.errors import ClientError, LeftBehind, QuotaExceeded
@@ -110,7 +110,9 @@ class Run:
         book = Ledger.begin(directory, name, site=self.site.name, endpoint=self.cloud.driver.identity)
         self.lease = Lease(self.cloud, name, book, self.timeline)
         try:
-            lifecycle.run(self.site, self.cloud, self.lease, self.timeline, lambda: self._settle(directory))
+            with turn.taken(self.site, self.deadline):
+                self.timeline.began = clock.now()  # waiting for a turn is not the cloud's time
+                lifecycle.run(self.site, self.cloud, self.lease, self.timeline, lambda: self._settle(directory))
         except QuotaExceeded as full:
             self._find_leftovers()
             return full
