@@ -18,8 +18,9 @@ from vmprobe.text import Redactor
 HARNESSES = {  # id: the function that makes it
     "memory": "conformance.harnesses.memory",
     "qemu": "live.local_qemu.harness",
+    "libvirt": "live.libvirt.hosts.harness",
 }
-LIVE = {"qemu"}  # ids that start real servers
+LIVE = {"qemu", "libvirt"}  # ids that start real servers
 
 
 @dataclass

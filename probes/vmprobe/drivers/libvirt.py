@@ -73,6 +73,7 @@ class Libvirt(Driver):
     capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY})
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = METRICS
+    shown_by = 30.0  # a daemon finishes what it was asked for, though the asker be gone
     endpoint_keys = {"url": Key(_uri, "qemu:///session"), "user": Key(), "pool": Key()}
     test_vm_keys = {"domain type": Key(one_of("qemu", "kvm"), "qemu"), "flavor": Key(size, 128 * 2 ** 20),
                     "vcpus": Key(whole(1), 1), "network": Key(default="user")}

@@ -336,3 +336,23 @@ def _end(pids: Sequence[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+# --- for the conformance suite ------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def harness() -> Iterator[Any]:
+    """The driver in this process, over the daemon of a user's session."""
+    from conformance.harnesses import of_site
+    from vmprobe.clock import Clock
+
+    pytest.importorskip("libvirt", reason="libvirt's Python binding is not installed: tests/link_libvirt.py")
+    with session() as host:
+        images = host.base / ".local" / "share" / "libvirt" / "images" / "vmprobe"
+        host.virsh("pool-create-as", "vmprobe", "dir", "--target", str(images), "--build")
+        socket = host.base / ".cache" / "libvirt" / "libvirt-sock"
+        path = host.site(endpoint={"url": f"qemu+unix:///session?socket={socket}", "pool": "vmprobe"})
+        found = of_site(str(path), Clock())
+        found.impossible = {"flavor": 64 * 2 ** 40}  # bytes
+        yield found
+        assert host.remains() == {}
