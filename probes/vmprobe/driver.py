@@ -27,6 +27,7 @@ class Driver:
     capabilities: FrozenSet[Capability] = frozenset()
     kinds: Sequence[Kind] = (Kind.SERVER,)  # what it can create, and therefore has to be asked for when sweeping
     metrics_offered: Sequence[str] = ()
+    shown_by: float = 120.0  # seconds after which surely everything that was asked for is shown, or will never be
     metrics_period: float = 0.0  # seconds between two readings that the manager takes; 0: it measures when it is asked
     endpoint_keys: Mapping[str, Key] = {}
     test_vm_keys: Mapping[str, Key] = {}
