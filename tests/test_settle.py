@@ -153,6 +153,23 @@ def test_a_plan_settles_nothing(world):
     assert len(world.ours()) == 2
 
 
+def test_a_server_whose_reply_was_lost_is_found_by_the_same_run_though_lists_lag_by_two(tmp_path):
+    world = Disaster(tmp_path / "world", faults={4: "reply-lost", 9: "lag"}, lag=2)
+
+    assert line(world.run()) == (2, "site: submit: connection closed before the reply (cause=gateway)")
+    assert [world.cloud.log[number].split()[:2] for number in (3, 8)] == [["create", "server"], ["list", "server"]]
+    assert world.ours() == world.ledgers() == []
+
+
+def test_what_lists_show_only_later_is_left_to_the_next_run(tmp_path):
+    world = Disaster(tmp_path / "world", faults={4: "reply-lost", 9: "lag"}, lag=5)
+
+    assert world.run()[0] == 2
+    assert (len(world.ours()), len(world.ledgers())) == (1, 1)
+    assert world.run()[0] == 0
+    assert world.ours() == world.ledgers() == []
+
+
 def test_a_process_killed_by_a_scheduler_is_settled_by_the_next(tmp_path):
     """The same, with nothing virtual: two processes, SIGKILL, and a ledger that can be locked again."""
     site = tmp_path / "quick.ini"
