@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
-import sys
 from collections import Counter
 from typing import List
 
@@ -18,7 +16,7 @@ from vmprobe.services import SERVICES
 
 def configure(chosen: argparse.Namespace) -> int:
     """Make the tree, look what differs, have it validated, write it, reload. 1 when --check finds a difference."""
-    own = _probes_directory()
+    own = paths.probes_directory()
     options = render.Options(
         limit=chosen.limit, plugins=(chosen.plugins or own).rstrip("/"), docs=chosen.docs,
         installed=[probe for probe in SERVICES if os.path.exists(os.path.join(own, f"check_vm_{probe}"))])
@@ -40,17 +38,6 @@ def configure(chosen: argparse.Namespace) -> int:
     if changes and chosen.reload:
         _reload(chosen.reload)
     return 0
-
-
-def _probes_directory() -> str:
-    """Where the probes lie on this host: beside vmprobectl."""
-    beside = os.path.dirname(os.path.realpath(sys.argv[0]))
-    if os.path.exists(os.path.join(beside, "check_vm_lifecycle")):
-        return beside
-    found = shutil.which("check_vm_lifecycle")
-    if not found:
-        raise ClientError(f"there is no check_vm_lifecycle in {beside} or in PATH")
-    return os.path.dirname(os.path.realpath(found))
 
 
 def _reload(command: str) -> None:

@@ -13,11 +13,7 @@ from vmprobe.errors import VmprobeError
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog="vmprobectl", description="What people do around vmprobe's probes.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (summary, arguments) in COMMANDS.items():
-        arguments(commands.add_parser(name, help=summary, description=summary))
-    chosen = parser.parse_args(argv)
+    chosen = parser().parse_args(argv)
     try:
         return chosen.run(chosen)
     except VmprobeError as error:
@@ -26,6 +22,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     except KeyboardInterrupt:
         print("vmprobectl: interrupted", file=sys.stderr)
         return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="vmprobectl", description="What people do around vmprobe's probes.")
+    commands = found.add_subparsers(metavar="COMMAND", required=True)
+    for name, (summary, arguments) in COMMANDS.items():
+        arguments(commands.add_parser(name, help=summary, description=summary))
+    return found
 
 
 # --- image ---

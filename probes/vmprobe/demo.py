@@ -16,9 +16,7 @@ def run() -> int:
     if missing:
         print(f"No real VM here: {missing}. This runs over the cloud in memory, and starts nothing.")
     site = paths.data("etc", "sites", "memory.ini" if missing else "demo.ini")
-    probe = shutil.which("check_vm_lifecycle") or "check_vm_lifecycle"
-    if paths.in_checkout():
-        probe = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "check_vm_lifecycle")
+    probe = os.path.join(paths.probes_directory(), "check_vm_lifecycle")
     command = [_short(sys.executable), _short(probe), "--site", _short(site), "-v"]
     print("$ " + " ".join(command), flush=True)
     os.execv(sys.executable, [sys.executable] + command[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import List
 
 from vmprobe.errors import ClientError
@@ -17,24 +18,38 @@ def in_checkout() -> bool:
 
 
 def site_directories() -> List[str]:
-    """Where site names are looked up, in this order."""
-    found = ["/etc/vmprobe/sites"]
-    if in_checkout():
-        found.append(os.path.join(_CHECKOUT, "etc", "sites"))
-    return found
+    """Where site names are looked up, in this order: the operator's sites, then those that the suite ships."""
+    return ["/etc/vmprobe/sites"] + [os.path.join(root, "etc", "sites") for root in _roots()]
 
 
 def data(*parts: str) -> str:
-    """A file or folder that the suite ships: ``data("templates", "nagios")``, ``data("etc", "sites")``."""
-    import sys
-
-    roots = [_CHECKOUT] if in_checkout() else []
-    roots += [os.path.join(sys.prefix, "share", "vmprobe"), "/usr/share/vmprobe"]
-    for root in roots:
+    """A file or folder that the suite ships: ``data("templates", "nagios")``, ``data("etc", "sites")``; ClientError if it
+    is not installed."""
+    for root in _roots():
         path = os.path.join(root, *parts)
         if os.path.exists(path):
             return path
-    raise ClientError(f"{os.path.join(*parts)} is not in {' or '.join(roots)}")
+    raise ClientError(f"{os.path.join(*parts)} is not installed with vmprobe in {_PACKAGE}")
+
+
+def probes_directory() -> str:
+    """Where the executables lie: beside the package, or beside the one that runs; ClientError if neither."""
+    for directory in (os.path.dirname(_PACKAGE), os.path.dirname(os.path.realpath(sys.argv[0]))):
+        if os.path.exists(os.path.join(directory, "check_vm_lifecycle")):
+            return directory
+    raise ClientError(f"there is no check_vm_lifecycle in {directory}")
+
+
+def _roots() -> List[str]:
+    """What has ``templates`` and ``etc`` in it: the checkout, or share/vmprobe below whatever the package was installed
+    under: /usr by an RPM, a virtual environment, /usr/local or ~/.local by pip."""
+    if in_checkout():
+        return [_CHECKOUT]
+    found, above = [], _PACKAGE
+    while above != os.path.dirname(above):
+        above = os.path.dirname(above)
+        found.append(os.path.join(above, "share", "vmprobe"))
+    return [root for root in found if os.path.isdir(root)]
 
 
 def state_directory() -> str:
