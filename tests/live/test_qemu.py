@@ -141,6 +141,14 @@ def test_a_network_that_never_comes_outruns_its_budget(here):
     assert here.left() == NOTHING
 
 
+def test_a_tap_that_is_missing_is_named(here):
+    here.set("test vm", network="tap:vmp-none")
+
+    assert here.run() == (2, (
+        "VM_LIFECYCLE CRITICAL - here: image: no network interface named 'vmp-none' (cause=network) | auth=Ts;;;0 leftovers=0;;;0 "
+        "total=Ts;;;0"), "")
+
+
 def test_a_binary_that_is_not_there_is_our_own_fault(here):
     here.set("endpoint", binary="qemu-system-none")
 
@@ -303,6 +311,17 @@ def test_a_server_that_does_not_run_takes_no_volume(driver, here):
 
     with pytest.raises(Conflict):
         driver.attach(server.ref, volume)
+
+
+def test_a_directory_that_cannot_be_made_is_our_own_fault(here, driver):
+    here.state.mkdir()
+    (here.state / "file").write_text("")
+    site = load(str(here.set("endpoint", directory=str(here.state / "file" / "below")).write()))
+
+    with pytest.raises(ClientError) as wrong:
+        Qemu(site.endpoint, {}, Deadline(60, 10), Evidence()).connect()
+
+    assert str(wrong.value) == f"{here.state}/file cannot be written to, and servers and volumes have to lie in {here.state}/file/below"
 
 
 def test_a_directory_that_others_can_write_to_is_not_used(driver, here):
