@@ -112,7 +112,7 @@ def placement(place: Place) -> None:
         "DEFAULT": {"log_file": place.log / "placement.log"},
         "api": {"auth_strategy": "keystone"},
         "placement_database": database(place, "placement"),
-        "keystone_authtoken": authtoken(place, "placement"),
+        "keystone_authtoken": authtoken(place, "placement", "placement"),
     })
 
 
@@ -130,7 +130,7 @@ def glance(place: Place) -> None:
         "os_glance_tasks_store": {"filesystem_store_datadir": images / "tasks"},
         "os_glance_staging_store": {"filesystem_store_datadir": images / "staging"},
         "database": database(place, "glance"),
-        "keystone_authtoken": authtoken(place, "glance"),
+        "keystone_authtoken": authtoken(place, "glance", "image"),
         "paste_deploy": {"flavor": "keystone", "config_file": "/etc/glance/glance-api-paste.ini"},
         "oslo_concurrency": {"lock_path": place.run / "lock"},
     })
@@ -157,7 +157,7 @@ def nova(place: Place) -> None:
         },
         "api": {"auth_strategy": "keystone"},
         "wsgi": {"api_paste_config": "/etc/nova/api-paste.ini"},
-        "keystone_authtoken": authtoken(place, "nova"),
+        "keystone_authtoken": authtoken(place, "nova", "compute"),
         # without it Cinder refuses to detach a volume from a server (CVE-2023-2088)
         "service_user": {"send_service_user_token": True, **account(place, "nova")},
         "glance": {"api_servers": place.url("glance")},
@@ -242,7 +242,7 @@ def neutron(place: Place) -> None:
         "nova": {"region_name": "RegionOne", **account(place, "nova")},
         "placement": account(place, "placement"),
         "database": database(place, "neutron"),
-        "keystone_authtoken": authtoken(place, "neutron"),
+        "keystone_authtoken": authtoken(place, "neutron", "network"),
         "experimental": {"linuxbridge": True},  # without the word, neutron-server refuses to start
         "agent": {"root_helper": "sudo", "report_interval": 30},
         **common(place),
@@ -316,7 +316,7 @@ def cinder(place: Place) -> None:
             "max_over_subscription_ratio": 1000,
         },
         "database": database(place, "cinder"),
-        "keystone_authtoken": authtoken(place, "cinder"),
+        "keystone_authtoken": authtoken(place, "cinder", "volumev3"),
         **common(place),
     })
     (place.etc / "cinder-shares").write_text(f"{place.address}:{place.run / 'share'}\n")
@@ -350,8 +350,9 @@ def account(place: Place, user: str) -> dict:
     }
 
 
-def authtoken(place: Place, user: str) -> dict:
+def authtoken(place: Place, user: str, service_type: str) -> dict:
     return {
+        "service_type": service_type,  # without it a token that is limited by access rules is refused everything
         "www_authenticate_uri": f"{place.url('keystone')}/v3",
         "service_token_roles": "service",
         "service_token_roles_required": True,

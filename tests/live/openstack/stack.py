@@ -133,6 +133,18 @@ class Stack:
         """Authenticated access, for arranging a test and for looking behind the scene."""
         return Api(self.cloud().auth_url, account)
 
+    def client(self, *words: str, account: Account = MEMBER) -> subprocess.CompletedProcess:
+        """Run python-openstackclient, Debian's, as ``account``: what OpenStack's own client sees, as text in ``stdout``."""
+        return subprocess.run(
+            ["/usr/bin/openstack", *words], env=self.processes.environment(self.variables(account)), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def variables(self, account: Account) -> dict[str, str]:
+        """The ``OS_*`` environment of an account."""
+        return {"OS_AUTH_URL": self.cloud().auth_url, "OS_IDENTITY_API_VERSION": "3", "OS_REGION_NAME": self.cloud().region,
+                "OS_USERNAME": account.user, "OS_PASSWORD": account.password, "OS_PROJECT_NAME": account.project,
+                "OS_USER_DOMAIN_NAME": account.domain, "OS_PROJECT_DOMAIN_NAME": account.domain}
+
     # Faults.
 
     def stop(self, service: str) -> None:
@@ -366,9 +378,7 @@ def main() -> int:
         if arguments.action == "up":
             cloud = stack.up(qemu=arguments.qemu, reuse=arguments.reuse)
             for name, account in (("admin", cloud.admin), ("member", cloud.member), ("other", cloud.other)):
-                print(f"{name}: OS_AUTH_URL={cloud.auth_url} OS_IDENTITY_API_VERSION=3 OS_REGION_NAME={cloud.region}"
-                      f" OS_USERNAME={account.user} OS_PASSWORD={account.password} OS_PROJECT_NAME={account.project}"
-                      f" OS_USER_DOMAIN_NAME=Default OS_PROJECT_DOMAIN_NAME=Default")
+                print(f"{name}:", *(f"{key}={value}" for key, value in stack.variables(account).items()))
         elif arguments.action == "down":
             stack.down()
         else:

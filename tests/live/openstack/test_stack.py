@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+import requests
 
 from .bootstrap import Refused
 from .processes import alive
@@ -36,22 +37,22 @@ def test_a_member_boots_a_server_attaches_a_volume_and_removes_both(openstack):
     server = member.post("compute", "/servers", {"server": {
         "name": "life", "imageRef": image, "flavorRef": flavor, "networks": [{"port": port}],
         "availability_zone": cloud.zone}})["server"]["id"]
-    member.wait_until(lambda: status(member, "compute", "server", server) == "ACTIVE", 60, "not ACTIVE")
-    member.wait_until(lambda: status(member, "network", "port", port) == "ACTIVE", 60, "port not ACTIVE")
-    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "available", 60, "not available")
+    member.wait_until(lambda: status(member, "compute", "server", server) == "ACTIVE", 180, "not ACTIVE")
+    member.wait_until(lambda: status(member, "network", "port", port) == "ACTIVE", 180, "port not ACTIVE")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "available", 180, "not available")
     member.post("compute", f"/servers/{server}/os-volume_attachments", {"volumeAttachment": {"volumeId": volume}})
-    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "in-use", 60, "not in-use")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "in-use", 180, "not in-use")
     assert "cpu_details" in member.get("compute", f"/servers/{server}/diagnostics")
     with openstack.diagnostics_for_administrators_only(), pytest.raises(Refused, match=" 403 "):
         member.get("compute", f"/servers/{server}/diagnostics")
 
     member("DELETE", "compute", f"/servers/{server}/os-volume_attachments/{volume}")
-    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "available", 60, "not detached")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "available", 180, "not detached")
     member("DELETE", "compute", f"/servers/{server}")
-    member.wait_until(lambda: status(member, "compute", "server", server) == "gone", 60, "server not gone")
+    member.wait_until(lambda: status(member, "compute", "server", server) == "gone", 180, "server not gone")
     member("DELETE", "network", f"/v2.0/ports/{port}")
     member("DELETE", "volumev3", f"/volumes/{volume}")
-    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "gone", 60, "volume not gone")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "gone", 180, "volume not gone")
     assert member.get("network", "/v2.0/ports?name=life")["ports"] == []
 
 
@@ -61,9 +62,33 @@ def test_one_project_does_not_see_the_other(openstack):
 
     seen = other.get("volumev3", "/volumes")["volumes"]
 
-    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "available", 60, "not available")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "available", 180, "not available")
     member("DELETE", "volumev3", f"/volumes/{volume}")
     assert seen == []
+
+
+def test_an_application_credential_is_held_to_its_access_rules(openstack):
+    cloud, member = openstack.cloud(), openstack.api(openstack.cloud().member)
+    made = member.post("identity", f"/users/{member.token['user']['id']}/application_credentials", {
+        "application_credential": {"name": "list", "access_rules": [
+            {"service": "compute", "method": "GET", "path": "/v2.1/servers"}]}})["application_credential"]
+    answer = requests.post(f"{cloud.auth_url}/auth/tokens", json={"auth": {"identity": {
+        "methods": ["application_credential"],
+        "application_credential": {"id": made["id"], "secret": made["secret"]}}}})
+    token = {"X-Auth-Token": answer.headers["X-Subject-Token"]}
+
+    allowed = requests.get(f"{member.endpoints['compute']}/servers", headers=token).status_code
+    other_path = requests.get(f"{member.endpoints['compute']}/flavors", headers=token).status_code
+    other_service = requests.get(f"{member.endpoints['network']}/v2.0/networks", headers=token).status_code
+
+    member("DELETE", "identity", f"/users/{member.token['user']['id']}/application_credentials/{made['id']}")
+    assert (allowed, other_path, other_service) == (200, 401, 401)
+
+
+def test_the_openstack_client_sees_what_the_member_sees(openstack):
+    done = openstack.client("flavor", "list", "--format", "value", "--column", "Name")
+
+    assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, ["nano", "small", "tiny"], "")
 
 
 def test_a_crashed_service_is_gone_and_comes_back(openstack):
@@ -100,7 +125,7 @@ def test_a_guest_gets_its_address_its_user_data_and_a_disk_that_is_plugged_in_la
     member("DELETE", "compute", f"/servers/{server}")
     member.wait_until(lambda: status(member, "compute", "server", server) == "gone", 300, "server not gone")
     member("DELETE", "volumev3", f"/volumes/{volume}")
-    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "gone", 60, "volume not gone")
+    member.wait_until(lambda: status(member, "volumev3", "volume", volume) == "gone", 180, "volume not gone")
 
 
 def test_a_second_run_is_told_that_the_stack_is_in_use(openstack):
