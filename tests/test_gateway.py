@@ -86,7 +86,8 @@ def test_capabilities_are_a_table_and_json(site, tmp_path):
 
     assert (state, output.splitlines()[1:]) == (0, [
         "manager          in-memory", "volumes          yes", "console          yes", "metrics          yes",
-        "snapshots        yes", "capacity         yes", "bulk             yes", "ports            no",
+        "snapshots        yes", "capacity         yes", "bulk             yes", "images           yes",
+        "ports            no",
         "firewall rules   no",
         "metrics by name  cpu (when asked), disk_read (when asked), disk_write (when asked), net_in (when asked), "
         "net_out (when asked)",

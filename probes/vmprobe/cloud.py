@@ -11,7 +11,7 @@ from typing import Any, Callable, List, Mapping, Sequence, TypeVar
 from vmprobe.clock import Deadline
 from vmprobe.driver import Driver
 from vmprobe.errors import AuthRejected, Conflict, Transient
-from vmprobe.model import Capability, Kind, Limit, Plan, Ref, Resource, Sample
+from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample
 
 T = TypeVar("T")
 _TRIES = 3
@@ -43,6 +43,9 @@ class Cloud:
 
     def metrics(self, server: Ref) -> List[Sample]:
         return self._patiently(self.driver.metrics, server)
+
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        return self._patiently(self.driver.images, name, algorithms)
 
     def capacity(self) -> List[Limit]:
         return self._patiently(self.driver.capacity)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Op
 
 from vmprobe.clock import Deadline
 from vmprobe.evidence import Evidence
-from vmprobe.model import Capability, Kind, Limit, Plan, Ref, Resource, Sample, ServerSpec, State, VolumeSpec
+from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, ServerSpec, State, VolumeSpec
 
 
 class Key(NamedTuple):
@@ -141,4 +141,11 @@ class Driver:
 
     def capacity(self) -> List[Limit]:
         """CAPACITY: limits and usage that this credential can see."""
+        raise NotImplementedError
+
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """IMAGES: those of this name or id, in whichever state; '' is all that the credential can see.
+
+        ``algorithms`` are what checksums are wanted by; a manager that has others says those.
+        """
         raise NotImplementedError

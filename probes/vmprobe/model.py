@@ -36,6 +36,7 @@ class Capability(enum.Enum):
     SNAPSHOTS = "snapshots"
     CAPACITY = "capacity"
     BULK = "bulk"  # several servers by one request
+    IMAGES = "images"  # the manager says of each image in which state it is, and its checksum
     PORTS = "ports"  # the manager says of each port whether it is attached
 
 
@@ -71,6 +72,18 @@ class Resource:
     image: str = ""
     owner: str = ""  # the user
     project: str = ""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the manager says of an image. ``checksums`` in hexadecimal, by algorithm as hashlib calls it."""
+
+    id: str
+    name: str
+    state: State
+    native: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)  # whatever else is written down with it
 
 
 @dataclass(frozen=True)

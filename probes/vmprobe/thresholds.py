@@ -23,6 +23,8 @@ LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
        for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))}, "fits": "",
     "memory_avg": "B", "memory_peak": "B", "interval": "s", "metrics": "s",
     **{f"{metric}_total": "" for metric in METRICS if metric != "cpu"},
+    **dict.fromkeys(("images", "missing", "inactive", "mismatched", "revoked", "expired", "unendorsed", "unverified",
+                     "running_bad"), ""), "list_expires": "s", "lists": "s",
     "leftovers": "", "oldest_age": "s", "vcpus": "", "memory": "B", "volume_bytes": "B",
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def serving(certificate=None, ca=None, front=200, auth=201, behind=0.0):
-    """The URL of a server: ``front`` is what it answers to a read, ``auth`` to an authentication, ``behind`` its clock.
+def serving(certificate=None, ca=None, front=200, auth=201, behind=0.0, body=None):
+    """The URL of a server: ``front`` is what it answers to a read, ``auth`` to an authentication, ``behind`` its clock,
+    ``body`` the text of what it answers to a read.
 
     With a ``certificate`` (PEM with its key) it speaks TLS, and with a ``ca`` it wants one from its client.
     """
@@ -18,14 +19,15 @@ def serving(certificate=None, ca=None, front=200, auth=201, behind=0.0):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            self.answer(front)
+            self.answer(front, body)
 
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             self.answer(auth)
 
-        def answer(self, status):
-            body = b'{"message": "the service is out of order"}' if status >= 500 else b'{"message": "who are you?"}'
+        def answer(self, status, body=None):
+            said = b"the service is out of order" if status >= 500 else b"who are you?"
+            body = body or b'{"message": "%s"}' % said
             self.send_response_only(status)
             if behind is not None:
                 self.send_header("Date", email.utils.formatdate(time.time() - behind, usegmt=True))

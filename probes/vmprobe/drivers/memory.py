@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import secrets
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from vmprobe.clock import Clock
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
                             Transient, Unreachable)
-from vmprobe.model import METRICS, Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 
 T = TypeVar("T")
 
@@ -131,6 +131,11 @@ class Memory(Driver):
             return self.cloud.capacity()
         return self._request("capacity", act)
 
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        def act() -> List[Image]:
+            return [image for image in self.cloud.catalogue() if name in ("", image.name, image.id)]
+        return self._request(f"images {name}".strip(), act)
+
     def _request(self, words: str, act: Callable[[], T], sent: object = "", struck: bool = False) -> T:
         """One request, as evidence and with the fault that is set for it. ``struck``: the answer is a secret."""
         if not self._session and words != "connect":
@@ -222,6 +227,7 @@ class MemoryCloud:
     def __init__(self, clock: Clock):
         self.clock, self.boot = clock, 2.0
         self.images = {"vmprobe-test"}
+        self.described: List[Image] = []  # what it says of its images, once somebody has set it
         self.limits: List[Limit] = []  # what it says that there is, once somebody has set it
         self.faults: set = set()
         self.things: Dict[str, Thing] = {}
@@ -338,6 +344,9 @@ class MemoryCloud:
         if host.addresses:
             said.append(f"network interface=eth0 address={host.addresses[0]} gateway=127.1.0.1 answers=yes")
         return "".join(f"vmprobe {host.nonce} {number + 1}.00 {fact}\n" for number, fact in enumerate(said + host.facts))
+
+    def catalogue(self) -> List[Image]:
+        return self.described or [Image(name, name, State.READY, "SAVED") for name in sorted(self.images)]
 
     def capacity(self) -> List[Limit]:
         servers = len(self.listed(Kind.SERVER, ""))

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded, VmprobeError
-from vmprobe.model import Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import yes_or_no
 from vmprobe.transport.fields import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path
@@ -75,7 +75,7 @@ class Openstack(Driver):
         plan = spec.plan.details
         if spec.kind is Kind.VOLUME:
             wanted = {"name": spec.name, "size": -(-spec.size // _GIB), "metadata": {"vmprobe": spec.name},
-                      "volume_type": plan["volume type"], "availability_zone": plan["availability zone"]}
+                      "volume_type": plan["volume type"]}
             reply = self._cinder().post("volumes", json={"volume": _given(wanted)}, asked=f"create volume {spec.name}")
             return Ref(Kind.VOLUME, reply.word("volume", "id"), spec.name)
 
@@ -203,6 +203,10 @@ class Openstack(Driver):
             pass  # Neutron's policy: the quota is the administrators'
         return found
 
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """Glance's checksum is by MD5, and since 2.7 also by the algorithm that the operator chose."""
+        return [_glance_image(said) for said in self._images(name)]
+
     # --- services ---------------------------------------------------------------------------------------------
 
     def _nova(self, plain: bool = False) -> Http:
@@ -254,17 +258,20 @@ class Openstack(Driver):
 
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
-    def _image(self, wanted: str) -> Dict[str, Any]:
-        """By id, by ``property=value``, or by name; of several the newest."""
+    def _images(self, wanted: str) -> List[Dict[str, Any]]:
+        """By id, by ``property=value``, or by name; '' is all."""
         if _ID.match(wanted):
             try:
-                found = [self._glance().get(path("images", wanted)).field(dict)]
+                return [self._glance().get(path("images", wanted)).field(dict)]
             except NotFound:
-                found = []
-        else:
-            name, _, value = wanted.partition("=")
-            query = {name: value} if value else {"name": wanted}
-            found = self._pages(self._glance(), "images", "images", query)
+                return []
+        name, _, value = wanted.partition("=")
+        query = {name: value} if value else {"name": wanted} if wanted else {}
+        return self._pages(self._glance(), "images", "images", query)
+
+    def _image(self, wanted: str) -> Dict[str, Any]:
+        """Of several that are active the newest."""
+        found = self._images(wanted)
         if not found:
             raise NotFound(f"no image {wanted!r}", cause="image")
         ready = [image for image in found if image.get("status") == "active"]
@@ -360,6 +367,14 @@ def _snapshot(said: Mapping[str, Any]) -> Resource:
     native = word(said, "status")
     return Resource(Ref(Kind.SNAPSHOT, word(said, "id"), str(said.get("name") or "")), IMAGE.get(native, State.PENDING),
                     native, created=moment(said.get("created_at")), size=field(said, "size", int, default=None))
+
+
+def _glance_image(said: Mapping[str, Any]) -> Image:
+    sums = {"md5": said.get("checksum"), str(said.get("os_hash_algo") or ""): said.get("os_hash_value")}
+    native = word(said, "status")
+    return Image(word(said, "id"), str(said.get("name") or ""), IMAGE.get(native, State.PENDING), native,
+                 {algorithm: str(digits).lower() for algorithm, digits in sums.items() if algorithm and digits},
+                 {key: value for key, value in said.items() if isinstance(value, str)})
 
 
 def _diagnostics(said: Mapping[str, Any]) -> Dict[str, float]:

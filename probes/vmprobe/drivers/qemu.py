@@ -33,7 +33,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from vmprobe import console, handle, paths
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
-from vmprobe.model import Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, size, whole, yes_or_no
 
 STATE = {"running": State.READY, "shutdown": State.FAILED, "guest-panicked": State.FAILED, "io-error": State.FAILED,
@@ -73,7 +73,8 @@ class Qemu(Driver):
 
     system = "QEMU"
     proved = "QEMU itself, started by the tests"
-    capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY})
+    capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY,
+                              Capability.IMAGES})
     kinds = (Kind.SERVER, Kind.VOLUME)
     shown_by = 0.0  # a debt's maker has ended, and what it had not made by then nobody makes
     metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
@@ -241,6 +242,26 @@ class Qemu(Driver):
                     Limit("memory", memory["MemTotal"] - memory["MemAvailable"], memory["MemTotal"], "host"),
                     Limit("storage", (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
                           (disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize, "host")]
+
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """The image's file as it is now; one of kernel and initrd has no checksum of its own. There is no list of all."""
+        with self._verb(f"image {name or OWN_IMAGE}") as note, _translated(f"image {name}"):
+            try:
+                found = _image(name or OWN_IMAGE)
+            except NotFound:
+                return []
+            sums = self._checksums(found["disk"], algorithms) if "disk" in found else {}
+            note(sums)
+            return [Image(name or OWN_IMAGE, name or OWN_IMAGE, State.READY, "present", sums)]
+
+    def _checksums(self, path: str, algorithms: Sequence[str]) -> Dict[str, str]:
+        sums = {algorithm: hashlib.new(algorithm) for algorithm in algorithms if algorithm in hashlib.algorithms_guaranteed}
+        with open(path, "rb") as file:
+            for piece in iter(lambda: file.read(2 ** 20) if sums else b"", b""):
+                self.deadline.check()
+                for one in sums.values():
+                    one.update(piece)
+        return {algorithm: one.hexdigest() for algorithm, one in sums.items()}
 
     # --- what is there ----------------------------------------------------------------------------------------
 

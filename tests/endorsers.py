@@ -1,0 +1,62 @@
+"""People who sign lists of images, with the tools that they use: openssl and xmlsec1."""
+
+import base64
+import subprocess
+
+_DSIG = "http://www.w3.org/2000/09/xmldsig#"
+
+
+def _run(*command, **words):
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, **words).stdout
+
+
+class Authority:
+    """``ca`` is the path of its certificate."""
+
+    def __init__(self, directory, name="Test CA"):
+        self.directory = directory
+        self.ca, self._key = directory / "ca.pem", directory / "ca.key"
+        _run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self._key, "-out", self.ca, "-days", "30",
+             "-subj", f"/C=XX/O=Tests/CN={name}")
+
+    def person(self, name):
+        """A signer of this name, ``/C=XX/O=Tests/CN=<name>``."""
+        key, request, certificate = (self.directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
+        _run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
+             "-subj", f"/C=XX/O=Tests/CN={name}")
+        _run("openssl", "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._key, "-CAcreateserial", "-days", "20",
+             "-out", certificate)
+        return Person(self.directory, key, certificate)
+
+
+class Person:
+    """Somebody with a key and a certificate."""
+
+    def __init__(self, directory, key, certificate):
+        self.directory, self.key, self.certificate = directory, key, certificate
+
+    def smime(self, content):
+        """``content`` in clear, signed by S/MIME."""
+        return _run("openssl", "smime", "-sign", "-signer", self.certificate, "-inkey", self.key, "-md", "sha256",
+                    input=content.encode())
+
+    def xml(self, content, method="rsa-sha256", digest="sha256", uri="", transforms=None):
+        """``content`` with an enveloped signature, made by xmlsec1 by the template that goes into it."""
+        algorithm = {"rsa-sha256": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256", "rsa-sha1": _DSIG + "rsa-sha1"}[method]
+        digesting = {"sha256": "http://www.w3.org/2001/04/xmlenc#sha256", "sha1": _DSIG + "sha1"}[digest]
+        transforms = transforms or [_DSIG + "enveloped-signature"]
+        listed = "".join(f'<Transform Algorithm="{transform}"/>' for transform in transforms)
+        template = (
+            f'<Signature xmlns="{_DSIG}"><SignedInfo>'
+            '<CanonicalizationMethod Algorithm="http://www.w3.org/TR/2001/REC-xml-c14n-20010315#WithComments"/>'
+            f'<SignatureMethod Algorithm="{algorithm}"/><Reference URI="{uri}"><Transforms>{listed}</Transforms>'
+            f'<DigestMethod Algorithm="{digesting}"/><DigestValue/></Reference></SignedInfo><SignatureValue/>'
+            "<KeyInfo><X509Data/></KeyInfo></Signature>")
+        path = self.directory / "template.xml"
+        path.write_text(content.replace("</rdf:RDF>", template + "</rdf:RDF>"))
+        return _run("xmlsec1", "--sign", "--privkey-pem", f"{self.key},{self.certificate}", path)
+
+
+def der(certificate):
+    """A certificate's text between its lines."""
+    return base64.b64encode(_run("openssl", "x509", "-in", certificate, "-outform", "DER")).decode()
