@@ -6,7 +6,7 @@ A harness is a context manager that yields ``Harness``. One that cannot run here
 import importlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 from virtual import VirtualClock
 from vmprobe.clock import Clock, Deadline, Polling
@@ -32,6 +32,8 @@ class Harness:
     deadline: Deadline
     reports: bool = True  # whether the image is the suite's own, whose console speaks
     secrets: tuple = field(default_factory=tuple)
+    lacks: Mapping[Any, str] = field(default_factory=dict)  # capabilities that this server has not, and why
+    impossible: Optional[Mapping[str, Any]] = None  # what makes a test VM that cannot be, in [test vm]'s keys
 
 
 def make(name: str):

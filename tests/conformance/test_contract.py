@@ -69,6 +69,8 @@ def _removed(cloud, ref):
 
 
 def needs(world, capability):
+    if capability in world.harness.lacks:
+        pytest.skip(f"{capability.value}: {world.harness.lacks[capability]}")
     if capability not in world.cloud.capabilities:
         pytest.skip(f"{world.cloud.system} has no {capability.value}")
 
@@ -304,7 +306,7 @@ def test_what_was_asked_is_evidence_without_secrets(world):
 
 
 def test_a_server_that_cannot_be_is_refused_or_fails_in_the_managers_words(world):
-    spoil = getattr(world.harness, "impossible", None)
+    spoil = world.harness.impossible
     if spoil is None:
         pytest.skip("this harness knows no test VM that cannot be")
     plan = world.cloud.resolve({**world.harness.test_vm, **spoil})
