@@ -60,7 +60,7 @@ class Keystone:
     def authenticate(self) -> None:
         """Get a token for the project. AuthRejected when Keystone does not accept what is valid by its own dates."""
         self._http.headers.pop("X-Auth-Token", None)
-        self._services.clear()
+        self._services, self.token = {}, {}
         federated = self._federated()
         if federated is not None:
             self._http.present("X-Auth-Token", federated)
@@ -80,6 +80,8 @@ class Keystone:
 
     def service(self, *types: str) -> Http:
         """The service of the first of these types that the catalog has, in the site's region and by its interface."""
+        if not self.token:
+            raise AuthRejected("no session with Keystone")
         for kind in types:
             if kind not in self._services and self._offers(kind):
                 self._services[kind] = self._http.at(self._url(kind))
