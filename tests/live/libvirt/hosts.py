@@ -59,7 +59,7 @@ class Host:
             "site": {"name": "kvm", "owner": self.owner},
             "endpoint": {"manager": "libvirt", "url": self.url},
             "test vm": {"image": "vmprobe-test", "volume": "16 MiB", "depth": "console"},
-            "budget": {"deadline": "150 s", "reserve": "40 s"},
+            "budget": {"deadline": "300 s", "reserve": "40 s"},
             "polling": {"first": "0.3 s", "shortest": "0.3 s", "longest": "1 s"},
             "sample": {"readings": "2", "interval": "1 s"},
         }
@@ -77,7 +77,7 @@ class Host:
 
     def finish(self, process: subprocess.Popen):
         """(exit code, output) of a probe."""
-        said, _ = process.communicate(timeout=200)
+        said, _ = process.communicate(timeout=330)
         return process.returncode, said
 
     def lifecycle(self, *options: str, **sections: Dict[str, str]):
@@ -123,7 +123,7 @@ class Host:
     def _prefix(self) -> str:
         return f"vmprobe-{self.owner}-"
 
-    def until(self, look, what: str, seconds: float = 120.0):
+    def until(self, look, what: str, seconds: float = 240.0):
         """What ``look`` returns as soon as it is true."""
         end = time.monotonic() + seconds
         while True:
