@@ -11,7 +11,8 @@ from vmprobe.probes import lifecycle
 SAMPLED = ("cpu_avg=25% cpu_peak=25%", "disk_read_avg=1000;;;0 disk_read_peak=1000;;;0 disk_write_avg=2000;;;0 "
            "disk_write_peak=2000;;;0", "net_in_avg=300;;;0 net_in_peak=300;;;0 net_out_avg=400;;;0 net_out_peak=400;;;0")
 GOOD = (f"active=10.5s;;;0 auth=0s;;;0 {SAMPLED[0]} delete=0s;;;0 detach=0s;;;0 {SAMPLED[1]} gone=1.5s;;;0 image=0s;;;0 "
-        f"leftovers=0;;;0 {SAMPLED[2]} network=10.5s;;;0 sample=4s;;;0 storage=12s;;;0 submit=0s;;;0 total=17.5s;;;0")
+        f"leftovers=0;;;0 metering=1;;;0 {SAMPLED[2]} network=10.5s;;;0 sample=4s;;;0 steal_avg=0% storage=12s;;;0 "
+        "submit=0s;;;0 total=17.5s;;;0 work_cpu=0.1s;;;0 work_disk=0.02s;;;0 work_net=0.005s;;;0")
 
 
 def test_ok_when_the_vm_ran_and_is_gone(site):

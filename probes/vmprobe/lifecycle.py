@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Callable, Dict, List, Mapping, Sequence
 
-from vmprobe import console
+from vmprobe import console, contention
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
 from vmprobe.errors import (ClientError, CloudError, Conflict, DeadlinePassed, NotPermitted, ResourceFailed, StageOverrun,
@@ -55,9 +55,9 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
             with timeline.stage("storage") as stage:
                 wait.until_attached(stage, servers, volumes)
 
-        if cloud.can(Capability.METRICS) and site.sample["readings"] > 1:
+        if (cloud.can(Capability.METRICS) or test_vm["depth"] == "console") and site.sample["readings"] > 1:
             with timeline.stage("sample"):
-                timeline.metrics.update(_sample(site, cloud, timeline, servers))
+                _sample(site, cloud, lease, timeline, servers)
 
         if test_vm["snapshot"] and cloud.can(Capability.SNAPSHOTS):
             with timeline.stage("snapshot") as stage:
@@ -295,7 +295,21 @@ def _still(waiting: Mapping[str, str], late: VmprobeError) -> str:
 
 # --- sampling -----------------------------------------------------------------------------------------------------
 
-def _sample(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]) -> Dict[str, float]:
+def _sample(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]) -> None:
+    """What the manager measures of the servers, what they felt themselves, and how far the two are apart."""
+    before = _heard(site, cloud, lease, timeline, servers)
+    measured = _measured(site, cloud, timeline, servers) if cloud.can(Capability.METRICS) else {}
+    after = _heard(site, cloud, lease, timeline, servers)
+
+    timeline.metrics.update(measured)
+    timeline.metrics.update(contention.felt(after))
+    factor, told = contention.compare(measured, [contention.rates(*pair) for pair in zip(before, after)])
+    if factor is not None:
+        timeline.metrics["metering"] = factor
+    timeline.notes += told
+
+
+def _measured(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]) -> Dict[str, float]:
     """Average and peak of what the manager measures of the servers; what it cannot say is named, never zero."""
     readings: Dict[str, List[List[Sample]]] = {ref.id: [] for ref in servers}
     try:
@@ -311,3 +325,14 @@ def _sample(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]
     if missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
     return figures
+
+
+def _heard(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]) -> List[List[console.Fact]]:
+    """What each server's console has said so far; nothing where it is not asked, or does not answer just now."""
+    if site.test_vm["depth"] != "console":
+        return []
+    try:
+        return [console.facts(cloud.console(ref), lease.handle.random) for ref in servers]
+    except CloudError as unheard:
+        timeline.notes.append(f"what the servers felt is not known: {unheard}")
+        return []

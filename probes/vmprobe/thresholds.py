@@ -25,6 +25,7 @@ LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **{f"{metric}_total": "" for metric in METRICS if metric != "cpu"},
     **dict.fromkeys(("images", "missing", "inactive", "mismatched", "revoked", "expired", "unendorsed", "unverified",
                      "running_bad"), ""), "list_expires": "s", "lists": "s",
+    "steal_avg": "%", "work_cpu": "s", "work_disk": "s", "work_net": "s", "metering": "",
     "leftovers": "", "oldest_age": "s", "vcpus": "", "memory": "B", "volume_bytes": "B",
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers

@@ -22,6 +22,7 @@ T = TypeVar("T")
 STATE = {"RUNNING": State.READY, "FREE": State.READY, "ATTACHED": State.READY, "SAVED": State.READY,
          "BROKEN": State.FAILED}
 
+BUSY = {"cpu": 0.25, "disk_read": 1000, "disk_write": 2000, "net_in": 300, "net_out": 400}  # a second, of each server
 FLAVORS = {"tiny": {"vcpus": 1, "memory": 2 ** 27}, "small": {"vcpus": 2, "memory": 2 ** 31}}
 
 
@@ -179,6 +180,8 @@ FAULTS = {
     "no-disk": "a volume never becomes attached",
     "volume-broken": "every volume becomes BROKEN",
     "metrics-forbidden": "metrics are refused",
+    "metering-wrong": "the manager counts a hundred times the bytes that there were",
+    "contended": "servers wait for a host that is busy with others",
     "gone-after-boot": "the manager does not answer any more once a server runs, until the clean-up",
     "gone-for-good": "the manager does not answer any more once a server runs",
     "delete-ignored": "a removal is accepted and never happens",
@@ -343,7 +346,11 @@ class MemoryCloud:
         said = ["boot kernel=0 memory=134217728 cpus=1"]
         if host.addresses:
             said.append(f"network interface=eth0 address={host.addresses[0]} gateway=127.1.0.1 answers=yes")
-        return "".join(f"vmprobe {host.nonce} {number + 1}.00 {fact}\n" for number, fact in enumerate(said + host.facts))
+        age, slow = self.clock.now() - host.made, 10 if "contended" in self.faults else 1
+        counted = " ".join(f"{metric}={rate * age:.2f}" for metric, rate in BUSY.items())
+        said += host.facts + [f"work cpu={0.1 * slow:.3f} disk={0.02 * slow:.3f} net={0.005 * slow:.3f}",
+                              f"counters {counted} steal={0.02 * (slow - 1) * age:.2f}"]
+        return "".join(f"vmprobe {host.nonce} {age:.2f} {fact}\n" for fact in said)
 
     def catalogue(self) -> List[Image]:
         return self.described or [Image(name, name, State.READY, "SAVED") for name in sorted(self.images)]
@@ -355,8 +362,8 @@ class MemoryCloud:
 
     def metrics(self, server: str) -> List[Sample]:
         age, now = self.clock.now() - self.find(server).made, self.clock.utc()
-        busy = {"cpu": 0.25, "disk_read": 1000, "disk_write": 2000, "net_in": 300, "net_out": 400}
-        return [Sample(metric, rate * age, now) for metric, rate in busy.items()]
+        share = 100 if "metering-wrong" in self.faults else 1
+        return [Sample(metric, rate * age * (1 if metric == "cpu" else share), now) for metric, rate in BUSY.items()]
 
     def _age(self, thing: Thing) -> Thing:
         """The thing as it has become by now."""

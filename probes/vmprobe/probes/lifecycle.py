@@ -29,7 +29,9 @@ Ranges are Nagios ranges, in the metric's unit: -w active=60 -c active=120;
 a range without a metric means total. Metrics: auth image submit active network
 storage sample snapshot detach delete gone total (seconds), cpu_avg cpu_peak
 (%), disk_read_avg disk_write_avg net_in_avg net_out_avg and their _peak
-(bytes per second), leftovers.
+(bytes per second), leftovers; at depth console also what the VM felt: steal_avg
+(%), work_cpu work_disk work_net (s for a small fixed piece of work), and
+metering, the factor by which its own figures and the manager's differ.
 """
 
 
