@@ -95,8 +95,7 @@ def test_evidence_holds_requests_and_replies_for_its_owner_only(quick, tmp_path)
 
     assert code == 0 and f"the evidence is in {path}" in output
     assert document["handle"] == path.stem
-    assert document["exchanges"][0] == {"request": "connect", "sent": "", "status": "ok", "received": "None",
-                                        "seconds": document["exchanges"][0]["seconds"]}
+    assert {key: document["exchanges"][0][key] for key in ("request", "status")} == {"request": "connect", "status": "ok"}
     assert os.stat(path).st_mode & 0o077 == 0
 
 

@@ -50,6 +50,5 @@ class Evidence:
         path = os.path.join(directory, f"{name}.json")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-            document = json.dumps({**summary, "exchanges": self.exchanges}, indent=1, default=str)
-            file.write(self.redactor.strike(document) + "\n")
+            file.write(self.redactor.json({**summary, "exchanges": self.exchanges}))
         return path

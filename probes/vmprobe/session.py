@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
@@ -125,8 +124,8 @@ def with_document(session: Session, said: Verdict, path: Optional[str], document
     """Write a run's ``document`` as JSON if that is asked for; that it could not be is said, and changes no state."""
     if not path:
         return said
-    text = session.evidence.redactor.strike(json.dumps(document(), indent=1, default=str))
-    return said.with_details(attempt("the JSON", lambda: files.replace(path, text + "\n")))
+    text = session.evidence.redactor.json(document())
+    return said.with_details(attempt("the JSON", lambda: files.replace(path, text)))
 
 
 def attempt(what: str, write: Callable[[], str]) -> List[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Dict, List, Optional, Sequence
 
 from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
@@ -203,8 +202,8 @@ class Run:
         document = self._document(said)
         told = []
         if self.options.json:
-            text = self.evidence.redactor.strike(json.dumps(document, indent=1))
-            told += attempt("the timeline", lambda: files.replace(self.options.json, text + "\n"))
+            text = self.evidence.redactor.json(document)
+            told += attempt("the timeline", lambda: files.replace(self.options.json, text))
         if self.options.evidence:
             told += attempt("the evidence", lambda: self.evidence.save(self.options.evidence, document["handle"], document))
         return said.with_details(told)
