@@ -29,7 +29,7 @@ from vmprobe.evidence import Evidence
 from vmprobe.transport import fields, words
 
 LARGEST = 4 * 2 ** 20  # bytes of an answer; a list of a thousand servers has half of it
-_HEAVIEST = 48 * 2 ** 20  # bytes that parsing an answer may cost
+_HEAVIEST = 24 * 2 ** 20  # bytes that parsing an answer may cost; an error that is remembered can hold another one
 _LONGEST_WAIT = 60.0  # seconds of Retry-After that are believed
 _REDIRECTS = 3
 _SECRET = {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-auth-token", "x-subject-token",
@@ -104,7 +104,9 @@ class Http:
             if 200 <= reply.status < 300 or reply.status == 300 or reply.status in accept:
                 return reply
             if not 300 < reply.status < 400:
-                raise self._refusal(reply)
+                error = self._refusal(reply)
+                reply.forget()
+                raise error
             url = _redirected(reply)
         raise reply.error(CloudError, f"more than {_REDIRECTS} redirects")
 
@@ -233,18 +235,17 @@ class Reply:
             more.setdefault("wait", self.wait)
         return kind(f"{self.asked}: {status}{said}", request=self.request, **more)
 
-    def failed(self, wrong: GatewayFailed) -> GatewayFailed:
-        """``wrong`` with what was asked before its text, and the request id."""
+    def failed(self, wrong: object) -> GatewayFailed:
+        """What is wrong with the answer, with what was asked before it, and the request id."""
         return GatewayFailed(f"{self.asked}: {wrong}", request=self.request)
+
+    def forget(self) -> None:
+        """Let go of the answer: an error is remembered, with the frames that it passed, and they must not hold it."""
+        self.body, self._document = b"", ()
 
     def json(self) -> Any:
         """The body as JSON; GatewayFailed when it is none, or too much to be held. NaN, infinities and 1e400 are None."""
-        if not self._document:
-            try:
-                self._document = (_parsed(self.body),)
-            except GatewayFailed as wrong:
-                raise self.failed(wrong) from None
-        return self._document[0]
+        return self._read(lambda document: document)
 
     def field(self, *path: Any, **default: Any) -> Any:
         """``fields.field`` of the JSON in the body, and the error names the request."""
@@ -262,17 +263,24 @@ class Reply:
         """The root element of the XML in the body."""
         from vmprobe.transport import xml
 
-        try:
-            return xml.parse(self.body)
-        except GatewayFailed as wrong:
-            raise self.failed(wrong) from None
+        return self.understood(lambda: xml.parse(self.body))
 
     def _read(self, reader: Callable[..., Any], *path: Any, **default: Any) -> Any:
-        document = self.json()
+        return self.understood(lambda: reader(self._parsed(), *path, **default))
+
+    def _parsed(self) -> Any:
+        if not self._document:
+            self._document = (_parsed(self.body),)
+        return self._document[0]
+
+    def understood(self, read: Callable[[], Any]) -> Any:
+        """What ``read`` makes of the answer; where it cannot, the error names the request, and the answer is let go."""
         try:
-            return reader(document, *path, **default)
+            return read()
         except GatewayFailed as wrong:
-            raise self.failed(wrong) from None
+            error = self.failed(wrong)
+        self.forget()
+        raise error
 
 
 def path(*segments: str) -> str:
@@ -285,7 +293,9 @@ def path(*segments: str) -> str:
 
 def _parsed(body: bytes) -> Any:
     """JSON, after a look at what it would cost: a list of empty objects takes 30 times the room of its text."""
-    weight = 9 * len(body) + 240 * (body.count(b"{") + body.count(b"[")) + 64 * (body.count(b",") + body.count(b":"))
+    width = 1 if body.isascii() and b"\\u" not in body else 4  # one rare character makes a whole text wide
+    containers, members = body.count(b"{") + body.count(b"["), body.count(b",") + body.count(b":")
+    weight = (1 + 2 * width) * len(body) + 240 * containers + 80 * members
     if weight > _HEAVIEST:
         raise GatewayFailed(f"the JSON of the answer, {len(body)} bytes, is too much to be held")
     try:

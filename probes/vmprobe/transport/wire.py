@@ -52,12 +52,14 @@ class Wire:
                 response.close()  # what is left of the answer must not be the next one's
                 raise
             return response.status_code, response.reason or "", response.headers, received
-        except VmprobeError:
-            raise
-        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as failed:
-            raise _broken(asked, failed) from None
+        except VmprobeError as failed:
+            error = failed
         except _Wrong as wrong:
-            raise GatewayFailed(f"{asked}: {wrong}") from None
+            error = GatewayFailed(f"{asked}: {wrong}")
+        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as failed:
+            error = _broken(asked, failed)
+        error.__context__ = None  # an error is remembered, and the frames behind it hold what came of the answer
+        raise error.with_traceback(None)
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -26,16 +26,15 @@ class XmlRpc:
 
         reply = self._http.post(self._path, body=dumps(words, procedure).encode(), asked=procedure,
                                 headers={"Content-Type": "text/xml"})
-        try:
-            return self._result(procedure, reply.body)
-        except GatewayFailed as wrong:
-            raise reply.failed(wrong) from None
+        return reply.understood(lambda: self._result(procedure, reply.body))
 
     def _result(self, procedure: str, body: bytes) -> Any:
         from xmlrpc.client import Fault, Unmarshaller
 
+        unmarshaller = Unmarshaller(use_builtin_types=True)
+        unmarshaller.xml(None, None)  # its texts come decoded
         try:
-            results = xml.feed(body, Unmarshaller(use_builtin_types=True))
+            results = xml.feed(body, unmarshaller)
         except VmprobeError:
             raise
         except Fault as fault:

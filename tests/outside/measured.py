@@ -1,0 +1,22 @@
+"""Live through check_vm_lifecycle at each of the sites in the arguments, in virtual time; say how memory grew.
+
+A line of JSON for each: state, output, and the peak of memory so far in KiB. The peak is VmHWM, not getrusage's, which
+in a child begins with the memory of the process that it was forked from.
+"""
+
+import json
+import sys
+
+from virtual import VirtualClock
+from vmprobe import verdict
+from vmprobe.probes import lifecycle
+
+
+def peak() -> int:
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+
+for site in sys.argv[1:]:
+    said = lifecycle.main(["--site", site], clock=VirtualClock())
+    print(json.dumps([said.state, verdict.render("VM_LIFECYCLE", said), peak()]), flush=True)

@@ -1,0 +1,86 @@
+"""A driver of the tests' own, for a small cloud that speaks HTTP and JSON (see ``webserver``): a page, as drivers are."""
+
+from vmprobe.driver import Driver, Key
+from vmprobe.errors import NotFound, QuotaExceeded
+from vmprobe.model import METRICS, Capability, Kind, Plan, Ref, Resource, Sample, State
+from vmprobe.site import http_url
+from vmprobe.transport.fields import field, items, moment, word
+from vmprobe.transport.http import Http, path
+
+STATE = {"RUNNING": State.READY, "FREE": State.READY, "ATTACHED": State.READY, "BROKEN": State.FAILED}
+WHERE = {Kind.SERVER: "servers", Kind.VOLUME: "volumes"}
+
+
+class WebCloud(Driver):
+    system = "test cloud over HTTP"
+    capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS})
+    kinds = (Kind.SERVER, Kind.VOLUME)
+    metrics_offered = METRICS
+    endpoint_keys = {"url": Key(http_url, required=True)}
+    credential_keys = ("username", "password")
+
+    def __init__(self, *words):
+        super().__init__(*words)
+        self.http = Http(self.endpoint["url"], self.deadline, self.evidence, timeout=self.endpoint["timeout"],
+                         ca=self.endpoint["ca"], classify=_classify)
+
+    def connect(self):
+        token = self.http.post("sessions", dict(self.credentials)).word("token")
+        self.http.present("X-Auth-Token", token)
+
+    def resolve(self, test_vm):
+        for image in self.http.get("images", {"name": test_vm["image"]}).items("images"):
+            if word(image, "name") == test_vm["image"]:
+                return Plan(test_vm["image"], details={"id": word(image, "id")})
+        raise NotFound(f"no image named {test_vm['image']!r}")
+
+    def create(self, spec):
+        what = {"name": spec.name}
+        what.update({"size": spec.size} if spec.kind is Kind.VOLUME else
+                    {"image": spec.plan.details["id"], "nonce": spec.nonce})
+        reply = self.http.post(WHERE[spec.kind], what)
+        return Ref(spec.kind, reply.word("item", "id"), spec.name)
+
+    def show(self, ref):
+        return _resource(ref.kind, self.http.get(path(WHERE[ref.kind], ref.id)).field("item", dict))
+
+    def list(self, kind, name):
+        return [_resource(kind, item) for item in self.http.get(WHERE[kind], {"name": name}).items("items")]
+
+    def delete(self, ref):
+        try:
+            self.http.delete(path(WHERE[ref.kind], ref.id))
+        except NotFound:
+            return
+
+    def describe(self):
+        return {"version": self.http.get().word("version")}
+
+    def attach(self, server, volume):
+        self.http.put(path("volumes", volume.id, "server"), {"server": server.id})
+
+    def detach(self, server, volume):
+        self.http.delete(path("volumes", volume.id, "server"))
+
+    def console(self, server):
+        return self.http.get(path("servers", server.id, "console")).field("output", str)
+
+    def metrics(self, server):
+        return [Sample(word(sample, "metric"), value, field(sample, "at", float))
+                for sample in self.http.get(path("servers", server.id, "metrics")).items("samples")
+                for value in [field(sample, "value", float, default=None)] if value is not None]
+
+    def close(self):
+        self.http.close()
+
+
+def _classify(reply):
+    return reply.error(QuotaExceeded) if reply.status == 403 and "quota" in reply.words.lower() else None
+
+
+def _resource(kind, item):
+    return Resource(Ref(kind, word(item, "id"), word(item, "name")), STATE.get(word(item, "state"), State.PENDING),
+                    word(item, "state"), fault=field(item, "fault", str, default=""), server=word(item, "server", default=""),
+                    addresses=tuple(word(address, "ip") for address in items(item, "addresses", default=[])),
+                    created=moment(item.get("created")), launched=moment(item.get("launched")),
+                    size=field(item, "size", int, default=None))
