@@ -114,7 +114,42 @@ def config_run(chosen: argparse.Namespace) -> int:
     return configure(chosen)
 
 
+# --- sites ---
+
+
+def sites(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    summary = "Make site files from what GOCDB, a BDII or a table knows; what a person wrote is never touched."
+    action = actions.add_parser("import", help=summary, description=summary)
+    action.add_argument("--from", dest="form", required=True, choices=("gocdb", "glue", "csv"), help="what is read: GOCDB's XML, "
+                        "GLUE 2.0 as LDIF or from a server, or a CSV with the columns name, manager and url")
+    action.add_argument("place", metavar="PLACE", help="a file, or for glue a server: ldap://HOST:2170/o=glue")
+    action.add_argument("--output", metavar="DIR", required=True, help="the directory of site files")
+    action.add_argument("--defaults", metavar="FILE", default="", help="sections that every new site file gets, too")
+    action.add_argument("--check", action="store_true", help="write nothing; say what would be done, and exit 1 if anything")
+    action.set_defaults(run=sites_import)
+
+
+def sites_import(chosen: argparse.Namespace) -> int:
+    from vmprobe import adopt, catalogue
+
+    try:
+        defaults = ""
+        if chosen.defaults:
+            with open(chosen.defaults, encoding="utf-8") as file:
+                defaults = file.read()
+        found = catalogue.read(chosen.form, chosen.place)
+        told = adopt.adopt(found, chosen.form, chosen.output, defaults, write=not chosen.check)
+    except OSError as failed:
+        raise VmprobeError(f"{failed.filename}: {failed.strerror}") from None
+    for line in told:
+        print(line)
+    print(f"{len(found.entries)} sites found, {found.passed_over} services passed over")
+    return 1 if chosen.check and told else 0
+
+
 COMMANDS = {
+    "sites": ("Make site files from what others know about sites.", sites),
     "config": ("Write what the monitoring servers read, from the site files.", config),
     "demo": ("Run check_vm_lifecycle once: on a real VM by QEMU, or where there is none, over the cloud in memory.", demo),
     "image": ("Build the suite's own test image.", image),

@@ -1,0 +1,140 @@
+"""vmprobectl sites import: site files from a catalogue, beside what people wrote, which is never touched.
+
+What was written is remembered in ``.vmprobe-import.json``, by file, section and key. A value that is still as it was
+written follows the catalogue; one that a person changed or took out stays so. No file is ever removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from vmprobe import site as sites
+from vmprobe.catalogue import Catalogue, Entry
+from vmprobe.errors import ClientError
+from vmprobe.files import replace
+
+_MEMORY = ".vmprobe-import.json"
+Values = Dict[str, Dict[str, str]]  # section, key
+
+
+def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "", write: bool = True) -> List[str]:
+    """Bring ``directory`` up to date; returns a line for whatever was added, changed, kept, refused or no longer found.
+
+    ``defaults`` is the text of sections that every new site gets beside what the catalogue says.
+    """
+    memory = _remembered(directory)
+    known: Dict[str, Any] = memory.setdefault(source, {})
+    told: List[str] = []
+    for entry in catalogue.entries:
+        path = os.path.join(directory, f"{entry.name}.ini")
+        try:
+            lines = _one(entry, path, known, source, defaults, write)
+        except ClientError as wrong:
+            lines = [f"refused: {wrong}"]
+        told += [f"{entry.name}: {line}" for line in lines]
+    for name in sorted(set(known) - {entry.name for entry in catalogue.entries}):
+        told.append(f"{name}: no longer found; its file stays, remove it when that is right")
+    if write and (told or not os.path.exists(os.path.join(directory, _MEMORY))):
+        replace(os.path.join(directory, _MEMORY), json.dumps(memory, indent=1, sort_keys=True) + "\n")
+    return told
+
+
+def _one(entry: Entry, path: str, known: Dict[str, Any], source: str, defaults: str, write: bool) -> List[str]:
+    ours: Optional[Dict[str, str]] = known.get(entry.name)
+    wanted = {f"{section}/{key}": text for (section, key), text in entry.values.items()}
+    if not os.path.exists(path):
+        if ours is not None:
+            return ["its file was removed by somebody, and stays so"]
+        text = _new(entry, source, defaults)
+        _check(text, path)
+        if write:
+            replace(path, text)
+            known[entry.name] = wanted
+        return ["added"]
+    if ours is None:
+        return ["is there already, written by somebody else; it stays as it is"]
+
+    with open(path, encoding="utf-8") as file:
+        text = before = file.read()
+    told = []
+    for place, value in sorted(wanted.items()):
+        section, key = place.split("/", 1)
+        if ours.get(place) == value or place not in ours:
+            continue
+        changed = _changed(text, section, key, ours[place], value)
+        if changed is None:
+            told.append(f"[{section}] {key} is a person's now; not changed to {value}")
+        else:
+            text, ours[place] = changed, value
+            told.append(f"[{section}] {key} is now {value}")
+    if text != before:
+        _check(text, path)
+        if write:
+            replace(path, text)
+    return told
+
+
+def _new(entry: Entry, source: str, defaults: str) -> str:
+    """A new site file: the catalogue's values, each section completed by the defaults."""
+    sections: Values = {"site": {}, "endpoint": {}, "test vm": {}}
+    for section, key, text in _pairs(defaults):
+        sections.setdefault(section, {})[key] = text
+    for (section, key), text in entry.values.items():
+        if re.search(r"[\x00-\x1f\x7f]|\s;", text):
+            raise ClientError(f"[{section}] {key}: {text!r} cannot stand in a site file")
+        sections.setdefault(section, {})[key] = text
+    sections["test vm"].setdefault("image", "vmprobe-test")
+    lines = [f"; From {source}. What a person changes here stays as it is."]
+    for section, values in sections.items():
+        lines += [f"[{section}]", *(f"{key} = {text}" for key, text in values.items()), ""]
+    return "\n".join(lines)
+
+
+def _pairs(defaults: str) -> List[Tuple[str, str, str]]:
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="\0")
+    parser.optionxform = str
+    try:
+        parser.read_string(defaults)
+    except configparser.Error as wrong:
+        raise ClientError(f"--defaults: {str(wrong).splitlines()[0]}") from None
+    return [(section, key, text) for section in parser.sections() for key, text in parser.items(section)]
+
+
+def _changed(text: str, section: str, key: str, old: str, new: str) -> Optional[str]:
+    """The text with a key's value exchanged, all else to the letter as it is; None where the value is not ``old`` any more."""
+    lines, inside = text.split("\n"), ""
+    for number, line in enumerate(lines):
+        head = re.match(r"^\[(.+)\]", line)
+        inside = head[1] if head else inside
+        pair = re.match(r"^(\s*([^=;#]+?)\s*=\s*)(.*?)(\s+;.*|\s*)$", line)
+        if inside == section and pair and pair[2] == key and pair[3] == old:
+            lines[number] = pair[1] + new + pair[4]
+            return "\n".join(lines)
+    return None
+
+
+def _check(text: str, path: str) -> None:
+    """ClientError where the text is no whole site file; nothing has been written then."""
+    with tempfile.TemporaryDirectory() as directory:
+        draft = os.path.join(directory, os.path.basename(path))
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text)
+        sites.load(draft)
+
+
+def _remembered(directory: str) -> Dict[str, Any]:
+    path = os.path.join(directory, _MEMORY)
+    try:
+        with open(path, encoding="utf-8") as file:
+            held: Mapping[str, Any] = json.load(file)
+        return {source: dict(names) for source, names in held.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise ClientError(f"{path}: is damaged; without it nobody can tell what a person wrote") from None

@@ -1,0 +1,167 @@
+"""What others know about sites: GOCDB's XML, GLUE 2.0 from a dump or a server, a CSV; each as plain entries.
+
+Sources: GOCDB's programmatic interface, method get_service; OGF GFD.147 (GLUE 2.0) and its LDAP rendering; RFC 2849 (LDIF).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import re
+import shutil
+import subprocess
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from urllib.parse import urlsplit
+
+from vmprobe.errors import ClientError
+from vmprobe.text import one_line
+
+MANAGERS = {  # service type at GOCDB, interface name in GLUE 2.0: our word for the manager
+    "org.openstack.nova": "openstack", "org.openstack.keystone": "openstack", "OpenStack": "openstack",
+    "eu.egi.cloud.vm-management.openstack": "openstack",
+    "eu.egi.cloud.vm-management.occi": "occi", "OCCI": "occi",
+    "org.opennebula": "opennebula", "OpenNebula": "opennebula",
+}
+
+
+class Entry(NamedTuple):
+    """An endpoint as a catalogue has it: what a site file says of it, by section and key."""
+
+    name: str
+    values: Mapping[Tuple[str, str], str]
+
+
+class Catalogue(NamedTuple):
+    entries: List[Entry]
+    passed_over: int  # of services that no driver is for, or that are not in production
+
+
+def read(form: str, place: str) -> Catalogue:
+    """What is at a place: ``gocdb`` FILE, ``glue`` FILE or ldap://HOST:PORT/BASE, ``csv`` FILE. ClientError names what is wrong."""
+    try:
+        entries, passed_over = READERS[form](place)
+    except OSError as failed:
+        raise ClientError(f"{place}: {failed.strerror}") from None
+    except UnicodeDecodeError:
+        raise ClientError(f"{place}: is not UTF-8 text") from None
+    seen: Dict[str, Entry] = {}
+    for entry in entries:
+        seen.setdefault(entry.name, entry)
+    return Catalogue([seen[name] for name in sorted(seen)], passed_over)
+
+
+def _gocdb(place: str) -> Tuple[List[Entry], int]:
+    from xml.etree import ElementTree
+
+    with open(place, "rb") as file:
+        body = file.read()
+    if b"<!DOCTYPE" in body:
+        raise ClientError(f"{place}: has a document type, which could expand entities; GOCDB's exports have none")
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError as wrong:
+        raise ClientError(f"{place}: is no XML: {wrong}") from None
+    found, passed_over = [], 0
+    for service in root.iter("SERVICE_ENDPOINT"):
+        words = {child.tag: (child.text or "").strip() for child in service}
+        url = words.get("URL") or next((each.text or "" for each in service.iterfind("ENDPOINTS/ENDPOINT/URL")), "")
+        manager = MANAGERS.get(words.get("SERVICE_TYPE", ""))
+        if not manager or not url or words.get("IN_PRODUCTION") == "N" or words.get("NODE_MONITORED") == "N":
+            passed_over += 1
+            continue
+        found.append(_entry(words.get("SITENAME", ""), manager, url, {"country": words.get("COUNTRY_CODE", "").lower(),
+                                                                      "ngi": words.get("ROC_NAME", "")}))
+    return found, passed_over
+
+
+def _glue(place: str) -> Tuple[List[Entry], int]:
+    text = _search(place) if re.match(r"^ldaps?://", place) else open(place, encoding="utf-8").read()
+    found, passed_over = [], 0
+    for record in _records(place, text):
+        if not {"glue2endpoint", "glue2computingendpoint"} & {word.lower() for word in record.get("objectclass", [])}:
+            continue
+        manager = MANAGERS.get(record.get("glue2endpointinterfacename", [""])[0])
+        url = record.get("glue2endpointurl", [""])[0]
+        site = re.search(r"GLUE2DomainID=([^,]+)", record["dn"][0], re.I)
+        if not manager or not url or not site:
+            passed_over += 1
+            continue
+        found.append(_entry(site[1].strip(), manager, url, {}))
+    return found, passed_over
+
+
+def _search(place: str) -> str:
+    """All endpoints of an LDAP server, in pages: servers cut what is longer than 500 entries."""
+    program = shutil.which("ldapsearch")
+    if not program:
+        raise ClientError(f"{place}: ldapsearch is not installed (Debian: ldap-utils; EL: openldap-clients)")
+    parts = urlsplit(place)
+    base = parts.path.strip("/") or "o=glue"
+    command = [program, "-x", "-LLL", "-o", "ldif-wrap=no", "-o", "nettimeout=10", "-l", "60", "-E", "pr=200/noprompt",
+               "-H", f"{parts.scheme}://{parts.netloc}", "-b", base, "(objectClass=GLUE2Endpoint)"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
+                              check=False)
+    except subprocess.TimeoutExpired:
+        raise ClientError(f"{place}: did not answer in 120 s") from None
+    if done.returncode:
+        raise ClientError(f"{place}: {one_line(done.stderr.decode('utf-8', 'replace')) or f'exit code {done.returncode}'}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _records(place: str, text: str) -> Iterator[Dict[str, List[str]]]:
+    """The records of an LDIF text: attribute in small letters to its values."""
+    record: Dict[str, List[str]] = {}
+    for line in re.sub(r"\r?\n ", "", text).splitlines() + [""]:
+        if not line:
+            if "dn" in record:
+                yield record
+            record = {}
+        elif not line.startswith("#"):
+            name, mark, value = line.partition(":")
+            if not mark:
+                raise ClientError(f"{place}: '{one_line(line, 60)}' is no line of LDIF")
+            if value.startswith(":"):
+                try:
+                    value = base64.b64decode(value[1:].strip(), validate=True).decode("utf-8", "replace")
+                except binascii.Error:
+                    raise ClientError(f"{place}: '{one_line(line, 60)}' is no base64") from None
+            record.setdefault(name.lower(), []).append(value.strip())
+
+
+_COLUMNS = {"manager": "endpoint", "url": "endpoint", "region": "endpoint", "project": "endpoint", "credentials": "endpoint",
+            "image": "test vm", "flavor": "test vm", "network": "test vm", "contact": "site", "notes": "site"}
+
+
+def _csv(place: str) -> Tuple[List[Entry], int]:
+    """Columns ``name``, ``manager`` and ``url``; more of a site file's keys; what is none of them is a label."""
+    found = []
+    with open(place, encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        missing = [word for word in ("name", "manager", "url") if word not in (rows.fieldnames or ())]
+        if missing:
+            raise ClientError(f"{place}: has no column {missing[0]}; name, manager and url are needed")
+        for row in rows:
+            if None in row or None in row.values():
+                raise ClientError(f"{place} line {rows.line_num}: has another number of columns than the first line")
+            values = {(_COLUMNS.get(column, "labels"), column): text.strip() for column, text in row.items()
+                      if column != "name" and text.strip()}
+            found.append(Entry(_name(row["name"].strip()), {("site", "name"): _name(row["name"].strip()), **values}))
+    return found, 0
+
+
+def _entry(site: str, manager: str, url: str, labels: Mapping[str, str]) -> Entry:
+    host = urlsplit(url).hostname or "nowhere"
+    name = _name(f"{site}-{host}")
+    values = {("site", "name"): name, ("endpoint", "manager"): manager, ("endpoint", "url"): url, ("labels", "site"): _name(site)}
+    values.update({("labels", key): text for key, text in labels.items() if text})
+    return Entry(name, values)
+
+
+def _name(text: str) -> str:
+    """As a site may be called."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:63] or "unnamed"
+
+
+READERS = {"gocdb": _gocdb, "glue": _glue, "csv": _csv}
