@@ -19,6 +19,7 @@ from vmprobe import paths
 from vmprobe.errors import ClientError
 from vmprobe.inventory import Host
 from vmprobe.services import GATEWAY, SERVICES, service_name
+from vmprobe.session import LOOK
 
 NAGIOS_LIMIT = 60.0  # seconds: service_check_timeout and NRPE's command_timeout, as they come
 ARGO_LIMIT = 900.0  # what ARGO gives every check
@@ -133,8 +134,6 @@ def row(host: Host, target: str, options: Options) -> Row:
 
 
 def _check(host: Host, probe: str, gateway: bool, target: str, options: Options) -> Check:
-    from vmprobe.session import LOOK
-
     service = SERVICES[probe]
     deadline = host.deadline if service.creates else min(LOOK, host.deadline)
     limit = needed(deadline)

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from typing import Any, Dict, Iterator, List, Mapping
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from vmprobe.errors import ClientError
 
@@ -35,7 +35,7 @@ class Tree:
             if lying is not None and path not in self._sums:
                 raise ClientError(f"{self._full(path)} was not written by vmprobectl; move it out of the way")
             if lying != text.encode():
-                found.append(Change(path, lying, text.encode()))
+                found.append(Change(path, lying, text))
         for path in sorted(set(self._sums) - set(wanted)):
             lying = self._read(path)
             if lying is not None:
@@ -46,17 +46,20 @@ class Tree:
         """Make it so. When this is cut off, the next run finds what was written and goes on from there."""
         if changes:  # before anything lies there: it is ours, come what may
             self._save({**self._sums, **{change.path: "" for change in changes if change.new is not None}}, self.remembered)
+        made = {""}
         for change in changes:
-            path = self._full(change.path)
+            path, folder = self._full(change.path), os.path.dirname(change.path)
             if change.new is None:
                 os.unlink(path)
                 with contextlib.suppress(OSError):  # another file is in it still
                     os.removedirs(os.path.dirname(path))
             else:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                _replace(path, change.new)
+                if folder not in made:
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    made.add(folder)
+                _replace(path, change.new.encode())
         sums = {path: self._sums.get(path, "") for path in wanted}
-        sums.update({change.path: hashlib.sha256(change.new).hexdigest() for change in changes if change.new is not None})
+        sums.update({change.path: hashlib.sha256(change.new.encode()).hexdigest() for change in changes if change.new is not None})
         if changes or not self._wrote or sums != self._sums or remember != self.remembered:
             self._save(sums, remember)
 
@@ -75,9 +78,9 @@ class Tree:
 
 
 class Change:
-    """A file's bytes before and after; None: it is not there."""
+    """A file before and after; None: it is not there."""
 
-    def __init__(self, path: str, old: Any, new: Any):
+    def __init__(self, path: str, old: Optional[bytes], new: Optional[str]):
         self.path, self.old, self.new = path, old, new
 
     @property
@@ -86,7 +89,7 @@ class Change:
 
     def diff(self) -> Iterator[str]:
         """The lines of a unified diff."""
-        sides = [(side or b"").decode("utf-8", "replace").splitlines() for side in (self.old, self.new)]
+        sides = [(self.old or b"").decode("utf-8", "replace").splitlines(), (self.new or "").splitlines()]
         names = ["/dev/null" if side is None else self.path for side in (self.old, self.new)]
         return difflib.unified_diff(*sides, *names, lineterm="")
 
@@ -124,12 +127,13 @@ def write_all(directory: str, wanted: Mapping[str, str]) -> None:
 def _replace(path: str, content: bytes) -> None:
     """Replace a file whole; a monitoring daemon runs as another user, and has to be able to read it."""
     temporary = f"{path}.vmprobe-new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
-            file.write(content)
+        try:
+            while content:
+                content = content[os.write(descriptor, content):]
+        finally:
+            os.close(descriptor)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
