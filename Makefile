@@ -1,6 +1,9 @@
 # make demo      see a real VM live and be gone again, on this machine
 # make test      set up and run everything that this machine can run
 # make bench     what a check costs, as ratios (shared by tests/bench/RESULTS.md)
+# make rpm       the packages, from the last commit, in build/rpm/RPMS (rpm/README.md)
+# make wheel     wheel and source distribution, in dist/
+# make release   whether version, changelog, spec and tag agree
 # Set-up is done by each of them as it is needed; nothing outside .venv/, the distribution's packages and the user's cache is touched.
 
 PYTHON ?= python3
@@ -8,7 +11,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := sh tests/install-packages
 
-.PHONY: setup demo test test-long test-live bench setup-demo setup-test clean
+.PHONY: setup demo test test-long test-live bench setup-demo setup-test rpm wheel release clean
 
 setup: $(VENV)/.done
 
@@ -43,6 +46,21 @@ test-live: setup-test
 
 bench: setup-test
 	$(PY) tests/bench/bench.py
+
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' probes/vmprobe/__init__.py)
+SOURCES := build/rpm/SOURCES/vmprobe-$(VERSION).tar.gz
+
+rpm:
+	rm -rf build/rpm && mkdir -p $(dir $(SOURCES))
+	umask 022; git archive --format=tar.gz --prefix=vmprobe-$(VERSION)/ -o $(SOURCES) HEAD
+	umask 022; rpmbuild -ta --define "_topdir $(CURDIR)/build/rpm" --define "_buildhost localhost" $(RPMFLAGS) $(SOURCES)
+
+wheel: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check build
+	$(PY) -m build --outdir dist .
+
+release:
+	$(PYTHON) rpm/release.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis

@@ -88,10 +88,10 @@ def build(
 
 
 def directory() -> str:
-    """Where the image is kept unless one says otherwise: ``$VMPROBE_IMAGES``; /var/lib/vmprobe/image where this user can
+    """Where the image is kept unless one says otherwise: ``$VMPROBE_IMAGES``; /var/cache/vmprobe/image where this user can
     write it, or somebody who can has built it there; else ``$XDG_CACHE_HOME``/vmprobe/image."""
     wanted = os.environ.get("VMPROBE_IMAGES")
-    installed = "/var/lib/vmprobe/image"
+    installed = "/var/cache/vmprobe/image"
     if not wanted and (os.access(installed, os.W_OK) or os.path.exists(os.path.join(installed, "initrd"))):
         wanted = installed
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
