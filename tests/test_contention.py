@@ -80,12 +80,13 @@ def test_the_work_of_all_servers_is_averaged_and_what_none_has_said_is_not_there
     assert contention.felt(works) == {"work_cpu": pytest.approx(0.4)}
 
 
-def test_a_servers_rates_are_between_the_last_counters_of_two_looks():
-    before = [BOOT, counters(2, cpu=9), counters(10, cpu=1, disk_read=100, net_in=7)]
-    after = before + [counters(14, cpu=5, disk_read=500, net_in=7)]
+def test_a_servers_rates_are_those_of_its_last_seconds():
+    said = [BOOT, counters(2, cpu=9), counters(10, cpu=1, disk_read=100, net_in=7), counters(12), counters(14, cpu=5, disk_read=500,
+                                                                                                       net_in=7)]
 
-    assert contention.rates(before, after) == {"cpu": 50.0, "disk_read": 100.0, "net_in": 0.0}
-    assert contention.rates(before, before) == contention.rates([], after) == {}
+    assert contention.rates(said, 4) == {"cpu": 50.0, "disk_read": 100.0, "net_in": 0.0}
+    assert contention.rates(said[:2], 4) == contention.rates([], 4) == {}
+    assert contention.rates([counters(2, cpu=1), counters(4, cpu=2)], 60) == {"cpu": 50.0}
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e9", "-1", "", "1.2.3", "9" * 50, "\u0663"])

@@ -34,16 +34,19 @@ def felt(servers: Sequence[Sequence[Fact]]) -> Dict[str, float]:
     return {label: sum(values) / len(values) for label, values in found.items() if values}
 
 
-def rates(before: Sequence[Fact], after: Sequence[Fact]) -> Dict[str, float]:
-    """What one server's kernel counted between two looks at its console, in the units of the manager's averages."""
-    first = next((fact for fact in reversed(before) if fact.fact == "counters"), None)
-    last = next((fact for fact in reversed(after) if fact.fact == "counters"), None)
-    if first is None or last is None or last.uptime <= first.uptime:
+def rates(said: Sequence[Fact], seconds: float) -> Dict[str, float]:
+    """What one server's kernel counted in its last ``seconds`` or a little more, in the units of the manager's averages."""
+    counted = [fact for fact in said if fact.fact == "counters"]
+    if not counted:
+        return {}
+    last = counted[-1]
+    first = next((fact for fact in reversed(counted) if fact.uptime <= last.uptime - max(seconds, 1.0)), counted[0])
+    if last.uptime <= first.uptime:
         return {}
     found: Dict[str, float] = {}
     for metric in METRICS:
         for start, end in zip(_number(first, metric), _number(last, metric)):
-            share = 100.0 / _cpus(after) if metric == "cpu" else 1.0
+            share = 100.0 / _cpus(said) if metric == "cpu" else 1.0
             found[metric] = max(0.0, share * (end - start) / (last.uptime - first.uptime))
     return found
 

@@ -297,13 +297,13 @@ def _still(waiting: Mapping[str, str], late: VmprobeError) -> str:
 
 def _sample(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]) -> None:
     """What the manager measures of the servers, what they felt themselves, and how far the two are apart."""
-    before = _heard(site, cloud, lease, timeline, servers)
     measured = _measured(site, cloud, timeline, servers) if cloud.can(Capability.METRICS) else {}
-    after = _heard(site, cloud, lease, timeline, servers)
+    said = _heard(site, cloud, lease, timeline, servers)
 
     timeline.metrics.update(measured)
-    timeline.metrics.update(contention.felt(after))
-    factor, told = contention.compare(measured, [contention.rates(*pair) for pair in zip(before, after)])
+    timeline.metrics.update(contention.felt(said))
+    window = (site.sample["readings"] - 1) * site.sample["interval"]
+    factor, told = contention.compare(measured, [contention.rates(facts, window) for facts in said])
     if factor is not None:
         timeline.metrics["metering"] = factor
     timeline.notes += told

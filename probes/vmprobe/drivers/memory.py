@@ -260,8 +260,8 @@ class MemoryCloud:
         self._next = ""
         fault = self.plot.get(self.requests, "") or next(
             (name.split("@")[0] for name in self.faults if name.endswith(f"@{self.requests}")), "")
-        running = any(self._age(thing).word == "RUNNING" for thing in self.things.values())
-        if "gone-for-good" in self.faults and running or "gone-after-boot" in self.faults and running:
+        if self.faults & {"gone-for-good", "gone-after-boot"} and any(
+                self._age(thing).word == "RUNNING" for thing in self.things.values()):
             if "gone-after-boot" in self.faults:
                 self.faults.discard("gone-after-boot" if self._count_gone() else "")
             raise Unreachable("connection refused", sent=False)
@@ -347,10 +347,12 @@ class MemoryCloud:
         if host.addresses:
             said.append(f"network interface=eth0 address={host.addresses[0]} gateway=127.1.0.1 answers=yes")
         age, slow = self.clock.now() - host.made, 10 if "contended" in self.faults else 1
-        counted = " ".join(f"{metric}={rate * age:.2f}" for metric, rate in BUSY.items())
-        said += host.facts + [f"work cpu={0.1 * slow:.3f} disk={0.02 * slow:.3f} net={0.005 * slow:.3f}",
-                              f"counters {counted} steal={0.02 * (slow - 1) * age:.2f}"]
-        return "".join(f"vmprobe {host.nonce} {age:.2f} {fact}\n" for fact in said)
+        said += host.facts + [f"work cpu={0.1 * slow:.3f} disk={0.02 * slow:.3f} net={0.005 * slow:.3f}"]
+        lines = [f"{age:.2f} {fact}" for fact in said]
+        for uptime in (age / 2, age):
+            counted = " ".join(f"{metric}={rate * uptime:.2f}" for metric, rate in BUSY.items())
+            lines.append(f"{uptime:.2f} counters {counted} steal={0.02 * (slow - 1) * uptime:.2f}")
+        return "".join(f"vmprobe {host.nonce} {line}\n" for line in lines)
 
     def catalogue(self) -> List[Image]:
         return self.described or [Image(name, name, State.READY, "SAVED") for name in sorted(self.images)]
