@@ -19,7 +19,7 @@ def nagios_at():
 @pytest.fixture
 def icinga_at():
     """Make an Icinga 2, likewise."""
-    yield from _daemons(Icinga, "icinga2", "unshare", "openssl")
+    yield from _daemons(Icinga, "icinga2", "unshare", "openssl", "curl")
 
 
 def _daemons(kind, *programs):

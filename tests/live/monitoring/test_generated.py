@@ -114,7 +114,7 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
     assert (bad["state"], bad["output"].rstrip()) == (
         2, "VM_LIFECYCLE CRITICAL - bad: image: no image named 'nowhere' (cause=image)")
     assert held("dead", "vm-gateway")["state"] == 2
-    assert icinga.ask("GET", "objects/hosts/good").json()["results"][0]["attrs"]["vars"]["contact"] == (
+    assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["vars"]["contact"] == (
         'Zoë; "ops" <good@example.org>')
 
     before = icinga.result("dead", "vm-lifecycle")
