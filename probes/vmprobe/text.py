@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import Any, Iterable, Mapping
@@ -45,6 +44,8 @@ def many_lines(lines: Iterable[str], limit: int = 8000) -> str:
 
 def among(word: str, known: Iterable[str]) -> str:
     """What would have been right instead of ``word``: what is nearest, else all that is known."""
+    import difflib
+
     known = list(known)
     near = difflib.get_close_matches(word, known, 1, 0.7)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}" if known else "there are none"

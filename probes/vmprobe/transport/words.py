@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from typing import Any
@@ -24,6 +23,8 @@ def of(body: bytes) -> str:
             return ""
     found = _XML.search(text) or _PAGE.search(text)
     if found:
+        import html  # its table of entities is large, and most runs meet no such answer
+
         return html.unescape(found[found.lastindex]).strip()[:LONGEST]
     return "" if text.startswith("<") else text[:LONGEST]
 
