@@ -92,7 +92,7 @@ def _glue(place: str) -> Tuple[List[Entry], int]:
 
 
 def _search(place: str) -> str:
-    """All endpoints of an LDAP server, in pages: servers cut what is longer than 500 entries."""
+    """All endpoints of an LDAP server, in pages: servers cut a page of more than 500 entries, and some the sum of pages."""
     program = shutil.which("ldapsearch")
     if not program:
         raise ClientError(f"{place}: ldapsearch is not installed (Debian: ldap-utils; EL: openldap-clients)")
@@ -105,6 +105,8 @@ def _search(place: str) -> str:
                               check=False)
     except subprocess.TimeoutExpired:
         raise ClientError(f"{place}: did not answer in 120 s") from None
+    if done.returncode == 4:  # sizeLimitExceeded: half a catalogue would make the other half "no longer found"
+        raise ClientError(f"{place}: the server cuts the answer; ask below a narrower base, or let it give more (size.prtotal)")
     if done.returncode:
         raise ClientError(f"{place}: {one_line(done.stderr.decode('utf-8', 'replace')) or f'exit code {done.returncode}'}")
     return done.stdout.decode("utf-8", "replace")
