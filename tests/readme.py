@@ -1,12 +1,13 @@
-"""The generated parts of README.md, made from the code itself; ``pytest --regen`` writes them."""
+"""The generated parts of README.md and of docs/, made from the code itself; ``pytest --regen`` writes them."""
 
 import re
 
 from conftest import CHECKOUT, run_probe
 from vmprobe import drivers
-from vmprobe.model import Capability
+from vmprobe.model import EXTRA_METRICS, METRICS, Capability
 
 README = CHECKOUT / "README.md"
+PAGES = [README, *sorted((CHECKOUT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"(<!-- generated: (?P<what>[^>]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.S)
 
 
@@ -17,7 +18,7 @@ def generated(text: str) -> str:
 
 def _make(what: str) -> str:
     word, _, rest = what.partition(" ")
-    return {"help": _help, "drivers": _drivers}[word](rest)
+    return {"help": _help, "drivers": _drivers, "metrics": _metrics}[word](rest)
 
 
 def _help(probe: str) -> str:
@@ -31,4 +32,16 @@ def _drivers(_: str) -> str:
         driver = drivers.load(name)
         cells = ["yes" if capability in driver.capabilities else "" for capability in Capability]
         lines.append(f"| `{name}` | {driver.system} | {driver.proved} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(_: str) -> str:
+    """What each manager measures of a VM: by its driver's declaration, which the conformance suite holds it to."""
+    words = METRICS + EXTRA_METRICS
+    lines = ["| manager | " + " | ".join(word.replace("_", " ") for word in words) + " | read |", "|---" * (2 + len(words)) + "|"]
+    for name in drivers.DRIVERS:
+        driver = drivers.load(name)
+        cells = ["yes" if metric in driver.metrics_offered else "" for metric in words]
+        period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
+        lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {period if driver.metrics_offered else 'never'} |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The README is run: every command in it is executed, and what is generated is what the code says."""
+"""The README and the pages in docs/ are run: every command is executed, and what is generated is what the code says."""
 
 import os
 import re
@@ -21,7 +21,7 @@ ELSEWHERE = {  # commands that have a test of their own, or are this very run
 
 def _commands():
     found = []
-    for block in _FENCE.findall(readme.README.read_text()):
+    for block in [block for page in readme.PAGES for block in _FENCE.findall(page.read_text())]:
         for part in re.split(r"(?m)^\$ ", block)[1:]:
             command, _, output = part.partition("\n")
             if command not in ELSEWHERE:
@@ -51,11 +51,12 @@ def test_a_command_says_what_the_readme_says(command, output):
         assert line.startswith(wish[:-3]) if wish.endswith("...") else line == wish
 
 
-def test_the_generated_parts_are_what_the_code_says(request):
-    text = readme.README.read_text()
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_the_generated_parts_are_what_the_code_says(request, page):
+    text = page.read_text()
     wanted = readme.generated(text)
     if request.config.getoption("--regen"):
-        readme.README.write_text(wanted)
+        page.write_text(wanted)
         text = wanted
 
     assert text == wanted, "run pytest --regen"

@@ -49,7 +49,7 @@ class Memory:
 def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: float) -> Readings:
     """``count`` readings of each server, ``interval`` seconds apart. One that is gone meanwhile is passed over."""
     found: Readings = {server.ref.id: [] for server in servers}
-    for number in range(count):
+    for number in range(count if servers else 0):
         if number:
             cloud.deadline.sleep(interval)
         for server in servers:

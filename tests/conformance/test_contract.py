@@ -5,13 +5,14 @@ the order of this file.
 """
 
 import math
+import re
 
 import pytest
 
 from conformance.harnesses import HARNESSES, LIVE, make
 from vmprobe import console, handle
 from vmprobe.errors import AuthRejected, CloudError, Conflict, NotFound, Transient
-from vmprobe.model import METRICS, Capability, Kind, Ref, ServerSpec, State, VolumeSpec
+from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Ref, ServerSpec, State, VolumeSpec
 
 pytestmark = pytest.mark.usefixtures("harness")
 
@@ -88,6 +89,16 @@ def test_an_image_that_is_not_there_is_not_found_and_named(world):
     assert "vmprobe-no-such-image" in str(wrong.value)
 
 
+def test_what_is_said_of_an_image_names_it_and_its_state(world):
+    needs(world, Capability.IMAGES)
+    found = world.cloud.images(world.harness.test_vm["image"], ["sha512"])
+
+    assert found and all(image.id and image.native for image in found)
+    assert any(image.state is State.READY for image in found)
+    assert all(re.fullmatch(r"[0-9a-f]{32,128}", digits) for image in found for digits in image.checksums.values())
+    assert world.cloud.images("vmprobe-no-such-image") == []
+
+
 def test_what_a_test_vm_is_made_of_is_said(world):
     world.plan = world.cloud.resolve(world.harness.test_vm)
     assert world.plan.image
@@ -117,6 +128,10 @@ def test_a_server_can_be_found_by_its_name_from_the_moment_it_is_asked_for(world
     found = world.cloud.list(Kind.SERVER, world.name)
 
     assert [(thing.ref.id, thing.ref.name) for thing in found] == [(world.server.id, world.name)]
+
+
+def test_the_empty_beginning_of_a_name_is_everybodys(world):
+    assert world.server in [thing.ref for thing in world.cloud.list(Kind.SERVER, "")]
 
 
 def test_a_server_becomes_ready(world):
@@ -223,7 +238,7 @@ def test_metrics_are_those_that_are_offered_and_are_numbers(world):
     needs(world, Capability.METRICS)
     samples = world.until(lambda: world.cloud.metrics(world.server), "a first sample")
 
-    assert {sample.metric for sample in samples} <= set(world.cloud.metrics_offered) <= set(METRICS)
+    assert {sample.metric for sample in samples} <= set(world.cloud.metrics_offered) <= {*METRICS, *EXTRA_METRICS}
     assert all(math.isfinite(sample.value) and sample.value >= 0 for sample in samples)
 
 

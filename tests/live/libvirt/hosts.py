@@ -34,9 +34,9 @@ class Host:
         self._env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "VMPROBE_STATE": str(base / "state"), **env}
         self.owner = base.name.replace("_", "").lower()  # nobody else's VMs begin like ours
 
-    def start(self, *command: str, **words: Any) -> subprocess.Popen:
-        return subprocess.Popen([*self._before, *command], env=self._env, cwd="/", stdin=subprocess.DEVNULL, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **words)
+    def start(self, *command: str) -> subprocess.Popen:
+        return subprocess.Popen([*self._before, *command], env=self._env, cwd="/", stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def run(self, *command: str) -> str:
         """What a command that succeeds says."""
@@ -64,16 +64,18 @@ class Host:
             "sample": {"readings": "2", "interval": "1 s"},
         }
         for section, keys in sections.items():
-            wanted.setdefault(section.replace("_", " "), {}).update({key.replace("_", " "): text for key, text in keys.items()})
+            named = {key.replace("_", " "): text for key, text in keys.items()}
+            wanted.setdefault(section.replace("_", " "), {}).update(named)
         path = self.base / "site.ini"
-        path.write_text("\n".join(line for section, keys in wanted.items()
-                                  for line in [f"[{section}]"] + [f"{key} = {text}" for key, text in keys.items()]) + "\n")
+        path.write_text("".join(f"[{section}]\n" + "".join(f"{key} = {text}\n" for key, text in keys.items())
+                                for section, keys in wanted.items()))
         path.chmod(0o644)
         return path
 
     def probe(self, *options: str, **sections: Dict[str, str]) -> subprocess.Popen:
         """check_vm_lifecycle as it runs; ``finish`` waits for its end."""
-        return self.start(*self.interpreter, str(self.probes / "check_vm_lifecycle"), "--site", str(self.site(**sections)), *options)
+        site = self.site(**sections)
+        return self.start(*self.interpreter, str(self.probes / "check_vm_lifecycle"), "--site", str(site), *options)
 
     def finish(self, process: subprocess.Popen):
         """(exit code, output) of a probe."""
@@ -82,6 +84,11 @@ class Host:
 
     def lifecycle(self, *options: str, **sections: Dict[str, str]):
         return self.finish(self.probe(*options, **sections))
+
+    def look(self, name: str, *options: str, **sections: Dict[str, str]):
+        """(exit code, output) of check_vm_<name>."""
+        return self.finish(self.start(*self.interpreter, str(self.probes / f"check_vm_{name}"), "--site",
+                                      str(self.site(**sections)), *options))
 
     @property
     def probes(self) -> Path:
@@ -112,7 +119,8 @@ class Host:
 
     def remains(self) -> Dict[str, Any]:
         """Everything that a run may have left behind; {} if nothing."""
-        found = {"servers": self.servers(), "emulators": self.emulators(), "volumes": self.volumes(), "files": self.files()}
+        found = {"servers": self.servers(), "emulators": self.emulators(), "volumes": self.volumes(),
+                 "files": self.files()}
         return {what: things for what, things in found.items() if things}
 
     @property
@@ -243,11 +251,16 @@ class System(Host):
 
     def start_libvirtd(self) -> None:
         self.libvirtd = self._background("libvirtd")
-        self.until(lambda: subprocess.run([*self._before, "virsh", "-q", "-c", self.url, "uri"], env=self._env, check=False,
-                                          capture_output=True).returncode == 0, "libvirtd answers")
+        self.until(self._answers, "libvirtd answers")
+
+    def _answers(self) -> bool:
+        asked = subprocess.run([*self._before, "virsh", "-q", "-c", self.url, "uri"], env=self._env, check=False,
+                               capture_output=True)
+        return asked.returncode == 0
 
     def daemon(self) -> int:
-        return next(pid for pid, command in _processes() if command.split("\0")[0] == "libvirtd" and _root(pid) == _root(self.first))
+        return next(pid for pid, command in _processes()
+                    if command.split("\0")[0] == "libvirtd" and _mounts(pid) == _mounts(self.first))
 
     def _background(self, *command: str) -> subprocess.Popen:
         return subprocess.Popen([*self._before, *command], env=self._env, cwd="/", stdin=subprocess.DEVNULL,
@@ -265,8 +278,8 @@ def system() -> Iterator[System]:
         pytest.skip("namespaces with a network and mounts of their own need root")
     base = Path(tempfile.mkdtemp(prefix="vmh", dir="/tmp"))
     base.joinpath("disk").mkdir()
-    holder = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
-                               _MOUNTS, "sh", str(base / "disk")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    holder = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+                               "sh", "-c", _MOUNTS, "sh", str(base / "disk")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
         said = holder.stdout.readline()
@@ -328,7 +341,7 @@ def _environment(pid: int) -> Dict[str, str]:
     return dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)
 
 
-def _root(pid: int) -> str:
+def _mounts(pid: int) -> str:
     return os.readlink(f"/proc/{pid}/ns/mnt")
 
 
