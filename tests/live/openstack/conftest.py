@@ -1,30 +1,16 @@
 """The running cloud, for every live test of this folder."""
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from .stack import Stack, Unavailable
+from .shared import running
+from .stack import Unavailable
 
 
 @pytest.fixture(scope="session")
 def openstack():
-    """A ``Stack`` that is up, with Nova's fake hypervisor; it ends with the run.
-
-    With ``VMPROBE_LIVE_REUSE`` set, one that was started by hand is taken, and left running.
-    """
-    reuse = bool(os.environ.get("VMPROBE_LIVE_REUSE"))
-    stack = Stack()
-    try:
-        stack.up(reuse=reuse)
-    except Unavailable as reason:
-        pytest.skip(f"no OpenStack here: {reason}")
-
-    yield stack
-
-    if not reuse:
-        stack.down()
+    """A ``Stack`` that is up, with Nova's fake hypervisor; it ends with the run."""
+    return running()
 
 
 @pytest.fixture(scope="session")

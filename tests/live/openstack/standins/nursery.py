@@ -8,6 +8,7 @@ One request a line on standard input, answered with the id of the new process, w
 A program with several command lines runs them one after the other, until one fails. Its exit status ends up in ``exit``.
 """
 import eventlet
+import eventlet.hubs
 
 eventlet.monkey_patch()  # before anything else is loaded, as all of these programs do
 
@@ -34,10 +35,17 @@ def serve():
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for them
     for line in sys.stdin:
-        child = os.fork()
+        child = fork()
         if child == 0:
             become(json.loads(line))
         print(child, flush=True)
+
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        eventlet.hubs.use_hub()  # a new one: in a hub that is shared, each is woken by the events of all
+    return child
 
 
 def become(request):
@@ -52,7 +60,7 @@ def become(request):
     if not others:
         run(request, first)
     for line in request["lines"]:
-        child = os.fork()
+        child = fork()
         if child == 0:
             run(request, line)
         if os.waitpid(child, 0)[1] != 0:
