@@ -1,6 +1,7 @@
 """What vmprobectl config writes, in the daemons that it is for: right state, text and perfdata, and who waits for whom."""
 
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROBES
+from conftest import CHECKOUT, PROBES
 
 from .icinga import PASSWORD
 from .place import needed, soon
@@ -161,9 +162,14 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
         assert (found["current_state"], re.fullmatch(line, found["plugin_output"]) is not None) == (wanted, True)
         assert {"auth", "total"} <= set(perfdata(found["performance_data"]))
 
+    nagios.check_now("nsca", "vm-lifecycle")  # what freshness does when nothing came
+    stale = soon(lambda: (lambda held: held.get("has_been_checked") == "1" and held)(nagios.service("nsca", "vm-lifecycle")))
+    assert (stale["current_state"], stale["plugin_output"]) == (
+        "3", "UNKNOWN - no result came in time: does the timer of this check run, and can it submit?")
+
     with Nsca(nagios) as target:
         assert submitted(sites / "nsca.ini", state, target) == (0, "")
-    found = soon(lambda: (lambda held: held.get("has_been_checked") == "1" and held)(nagios.service("nsca", "vm-lifecycle")))
+    found = soon(lambda: (lambda held: held["current_state"] == "0" and held)(nagios.service("nsca", "vm-lifecycle")))
     assert re.fullmatch(LINE.replace("good", "nsca"), found["plugin_output"])
 
 
@@ -215,3 +221,22 @@ def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(
     assert (found["state"], re.fullmatch(LINE, found["output"].rstrip()) is not None, found["active"]) == (0, True, False)
     assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(" ".join(found["performance_data"])))
     assert began - 1 <= found["execution_start"] <= found["execution_end"] <= time.time()
+
+
+# --- the README's first steps -------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_the_demo_site_is_green_in_a_real_nagios(nagios_at, images):
+    nagios = nagios_at(service_check_timeout=300)
+    nagios.environment.update(VMPROBE_STATE=str(nagios.directory / "state"), VMPROBE_IMAGES=str(images))
+    sites = nagios.directory / "sites"
+    sites.mkdir()
+    shutil.copy(CHECKOUT / "etc" / "sites" / "demo.ini", sites)
+    generate("nagios", nagios.objects / "vmprobe", sites, nagios.directory / "plugins", "--limit", "300")
+    nagios.start()
+    nagios.check_now("demo", "vm-lifecycle")
+
+    found = soon(lambda: (lambda held: held.get("has_been_checked") == "1" and held)(nagios.service("demo", "vm-lifecycle")), 250)
+
+    assert re.fullmatch(LINE.replace("good", "demo"), found["plugin_output"])
+    nagios.stop()
