@@ -14,9 +14,9 @@ from vmprobe.text import counted, number, span
 from vmprobe.verdict import Verdict
 
 DESCRIPTION = """\
-Say how busy servers were since the last run, by what the VM manager counts: CPU,
-disk reads and writes, network in and out, and memory where it has that; the
-busiest are named. Alerts by the ranges given. Creates nothing.
+Say how busy servers were since the last run, by what the VM manager counts:
+CPU, disk reads and writes, network in and out, and memory where it has that;
+the busiest are named. Alerts by the ranges given. Creates nothing.
 """
 EPILOG = """\
 Ranges are Nagios ranges: -w cpu_avg=80 -c net_out_peak=100000000; a range
