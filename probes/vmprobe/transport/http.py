@@ -29,7 +29,7 @@ from vmprobe.evidence import Evidence
 from vmprobe.transport import fields, words
 
 LARGEST = 4 * 2 ** 20  # bytes of an answer; a list of a thousand servers has half of it
-_HEAVIEST = 24 * 2 ** 20  # bytes that parsing an answer may cost; an error that is remembered can hold another one
+_HEAVIEST = 20 * 2 ** 20  # bytes that parsing an answer may cost; an error that is remembered can hold another one
 _LONGEST_WAIT = 60.0  # seconds of Retry-After that are believed
 _REDIRECTS = 3
 _SECRET = {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-auth-token", "x-subject-token",
