@@ -45,10 +45,11 @@ def linked(place):
 def built():
     """The binding of the very version of the library: a newer one does not build against it."""
     try:
-        version = subprocess.run(["pkg-config", "--modversion", "libvirt"], capture_output=True, text=True, check=True).stdout
+        asked = subprocess.run(["pkg-config", "--modversion", "libvirt"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return False
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"libvirt-python=={version.strip()}"]
+    wanted = f"libvirt-python=={asked.stdout.strip()}"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
     return subprocess.run(command, check=False).returncode == 0 and imports()
 
 

@@ -3,7 +3,7 @@
 Its words:
     server      a domain, defined under its name and then started; the name is its id
     volume      a volume of the storage pool, raw; its id is ``pool/name``
-    image       ``vmprobe-test``: the suite's kernel and initrd, taken into the pool for the time they are needed; else a
+    image       ``vmprobe-test``: the suite's kernel and initrd, taken into the pool as long as the server lives; else a
                 volume of the pool, or by its path one of any pool, which becomes the backing store of an overlay
     flavor      memory; ``vcpus`` beside it
     network     a libvirt network by its name, ``bridge:NAME``, or ``user`` (QEMU's own, which has no counters)
@@ -73,7 +73,7 @@ class Libvirt(Driver):
     capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY})
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = METRICS
-    shown_by = 30.0  # a daemon finishes what it was asked for, though the asker be gone
+    shown_by = 1.0  # a daemon finishes what a killed asker has sent, and shows it from its first moment
     endpoint_keys = {"url": Key(_uri, "qemu:///session"), "user": Key(), "pool": Key()}
     test_vm_keys = {"domain type": Key(one_of("qemu", "kvm"), "qemu"), "flavor": Key(size, 128 * 2 ** 20),
                     "vcpus": Key(whole(1), 1), "network": Key(default="user")}
@@ -109,10 +109,13 @@ class Libvirt(Driver):
         if self.endpoint["pool"]:
             self._ask(f"find pool {self._pool_name}", self._pool)
         if network != "user" and not network.startswith("bridge:"):
-            if not self._ask(f"find network {network}", lambda host: host.networkLookupByName(network).isActive(), cause="network"):
-                raise NotFound(f"network {network} is not active", cause="network")
-        found = _own_image() if image == OWN_IMAGE else self._ask(f"find image {image}", lambda host: self._base(host, image))
-        details = {**found, "domain type": kind, "pool": self._pool_name, "memory": test_vm["flavor"], "vcpus": test_vm["vcpus"]}
+            self._ask(f"find network {network}", lambda host: _active_network(host, network), cause="network")
+        if image == OWN_IMAGE:
+            found = _own_image()
+        else:
+            found = self._ask(f"find image {image}", lambda host: self._base(host, image))
+        details = {**found, "domain type": kind, "pool": self._pool_name, "memory": test_vm["flavor"],
+                   "vcpus": test_vm["vcpus"]}
         return Plan(image, f"{test_vm['flavor'] / 2 ** 20:g} MiB", network, details)
 
     def create(self, spec: Any) -> Ref:
@@ -127,7 +130,8 @@ class Libvirt(Driver):
             files["disk"] = self._new_volume(f"{spec.name}-disk", found["size"], found)
         text = _domain(spec, files)
         self._ask(f"define server {spec.name}", lambda host: host.defineXML(text).name(), text, failed=ResourceFailed)
-        self._ask(f"start server {spec.name}", lambda host: host.lookupByName(spec.name).create(), failed=ResourceFailed)
+        self._ask(f"start server {spec.name}", lambda host: host.lookupByName(spec.name).create(),
+                  failed=ResourceFailed)
         return Ref(Kind.SERVER, spec.name, spec.name)
 
     def show(self, ref: Ref) -> Resource:
@@ -145,7 +149,8 @@ class Libvirt(Driver):
 
         def servers(host: Any) -> List[Resource]:
             found = [domain for domain in host.listAllDomains() if domain.name().startswith(name)]
-            seen = [self._leniently(lambda domain=domain: self._server(domain), None, "VIR_ERR_NO_DOMAIN") for domain in found]
+            seen = [self._leniently(lambda domain=domain: self._server(domain), None, "VIR_ERR_NO_DOMAIN")
+                    for domain in found]
             return [server for server in seen if server]
 
         return self._ask(f"list {kind.value} {name}", volumes if kind is Kind.VOLUME else servers)
@@ -175,9 +180,11 @@ class Libvirt(Driver):
     def describe(self) -> Dict[str, Any]:
         def act(host: Any) -> Dict[str, Any]:
             guests = ElementTree.fromstring(host.getCapabilities()).findall("guest/arch")
-            return {"version": _dotted(host.getLibVersion()), "hypervisor": f"{host.getType()} {_dotted(host.getVersion())}",
-                    "host": host.getHostname(), "uri": host.getURI(), "binding": _dotted(self._libvirt.library.getVersion()),
-                    "guests": sorted(f"{arch.get('name')} {kind.get('type')}" for arch in guests for kind in arch.findall("domain"))}
+            return {"version": _dotted(host.getLibVersion()), "binding": _dotted(self._libvirt.library.getVersion()),
+                    "hypervisor": f"{host.getType()} {_dotted(host.getVersion())}",
+                    "host": host.getHostname(), "uri": host.getURI(),
+                    "guests": sorted(f"{arch.get('name')} {kind.get('type')}"
+                                     for arch in guests for kind in arch.findall("domain"))}
         return self._ask("describe", act)
 
     def attach(self, server: Ref, volume: Ref) -> None:
@@ -215,7 +222,8 @@ class Libvirt(Driver):
         """What runs on the host, whosever it is, and how full the pool is. vCPUs may be more than the host has."""
         def act(host: Any) -> List[Limit]:
             name, memory = host.getHostname(), host.getInfo()[1] * 2 ** 20
-            running = host.getAllDomainStats(library.VIR_DOMAIN_STATS_VCPU, library.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE)
+            running = host.getAllDomainStats(library.VIR_DOMAIN_STATS_VCPU,
+                                             library.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE)
             _, total, used, _ = self._pool(host).info()
             return [Limit("servers", len(running), None, name),
                     Limit("vcpus", sum(stats.get("vcpu.current", 0) for _, stats in running), None, name),
@@ -256,7 +264,8 @@ class Libvirt(Driver):
         tree = _tree(domain)
         types = {interface.get("type") for interface in tree.iterfind("devices/interface")}
         sources = [LEASE] * ("network" in types) + [ARP] * (types != {"user"})
-        sources += [AGENT] * any(target.get("state") == "connected" for target in tree.iterfind("devices/channel/target"))
+        agents = tree.iterfind("devices/channel/target[@state='connected']")
+        sources += [AGENT] * any(True for _ in agents)
         for source in sources:
             found = _global(self._leniently(lambda source=source: domain.interfaceAddresses(source), {}))
             if found:
@@ -265,7 +274,8 @@ class Libvirt(Driver):
         if not nonce:
             return ()
         said = console.facts(self._leniently(lambda: self._read(domain.connect(), domain.name()), ""), nonce[1])
-        return tuple(sorted({fact.values["address"] for fact in said if fact.fact == "network" and fact.values.get("address")}))
+        spoken = {fact.values.get("address", "") for fact in said if fact.fact == "network"}
+        return tuple(sorted(spoken - {""}))
 
     def _forget_log(self, name: str) -> None:
         """libvirt keeps a log for each name that a domain ever had; ours are new with each run."""
@@ -325,8 +335,8 @@ class Libvirt(Driver):
         """libvirt has no states of volumes: what is there can be used."""
         name, holder = volume.name(), holders.get(volume.path(), "")
         pool = volume.storagePoolLookupByVolume().name()
-        return Resource(Ref(Kind.VOLUME, f"{pool}/{name}", name), State.READY, "in use" if holder else "free", server=holder,
-                        size=volume.info()[1])
+        return Resource(Ref(Kind.VOLUME, f"{pool}/{name}", name), State.READY, "in use" if holder else "free",
+                        server=holder, size=volume.info()[1])
 
     def _holders(self, host: Any) -> Dict[str, str]:
         """Path of a volume -> name of the domain of ours that has it as a disk."""
@@ -334,21 +344,27 @@ class Libvirt(Driver):
         for domain in host.listAllDomains():
             if domain.name().startswith(PREFIX):
                 tree = self._leniently(lambda domain=domain: _tree(domain), None, "VIR_ERR_NO_DOMAIN")
-                found.update({_source(disk): domain.name() for disk in tree.iterfind("devices/disk")} if tree is not None else {})
+                for disk in tree.iterfind("devices/disk") if tree is not None else ():
+                    found[_source(disk)] = domain.name()
         return found
 
     def _base(self, host: Any, image: str) -> Dict[str, Any]:
         """What an overlay has to know of the volume below it."""
-        volume = host.storageVolLookupByPath(image) if image.startswith("/") else self._pool(host).storageVolLookupByName(image)
+        if image.startswith("/"):
+            volume = host.storageVolLookupByPath(image)
+        else:
+            volume = self._pool(host).storageVolLookupByName(image)
         kind = ElementTree.fromstring(volume.XMLDesc()).find("target/format")
-        return {"base": volume.path(), "format": kind.get("type") if kind is not None else "raw", "size": volume.info()[1]}
+        return {"base": volume.path(), "format": "raw" if kind is None else kind.get("type"), "size": volume.info()[1]}
 
     def _new_volume(self, name: str, size: int, base: Optional[Mapping[str, Any]] = None) -> str:
         """Make a volume that takes no room yet, raw or an overlay over ``base``; returns its path."""
         overlay = "" if base is None else (
             "<target><format type='qcow2'/></target>"
-            f"<backingStore><path>{escape(base['base'])}</path><format type={quoteattr(base['format'])}/></backingStore>")
-        text = f"<volume><name>{escape(name)}</name><capacity>{size}</capacity><allocation>0</allocation>{overlay}</volume>"
+            f"<backingStore><path>{escape(base['base'])}</path><format type={quoteattr(base['format'])}/>"
+            "</backingStore>")
+        text = (f"<volume><name>{escape(name)}</name><capacity>{size}</capacity><allocation>0</allocation>{overlay}"
+                "</volume>")
         return self._ask(f"create volume {name}", lambda host: self._pool(host).createXML(text).path(), text,
                          failed=ResourceFailed, cause="storage")
 
@@ -383,11 +399,13 @@ def _domain(spec: Any, files: Mapping[str, str]) -> str:
         from vmprobe.image import COMMAND_LINE
 
         words = escape(f"{COMMAND_LINE} {nonce}".strip())
-        boot = f"<kernel>{escape(files['kernel'])}</kernel><initrd>{escape(files['initrd'])}</initrd><cmdline>{words}</cmdline>"
+        boot = (f"<kernel>{escape(files['kernel'])}</kernel><initrd>{escape(files['initrd'])}</initrd>"
+                f"<cmdline>{words}</cmdline>")
         firmware = disk = agent = ""
     else:
         boot = "<boot dev='hd'/><smbios mode='sysinfo'/>"
-        firmware = f"<sysinfo type='smbios'><oemStrings><entry>{escape(nonce or 'vmprobe')}</entry></oemStrings></sysinfo>"
+        firmware = ("<sysinfo type='smbios'><oemStrings>"
+                    f"<entry>{escape(nonce or 'vmprobe')}</entry></oemStrings></sysinfo>")
         disk = _disk(files["disk"], False, "vda", "qcow2")
         agent = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
     return f"""<domain type={quoteattr(details['domain type'])}>
@@ -416,8 +434,8 @@ def _interface(network: str) -> str:
 
 def _disk(path: str, is_block: bool, target: str, kind: str = "raw") -> str:
     word, attribute = ("block", "dev") if is_block else ("file", "file")
-    return (f"<disk type='{word}' device='disk'><driver name='qemu' type='{kind}'/><source {attribute}={quoteattr(path)}/>"
-            f"<target dev='{target}' bus='virtio'/></disk>")
+    return (f"<disk type='{word}' device='disk'><driver name='qemu' type='{kind}'/>"
+            f"<source {attribute}={quoteattr(path)}/><target dev='{target}' bus='virtio'/></disk>")
 
 
 def _own_image() -> Dict[str, Any]:
@@ -431,6 +449,13 @@ def _own_image() -> Dict[str, Any]:
 
 
 # --- and what is answered -----------------------------------------------------------------------------------------
+
+def _active_network(host: Any, name: str) -> str:
+    network = host.networkLookupByName(name)
+    if not network.isActive():
+        raise NotFound(f"network {name!r} is not active", cause="network")
+    return network.bridgeName()
+
 
 def _tree(domain: Any) -> ElementTree.Element:
     return ElementTree.fromstring(domain.XMLDesc())

@@ -90,8 +90,8 @@ class Connection:
             return answered(self._bounded(lambda: act(connection), failed, cause))
 
     def leniently(self, act: Callable[[], T], otherwise: T, *codes: str) -> T:
-        """Within ``ask``: what ``act()`` returns, and ``otherwise`` where libvirt says one of ``codes``, or any no at all
-        if there are none. A broken connection is an error all the same."""
+        """Within ``ask``: what ``act()`` returns, and ``otherwise`` where libvirt says one of ``codes``; any no at all
+        if there are none, but for a broken connection."""
         try:
             return act()
         except self.library.libvirtError as no:

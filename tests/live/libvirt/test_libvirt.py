@@ -42,7 +42,8 @@ def first(output: str, host) -> str:
 
 def figures(output: str) -> dict:
     """The perfdata."""
-    return {label: float(value) for label, value in re.findall(r"([a-z_]+)=(\d+(?:\.\d+)?)", output.splitlines()[0].partition(" | ")[2])}
+    perfdata = output.splitlines()[0].partition(" | ")[2]
+    return {label: float(value) for label, value in re.findall(r"([a-z_]+)=(\d+(?:\.\d+)?)", perfdata)}
 
 
 GOOD = "VM_LIFECYCLE OK - kvm: test VM ran and is gone in N s (active N s, network N s, storage N s)"
@@ -125,14 +126,14 @@ def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path
 # --- what the cloud fails in --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("sections, line", [
-    pytest.param({"test_vm": {"image": "no-such-image"}},
-                 "image: Storage volume not found: no storage vol with matching name 'no-such-image' (cause=image)", id="image"),
-    pytest.param({"test_vm": {"image": "/no/such/image"}},
-                 "image: Storage volume not found: no storage vol with matching path '/no/such/image' (cause=image)", id="path"),
-    pytest.param({"test_vm": {"network": "no-such-network"}},
-                 "image: Network not found: no network with matching name 'no-such-network' (cause=network)", id="network"),
-    pytest.param({"endpoint": {"pool": "no-such-pool"}}, "image: no storage pool named 'no-such-pool' (cause=storage)", id="pool"),
-])
+    ({"test_vm": {"image": "no-such-image"}},
+     "image: Storage volume not found: no storage vol with matching name 'no-such-image' (cause=image)"),
+    ({"test_vm": {"image": "/no/such/image"}},
+     "image: Storage volume not found: no storage vol with matching path '/no/such/image' (cause=image)"),
+    ({"test_vm": {"network": "no-such-network"}},
+     "image: Network not found: no network with matching name 'no-such-network' (cause=network)"),
+    ({"endpoint": {"pool": "no-such-pool"}}, "image: no storage pool named 'no-such-pool' (cause=storage)"),
+], ids=["image", "path", "network", "pool"])
 def test_crit_when_what_is_named_is_not_there(host, sections, line):
     state, said = host.lifecycle(**sections)
 
@@ -144,7 +145,8 @@ def test_crit_when_a_bridge_is_not_there(system):
     state, said = system.lifecycle(test_vm={"network": "bridge:no-such"})
 
     assert (state, first(said, system)) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: submit: Cannot get interface MTU on 'no-such': No such device (cause=scheduler)")
+        2, "VM_LIFECYCLE CRITICAL - kvm: submit: Cannot get interface MTU on 'no-such': No such device "
+           "(cause=scheduler)")
     assert system.remains() == {}
 
 
@@ -184,7 +186,8 @@ def test_crit_when_the_network_never_comes(system):
     state, said = system.lifecycle(test_vm={"network": "bridge:silent"}, budget={"network": "15 s"})
 
     assert (state, first(said, system)) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not within its budget of N s (cause=network)")
+        2, "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not within its budget of N s "
+           "(cause=network)")
     assert system.remains() == {}
 
 
@@ -197,8 +200,8 @@ def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed
     state, said = system.finish(process)
 
     assert (state, re.sub("(active|network): ", "STAGE: ", first(said, system)).replace("/var/run", "/run")) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: Failed to connect socket to '/run/libvirt/libvirt-sock': Connection refused "
-           "(cause=gateway); left behind: server HANDLE...")  # line 1 ends at 199 characters
+        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: Failed to connect socket to '/run/libvirt/libvirt-sock': "
+           "Connection refused (cause=gateway); left behind: server HANDLE...")  # line 1 ends at 199 characters
     assert system.emulators()
 
     system.start_libvirtd()
@@ -223,7 +226,7 @@ MOMENTS = {
     "it has its volume": lambda host: host.volumes(),
     "its VM is defined": lambda host: host.servers(),
     "its VM runs": lambda host: "running" in host.virsh("list"),
-    "its volume is attached": lambda host: host.servers() and "/images/vmprobe/" in host.virsh("domblklist", host.servers()[0]),
+    "its volume is attached": lambda host: any("/images/" in host.virsh("domblklist", name) for name in host.servers()),
 }
 
 
