@@ -7,6 +7,7 @@ sites' budgets; no number is written twice.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -140,12 +141,18 @@ def _check(host: Host, probe: str, gateway: bool, target: str, options: Options)
     interval, retry = (host.interval, host.retry) if service.creates else (service.interval, service.retry)
     chance = _chance(host.name, probe)
     period, interval = round(interval), round(interval * (1 + STAGGER * (chance - 0.5)))
+    name, command, page = _words(probe, options.docs)
     return Check(
-        service_name(probe), probe, service.about, f"check_vm_{probe}", math.ceil(deadline), limit, period, interval,
+        name, probe, service.about, command, math.ceil(deadline), limit, period, interval,
         round(retry), _minutes(interval), _minutes(retry), round(interval * chance), _passive(host, limit, target, options),
         2 * interval + limit,
-        service_name(GATEWAY) if gateway and probe != GATEWAY else "",
-        f"{options.docs.rstrip('/')}/check_vm_{probe}" if options.docs else "")
+        _words(GATEWAY, "")[0] if gateway and probe != GATEWAY else "", page)
+
+
+@functools.lru_cache(maxsize=None)
+def _words(probe: str, docs: str) -> Tuple[str, str, str]:
+    """A probe's service, command and page; the same strings for ten thousand sites."""
+    return service_name(probe), f"check_vm_{probe}", f"{docs.rstrip('/')}/check_vm_{probe}" if docs else ""
 
 
 def needed(deadline: float) -> int:
