@@ -9,8 +9,10 @@ import time
 import pytest
 
 from conftest import PROBES, run_probe
-from disasters import LEASE, Disaster
+from disasters import HOUR, LEASE, Disaster
 from vmprobe import cli
+from vmprobe.errors import NotPermitted
+from vmprobe.model import Kind
 from vmprobe.probes import lifecycle
 
 
@@ -166,6 +168,26 @@ def test_what_lists_show_only_later_is_left_to_the_next_run(tmp_path):
 
     assert world.run()[0] == 2
     assert (len(world.ours()), len(world.ledgers())) == (1, 1)
+    assert world.run()[0] == 0
+    assert world.ours() == world.ledgers() == []
+
+
+def test_a_list_that_is_refused_is_never_nothing_there(tmp_path, monkeypatch):
+    world = Disaster(tmp_path / "world", faults={4: "killed-after"})  # the server is there, and its id is not known
+    world.run_and_be_killed()
+    world.clock.sleep(HOUR)
+    listed = world.cloud.listed
+
+    def refused(kind, name):
+        if kind is Kind.SERVER:
+            raise NotPermitted("servers are not listed for you")
+        return listed(kind, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.cloud, "listed", refused)
+        assert line(world.run()) == (1, "site: gone: what there may be under the handle could not be seen gone: servers are not "
+                                        "listed for you (cause=teardown)")
+    assert (len(world.ours()), len(world.ledgers())) == (1, 2)
+
     assert world.run()[0] == 0
     assert world.ours() == world.ledgers() == []
 
