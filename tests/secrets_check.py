@@ -34,9 +34,10 @@ class Secrets:
     def __init__(self, **secrets: str):
         self.known = secrets
 
-    def credentials(self, path: Path) -> Path:
-        """A credentials file with them, for its owner only."""
-        path.write_text("[credentials]\n" + "".join(f"{key} = {secret}\n" for key, secret in self.known.items()))
+    def credentials(self, path: Path, **names: str) -> Path:
+        """A credentials file with them and with ``names``, which are no secrets; for its owner only."""
+        lines = (f"{key} = {text}\n" for key, text in {**names, **self.known}.items())
+        path.write_text("[credentials]\n" + "".join(lines))
         path.chmod(0o600)
         return path
 

@@ -10,13 +10,13 @@ from secrets_check import Secrets
 from vmprobe.drivers.memory import FAULTS, REQUEST_FAULTS
 from vmprobe.text import Redactor
 
-SECRETS = Secrets(username="robot-7319-account", password='Pass&word/"4%1 <|>=+ç')
+SECRETS = Secrets(password='Pass&word/"4%1 <|>=+ç')
 
 
 @pytest.fixture
 def world(tmp_path):
     found = Disaster(tmp_path / "world")
-    found.credentials = SECRETS.credentials(found.directory / "credentials.ini")
+    found.credentials = SECRETS.credentials(found.directory / "credentials.ini", username="robot")
     found.site.set("endpoint", credentials=str(found.credentials))
     return found
 
@@ -52,12 +52,12 @@ def test_no_secret_leaves_whatever_is_wrong_with_a_request(world, monkeypatch, f
 
 def test_no_secret_leaves_by_a_traceback(world, monkeypatch):
     def boom(server):
-        raise RuntimeError(f"cannot log in as {SECRETS.known['username']} with {SECRETS.known['password']}")
+        raise RuntimeError(f"cannot log in as robot with {SECRETS.known['password']}")
     monkeypatch.setattr(world.cloud, "metrics", boom)
 
     output = run_loudly(world, monkeypatch)
 
-    assert "RuntimeError: cannot log in as *** with ***" in output
+    assert "RuntimeError: cannot log in as robot with ***" in output
 
 
 def test_no_secret_is_shown_on_a_terminal(world, monkeypatch):
@@ -69,7 +69,7 @@ def test_no_secret_is_shown_on_a_terminal(world, monkeypatch):
     world.run()
 
     SECRETS.check(terminal.getvalue(), "the terminal")
-    assert terminal.getvalue().endswith("auth      user *** *** is not accepted\n")
+    assert terminal.getvalue().endswith("auth      user robot *** is not accepted\n")
 
 
 def test_no_secret_is_left_in_a_ledger_by_a_kill(world):
@@ -85,7 +85,7 @@ def test_no_secret_is_left_in_a_ledger_by_a_kill(world):
     ("check_vm_lifecycle", ["-vv", "--json", "{}/timeline.json", "--evidence", "{}/evidence"]),
     ("check_vm_lifecycle", ["-vv", "--plan"]), ("check_vm_leftovers", ["-vv", "--remove"])])
 def test_no_secret_can_be_seen_of_a_process(tmp_path, probe, options):
-    credentials = SECRETS.credentials(tmp_path / "credentials.ini")
+    credentials = SECRETS.credentials(tmp_path / "credentials.ini", username="robot")
     site = tmp_path / "site.ini"
     site.write_text(f"[site]\nname = quick\n[endpoint]\nmanager = memory\nboot = 0.3 s\ncredentials = {credentials}\n"
                     "[test vm]\nimage = vmprobe-test\n[budget]\ndeadline = 30 s\nreserve = 10 s\n"

@@ -181,10 +181,10 @@ class Lease:
     def _is_owed_still(self, debt: Debt, silent: Set[Kind], fleet: bool) -> bool:
         """Whether something that no list shows is there, or may be; records as gone what by the cloud's word is not."""
         ref, key = debt.ref, (debt.ref.kind, debt.ref.id)
-        if ref.kind in silent:
+        if ref.kind in silent and debt.is_intent:
             return True
-        if fleet and key in self._asked and key in self._seen_ids:  # of many, not each is asked for by itself once more
-            self.ledger.gone(ref)
+        if fleet and ref.kind not in silent and key in self._asked and key in self._seen_ids:
+            self.ledger.gone(ref)  # of many, not each is asked for by itself once more
             return False
         there = False if debt.is_intent else self._is_there(ref)
         if there is not False:
