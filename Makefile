@@ -53,7 +53,8 @@ SOURCES := build/rpm/SOURCES/vmprobe-$(VERSION).tar.gz
 rpm:
 	rm -rf build/rpm && mkdir -p $(dir $(SOURCES))
 	umask 022; git archive --format=tar.gz --prefix=vmprobe-$(VERSION)/ -o $(SOURCES) HEAD
-	umask 022; rpmbuild -ta --define "_topdir $(CURDIR)/build/rpm" --define "_buildhost localhost" $(RPMFLAGS) $(SOURCES)
+	umask 022; for what in -tb -ts; do \
+	    rpmbuild $$what --define "_topdir $(CURDIR)/build/rpm" --define "_buildhost localhost" $(RPMFLAGS) $(SOURCES) || exit; done
 
 wheel: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check build

@@ -24,17 +24,17 @@ def pytest_addoption(parser):
     parser.addoption("--all-live", action="store_true", help="run the live tests that take long, too")
 
 
-_told = pytest.StashKey()
+_told = []
 
 
-@pytest.fixture
-def tell(request):
+@pytest.fixture(scope="session")
+def tell():
     """``tell(line)``: a figure that ends up below the summary of the whole run, such as how much was tried."""
-    return request.config.stash.setdefault(_told, []).append
+    return _told.append
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash.get(_told, []):
+def pytest_terminal_summary(terminalreporter):
+    for line in _told:
         terminalreporter.write_line(line)
 
 

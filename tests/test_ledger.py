@@ -290,7 +290,7 @@ def test_what_root_runs_by_hand_leaves_nothing_that_the_scheduler_cannot_use(tmp
     ledger = Ledger.begin(ledgers.directory(str(state), "site"), HANDLE)
 
     assert ledger.trouble == ""
-    assert {os.stat(path).st_uid for path in (ledger.path, *Path(ledger.path).parents[:2])} == {NOBODY}
+    assert {os.stat(path).st_uid for path in (ledger.path, *list(Path(ledger.path).parents)[:2])} == {NOBODY}
 
 
 @as_root
@@ -301,7 +301,7 @@ def test_another_users_directory_is_told_and_the_run_goes_on(owner, mode, troubl
         world = Disaster(Path(name) / "world")
         directory = Path(ledgers.directory(str(world.state), "site"))
         directory.mkdir(parents=True)
-        for path in (directory, *directory.parents[:4]):
+        for path in (directory, *list(directory.parents)[:4]):
             path.chmod(0o777)
         os.chown(directory, owner, owner)
         directory.chmod(mode)

@@ -5,22 +5,15 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from conftest import CHECKOUT
 from packages.root import Root, missing
 
-TOOLS = ("git", "rpmbuild", "rpmlint", "dnf", "systemd-analyze")
+TOOLS = ("git", "rpmbuild", "rpmlint", "dnf", "systemd-analyze", "mandoc")
 QUICK = "tests/test_ledger.py tests/test_site.py tests/test_verdicts.py"  # of the offline tests; the others run beside these
 SOURCE = "/src/vmprobe"  # where the source is in a root
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.packaging)
 
 
 @pytest.fixture(scope="session")

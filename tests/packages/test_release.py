@@ -9,6 +9,7 @@ import pytest
 
 from conftest import CHECKOUT
 
+pytestmark = pytest.mark.packaging
 FILES = ("probes/vmprobe/__init__.py", "rpm/nagios-plugins-vmprobe.spec", "rpm/selinux/vmprobe.te", "rpm/release.py")
 CHANGES = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-12-01\n\n### Added\n\n- all\n"
 
