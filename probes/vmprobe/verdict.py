@@ -87,7 +87,7 @@ def blame(stage: str, error: BaseException, cause: str) -> str:
     request = text.one_line(getattr(error, "request", ""), 44)
     tail = f" ({', '.join(marks + [request] if request else marks)})" if marks or request else ""
     head = f"{stage}: " if stage else ""
-    return head + text.one_line(error, max(40, 150 - len(head) - len(tail))) + tail
+    return head + text.one_line(error, max(40, 160 - len(head) - len(tail))) + tail
 
 
 def render(name: str, verdict: Verdict) -> str:

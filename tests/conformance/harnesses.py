@@ -19,8 +19,9 @@ HARNESSES = {  # id: the function that makes it
     "memory": "conformance.harnesses.memory",
     "qemu": "live.local_qemu.harness",
     "libvirt": "live.libvirt.hosts.harness",
+    "openstack": "live.openstack.shared.harness",
 }
-LIVE = {"qemu", "libvirt"}  # ids that start real servers
+LIVE = {"qemu", "libvirt", "openstack"}  # ids that start real servers
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from vmprobe.clock import Deadline
 from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound
 from vmprobe.evidence import Evidence
-from vmprobe.transport import fields
+from vmprobe.transport import fields, x509
 from vmprobe.transport.http import Http, path
 
 CREDENTIALS = ("username", "user_id", "password", "user_domain_name", "user_domain_id", "application_credential_id",
@@ -56,6 +56,20 @@ class Keystone:
     def expires(self) -> Optional[float]:
         """When the token ends, seconds since the epoch."""
         return fields.moment(self.token.get("expires_at"))
+
+    @property
+    def url(self) -> str:
+        """Keystone's own."""
+        return self._http.url
+
+    def credential_expires(self) -> Optional[float]:
+        """When the credential ends, seconds since the epoch: a certificate or token says so, a password does not."""
+        known = self._secrets
+        if known.get("access_token") or known.get("access_token_file"):
+            return _ends(known.get("access_token") or _file(known["access_token_file"]))
+        if known.get("certificate") and not known.get("password"):
+            return x509.expiry(known["certificate"])
+        return self.expires if known.get("token") or known.get("token_file") else None
 
     def authenticate(self) -> None:
         """Get a token for the project. AuthRejected when Keystone does not accept what is valid by its own dates."""
@@ -257,14 +271,20 @@ def _file(name: str) -> str:
 
 
 def _refuse_expired(bearer: str, now: float) -> None:
-    """ClientError for a token that has ended by its own word (``exp``, RFC 7519, 4.1.4); others are Keystone's matter."""
+    """ClientError for a token that has ended by its own word; others are Keystone's matter."""
+    ends = _ends(bearer)
+    if ends is not None and ends <= now:
+        raise ClientError(f"the access token expired {now - ends:.0f} s ago")
+
+
+def _ends(bearer: str) -> Optional[float]:
+    """When a token ends by its own word (``exp``, RFC 7519, 4.1.4); None where it does not say."""
     parts = bearer.split(".")
     if len(parts) != 3:
-        return
+        return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         ends = claims.get("exp") if isinstance(claims, dict) else None
-    except (ValueError, RecursionError):
-        return
-    if isinstance(ends, (int, float)) and ends <= now:
-        raise ClientError(f"the access token expired {now - ends:.0f} s ago")
+        return float(ends) if isinstance(ends, (int, float)) and abs(ends) < 1e15 else None
+    except (ValueError, RecursionError, OverflowError):
+        return None
