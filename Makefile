@@ -11,28 +11,29 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := sh tests/install-packages
 
-.PHONY: setup demo test test-long test-live bench setup-demo setup-test rpm wheel release clean
+EXAMPLES := qemu-system-x86 busybox-static libvirt-daemon python3-libvirt
 
+.PHONY: setup demo test test-long test-live bench setup-test rpm wheel release clean
+
+# What the example sites need: an environment, QEMU and libvirt, libvirt's binding, the test image.
 setup: $(VENV)/.done
+	@$(INSTALL) $(EXAMPLES) || true
+	@$(PY) tests/link_libvirt.py
+	@$(PY) probes/vmprobectl image build >/dev/null || true
 
 $(VENV)/.done: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(INSTALL) python3-venv && $(PYTHON) -m venv --clear $(VENV); }
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu,config,x509]'
 	touch $@
 
-setup-demo: setup
-	@$(INSTALL) qemu-system-x86 busybox-static || true
-
-demo: setup-demo
+demo: setup
 	@$(PY) probes/vmprobectl demo
 
-setup-test: setup-demo $(VENV)/.test
+setup-test: setup $(VENV)/.test
 	@$(INSTALL) $$(grep -v '^#' tests/packages.txt) || true
-	@$(PY) tests/link_libvirt.py
-	@$(PY) probes/vmprobectl image build >/dev/null
 
 $(VENV)/.test: setup.cfg $(VENV)/.done
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu,test]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu,config,x509,test]'
 	touch $@
 
 test: setup-test
