@@ -1,0 +1,1 @@
+"""Live tests: real servers, which the tests install and start themselves on this machine."""
