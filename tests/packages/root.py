@@ -23,9 +23,9 @@ def missing():
     """Why there can be no such root here; '' if there can."""
     if os.geteuid():
         return "only root can make a scratch root"
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", "mkdir -p /tmp/.vmprobe && mount -t tmpfs tmpfs /tmp/.vmprobe && cd /tmp/.vmprobe && "
-                           "mkdir u w m && mount -t overlay overlay -o lowerdir=/,upperdir=u,workdir=w m"],
-                          capture_output=True, text=True, check=False)
+    trial = ("mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir u w m && "
+             "mount -t overlay overlay -o lowerdir=/,upperdir=u,workdir=w m")
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", trial], capture_output=True, text=True, check=False)
     return f"no overlay file system: {done.stderr.strip()}" if done.returncode else ""
 
 
