@@ -178,6 +178,35 @@ def test_a_signal_ends_the_run_in_its_stage_and_removes_everything(site, clock, 
     assert site.cloud.things == {}
 
 
+STAGE_OF_REQUEST = {1: "auth", 2: "image", 3: "submit"}  # before the first look, each stage is one request or two
+
+
+@pytest.mark.parametrize("number, stage", STAGE_OF_REQUEST.items())
+def test_a_signal_while_the_manager_does_not_answer_ends_the_run_in_its_stage(site, clock, number, stage):
+    site.set("endpoint", faults=f"hang@{number}")
+    run = _run(site)
+    clock.at(5, lambda: run.deadline.interrupt(signal.SIGTERM))
+
+    said = run.verdict()
+
+    assert (said.state, said.text) == (
+        (2, "site: submit: no answer within 30 s (cause=gateway)") if stage == "submit" else  # a create is never asked twice
+        (3, f"site: {stage}: interrupted by SIGTERM"))
+    assert site.cloud.things == {}
+
+
+@pytest.mark.parametrize("number, stage", STAGE_OF_REQUEST.items())
+def test_the_deadline_while_the_manager_does_not_answer_ends_the_run_in_its_stage(site, number, stage):
+    site.set("endpoint", faults=f"hang@{number}")
+
+    state, line = site.lifecycle("-t", "70")
+
+    assert (state, line.split(" | ")[0]) == (
+        (2, "VM_LIFECYCLE CRITICAL - site: submit: no answer within 10 s (cause=gateway)") if stage == "submit" else
+        (3, f"VM_LIFECYCLE UNKNOWN - site: {stage}: the deadline of 70 s passed"))
+    assert site.cloud.things == {}
+
+
 def test_a_signal_during_the_clean_up_does_not_stop_it(site, clock):
     run = _run(site)
     clock.at(16.2, lambda: run.deadline.interrupt(signal.SIGHUP))
