@@ -1,6 +1,7 @@
 """The ledger's file: whatever becomes of it, the run goes on with one clear line, and nothing is lost."""
 
 import errno
+import functools
 import json
 import multiprocessing
 import os
@@ -319,15 +320,25 @@ def test_another_users_directory_is_told_and_the_run_goes_on(owner, mode, troubl
 
 # --- a disk that is full ------------------------------------------------------------------------------------------
 
-@pytest.fixture
-def room():
-    """``room(bytes)``: no file of this process can become larger, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def room(size):
+    """From now on no file of this process can become larger, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def test_what_a_full_disk_did_not_take_is_in_memory_and_follows_when_there_is_room(directory, room):
+def with_room_afterwards(test):
+    """The limit is gone when the test is over, and not only with its fixtures: the test's result goes to a file, too."""
+    @functools.wraps(test)
+    def limited(*words, **more):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            test(*words, **more)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    return limited
+
+
+@with_room_afterwards
+def test_what_a_full_disk_did_not_take_is_in_memory_and_follows_when_there_is_room(directory):
     ledger = Ledger.begin(directory, HANDLE)
     room(os.path.getsize(ledger.path) + 10)
     ledger.intent(Kind.SERVER, str(HANDLE), NOW)
@@ -342,7 +353,8 @@ def test_what_a_full_disk_did_not_take_is_in_memory_and_follows_when_there_is_ro
 
 
 @pytest.mark.parametrize("size", [0, 50, 200, 300, 500, 800])
-def test_a_run_on_a_full_disk_goes_on_says_so_and_leaves_nothing(tmp_path, room, size):
+@with_room_afterwards
+def test_a_run_on_a_full_disk_goes_on_says_so_and_leaves_nothing(tmp_path, size):
     world = Disaster(tmp_path / "world")
     world.site.write()
     room(size)
