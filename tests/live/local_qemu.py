@@ -86,8 +86,9 @@ class QemuSite:
 
     def files(self):
         """What lies there of servers, volumes and debts, and only that."""
-        return sorted(path.relative_to(self.state) for path in self.state.rglob("*")
-                      if path.relative_to(self.state).parts[-1] not in ("qemu", "server", "volume", "ledger", "here"))
+        found = [Path(directory, name).relative_to(self.state)  # os.walk, because a run may be removing them just now
+                 for directory, folders, names in os.walk(self.state) for name in folders + names]
+        return sorted(path for path in found if path.parts[-1] not in ("qemu", "server", "volume", "ledger", "here"))
 
     def left(self):
         """Processes and files, when all is over; a process that was killed may take a moment to end."""

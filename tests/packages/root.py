@@ -53,4 +53,5 @@ class Root:
 
     def changed(self):
         """Every file in it that is not this machine's, by its path."""
-        return {"/" + str(path.relative_to(self.upper)) for path in self.upper.rglob("*") if path.is_symlink() or not path.is_dir()}
+        return {"/" + str(path.relative_to(self.upper)) for path in self.upper.rglob("*")
+                if path.is_symlink() or not path.is_dir() and not path.is_char_device()}  # a device marks what was removed
