@@ -305,3 +305,15 @@ def test_the_depth_of_the_command_line_comes_before_the_sites(site):
     assert site.lifecycle()[1].split(" | ")[0] == (
         "VM_LIFECYCLE CRITICAL - site: network: server ser-4: its console says nothing yet; not within its budget of 30 s "
         "(cause=network)")
+
+
+def test_a_full_quota_is_told_when_who_fills_it_cannot_be_asked(site):
+    site.set("endpoint", faults="quota-full")
+    _, line = site.lifecycle()
+    asked = site.cloud.requests
+    site.cloud.plot = {number: "500" for number in range(2 * asked - 2, 2 * asked + 10)}  # the last three lists, and again
+
+    state, output = site.lifecycle("-v")
+
+    assert (state, output.split(" | ")[0]) == (1, line.split(" | ")[0])
+    assert "note: who fills the quota is not known: 500 internal server error" in output.splitlines()

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
 from vmprobe import site as sites
 from vmprobe.clock import Clock
-from vmprobe.errors import ClientError, LeftBehind, QuotaExceeded
+from vmprobe.errors import ClientError, LeftBehind, QuotaExceeded, VmprobeError
 from vmprobe.lease import Lease, settle_debts
 from vmprobe.ledger import Ledger
 from vmprobe.model import Capability, Ref
