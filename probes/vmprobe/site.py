@@ -321,7 +321,8 @@ class _Sections:
         try:
             return key.parse(text)
         except ValueError as wrong:
-            raise ClientError(f"{self._base} [{section}] {name}: '{text}' {wrong}") from None
+            shown = re.sub(r"//[^/]*@", "//***@", text)  # a URL may have been given a password
+            raise ClientError(f"{self._base} [{section}] {name}: '{shown}' {wrong}") from None
 
 
 def _check_budget(base: str, budget: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded, VmprobeError
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import yes_or_no
+from vmprobe.site import http_url, yes_or_no
 from vmprobe.transport.fields import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.keystone import CREDENTIALS, Keystone
@@ -44,7 +44,7 @@ class Openstack(Driver):
     capabilities = frozenset(Capability)
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
-    endpoint_keys = {"url": Key(), "region": Key(), "project": Key(), "project domain": Key(), "interface": Key(default="public"),
+    endpoint_keys = {"url": Key(http_url), "region": Key(), "project": Key(), "project domain": Key(), "interface": Key(default="public"),
                      "cloud": Key()}
     test_vm_keys = {"availability zone": Key(), "security group": Key(), "volume type": Key(),
                     "boot from volume": Key(yes_or_no, False), "config drive": Key(yes_or_no, False)}
