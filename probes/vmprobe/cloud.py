@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Mapping, Sequence, TypeVar
 
 from vmprobe.clock import Deadline
 from vmprobe.driver import Driver
-from vmprobe.errors import AuthRejected, Conflict, Transient
+from vmprobe.errors import AuthRejected, Transient
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Callable, Dict, List, Mapping, Sequence
 from vmprobe import console, contention
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import (ClientError, CloudError, Conflict, DeadlinePassed, NotPermitted, ResourceFailed, StageOverrun,
+from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, NotPermitted, ResourceFailed, StageOverrun,
                             Transient, VmprobeError)
 from vmprobe.lease import Lease
 from vmprobe.model import Capability, Kind, Ref, Resource, Sample, ServerSpec, State, VolumeSpec

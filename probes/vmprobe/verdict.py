@@ -7,10 +7,10 @@ nagiosplugin would rank UNKNOWN above CRITICAL. Ranges and perfdata are nagiospl
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 from vmprobe import text
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, DeadlinePassed, Interrupted, LeftBehind, QuotaExceeded,
+from vmprobe.errors import (ClientError, DeadlinePassed, Interrupted, LeftBehind, QuotaExceeded,
                             VmprobeError)
 from vmprobe.thresholds import Thresholds, unit
 

@@ -297,7 +297,7 @@ class Libvirt(Driver):
 
     def _pool(self, host: Any, name: str = "") -> Any:
         """The site's pool. It is not NotFound when it is not there: that would be read as if no volume were."""
-        name, library = name or self._pool_name, self._libvirt.library
+        name = name or self._pool_name
         pool = self._leniently(lambda: host.storagePoolLookupByName(name), None, "VIR_ERR_NO_STORAGE_POOL")
         if pool is None and name == OWN_POOL and not self.endpoint["pool"]:
             pool = self._own_pool(host)

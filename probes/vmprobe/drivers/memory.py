@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from vmprobe.clock import Clock
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
-                            Transient, Unreachable)
+                            Unreachable)
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 
 T = TypeVar("T")

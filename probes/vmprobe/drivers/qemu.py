@@ -26,7 +26,6 @@ import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
