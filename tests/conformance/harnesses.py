@@ -20,8 +20,9 @@ HARNESSES = {  # id: the function that makes it
     "qemu": "live.local_qemu.harness",
     "libvirt": "live.libvirt.hosts.harness",
     "openstack": "live.openstack.shared.harness",
+    "pyssf": "live.occi.shared.pyssf_harness",
 }
-LIVE = {"qemu", "libvirt", "openstack"}  # ids that start real servers
+LIVE = {"qemu", "libvirt", "openstack", "pyssf"}  # ids that start real servers
 
 
 @dataclass

@@ -13,6 +13,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "qemu": "vmprobe.drivers.qemu",
     "libvirt": "vmprobe.drivers.libvirt",
     "openstack": "vmprobe.drivers.openstack",
+    "occi": "vmprobe.drivers.occi",
 }
 
 

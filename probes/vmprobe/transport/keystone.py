@@ -31,8 +31,13 @@ _FEDERATED = ("openid", "oidc")  # the protocols' names that sites of the federa
 class Keystone:
     """A project's session: the token, who it is for, and the services by their types."""
 
-    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline, evidence: Evidence):
-        """Credentials come from the file, else from ``cloud`` in clouds.yaml, else from the environment."""
+    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline, evidence: Evidence,
+                 choose: bool = False):
+        """Credentials come from the file, else from ``cloud`` in clouds.yaml, else from the environment.
+
+        ``choose``: where no project is named, it is the only one that the identity is for, whatever the credential.
+        """
+        self._choose = choose
         settings, secrets = _found(endpoint, credentials)
         for name, value in secrets.items():
             if not name.endswith(("_name", "_id", "_file", "certificate", "key", "provider", "protocol", "username")):
@@ -75,12 +80,12 @@ class Keystone:
         """Get a token for the project. AuthRejected when Keystone does not accept what is valid by its own dates."""
         self._http.headers.pop("X-Auth-Token", None)
         self._services, self.token = {}, {}
-        federated = self._federated()
-        if federated is not None:
-            self._http.present("X-Auth-Token", federated)
-        methods = {"methods": ["token"], "token": {"id": federated}} if federated else self._methods()
+        unscoped = self._federated() or self._unscoped()
+        if unscoped is not None:
+            self._http.present("X-Auth-Token", unscoped)
+        methods = {"methods": ["token"], "token": {"id": unscoped}} if unscoped else self._methods()
         asked: Dict[str, Any] = {"auth": {"identity": methods}}
-        scope = self._scope(bool(federated))
+        scope = self._scope(bool(unscoped))
         if scope:
             asked["auth"]["scope"] = scope
         reply = self._http.post("auth/tokens", json=asked, asked="authentication")
@@ -91,6 +96,10 @@ class Keystone:
         self._http.present("X-Auth-Token", token)
         if "catalog" not in self.token:
             raise CloudError("authentication: the token is for no project; name one by 'project'", cause="auth")
+
+    def present_to(self, http: Http) -> None:
+        """Have a service that is not in the catalog reached with this session's token."""
+        http.present("X-Auth-Token", self._http.headers["X-Auth-Token"])
 
     def service(self, *types: str) -> Http:
         """The service of the first of these types that the catalog has, in the site's region and by its interface."""
@@ -154,12 +163,19 @@ class Keystone:
             raise ClientError(f"no {key} among the credentials")
         return self._secrets[key]
 
-    def _scope(self, federated: bool) -> Optional[Dict[str, Any]]:
+    def _unscoped(self) -> Optional[str]:
+        """A token for no project yet, where the project is to be chosen among those of the identity; else None."""
+        if not self._choose or self._settings.get("project") or self._secrets.get("application_credential_secret"):
+            return None
+        asked = {"auth": {"identity": self._methods(), "scope": "unscoped"}}
+        return self._http.post("auth/tokens", json=asked, asked="authentication").headers.get("X-Subject-Token", "") or None
+
+    def _scope(self, unscoped: bool) -> Optional[Dict[str, Any]]:
         """The project by its id or its exact name; None where the credential itself is for one project."""
         if self._secrets.get("application_credential_secret"):
             return None
         wanted = self._settings.get("project", "")
-        if not federated:
+        if not unscoped:
             if not wanted:
                 raise ClientError("no project in [endpoint], in clouds.yaml or in OS_PROJECT_NAME")
             if _ID.match(wanted):

@@ -1,0 +1,131 @@
+"""pyssf's OCCI server with a small cloud behind it, in a process of its own:  reference.py SITE USER:PASSWORD [FAULT ...]
+
+``SITE`` is where pyssf is installed. It listens on a free port of 127.0.0.1 and says its URL in its first line. pyssf is
+the protocol; the cloud is ours: a compute is made ``inactive``, an action starts it, and it takes a moment. Faults: ``quota`` (no compute is granted), ``no-address``, ``never-online``, ``breaks``.
+"""
+import base64
+import io
+import sys
+import time
+import types
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+sys.path.insert(0, sys.argv[1])
+sys.modules["StringIO"] = types.ModuleType("StringIO")  # pyssf was written for Python 2
+sys.modules["StringIO"].StringIO = lambda body: io.StringIO(body.decode("utf-8"))
+
+from occi.backend import ActionBackend, KindBackend, MixinBackend  # noqa: E402
+from occi.core_model import Mixin, Resource  # noqa: E402
+from occi.exceptions import HTTPError  # noqa: E402
+from occi.extensions.infrastructure import (COMPUTE, NETWORK, NETWORKINTERFACE, OS_TEMPLATE, RESOURCE_TEMPLATE,  # noqa: E402
+                                            RESTART, START, STOP, STORAGE, STORAGELINK, SUSPEND)
+from occi.wsgi import Application  # noqa: E402
+
+MOMENT = 0.3  # seconds that anything takes
+FAULTS = set(sys.argv[3:])
+
+
+class Compute(KindBackend, ActionBackend):
+    def create(self, entity, extras):
+        if "quota" in FAULTS:
+            raise HTTPError(403, "Quota exceeded: limit of 0 reached for compute")
+        entity.attributes.update({"occi.compute.state": "inactive", "occi.compute.cores": "1", "occi.compute.memory": "0.5"})
+        entity.actions, entity.ready = [START], None
+
+    def action(self, entity, action, attributes, extras):
+        if action not in entity.actions:
+            raise AttributeError("This action is currently not applicable.")
+        entity.ready = time.monotonic() + MOMENT if action == START else None
+        entity.actions = [STOP, RESTART, SUSPEND] if action == START else [START]
+        entity.attributes["occi.compute.state"] = "suspended" if action == SUSPEND else "inactive"
+
+    def retrieve(self, entity, extras):
+        if entity.ready and time.monotonic() >= entity.ready:
+            entity.attributes["occi.compute.state"] = "active"
+            if "breaks" in FAULTS:
+                entity.attributes.update({"occi.compute.state": "error", "occi.compute.state.message": "no host has room"})
+
+
+class Storage(KindBackend):
+    def create(self, entity, extras):
+        entity.attributes["occi.storage.state"], entity.ready, entity.held = "offline", time.monotonic() + MOMENT, False
+
+    def retrieve(self, entity, extras):
+        if time.monotonic() >= entity.ready and "never-online" not in FAULTS:
+            entity.attributes["occi.storage.state"] = "online"
+
+    def delete(self, entity, extras):
+        if entity.held:
+            raise AttributeError(f"storage {entity.identifier} is attached")
+
+
+class StorageLink(KindBackend):
+    def create(self, entity, extras):
+        if entity.target.attributes["occi.storage.state"] != "online":
+            raise AttributeError(f"storage {entity.target.identifier}: its status must be online")
+        entity.target.held, entity.ready = True, time.monotonic() + MOMENT
+        entity.attributes.update({"occi.storagelink.deviceid": "vdb", "occi.storagelink.state": "inactive"})
+
+    def retrieve(self, entity, extras):
+        if time.monotonic() >= entity.ready:
+            entity.attributes["occi.storagelink.state"] = "active"
+
+    def delete(self, entity, extras):
+        entity.target.held = False
+
+
+class NetworkInterface(KindBackend):
+    number = 1
+
+    def create(self, entity, extras):
+        NetworkInterface.number += 1
+        entity.attributes.update({"occi.networkinterface.mac": "aa:bb:cc:dd:ee:ff", "occi.networkinterface.interface": "eth0",
+                                  "occi.networkinterface.state": "inactive"})
+        if "no-address" not in FAULTS:
+            entity.attributes["occi.networkinterface.address"] = f"127.2.0.{NetworkInterface.number % 250}"
+
+    def retrieve(self, entity, extras):
+        if entity.source.attributes["occi.compute.state"] == "active":
+            entity.attributes["occi.networkinterface.state"] = "active"
+
+
+def application():
+    occi = Application()
+    compute = Compute()
+    for category in (COMPUTE, START, STOP, RESTART, SUSPEND):
+        occi.register_backend(category, compute)
+    for kind, backend in ((STORAGE, Storage()), (NETWORK, KindBackend()), (NETWORKINTERFACE, NetworkInterface()),
+                          (STORAGELINK, StorageLink())):
+        occi.register_backend(kind, backend)
+    templates = [OS_TEMPLATE, RESOURCE_TEMPLATE]
+    for scheme, root, terms in (("http://example.org/occi/os#", OS_TEMPLATE, {"vmprobe_test": "vmprobe-test", "other": "twin", "another": "twin"}),
+                                ("http://example.org/occi/flavor#", RESOURCE_TEMPLATE, {"small": "Small, with 1 CPU"})):
+        templates += [Mixin(scheme, term, [root], title=title, location=f"/{term}/") for term, title in terms.items()]
+    for template in templates:
+        occi.register_backend(template, MixinBackend())
+    network = Resource("/network/private", NETWORK, [])
+    network.attributes = {"occi.core.title": "private", "occi.network.state": "active"}
+    occi.registry.add_resource(network.identifier, network, None)
+    return occi
+
+
+def guarded(occi):
+    """Only for the user; and text becomes bytes, as Python 3 wants it."""
+    right = "Basic " + base64.b64encode(sys.argv[2].encode()).decode()
+
+    def answer(environ, start):
+        if environ.get("HTTP_AUTHORIZATION") != right:
+            start("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="occi"'), ("Content-Type", "text/plain")])
+            return [b"who are you?"]
+        return [part.encode() for part in occi(environ, start)]
+    return answer
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *words):
+        pass
+
+
+server = make_server("127.0.0.1", 0, guarded(application()), handler_class=Quiet)
+print(f"http://127.0.0.1:{server.server_port}", flush=True)
+server.serve_forever()
