@@ -20,9 +20,10 @@ HARNESSES = {  # id: the function that makes it
     "qemu": "live.local_qemu.harness",
     "libvirt": "live.libvirt.hosts.harness",
     "openstack": "live.openstack.shared.harness",
+    "ooi": "live.occi.shared.ooi_harness",
     "pyssf": "live.occi.shared.pyssf_harness",
 }
-LIVE = {"qemu", "libvirt", "openstack", "pyssf"}  # ids that start real servers
+LIVE = {"qemu", "libvirt", "openstack", "ooi", "pyssf"}  # ids that start real servers
 
 
 @dataclass

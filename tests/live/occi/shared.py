@@ -1,12 +1,16 @@
 """The OCCI endpoints that the tests speak to: pyssf, and ooi before the Nova of the live tests."""
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ..openstack import conffiles, services
+from ..openstack import shared as openstack
+from ..openstack.processes import PYTHON
 from . import pypi
 
 HERE = Path(__file__).resolve().parent
@@ -34,14 +38,14 @@ def pyssf_site(directory: Path, url: str, endpoint: str = "", password: str = PA
     return site_file(directory, "pyssf", f"url = {url}\n{endpoint}", f"username = {USER}\npassword = {password}\n", keys)
 
 
-def site_file(directory: Path, name: str, endpoint: str, credentials: str, test_vm: dict) -> Path:
+def site_file(directory: Path, name: str, endpoint: str, credentials: str, test_vm: dict, budget: str = "") -> Path:
     secret = directory / "credentials.ini"
     secret.write_text("[credentials]\n" + credentials)
     secret.chmod(0o600)
     path = directory / f"{name}.ini"
     path.write_text(
         f"[site]\nname = {name}\nowner = live\n[endpoint]\nmanager = occi\n{endpoint}\ncredentials = credentials.ini\n"
-        "timeout = 60 s\n[budget]\ndeadline = 600 s\nreserve = 200 s\n[polling]\nfirst = 0.2 s\nshortest = 0.2 s\nlongest = 1 s\n"
+        f"timeout = 60 s\n[budget]\ndeadline = 600 s\nreserve = 200 s\n{budget}\n[polling]\nfirst = 0.2 s\nshortest = 0.2 s\nlongest = 1 s\n"
         "[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in test_vm.items() if value))
     return path
 
@@ -54,3 +58,58 @@ def pyssf_harness():
 
     with pyssf() as url, TemporaryDirectory() as directory:
         yield of_site(str(pyssf_site(Path(directory), url)), Clock())
+
+
+# --- ooi ----------------------------------------------------------------------------------------------------------
+
+PORT = 8787
+_PASTE = """
+[composite:osapi_compute]
+use = call:nova.api.openstack.urlmap:urlmap_factory
+/occi1.2: occi
+
+[composite:occi]
+use = call:nova.api.auth:pipeline_factory_v21
+keystone = cors http_proxy_to_wsgi compute_req_id faultwrap sizelimit authtoken keystonecontext ooi osapi_compute_app_v21
+
+[filter:ooi]
+paste.filter_factory = ooi.wsgi:OCCIMiddleware.factory
+openstack_version = /v2.1
+"""
+
+
+def ooi():
+    """(the stack of this run, URL of ooi before its Nova); it ends with the stack."""
+    stack = openstack.running()
+    place, processes = stack.place, stack.processes
+    if not processes.pid("nova-occi"):
+        code = pypi.site("ooi", "1.2.0")
+        paste = re.sub(r"(?ms)^\[composite:osapi_compute\].*?(?=^\[)", "", Path("/etc/nova/api-paste.ini").read_text())
+        (place.etc / "occi-paste.ini").write_text(paste + _PASTE)
+        conffiles.ini(place.etc / "occi.conf", {
+            "DEFAULT": {"osapi_compute_listen_port": PORT, "neutron_ooi_endpoint": f"{place.url('neutron')}/v2.0",
+                        "default_schedule_zone": stack.cloud().zone},  # OCCI has no word for it
+            "wsgi": {"api_paste_config": place.etc / "occi-paste.ini"}})
+        options = services.options(place, ["nova", "nova-database", "occi"])
+        processes.start("nova-occi", [PYTHON, str(HERE / "front.py"), str(code), *options])
+        processes.wait_port("nova-occi", PORT)
+    return stack, f"http://{place.address}:{PORT}/occi1.2"
+
+
+def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget: str = "", **test_vm: str) -> Path:
+    """A site file for it, as a member of a project sees it. The project is not named: the member has one."""
+    stack, url = ooi()
+    cloud = stack.cloud()
+    keys = {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, **test_vm}
+    return site_file(directory, "ooi", f"url = {url}\n{endpoint}",
+                     credentials or f"username = {cloud.member.user}\npassword = {cloud.member.password}\n", keys, budget)
+
+
+@contextmanager
+def ooi_harness():
+    """For the conformance suite: ooi before Nova with its fake hypervisor, in JSON."""
+    from conformance.harnesses import of_site
+    from vmprobe.clock import Clock
+
+    with TemporaryDirectory() as directory:
+        yield of_site(str(ooi_site(Path(directory))), Clock())
