@@ -88,19 +88,19 @@ class Http:
 
     def request(self, method: str, path: str = "", *, query: Union[str, Mapping[str, Any], None] = None, json: Any = None,
                 body: Optional[bytes] = None, headers: Optional[Mapping[str, str]] = None,
-                accept: Collection[int] = (), asked: str = "", largest: int = LARGEST) -> "Reply":
+                accept: Collection[int] = (), asked: str = "", largest: int = LARGEST, struck: bool = False) -> "Reply":
         """The answer to one request; every other outcome is an error of this suite.
 
         ``path`` is below the base URL, or a whole URL of the same host (the ``next`` of a list). Statuses from 400
         are errors unless in ``accept``: 401 AuthRejected, 403 NotPermitted, 404 NotFound (a page for people is none),
         409 Conflict, 408, 413, 429 and 5xx GatewayFailed, with Retry-After; others CloudError. No answer: Unreachable.
-        ``asked`` is what their texts call the request; default: method and path.
+        ``asked`` is what their texts call the request; default: method and path. ``struck``: the answer is a secret.
         """
         url = self._url(path, query)
         if json is not None:
             body, headers = jsons.dumps(json).encode(), {"Content-Type": "application/json", **(headers or {})}
         for _ in range(_REDIRECTS + 1):
-            reply = self._exchange(method, url, {**self.headers, **(headers or {})}, body, asked, largest)
+            reply = self._exchange(method, url, {**self.headers, **(headers or {})}, body, asked, largest, struck)
             if 200 <= reply.status < 300 or reply.status == 300 or reply.status in accept:
                 return reply
             if not 300 < reply.status < 400:
@@ -118,7 +118,7 @@ class Http:
     # --- one exchange -----------------------------------------------------------------------------------------
 
     def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Optional[bytes], asked: str,
-                  largest: int) -> "Reply":
+                  largest: int, struck: bool) -> "Reply":
         self.deadline.check()
         wire = self._wire()
         asked = asked or f"{method} {urlsplit(url).path[:80] or '/'}"
@@ -128,7 +128,7 @@ class Http:
             seconds = min(self.timeout, self.deadline.left())
             reply = Reply(asked, method, url, *wire.exchange(asked, method, url, headers, body, seconds, largest),
                           utc=self.deadline.clock.utc())
-            status, received = f"{reply.status} {reply.reason}", self._shown(reply.headers, reply.body)
+            status, received = f"{reply.status} {reply.reason}", self._shown(reply.headers, b"***" if struck else reply.body)
             return reply
         except VmprobeError as failed:
             status = str(failed)

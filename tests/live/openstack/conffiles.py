@@ -227,7 +227,7 @@ def neutron(place: Place) -> None:
             "bind_port": PORTS["neutron"],
             "host": "network-1",
             "core_plugin": "ml2",
-            "service_plugins": "",
+            "service_plugins": "router",  # without it there are no VPCs for ec2-api
             "auth_strategy": "keystone",
             "transport_url": transport(place),
             "state_path": place.run / "neutron",

@@ -1,0 +1,317 @@
+"""The Query API's signatures, by AWS's published examples and by botocore; its errors; and where keys come from."""
+
+import datetime
+import json
+from urllib.parse import parse_qsl
+
+import pytest
+from botocore.auth import SigV2Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from rawserver import Server, reply
+from virtual import VirtualClock
+from vmprobe.clock import Clock, Deadline
+from vmprobe.errors import AuthRejected, ClientError, GatewayFailed, NotFound
+from vmprobe.evidence import Evidence
+from vmprobe.transport import aws
+from vmprobe.transport.aws import Keys, Query, Refusal, authorization, encoded, flat, signature_2
+from vmprobe.transport.awskeys import Finder
+from vmprobe.transport.http import Http
+
+SUITE = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+SESSION = ("AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7"
+           "mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0"
+           "rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==")
+AT = {"Host": "example.amazonaws.com", "X-Amz-Date": "20150830T123600Z"}
+
+
+# --- signatures: AWS's own examples -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("method, path, query, headers, body, signature", [  # aws-sig-v4-test-suite, by its names
+    pytest.param("GET", "/", "", {}, b"", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31", id="get-vanilla"),
+    pytest.param("GET", "/", "Param2=value2&Param1=value1", {}, b"",
+                 "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500", id="get-vanilla-query-order-key-case"),
+    pytest.param("POST", "/", "", {}, b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b", id="post-vanilla"),
+    pytest.param("POST", "/", "", {"Content-Type": "application/x-www-form-urlencoded"}, b"Param1=value1",
+                 "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a", id="post-x-www-form-urlencoded"),
+    pytest.param("POST", "/", "", {"X-Amz-Security-Token": SESSION}, b"",
+                 "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead", id="post-sts-header-before"),
+])
+def test_version_4_signs_what_aws_published(method, path, query, headers, body, signature):
+    said = authorization(SUITE, method, path, query, {**AT, **headers}, body, "us-east-1", "service")
+
+    names = ";".join(sorted(name.lower() for name in {**AT, **headers}))
+    assert said == (f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders={names}, "
+                    f"Signature={signature}")
+
+
+def test_version_4_signs_the_form_of_the_general_references_example():
+    headers = {"Host": "iam.amazonaws.com", "Content-Type": aws.FORM, "X-Amz-Date": "20110909T233600Z"}
+    body = encoded({"Version": "2010-05-08", "Action": "ListUsers"}).encode()
+
+    said = authorization(SUITE, "POST", "/", "", headers, body, "us-east-1", "iam")
+
+    assert said.endswith("Signature=ced6826de92d2bdeed8f846f0bf508e8559e98e4b0199114b84c54174deb456c")
+
+
+def test_version_2_signs_what_aws_published():
+    form = {"Action": "DescribeJobFlows", "Version": "2009-03-31", "AWSAccessKeyId": "AKIAIOSFODNN7EXAMPLE",
+            "SignatureVersion": "2", "SignatureMethod": "HmacSHA256", "Timestamp": "2011-10-03T15:19:30"}
+
+    said = signature_2("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "GET", "https://elasticmapreduce.amazonaws.com", form)
+
+    assert said == "i91nKc4PWAt0JJIdXwz9HxZCJDdiy6cf/Mj6vPxyYIs="
+
+
+# --- signatures: judged by botocore -------------------------------------------------------------------------------
+
+_words = some.dictionaries(some.text(some.characters(min_codepoint=32, exclude_categories=("Cs",)), min_size=1, max_size=20),
+                           some.text(some.characters(min_codepoint=9, exclude_categories=("Cs",)), max_size=20), max_size=6)
+_urls = some.sampled_from(["http://127.0.0.1:8773/services/compute", "https://ec2.eu-west-1.amazonaws.com",
+                           "http://cloud.example.org:80/a%20b/c", "https://[::1]:8444"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(_words, _urls, some.sampled_from(["", SESSION]))
+def test_version_4_agrees_with_botocore(words, url, token):
+    form = {**words, "Action": "X"}
+    headers = {"Content-Type": aws.FORM, "X-Amz-Date": "20261123T010203Z"}
+    body = encoded(form).encode()
+    keys = Keys("AKID", "secret", token)
+    judge = SigV4Auth(Credentials(keys.access, keys.secret, token or None), "ec2", "eu-west-1")
+    request = AWSRequest("POST", url, headers={**headers, **({"X-Amz-Security-Token": token} if token else {})}, data=body)
+    request.context["timestamp"] = "20261123T010203Z"
+
+    wanted = judge.signature(judge.string_to_sign(request, judge.canonical_request(request)), request)
+
+    signed = {**headers, "Host": aws.host(url), **({"X-Amz-Security-Token": token} if token else {})}
+    path = url.split("/", 3)[3] if url.count("/") > 2 else ""
+    assert authorization(keys, "POST", f"/{path}", "", signed, body, "eu-west-1", "ec2").endswith(f"Signature={wanted}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(_words, _urls.filter(lambda url: ":80/" not in url))  # of which botocore signs the port, too, that no Host header has
+def test_version_2_agrees_with_botocore(words, url):
+    form = {**words, "Action": "X"}
+    form.pop("Signature", None)
+    request = AWSRequest("POST", url, data=dict(form))
+
+    _, wanted = SigV2Auth(Credentials("AKID", "secret")).calc_signature(request, dict(form))
+
+    assert signature_2("secret", "POST", url, form) == wanted
+
+
+@given(_words)
+def test_a_form_is_read_back_as_it_was(words):
+    assert dict(parse_qsl(encoded(words), keep_blank_values=True)) == words
+
+
+def test_lists_and_mappings_are_numbered_and_what_is_not_is_left_out():
+    assert flat({"A": [{"N": 1, "V": ["x", "y"]}, {"N": None}], "B": True, "C": None, "D": [], "E": {}}) == {
+        "A.1.N": "1", "A.1.V.1": "x", "A.1.V.2": "y", "B": "true"}
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("body, said", [
+    (b'<?xml version="1.0"?>\n<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code><Message>The instance ID '
+     b"&apos;i-1&apos; does not exist</Message></Error></Errors><RequestID>req-1</RequestID></Response>",
+     Refusal("InvalidInstanceID.NotFound", "The instance ID 'i-1' does not exist", "req-1")),
+    (b'<ErrorResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><Error><Type>Sender</Type><Code>AccessDenied</Code>'
+     b"<Message>no\n  rights</Message></Error><RequestId>abc</RequestId></ErrorResponse>", Refusal("AccessDenied", "no rights", "abc")),
+    (b"<Error><Code>X</Code></Error>", Refusal("X", "", "")),
+    (b"<html><body>502 Bad Gateway</body></html>", Refusal()), (b"", Refusal()), (b"<Response><Errors>", Refusal()),
+    (b"plain words", Refusal()), (b'<!DOCTYPE a [<!ENTITY b "c">]><Error><Code>X</Code></Error>', Refusal()),
+])
+def test_an_error_document_is_read_whatever_service_wrote_it(body, said):
+    assert aws.refusal(body) == said
+
+
+@pytest.fixture
+def evidence():
+    return Evidence(keep=True)
+
+
+def query(server, evidence, keys=SUITE, **more):
+    http = Http(server.url, Deadline(60, 0, Clock()), evidence)
+    return Query(http, keys, service="ec2", region="here", version="2016-11-15", **more)
+
+
+def test_a_call_is_a_signed_form_and_its_answer_is_xml(evidence):
+    with Server(lambda request: reply(200, b"<R><a>1</a></R>", Content_Type="text/xml")) as server:
+        said = query(server, evidence, Keys("AKID", "hidden", "token!"))("DescribeRegions", {"RegionName": ["a b"]})
+
+    (request,) = server.requests
+    assert said.xml().findtext("a") == "1"
+    assert (request.method, request.target, request.body) == (
+        "POST", "/", b"Action=DescribeRegions&RegionName.1=a%20b&Version=2016-11-15")
+    assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKID/")
+    assert request.headers["x-amz-security-token"] == "token!"
+    assert "token!" not in "\n".join(evidence.lines()) and "Signature=" not in "\n".join(evidence.lines())
+
+
+def test_version_2_puts_its_signature_into_the_form_and_shows_it_nowhere(evidence):
+    with Server(lambda request: reply(200, b"<R/>")) as server:
+        query(server, evidence, signature=2)("DescribeRegions")
+
+    form = dict(parse_qsl(server.requests[0].body.decode()))
+    given = form.pop("Signature")
+    assert given == signature_2(SUITE.secret, "POST", server.url, form)
+    assert given not in "\n".join(evidence.lines()) and "authorization" not in server.requests[0].headers
+
+
+def test_a_refusal_goes_to_whoever_knows_the_service_and_else_by_its_status(evidence):
+    body = b"<Response><Errors><Error><Code>Odd</Code><Message>words</Message></Error></Errors><RequestID>r-1</RequestID></Response>"
+
+    def classify(answer, said):
+        return aws.refused(NotFound, answer, said) if said.code == "Odd" else None
+
+    with Server(lambda request: reply(400, body)) as server:
+        with pytest.raises(NotFound) as known:
+            query(server, evidence, classify=classify)("DescribeRegions", asked="regions")
+    assert (str(known.value), known.value.request) == ("regions: 400 Odd: words", "r-1")
+    with Server(lambda request: reply(500, b"<html>no</html>")) as server:
+        with pytest.raises(GatewayFailed):
+            query(server, evidence, classify=classify)("DescribeRegions")
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of its own, without AWS's variables; returns where AWS's two files are written to."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY", "AWS_SECRET_KEY",
+                 "EC2_ACCESS_KEY", "EC2_SECRET_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+                 "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_STS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (tmp_path / ".aws").mkdir()
+    return tmp_path / ".aws"
+
+
+def found(credentials=None, evidence=None, clock=None, **endpoint):
+    finder = Finder({"timeout": 5.0, **endpoint}, credentials or {}, Deadline(60, 0, clock or Clock()), evidence or Evidence())
+    keys = finder.find("here")
+    return keys.access, keys.secret, keys.token, keys.source
+
+
+def test_the_credentials_file_comes_first(home, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "E")
+    assert found({"access_key": "F", "secret_key": "s", "session_token": "t"}) == ("F", "s", "t", "the credentials file")
+
+
+def test_then_a_profile_that_the_site_names_then_the_environment_then_the_default_profile(home, monkeypatch):
+    (home / "credentials").write_text("[default]\naws_access_key_id = D\naws_secret_access_key = d%s\n"
+                                      "[ops]\naws_access_key_id = O\naws_secret_access_key = o\naws_session_token = t\n")
+    assert found() == ("D", "d%s", "", "profile 'default'")
+    assert found(profile="ops") == ("O", "o", "t", "profile 'ops'")
+    monkeypatch.setenv("AWS_PROFILE", "ops")
+    assert found()[0] == "O"
+    monkeypatch.setenv("EC2_ACCESS_KEY", "U")
+    monkeypatch.setenv("EC2_SECRET_KEY", "u")
+    assert found() == ("U", "u", "", "the environment")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "E")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "e")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "x")
+    assert found() == ("E", "e", "x", "the environment")
+    assert found(profile="ops")[0] == "O"
+
+
+def test_the_config_file_calls_its_profiles_so_and_says_the_region(home):
+    (home / "config").write_text("[profile ops]\nregion = eu-west-1\naws_access_key_id = C\naws_secret_access_key = c\n")
+    finder = Finder({"timeout": 5.0, "profile": "ops"}, {}, Deadline(60, 0), Evidence())
+    assert (finder.find("here").access, finder.region()) == ("C", "eu-west-1")
+
+
+@pytest.mark.parametrize("credentials, endpoint, files, words", [
+    ({"access_key": "A"}, {}, {}, "the credentials file has access_key and no secret_key"),
+    ({"secret_key": "A"}, {}, {}, "the credentials file has secret_key and no access_key"),
+    ({}, {"profile": "nobody"}, {}, "there is no 'nobody' with an aws_access_key_id in .*credentials"),
+    ({}, {}, {"credentials": "no ini"}, "credentials is not an INI file"),
+    ({}, {}, {}, "no access key: not in a credentials file, in AWS_ACCESS_KEY_ID or in profile 'default' of "),
+    ({}, {"profile": "a"}, {"config": "[profile a]\nrole_arn = r\nsource_profile = b\n[profile b]\nrole_arn = r\nsource_profile = a\n"},
+     "leads round and round"),
+])
+def test_keys_that_cannot_be_used_are_ours_and_one_line(home, credentials, endpoint, files, words):
+    for name, text in files.items():
+        (home / name).write_text(text)
+    with pytest.raises(ClientError, match=words) as wrong:
+        found(credentials, **endpoint)
+    assert "\n" not in str(wrong.value)
+
+
+class Metadata:
+    """An instance's metadata, version 2: what asks without a token is refused."""
+
+    def __init__(self, expires="2099-01-01T00:00:00Z", role="probe"):
+        self.document = {"Code": "Success", "AccessKeyId": "ASIA", "SecretAccessKey": "im-secret", "Token": "im-token", "Expiration": expires}
+        self.role = role
+
+    def __call__(self, request):
+        if (request.method, request.target) == ("PUT", "/latest/api/token") and "x-aws-ec2-metadata-token-ttl-seconds" in request.headers:
+            return reply(200, b"t0ken")
+        if request.headers.get("x-aws-ec2-metadata-token") != "t0ken":
+            return reply(401, b"")
+        if not self.role:
+            return reply(404, b"")
+        where = "/latest/meta-data/iam/security-credentials/"
+        return reply(200, {where: self.role.encode(), where + self.role: json.dumps(self.document).encode()}[request.target])
+
+
+@pytest.fixture
+def instance(home, monkeypatch):
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+
+    def serve(**words):
+        server = Server(Metadata(**words))
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url)
+        return server
+    return serve
+
+
+def test_an_instance_of_the_cloud_has_the_keys_of_its_role(instance, evidence):
+    with instance():
+        assert found(evidence=evidence) == ("ASIA", "im-secret", "im-token", "instance metadata")
+    assert not [secret for secret in ("im-secret", "im-token", "t0ken") if secret in "\n".join(evidence.lines())]
+
+
+def test_an_instance_without_a_role_and_a_host_that_is_none_are_told_apart(instance, monkeypatch):
+    with instance(role=""):
+        with pytest.raises(ClientError, match="this instance has no role$"):
+            found()
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(ClientError, match="nor from instance metadata: 127.0.0.1 port 1: connection refused$"):
+        found()
+
+
+def test_keys_that_have_expired_are_not_used(instance):
+    clock = VirtualClock()
+    end = datetime.datetime.fromtimestamp(clock.utc() - 1, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    with instance(expires=end):
+        with pytest.raises(ClientError, match="the keys from instance metadata have expired"):
+            found(clock=clock)
+
+
+def test_a_role_is_assumed_by_sts_and_its_secrets_are_shown_nowhere(home, monkeypatch, evidence):
+    body = (b'<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>ASIA'
+            b"</AccessKeyId><SecretAccessKey>s1</SecretAccessKey><SessionToken>t1</SessionToken><Expiration>2099-01-01T00:00:00Z"
+            b"</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>")
+    with Server(lambda request: reply(200, body)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
+        role = {"access_key": "A", "secret_key": "b", "role_arn": "arn:aws:iam::1:role/probe", "external_id": "x"}
+        assert found(role, evidence) == ("ASIA", "s1", "t1", "role arn:aws:iam::1:role/probe")
+    form = dict(parse_qsl(server.requests[0].body.decode()))
+    assert (form["Action"], form["RoleArn"], form["ExternalId"]) == ("AssumeRole", "arn:aws:iam::1:role/probe", "x")
+    assert not [secret for secret in ("s1", "t1") if f">{secret}<" in "\n".join(evidence.lines())]
+
+
+def test_a_role_that_is_refused_is_the_credential_that_is_rejected(home, monkeypatch):
+    body = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+    with Server(lambda request: reply(403, body)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
+        with pytest.raises(AuthRejected, match="AssumeRole: 403 AccessDenied: not you"):
+            found({"access_key": "A", "secret_key": "b", "role_arn": "arn:x"})
