@@ -189,7 +189,7 @@ class OcciEndpoint(Driver):
         known = self.credentials
         if keystone:
             url = self.endpoint["keystone"] or self._keystone(reply, keystone[1])
-            session = Keystone({**self.endpoint, "url": url}, known, self.deadline, self.evidence, choose=True)
+            session = Keystone({**self.endpoint, "url": url}, known, self.deadline, self.evidence)
             session.authenticate()
             session.present_to(self.http)
         elif re.search(r"\bBasic\b", challenge, re.I) and known.get("username") and known.get("password"):

@@ -44,7 +44,7 @@ class Openstack(Driver):
     capabilities = frozenset(Capability)
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
-    endpoint_keys = {"url": Key(http_url), "region": Key(), "project": Key(), "project domain": Key(), "interface": Key(default="public"),
+    endpoint_keys = {"url": Key(http_url), "region": Key(), "project": Key(), "project domain": Key(), "interface": Key(),
                      "cloud": Key()}
     test_vm_keys = {"availability zone": Key(), "security group": Key(), "volume type": Key(),
                     "boot from volume": Key(yes_or_no, False), "config drive": Key(yes_or_no, False)}
@@ -54,6 +54,12 @@ class Openstack(Driver):
         super().__init__(*words)
         self.keystone = Keystone(self.endpoint, self.credentials, self.deadline, self.evidence)
         self._nova_version: Optional[tuple] = None
+
+    @property
+    def identity(self) -> str:
+        """As every driver's, also where clouds.yaml or the environment say what the site file leaves out."""
+        words = [self.endpoint["manager"], *(self.keystone.settings[word] for word in ("url", "region", "project"))]
+        return " ".join(word for word in words if word)
 
     def connect(self) -> None:
         self.keystone.authenticate()
@@ -219,7 +225,7 @@ class Openstack(Driver):
     # --- services ---------------------------------------------------------------------------------------------
 
     def _nova(self, plain: bool = False) -> Http:
-        nova = self._service(("compute",))
+        nova = self._service(("compute",), "/v2.1")
         if not plain:
             version = ".".join(map(str, self._version()))
             nova.headers = {**nova.headers, "OpenStack-API-Version": f"compute {version}",
@@ -229,7 +235,7 @@ class Openstack(Driver):
     def _version(self) -> tuple:
         """The microversion to speak: what Nova has, up to what this driver was written for. Asked once."""
         if self._nova_version is None:
-            offered = self._service(("compute",)).get("", asked="Nova's version").field("version", "version", str, default="")
+            offered = self._service(("compute",), "/v2.1").get("", asked="Nova's version").field("version", "version", str, default="")
             match = re.fullmatch(r"(\d{1,3})\.(\d{1,4})", offered)
             self._nova_version = min((int(match[1]), int(match[2])), _MICROVERSION) if match else (2, 1)
         return self._nova_version
@@ -241,11 +247,12 @@ class Openstack(Driver):
         return self._service(("image",), "/v2")
 
     def _cinder(self) -> Http:
-        return self._service(_CINDER)
+        return self._service(_CINDER, f"/v3/{self.keystone.project}")
 
-    def _service(self, types: Sequence[str], version: str = "") -> Http:
+    def _service(self, types: Sequence[str], version: str) -> Http:
+        """A service of the catalog, whose URL may or may not have the version in it."""
         service = self.keystone.service(*types)
-        if version and not re.search(r"/v\d[\d.]*$", service.url):
+        if not re.search(r"/v\d[\d.]*(?:/|$)", service.url):
             service = service.at(service.url + version)
         service.classify = _classify
         return service

@@ -10,20 +10,26 @@ import base64
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from vmprobe.clock import Deadline
-from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound
+from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound, NotPermitted, Transient
 from vmprobe.evidence import Evidence
 from vmprobe.transport import fields, x509
-from vmprobe.transport.http import Http, path
+from vmprobe.transport.http import Http, Reply, path
 
 CREDENTIALS = ("username", "user_id", "password", "user_domain_name", "user_domain_id", "application_credential_id",
                "application_credential_name", "application_credential_secret", "token", "token_file", "access_token",
                "access_token_file", "identity_provider", "protocol", "certificate", "key")
-_SETTINGS = {"auth_url": "url", "region_name": "region", "project_name": "project", "project_id": "project",
-             "project_domain_name": "project domain", "project_domain_id": "project domain", "interface": "interface",
-             "cacert": "ca"}  # clouds.yaml's and the environment's word: the site file's
+_FORMS = {  # what proves who we are, in the order in which it is looked for: the keys that have it
+    "application credential": ("application_credential_secret",), "access token": ("access_token", "access_token_file"),
+    "token": ("token", "token_file"), "password": ("password",), "certificate": ("certificate",)}
+_AUTH_TYPES = {"password", "v3password", "token", "v3token", "v3applicationcredential", "v3oidcaccesstoken"}
+_SETTINGS = {  # the site file's word: those of clouds.yaml and of the environment, the best one first
+    "url": ("auth_url",), "region": ("region_name",), "interface": ("interface", "endpoint_type"), "ca": ("cacert",),
+    "project": ("project_id", "tenant_id", "project_name", "tenant_name"),
+    "project domain": ("project_domain_id", "project_domain_name")}
+_SECRETS = ("password", "application_credential_secret", "token", "access_token")
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
 _FEDERATED = ("openid", "oidc")  # the protocols' names that sites of the federation chose
 
@@ -31,22 +37,18 @@ _FEDERATED = ("openid", "oidc")  # the protocols' names that sites of the federa
 class Keystone:
     """A project's session: the token, who it is for, and the services by their types."""
 
-    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline, evidence: Evidence,
-                 choose: bool = False):
-        """Credentials come from the file, else from ``cloud`` in clouds.yaml, else from the environment.
-
-        ``choose``: where no project is named, it is the only one that the identity is for, whatever the credential.
-        """
-        self._choose = choose
-        settings, secrets = _found(endpoint, credentials)
-        for name, value in secrets.items():
-            if not name.endswith(("_name", "_id", "_file", "certificate", "key", "provider", "protocol", "username")):
-                evidence.redactor.add(value)
-        self._settings, self._secrets, self._deadline = settings, secrets, deadline
-        if not settings.get("url"):
-            raise ClientError("no url in [endpoint], in clouds.yaml or in OS_AUTH_URL: where is Keystone?")
+    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline, evidence: Evidence):
+        """Credentials come from the file, else from ``cloud`` in clouds.yaml, else from the environment."""
+        settings, secrets = found(endpoint, credentials)
+        for name in _SECRETS:
+            evidence.redactor.add(secrets.get(name, ""))
+        self.settings, self._secrets, self._deadline, self._redactor = settings, secrets, deadline, evidence.redactor
         url = settings["url"].rstrip("/")
-        url = url if re.search(r"/v3$", url) else re.sub(r"/v2\.0$", "", url) + "/v3"
+        if not url:
+            raise ClientError("no url in [endpoint], in clouds.yaml or in OS_AUTH_URL: where is Keystone?")
+        if not re.match(r"https?://[^/@\s]+(?:/[^@\s]*)?$", url):
+            raise ClientError("the auth_url of clouds.yaml or OS_AUTH_URL is not a URL like 'https://host:5000/v3'")
+        url = url if url.endswith("/v3") else re.sub(r"/v2\.0$", "", url) + "/v3"
         self._http = Http(url, deadline, evidence, timeout=endpoint["timeout"], ca=settings.get("ca"),
                           certificate=secrets.get("certificate", ""), key=secrets.get("key", ""))
         self._services: Dict[str, Http] = {}
@@ -69,33 +71,32 @@ class Keystone:
 
     def credential_expires(self) -> Optional[float]:
         """When the credential ends, seconds since the epoch: a certificate or token says so, a password does not."""
-        known = self._secrets
-        if known.get("access_token") or known.get("access_token_file"):
-            return _ends(known.get("access_token") or _file(known["access_token_file"]))
-        if known.get("certificate") and not known.get("password"):
-            return x509.expiry(known["certificate"])
-        return self.expires if known.get("token") or known.get("token_file") else None
+        form, ends = _form(self._secrets), []
+        if form == "access token":
+            ends.append(_ends(self._proof("access_token")))
+        if form == "token":
+            ends.append(self.expires)
+        if self._secrets.get("certificate"):
+            ends.append(x509.expiry(self._secrets["certificate"]))
+        return min((end for end in ends if end is not None), default=None)
 
     def authenticate(self) -> None:
         """Get a token for the project. AuthRejected when Keystone does not accept what is valid by its own dates."""
         self._http.headers.pop("X-Auth-Token", None)
         self._services, self.token = {}, {}
-        unscoped = self._federated() or self._unscoped()
-        if unscoped is not None:
-            self._http.present("X-Auth-Token", unscoped)
-        methods = {"methods": ["token"], "token": {"id": unscoped}} if unscoped else self._methods()
-        asked: Dict[str, Any] = {"auth": {"identity": methods}}
-        scope = self._scope(bool(unscoped))
-        if scope:
-            asked["auth"]["scope"] = scope
-        reply = self._http.post("auth/tokens", json=asked, asked="authentication")
-        token = reply.headers.get("X-Subject-Token", "")
-        if not token:
-            raise reply.error(CloudError, "a token was granted, and not given", cause="auth")
-        self.token = reply.field("token", dict)
-        self._http.present("X-Auth-Token", token)
-        if "catalog" not in self.token:
-            raise CloudError("authentication: the token is for no project; name one by 'project'", cause="auth")
+        form, wanted = _form(self._secrets), self.settings.get("project", "")
+        if form == "application credential":
+            self._begin(self._ask(self._methods()))  # it is for one project, and no other can be asked for
+        elif form == "token" and self._is_for_the_project():
+            return
+        elif form in ("password", "token") and wanted:
+            self._begin(self._ask(self._methods(), self._scope(wanted)))
+        else:
+            unscoped = self._federated() if form in ("access token", "certificate") else self._ask(self._methods(), "unscoped")
+            mine = _token_of(unscoped)
+            self._http.present("X-Auth-Token", mine)
+            scope = {"project": {"id": self._one_of_mine(wanted)}}
+            self._begin(self._ask({"methods": ["token"], "token": {"id": mine}}, scope))
 
     def present_to(self, http: Http) -> None:
         """Have a service that is not in the catalog reached with this session's token."""
@@ -110,6 +111,9 @@ class Keystone:
                 self._services[kind] = self._http.at(self._url(kind))
             if kind in self._services:
                 return self._services[kind]
+        elsewhere = _regions(offer for kind in types for offer in self._offers(kind, anywhere=True))
+        if elsewhere:
+            raise ClientError(f"[endpoint] region: the catalog has {types[0]} in {elsewhere}, not in {self.settings['region']}")
         raise NotFound(f"the catalog has no service {types[0]}", cause="gateway")
 
     def has(self, *types: str) -> bool:
@@ -118,38 +122,87 @@ class Keystone:
 
     # --- the catalog ------------------------------------------------------------------------------------------
 
-    def _offers(self, kind: str) -> List[Dict[str, Any]]:
-        """The endpoints of a type that the site's interface and region leave."""
-        wanted = self._settings.get("interface") or "public"
+    def _offers(self, kind: str, anywhere: bool = False) -> List[Dict[str, Any]]:
+        """The endpoints of a type that the site's interface and, unless ``anywhere``, its region leave."""
+        wanted = re.sub(r"URL$", "", self.settings.get("interface") or "public")  # publicURL, as older files say
         found = [endpoint for entry in fields.items(self.token, "catalog") if entry.get("type") == kind
                  for endpoint in fields.items(entry, "endpoints", default=[]) if endpoint.get("interface") == wanted]
-        region = self._settings.get("region")
+        region = None if anywhere else self.settings.get("region")
         return [endpoint for endpoint in found if endpoint.get("region_id") == region] if region else found
 
     def _url(self, kind: str) -> str:
         offers = self._offers(kind)
-        regions = sorted({str(endpoint.get("region_id")) for endpoint in offers})
-        if len(regions) > 1:
-            raise ClientError(f"the catalog has {kind} in the regions {', '.join(regions)[:120]}: name one by 'region'")
+        if len({endpoint.get("region_id") for endpoint in offers}) > 1:
+            raise ClientError(f"the catalog has {kind} in the regions {_regions(offers)}: name one by 'region'")
         return fields.field(offers[0], "url", str).rstrip("/")
 
-    # --- credentials ------------------------------------------------------------------------------------------
+    # --- tokens -----------------------------------------------------------------------------------------------
+
+    def _ask(self, identity: Dict[str, Any], scope: Any = None) -> Reply:
+        auth = {"identity": identity, "scope": scope} if scope else {"identity": identity}
+        return self._http.post("auth/tokens", json={"auth": auth}, asked="authentication")
+
+    def _begin(self, granted: Reply) -> None:
+        """The session, with the token that was granted."""
+        token = _token_of(granted)
+        self.token = granted.field("token", dict)
+        if "catalog" not in self.token:
+            self.token = {}
+            raise CloudError("authentication: the token is for no project; name one by 'project'", cause="auth")
+        self._http.present("X-Auth-Token", token)
+
+    def _is_for_the_project(self) -> bool:
+        """Whether the token that we were given is for the project already; then it is the session's.
+
+        Where Keystone does not let a token be exchanged (``allow_rescope_scoped_token``) there is no other way.
+        """
+        given, wanted = self._proof("token"), self.settings.get("project", "")
+        _refuse_expired(given, self._deadline.clock.utc())
+        self._http.present("X-Auth-Token", given)
+        said = self._http.get("auth/tokens", headers={"X-Subject-Token": given}, asked="authentication").field("token", dict)
+        project = fields.field(said, "project", dict, default={})
+        if not project or wanted not in ("", project.get("id"), project.get("name")):
+            return False
+        self.token = said
+        return True
+
+    def _scope(self, wanted: str) -> Dict[str, Any]:
+        """The project by its id, or by its exact name and its domain."""
+        if _ID.match(wanted):
+            return {"project": {"id": wanted}}
+        domain = self.settings.get("project domain") or "Default"
+        return {"project": {"name": wanted, "domain": {"id" if _ID.match(domain) or domain == "default" else "name": domain}}}
+
+    def _one_of_mine(self, wanted: str) -> str:
+        """The id of the project: the one of that id or exact name, or the only one that this identity is for."""
+        mine = self._http.get("auth/projects", asked="projects of this identity").items("projects")
+        chosen = [project for project in mine if wanted in (project.get("id"), project.get("name"))] if wanted else mine
+        if len(chosen) == 1:
+            return fields.word(chosen[0], "id")
+        if not mine:
+            raise CloudError("authentication: this identity is for no project", cause="auth")
+        names = ", ".join(sorted(f"{one.get('name')} ({one.get('id')})" if len(chosen) > 1 and wanted else str(one.get("name"))
+                                 for one in (chosen or mine)))
+        raise ClientError(f"this identity is for the projects {names[:200]}" + (
+            f", not for {wanted!r}" if wanted and not chosen else ": name one by 'project'"))
+
+    # --- what proves who we are -------------------------------------------------------------------------------
 
     def _methods(self) -> Dict[str, Any]:
-        """What proves who we are, in the words of POST /v3/auth/tokens."""
-        known = self._secrets
-        if known.get("application_credential_secret"):
-            proof: Dict[str, Any] = {"secret": known["application_credential_secret"]}
-            if known.get("application_credential_id"):
-                proof["id"] = known["application_credential_id"]
+        """In the words of POST /v3/auth/tokens."""
+        form = _form(self._secrets)
+        if form == "application credential":
+            proof: Dict[str, Any] = {"secret": self._secrets["application_credential_secret"]}
+            if self._secrets.get("application_credential_id"):
+                proof["id"] = self._secrets["application_credential_id"]
             else:
                 proof.update(name=self._need("application_credential_name"), user=self._user())
             return {"methods": ["application_credential"], "application_credential": proof}
-        if known.get("token") or known.get("token_file"):
-            return {"methods": ["token"], "token": {"id": known.get("token") or _file(known["token_file"])}}
-        if known.get("password"):
-            return {"methods": ["password"], "password": {"user": {**self._user(), "password": known["password"]}}}
-        raise ClientError("no password, application credential or token among the credentials")
+        if form == "token":
+            return {"methods": ["token"], "token": {"id": self._proof("token")}}
+        if form == "password":
+            return {"methods": ["password"], "password": {"user": {**self._user(), "password": self._secrets["password"]}}}
+        raise ClientError("no password, application credential, token or certificate among the credentials")
 
     def _user(self) -> Dict[str, Any]:
         if self._secrets.get("user_id"):
@@ -163,103 +216,116 @@ class Keystone:
             raise ClientError(f"no {key} among the credentials")
         return self._secrets[key]
 
-    def _unscoped(self) -> Optional[str]:
-        """A token for no project yet, where the project is to be chosen among those of the identity; else None."""
-        if not self._choose or self._settings.get("project") or self._secrets.get("application_credential_secret"):
-            return None
-        asked = {"auth": {"identity": self._methods(), "scope": "unscoped"}}
-        return self._http.post("auth/tokens", json=asked, asked="authentication").headers.get("X-Subject-Token", "") or None
+    def _proof(self, key: str) -> str:
+        """A token, from the credentials or from the file that they name, which others may renew while we run."""
+        proof = self._secrets.get(key) or _file(self._secrets[f"{key}_file"])
+        self._redactor.add(proof)
+        return proof
 
-    def _scope(self, unscoped: bool) -> Optional[Dict[str, Any]]:
-        """The project by its id or its exact name; None where the credential itself is for one project."""
-        if self._secrets.get("application_credential_secret"):
-            return None
-        wanted = self._settings.get("project", "")
-        if not unscoped:
-            if not wanted:
-                raise ClientError("no project in [endpoint], in clouds.yaml or in OS_PROJECT_NAME")
-            if _ID.match(wanted):
-                return {"project": {"id": wanted}}
-            domain = self._settings.get("project domain") or "Default"
-            return {"project": {"name": wanted, "domain": {"id" if _ID.match(domain) or domain == "default" else "name": domain}}}
-        mine = self._http.get("auth/projects", asked="projects of this identity").items("projects")
-        names = ", ".join(str(project.get("name")) for project in mine)[:120]
-        chosen = [project for project in mine if wanted in (project.get("id"), project.get("name"))] if wanted else mine
-        if len(chosen) != 1:
-            raise ClientError(f"this identity is for the projects {names or '(none)'}: name one by 'project'"
-                              if not wanted or mine else f"this identity is for no project, wanted is {wanted}")
-        return {"project": {"id": fields.word(chosen[0], "id")}}
+    def _federated(self) -> Reply:
+        """An unscoped token by way of an identity provider: by OIDC access token, or by certificate or proxy.
 
-    def _federated(self) -> Optional[str]:
-        """An unscoped token from an identity provider: by OIDC access token, or by certificate or proxy; else None."""
-        known = self._secrets
-        bearer = known.get("access_token") or (_file(known["access_token_file"]) if known.get("access_token_file") else "")
-        if not bearer and not (known.get("certificate") and not known.get("password")):
-            return None
-        if bearer:
+        Sites call the protocol by different names: each is asked for, and the refusal of one that is there is told.
+        """
+        provider, headers, protocols = self._need("identity_provider"), {}, ("mapped",)
+        if _form(self._secrets) == "access token":
+            bearer = self._proof("access_token")
             _refuse_expired(bearer, self._deadline.clock.utc())
-        provider = self._need("identity_provider")
-        default = _FEDERATED if bearer else ("mapped",)
-        protocols = (known["protocol"],) if known.get("protocol") else default
-        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        refusal: Optional[CloudError] = None
+            headers, protocols = {"Authorization": f"Bearer {bearer}"}, _FEDERATED
+        if self._secrets.get("protocol"):
+            protocols = (self._secrets["protocol"],)
+
+        refusals: List[CloudError] = []
         for protocol in protocols:
             where = path("OS-FEDERATION", "identity_providers", provider, "protocols", protocol, "auth")
             try:
-                reply = self._http.post(where, headers=headers, asked=f"authentication by {provider} and {protocol}")
-                return reply.headers.get("X-Subject-Token", "") or None
-            except (NotFound, AuthRejected) as refused:
-                refusal = refused
-        assert refusal is not None
-        raise refusal if isinstance(refusal, AuthRejected) else AuthRejected(str(refusal), request=refusal.request)
+                return self._http.post(where, headers=headers, asked=f"authentication by {provider} and {protocol}")
+            except Transient:
+                raise
+            except CloudError as refused:
+                refusals.append(refused)
+        refused = next((one for one in refusals if isinstance(one, (AuthRejected, NotPermitted))), refusals[0])
+        raise refused if isinstance(refused, (AuthRejected, NotPermitted)) else AuthRejected(str(refused), request=refused.request)
+
+
+def _form(secrets: Mapping[str, str]) -> str:
+    """Which of the forms the credentials have; '' is none."""
+    return next((form for form, keys in _FORMS.items() if any(secrets.get(key) for key in keys)), "")
+
+
+def _token_of(granted: Reply) -> str:
+    token = granted.headers.get("X-Subject-Token", "")
+    if not token:
+        raise granted.error(CloudError, "a token was granted, and not given", cause="auth")
+    return token
+
+
+def _regions(offers: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(sorted({str(offer.get("region_id")) for offer in offers}))[:120]
 
 
 # --- where settings and credentials come from ---------------------------------------------------------------------
 
-def _found(endpoint: Mapping[str, Any], credentials: Mapping[str, str]) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """(settings by the site file's words, credentials): the site's own first, then clouds.yaml or the environment."""
+def found(endpoint: Mapping[str, Any], credentials: Mapping[str, str]) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """(settings by the site file's words, credentials): the site's own first, then clouds.yaml or the environment.
+
+    ClientError where clouds.yaml or the environment want a way to authenticate that is not known here: a password for
+    somebody else must not be sent to Keystone.
+    """
     settings = {key: str(value) for key, value in endpoint.items() if value}
     secrets = dict(credentials)
-    if endpoint.get("cloud"):
-        more = _clouds_yaml(endpoint["cloud"])
+    cloud = endpoint.get("cloud") or ("" if credentials else os.environ.get("OS_CLOUD"))
+    if cloud:
+        more, where = _clouds_yaml(cloud), f"the cloud {cloud} in clouds.yaml"
     elif not credentials:
-        more = {key[3:].lower(): value for key, value in os.environ.items() if key.startswith("OS_") and value}
+        more, where = {key[3:].lower(): value for key, value in os.environ.items() if key.startswith("OS_") and value}, "OS_AUTH_TYPE"
+        if os.environ.get("X509_USER_PROXY"):
+            more.setdefault("cert", os.environ["X509_USER_PROXY"])
     else:
-        more = {}
-    for key, value in more.items():
-        if key in CREDENTIALS:
-            secrets.setdefault(key, value)
-        elif key in _SETTINGS:
-            settings.setdefault(_SETTINGS[key], value)
+        more, where = {}, ""
+    if more.get("auth_type", "password") not in _AUTH_TYPES:
+        raise ClientError(f"{where}: auth_type {more['auth_type'][:40]!r} is none of {', '.join(sorted(_AUTH_TYPES))}")
+
+    for word, others in _SETTINGS.items():
+        settings.setdefault(word, next((more[other] for other in others if more.get(other)), ""))
+    if "cert" in more:
+        more["certificate"] = more["cert"]
+    proofs = {key for keys in _FORMS.values() for key in keys} if _form(credentials) else set()
+    for key in CREDENTIALS:
+        if more.get(key) and key not in proofs:
+            secrets.setdefault(key, more[key])
     return settings, secrets
 
 
 def _clouds_yaml(name: str) -> Dict[str, str]:
-    """One cloud of clouds.yaml, with what secure.yaml beside it adds; flat."""
+    """One cloud of clouds.yaml, with what secure.yaml adds; flat. Both are looked for where OpenStack's own client does."""
     try:
         import yaml
     except ImportError:
         raise ClientError("clouds.yaml needs PyYAML (python3-yaml)") from None
-    for place in (os.environ.get("OS_CLIENT_CONFIG_FILE", ""), "clouds.yaml",
-                  os.path.expanduser("~/.config/openstack/clouds.yaml"), "/etc/openstack/clouds.yaml"):
-        if not place or not os.path.isfile(place):
-            continue
-        cloud: Dict[str, Any] = {}
-        for file in (place, os.path.join(os.path.dirname(place), "secure.yaml")):
-            cloud = _merged(cloud, _cloud_in(file, name, yaml))
-        if not cloud:
-            raise ClientError(f"{place}: no cloud {name} in it")
-        flat = {**cloud, **(cloud.get("auth") if isinstance(cloud.get("auth"), dict) else {})}
-        return {str(key): str(value) for key, value in flat.items() if isinstance(value, (str, int)) and value != ""}
-    raise ClientError(f"[endpoint] cloud: there is no clouds.yaml that could have {name}")
+    place = _client_file("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
+    if not place:
+        raise ClientError(f"there is no clouds.yaml that could have the cloud {name!r}")
+    cloud = _merged(_cloud_in(place, name, yaml), _cloud_in(_client_file("OS_CLIENT_SECURE_FILE", "secure.yaml"), name, yaml))
+    if not cloud:
+        raise ClientError(f"{place}: no cloud {name!r} in it")
+    flat = {**cloud, **(cloud.get("auth") if isinstance(cloud.get("auth"), dict) else {})}
+    return {str(key): str(value) for key, value in flat.items() if isinstance(value, (str, int)) and value != ""}
+
+
+def _client_file(variable: str, name: str) -> str:
+    """The first one that there is; '' if there is none."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    places = (os.environ.get(variable, ""), name, os.path.join(home, "openstack", name), f"/etc/openstack/{name}")
+    return next((place for place in places if place and os.path.isfile(place)), "")
 
 
 def _cloud_in(file: str, name: str, yaml: Any) -> Dict[str, Any]:
+    if not file:
+        return {}
     try:
         with open(file, encoding="utf-8") as stream:
             document = yaml.safe_load(stream)
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError, yaml.YAMLError) as wrong:
         raise ClientError(f"{file}: cannot be read: {str(wrong).splitlines()[0]}") from None
     found = document.get("clouds", {}) if isinstance(document, dict) else {}

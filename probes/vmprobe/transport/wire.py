@@ -340,6 +340,7 @@ def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
     except OSError as failed:
         raise ClientError(f"ca {ca}: {_why(failed, 'there is no PEM certificate in it')}") from None
     if certificate:
+        context.post_handshake_auth = True  # TLS 1.3: servers that want it for some of their paths only ask later
         def no_password() -> str:  # without it, OpenSSL would ask the terminal
             raise ClientError(f"the key of certificate {certificate} is encrypted, and nobody is here to give its password")
         try:

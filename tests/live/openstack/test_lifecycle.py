@@ -138,8 +138,8 @@ def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(openstack, tmp_p
 
     missing = site_file(tmp_path, cloud, credentials=f"username = {cloud.member.user}\n")
     code, output, _ = run_probe(LIFECYCLE, "--site", str(missing))
-    assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - openstack: auth: no password, application credential or "
-                                       "token among the credentials (cause=client)")
+    assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - openstack: auth: no password, application credential, "
+                                       "token or certificate among the credentials (cause=client)")
 
 
 def test_an_application_credential_that_access_rules_limit_is_enough(openstack, tmp_path):
