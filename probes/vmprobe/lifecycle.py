@@ -131,6 +131,10 @@ class _Wait:
                     waiting[host.name] = f"{volume} is {seen.native}, not attached to {host}"
                     if not asked.get(volume.name):
                         asked[volume.name] = self._accepted(self.cloud.attach, host, seen.ref)
+                        if not asked[volume.name]:
+                            self._servers([host], {})  # one that has failed meanwhile will never accept it
+                    elif not seen.server:
+                        self._refuse_attachment(host, seen)
             if self.depth == "console":
                 now.update(self._servers(servers, now))
                 waiting = self._and_console(waiting, servers, "disk")
@@ -212,6 +216,15 @@ class _Wait:
         text = f"{seen.ref} is {seen.native}{of}" + (f": {seen.fault}" if seen.fault else "")
         return ResourceFailed(text, seen.cause or "scheduler", seen.request)
 
+    def _refuse_attachment(self, host: Ref, volume: Resource) -> None:
+        """An attachment that was accepted has not come: where the manager says at the server why, it never will."""
+        try:
+            server = self.cloud.show(host)
+        except CloudError:
+            return
+        if server.fault:
+            raise ResourceFailed(f"{volume.ref} is {volume.native}, not attached to {host}: {server.fault}", "storage")
+
     def _ports(self, servers: Sequence[Ref], now: Mapping[str, Resource]) -> Dict[str, str]:
         """What is missing of each server's network, by the manager."""
         if not self.cloud.can(Capability.PORTS):
@@ -269,7 +282,9 @@ def _pending(seen, ref: Ref) -> str:
     if seen.state is State.FAILED:
         cause = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}.get(ref.kind, "scheduler")
         raise ResourceFailed(f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else ""), seen.cause or cause)
-    return "" if seen.state is State.READY else f"{seen.ref} is {seen.native}"
+    if seen.state is State.READY:
+        return ""
+    return f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else "")  # why it has to wait
 
 
 def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:

@@ -22,6 +22,8 @@ HARNESSES = {  # id: the function that makes it
     "openstack": "live.openstack.shared.harness",
     "ooi": "live.occi.shared.ooi_harness",
     "pyssf": "live.occi.shared.pyssf_harness",
+    "opennebula": "simulators.opennebula_sites.harness",
+    "opennebula-5": "simulators.opennebula_sites.harness_of_5",
 }
 LIVE = {"qemu", "libvirt", "openstack", "ooi", "pyssf"}  # ids that start real servers
 

@@ -14,6 +14,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "libvirt": "vmprobe.drivers.libvirt",
     "openstack": "vmprobe.drivers.openstack",
     "occi": "vmprobe.drivers.occi",
+    "opennebula": "vmprobe.drivers.opennebula",
 }
 
 

@@ -17,15 +17,16 @@ class XmlRpc:
     def __init__(self, http: Http, path: str = "", faults: Optional[Faults] = None):
         self._http, self._path, self._faults = http, path, faults
 
-    def call(self, procedure: str, *words: Any) -> Any:
+    def call(self, procedure: str, *words: Any, struck: bool = False) -> Any:
         """The procedure's result, of plain Python types; CloudError for a fault, else as Http.
 
-        ``words`` are text, whole numbers of 32 bits, numbers, booleans, bytes, lists and objects of these.
+        ``words`` are text, whole numbers of 32 bits, numbers, booleans, bytes, lists and objects of these. ``struck``: the
+        answer has secrets in it that nobody knows yet, and is shown nowhere.
         """
         from xmlrpc.client import dumps
 
         reply = self._http.post(self._path, body=dumps(words, procedure).encode(), asked=procedure,
-                                headers={"Content-Type": "text/xml"})
+                                headers={"Content-Type": "text/xml"}, struck=struck)
         return reply.understood(lambda: self._result(procedure, reply.body))
 
     def _result(self, procedure: str, body: bytes) -> Any:

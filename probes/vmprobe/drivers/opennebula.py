@@ -1,0 +1,526 @@
+"""OpenNebula 5.x to 7.x over oned's XML-RPC (docs.opennebula.io, "XML-RPC API"; the exact forms are of its source, src/rm).
+
+Its words: a server is a VM, a volume an image of the type DATABLOCK, a snapshot an image that a VM's disk was saved as, a
+flavor a VM template (without one the VM is described inline), a network a virtual network, a project a group.
+
+Two images of one owner never have the same name, and a run's volume and snapshot both would: in the manager a snapshot's
+name has an end of its own. The manager's own time stamps are whole seconds, and none of them says when a VM began to run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from vmprobe.driver import Driver, Key
+from vmprobe.drivers import opennebula_states as states
+from vmprobe.errors import ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, ResourceFailed
+from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.site import http_url, size, whole, yes_or_no
+from vmprobe.transport.oned import CREDENTIALS, Oned
+from vmprobe.transport.xml import number, text
+
+_ALL, _MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or this user's own
+_NOT_DONE = -1  # of all states of a VM
+_PAGE = 200  # things of a pool by one request, where it is everybody's
+_SNAPSHOT = "-snapshot"
+_DATABLOCK, _BOOTS = 2, (0, 1, 2)  # types of images; those that can be a VM's disk
+_IMAGES = 0  # type of a datastore
+_HOST_ENABLED = (1, 2)  # monitored just now, and monitored
+_MIB = 2 ** 20
+_DATED = re.compile(r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *: *")  # before each ERROR and SCHED_MESSAGE
+_COUNTERS = (("disk_read", "DISKRDBYTES"), ("disk_write", "DISKWRBYTES"), ("net_in", "NETRX"), ("net_out", "NETTX"))
+_FAULTS = ((r"^(PROLOG|EPILOG|CLONING)", "storage"), (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"))
+
+
+def _share(text: str) -> float:
+    if not re.match(r"^\d{1,4}(\.\d{1,3})?$", text) or float(text) <= 0:
+        raise ValueError("is not a share of a CPU like '0.1' or '2'")
+    return float(text)
+
+
+def _memory(text: str) -> int:
+    if size(text) < _MIB:
+        raise ValueError("is less than 1 MiB")
+    return size(text)
+
+
+def _prefix(text: str) -> str:
+    if text not in ("vd", "sd", "hd", "xvd"):
+        raise ValueError("is not one of vd, sd, hd, xvd")
+    return text
+
+
+class Opennebula(Driver):
+    """The verbs, over one oned as one user."""
+
+    system = "OpenNebula"
+    proved = "a simulator written from oned's source, each of its answers judged by pyone and its schemas"
+    capabilities = frozenset({Capability.VOLUMES, Capability.METRICS, Capability.SNAPSHOTS, Capability.CAPACITY,
+                              Capability.IMAGES})
+    kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
+    metrics_offered = (*METRICS, "memory")
+    metrics_period = 30.0  # PROBES_PERIOD/MONITOR_VM of monitord.conf as it is delivered
+    endpoint_keys = {"url": Key(http_url, required=True)}
+    test_vm_keys = {"vcpu": Key(whole(1)), "cpu": Key(_share), "memory": Key(_memory), "datastore": Key(),
+                    "requirements": Key(), "device prefix": Key(_prefix), "reporter": Key(yes_or_no, False)}
+    credential_keys = CREDENTIALS
+    terminate = "terminate-hard"
+
+    def __init__(self, *words: Any):
+        super().__init__(*words)
+        self.oned = Oned(self.endpoint, self.credentials, self.deadline, self.evidence)
+
+    def connect(self) -> None:
+        self.oned.connect()
+
+    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+        """The image, the template if one is named, the network, and the datastore for volumes: the image's own if none is."""
+        template = self._template(test_vm["flavor"]) if test_vm["flavor"] else None
+        image = self._image(test_vm["image"])
+        network = self._network(test_vm["network"], template)
+        datastore = self._datastore(test_vm["datastore"], image) if test_vm["volume"] else ""
+        vcpus, memory = test_vm["vcpu"], test_vm["memory"]
+        if template is not None:
+            vcpus = vcpus or number(template, "TEMPLATE/VCPU", 1)
+            memory = memory or number(template, "TEMPLATE/MEMORY", 0) * _MIB
+        details = {"image": text(image, "ID"), "network": network[0], "datastore": datastore,
+                   "vcpus": vcpus or 1, "memory": memory or 256 * _MIB,
+                   "template": None if template is None else text(template, "ID"),
+                   "given": _given(test_vm, template, image, network[0])}
+        return Plan(text(image, "NAME"), "" if template is None else text(template, "NAME"), network[1], details)
+
+    def create(self, spec: Any) -> Ref:
+        plan = spec.plan.details
+        if spec.kind is Kind.VOLUME:
+            wanted = {"NAME": spec.name, "TYPE": "DATABLOCK", "SIZE": -(-spec.size // _MIB), "PERSISTENT": "YES",
+                      "DEV_PREFIX": plan["given"].get("DEV_PREFIX")}
+            made = self.oned.number("one.image.allocate", _document(wanted), int(plan["datastore"]))
+            return Ref(Kind.VOLUME, made, spec.name)
+
+        wanted = {"NAME": spec.name, "VMPROBE": spec.name, **plan["given"], "DEV_PREFIX": None}
+        if "CONTEXT" in wanted and spec.nonce and wanted["CONTEXT"].get("START_SCRIPT_BASE64"):
+            wanted["CONTEXT"] = {**wanted["CONTEXT"], "START_SCRIPT_BASE64": _reporter(spec.nonce)}
+        if plan["template"] is None:
+            return Ref(Kind.SERVER, self.oned.number("one.vm.allocate", _document(wanted), False), spec.name)
+        made = self.oned.number("one.template.instantiate", int(plan["template"]), spec.name, False, _document(wanted))
+        return Ref(Kind.SERVER, made, spec.name)
+
+    def show(self, ref: Ref) -> Resource:
+        if ref.kind is Kind.SERVER:
+            found = _server(self.oned.xml("one.vm.info", _id(ref)))
+            if found.native == "DONE":  # it can be read for as long as the database has it
+                raise NotFound(f"{ref} is DONE")
+            return found
+        image = self.oned.xml("one.image.info", _id(ref))
+        return _volume(image, self._hosts_of(image)) if ref.kind is Kind.VOLUME else _snapshot(image)
+
+    def list(self, kind: Kind, name: str) -> List[Resource]:
+        """With a name this user's own, by one request; what is everybody's by pages."""
+        if kind is Kind.SERVER:
+            found = [_server(vm) for vm in self._vms(name)]
+        else:
+            whose = _MINE if name else _ALL
+            images = [image for image in self._pool("one.imagepool.info", "IMAGE", whose)
+                      if text(image, "NAME").startswith(name) and _is(kind, image)]
+            if kind is Kind.VOLUME:
+                hosts = {text(vm, "ID"): _word(vm) for vm in self._vms(name)} if any(map(_users, images)) else {}
+                found = [_volume(image, hosts) for image in images]
+            else:
+                found = [_snapshot(image) for image in images]
+        return [thing for thing in found if thing.ref.name.startswith(name) and thing.native != "DONE"]
+
+    def delete(self, ref: Ref) -> None:
+        try:
+            if ref.kind is Kind.SERVER:
+                self._terminate(ref)
+            else:
+                self.oned.call("one.image.delete", _id(ref))
+        except NotFound:
+            return
+
+    def describe(self) -> Dict[str, Any]:
+        """oned's version, the hypervisors of its hosts as far as they may be seen, and the drivers that it has."""
+        said: Dict[str, Any] = {"version": self.oned.version}
+        hosts = self._allowed("one.hostpool.info")
+        found = {text(host, "VM_MAD", "") for host in hosts.iter("HOST")} if hosts is not None else set()
+        said["hypervisors"] = sorted(found - {""}) or "not permitted"
+        settings = self._allowed("one.system.config")
+        if settings is not None:
+            drivers = {text(one, "NAME", "") for one in settings.iter("VM_MAD")} - {""}
+            said.update({"drivers": sorted(drivers)} if drivers else {})
+        return said
+
+    def close(self) -> None:
+        self.oned.close()
+
+    def rests(self, server: Resource) -> bool:
+        return server.native in states.RESTS
+
+    def endpoints(self) -> List[str]:
+        return [self.oned.http.url]
+
+    # --- by capability ----------------------------------------------------------------------------------------
+
+    def attach(self, server: Ref, volume: Ref) -> None:
+        self.oned.call("one.vm.attach", _id(server), _document({"DISK": {"IMAGE_ID": _id(volume)}}))
+
+    def detach(self, server: Ref, volume: Ref) -> None:
+        try:
+            disks = self.oned.xml("one.vm.info", _id(server)).findall("TEMPLATE/DISK")
+            mine = next((disk for disk in disks if text(disk, "IMAGE_ID", "") == volume.id), None)
+            if mine is not None:
+                self.oned.call("one.vm.detach", _id(server), number(mine, "DISK_ID"))
+        except NotFound:
+            return
+
+    def metrics(self, server: Ref) -> List[Sample]:
+        """The newest that monitord took; none while it has not come to this VM. CPU is said in percent of one core."""
+        vm = self.oned.xml("one.vm.info", _id(server))
+        now = _server(vm)
+        if now.state is State.FAILED:  # the last reading is of a guest that is no more
+            raise ResourceFailed(f"{server} is {now.native}" + (f": {now.fault}" if now.fault else ""), now.cause or "scheduler")
+        found = _samples(vm, vm.find("MONITORING"), vm)
+        if not found:
+            readings = self.oned.xml("one.vm.monitoring", _id(server))
+            last = readings[-1] if len(readings) else None  # 6.x: MONITORING, with its TIMESTAMP; 5.x: the VM as it was then
+            if last is not None:
+                inner = last.find("MONITORING")
+                found = _samples(vm, last if inner is None else inner, last)
+        return found
+
+    def snapshot(self, server: Ref, name: str) -> Ref:
+        """The disk that the VM was made with, saved as an image while it runs."""
+        disks = self.oned.xml("one.vm.info", _id(server)).findall("TEMPLATE/DISK")
+        saved = [number(disk, "DISK_ID") for disk in disks if text(disk, "IMAGE_ID", "") and text(disk, "TYPE", "") != "CDROM"]
+        if not saved:
+            raise NotFound(f"{server} has no disk of an image that could be saved", cause="image")
+        made = self.oned.number("one.vm.disksaveas", _id(server), min(saved), f"{name}{_SNAPSHOT}", "", -1)
+        return Ref(Kind.SNAPSHOT, made, name)
+
+    def capacity(self) -> List[Limit]:
+        """The user's quotas and its group's, whichever leaves less, and the hosts and datastores that may be seen."""
+        quotas = _quotas(self.oned.xml("one.user.info", -1), "DEFAULT_USER_QUOTAS")
+        group = self._allowed("one.group.info", -1)
+        for name, limit in (_quotas(group, "DEFAULT_GROUP_QUOTAS") if group is not None else {}).items():
+            quotas[name] = min(quotas.get(name, limit), limit, key=_left)
+        found = list(quotas.values())
+        hosts, stores = self._allowed("one.hostpool.info"), self._allowed("one.datastorepool.info")
+        for host in hosts.findall("HOST") if hosts is not None else ():
+            found += _host(host)
+        for store in stores.findall("DATASTORE") if stores is not None else ():
+            total = number(store, "TOTAL_MB", 0) * _MIB
+            if total and number(store, "TYPE", 0) == _IMAGES:  # one that was not monitored yet says 0, as do those that cannot be measured
+                found.append(Limit("storage", number(store, "USED_MB", 0) * _MIB, total, f"datastore {text(store, 'NAME')}"))
+        return found
+
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """The checksums are those that were given when the image was registered."""
+        found = []
+        for image in self._pool("one.imagepool.info", "IMAGE", _ALL):
+            if name in ("", text(image, "NAME"), text(image, "ID")):
+                native = _image_word(image)
+                said = _texts(image, "TEMPLATE")
+                sums = {word: said[word.upper()].lower() for word in ("md5", "sha1") if said.get(word.upper())}
+                found.append(Image(text(image, "ID"), text(image, "NAME"), states.of_image(native), native, sums, said))
+        return found
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def _vms(self, name: str) -> List[Any]:
+        return self._pool("one.vmpool.info", "VM", _MINE if name else _ALL, _NOT_DONE)
+
+    def _pool(self, procedure: str, tag: str, whose: int, *more: int) -> List[Any]:
+        """All of a pool. One's own come whole: pages can lose something when another thing goes meanwhile."""
+        if whose == _MINE:
+            return self.oned.xml(procedure, whose, -1, -1, *more).findall(tag)
+        found: Dict[str, Any] = {}
+        for page in range(1000):
+            things = self.oned.xml(procedure, whose, page * _PAGE, -_PAGE, *more).findall(tag)
+            found.update((text(thing, "ID"), thing) for thing in things)
+            if len(things) < _PAGE:
+                return list(found.values())
+        raise GatewayFailed(f"{procedure}: no end of it")
+
+    def _allowed(self, procedure: str, *words: int) -> Any:
+        """The answer to what is not everybody's to ask; None where it is refused."""
+        try:
+            return self.oned.xml(procedure, *words)
+        except (NotPermitted, NotFound):
+            return None
+
+    def _hosts_of(self, image: Any) -> Dict[str, str]:
+        """The states of the VMs that use an image, by id; one that cannot be seen is not in it."""
+        found = {}
+        for user in _users(image)[:1]:
+            try:
+                found[user] = _word(self.oned.xml("one.vm.info", int(user)))
+            except (NotFound, NotPermitted):
+                continue
+        return found
+
+    def _terminate(self, ref: Ref) -> None:
+        """terminate-hard; what is on its way out already is asked nothing, and a failure that 5.0 lets no user end is deleted."""
+        try:
+            self.oned.call("one.vm.action", self.terminate, _id(ref))
+        except Conflict as wrong:
+            state = (re.findall(r"wrong state (\w+)", str(wrong)) or [""])[0]
+            if state in states.LEAVES:
+                return
+            if not state.endswith("_FAILURE"):
+                raise
+            try:
+                self.oned.call("one.vm.recover", _id(ref), 3)  # delete
+            except NotPermitted:  # that is the administrators'
+                raise wrong from None
+
+    # --- what a test VM is made of ----------------------------------------------------------------------------
+
+    def _template(self, wanted: str) -> Any:
+        found = _named(self._pool("one.templatepool.info", "VMTEMPLATE", _ALL), wanted, self.credentials)
+        if found is None:
+            raise NotFound(f"no VM template {wanted!r}", cause="client")
+        return found
+
+    def _image(self, wanted: str) -> Any:
+        found = _named(self._pool("one.imagepool.info", "IMAGE", _ALL), wanted, self.credentials)
+        if found is None:
+            raise NotFound(f"no image {wanted!r}", cause="image")
+        native, kind = _image_word(found), number(found, "TYPE", 0)
+        if native not in ("READY", "USED"):
+            fault = _said(found, "TEMPLATE/ERROR")
+            raise NotFound(f"image {wanted!r} is {native}" + (f": {fault}" if fault else ""), cause="image")
+        if kind not in _BOOTS:
+            raise NotFound(f"image {wanted!r} is of type {kind}: no VM can have it as a disk", cause="image")
+        return found
+
+    def _network(self, wanted: str, template: Any) -> Tuple[str, str]:
+        """(id, name) by name or id; else ('', what the template has), else the only one there is."""
+        nic = template.find("TEMPLATE/NIC") if template is not None else None
+        if not wanted and nic is not None:
+            return "", text(nic, "NETWORK", "") or text(nic, "NETWORK_ID", "") or "the template's"
+        networks = self._pool("one.vnpool.info", "VNET", _ALL)
+        found = _named(networks, wanted, self.credentials) if wanted else networks[0] if len(networks) == 1 else None
+        if found is None and not wanted and networks:
+            names = ", ".join(f"{text(one, 'NAME')} ({text(one, 'ID')})" for one in networks)[:200]
+            raise ClientError(f"[test vm] network: there are {names}: name one")
+        if found is None:
+            raise NotFound(f"no network {wanted!r}" if wanted else "there is no network for a VM", cause="network")
+        return text(found, "ID"), text(found, "NAME")
+
+    def _datastore(self, wanted: Optional[str], image: Any) -> str:
+        if not wanted:
+            return text(image, "DATASTORE_ID")
+        found = _named(self.oned.xml("one.datastorepool.info").findall("DATASTORE"), wanted, self.credentials)
+        if found is None:
+            raise NotFound(f"no datastore {wanted!r}", cause="storage")
+        if number(found, "TYPE", 0) != _IMAGES:
+            raise NotFound(f"datastore {wanted!r} is not for images", cause="storage")
+        return text(found, "ID")
+
+
+# --- what is asked for --------------------------------------------------------------------------------------------
+
+def _given(test_vm: Mapping[str, Any], template: Any, image: Any, network: str) -> Dict[str, Any]:
+    """The attributes of the VM. Of a template only what the site says otherwise, because a list in it is replaced whole."""
+    named = template is not None
+    vcpus, memory = test_vm["vcpu"] or (None if named else 1), test_vm["memory"] or (None if named else 256 * _MIB)
+    found: Dict[str, Any] = {"CPU": test_vm["cpu"] or (None if named else 0.1), "VCPU": vcpus,
+                             "MEMORY": memory and memory // _MIB, "SCHED_REQUIREMENTS": test_vm["requirements"],
+                             "DEV_PREFIX": test_vm["device prefix"]}
+    if not named or not _has_disk(template, image):
+        found["DISK"] = {"IMAGE_ID": text(image, "ID")}
+    if network:
+        found["NIC"] = {"NETWORK_ID": network}
+    if not named or test_vm["reporter"]:
+        context = _texts(template, "TEMPLATE/CONTEXT") if named else {"NETWORK": "YES"}
+        found["CONTEXT"] = {**context, **({"START_SCRIPT_BASE64": "reporter"} if test_vm["reporter"] else {})}
+    return found
+
+
+def _texts(thing: Any, path: str) -> Dict[str, str]:
+    """What stands in the element at ``path``: text by name."""
+    return {child.tag: (child.text or "").strip() for child in thing.findall(f"{path}/*")}
+
+
+def _has_disk(template: Any, image: Any) -> bool:
+    return any(text(disk, "IMAGE_ID", "") == text(image, "ID") or text(disk, "IMAGE", "") == text(image, "NAME")
+               for disk in template.findall("TEMPLATE/DISK"))
+
+
+def _reporter(nonce: str) -> str:
+    import base64
+
+    from vmprobe.image import reporter
+
+    return base64.b64encode(reporter(nonce).encode("ascii")).decode("ascii")
+
+
+def _document(wanted: Mapping[str, Any]) -> str:
+    """A template as XML, which needs no quoting of its own; oned takes it wherever it takes its own syntax."""
+    from xml.etree.ElementTree import Element, SubElement, tostring
+
+    root = Element("TEMPLATE")
+    for key, value in wanted.items():
+        if isinstance(value, Mapping):
+            vector = SubElement(root, key)
+            for name, inner in value.items():
+                SubElement(vector, name).text = str(inner or "")
+        elif value is not None:
+            SubElement(root, key).text = str(value)
+    return tostring(root, encoding="unicode")
+
+
+def _id(ref: Ref) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", ref.id):
+        raise GatewayFailed(f"{ref.id[:60]!r} is no id that can be asked for")
+    return int(ref.id)
+
+
+# --- what is answered ---------------------------------------------------------------------------------------------
+
+def _server(vm: Any) -> Resource:
+    native = _word(vm)
+    fault = _said(vm, "USER_TEMPLATE/ERROR") or _said(vm, "TEMPLATE/ERROR")
+    state = states.of(native)
+    if not fault and state is State.PENDING:
+        fault = _said(vm, "USER_TEMPLATE/SCHED_MESSAGE") or _said(vm, "TEMPLATE/SCHED_MESSAGE")
+    cause = next((cause for pattern, cause in _FAULTS if re.search(pattern, f"{native} {fault}", re.I)), "") if fault else ""
+    if state is State.FAILED:
+        hosts = vm.findall("HISTORY_RECORDS/HISTORY")
+        fault = ": ".join(word for word in (f"on {text(hosts[-1], 'HOSTNAME', '')}" if hosts else "", fault) if word)
+    disk = vm.find("TEMPLATE/DISK")
+    memory, created = number(vm, "TEMPLATE/MEMORY", 0), number(vm, "STIME", 0)
+    return Resource(
+        Ref(Kind.SERVER, text(vm, "ID"), text(vm, "NAME", "")), state, native, fault, cause, addresses=_addresses(vm),
+        created=float(created) if created else None, vcpus=number(vm, "TEMPLATE/VCPU", 0) or (1 if memory else None),
+        memory=memory * _MIB or None, image=text(disk, "IMAGE", "") if disk is not None else "",
+        owner=text(vm, "UNAME", ""), project=text(vm, "GNAME", ""))
+
+
+def _word(vm: Any) -> str:
+    return states.word(number(vm, "STATE"), number(vm, "LCM_STATE", 0))
+
+
+def _said(thing: Any, path: str) -> str:
+    """The manager's own words, without the date before them."""
+    return re.sub(r"\s+", " ", _DATED.sub("", text(thing, path, ""))).strip()
+
+
+def _addresses(vm: Any) -> Tuple[str, ...]:
+    """Of the NICs, as they were leased; and what the hypervisor sees in the guest, where nothing is leased."""
+    nics = vm.findall("TEMPLATE/NIC") + vm.findall("TEMPLATE/NIC_ALIAS")
+    found = [text(nic, key, "") for nic in nics if text(nic, "ATTACH", "") != "YES"
+             for key in ("EXTERNAL_IP", "IP", "IP6_GLOBAL", "IP6_ULA", "IP6")]
+    found += [one.strip() for key in ("GUEST_IP", "GUEST_IP_ADDRESSES") for one in text(vm, f"MONITORING/{key}", "").split(",")]
+    return tuple(dict.fromkeys(address for address in found if address))
+
+
+def _volume(image: Any, hosts: Mapping[str, str]) -> Resource:
+    """An image is a VM's from the moment of the request; attached it is once the VM is not at it any more."""
+    native = _image_word(image)
+    state, users = states.of_image(native), _users(image)
+    moving = hosts.get(users[0], "") if users else ""
+    if moving in states.MOVES_A_DISK:
+        state, native = State.PENDING, f"{native} ({moving})"
+    return Resource(Ref(Kind.VOLUME, text(image, "ID"), text(image, "NAME", "")), state, native,
+                    _said(image, "TEMPLATE/ERROR"), server=users[0] if users else "", **_about(image))
+
+
+def _snapshot(image: Any) -> Resource:
+    native, name = _image_word(image), text(image, "NAME", "")
+    name = name[:-len(_SNAPSHOT)] if name.endswith(_SNAPSHOT) else name
+    return Resource(Ref(Kind.SNAPSHOT, text(image, "ID"), name), states.of_image(native), native,
+                    _said(image, "TEMPLATE/ERROR"), **_about(image))
+
+
+def _about(image: Any) -> Dict[str, Any]:
+    created = number(image, "REGTIME", 0)
+    return {"created": float(created) if created else None, "size": number(image, "SIZE", 0) * _MIB,
+            "owner": text(image, "UNAME", ""), "project": text(image, "GNAME", "")}
+
+
+def _is(kind: Kind, image: Any) -> bool:
+    is_snapshot = text(image, "NAME").endswith(_SNAPSHOT)
+    return is_snapshot if kind is Kind.SNAPSHOT else kind is Kind.VOLUME and not is_snapshot and \
+        number(image, "TYPE", 0) == _DATABLOCK
+
+
+def _image_word(image: Any) -> str:
+    state = number(image, "STATE")
+    return states.IMAGE.get(state, f"STATE {state}")
+
+
+def _users(image: Any) -> List[str]:
+    return [(one.text or "").strip() for one in image.findall("VMS/ID") if (one.text or "").strip().isdigit()]
+
+
+def _named(things: Iterable[Any], wanted: str, credentials: Mapping[str, str]) -> Any:
+    """By id, or by name: then one's own before others', and of several the newest; None where there is none."""
+    those = [thing for thing in things if wanted in (text(thing, "ID"), text(thing, "NAME", ""))]
+    by_id = [thing for thing in those if text(thing, "ID") == wanted]
+    own = [thing for thing in those if text(thing, "UNAME", "") == credentials.get("username")]
+    return max(by_id or own or those, key=lambda thing: number(thing, "ID"), default=None)
+
+
+def _samples(vm: Any, said: Any, stamped: Any) -> List[Sample]:
+    """One reading: ``said`` has the figures, their moment is its own TIMESTAMP (6.x) or LAST_POLL of ``stamped`` (5.x)."""
+    if said is None or not len(said):
+        return []
+    at = float(number(said, "TIMESTAMP", 0) or number(stamped, "LAST_POLL", 0))
+    found = [Sample(metric, value, at) for metric, key in _COUNTERS for value in [_figure(said, key)] if value is not None]
+    cpu, memory = _figure(said, "CPU"), _figure(said, "MEMORY")
+    if cpu is not None:
+        found.append(Sample("cpu", cpu / max(1, number(vm, "TEMPLATE/VCPU", 1)), at, counter=False))
+    if memory is not None:
+        found.append(Sample("memory", memory * 1024, at, counter=False))
+    return found
+
+
+def _figure(said: Any, key: str) -> Optional[float]:
+    """A figure that is not negative; None where there is none."""
+    found = text(said, key, "")
+    return float(found) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?", found) else None
+
+
+# --- capacity -----------------------------------------------------------------------------------------------------
+
+def _quotas(account: Any, defaults: str) -> Dict[str, Limit]:
+    """The limits of a user or group by name; -1 is the default of all of them, -2 unlimited."""
+    found = {}
+    for name, path, key, unit in (("servers", "VM_QUOTA/VM", "VMS", 1), ("vcpus", "VM_QUOTA/VM", "CPU", 1),
+                                  ("memory", "VM_QUOTA/VM", "MEMORY", _MIB)):
+        used, most = _figure_at(account, path, f"{key}_USED"), _figure_at(account, path, key)
+        if most is None or most == -1:
+            most = _figure_at(account, f"{defaults}/{path}", key)
+        found[name] = Limit(name, max(0.0, used or 0.0) * unit, None if most is None or most < 0 else most * unit)
+    stores = account.findall("DATASTORE_QUOTA/DATASTORE")
+    limits = [_figure_at(store, ".", "SIZE") for store in stores]
+    if stores:
+        found["volumes"] = Limit("volumes", sum(max(0.0, _figure_at(one, ".", "IMAGES_USED") or 0.0) for one in stores), None)
+        found["storage"] = Limit("storage", sum(max(0.0, _figure_at(one, ".", "SIZE_USED") or 0.0) for one in stores) * _MIB,
+                                 None if any(most is None or most < 0 for most in limits) else sum(limits) * _MIB)
+    return found
+
+
+def _figure_at(thing: Any, path: str, key: str) -> Optional[float]:
+    found = text(thing, f"{path}/{key}", "")
+    return float(found) if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", found) else None
+
+
+def _left(limit: Limit) -> float:
+    return float("inf") if limit.total is None else limit.total - limit.used
+
+
+def _host(host: Any) -> List[Limit]:
+    """What is promised to VMs of a host that takes some: CPUs are counted in hundredths, memory in KiB."""
+    if number(host, "STATE", 0) not in _HOST_ENABLED:
+        return []
+    name, share = text(host, "NAME"), host.find("HOST_SHARE")
+    cpus = number(share, "TOTAL_CPU", 0) if number(share, "MAX_CPU", 0) <= 0 else number(share, "MAX_CPU", 0)
+    memory = number(share, "MAX_MEM", 0) or number(share, "TOTAL_MEM", 0)
+    if not cpus or not memory:
+        return []  # not monitored yet
+    return [Limit("servers", number(share, "RUNNING_VMS", 0), None, name),
+            Limit("vcpus", max(0, number(share, "CPU_USAGE", 0)) / 100, cpus / 100, name),
+            Limit("memory", max(0, number(share, "MEM_USAGE", 0)) * 1024, memory * 1024, name)]

@@ -1,0 +1,74 @@
+"""Sites over the simulated oned, and the judge of its answers: pyone, OpenNebula's own client, with its schemas."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from simulators.opennebula import Oned, served
+
+
+JUDGED: set = set()  # procedures whose answers pyone has accepted
+
+
+def site_file(directory: Path, url: str, credentials: str = "", name: str = "opennebula", manager: str = "opennebula",
+              more: str = "", **test_vm: str) -> Path:
+    """A site of the simulated oned, with a short poll."""
+    secret = directory / "credentials.ini"
+    secret.write_text("[credentials]\n" + (credentials or "username = probe\npassword = a-good-password\n"))
+    secret.chmod(0o600)
+    keys = {"image": "vmprobe-test", **test_vm}
+    path = directory / f"{name}.ini"
+    path.write_text(
+        f"[site]\nname = {name}\nowner = mon\n[endpoint]\nmanager = {manager}\nurl = {url}\ncredentials = credentials.ini\n"
+        "timeout = 10 s\n[polling]\nfirst = 0.05 s\nshortest = 0.05 s\nlongest = 0.2 s\n[sample]\nreadings = 2\n"
+        f"interval = 0.1 s\n{more}[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+    return path
+
+
+def judge(procedure: str, answer: str) -> None:
+    """AssertionError unless pyone makes objects of the answer, and finds a place for each element in it."""
+    from pyone import bindings
+
+    found = bindings.parseString(answer.encode())
+    _placed(procedure, bindings.parsexmlstring_(answer.encode()), found)
+    JUDGED.add(procedure)
+
+
+def _placed(where: str, element, found) -> None:
+    """Each element below ``element`` is an attribute of ``found``, and so on down, as far as the schema is closed."""
+    if hasattr(found, "anytypeobjs_") or not hasattr(type(found), "subclass"):
+        return
+    for child in element:
+        path = f"{where}/{child.tag}"
+        inner = getattr(found, child.tag, None)
+        assert inner is not None or hasattr(found, child.tag) and not child.text and not len(child), f"{path} is not in the schema"
+        if isinstance(inner, list):
+            inner = inner[element.findall(child.tag).index(child)]
+        _placed(path, child, inner)
+
+
+@contextmanager
+def _harness(version: str):
+    from conformance.harnesses import of_site
+    from vmprobe.clock import Clock
+
+    oned = Oned(version)
+    with served(oned) as (_, url), TemporaryDirectory() as directory:
+        if version >= "6":
+            oned.judge = judge
+        found = of_site(str(site_file(Path(directory), url)), Clock(), reports=False)
+        found.impossible_id = "999999"
+        yield found
+        assert (oned.left(), oned.rejected) == ([], [])
+
+
+def harness():
+    """6.x and 7.x."""
+    return _harness("6.10.0")
+
+
+def harness_of_5():
+    """Up to 5.2 refusals have names of classes, up to 5.6 a pool has whole VMs, up to 5.12 readings are VMs."""
+    return _harness("5.2.1")

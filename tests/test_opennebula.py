@@ -1,0 +1,529 @@
+"""OpenNebula's driver over the simulated oned: its verdicts as whole lines, its tokens, both forms, and that nothing is left."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import PROBES, run_probe
+from simulators import opennebula_sites
+from simulators.opennebula import STATES, Oned, served
+from simulators.opennebula_sites import site_file
+from vmprobe import verdict
+from vmprobe.clock import Clock, Deadline
+from vmprobe.drivers import opennebula_states as states
+from vmprobe.errors import AuthRejected, ClientError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded
+from vmprobe.evidence import Evidence
+from vmprobe.model import Kind, Ref, ServerSpec, State
+from vmprobe.probes import lifecycle
+from vmprobe.site import load
+from vmprobe.transport.oned import refusal
+
+pytestmark = pytest.mark.live  # whole runs, many of them as processes
+LIFECYCLE = "check_vm_lifecycle"
+FINE = "VM_LIFECYCLE OK - opennebula: test VM ran and is gone in T s (active T s, network T s, storage T s)"
+
+
+def line(output: str) -> str:
+    """The first line without perfdata; durations as T."""
+    return re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0]).rstrip("\n")
+
+
+class World:
+    """A simulated oned with its site; probes are run in this process, or as one of their own."""
+
+    def __init__(self, oned, url, directory):
+        self.oned, self.url, self.directory = oned, url, directory
+
+    def site(self, **words):
+        return str(site_file(self.directory, self.url, **words))
+
+    def run(self, *options, **words):
+        """(exit code, first line) of check_vm_lifecycle."""
+        said = lifecycle.main(["--site", self.site(**words), *options], clock=Clock())
+        return said.state, line(verdict.render("VM_LIFECYCLE", said))
+
+
+@pytest.fixture(params=["6.10.0"])
+def world(request, tmp_path):
+    """Whatever a test leaves in it fails it, as does an answer that pyone does not understand."""
+    oned = Oned(request.param)
+    if request.param >= "6":
+        oned.judge = opennebula_sites.judge
+    with served(oned) as (_, url):
+        yield World(oned, url, tmp_path)
+        oned.faults.clear()
+        assert (oned.left(), oned.rejected) == ([], [])
+
+
+in_each_form = pytest.mark.parametrize("world", ["5.2.1", "5.12.0", "6.10.0", "7.2.0"], indirect=True)
+
+
+# --- verdicts -----------------------------------------------------------------------------------------------------
+
+@in_each_form
+def test_ok_when_the_vm_ran_and_is_gone(world, tmp_path):
+    path = world.site(snapshot="yes")
+    code, output, errors = run_probe(LIFECYCLE, "--site", path, "--json", str(tmp_path / "run.json"))
+
+    assert (code, line(output), errors) == (0, FINE, "")
+    assert {"cpu_avg", "memory_avg"} <= set(json.loads((tmp_path / "run.json").read_text())["metrics"])
+    assert [vm.state for vm in world.oned.vms.values()] == ["DONE"]  # and can still be read
+
+
+def test_a_template_is_used_as_it_is_where_it_has_the_image_and_a_network(world):
+    assert world.run(flavor="tiny", memory="64 MiB") == (0, FINE)
+
+    (vm,) = world.oned.vms.values()
+    assert [vm.template.findtext(path) for path in ("CPU", "VCPU", "MEMORY", "DISK/IMAGE", "NIC/NETWORK", "CONTEXT/NETWORK")] == [
+        "0.2", "2", "64", "vmprobe-test", "private", "YES"]
+
+
+def test_a_fleet_is_polled_by_one_request_for_each_look(world):
+    code, said = world.run("--count", "5", volume="none")
+
+    assert (code, said) == (
+        0, "VM_LIFECYCLE OK - opennebula: 5 test VMs ran without storage and are gone in T s (active T s, network T s)")
+    calls = world.oned.calls
+    started = [number for number, call in enumerate(calls) if call == "one.vm.allocate"]
+    sampled = next(number for number, call in enumerate(calls) if number > started[-1] and call != "one.vmpool.info")
+    assert len(started) == 5 and sampled > started[-1] + 2
+
+
+def test_a_fleet_has_a_volume_for_each_of_it(world):
+    assert world.run("--count", "5")[0] == 0
+
+
+VERDICTS = {  # fault: (exit code, what is said)
+    "boot-failure": (2, "active: server 40 is BOOT_FAILURE: on node1: Error deploying virtual machine: Could not create domain from "
+                        "/var/lib/one//datastores/0/40/de... (cause=scheduler)"),
+    "prolog-failure": (2, "active: server 40 is PROLOG_FAILURE: on node1: Error executing image transfer script: Error copying "
+                          "node1:/var/lib/one/datastores/1/7 (cause=storage)"),
+    "no-room": (2, "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; not within its "
+                   "budget of T s (cause=scheduler)"),
+    "never-running": (2, "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)"),
+    "dies": (2, "active: server 40 is POWEROFF: on node1 (cause=scheduler)"),
+    "no-address": (2, "network: server 40 has no address; not within its budget of T s (cause=network)"),
+    "datablock-error": (2, "storage: volume 8 is ERROR: Error creating datablock: mkfs failed: No space left on device "
+                           "(cause=storage)"),
+    "attach-failure": (2, "storage: volume 8 is READY, not attached to server 40: Error attaching new VM Disk: Could not attach vdb: "
+                          "target busy (cause=storage)"),
+    "full": (2, "submit: [one.image.allocate] Not enough space in datastore (cause=storage)"),
+    "no-lease": (2, "submit: [one.vm.allocate] Error allocating a new virtual machine. Cannot get IP/MAC lease from virtual network "
+                    "0. (cause=network)"),
+    "saveas-error": (2, "snapshot: snapshot 9 is ERROR: Error creating datablock: no space left (cause=image)"),
+    "election": (2, "auth: [one.system.version] Cannot process request, oned cluster in election mode (cause=gateway)"),
+}
+
+
+@pytest.mark.parametrize("fault", VERDICTS)
+def test_what_fails_is_told_in_oneds_words_and_nothing_is_left(world, fault):
+    world.oned.faults.add(fault)
+    budget = "[budget]\nactive = 1 s\nnetwork = 1 s\n"
+
+    def later():  # a VM that is in BOOT cannot be ended: oned refuses until it goes on
+        world.oned.faults.discard(fault)
+        for vm in list(world.oned.vms.values()):
+            if vm.state == "BOOT":
+                world.oned._walk(vm, ["RUNNING"])
+    if fault == "never-running":
+        world.oned._due.append((time.monotonic() + 3, 10 ** 9, later))
+    code, said = VERDICTS[fault]
+
+    assert world.run(more=budget, snapshot="yes" if fault == "saveas-error" else "no") == (
+        code, f"VM_LIFECYCLE {'CRITICAL' if code == 2 else 'WARNING'} - opennebula: {said}")
+
+
+@pytest.mark.parametrize("limits, said", [
+    ({"VMS": 0}, "submit: [one.vm.allocate] User [2] : user [2] limit of 0 reached for VMS quota in VM. (cause=quota)"),
+    ({"SIZE": 100}, "submit: [one.image.allocate] User [2] : user [2] limit of 100 reached for SIZE quota in DATASTORE with ID: 1. "
+                    "(cause=quota)"),
+])
+def test_a_full_quota_is_a_warning(world, limits, said):
+    world.oned.probe.limits.update(limits)
+
+    assert world.run() == (1, f"VM_LIFECYCLE WARNING - opennebula: {said}")
+
+
+@pytest.mark.parametrize("test_vm, said", [
+    ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
+    ({"image": "77"}, "image: no image '77' (cause=image)"),
+    ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
+    ({"flavor": "no-such-template"}, "image: no VM template 'no-such-template' (cause=client)"),
+    ({"datastore": "no-such-datastore"}, "image: no datastore 'no-such-datastore' (cause=storage)"),
+    ({"datastore": "system"}, "image: datastore 'system' is not for images (cause=storage)"),
+])
+def test_what_is_not_there_is_named(world, test_vm, said):
+    assert world.run(**test_vm) == (2, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
+
+
+def test_an_image_that_cannot_be_used_is_told_with_its_state(world):
+    world.oned.images[7].state = 5
+    world.oned.images[7].said["ERROR"] = "Mon Nov 23 00:10:13 2026 : Error copying image in the datastore: no route to host"
+
+    assert world.run() == (2, "VM_LIFECYCLE CRITICAL - opennebula: image: image 'vmprobe-test' is ERROR: Error copying image in the "
+                              "datastore: no route to host (cause=image)")
+
+
+def test_several_networks_want_a_choice(world):
+    world.oned.networks[1] = "public"
+
+    assert world.run() == (3, "VM_LIFECYCLE UNKNOWN - opennebula: image: [test vm] network: there are private (0), public (1): name one "
+                              "(cause=client)")
+
+
+def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(world):
+    assert world.run(credentials="username = probe\npassword = wrong-password\n") == (
+        2, "VM_LIFECYCLE CRITICAL - opennebula: auth: [one.system.version] User couldn't be authenticated, aborting call. (cause=auth)")
+    assert world.run(credentials="username = probe\n") == (
+        3, "VM_LIFECYCLE UNKNOWN - opennebula: auth: no password, login_token, certificate or one_auth among the credentials "
+           "(cause=client)")
+
+
+def test_no_secret_is_shown_and_none_that_oned_answers(world, tmp_path):
+    path = world.site()
+    _, output, _ = run_probe(LIFECYCLE, "--site", path, "-vv", "--evidence", str(tmp_path / "evidence"))
+    _, capacity, _ = run_probe("check_vm_capacity", "--site", path, "-vv")
+
+    written = "".join(file.read_text() for file in (tmp_path / "evidence").iterdir())
+    for text in (output, capacity, written):
+        assert "one.system.version" in text
+        assert "a-good-password" not in text and "5f4dcc3b5aa765d61d8327deb882cf99" not in text
+
+
+# --- nothing is left ----------------------------------------------------------------------------------------------
+
+CHANGES = ("one.image.allocate", "one.vm.allocate", "one.vm.attach", "one.vm.disksaveas", "one.vm.detach", "one.vm.action",
+           "one.image.delete")
+
+
+@pytest.mark.parametrize("when", ["killed-before", "killed-after"])
+@pytest.mark.parametrize("procedure", CHANGES)
+def test_sigkill_at_each_change_is_settled_by_the_next_run(world, procedure, when):
+    path = world.site(snapshot="yes")
+    world.oned.plot[procedure] = when
+    killed = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.DEVNULL)
+    world.oned.killer = lambda: (os.kill(killed.pid, signal.SIGKILL), killed.wait(60))
+    assert killed.wait(60) == -signal.SIGKILL
+
+    assert world.run(snapshot="yes") == (0, FINE)
+
+
+@pytest.mark.parametrize("fault", ["reset", "reply-lost", "503", "malformed"])
+@pytest.mark.parametrize("procedure", CHANGES)
+def test_a_request_that_fails_leaves_nothing(world, procedure, fault):
+    world.oned.plot[procedure] = fault
+    code, said = world.run(snapshot="yes")
+
+    creates = procedure in ("one.image.allocate", "one.vm.allocate", "one.vm.disksaveas")  # never asked for twice
+    assert code == (2 if creates else 0), said
+
+
+@pytest.mark.parametrize("state", [state for state in STATES if state.endswith("_FAILURE")])
+def test_a_vm_that_waits_to_be_recovered_can_be_removed(world, state):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
+    world.oned._due.clear()
+    world.oned.vms[int(ref.id)].state = state
+
+    driver.delete(ref)
+
+    wait_gone(driver, ref)
+
+
+@pytest.mark.parametrize("world", ["5.2.1"], indirect=True)
+def test_before_54_administrators_alone_can_remove_a_vm_that_failed(world):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
+    world.oned._due.clear()
+    world.oned.vms[int(ref.id)].state = "PROLOG_FAILURE"
+    with pytest.raises(Conflict, match="wrong state PROLOG_FAILURE"):
+        driver.delete(ref)
+
+    admin = connected(world, credentials="username = oneadmin\npassword = opennebula\n")
+    admin.delete(ref)
+
+    wait_gone(admin, ref)
+
+
+def test_a_vm_that_is_done_is_gone_though_it_can_be_read_and_ended_again(world):
+    world.oned.step = 60
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
+    driver.delete(ref)
+
+    with pytest.raises(NotFound, match=f"server {ref.id} is DONE"):
+        driver.show(ref)
+    assert driver.oned.xml("one.vm.info", int(ref.id)).findtext("STATE") == "6"
+    assert driver.list(Kind.SERVER, "") == []
+    driver.delete(ref)
+
+
+def test_a_vm_on_its_way_out_is_asked_nothing_and_one_that_boots_later(world):
+    world.oned.step = 60
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
+    vm = world.oned.vms[int(ref.id)]
+    vm.state = "EPILOG"
+    driver.delete(ref)
+    vm.state = "BOOT"
+    with pytest.raises(Conflict, match="wrong state BOOT"):
+        driver.delete(ref)
+    vm.state = "PENDING"
+    driver.delete(ref)
+
+
+def test_what_is_anothers_is_not_seen_and_not_touched(world):
+    world.oned.faults.add("not-owner")
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
+
+    assert driver.list(Kind.SERVER, "vmprobe-") == driver.list(Kind.SERVER, "") == []
+    with pytest.raises(NotPermitted, match="Not authorized to perform MANAGE VM"):
+        driver.delete(ref)
+    world.oned.vms.clear()
+
+
+def test_a_name_that_is_taken_is_told(world):
+    world.oned.images[7].owner = world.oned.probe
+    driver = connected(world)
+    plan = driver.resolve(load(world.site()).test_vm)
+    server = driver.create(ServerSpec("vmprobe-x", plan))
+    wait(lambda: driver.show(server).state is State.READY)
+    taken = driver.snapshot(server, "vmprobe-x")
+    wait(lambda: driver.show(taken).state is State.READY)
+    with pytest.raises(Exception, match="NAME is already taken by IMAGE 8"):
+        wait(lambda: driver.show(server).native == "RUNNING")
+        driver.snapshot(server, "vmprobe-x")
+    assert [(found.ref, found.state) for found in driver.list(Kind.SNAPSHOT, "vmprobe-")] == [
+        (Ref(Kind.SNAPSHOT, "8", "vmprobe-x"), State.READY)]
+    driver.delete(server)
+    driver.delete(taken)
+    wait_gone(driver, server)
+    wait_gone(driver, taken)
+    world.oned.images[7].owner = world.oned.oneadmin
+
+
+def wait(look, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < end, "not in time"
+        os.sched_yield()
+
+
+def wait_gone(driver, ref):
+    def gone():
+        try:
+            driver.show(ref)
+        except NotFound:
+            return True
+        return False
+    wait(gone)
+
+
+def connected(world, **words):
+    """The driver by itself, with its session."""
+    found = unconnected(world, **words)
+    found.connect()
+    return found
+
+
+def unconnected(world, **words):
+    site = load(world.site(**words))
+    return site.driver(site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True))
+
+
+# --- what oned says -----------------------------------------------------------------------------------------------
+
+def test_the_tables_of_states_are_pyones_and_what_is_newer():
+    import pyone
+
+    ours = {number: name for number, name in states.LCM_STATE.items() if number < 69}
+    assert {state.value: state.name for state in pyone.LCM_STATE} == ours
+    assert {state.value: state.name for state in pyone.VM_STATE} == states.STATE
+    assert {state.value: state.name for state in pyone.IMAGE_STATES} == states.IMAGE
+
+
+def test_every_failure_is_failed_and_whatever_is_not_known_is_waited_for():
+    words = {states.word(3, number) for number in states.LCM_STATE} | {states.word(number, 0) for number in states.STATE}
+
+    assert {word for word in words if states.of(word) is State.FAILED} == {word for word in words if word.endswith("_FAILURE")} | {
+        "FAILED", "FAILURE", "UNKNOWN", "POWEROFF"}
+    assert (states.word(3, 99), states.of(states.word(3, 99))) == ("LCM_STATE 99", State.PENDING)
+    assert (states.word(42, 0), states.of(states.word(42, 0))) == ("STATE 42", State.PENDING)
+
+
+@pytest.mark.parametrize("code, words, kind", [
+    (0x100, "[one.vm.info] User couldn't be authenticated, aborting call.", AuthRejected),
+    (0x200, "[one.vm.allocate] User [2] : limit of 1 reached for VMS quota in VM.", QuotaExceeded),
+    (0x200, "[one.vm.info] User [2] : Not authorized to perform USE VM [4].", NotPermitted),
+    (0x400, "[one.vm.info] Error getting virtual machine [4].", NotFound),
+    (0x800, "[one.vm.attach] Could not attach a new disk to VM 4, wrong state HOTPLUG.", Conflict),
+    (0x2000, "[one.vm.info] Cannot process request, no leader found", GatewayFailed),
+    (0x8000, "[one.vm.action] The resource virtual machine is locked.", NotPermitted),
+    (0x10000, "[one.vm.action] Error replicating log entry 7.", GatewayFailed),
+])
+def test_a_refusal_is_what_its_code_and_its_words_mean(code, words, kind):
+    found = refusal(code, words)
+
+    assert (type(found), str(found)) == (kind, words)
+
+
+@in_each_form
+def test_a_reading_has_its_moment_and_cpu_is_of_all_vcpus(world):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
+    wait(lambda: driver.show(ref).state is State.READY)
+    wait(lambda: driver.metrics(ref))
+    samples = {sample.metric: sample for sample in driver.metrics(ref)}
+
+    assert set(samples) == set(driver.metrics_offered)
+    assert (samples["cpu"].value, samples["cpu"].counter) == (25.0, False)  # half of one core, of two
+    assert (samples["memory"].value, samples["memory"].counter) == (65536 * 1024, False)
+    assert samples["disk_read"].at == int(world.oned.vms[int(ref.id)].runs) + samples["disk_read"].value / 1000
+    driver.delete(ref)
+    wait_gone(driver, ref)
+
+
+def test_a_vm_that_was_not_monitored_yet_has_no_reading_and_that_is_said(world):
+    world.oned.faults.add("no-metrics")
+    code, output, _ = run_probe(LIFECYCLE, "--site", world.site(volume="none"), "-v")
+
+    assert code == 0 and "cpu_avg" not in output
+    assert "note: not measured, the manager does not say: cpu, disk_read, disk_write, net_in, net_out" in output
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------
+
+def test_a_login_token_and_a_file_of_oneuser_are_passwords(world, tmp_path):
+    (tmp_path / "one_auth").write_text("probe:a-good-password\n")
+
+    connected(world, credentials="username = probe\nlogin_token = a-good-password\n")
+    connected(world, credentials=f"one_auth = {tmp_path / 'one_auth'}\n")
+    (tmp_path / "one_auth").write_text("probe\n")
+    with pytest.raises(ClientError, match="one_auth is not user:password|is not user:password"):
+        connected(world, credentials=f"one_auth = {tmp_path / 'one_auth'}\n")
+
+
+@pytest.mark.parametrize("digest, vector", [("sha256", True), ("sha256", False), ("sha1", False)], ids=["6.x", "5.10", "5.0"])
+def test_a_service_is_known_by_server_cipher_as_each_version_derives_its_key(world, digest, vector):
+    """The other side is openssl: authenticate of server_cipher_auth.rb deciphers with the password's digest."""
+    key = hashlib.new(digest, b"server-password").hexdigest()[:32].encode()
+
+    def authenticate(session):
+        server, target, token = session.split(":")
+        done = subprocess.run(["openssl", "enc", "-d", "-aes-256-cbc", "-K", key.hex(), "-iv", (key[:16] if vector else bytes(16)).hex()],
+                              input=base64.b64decode(token), capture_output=True)
+        said = done.stdout.decode("latin-1").split(":")
+        return world.oned.users[target] if said[:2] == [server, target] and int(said[2]) > time.time() else None
+
+    world.oned.authenticate = authenticate
+    connected(world, credentials="server_user = serveradmin\nserver_password = server-password\nusername = probe\n")
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory):
+    """(certificate, key) made by openssl."""
+    directory = tmp_path_factory.mktemp("pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(directory / "key.pem"), "-out",
+                    str(directory / "cert.pem"), "-days", "2", "-subj", "/C=DE/O=Grid/CN=probe"], check=True, capture_output=True)
+    return directory / "cert.pem", directory / "key.pem"
+
+
+def _recovered(certificate, proof):
+    """What ``public_decrypt`` makes of a proof, by openssl."""
+    done = subprocess.run(["openssl", "pkeyutl", "-verifyrecover", "-certin", "-inkey", str(certificate)],
+                          input=base64.b64decode(proof), capture_output=True, check=True)
+    return done.stdout.decode().split(":")
+
+
+def test_a_user_is_known_by_x509(world, pem):
+    def authenticate(session):
+        user, _, token = session.partition(":")
+        proof, *chain = base64.b64decode(token).decode().split(":")
+        assert chain == [pem[0].read_text()]
+        said = _recovered(pem[0], proof)
+        return world.oned.users[user] if said[0] == user and time.time() < int(said[1]) <= time.time() + 3600 else None
+
+    world.oned.authenticate = authenticate
+    driver = connected(world, credentials=f"username = probe\ncertificate = {pem[0]}\nkey = {pem[1]}\n")
+    assert driver.credential_expiry() > time.time() + 86400
+
+
+def test_a_service_is_known_by_server_x509(world, pem):
+    def authenticate(session):
+        server, target, token = session.split(":")
+        said = _recovered(pem[0], base64.b64decode(token))
+        return world.oned.users[target] if said[:2] == [server, target] and int(said[2]) > time.time() else None
+
+    world.oned.authenticate = authenticate
+    connected(world, credentials=f"server_user = serveradmin\nusername = probe\ncertificate = {pem[0]}\nkey = {pem[1]}\n")
+
+
+def test_a_session_that_has_ended_is_renewed_and_no_session_is_no_request(world):
+    driver = unconnected(world)
+    with pytest.raises(AuthRejected):
+        driver.list(Kind.SERVER, "vmprobe-")
+    assert world.oned.calls == []
+
+
+# --- views --------------------------------------------------------------------------------------------------------
+
+def test_the_views_say_what_there_is(world):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
+    wait(lambda: driver.show(ref).state is State.READY)
+    path = world.site(memory="128 MiB")
+
+    code, output, _ = run_probe("check_vm_gateway", "--site", path, "--capabilities")
+    assert (code, line(output)) == (
+        0, "VM_GATEWAY OK - opennebula: OpenNebula 6.10.0 answers in T s (auth T s, list T s, image T s)")
+    assert re.search(r"^hypervisors +kvm\ndrivers +kvm$", output, re.M)
+    code, output, _ = run_probe("check_vm_state", "--site", path, "-v")
+    assert code == 0
+    assert re.search(r"^RUNNING +\S+( s)? +probe +users +vmprobe-test +40 +web-1$", output, re.M)
+    code, output, _ = run_probe("check_vm_capacity", "--site", path, "-v", "--need", "1")
+    assert code == 0
+    assert re.search(r"^servers +quota +1 +50 +49 +2 %$", output, re.M)
+    assert re.search(r"^storage +datastore default +4 GiB +20 GiB +16 GiB +20 %$", output, re.M)
+    assert [line(run_probe("check_vm_activity", "--site", path)[1]) for _ in range(2)][-1].startswith(
+        "VM_ACTIVITY OK - opennebula: 1 server")
+    code, output, _ = run_probe("check_vm_image", "--site", path)
+    assert (code, line(output)) == (0, "VM_IMAGE OK - opennebula: image vmprobe-test is there")
+    code, output, _ = run_probe("check_vm_leftovers", "--site", path)
+    assert (code, line(output)) == (0, "VM_LEFTOVERS OK - opennebula: nothing is left behind")
+
+    driver.delete(ref)
+    wait_gone(driver, ref)
+
+
+def test_leftovers_are_found_by_their_names_and_removed_without_a_ledger(world, state_directory):
+    driver = connected(world)
+    name = "vmprobe-mon-20260101t000000z-6-aaaaaaaa"
+    plan = driver.resolve(load(world.site()).test_vm)
+    ref = driver.create(ServerSpec(name, plan))
+    wait(lambda: driver.show(ref).state is State.READY)
+    driver.snapshot(ref, name)
+    wait(lambda: driver.show(ref).native == "RUNNING")
+
+    code, output, _ = run_probe("check_vm_leftovers", "--site", world.site())
+    assert code == 1 and "2" in line(output)
+    code, output, _ = run_probe("check_vm_leftovers", "--site", world.site(), "--remove")
+    assert code == 0, output
+
+
+def test_every_answer_was_judged_by_pyone():
+    """Last of this file: the tests before have brought each of them."""
+    wanted = {"one.vm.info", "one.vmpool.info", "one.image.info", "one.imagepool.info", "one.vnpool.info", "one.templatepool.info",
+              "one.datastorepool.info", "one.hostpool.info", "one.user.info", "one.group.info", "one.system.config"}
+    if "one.vm.info" in opennebula_sites.JUDGED:
+        assert wanted <= opennebula_sites.JUDGED
