@@ -11,7 +11,7 @@ import pytest
 from conftest import CHECKOUT
 from packages.root import Root, missing
 
-TOOLS = ("git", "rpmbuild", "rpmlint", "dnf", "systemd-analyze", "mandoc")
+TOOLS = ("git", "rpmbuild", "rpmlint", "dnf", "systemd-analyze", "mandoc", "pipx")
 QUICK = "tests/test_ledger.py tests/test_site.py tests/test_verdicts.py"  # of the offline tests; the others run beside these
 SOURCE = "/src/vmprobe"  # where the source is in a root
 
