@@ -148,7 +148,8 @@ class OcciEndpoint(Driver):
         self.occi.learn(self.occi.knock())
         return {"version": self.occi.server or "of no name", "rendering": self.occi.rendering, "images": len(self._templates("os_tpl")),
                 "flavors": len(self._templates("resource_tpl")),
-                "kinds": sorted(found.term for found in self.occi.categories.values() if found.scheme == INFRASTRUCTURE and found.location),
+                "kinds": sorted(found.term for found in self.occi.categories.values()
+                                if found.scheme == INFRASTRUCTURE and found.term not in ("os_tpl", "resource_tpl")),
                 "hypervisors": "not said"}
 
     def close(self) -> None:

@@ -120,7 +120,7 @@ class Occi:
         self._post(f"{location}?action={term}", headers, body, asked)
 
     def delete(self, location: str, asked: str) -> None:
-        self.http.delete(self.way(location), headers={"Accept": self.rendering}, asked=asked)
+        self.http.delete(self.way(location), headers={"Accept": self._plainly()}, asked=asked)
 
     def way(self, location: str) -> str:
         """Where to ask for a location: always at this endpoint, whatever it calls itself from behind a proxy."""
@@ -134,8 +134,12 @@ class Occi:
             raise GatewayFailed(f"{location[:120]!r} is no location")
         return f"{ours.scheme}://{ours.netloc}/{parts.path.lstrip('/')}" + (f"?{parts.query}" if parts.query else "")
 
+    def _plainly(self) -> str:
+        """What may be refused is answered in a body where that can be had: headers have no room for the reason."""
+        return f"{TEXT}, {HEADERS};q=0.5" if self.rendering == HEADERS else self.rendering
+
     def _post(self, location: str, headers: Mapping[str, str], body: bytes, asked: str) -> Reply:
-        kind = {"Content-Type": self.rendering, "Accept": self.rendering}
+        kind = {"Content-Type": self.rendering, "Accept": self._plainly()}
         return self.http.request("POST", self.way(location), body=body, headers={**headers, **kind}, asked=asked)
 
 
@@ -221,6 +225,8 @@ def _is_ours(reply: Reply) -> bool:
 def _categories(reply: Reply) -> List[Category]:
     if _media(reply) != JSON:
         return [_read_category(found) for name, found in _elements(reply) if name == "category"]
+    if not _is_ours(reply):
+        raise GatewayFailed("its JSON is not as GFD.226 has it; 'rendering' can be text/plain")
     said = reply.json()
     return [Category(word(one, "term"), word(one, "scheme"), _text(one.get("title")), _text(one.get("location")),
                      tuple(text for key in ("depends", "parent") for text in _texts(one.get(key))),

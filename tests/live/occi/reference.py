@@ -1,7 +1,9 @@
 """pyssf's OCCI server with a small cloud behind it, in a process of its own:  reference.py SITE USER:PASSWORD [FAULT ...]
 
 ``SITE`` is where pyssf is installed. It listens on a free port of 127.0.0.1 and says its URL in its first line. pyssf is
-the protocol; the cloud is ours: a compute is made ``inactive``, an action starts it, and it takes a moment. Faults: ``quota`` (no compute is granted), ``no-address``, ``never-online``, ``breaks``.
+the protocol; the cloud is ours: a compute is made ``inactive``, an action starts it, and it takes a moment. Faults: ``quota`` (no
+compute is granted), ``breaks`` (it becomes an error), ``undying`` (it cannot be removed), ``no-address``, ``never-online``,
+``forgotten`` (a compute is not found while it is listed).
 """
 import base64
 import io
@@ -39,7 +41,13 @@ class Compute(KindBackend, ActionBackend):
         entity.actions = [STOP, RESTART, SUSPEND] if action == START else [START]
         entity.attributes["occi.compute.state"] = "suspended" if action == SUSPEND else "inactive"
 
+    def delete(self, entity, extras):
+        if "undying" in FAULTS:
+            raise AttributeError("the manager does not remove it")
+
     def retrieve(self, entity, extras):
+        if "forgotten" in FAULTS:
+            raise HTTPError(404, "the flavor is not found")
         if entity.ready and time.monotonic() >= entity.ready:
             entity.attributes["occi.compute.state"] = "active"
             if "breaks" in FAULTS:

@@ -32,22 +32,27 @@ def pyssf(*faults: str):
         server.wait(20)
 
 
-def pyssf_site(directory: Path, url: str, endpoint: str = "", password: str = PASSWORD, **test_vm: str) -> Path:
+def pyssf_site(directory: Path, url: str, endpoint: str = "", password: str = PASSWORD, budget=None, **test_vm: str) -> Path:
     """A site file for it."""
     keys = {"image": "vmprobe-test", "flavor": "small", "network": "private", "start": "yes", **test_vm}
-    return site_file(directory, "pyssf", f"url = {url}\n{endpoint}", f"username = {USER}\npassword = {password}\n", keys)
+    return site_file(directory, "pyssf", f"url = {url}\n{endpoint}", f"username = {USER}\npassword = {password}\n", keys,
+                     **(budget or {}))
 
 
-def site_file(directory: Path, name: str, endpoint: str, credentials: str, test_vm: dict, budget: str = "") -> Path:
+def site_file(directory: Path, name: str, endpoint: str, credentials: str, test_vm: dict, **budget: str) -> Path:
     secret = directory / "credentials.ini"
     secret.write_text("[credentials]\n" + credentials)
     secret.chmod(0o600)
     path = directory / f"{name}.ini"
     path.write_text(
         f"[site]\nname = {name}\nowner = live\n[endpoint]\nmanager = occi\n{endpoint}\ncredentials = credentials.ini\n"
-        f"timeout = 60 s\n[budget]\ndeadline = 600 s\nreserve = 200 s\n{budget}\n[polling]\nfirst = 0.2 s\nshortest = 0.2 s\nlongest = 1 s\n"
-        "[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in test_vm.items() if value))
+        "timeout = 60 s\n[polling]\nfirst = 0.2 s\nshortest = 0.2 s\nlongest = 1 s\n"
+        + _section("budget", {"deadline": "600 s", "reserve": "200 s", **budget}) + _section("test vm", test_vm))
     return path
+
+
+def _section(name: str, keys: dict) -> str:
+    return f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value)
 
 
 @contextmanager
@@ -96,13 +101,13 @@ def ooi():
     return stack, f"http://{place.address}:{PORT}/occi1.2"
 
 
-def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget: str = "", **test_vm: str) -> Path:
+def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget=None, **test_vm: str) -> Path:
     """A site file for it, as a member of a project sees it. The project is not named: the member has one."""
     stack, url = ooi()
     cloud = stack.cloud()
     keys = {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, **test_vm}
     return site_file(directory, "ooi", f"url = {url}\n{endpoint}",
-                     credentials or f"username = {cloud.member.user}\npassword = {cloud.member.password}\n", keys, budget)
+                     credentials or f"username = {cloud.member.user}\npassword = {cloud.member.password}\n", keys, **(budget or {}))
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""check_vm_lifecycle, and the probes that only look, against ooi before a real Nova: its verdicts, and that nothing is left."""
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+
+import pytest
+
+from conftest import run_probe
+
+from ..openstack.test_lifecycle import left, line, quota
+from .shared import ooi, ooi_site
+from .test_pyssf import started
+
+pytestmark = pytest.mark.live
+LIFECYCLE = "check_vm_lifecycle"
+OK = "VM_LIFECYCLE OK - ooi: test VM ran and is gone in T s (active T s, network T s, storage T s)"
+
+
+@pytest.fixture(scope="module")
+def openstack():
+    """The stack behind ooi."""
+    return ooi()[0]
+
+
+@pytest.fixture
+def site(openstack, tmp_path):
+    """Writes the site file with other keys of [test vm]; whatever a test leaves fails it, by OpenStack's own word."""
+    yield lambda endpoint="", **words: str(ooi_site(tmp_path, endpoint, **words))
+    assert left(openstack) == []
+
+
+def test_ok_in_json_with_the_token_of_the_keystone_that_ooi_names(site, openstack, tmp_path):
+    code, output, errors = run_probe(LIFECYCLE, "--site", site(), "--evidence", str(tmp_path / "evidence"))
+    (path,) = (tmp_path / "evidence").iterdir()
+    asked = [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]]
+
+    assert (code, line(output), errors) == (0, OK, "")
+    url = ooi()[1]
+    assert asked[:5] == [f"GET {url}/-/", f"POST {openstack.cloud().auth_url}/auth/tokens", f"GET {openstack.cloud().auth_url}/auth/projects",
+                         f"POST {openstack.cloud().auth_url}/auth/tokens", f"GET {url}/-/"]
+    assert openstack.cloud().member.password not in path.read_text()
+
+
+@pytest.mark.parametrize("rendering", ["text/plain", "text/occi"])
+def test_ok_in_text_with_user_data_and_a_key(site, tmp_path, rendering):
+    (tmp_path / "cloud-config").write_text("#cloud-config\nhostname: \"probe\"\n")
+    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGTYvtaLrJZ3mXz9zJYdhXQvIzDJXQvIzDJXQvIzDJXQ probe@example.org\n")
+    test_vm = {"user data": str(tmp_path / "cloud-config"), "ssh key": str(tmp_path / "key.pub")}
+
+    code, output, errors = run_probe(LIFECYCLE, "--site", site(f"rendering = {rendering}", **test_vm))
+
+    assert (code, line(output), errors) == (0, OK, "")
+
+
+def test_a_fleet_is_polled_by_its_list(site, tmp_path):
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"), "--count", "5", "--evidence", str(tmp_path / "evidence"))
+    (path,) = (tmp_path / "evidence").iterdir()
+    asked = [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]]
+
+    assert (code, line(output)) == (
+        0, "VM_LIFECYCLE OK - ooi: 5 test VMs ran without storage and are gone in T s (active T s, network T s)")
+    assert len([request for request in asked if re.fullmatch(r"POST \S+/compute/", request)]) == 5
+
+
+@pytest.mark.parametrize("test_vm, said", [
+    ({"image": "no-such-image"}, "image: no os_tpl 'no-such-image' among blank (cause=image)"),
+    ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
+    ({"flavor": "no-such-flavor"},
+     "image: no resource_tpl 'no-such-flavor' among Flavor: nano, Flavor: small, Flavor: tiny (cause=client)"),
+])
+def test_what_is_not_there_is_named(site, test_vm, said):
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(**test_vm))
+
+    assert (code, line(output)) == (2, f"VM_LIFECYCLE CRITICAL - ooi: {said}")
+
+
+@pytest.mark.parametrize("rendering", ["json", "text/plain", "text/occi"])
+def test_a_refusal_is_in_ooi_s_words_with_the_request(site, rendering):
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(f"rendering = {rendering}", flavor="", volume="none"))
+
+    assert (code, line(output)) == (
+        2, "VM_LIFECYCLE CRITICAL - ooi: submit: create server: 400 Missing OCCI types: "
+           "'http://schemas.openstack.org/template/resource#'. (cause=scheduler, REQUEST)")
+
+
+def test_a_server_that_failed_is_inactive_to_ooi_and_time_tells(site, openstack):
+    with flavor_that_fits_nowhere(openstack) as huge:
+        code, output, _ = run_probe(LIFECYCLE, "--site", site(flavor=huge, volume="none", budget={"active": "5 s"}))
+
+    assert (code, line(output)) == (
+        2, "VM_LIFECYCLE CRITICAL - ooi: active: server ID is inactive; not within its budget of T s (cause=scheduler)")
+
+
+@contextlib.contextmanager
+def flavor_that_fits_nowhere(openstack):
+    """For the length of a ``with`` block a flavor with more memory than any host has."""
+    admin = openstack.api()
+    made = admin.post("compute", "/flavors", {"flavor": {"name": "huge", "ram": 900_000, "vcpus": 1, "disk": 1}})["flavor"]["id"]
+    try:
+        yield "huge"
+    finally:
+        admin("DELETE", "compute", f"/flavors/{made}")
+
+
+def test_a_full_quota_is_a_warning_in_novas_words(site, openstack):
+    with quota(openstack, instances=0):
+        code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"))
+
+    assert code == 1
+    assert re.match(r"VM_LIFECYCLE WARNING - ooi: submit: create server: 403 Quota exceeded for instances: "
+                    r"Requested 1, but already used 0.*\(cause=quota, REQUEST\)", line(output))
+
+
+def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(site, openstack):
+    user = openstack.cloud().member.user
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(credentials=f"username = {user}\npassword = wrong-secret\n"))
+    assert (code, line(output)) == (2, "VM_LIFECYCLE CRITICAL - ooi: auth: authentication: 401 The request you have "
+                                       "made requires authentication. (cause=auth, REQUEST)")
+
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(credentials=f"username = {user}\n"))
+    assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - ooi: auth: no password, application credential or "
+                                       "token among the credentials (cause=client)")
+
+
+def test_the_gateway_says_what_it_is(site):
+    code, output, _ = run_probe("check_vm_gateway", "--site", site(), "--capabilities")
+
+    assert code == 0, output
+    assert re.match(r"VM_GATEWAY OK - ooi: OCCI ooi/1\.2\.0 OCCI/1\.1 OCCI/1\.2 answers in [\d.]+ s \(auth ", output)
+    assert re.search(r"^kinds +compute, ipreservation, network, networkinterface, storage, storagelink$", output, re.M)
+
+
+def test_what_a_sigkill_left_is_seen_and_settled_by_the_next_run(site, state_directory):
+    path = site(volume="none")
+    killed = started(path, state_directory, '"event": "created", "id"')
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+
+    code, output, _ = run_probe("check_vm_state", "--site", path, "-v")
+    assert re.search(r"^(active|inactive) .* vmprobe-live-\S+$", output, re.M), output
+    code, output, _ = run_probe("check_vm_leftovers", "--site", path)
+    assert (code, line(output)) == (0, "VM_LEFTOVERS OK - ooi: nothing is left behind; 1 server within its lease")
+
+    code, output, _ = run_probe(LIFECYCLE, "--site", path)
+    assert (code, line(output)) == (
+        0, "VM_LIFECYCLE OK - ooi: test VM ran without storage and is gone in T s (active T s, network T s)")
