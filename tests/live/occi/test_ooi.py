@@ -1,6 +1,7 @@
 """check_vm_lifecycle, and the probes that only look, against ooi before a real Nova: its verdicts, and that nothing is left."""
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -8,7 +9,11 @@ import signal
 
 import pytest
 
+from conformance.harnesses import of_site
 from conftest import run_probe
+from vmprobe import handle
+from vmprobe.clock import Clock
+from vmprobe.model import ServerSpec
 
 from ..openstack.test_lifecycle import left, line, quota
 from .shared import ooi, ooi_site
@@ -45,14 +50,33 @@ def test_ok_in_json_with_the_token_of_the_keystone_that_ooi_names(site, openstac
 
 
 @pytest.mark.parametrize("rendering", ["text/plain", "text/occi"])
-def test_ok_in_text_with_user_data_and_a_key(site, tmp_path, rendering):
-    (tmp_path / "cloud-config").write_text("#cloud-config\nhostname: \"probe\"\n")
-    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGTYvtaLrJZ3mXz9zJYdhXQvIzDJXQvIzDJXQvIzDJXQ probe@example.org\n")
-    test_vm = {"user data": str(tmp_path / "cloud-config"), "ssh key": str(tmp_path / "key.pub")}
-
-    code, output, errors = run_probe(LIFECYCLE, "--site", site(f"rendering = {rendering}", **test_vm))
+def test_ok_in_text(site, rendering):
+    code, output, errors = run_probe(LIFECYCLE, "--site", site(f"rendering = {rendering}"))
 
     assert (code, line(output), errors) == (0, OK, "")
+
+
+@pytest.mark.parametrize("rendering", ["json", "text/plain", "text/occi"])
+def test_user_data_and_a_key_reach_nova(site, openstack, tmp_path, rendering):
+    (tmp_path / "cloud-config").write_text('#cloud-config\nhostname: "probe"\n')
+    (tmp_path / "key.pub").write_text(f"ssh-ed25519 {base64.b64encode(KEY).decode()} probe@example.org\n")
+    path = site(f"rendering = {rendering}", **{"user data": str(tmp_path / "cloud-config"), "ssh key": str(tmp_path / "key.pub")})
+    harness, admin = of_site(path, Clock()), openstack.api()
+    harness.driver.connect()
+    plan = harness.driver.resolve(harness.test_vm)
+    server = harness.driver.create(ServerSpec(str(handle.new("live", 600, harness.deadline.clock.utc())), plan))
+
+    try:
+        seen = admin.get("compute", f"/servers/{server.id}")["server"]
+    finally:
+        harness.driver.delete(server)
+
+    assert base64.b64decode(seen["OS-EXT-SRV-ATTR:user_data"]) == b'#cloud-config\nhostname: "probe"\n'
+    assert seen["key_name"]
+    admin.wait_until(lambda: left(openstack) == [], 60, "not gone")
+
+
+KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32))
 
 
 def test_a_fleet_is_polled_by_its_list(site, tmp_path):
@@ -142,7 +166,7 @@ def test_what_a_sigkill_left_is_seen_and_settled_by_the_next_run(site, state_dir
     code, output, _ = run_probe("check_vm_state", "--site", path, "-v")
     assert re.search(r"^(active|inactive) .* vmprobe-live-\S+$", output, re.M), output
     code, output, _ = run_probe("check_vm_leftovers", "--site", path)
-    assert (code, line(output)) == (0, "VM_LEFTOVERS OK - ooi: nothing is left behind; 1 server within its lease")
+    assert (code, line(output)) == (0, "VM_LEFTOVERS OK - ooi: nothing is left behind (1 thing within its lease)")
 
     code, output, _ = run_probe(LIFECYCLE, "--site", path)
     assert (code, line(output)) == (
