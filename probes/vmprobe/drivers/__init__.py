@@ -13,6 +13,8 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "qemu": "vmprobe.drivers.qemu",
     "libvirt": "vmprobe.drivers.libvirt",
     "openstack": "vmprobe.drivers.openstack",
+    "ec2": "vmprobe.drivers.ec2",
+    "eucalyptus": "vmprobe.drivers.eucalyptus",
     "occi": "vmprobe.drivers.occi",
     "opennebula": "vmprobe.drivers.opennebula",
 }

@@ -1,0 +1,663 @@
+"""Amazon EC2 and what speaks its API: EC2's and CloudWatch's Query interfaces (API references of both, docs.aws.amazon.com).
+
+Its words: instance is our server, AMI our image, instance type our flavor, subnet our network, network interface our port.
+What a run makes carries its handle as the tag ``Name``, and a server as its ClientToken too, by which a repeated
+submission is the same instance. In a fleet, which is one request, both are the same for all members, so the token also
+says how many there are, and the launch index which one it is. Managers of this family differ by their ``Dialect``.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from dataclasses import dataclass
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
+
+from vmprobe import handle
+from vmprobe.driver import Driver, Key
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
+                            VmprobeError)
+from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.site import duration, http_url, yes_or_no
+from vmprobe.transport.aws import Query, Refusal, refused, rows
+from vmprobe.transport.awskeys import CREDENTIALS, Finder
+from vmprobe.transport.fields import moment
+from vmprobe.transport.http import Http, Reply
+from vmprobe.transport.xml import number, text
+
+SERVER = {"running": State.READY, "stopped": State.FAILED, "error": State.FAILED}  # the last is ec2-api's own
+PORT = {"attached": State.READY, "error": State.FAILED}
+VOLUME = {"available": State.READY, "in-use": State.READY, "error": State.FAILED}
+IMAGE = {"available": State.READY, "completed": State.READY, "failed": State.FAILED, "error": State.FAILED, "invalid": State.FAILED}
+RESTS = {"stopped", "stopping", "paused", "suspended"}
+GONE = {"terminated", "deleted", "deregistered"}  # still shown, and gone all the same
+CHECKS = {"ok": State.READY, "not-applicable": State.READY, "impaired": State.FAILED}
+
+ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that fits: what they are, whose matter it is
+    (r"AuthFailure|.*SignatureDoesNotMatch|.*ClientTokenId|UnrecognizedClientException|.*ExpiredToken(Exception)?|RequestExpired"
+     r"|InvalidAccessKeyId|MissingAuthenticationToken|IncompleteSignature|InvalidSecurity", AuthRejected, ""),
+    (r"UnauthorizedOperation|AccessDenied(Exception)?|OperationNotPermitted|OptInRequired|Blocked|PendingVerification", NotPermitted, ""),
+    (r"(Request|Throttling|SlowDown|EC2Throttled|Bandwidth).*|.*Throttled(Exception)?", GatewayFailed, ""),
+    (r"Insufficient(Instance|Host|Reserved\w*)?Capacity|NotEnoughResources\w*|Unsupported", CloudError, "scheduler"),
+    (r"InsufficientVolumeCapacity", CloudError, "storage"),
+    (r"InsufficientFreeAddressesInSubnet", CloudError, "network"),
+    (r".*LimitExceeded|.*QuotaExceeded\w*|.*Limit", QuotaExceeded, ""),
+    (r"InvalidAMI\w*\..*", NotFound, "image"),
+    (r"Invalid(Subnet|VpcID|Group|SecurityGroup)\w*\.(NotFound|Malformed|Unavailable)", NotFound, "network"),
+    (r"Invalid\w+\.(NotFound|Malformed|Unknown)", NotFound, ""),  # what cannot be an id names nothing either
+    (r"InvalidInstanceType", NotFound, "client"),
+    (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.(InUse|ZoneMismatch)", Conflict, ""),
+    (r"Internal(Error|Failure)|Unavailable|ServiceUnavailable", GatewayFailed, ""),
+)
+REASONS = (  # codes of a server's StateReason: whose matter it is
+    (r"LimitExceeded|Quota", "quota"), (r"Volume|Snapshot|Ebs", "storage"), (r"Image|AMI", "image"), (r"Network|Address", "network"))
+METRICS = {  # CloudWatch's name of each, and what of its period is asked for: an average in percent, or a sum of bytes
+    "cpu": (("CPUUtilization",), "Average"), "disk_read": (("EBSReadBytes", "DiskReadBytes"), "Sum"),
+    "disk_write": (("EBSWriteBytes", "DiskWriteBytes"), "Sum"), "net_in": (("NetworkIn",), "Sum"), "net_out": (("NetworkOut",), "Sum")}
+
+_YOUNG = 60.0  # seconds for which a thing that was asked for may not be known everywhere: EC2 is eventually consistent
+_BY_US = ("Client.UserInitiatedShutdown",)  # the reason of a removal that was asked for
+_GIB, _MIB = 2 ** 30, 2 ** 20
+_MEMORIES = (512, 1024, 2048, 4096, 8192)  # MiB: what the smallest type that fits may have
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What differs among those who speak EC2's API."""
+
+    version: str = "2016-11-15"
+    signature: int = 4
+    path: str = ""  # of the service, where the site's URL has none
+    region: str = ""  # that signatures name, unless the site says another
+    owner: str = "self"  # whose images are meant, unless the site says so; '' is anybody's
+    tags: str = "at once"  # "after": not with the request that creates, but by CreateTags; "never"
+    filters: bool = True  # whether lists can be asked for in part
+    types: str = "offered"  # "all": DescribeInstanceTypes without filters and offerings; "": there is none
+    max_instances: bool = True  # whether the account's attribute of this name is a limit
+    latest: bool = False  # whether a console can be asked for as it is now
+    conflicts: FrozenSet[str] = frozenset()  # codes that mean "not in this state", beside EC2's own
+
+
+def _period(word: str) -> float:
+    if duration(word) not in (60, 300):
+        raise ValueError("is neither '300 s' nor '60 s', which is detailed monitoring")
+    return duration(word)
+
+
+class Ec2(Driver):
+    """The verbs, as calls of the API in one region."""
+
+    system = "Amazon EC2"
+    proved = "moto's server, behind a gateway that verifies signatures; AWS's published examples of these"
+    capabilities = frozenset(Capability)
+    kinds: Sequence[Kind] = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
+    metrics_offered: Sequence[str] = tuple(METRICS)
+    endpoint_keys: Mapping[str, Key] = {
+        "url": Key(http_url), "region": Key(), "profile": Key(), "cloudwatch url": Key(http_url), "metrics period": Key(_period, 300.0),
+        "image owner": Key(), "status checks": Key(yes_or_no, False), "device": Key(default="/dev/sdf")}
+    test_vm_keys: Mapping[str, Key] = {"availability zone": Key(), "volume zone": Key(), "security group": Key(), "volume type": Key()}
+    credential_keys = CREDENTIALS
+    dialect = Dialect(max_instances=False, latest=True)
+
+    def __init__(self, *words: Any):
+        super().__init__(*words)
+        self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, type(self) is Ec2)
+        self._ec2: Optional[Query] = None
+        self._cloudwatch: Optional[Query] = None
+        self._https: List[Http] = []
+        self._zones: List[str] = []
+        self._asked: Dict[str, float] = {}  # by id: what this session asked for and has not asked to remove, and when
+        self.metrics_period = self.endpoint["metrics period"]
+        if not self._metrics_url():
+            self.capabilities = self.capabilities - {Capability.METRICS}
+
+    def connect(self) -> None:
+        """Keys are looked for anew, so that those of an instance or a role are fresh; a first call proves them."""
+        self.close()
+        keys, region = self._finder.find(self._region()), self._region()
+
+        def query(url: str, service: str, version: str, signature: int) -> Query:
+            http = Http(url, self.deadline, self.evidence, timeout=self.endpoint["timeout"], ca=self.endpoint["ca"])
+            self._https.append(http)
+            return Query(http, keys, service=service, region=region, version=version, signature=signature, classify=self._classify)
+
+        ec2 = query(self._url(), "ec2", self.dialect.version, self.dialect.signature)
+        zones = ec2("DescribeAvailabilityZones", asked="authentication")
+        self._zones = [text(zone, "zoneName") for zone in rows(zones.xml(), "availabilityZoneInfo")
+                       if not text(zone, "zoneState", "").lower().startswith(("unavailable", "impaired"))]
+        self._ec2, self._keys = ec2, keys
+        if Capability.METRICS in self.capabilities:
+            self._cloudwatch = query(self._metrics_url(), "monitoring", "2010-08-01", 4)
+
+    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+        """The AMI by id, or the newest of its owner and name; the type by name, or the smallest that fits; the subnet."""
+        image = self._image(test_vm["image"])
+        subnet = self._subnet(test_vm["network"]) if test_vm["network"] else None
+        zone = test_vm["availability zone"] or (text(subnet, "availabilityZone", "") if subnet is not None else "")
+        flavor, vcpus, memory, offered = self._type(test_vm["flavor"], image, zone)
+        volume_zone = test_vm["volume zone"] or zone or next((one for one in self._zones if one in offered or not offered), "")
+        if not zone and subnet is None and not test_vm["volume zone"]:
+            zone = volume_zone  # a volume can be attached within its zone only
+        details = {"image": text(image, "imageId"), "flavor": flavor, "vcpus": vcpus, "memory": memory, "depth": test_vm["depth"],
+                   "subnet": text(subnet, "subnetId") if subnet is not None else None, "zone": zone or None,
+                   "group": self._group(test_vm["security group"], subnet), "volume zone": volume_zone, "kept": _kept(image),
+                   "volume type": test_vm["volume type"]}
+        return Plan(text(image, "name", "") or details["image"], flavor, details["subnet"] or "", details)
+
+    def create(self, spec: Any) -> Ref:
+        plan, now = spec.plan.details, self.deadline.clock.now()
+        if spec.kind is Kind.VOLUME:
+            reply = self._call("CreateVolume", {
+                "Size": -(-spec.size // _GIB), "AvailabilityZone": plan["volume zone"] or None, "VolumeType": plan["volume type"],
+                **self._tagged(spec.name, "volume")}, asked="create volume")
+            made = Ref(Kind.VOLUME, self._word(reply, "volumeId"), spec.name)
+            self._asked[made.id] = now
+            self._tag_after(made)
+            return made
+
+        token = spec.name if spec.count == 1 else f"{spec.name}/{spec.count}"
+        reply = self._call("RunInstances", {
+            "ImageId": plan["image"], "InstanceType": plan["flavor"] or None, "MinCount": spec.count, "MaxCount": spec.count,
+            "ClientToken": token, "UserData": _user_data(spec), "Placement": {"AvailabilityZone": plan["zone"]},
+            "SubnetId": plan["subnet"], **plan["group"], **self._tagged(spec.name, "instance", token),
+            "BlockDeviceMapping": [{"DeviceName": device, "Ebs": {"SnapshotId": snapshot, "DeleteOnTermination": True}}
+                                   for device, snapshot in plan["kept"]],
+            "Monitoring": {"Enabled": True} if self.metrics_period < 300 else None}, asked="create server")
+        ids = reply.understood(lambda: [text(one, "instanceId") for one in rows(reply.xml(), "instancesSet")])
+        if len(ids) < spec.count:
+            raise reply.failed(f"{len(ids)} instances in the answer, not {spec.count}")
+        self._asked.update(dict.fromkeys(ids, now))
+        return Ref(Kind.SERVER, ids[0], spec.name)
+
+    def show(self, ref: Ref) -> Resource:
+        try:
+            found = self._shown(ref)
+        except NotFound:
+            self._check_young(ref)
+            raise
+        if found is None or found.native in GONE and found.state is not State.FAILED:
+            raise NotFound(f"{ref} is {found.native if found else 'not there'}")
+        return found
+
+    def list(self, kind: Kind, name: str) -> List[Resource]:
+        if kind is Kind.SERVER:
+            found = self._servers(self._filter(name, "client-token" if self.dialect.tags != "at once" else "tag:Name"))
+        elif kind is Kind.VOLUME:
+            found = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", self._filter(name), "list volumes")]
+        elif kind is Kind.SNAPSHOT:
+            found = self._snapshots(name)
+        else:
+            return []
+        return [one for one in found if one.ref.name.startswith(name) and (one.native not in GONE or one.state is State.FAILED)]
+
+    def delete(self, ref: Ref) -> None:
+        """An image goes with the snapshots that it is made of, which EC2 would keep."""
+        action, word = {Kind.SERVER: ("TerminateInstances", {"InstanceId": [ref.id]}),
+                        Kind.VOLUME: ("DeleteVolume", {"VolumeId": ref.id}),
+                        Kind.SNAPSHOT: ("DeregisterImage", {"ImageId": ref.id})}[ref.kind]
+        try:
+            if ref.kind is Kind.SNAPSHOT:
+                self._delete_image(ref)
+            else:
+                self._call(action, word, asked=f"delete {ref}")
+        except NotFound:
+            self._check_young(ref)
+        self._asked.pop(ref.id, None)
+
+    def describe(self) -> Dict[str, Any]:
+        """The version of the API is the one that is spoken; the manager says its regions and zones."""
+        zones = self._call("DescribeAvailabilityZones")
+        return {"version": f"API {self.dialect.version}", "region": self._region(), "keys": self._keys.source,
+                "zones": sorted(text(zone, "zoneName", "") for zone in rows(zones.xml(), "availabilityZoneInfo"))}
+
+    def close(self) -> None:
+        for http in self._https:
+            http.close()
+        self._https = []
+
+    def rests(self, server: Resource) -> bool:
+        return server.native in RESTS
+
+    def endpoints(self) -> List[str]:
+        try:
+            return [url for url in (self._url(), self._metrics_url()) if url]
+        except ClientError:
+            return []
+
+    def credential_expiry(self) -> Optional[float]:
+        return self._keys.expires if self._ec2 else None
+
+    # --- by capability ----------------------------------------------------------------------------------------
+
+    def ports(self, servers: Sequence[Ref]) -> List[Resource]:
+        """The network interfaces of all these by one request; with ``status checks`` a server has passed these, too."""
+        found: List[Resource] = []
+        words = {"InstanceId": [server.id for server in servers]}
+        for item in self._instances(words):
+            server = self._server(item)
+            nics = rows(item, "networkInterfaceSet")
+            found += [_port(nic, server) for nic in nics] or [Resource(
+                Ref(Kind.PORT, server.ref.id, ""), State.READY if server.addresses else State.PENDING,
+                "address" if server.addresses else "no address", addresses=server.addresses, server=server.ref.id)]
+        if self.endpoint["status checks"]:
+            reply = self._call("DescribeInstanceStatus", {**words, "IncludeAllInstances": True}, asked="status checks")
+            found += [_check(one, found) for one in rows(reply.xml(), "instanceStatusSet")]
+        return found
+
+    def attach(self, server: Ref, volume: Ref) -> None:
+        self._call("AttachVolume", {"VolumeId": volume.id, "InstanceId": server.id, "Device": self.endpoint["device"]},
+                   asked=f"attach {volume} to {server}")
+
+    def detach(self, server: Ref, volume: Ref) -> None:
+        """That a volume is not attached is told by the same code as that it cannot be detached just now."""
+        try:
+            self._call("DetachVolume", {"VolumeId": volume.id, "InstanceId": server.id}, asked=f"detach {volume} from {server}")
+        except NotFound:
+            return
+        except Conflict:
+            seen = self._shown(volume)
+            if seen is not None and (seen.server or seen.state is not State.READY):
+                raise
+
+    def console(self, server: Ref) -> str:
+        """As it is now where the instance's hypervisor can say that, else as it was when EC2 looked last."""
+        asked = f"console of {server}"
+        try:
+            reply = self._call("GetConsoleOutput", {"InstanceId": server.id, "Latest": self.dialect.latest or None}, asked=asked)
+        except CloudError as failed:
+            if not self.dialect.latest or "UnsupportedOperation" not in str(failed):
+                raise
+            reply = self._call("GetConsoleOutput", {"InstanceId": server.id}, asked=asked)
+        said = text(reply.xml(), "output", "")
+        try:
+            return base64.b64decode(said).decode("utf-8", "replace")
+        except ValueError:
+            raise reply.failed("the output in the answer is not base64") from None
+
+    def metrics(self, server: Ref) -> List[Sample]:
+        """CloudWatch's newest figures of this instance; a young one has none yet."""
+        period, now = int(self.metrics_period), self.deadline.clock.utc()
+        queries = [{"Id": name.lower(), "MetricStat": {"Period": period, "Stat": statistic, "Metric": {
+            "Namespace": "AWS/EC2", "MetricName": name, "Dimensions": {"member": [{"Name": "InstanceId", "Value": server.id}]}}}}
+            for names, statistic in METRICS.values() for name in names]
+        if self._cloudwatch is None:
+            raise AuthRejected("no session")
+        reply = self._cloudwatch("GetMetricData", {
+            "MetricDataQueries": {"member": queries}, "StartTime": _stamp(now - 4 * period), "EndTime": _stamp(now),
+            "ScanBy": "TimestampDescending"}, asked=f"metrics of {server}")
+        return reply.understood(lambda: _samples(reply.xml(), period))
+
+    def snapshot(self, server: Ref, name: str) -> Ref:
+        """An AMI of the running instance, which goes on; what it is made of carries the handle as well."""
+        tags = self._tagged(name, "image")
+        if tags:
+            tags["TagSpecification"] += self._tagged(name, "snapshot")["TagSpecification"]
+        reply = self._call("CreateImage", {"InstanceId": server.id, "Name": name, "NoReboot": True, **tags}, asked=f"snapshot of {server}")
+        made = Ref(Kind.SNAPSHOT, self._word(reply, "imageId"), name)
+        self._asked[made.id] = self.deadline.clock.now()
+        return made
+
+    def capacity(self) -> List[Limit]:
+        """What is used, and the limits among the account's attributes; others have to be looked up in Service Quotas."""
+        reply = self._call("DescribeAccountAttributes", asked="account attributes")
+        limits = {text(one, "attributeName", ""): text(one, ".//attributeValue", "") for one in rows(reply.xml(), "accountAttributeSet")}
+        addresses = limits.get("vpc-max-elastic-ips") or limits.get("max-elastic-ips") or ""
+        servers = [one for one in self._servers({}) if one.native not in GONE]
+        volumes = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", {}, "list volumes")]
+        found = [Limit("servers", len(servers), _whole(limits.get("max-instances", "")) if self.dialect.max_instances else None),
+                 Limit("volumes", len(volumes), None), Limit("storage", sum(one.size or 0 for one in volumes), None)]
+        if addresses:
+            used = len(rows(self._call("DescribeAddresses", asked="list addresses").xml(), "addressesSet"))
+            found.append(Limit("addresses", used, _whole(addresses)))
+        return found
+
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """EC2 knows no checksums."""
+        try:
+            found = self._images(name)
+        except NotFound:
+            return []
+        return [Image(text(one, "imageId"), text(one, "name", ""), IMAGE.get(text(one, "imageState", ""), State.PENDING),
+                      text(one, "imageState", ""), {}, {child.tag: child.text.strip() for child in one if child.text and child.text.strip()})
+                for one in found]
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    def _call(self, action: str, words: Optional[Mapping[str, Any]] = None, asked: str = "") -> Reply:
+        if self._ec2 is None:
+            raise AuthRejected("no session")
+        return self._ec2(action, words, asked)
+
+    def _all(self, action: str, where: str, words: Mapping[str, Any], asked: str) -> List[Any]:
+        """All pages of a list; a service that never ends it is believed a thousand of them."""
+        found: List[Any] = []
+        token: Optional[str] = None
+        for _ in range(1000):
+            document = self._call(action, {**words, "NextToken": token}, asked).xml()
+            found += rows(document, where)
+            token = text(document, "nextToken", "") or None
+            if token is None:
+                return found
+        raise GatewayFailed(f"{asked or action}: no end of it")
+
+    def _word(self, reply: Reply, where: str) -> str:
+        return reply.understood(lambda: text(reply.xml(), where))
+
+    def _classify(self, reply: Reply, said: Refusal) -> Optional[VmprobeError]:
+        """The error of a code; EC2 answers 500 where it has no room, and 400 for nearly everything else."""
+        if said.code in self.dialect.conflicts:
+            return refused(Conflict, reply, said)
+        kind, cause = next(((kind, cause) for pattern, kind, cause in ERRORS if re.fullmatch(pattern, said.code)), (None, ""))
+        if kind is None:
+            return refused(CloudError, reply, said) if reply.status < 500 else None
+        wait = reply.wait or 5.0 if kind is GatewayFailed and reply.status != 500 else None
+        return refused(kind, reply, said, cause, wait)
+
+    def _filter(self, name: str, key: str = "tag:Name") -> Dict[str, Any]:
+        """What begins with ``name``, as far as the manager can tell; a member's number is not in what a fleet shares."""
+        if not name or not self.dialect.filters or key == "client-token" and not name.startswith(handle.PREFIX):
+            return {}
+        return {"Filter": [{"Name": key, "Value": [re.sub(r"-\d*$", "", name) + "*"]}]}
+
+    def _tagged(self, name: str, kind: str, token: str = "") -> Dict[str, Any]:
+        if self.dialect.tags != "at once":
+            return {}
+        tags = [{"Key": "Name", "Value": name}, {"Key": "vmprobe", "Value": token or name}]
+        return {"TagSpecification": [{"ResourceType": kind, "Tag": tags}]}
+
+    def _tag_after(self, ref: Ref) -> None:
+        """Where a volume cannot be given its name at once. Whatever becomes of this, its id is known and will be noted."""
+        if self.dialect.tags != "after":
+            return
+        try:
+            self._call("CreateTags", {"ResourceId": [ref.id], "Tag": [{"Key": "Name", "Value": ref.name}]}, asked=f"name of {ref}")
+        except CloudError:
+            return
+
+    def _check_young(self, ref: Ref) -> None:
+        """Conflict for a thing that was asked for just now: that it is not known yet does not say that it is not there."""
+        asked = self._asked.get(ref.id)
+        if asked is not None and self.deadline.clock.now() - asked < _YOUNG:
+            raise Conflict(f"{ref} was asked for just now and is not shown yet") from None
+
+    # --- things -----------------------------------------------------------------------------------------------
+
+    def _shown(self, ref: Ref) -> Optional[Resource]:
+        asked = f"show {ref}"
+        if ref.kind is Kind.SERVER:
+            found: List[Any] = self._servers({"InstanceId": [ref.id]}, asked)
+        elif ref.kind is Kind.VOLUME:
+            found = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", {"VolumeId": [ref.id]}, asked)]
+        elif ref.id.startswith("snap-"):
+            found = [_snapshot(one) for one in self._all("DescribeSnapshots", "snapshotSet", {"SnapshotId": [ref.id]}, asked)]
+        else:
+            found = [_ami(one) for one in self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, asked)]
+        return next((one for one in found if one.ref.id == ref.id), None)
+
+    def _instances(self, words: Mapping[str, Any], asked: str = "list servers") -> List[Any]:
+        return [item for one in self._all("DescribeInstances", "reservationSet", words, asked) for item in rows(one, "instancesSet")]
+
+    def _servers(self, words: Mapping[str, Any], asked: str = "list servers") -> List[Resource]:
+        return [self._server(item) for item in self._instances(words, asked)]
+
+    def _server(self, said: Any) -> Resource:
+        """One that ended by itself has failed, as long as the run that asked for it has not removed it."""
+        identity, native = text(said, "instanceId"), text(said, "instanceState/name")
+        code, fault = text(said, "stateReason/code", ""), text(said, "stateReason/message", "")
+        state = SERVER.get(native, State.PENDING)
+        if native in ("shutting-down", "terminated") and identity in self._asked and code not in (*_BY_US, ""):
+            state = State.FAILED
+        failed = state is State.FAILED
+        cause = next((cause for pattern, cause in REASONS if re.search(pattern, code)), "") if failed else ""
+        cores, threads = (number(said, f"cpuOptions/{word}", 0) for word in ("coreCount", "threadsPerCore"))
+        addresses = [text(said, word, "") for word in ("ipAddress", "privateIpAddress", "ipv6Address")]
+        return Resource(
+            Ref(Kind.SERVER, identity, _server_name(said)), state, native, fault if failed else "", cause,
+            addresses=tuple(dict.fromkeys(address for address in addresses if address)), created=moment(text(said, "launchTime", "")),
+            vcpus=cores * threads or None, image=text(said, "imageId", ""))
+
+    def _snapshots(self, name: str) -> List[Resource]:
+        """Our images by their name, and what was left of images that are gone."""
+        words = {"Owner": ["self"], **({"Filter": [{"Name": "name", "Value": [f"{name}*"]}]} if name and self.dialect.filters else {})}
+        images = self._all("DescribeImages", "imagesSet", words, "list images")
+        found = [_ami(one) for one in images]
+        if name and self.dialect.tags == "at once":
+            parts = {part for one in images for part in _parts(one)}
+            words = {"Owner": ["self"], **self._filter(name)}
+            others = [_snapshot(one) for one in self._all("DescribeSnapshots", "snapshotSet", words, "list snapshots")]
+            found += [one for one in others if one.ref.id not in parts]
+        return found
+
+    def _delete_image(self, ref: Ref) -> None:
+        parts = [ref.id]
+        if not ref.id.startswith("snap-"):
+            image = next(iter(self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, f"show {ref}")), None)
+            if image is None:
+                raise NotFound(f"{ref} is not there")
+            self._call("DeregisterImage", {"ImageId": ref.id}, asked=f"delete {ref}")
+            parts = _parts(image)
+        for part in parts:
+            self._call("DeleteSnapshot", {"SnapshotId": part}, asked=f"delete snapshot {part}")
+
+    # --- what a test VM is made of ----------------------------------------------------------------------------
+
+    def _images(self, wanted: str) -> List[Any]:
+        if re.match(r"[ae]mi-", wanted):
+            return self._all("DescribeImages", "imagesSet", {"ImageId": [wanted]}, f"image {wanted}")
+        owner = self.endpoint["image owner"] or self.dialect.owner
+        words: Dict[str, Any] = {"Owner": [owner] if owner not in ("", "anybody") else None}
+        if wanted and self.dialect.filters:
+            words["Filter"] = [{"Name": "name", "Value": [wanted]}]
+        found = self._all("DescribeImages", "imagesSet", words, f"image {wanted}".strip())
+        return found if self.dialect.filters else [one for one in found if wanted in ("", text(one, "name", ""), text(one, "imageLocation", ""))]
+
+    def _image(self, wanted: str) -> Any:
+        """By id, or the newest of this owner and name."""
+        found = self._images(wanted)
+        ready = [one for one in found if IMAGE.get(text(one, "imageState", "available").lower()) is State.READY]
+        if not found:
+            owner = self.endpoint["image owner"] or self.dialect.owner
+            raise NotFound(f"no image {wanted!r}" + (f" of owner {owner}" if owner else ""), cause="image")
+        if not ready:
+            raise NotFound(f"image {wanted!r} is {text(found[0], 'imageState', '')}", cause="image")
+        return max(ready, key=lambda one: text(one, "creationDate", ""))
+
+    def _type(self, wanted: str, image: Any, zone: str) -> Tuple[str, int, int, Sequence[str]]:
+        """(name, vCPUs, bytes of memory, the zones that offer it where that is known)."""
+        if not self.dialect.types:
+            return wanted, 0, 0, ()  # the manager's own default, if none is wanted
+        words: Dict[str, Any] = {"InstanceType": [wanted]} if wanted else {}
+        if not wanted and self.dialect.types == "offered":
+            about = {"current-generation": "true", "bare-metal": "false",
+                     "processor-info.supported-architecture": text(image, "architecture", "") or "x86_64",
+                     "supported-root-device-type": "ebs" if text(image, "rootDeviceType", "ebs") == "ebs" else "instance-store",
+                     "supported-virtualization-type": text(image, "virtualizationType", "") or "hvm"}
+            words["Filter"] = [*({"Name": name, "Value": [value]} for name, value in about.items()),
+                               {"Name": "memory-info.size-in-mib", "Value": list(_MEMORIES)}]
+        where = "instanceTypeSet" if self.dialect.types == "offered" else "instanceTypeDetails"
+        document = self._all("DescribeInstanceTypes", where, words, f"flavor {wanted}".strip())
+        found = [one for one in map(_flavor, document) if wanted in ("", one[0])]
+        offered: Dict[str, List[str]] = {}
+        if self.dialect.types == "offered":
+            offered = self._offered(wanted, zone)
+            found = [one for one in found if one[0] in offered]
+        if not found:
+            where = f" in {zone}" if zone else ""
+            raise NotFound(f"no flavor {wanted!r}{where}" if wanted else f"no flavor holds the image{where}", cause="client" if wanted else "image")
+        name, vcpus, memory = min(found, key=lambda one: (one[2], one[1], one[0]))
+        return name, vcpus, memory * _MIB, offered.get(name, ())
+
+    def _offered(self, wanted: str, zone: str) -> Dict[str, List[str]]:
+        """The zones that offer each type."""
+        filters = [{"Name": "location", "Value": [zone]}] if zone else []
+        filters += [{"Name": "instance-type", "Value": [wanted]}] if wanted else []
+        found: Dict[str, List[str]] = {}
+        for one in self._all("DescribeInstanceTypeOfferings", "instanceTypeOfferingSet",
+                             {"LocationType": "availability-zone", "Filter": filters}, "flavors on offer"):
+            found.setdefault(text(one, "instanceType"), []).append(text(one, "location"))
+        return found
+
+    def _subnet(self, wanted: str) -> Any:
+        """By id or by its tag Name."""
+        words = {"SubnetId": [wanted]} if wanted.startswith("subnet-") else {"Filter": [{"Name": "tag:Name", "Value": [wanted]}]}
+        found = self._all("DescribeSubnets", "subnetSet", words, f"network {wanted}")
+        if not found:
+            raise NotFound(f"no subnet {wanted!r}", cause="network")
+        if len(found) > 1:
+            raise ClientError(f"[test vm] network: there are {', '.join(text(one, 'subnetId') for one in found)[:200]}: name one by its id")
+        return found[0]
+
+    def _group(self, wanted: Optional[str], subnet: Any) -> Dict[str, Any]:
+        """The security group as RunInstances takes it: by its id, which a name is looked up for in the subnet's VPC."""
+        if not wanted:
+            return {}
+        words: Dict[str, Any] = {"GroupId": [wanted]}
+        if not wanted.startswith("sg-"):
+            words = {"Filter": [{"Name": "group-name", "Value": [wanted]}]}
+            if subnet is not None:
+                words["Filter"].append({"Name": "vpc-id", "Value": [text(subnet, "vpcId")]})
+        found = self._all("DescribeSecurityGroups", "securityGroupInfo", words, f"security group {wanted}")
+        if not found:
+            raise NotFound(f"no security group {wanted!r}", cause="network")
+        identity = text(found[0], "groupId", "")
+        return {"SecurityGroupId": [identity]} if identity else {"SecurityGroup": [wanted]}
+
+    # --- where it is ------------------------------------------------------------------------------------------
+
+    def _region(self) -> str:
+        """By the site, by the URL of one of Amazon's, by the dialect, by the environment or the profile."""
+        by_url = re.match(r"ec2[.-]([a-z]{2}-[a-z-]+-\d)\.", urlsplit(self.endpoint["url"] or "").hostname or "")
+        found = self.endpoint["region"] or (by_url[1] if by_url else "") or self.dialect.region
+        return found or self._finder.region() or ("us-east-1" if self.endpoint["url"] else "")
+
+    def _url(self) -> str:
+        url = self.endpoint["url"]
+        if url:
+            return url if urlsplit(url).path.strip("/") else url + self.dialect.path
+        if not self._region() or type(self) is not Ec2:
+            raise ClientError("[endpoint] region: is missing, and there is no url: where is the cloud?")
+        return f"https://ec2.{self._region()}.amazonaws.com{'.cn' if self._region().startswith('cn-') else ''}"
+
+    def _metrics_url(self) -> str:
+        """CloudWatch's URL: Amazon's own follows from EC2's; another cloud's is only known if the site says so."""
+        if self.endpoint["cloudwatch url"] or Capability.METRICS not in type(self).capabilities:
+            return self.endpoint["cloudwatch url"] or ""
+        try:
+            url = self._url()
+        except ClientError:
+            return ""
+        own = re.fullmatch(r"https://ec2[.-]([a-z0-9-]+)\.(?:api\.aws|amazonaws\.com(\.cn)?)/?", url)
+        return f"https://monitoring.{own[1]}.amazonaws.com{own[2] or ''}" if own else ""
+
+
+# --- what the service says ----------------------------------------------------------------------------------------
+
+def _tags(said: Any) -> Dict[str, str]:
+    return {text(one, "key", ""): text(one, "value", "") for one in rows(said, "tagSet")}
+
+
+def _server_name(said: Any) -> str:
+    """A run's own by the token of its submission, as the tag or as EC2 repeats it; a stranger's by its tag ``Name``."""
+    tags = _tags(said)
+    token = tags.get("vmprobe") or text(said, "clientToken", "")
+    name, _, count = token.partition("/")
+    if not name.startswith(handle.PREFIX):
+        return tags.get("Name", "")
+    return f"{name}-{number(said, 'amiLaunchIndex', 0) + 1}" if count else name
+
+
+def _port(said: Any, server: Resource) -> Resource:
+    native = text(said, "attachment/status", "") or text(said, "status", "")
+    addresses = [text(one, "privateIpAddress", "") for one in rows(said, "privateIpAddressesSet")] or [text(said, "privateIpAddress", "")]
+    return Resource(Ref(Kind.PORT, text(said, "networkInterfaceId"), ""), PORT.get(native, State.PENDING), native,
+                    addresses=tuple(address for address in addresses if address), server=server.ref.id)
+
+
+def _check(said: Any, ports: Sequence[Resource]) -> Resource:
+    """EC2's checks of the host (system) and of what the instance answers, as one more port of the server."""
+    server = text(said, "instanceId")
+    both = [(text(said, f"{word}/status", ""), word) for word in ("systemStatus", "instanceStatus")]
+    states = [CHECKS.get(status, State.PENDING) for status, _ in both]
+    worst = next((state for state in (State.FAILED, State.PENDING) if state in states), State.READY)
+    native = ", ".join(f"{word} {status or 'unknown'}" for status, word in both)
+    addresses = next((port.addresses for port in ports if port.server == server), ())
+    return Resource(Ref(Kind.PORT, server, ""), worst, native, cause="network", addresses=addresses, server=server)
+
+
+def _volume(said: Any) -> Resource:
+    """Attached is what EC2 calls so; ``in-use`` already begins, and does not end, with the attachment itself."""
+    native = text(said, "status")
+    attachments = rows(said, "attachmentSet")
+    held = [text(one, "instanceId", "") for one in attachments if text(one, "status", "") == "attached"]
+    moving = [text(one, "status", "") for one in attachments if text(one, "status", "") in ("attaching", "detaching", "busy")]
+    state = State.PENDING if moving or native == "in-use" and not held else VOLUME.get(native, State.PENDING)
+    return Resource(Ref(Kind.VOLUME, text(said, "volumeId"), _tags(said).get("Name", "")), state, moving[0] if moving else native,
+                    server=next(iter(held), "") if not moving else "", created=moment(text(said, "createTime", "")),
+                    size=number(said, "size", 0) * _GIB)
+
+
+def _ami(said: Any) -> Resource:
+    native = text(said, "imageState", "")
+    return Resource(Ref(Kind.SNAPSHOT, text(said, "imageId"), text(said, "name", "")), IMAGE.get(native, State.PENDING), native,
+                    text(said, "stateReason/message", ""), created=moment(text(said, "creationDate", "")))
+
+
+def _snapshot(said: Any) -> Resource:
+    native = text(said, "status", "")
+    return Resource(Ref(Kind.SNAPSHOT, text(said, "snapshotId"), _tags(said).get("Name", "")), IMAGE.get(native, State.PENDING), native,
+                    text(said, "statusMessage", ""), created=moment(text(said, "startTime", "")), size=number(said, "volumeSize", 0) * _GIB)
+
+
+def _kept(image: Any) -> List[Tuple[str, str]]:
+    """(device, snapshot) of volumes that would outlive a server of this image, if it were not asked for otherwise."""
+    return [(text(one, "deviceName"), text(one, "ebs/snapshotId", "")) for one in rows(image, "blockDeviceMapping")
+            if text(one, "ebs/deleteOnTermination", "true") == "false"]
+
+
+def _parts(image: Any) -> List[str]:
+    """The snapshots that an image is made of."""
+    return [part for part in (text(one, "ebs/snapshotId", "") for one in rows(image, "blockDeviceMapping")) if part]
+
+
+def _flavor(said: Any) -> Tuple[str, int, int]:
+    """(name, vCPUs, MiB of memory), in EC2's words or in Eucalyptus'."""
+    if said.find("instanceType") is None:
+        return text(said, "name"), number(said, "cpu", 0), number(said, "memory", 0)
+    return text(said, "instanceType"), number(said, "vCpuInfo/defaultVCpus", 0), number(said, "memoryInfo/sizeInMiB", 0)
+
+
+def _samples(document: Any, period: int) -> List[Sample]:
+    """The newest value of each metric; sums of bytes over a period become bytes per second."""
+    newest: Dict[str, Tuple[float, float]] = {}
+    for one in rows(document, "GetMetricDataResult/MetricDataResults"):
+        stamps, values = ([text(member, ".") for member in rows(one, word)] for word in ("Timestamps", "Values"))
+        pairs = [(moment(stamp), float(value)) for stamp, value in zip(stamps, values) if re.fullmatch(r"-?[0-9.]{1,30}(?:[eE][+-]?\d{1,2})?", value)]
+        if pairs:
+            newest[text(one, "Id")] = max((pair for pair in pairs if pair[0] is not None), default=(0.0, 0.0))
+    found = []
+    for metric, (names, statistic) in METRICS.items():
+        there = [newest[name.lower()] for name in names if name.lower() in newest]
+        if there:
+            value = sum(value for _, value in there) / (period if statistic == "Sum" else 1)
+            found.append(Sample(metric, max(0.0, value), max(at for at, _ in there), counter=False))
+    return found
+
+
+def _user_data(spec: Any) -> Optional[str]:
+    """What the site's own spec carries, or the reporter for a cloud-init image, which the suite's own takes the nonce from."""
+    said = spec.user_data
+    if not said and spec.plan.details.get("depth") == "console" and spec.nonce:
+        from vmprobe.image import reporter
+
+        said = reporter(spec.nonce)
+    return base64.b64encode(said.encode("ascii")).decode("ascii") if said else None
+
+
+def _whole(digits: str) -> Optional[int]:
+    return int(digits) if re.fullmatch(r"[0-9]{1,9}", digits) else None
+
+
+def _stamp(utc: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(utc))

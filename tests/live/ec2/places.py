@@ -1,0 +1,51 @@
+"""Sites for the tests: one behind the gateway before moto, with credentials of its own; and harnesses for the conformance suite."""
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from conformance.harnesses import of_site
+from vmprobe.clock import Clock
+
+from . import moto
+from .gateway import ACCESS, SECRET, Gateway
+
+IMAGE = "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"  # one of those that moto comes with; its owner is amazon
+
+
+def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str = "", endpoint=(), **test_vm: str) -> Path:
+    """A site file with its credentials."""
+    secret = directory / "credentials.ini"
+    secret.write_text("[credentials]\n" + (credentials or f"access_key = {ACCESS}\nsecret_key = {SECRET}\n"))
+    secret.chmod(0o600)
+    keys = {"image": IMAGE, **test_vm}
+    path = directory / f"{manager}.ini"
+    path.write_text(
+        f"[site]\nname = {manager}\nowner = live\n[endpoint]\nmanager = {manager}\nurl = {url}\ncredentials = credentials.ini\n"
+        f"timeout = 60 s\n" + "".join(f"{key} = {value}\n" for key, value in dict(endpoint).items())
+        + "[polling]\nfirst = 0.2 s\nshortest = 0.2 s\n[sample]\nreadings = 2\ninterval = 0.2 s\n"
+        "[budget]\ndeadline = 120 s\nreserve = 60 s\n[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value))
+    return path
+
+
+def aws(gateway: Gateway) -> dict[str, str]:
+    """What a site of the manager ``ec2`` says of its endpoint beside the URL."""
+    return {"region": "us-east-1", "cloudwatch url": gateway.url, "image owner": "amazon"}
+
+
+@contextmanager
+def harness():
+    """For the conformance suite: moto as Amazon's EC2."""
+    moto.reset()
+    with Gateway(moto.url()) as gateway, TemporaryDirectory() as directory:
+        path = site_file(Path(directory), gateway.url, endpoint=aws(gateway))
+        yield of_site(str(path), Clock(), reports=False)
+
+
+@contextmanager
+def eucalyptus():
+    """For the conformance suite: moto behind Eucalyptus' dialect."""
+    moto.reset()
+    with Gateway(moto.url(), "/services/compute", 4, "eucalyptus", "eucalyptus") as gateway, TemporaryDirectory() as directory:
+        yield of_site(str(site_file(Path(directory), gateway.url, "eucalyptus")), Clock(), reports=False)
