@@ -62,10 +62,13 @@ def _nagios(directory: str, objects: str) -> List[str]:
 
 
 def _icinga(directory: str, objects: str) -> List[str]:
-    main = os.path.join(directory, "icinga2.conf")
+    """Also while it only checks, Icinga writes what it read into its cache, where its other commands look who they are."""
+    main, cache = os.path.join(directory, "icinga2.conf"), os.path.join(directory, "cache")
+    os.mkdir(cache)
+    os.chmod(cache, 0o1777)  # it becomes its own user first
     with open(main, "w", encoding="utf-8") as file:
         file.write(_ICINGA.format(objects=objects))
-    return ["daemon", "-C", "-c", main]
+    return ["daemon", "-C", "-c", main, "-D", f"CacheDir={cache}"]
 
 
 _DAEMONS: Dict[str, tuple] = {"nagios": (("nagios4", "nagios", "naemon"), _nagios), "icinga2": (("icinga2",), _icinga)}
