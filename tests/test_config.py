@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROBES
+from conftest import CHECKOUT, PROBES
 from vmprobe import inventory, render, services
 from vmprobe.errors import ClientError
 
@@ -63,7 +64,15 @@ def test_three_sites_come_out_whole(target, request):
 def test_every_probe_with_an_executable_is_a_service():
     executables = {path.name[len("check_vm_"):] for path in PROBES.glob("check_vm_*")}
 
-    assert executables - set(services.SERVICES) == set()
+    assert executables == set(services.SERVICES)
+
+
+@pytest.mark.parametrize("target", [target for target in render.TARGETS if target != "systemd"])  # a unit has no such word
+def test_the_page_that_a_service_names_is_there(target):
+    named = {page for text in tree(target, GOLDEN / "sites").values() for page in re.findall(r"docs\.example\.org/vmprobe/([^\s\"]+)", text)}
+
+    assert named == {f"check_vm_{probe}.md" for probe in INSTALLED}
+    assert all((CHECKOUT / "docs" / page).is_file() for page in named)
 
 
 @pytest.mark.parametrize("target", ["director", "argo"])
@@ -318,6 +327,19 @@ def test_the_daemon_accepts_what_was_made(sites, tmp_path, target, daemon):
     hostile_sites(sites)
 
     assert ctl(target, tmp_path / "out", sites, "--validate")[::2] == (0, "")
+
+
+def test_a_validation_leaves_what_icinga_knows_of_itself_as_it_was(sites, tmp_path):
+    if not shutil.which("icinga2"):
+        pytest.skip("icinga2 is not installed (Debian: see tests/packages.txt)")
+    cache = Path("/var/cache/icinga2")  # compiled in; icinga2 api setup looks there for the name of its node
+
+    def known():
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.glob("*")}
+    before = known()
+
+    assert ctl("icinga2", tmp_path / "out", sites, "--validate")[::2] == (0, "")
+    assert known() == before
 
 
 @pytest.mark.parametrize("target, daemon", DAEMONS)

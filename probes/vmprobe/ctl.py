@@ -104,7 +104,7 @@ def config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", metavar="SECONDS", type=float, default=60.0,
                         help="Nagios' service_check_timeout; what needs longer becomes passive (default: 60)")
     parser.add_argument("--plugins", metavar="DIR", default="", help="the probes' directory on the host that runs them")
-    parser.add_argument("--docs", metavar="URL", default="", help="below it lies each probe's page, for notes_url")
+    parser.add_argument("--docs", metavar="URL", default="", help="where the files of the suite's docs/ lie, for notes_url: each probe has its page there")
     parser.set_defaults(run=config_run)
 
 

@@ -32,7 +32,7 @@ class Options(NamedTuple):
 
     limit: float = NAGIOS_LIMIT  # seconds after which the scheduler kills a check
     plugins: str = ""  # the directory of the probes, as the scheduler sees it
-    docs: str = ""  # a URL below which each probe has its page, under its own name
+    docs: str = ""  # a URL at which the files of this suite's docs/ lie, a page for each probe
     installed: Sequence[str] = ()  # probes
 
 
@@ -152,7 +152,7 @@ def _check(host: Host, probe: str, gateway: bool, target: str, options: Options)
 @functools.lru_cache(maxsize=None)
 def _words(probe: str, docs: str) -> Tuple[str, str, str]:
     """A probe's service, command and page; the same strings for ten thousand sites."""
-    return service_name(probe), f"check_vm_{probe}", f"{docs.rstrip('/')}/check_vm_{probe}" if docs else ""
+    return service_name(probe), f"check_vm_{probe}", f"{docs.rstrip('/')}/check_vm_{probe}.md" if docs else ""
 
 
 def needed(deadline: float) -> int:

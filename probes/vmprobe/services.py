@@ -28,7 +28,6 @@ SERVICES = {
     "activity": Service("VM-Activity", "what the VMs use", 600.0, 300.0, needs=Capability.METRICS),
     "capacity": Service("Contention", "room for more VMs", needs=Capability.CAPACITY),
     "image": Service("Image-Freshness", "the image is the endorsed one", 6 * 3600.0, 3600.0),
-    "information": Service("Info-Freshness", "what the site publishes is fresh and true", 600.0, 300.0),
 }
 
 
