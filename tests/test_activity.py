@@ -220,5 +220,5 @@ def test_memory_is_a_metric_where_a_manager_has_it():
 
     found, missing = activity.figures({"a": rows})
 
-    assert found == {"memory_avg": 200, "memory_peak": 200}
+    assert found == {"memory_avg": 200, "memory_peak": 200, "memory_total": 200}
     assert missing == ["cpu", "disk_read", "disk_write", "net_in", "net_out"]

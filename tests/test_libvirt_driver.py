@@ -95,6 +95,7 @@ def test_a_request_without_an_answer_ends_in_time(connected):
 def test_what_libvirt_does_not_count_is_not_there():
     """A network in user mode has a count, and no counters."""
     stats = {"cpu.time": 3 * 10 ** 9, "vcpu.current": 2, "net.count": 1, "block.count": 2, "block.0.rd.bytes": 5,
-             "block.1.rd.bytes": 7, "block.0.wr.bytes": 1, "block.0.rd.reqs": 9}
-    assert [(sample.metric, sample.value) for sample in _samples(stats, 1.0)] == [
-        ("cpu", 1.5), ("disk_read", 12), ("disk_write", 1)]
+             "block.1.rd.bytes": 7, "block.0.wr.bytes": 1, "block.0.rd.reqs": 9, "vcpu.0.delay": 10 ** 9, "vcpu.1.delay": 0,
+             "balloon.rss": 2048}
+    assert [(sample.metric, sample.value, sample.counter) for sample in _samples(stats, 1.0)] == [
+        ("cpu", 1.5, True), ("disk_read", 12, True), ("disk_write", 1, True), ("ready", 0.5, True), ("memory", 2 ** 21, False)]

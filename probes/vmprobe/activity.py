@@ -76,7 +76,7 @@ def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings
 def figures(readings: Readings) -> Tuple[Dict[str, float], List[str]]:
     """Values by perfdata label and the metrics that nobody measured: average, peak, and of bytes the total per second."""
     found, missing = summarise(list(readings.values()))
-    for metric in METRICS[1:]:
+    for metric in (*METRICS[1:], "memory"):
         each = [rate for rate in (average(metric, rows) for rows in readings.values()) if rate is not None]
         if each:
             found[f"{metric}_total"] = sum(each)

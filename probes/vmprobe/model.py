@@ -122,7 +122,7 @@ class VolumeSpec:
     plan: Optional[Plan] = None
 
 
-EXTRA_METRICS = ("memory",)  # where a manager has it: bytes that the guest uses, not a counter
+EXTRA_METRICS = ("ready", "memory")  # where a manager has them
 METRICS = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
 
 
@@ -132,6 +132,8 @@ class Sample:
 
     A *counter* only grows: ``cpu`` in seconds of CPU time per vCPU, the others in bytes since the server started.
     Otherwise the reading is a rate already: ``cpu`` in percent of all vCPUs, the others in bytes per second.
+    ``ready``, as ``cpu``, is the time for which a vCPU wanted to run and its host let it wait; ``memory``, never a counter,
+    the bytes of its host's memory that the server takes.
     """
 
     metric: str

@@ -45,7 +45,7 @@ def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float
             found.append((after.value, seconds))
         else:
             grown = _grown(before.value, after.value)
-            share = 100.0 if metric == "cpu" else 1.0
+            share = 100.0 if metric in ("cpu", "ready") else 1.0
             found += [] if grown is None else [(share * grown / seconds, seconds)]
     if not found and samples and not samples[-1].counter:
         found.append((samples[-1].value, 1.0))  # one reading of a rate is a rate

@@ -21,7 +21,7 @@ LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""), "age_max": "s",
     **{f"{of}{name}_{what}": unit for of in ("", "host_") for name, of_one in RESOURCES.items()
        for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))}, "fits": "",
-    "memory_avg": "B", "memory_peak": "B", "interval": "s", "metrics": "s",
+    **dict.fromkeys(("memory_avg", "memory_peak", "memory_total"), "B"), "ready_avg": "%", "ready_peak": "%", "interval": "s", "metrics": "s",
     **{f"{metric}_total": "" for metric in METRICS if metric != "cpu"},
     **dict.fromkeys(("images", "missing", "inactive", "mismatched", "revoked", "expired", "unendorsed", "unverified",
                      "running_bad"), ""), "list_expires": "s", "lists": "s",

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.live
 
 OK = ("VM_LIFECYCLE OK - here: test VM ran and is gone in T s (active T s, network T s, storage T s) | active=Ts;;;0 auth=Ts;;;0 "
       "cpu_avg=N% cpu_peak=N% delete=Ts;;;0 detach=Ts;;;0 disk_read_avg=N;;;0 disk_read_peak=N;;;0 disk_write_avg=N;;;0 "
-      "disk_write_peak=N;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 network=Ts;;;0 sample=Ts;;;0 storage=Ts;;;0 submit=Ts;;;0 "
+      "disk_write_peak=N;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 memory_avg=NB;;;0 memory_peak=NB;;;0 network=Ts;;;0 "
+      "ready_avg=N% ready_peak=N% sample=Ts;;;0 storage=Ts;;;0 submit=Ts;;;0 "
       "total=Ts;;;0")
 NOTHING = ([], [])
 

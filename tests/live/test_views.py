@@ -109,7 +109,9 @@ def test_its_activity_is_measured_and_between_two_runs_too(seen):
     code, output = seen["again"]
 
     assert code == 0, output
-    assert re.match(r"VM_ACTIVITY OK - \w+: 1 server over \d+ s: cpu [\d.]+ %, disk_read .*/s, disk_write .*/s", output)
+    assert re.match(r"VM_ACTIVITY OK - \w+: 1 server over \d+ s: cpu [\d.]+ %, disk_read .*/s, disk_write .*/s, memory [\d.]+ MiB, "
+                    r"ready [\d.]+ % \| ", output)
+    assert re.search(r"^CPU +DISK_READ +DISK_WRITE +NET_IN +NET_OUT +READY +MEMORY +ID +NAME$", output, re.M)
     assert figures(output)["interval"] > 14 and figures(output)["disk_write_avg"] > 0
 
 

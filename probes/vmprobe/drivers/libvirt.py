@@ -31,7 +31,7 @@ from vmprobe import console
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import ClientError, Conflict, NotFound, ResourceFailed
 from vmprobe.handle import PREFIX
-from vmprobe.model import METRICS, Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import one_of, size, whole
 from vmprobe.transport.libvirt import Connection, session_home
 
@@ -72,7 +72,7 @@ class Libvirt(Driver):
     proved = "libvirtd and QEMU, real, started by the tests"
     capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY})
     kinds = (Kind.SERVER, Kind.VOLUME)
-    metrics_offered = METRICS
+    metrics_offered = METRICS + EXTRA_METRICS
     shown_by = 1.0  # a daemon finishes what a killed asker has sent, and shows it from its first moment
     endpoint_keys = {"url": Key(_uri, "qemu:///session"), "user": Key(), "pool": Key()}
     test_vm_keys = {"domain type": Key(one_of("qemu", "kvm"), "qemu"), "flavor": Key(size, 128 * 2 ** 20),
@@ -213,7 +213,7 @@ class Libvirt(Driver):
     def metrics(self, server: Ref) -> List[Sample]:
         library = self._libvirt.library
         wanted = (library.VIR_DOMAIN_STATS_CPU_TOTAL | library.VIR_DOMAIN_STATS_VCPU | library.VIR_DOMAIN_STATS_BLOCK
-                  | library.VIR_DOMAIN_STATS_INTERFACE)
+                  | library.VIR_DOMAIN_STATS_INTERFACE | library.VIR_DOMAIN_STATS_BALLOON)
         said = self._ask(f"metrics {server}", lambda host: [
             stats for _, stats in host.domainListGetStats([host.lookupByName(server.id)], wanted)])
         return _samples(said[0] if said else {}, self.deadline.clock.now())
@@ -500,6 +500,11 @@ def _samples(stats: Mapping[str, Any], now: float) -> List[Sample]:
         counts = [value for key, value in stats.items() if re.match(rf"^{word}\.\d+\.{re.escape(ending)}$", key)]
         if counts:
             found.append(Sample(metric, sum(counts), now))
+    waits = [value for key, value in stats.items() if re.match(r"^vcpu\.\d+\.delay$", key)]
+    if waits:
+        found.append(Sample("ready", sum(waits) / 1e9 / len(waits), now))
+    if "balloon.rss" in stats:
+        found.append(Sample("memory", stats["balloon.rss"] * 2 ** 10, now, counter=False))
     return found
 
 

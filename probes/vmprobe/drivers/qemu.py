@@ -32,7 +32,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from vmprobe import console, handle, paths
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
-from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, size, whole, yes_or_no
 
 STATE = {"running": State.READY, "shutdown": State.FAILED, "guest-panicked": State.FAILED, "io-error": State.FAILED,
@@ -76,7 +76,7 @@ class Qemu(Driver):
                               Capability.IMAGES})
     kinds = (Kind.SERVER, Kind.VOLUME)
     shown_by = 0.0  # a debt's maker has ended, and what it had not made by then nobody makes
-    metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
+    metrics_offered = METRICS + EXTRA_METRICS
     endpoint_keys = {"binary": Key(default="qemu-system-x86_64"), "accel": Key(default="tcg"), "machine": Key(default="pc"),
                      "sandbox": Key(yes_or_no, True), "directory": Key(_folder), "timeout": Key(duration, 10.0)}
     test_vm_keys = {"flavor": Key(size, 128 * 2 ** 20), "vcpus": Key(whole(1), 1), "network": Key(_network, "user")}
@@ -213,20 +213,23 @@ class Qemu(Driver):
             return _text(os.path.join(self._path(Kind.SERVER, self._name(server)), "console"), _CONSOLE)
 
     def metrics(self, server: Ref) -> List[Sample]:
-        """CPU by the kernel's account of QEMU's vCPU threads, disks by QEMU, network by the tap: without one, none."""
+        """CPU and memory by the kernel's account of QEMU's vCPU threads and process, disks by QEMU, network by the tap: without
+        one, none."""
         with self._verb(f"metrics {server}") as note:
             process = self._running(server)
             with self._monitor(process) as ask:
                 threads = [vcpu["thread-id"] for vcpu in ask("query-cpus-fast")]
                 disks = [disk["stats"] for disk in ask("query-blockstats")]
-            found = {"cpu": sum(_cpu_time(process.pid, thread) for thread in set(threads)) / max(1, len(threads))}
+            found = {metric: sum(seconds(process.pid, thread) for thread in set(threads)) / max(1, len(threads))
+                     for metric, seconds in (("cpu", _cpu_time), ("ready", _wait_time))}
+            found["memory"] = _resident(process.pid)
             if disks:
                 found["disk_read"] = sum(disk["rd_bytes"] for disk in disks)
                 found["disk_write"] = sum(disk["wr_bytes"] for disk in disks)
             found.update(_tap_traffic(process))
             note(found)
             now = self.deadline.clock.now()
-            return [Sample(metric, value, now) for metric, value in found.items()]
+            return [Sample(metric, value, now, counter=metric != "memory") for metric, value in found.items()]
 
     def capacity(self) -> List[Limit]:
         """This host's memory and CPUs, and the file system that the volumes lie on."""
@@ -644,6 +647,18 @@ def _cpu_time(pid: int, thread: int) -> float:
     """Seconds of CPU time that a thread has used: utime and stime of proc(5)."""
     fields = _text(f"/proc/{pid}/task/{thread}/stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def _wait_time(pid: int, thread: int) -> float:
+    """Seconds for which a thread could have run and had to wait: Linux' Documentation/scheduler/sched-stats, run_delay."""
+    fields = _text(f"/proc/{pid}/task/{thread}/schedstat").split()
+    return int(fields[1]) / 1e9 if len(fields) > 1 else 0.0
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process takes: statm of proc(5)."""
+    fields = _text(f"/proc/{pid}/statm").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
 
 
 def _tap_traffic(process: Process) -> Dict[str, float]:

@@ -8,22 +8,23 @@ from typing import Dict, List, Mapping, Optional, Sequence
 from vmprobe import activity, capacity, cli, session
 from vmprobe.clock import Clock
 from vmprobe.errors import ClientError
-from vmprobe.model import METRICS, Capability, Kind, Resource, State
+from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
 from vmprobe.session import Finding, Session
 from vmprobe.text import counted, number, span
 from vmprobe.verdict import Verdict
 
 DESCRIPTION = """\
 Say how busy servers were since the last run, by what the VM manager counts:
-CPU, disk reads and writes, network in and out, and memory where it has that;
-the busiest are named. Alerts by the ranges given. Creates nothing.
+CPU, disk reads and writes, network in and out, and where it has them memory
+and waiting for a CPU; the busiest are named. Alerts by the ranges given. Creates nothing.
 """
 EPILOG = """\
 Ranges are Nagios ranges: -w cpu_avg=80 -c net_out_peak=100000000; a range
 without a metric means cpu_peak. Metrics: cpu_avg (mean of the servers) and
 cpu_peak (highest of any one), in % of a server's vCPUs; the same of disk_read
 disk_write net_in net_out (bytes per second), and their _total of all servers;
-memory_avg memory_peak (B); servers; interval auth list metrics total (s).
+memory_avg memory_peak memory_total (B); ready_avg ready_peak (%, of the time
+for which a vCPU wanted to run, and its host let it wait); servers; interval auth list metrics total (s).
 The last readings are kept in the suite's state directory.
 """
 
@@ -85,6 +86,8 @@ def _story(servers: Sequence[Resource], known: activity.Readings, values: Mappin
     names = {server.ref.id: server.ref.name or server.ref.id for server in servers}
     shown = [f"cpu {number(values['cpu_avg'], 1)} %"] if "cpu_avg" in values else []
     shown += [f"{metric} {_bytes(values[f'{metric}_total'])}" for metric in METRICS[1:] if f"{metric}_total" in values]
+    shown += [f"memory {capacity.amount('memory', values['memory_total'])}"] if "memory_total" in values else []
+    shown += [f"ready {number(values['ready_avg'], 1)} %"] if "ready_avg" in values else []
     tops = [f"{names[server]} ({', '.join(metrics)})" for server, metrics in activity.busiest(known).items()]
     busy = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
     return f"{counted(len(servers), 'server')} over {span(values['interval'])}: {', '.join(shown)}{busy}"
@@ -95,16 +98,25 @@ def _table(servers: Sequence[Resource], known: activity.Readings, limit: int) ->
     if not servers:
         return []
     each: Dict[str, Dict[str, Optional[float]]] = {
-        server.ref.id: {metric: activity.average(metric, known[server.ref.id]) for metric in METRICS} for server in servers}
+        server.ref.id: {metric: activity.average(metric, known[server.ref.id]) for metric in METRICS + EXTRA_METRICS}
+        for server in servers}
+    metrics = METRICS + tuple(metric for metric in EXTRA_METRICS if any(found[metric] is not None for found in each.values()))
     order = sorted(servers, key=lambda server: (-(each[server.ref.id]["cpu"] or 0.0), server.ref.name))
-    rows = [tuple(metric.upper() for metric in METRICS) + ("ID", "NAME")]
+    rows = [tuple(metric.upper() for metric in metrics) + ("ID", "NAME")]
     for server in order[:limit]:
         found = each[server.ref.id]
-        rates = [("-" if found[metric] is None else _bytes(found[metric])) for metric in METRICS[1:]]
-        rows.append(("-" if found["cpu"] is None else f"{number(found['cpu'], 1)} %", *rates, server.ref.id, server.ref.name))
+        rows.append((*(_shown(metric, found[metric]) for metric in metrics), server.ref.id, server.ref.name))
     widths = [min(40, max(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
     return lines + ([f"and {len(order) - limit} more"] if len(order) > limit else [])
+
+
+def _shown(metric: str, value: Optional[float]) -> str:
+    if value is None:
+        return "-"
+    if metric in ("cpu", "ready"):
+        return f"{number(value, 1)} %"
+    return capacity.amount("memory", value) if metric == "memory" else _bytes(value)
 
 
 def _bytes(rate: float) -> str:
