@@ -54,6 +54,8 @@ class WebServer(Server):
 
     def _right(self, request):
         url = urlsplit(request.target)
+        if url.path in ("/v1", "/v1/"):
+            return 200, {"version": "1"}
         _, _, kind, *rest = [unquote(part) for part in url.path.split("/")] + [""]
         rest = [part for part in rest if part]
         said = json.loads(request.body or b"{}")
