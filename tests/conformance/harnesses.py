@@ -41,6 +41,7 @@ class Harness:
     secrets: tuple = field(default_factory=tuple)
     lacks: Mapping[Any, str] = field(default_factory=dict)  # capabilities that this server has not, and why
     impossible: Optional[Mapping[str, Any]] = None  # what makes a test VM that cannot be, in [test vm]'s keys
+    name: str = ""  # its id in HARNESSES
 
 
 def make(name: str):

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from conformance import got
 from conformance.harnesses import HARNESSES, LIVE, make
 from vmprobe import console, handle
 from vmprobe.errors import AuthRejected, CloudError, Conflict, NotFound, Transient
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("harness")
                                         for name in HARNESSES])
 def harness(request):
     with make(request.param) as found:
+        found.name = request.param
         yield found
         found.driver.close()
 
@@ -33,6 +35,7 @@ class World:
         self.handle = handle.new("conformance", 600, self.deadline.clock.utc())
         self.name = str(self.handle)
         self.server = self.volume = self.plan = None
+        self.got = {"capabilities": set(), "metrics": set()}  # what the server really gave; see got.py
 
     def until(self, look, what):
         """What ``look`` returns once it is true; a failure that may pass is waited out."""
@@ -97,6 +100,7 @@ def test_what_is_said_of_an_image_names_it_and_its_state(world):
     assert any(image.state is State.READY for image in found)
     assert all(re.fullmatch(r"[0-9a-f]{32,128}", digits) for image in found for digits in image.checksums.values())
     assert world.cloud.images("vmprobe-no-such-image") == []
+    world.got["capabilities"].add(Capability.IMAGES)
 
 
 def test_what_a_test_vm_is_made_of_is_said(world):
@@ -157,6 +161,7 @@ def test_a_server_has_its_network(world):
         if Capability.PORTS in world.cloud.capabilities:
             ports = world.cloud.ports([world.server])
             assert {port.server for port in ports} <= {world.server.id}
+            world.got["capabilities"] |= {Capability.PORTS} if ports else set()
             return ports and all(port.state is State.READY and port.addresses for port in ports)
         return world.cloud.show(world.server).addresses
 
@@ -167,6 +172,7 @@ def test_the_console_speaks_with_the_runs_nonce(world):
     needs(world, Capability.CONSOLE)
     if not world.harness.reports:
         assert isinstance(world.cloud.console(world.server), str)
+        world.got["capabilities"].add(Capability.CONSOLE)
         pytest.skip("the image is not the suite's own: its console has no facts")
 
     def look():
@@ -174,6 +180,7 @@ def test_the_console_speaks_with_the_runs_nonce(world):
         return not console.missing(said, "network", world.server)
 
     assert world.until(look, "network on the console")
+    world.got["capabilities"].add(Capability.CONSOLE)
 
 
 def test_a_volume_becomes_ready_and_is_free(world):
@@ -199,6 +206,7 @@ def test_a_volume_is_attached_to_the_server(world):
 
     assert seen.server == world.server.id
     assert [thing.server for thing in world.cloud.list(Kind.VOLUME, world.name)] == [world.server.id]
+    world.got["capabilities"].add(Capability.VOLUMES)
 
 
 def _accepted(ask, *words):
@@ -240,6 +248,8 @@ def test_metrics_are_those_that_are_offered_and_are_numbers(world):
 
     assert {sample.metric for sample in samples} <= set(world.cloud.metrics_offered) <= {*METRICS, *EXTRA_METRICS}
     assert all(math.isfinite(sample.value) and sample.value >= 0 for sample in samples)
+    world.got["capabilities"].add(Capability.METRICS)
+    world.got["metrics"] |= {sample.metric for sample in samples}
 
 
 def test_counters_only_grow(world):
@@ -261,6 +271,7 @@ def test_capacity_is_what_can_be_counted(world):
 
     assert limits
     assert all(limit.used >= 0 and (limit.total is None or limit.total >= 0) for limit in limits)
+    world.got["capabilities"].add(Capability.CAPACITY)
 
 
 def test_a_snapshot_of_the_running_server_becomes_ready_and_is_removed(world):
@@ -272,6 +283,7 @@ def test_a_snapshot_of_the_running_server_becomes_ready_and_is_removed(world):
     assert [thing.ref.id for thing in world.cloud.list(Kind.SNAPSHOT, world.name)] == [taken.id]
     world.until(lambda: _removed(world.cloud, taken), "removal of the snapshot")
     assert world.cloud.list(Kind.SNAPSHOT, world.name) == []
+    world.got["capabilities"].add(Capability.SNAPSHOTS)
 
 
 def test_a_detached_volume_is_free_and_can_be_detached_again(world):
@@ -310,6 +322,7 @@ def test_several_servers_are_made_by_one_request(world):
     assert sorted(thing.ref.name for thing in found) == [f"{name}-1", f"{name}-2"]
     for thing in found:
         world.until(lambda ref=thing.ref: _removed(world.cloud, ref), "removal")
+    world.got["capabilities"].add(Capability.BULK)
 
 
 def test_what_was_asked_is_evidence_without_secrets(world):
@@ -333,3 +346,14 @@ def test_a_server_that_cannot_be_is_refused_or_fails_in_the_managers_words(world
     seen = world.until(lambda: world.cloud.show(ref) if world.cloud.show(ref).state is State.FAILED else None, "failure")
     assert seen.fault
     world.until(lambda: _removed(world.cloud, ref), "removal")
+
+
+def test_what_this_server_gave_is_what_the_readme_has_of_it(world, request):
+    """The last one: what the others got, which the README's tables are made of."""
+    given = got.entry(world.cloud, world.got["capabilities"], world.got["metrics"])
+    if request.config.getoption("--regen"):
+        got.write(world.harness.name, given)
+    if world.harness.name not in got.read():
+        pytest.skip(f"nothing is recorded of {world.harness.name} yet: pytest --regen tests/conformance -k {world.harness.name}")
+
+    assert given == got.read()[world.harness.name]
