@@ -15,6 +15,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "openstack": "vmprobe.drivers.openstack",
     "ec2": "vmprobe.drivers.ec2",
     "eucalyptus": "vmprobe.drivers.eucalyptus",
+    "ec2-api": "vmprobe.drivers.ec2api",
     "occi": "vmprobe.drivers.occi",
     "opennebula": "vmprobe.drivers.opennebula",
 }

@@ -20,7 +20,7 @@ from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
                             VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import duration, http_url, yes_or_no
+from vmprobe.site import duration, http_url, one_of, yes_or_no
 from vmprobe.transport.aws import Query, Refusal, refused, rows
 from vmprobe.transport.awskeys import CREDENTIALS, Finder
 from vmprobe.transport.fields import moment
@@ -50,7 +50,8 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
     (r"InvalidInstanceType", NotFound, "client"),
     (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.(InUse|ZoneMismatch)", Conflict, ""),
     (r"Internal(Error|Failure)|Unavailable|ServiceUnavailable", GatewayFailed, ""),
-)
+    (r"OverLimit", QuotaExceeded, ""), (r"Forbidden", NotPermitted, ""), (r"NotFound", NotFound, ""), (r"Conflict", Conflict, ""),
+)  # the last are OpenStack's services', which ec2-api lets through
 REASONS = (  # codes of a server's StateReason: whose matter it is
     (r"LimitExceeded|Quota", "quota"), (r"Volume|Snapshot|Ebs", "storage"), (r"Image|AMI", "image"), (r"Network|Address", "network"))
 METRICS = {  # CloudWatch's name of each, and what of its period is asked for: an average in percent, or a sum of bytes
@@ -94,9 +95,10 @@ class Ec2(Driver):
     capabilities = frozenset(Capability)
     kinds: Sequence[Kind] = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered: Sequence[str] = tuple(METRICS)
+    metrics_period = 300.0
     endpoint_keys: Mapping[str, Key] = {
         "url": Key(http_url), "region": Key(), "profile": Key(), "cloudwatch url": Key(http_url), "metrics period": Key(_period, 300.0),
-        "image owner": Key(), "status checks": Key(yes_or_no, False), "device": Key(default="/dev/sdf")}
+        "image owner": Key(), "status checks": Key(yes_or_no, False), "device": Key(default="/dev/sdf"), "signature": Key(one_of("2", "4"))}
     test_vm_keys: Mapping[str, Key] = {"availability zone": Key(), "volume zone": Key(), "security group": Key(), "volume type": Key()}
     credential_keys = CREDENTIALS
     dialect = Dialect(max_instances=False, latest=True)
@@ -123,7 +125,7 @@ class Ec2(Driver):
             self._https.append(http)
             return Query(http, keys, service=service, region=region, version=version, signature=signature, classify=self._classify)
 
-        ec2 = query(self._url(), "ec2", self.dialect.version, self.dialect.signature)
+        ec2 = query(self._url(), "ec2", self.dialect.version, int(self.endpoint["signature"] or self.dialect.signature))
         zones = ec2("DescribeAvailabilityZones", asked="authentication")
         self._zones = [text(zone, "zoneName") for zone in rows(zones.xml(), "availabilityZoneInfo")
                        if not text(zone, "zoneState", "").lower().startswith(("unavailable", "impaired"))]
@@ -349,7 +351,11 @@ class Ec2(Driver):
         """The error of a code; EC2 answers 500 where it has no room, and 400 for nearly everything else."""
         if said.code in self.dialect.conflicts:
             return refused(Conflict, reply, said)
+        if said.code == "InvalidParameterValue" and re.search(r"Expected: [a-z]+-", said.message):
+            return refused(NotFound, reply, said)  # ec2-api's way to say that what cannot be an id names nothing
         kind, cause = next(((kind, cause) for pattern, kind, cause in ERRORS if re.fullmatch(pattern, said.code)), (None, ""))
+        if kind is NotPermitted and re.search(r"quota exceeded", said.message, re.I):
+            kind = QuotaExceeded
         if kind is None:
             return refused(CloudError, reply, said) if reply.status < 500 else None
         wait = reply.wait or 5.0 if kind is GatewayFailed and reply.status != 500 else None

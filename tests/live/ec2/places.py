@@ -14,7 +14,8 @@ from .gateway import ACCESS, SECRET, Gateway
 IMAGE = "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"  # one of those that moto comes with; its owner is amazon
 
 
-def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str = "", endpoint=(), **test_vm: str) -> Path:
+def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str = "", endpoint=(), budget="deadline = 120 s\nreserve = 60 s",
+              **test_vm: str) -> Path:
     """A site file with its credentials."""
     secret = directory / "credentials.ini"
     secret.write_text("[credentials]\n" + (credentials or f"access_key = {ACCESS}\nsecret_key = {SECRET}\n"))
@@ -25,7 +26,7 @@ def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str 
         f"[site]\nname = {manager}\nowner = live\n[endpoint]\nmanager = {manager}\nurl = {url}\ncredentials = credentials.ini\n"
         f"timeout = 60 s\n" + "".join(f"{key} = {value}\n" for key, value in dict(endpoint).items())
         + "[polling]\nfirst = 0.2 s\nshortest = 0.2 s\n[sample]\nreadings = 2\ninterval = 0.2 s\n"
-        "[budget]\ndeadline = 120 s\nreserve = 60 s\n[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value))
+        f"[budget]\n{budget}\n[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value))
     return path
 
 
