@@ -19,6 +19,7 @@ that died. Source: libvirt's API and XML format reference, 9.0.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import os
 import re
@@ -29,9 +30,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from vmprobe import console
 from vmprobe.driver import Driver, Key
-from vmprobe.errors import ClientError, Conflict, NotFound, ResourceFailed
+from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, ResourceFailed
 from vmprobe.handle import PREFIX
-from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import one_of, size, whole
 from vmprobe.transport.libvirt import Connection, session_home
 
@@ -54,6 +55,7 @@ OWN_IMAGE = "vmprobe-test"
 OWN_POOL = "vmprobe"  # where the site names none
 FILES = ("kernel", "initrd", "console", "disk")  # what a server has in the pool, named after it, and takes with it
 _CONSOLE = 4 * 2 ** 20
+_PIECE = 16 * 2 ** 20  # of a volume, for one request
 
 
 def _uri(text: str) -> str:
@@ -70,7 +72,8 @@ class Libvirt(Driver):
 
     system = "libvirt (QEMU/KVM)"
     proved = "libvirtd and QEMU, real, started by the tests"
-    capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY})
+    capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY,
+                              Capability.IMAGES})
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = METRICS + EXTRA_METRICS
     shown_by = 1.0  # a daemon finishes what a killed asker has sent, and shows it from its first moment
@@ -233,6 +236,32 @@ class Libvirt(Driver):
         library = self._libvirt.library
         return self._ask("capacity", act)
 
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """The pool's volumes that no test VM made, or any pool's by its path; the suite's own image lies with us.
+
+        libvirt knows no checksums: a volume is read for them, through its daemon.
+        """
+        if name == OWN_IMAGE:
+            try:
+                _own_image()
+            except ClientError:
+                return []
+            return [Image(name, name, State.READY, "present")]
+
+        def act(host: Any) -> List[Any]:
+            if name.startswith("/"):
+                return [host.storageVolLookupByPath(name)]
+            if name:
+                return [self._pool(host).storageVolLookupByName(name)]
+            return [volume for volume in self._pool(host).listAllVolumes() if not volume.name().startswith(PREFIX)]
+
+        try:
+            found = self._ask(f"list images {name}", lambda host: [(volume.path(), volume.name()) for volume in act(host)])
+        except NotFound:
+            return []
+        return [Image(path, path if name.startswith("/") else called, State.READY, "present", self._checksums(path, algorithms))
+                for path, called in found]
+
     def close(self) -> None:
         self._libvirt.close()
 
@@ -356,6 +385,34 @@ class Libvirt(Driver):
             volume = self._pool(host).storageVolLookupByName(image)
         kind = ElementTree.fromstring(volume.XMLDesc()).find("target/format")
         return {"base": volume.path(), "format": "raw" if kind is None else kind.get("type"), "size": volume.info()[1]}
+
+    def _checksums(self, path: str, algorithms: Sequence[str]) -> Dict[str, str]:
+        """Of a volume's file as it is, read in pieces, each a request of its own."""
+        sums = {algorithm: hashlib.new(algorithm) for algorithm in algorithms if algorithm in hashlib.algorithms_guaranteed}
+        if not sums:
+            return {}
+
+        def piece(host: Any, begin: int, found: List[bytes]) -> int:
+            """Read from ``begin`` into ``found``; returns how long the file is."""
+            volume, stream = host.storageVolLookupByPath(path), host.newStream()
+            length = volume.infoFlags(self._libvirt.library.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
+            if begin < length:
+                volume.download(stream, begin, min(_PIECE, length - begin))
+                stream.recvAll(lambda stream, data, found: found.append(data) or len(data), found)
+                stream.finish()
+            return length
+
+        begin, length = 0, 1
+        while begin < length:
+            read: List[bytes] = []
+            length = self._ask(f"read {path} from {begin}", lambda host, begin=begin, read=read: piece(host, begin, read))
+            if begin < length and not any(read):
+                raise GatewayFailed(f"{path} has {length} bytes, and can be read to {begin} only")
+            for data in read:
+                begin += len(data)
+                for one in sums.values():
+                    one.update(data)
+        return {algorithm: one.hexdigest() for algorithm, one in sums.items()}
 
     def _new_volume(self, name: str, size: int, base: Optional[Mapping[str, Any]] = None) -> str:
         """Make a volume that takes no room yet, raw or an overlay over ``base``; returns its path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -121,6 +122,27 @@ def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path
         assert session.volumes() == ["base.qcow2"]
     finally:
         session.virsh("vol-delete", "--pool", "vmprobe", "base.qcow2")
+
+
+def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(session):
+    session.lifecycle(test_vm=NO_ROOM)  # makes the pool
+    content = os.urandom(17 * 2 ** 20 + 5)  # more than is read at once
+    file = session.base / "images" / "some.img"
+    session.virsh("vol-create-as", "vmprobe", "some.img", str(len(content)))
+    wanted = f"sha512:{hashlib.sha512(content).hexdigest()}"
+    try:
+        for upload, (code, line) in ((content, (0, "VM_IMAGE OK - kvm: image some.img is there and unchanged")),
+                                     (content[:-1] + b"?", (2, "VM_IMAGE CRITICAL - kvm: mismatched 1 is outside 0 (critical); "))):
+            file.write_bytes(upload)
+            session.virsh("vol-upload", "--pool", "vmprobe", "some.img", str(file))
+            state, said = session.look("image", "--image", "some.img", "--checksum", wanted)
+
+            assert (state, said[:len(line)]) == (code, line)
+        state, said = session.look("image", "--image", "no.img")
+        assert (state, said.partition(" | ")[0]) == (2, "VM_IMAGE CRITICAL - kvm: image: no image named 'no.img' (cause=image)")
+    finally:
+        session.virsh("vol-delete", "--pool", "vmprobe", "some.img")
+        file.unlink()
 
 
 # --- what the cloud fails in --------------------------------------------------------------------------------------
