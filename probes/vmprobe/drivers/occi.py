@@ -307,7 +307,7 @@ class OcciEndpoint(Driver):
     def _resource(self, kind: Kind, entity: occi.Entity, links: Sequence[occi.Entity]) -> Resource:
         """What an entity says, in the suite's words."""
         said, native = entity.attributes, _state(entity) or "without a state"
-        ref = Ref(kind, self._id(KINDS[kind], entity), entity.title)
+        ref = Ref(kind, self._id(KINDS[kind], entity), entity.title[:255])
         fault = str(said.get(f"{_prefix(entity)}.state.message") or "")[:500]
         if kind is Kind.VOLUME:
             mine = [link for link in links if self._end(STORAGE, link.target) == ref.id]

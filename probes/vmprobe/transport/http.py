@@ -236,8 +236,9 @@ class Reply:
         return kind(f"{self.asked}: {status}{said}", request=self.request, **more)
 
     def failed(self, wrong: object) -> GatewayFailed:
-        """What is wrong with the answer, with what was asked before it, and the request id."""
-        return GatewayFailed(f"{self.asked}: {wrong}", request=self.request)
+        """What is wrong with the answer, with what was asked before it, once, and the request id."""
+        said = str(wrong)
+        return GatewayFailed(said if said.startswith(f"{self.asked}: ") else f"{self.asked}: {said}", request=self.request)
 
     def forget(self) -> None:
         """Let go of the answer: an error is remembered, with the frames that it passed, and they must not hold it."""

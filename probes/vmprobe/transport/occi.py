@@ -295,15 +295,15 @@ def _created(reply: Reply) -> Entity:
     return Entity("", location=location.split(",")[0].strip())
 
 
-def _from_json(said: Any) -> Entity:
+def _from_json(said: Any, whole: bool = True) -> Entity:
     """GFD.226, 5.2 and 5.3; attributes may be nested by the words of their names, as drafts had it."""
     if not isinstance(said, dict):
         raise GatewayFailed("an entity in the answer is no object")
     attributes = dict(_flat(said.get("attributes"), "", 8))
-    links = said.get("links")
+    links = said.get("links") if whole else None  # a link has none
     return Entity(
         _text(said.get("kind")), tuple(_texts(said.get("mixins"))), attributes,
-        tuple(_from_json(link) for link in links if isinstance(link, dict) and "target" in link) if isinstance(links, list) else (),
+        tuple(_from_json(link, False) for link in links if isinstance(link, dict) and "target" in link) if isinstance(links, list) else (),
         _text(said.get("id")) or _text(attributes.get("occi.core.id")), _text(said.get("location")),
         _text(said.get("title")) or _text(attributes.get("occi.core.title")),
         _place(said.get("source")) or _text(attributes.get("occi.core.source")),
@@ -324,7 +324,7 @@ def _place(said: Any) -> str:
 
 
 def _text(said: Any) -> str:
-    return said if isinstance(said, str) else ""
+    return said[:1000] if isinstance(said, str) else ""
 
 
 def _texts(said: Any) -> List[str]:
