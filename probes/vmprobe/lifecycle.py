@@ -206,8 +206,8 @@ class _Wait:
         return now
 
     def _failed(self, seen: Resource, count: int) -> ResourceFailed:
-        """The error of a server that failed; a list often has no fault in it, so it is asked for by itself."""
-        if not seen.fault:
+        """The error of a server that failed; a list often has not all of it, so it is asked for by itself."""
+        if not (seen.fault and seen.request):
             try:
                 seen = self.cloud.show(seen.ref)
             except CloudError as unknown:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from vmprobe.driver import Driver, Key
@@ -34,6 +35,7 @@ _FAULTS = (  # words in a server's fault: whose matter it is
     (r"volume|block device|cinder", "storage"), (r"image|glance", "image"))
 _ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _GIB, _MIB = 2 ** 30, 2 ** 20
+_PORTS_OF = 150  # servers
 
 
 class Openstack(Driver):
@@ -45,7 +47,7 @@ class Openstack(Driver):
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
     endpoint_keys = {"url": Key(http_url), "region": Key(), "project": Key(), "project domain": Key(), "interface": Key(),
-                     "cloud": Key()}
+                     "cloud": Key(), "all projects": Key(yes_or_no, False)}
     test_vm_keys = {"availability zone": Key(), "security group": Key(), "volume type": Key(),
                     "boot from volume": Key(yes_or_no, False), "config drive": Key(yes_or_no, False)}
     credential_keys = CREDENTIALS
@@ -103,7 +105,9 @@ class Openstack(Driver):
 
     def show(self, ref: Ref) -> Resource:
         if ref.kind is Kind.SERVER:
-            found = self._server(self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict))
+            found = _server(self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict))
+            if found.fault:
+                found = replace(found, request=self._failed_request(ref))
         elif ref.kind is Kind.VOLUME:
             found = _volume(self._cinder().get(path("volumes", ref.id), asked=f"show {ref}").field("volume", dict))
         else:
@@ -113,11 +117,13 @@ class Openstack(Driver):
         return found
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
+        """Those of the project; without a name, where ``all projects`` says so, those of all that the credential can see."""
+        everywhere = {"all_tenants": "1"} if self.endpoint["all projects"] and not name else {}
         if kind is Kind.SERVER:
-            query = {"name": f"^{name}"} if name else {}
-            found = [self._server(server) for server in self._pages(self._nova(), "servers/detail", "servers", query)]
+            query = {"name": f"^{name}"} if name else everywhere
+            found = [_server(server) for server in self._pages(self._nova(), "servers/detail", "servers", query)]
         elif kind is Kind.VOLUME:
-            found = [_volume(volume) for volume in self._pages(self._cinder(), "volumes/detail", "volumes", {})]
+            found = [_volume(volume) for volume in self._pages(self._cinder(), "volumes/detail", "volumes", everywhere)]
         elif kind is Kind.SNAPSHOT:
             query = {"visibility": "private", "owner": self.keystone.project}
             found = [_snapshot(image) for image in self._pages(self._glance(), "images", "images", query)]
@@ -149,10 +155,10 @@ class Openstack(Driver):
     # --- by capability ----------------------------------------------------------------------------------------
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
-        """The ports of all these servers by one request."""
-        query = {"device_id": [server.id for server in servers]}
-        wanted = {server.id for server in servers}
-        found = [_port(port) for port in self._pages(self._neutron(), "ports", "ports", query)]
+        """The ports of all these servers by one request, up to as many as a URL of 8 KiB can name."""
+        wanted = [server.id for server in servers]
+        found = [_port(port) for start in range(0, len(wanted), _PORTS_OF)
+                 for port in self._pages(self._neutron(), "ports", "ports", {"device_id": wanted[start:start + _PORTS_OF]})]
         return [port for port in found if port.server in wanted]
 
     def attach(self, server: Ref, volume: Ref) -> None:
@@ -328,26 +334,10 @@ class Openstack(Driver):
         word(found[0], "id")
         return found[0]
 
-    def _server(self, said: Mapping[str, Any]) -> Resource:
-        native = word(said, "status")
-        addresses = [word(address, "addr") for network in field(said, "addresses", dict, default={}).values()
-                     if isinstance(network, list) for address in network if isinstance(address, dict)]
-        fault = field(said, "fault", "message", str, default="")
-        flavor = field(said, "flavor", dict, default={})
-        image = said.get("image")
-        return Resource(
-            Ref(Kind.SERVER, word(said, "id"), word(said, "name", default="")), SERVER.get(native, State.PENDING), native,
-            fault, next((cause for pattern, cause in _FAULTS if re.search(pattern, fault, re.I)), ""),
-            addresses=tuple(addresses),
-            created=moment(said.get("created")), launched=moment(said.get("OS-SRV-USG:launched_at")),
-            vcpus=field(flavor, "vcpus", int, default=None), memory=_times(field(flavor, "ram", int, default=None), _MIB),
-            image=str(image.get("id", "")) if isinstance(image, dict) else "",
-            owner=str(said.get("user_id") or ""), project=str(said.get("tenant_id") or ""), request=self._failed_request(said) if fault else "")
-
-    def _failed_request(self, said: Mapping[str, Any]) -> str:
+    def _failed_request(self, server: Ref) -> str:
         """The request that a server failed in, by its actions; '' where these cannot be read."""
         try:
-            actions = self._nova().get(path("servers", word(said, "id"), "os-instance-actions")).items("instanceActions")
+            actions = self._nova().get(path("servers", server.id, "os-instance-actions")).items("instanceActions")
         except CloudError:
             return ""
         return next((str(action.get("request_id")) for action in actions if action.get("action") == "create"), "")
@@ -357,6 +347,23 @@ _CINDER = ("block-storage", "volumev3")
 
 
 # --- what the services say ----------------------------------------------------------------------------------------
+
+def _server(said: Mapping[str, Any]) -> Resource:
+    native = word(said, "status")
+    addresses = [word(address, "addr") for network in field(said, "addresses", dict, default={}).values()
+                 if isinstance(network, list) for address in network if isinstance(address, dict)]
+    fault = field(said, "fault", "message", str, default="")
+    flavor = field(said, "flavor", dict, default={})
+    image = said.get("image")
+    return Resource(
+        Ref(Kind.SERVER, word(said, "id"), word(said, "name", default="")), SERVER.get(native, State.PENDING), native,
+        fault, next((cause for pattern, cause in _FAULTS if re.search(pattern, fault, re.I)), ""),
+        addresses=tuple(addresses),
+        created=moment(said.get("created")), launched=moment(said.get("OS-SRV-USG:launched_at")),
+        vcpus=field(flavor, "vcpus", int, default=None), memory=_times(field(flavor, "ram", int, default=None), _MIB),
+        image=str(image.get("id", "")) if isinstance(image, dict) else "",
+        owner=str(said.get("user_id") or ""), project=str(said.get("tenant_id") or ""))
+
 
 def _volume(said: Mapping[str, Any]) -> Resource:
     """Attached is what is in use, and by whom; on its way in or out it is neither."""
@@ -434,6 +441,8 @@ def _classify(reply: Reply) -> Optional[VmprobeError]:
         return reply.error(QuotaExceeded)
     if reply.status == 400 and re.search(r"invalid volume|volume status must be|invalid status", reply.words, re.I):
         return reply.error(Conflict)
+    if reply.status == 503 and "Keystone service is temporarily unavailable" in reply.text:  # said last, after much else
+        return reply.error(GatewayFailed, "The Keystone service is temporarily unavailable.")
     return None
 
 
