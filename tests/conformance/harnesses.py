@@ -27,6 +27,7 @@ HARNESSES = {  # id: the function that makes it
     "pyssf": "live.occi.shared.pyssf_harness",
     "opennebula": "simulators.opennebula_sites.harness",
     "opennebula-5": "simulators.opennebula_sites.harness_of_5",
+    "stratuslab": "simulators.opennebula_sites.harness_of_stratuslab",
 }
 LIVE = {"qemu", "libvirt", "openstack", "ec2", "eucalyptus", "ec2-api", "ooi", "pyssf"}  # ids that start real servers
 

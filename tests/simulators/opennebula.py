@@ -8,6 +8,7 @@ whole of each VM, up to 5.12 a reading is the VM as it was, from 6.0 on it is an
 from __future__ import annotations
 
 import itertools
+import re
 import socketserver
 import threading
 import time
@@ -24,7 +25,7 @@ DATED = "Mon Nov 23 00:10:13 2026 : "
 STATES = {"PENDING": (1, 0), "HOLD": (2, 0), "LCM_INIT": (3, 0), "PROLOG": (3, 1), "BOOT": (3, 2), "RUNNING": (3, 3),
           "EPILOG": (3, 11), "SHUTDOWN": (3, 12), "UNKNOWN": (3, 16), "HOTPLUG": (3, 17), "CLEANUP_DELETE": (3, 23),
           "HOTPLUG_SAVEAS": (3, 26), "BOOT_FAILURE": (3, 36), "PROLOG_FAILURE": (3, 39), "EPILOG_FAILURE": (3, 40),
-          "DONE": (6, 0), "POWEROFF": (8, 0), "CLONING_FAILURE": (11, 0)}
+          "DONE": (6, 0), "FAILED": (7, 0), "POWEROFF": (8, 0), "CLONING_FAILURE": (11, 0)}
 READY, USED, DISABLED, LOCKED_IMAGE, ERROR, DELETING, USED_PERS = 1, 2, 3, 4, 5, 7, 8
 FAULTS = {
     "boot-failure": "the hypervisor does not start a VM", "prolog-failure": "a disk cannot be brought to the host",
@@ -142,6 +143,8 @@ class Oned:
         return user if user and user.password == password else None
 
     def _one_system_version(self, user: User) -> str:
+        if self.version < "3.6":
+            raise Fault(-506, "Method 'one.system.version' not defined")
         return self.version
 
     def _one_system_config(self, user: User) -> str:
@@ -306,7 +309,7 @@ class Oned:
     # --- VMs --------------------------------------------------------------------------------------------------
 
     def _one_vm_allocate(self, user: User, text: str, hold: bool = False) -> int:
-        return self._start(user, ElementTree.fromstring(text))
+        return self._start(user, ElementTree.fromstring(text) if text.startswith("<") else _parsed(text))
 
     def _one_template_instantiate(self, user: User, number: int, name: str, hold: bool, text: str) -> int:
         if number not in self.templates:
@@ -326,6 +329,9 @@ class Oned:
         vm = Vm(number, self.oneadmin if "not-owner" in self.faults else user, name or template.findtext("NAME"), template,
                 made=time.time())
         for disk in template.findall("DISK"):
+            if disk.find("SOURCE") is not None or disk.findtext("TYPE") == "swap":
+                vm.disks.append({"DISK_ID": str(len(vm.disks)), **{child.tag: child.text for child in disk}})
+                continue
             image = self._image_of(user, disk)
             image.vms.append(number)
             image.state = USED_PERS if image.persistent else USED
@@ -365,6 +371,8 @@ class Oned:
         vm.host = self.hosts[vm.id % len(self.hosts)]
         ends = {"boot-failure": ["BOOT", "BOOT_FAILURE"], "prolog-failure": ["PROLOG_FAILURE"], "never-running": ["BOOT"],
                 "dies": ["BOOT", "POWEROFF"]}
+        if self.version < "4":
+            ends["boot-failure"] = ["BOOT", "FAILED"]
         way = next((ends[fault] for fault in self.faults if fault in ends), ["BOOT", "RUNNING"])
         self._walk(vm, ["LCM_INIT", "PROLOG", *way])
 
@@ -377,6 +385,7 @@ class Oned:
                                 "/var/lib/one//datastores/0/40/deployment.0",
                 "PROLOG_FAILURE": "Error executing image transfer script: Error copying node1:/var/lib/one/datastores/1/7",
                 "EPILOG_FAILURE": "Error executing image transfer script: Error deleting /var/lib/one/datastores/0/40"}
+        said["FAILED"] = said["BOOT_FAILURE"]
         if vm.state in said:
             vm.said["ERROR"] = DATED + said[vm.state]
         here = vm.state
@@ -403,12 +412,14 @@ class Oned:
 
     def _one_vm_action(self, user: User, action: str, number: int) -> int:
         vm = self._found_vm(user, number, "MANAGE")
-        if action not in ("terminate-hard", "terminate"):
+        if action not in (("finalize", "shutdown") if self.version < "4" else ("terminate-hard", "terminate")):
             raise Refused(ACTION, f'Action "{action}" is not supported')
         if "delete-ignored" in self.faults:
             return number
-        if vm.state in ("PENDING", "HOLD", "CLONING_FAILURE"):
+        if vm.state in ("PENDING", "HOLD", "CLONING_FAILURE", "FAILED"):
             self._free(vm)
+        elif action == "finalize" and vm.state not in ("EPILOG", "DONE"):
+            self._walk(vm, ["EPILOG", "DONE"], lambda: self._free(vm))
         elif vm.state in ("RUNNING", "UNKNOWN", "SHUTDOWN", "POWEROFF"):
             if "epilog-failure" in self.faults:
                 self._walk(vm, ["SHUTDOWN", "EPILOG", "EPILOG_FAILURE"])
@@ -433,7 +444,7 @@ class Oned:
             self._release(vm, disk)
 
     def _release(self, vm: Vm, disk: Dict[str, str]) -> None:
-        image = self.images.get(int(disk["IMAGE_ID"]))
+        image = self.images.get(int(disk.get("IMAGE_ID", -1)))
         if image and vm.id in image.vms:
             image.vms.remove(vm.id)
             image.state = image.state if image.vms else READY
@@ -490,6 +501,8 @@ class Oned:
         return made.id
 
     def _one_vm_monitoring(self, user: User, number: int) -> str:
+        if self.version < "3.6":
+            raise Fault(-506, "Method 'one.vm.monitoring' not defined")
         vm = self._found_vm(user, number, "USE")
         reading = self._reading(vm)
         if not reading:
@@ -537,11 +550,17 @@ class Oned:
             ("VM_MAD", "kvm"), ("TM_MAD", "ssh"), ("DS_ID", 0), ("PSTIME", int(vm.made)), ("PETIME", int(vm.made)),
             ("RSTIME", int(vm.made)), ("RETIME", 0), ("ESTIME", 0), ("EETIME", 0), ("ACTION", 0), ("UID", -1), ("GID", -1),
             ("REQUEST_ID", -1)))
-        new = self.version >= "6"
+        new, reading = self.version >= "6", self._reading(vm)
+        if self.version < "4":  # figures of the VM itself
+            old = {"MEMORY": "MEMORY", "CPU": "CPU", "NET_TX": "NETTX", "NET_RX": "NETRX"}
+            error = f"<ERROR>{escape(vm.said['ERROR'])}</ERROR>" if "ERROR" in vm.said else ""
+            shown, figures = error, "".join(f"<{key}>{reading.get(name, 0)}</{key}>" for key, name in old.items())
+        else:
+            figures = _vector("MONITORING", reading)
         return (f"<VM><ID>{vm.id}</ID>{_owned(vm.owner)}<NAME>{escape(vm.name)}</NAME>{_permissions()}"
                 f"<LAST_POLL>{self._polled(vm)}</LAST_POLL><STATE>{state}</STATE><LCM_STATE>{lcm}</LCM_STATE>"
                 f"<PREV_STATE>{state}</PREV_STATE><PREV_LCM_STATE>{lcm}</PREV_LCM_STATE><RESCHED>0</RESCHED>"
-                f"<STIME>{vm.made:.0f}</STIME><ETIME>0</ETIME><DEPLOY_ID/>{_vector('MONITORING', self._reading(vm))}"
+                f"<STIME>{vm.made:.0f}</STIME><ETIME>0</ETIME><DEPLOY_ID/>{figures}"
                 f"{'<SCHED_ACTIONS/>' if new else ''}<TEMPLATE>{shown}{template}{disks}{nics}<TM_MAD_SYSTEM>ssh</TM_MAD_SYSTEM>"
                 f"<VMID>{vm.id}</VMID></TEMPLATE>{_vector('USER_TEMPLATE', vm.said)}"
                 f"<HISTORY_RECORDS>{f'<HISTORY>{history}</HISTORY>' if vm.host else ''}</HISTORY_RECORDS>"
@@ -578,6 +597,17 @@ def _old_name(procedure: str) -> str:
     return f"{nouns.get(noun) or noun.title()}{verb.title()}"
 
 
+def _parsed(text: str) -> ElementTree.Element:
+    """A template in OpenNebula's own syntax, as XML."""
+    root = ElementTree.Element("TEMPLATE")
+    for key, vector, value in re.findall(r'(?m)^(\w+) = (?:\[ (.*) \]|"((?:[^"\\]|\\.)*)")$', text):
+        child = ElementTree.SubElement(root, key.upper())
+        child.text = re.sub(r"\\(.)", r"\1", value)
+        for name, inner in re.findall(r'(\w+) = "((?:[^"\\]|\\.)*)"', vector):
+            ElementTree.SubElement(child, name.upper()).text = re.sub(r"\\(.)", r"\1", inner)
+    return root
+
+
 # --- XML ----------------------------------------------------------------------------------------------------------
 
 def _permissions() -> str:
@@ -602,13 +632,16 @@ def _pool(tag: str, things: List[str], start: int, end: int) -> str:
 
 # --- the wire -----------------------------------------------------------------------------------------------------
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Any
 
     def do_POST(self) -> None:
+        self._call(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _call(self, body: bytes) -> None:
+        """Answer a procedure's call, or fail it in the way that is set for it."""
         oned = self.server.oned
-        body = self.rfile.read(int(self.headers["Content-Length"]))
         words, procedure = loads(body)
         fault = oned.plot.pop(len(oned.calls) + 1, "") or oned.plot.pop(procedure, "")
         if fault == "killed-before":
@@ -651,14 +684,16 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 @contextmanager
-def served(oned: Optional[Oned] = None, handler: Any = _Handler):
+def served(oned: Optional[Oned] = None, handler: Any = Handler, tls: Any = None):
     """(oned, its URL), on loopback for the length of a ``with`` block."""
     with _Server(("127.0.0.1", 0), handler) as server:
         server.oned = oned or Oned()
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
-            yield server.oned, f"http://127.0.0.1:{server.server_address[1]}/RPC2"
+            yield server.oned, f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}/RPC2"
         finally:
             server.shutdown()
             thread.join()

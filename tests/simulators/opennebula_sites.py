@@ -72,3 +72,33 @@ def harness():
 def harness_of_5():
     """Up to 5.2 refusals have names of classes, up to 5.6 a pool has whole VMs, up to 5.12 readings are VMs."""
     return _harness("5.2.1")
+
+
+@contextmanager
+def stratuslab_site(directory: Path, **words: str):
+    """(StratusLab, path of its site file) for the length of a ``with`` block."""
+    from simulators.stratuslab import IMAGE, Services, StratusLab
+
+    with served(StratusLab(), Services) as (world, url):
+        yield world, site_of_stratuslab(directory, url, **{"image": IMAGE, **words})
+
+
+def site_of_stratuslab(directory: Path, url: str, **words: str) -> Path:
+    """A site of the simulated StratusLab at this address."""
+    base = url.rpartition("/RPC2")[0]
+    path = site_file(directory, f"{base}/xmlrpc", name="stratuslab", manager="stratuslab", **words)
+    path.write_text(path.read_text().replace("timeout = 10 s", f"timeout = 10 s\ndisks = {base}\nmarketplace = {base}"))
+    return path
+
+
+@contextmanager
+def harness_of_stratuslab():
+    """Its oned is 3.2, its disks and images are its own."""
+    from conformance.harnesses import of_site
+    from vmprobe.clock import Clock
+
+    with TemporaryDirectory() as directory, stratuslab_site(Path(directory)) as (world, path):
+        found = of_site(str(path), Clock())
+        found.impossible_id = "999999"
+        yield found
+        assert world.left() == []

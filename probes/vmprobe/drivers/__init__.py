@@ -18,6 +18,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "ec2-api": "vmprobe.drivers.ec2api",
     "occi": "vmprobe.drivers.occi",
     "opennebula": "vmprobe.drivers.opennebula",
+    "stratuslab": "vmprobe.drivers.stratuslab",
 }
 
 

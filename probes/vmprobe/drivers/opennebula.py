@@ -10,7 +10,7 @@ name has an end of its own. The manager's own time stamps are whole seconds, and
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 
 from vmprobe.driver import Driver, Key
 from vmprobe.drivers import opennebula_states as states
@@ -65,11 +65,13 @@ class Opennebula(Driver):
     test_vm_keys = {"vcpu": Key(whole(1)), "cpu": Key(_share), "memory": Key(_memory), "datastore": Key(),
                     "requirements": Key(), "device prefix": Key(_prefix), "reporter": Key(yes_or_no, False)}
     credential_keys = CREDENTIALS
+    speaks: Type[Oned] = Oned
     terminate = "terminate-hard"
+    pages = True  # whether a pool can be asked for in parts
 
     def __init__(self, *words: Any):
         super().__init__(*words)
-        self.oned = Oned(self.endpoint, self.credentials, self.deadline, self.evidence)
+        self.oned = self.speaks(self.endpoint, self.credentials, self.deadline, self.evidence)
 
     def connect(self) -> None:
         self.oned.connect()
@@ -232,7 +234,7 @@ class Opennebula(Driver):
 
     def _pool(self, procedure: str, tag: str, whose: int, *more: int) -> List[Any]:
         """All of a pool. One's own come whole: pages can lose something when another thing goes meanwhile."""
-        if whose == _MINE:
+        if whose == _MINE or not self.pages:
             return self.oned.xml(procedure, whose, -1, -1, *more).findall(tag)
         found: Dict[str, Any] = {}
         for page in range(1000):

@@ -41,11 +41,15 @@ class Oned:
 
     def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline, evidence: Evidence):
         self.credentials, self.deadline, self.evidence = credentials, deadline, evidence
-        url = endpoint["url"]
-        self.http = Http(url if urlsplit(url).path else f"{url}/RPC2", deadline, evidence, timeout=endpoint["timeout"],
-                         ca=endpoint["ca"])
+        self.http = self.wire(endpoint)
         self.version = ""
         self._rpc, self._session = XmlRpc(self.http), ""
+
+    def wire(self, endpoint: Mapping[str, Any]) -> Http:
+        """What the procedures are asked through."""
+        url = endpoint["url"]
+        return Http(url if urlsplit(url).path else f"{url}/RPC2", self.deadline, self.evidence, timeout=endpoint["timeout"],
+                    ca=endpoint["ca"])
 
     def connect(self) -> None:
         """Find the session that is accepted, by asking for the version; AuthRejected, or ClientError by our own fault."""
@@ -54,12 +58,24 @@ class Oned:
             self._session = session
             self.evidence.redactor.add(session.partition(":")[2])
             try:
-                self.version = str(self.call("one.system.version"))
+                self.version = self._asked_version()
                 return
             except AuthRejected:
                 self._session = ""
                 if number == len(sessions):
                     raise
+
+    def _asked_version(self) -> str:
+        """Any answer but a rejection accepts the session; before 3.6 there was no such procedure, and another one tells."""
+        try:
+            return str(self.call("one.system.version"))
+        except AuthRejected:
+            raise
+        except CloudError as wrong:
+            if not re.search(r"not defined|no such method|fault -506", str(wrong), re.I):
+                raise
+        self.call("one.vmpool.info", -3, -1, -1, -1)
+        return "before 3.6"
 
     def sessions(self) -> List[str]:
         """The sessions that may be meant, the likeliest first: user, and what proves it."""

@@ -1,0 +1,207 @@
+"""StratusLab's driver over its simulated services: its verdicts as whole lines, both ways to be known, and that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+from certificates import Authority
+from conftest import PROBES, run_probe
+from simulators.opennebula import User, served
+from simulators.opennebula_sites import site_of_stratuslab, stratuslab_site
+from simulators.stratuslab import DEPRECATED, IMAGE, Services, StratusLab
+from test_opennebula import line, wait, wait_gone
+from vmprobe import verdict
+from vmprobe.clock import Clock, Deadline
+from vmprobe.errors import AuthRejected, Conflict
+from vmprobe.evidence import Evidence
+from vmprobe.model import Kind, ServerSpec, State, VolumeSpec
+from vmprobe.probes import lifecycle
+from vmprobe.site import load
+
+pytestmark = pytest.mark.live  # whole runs, many of them as processes
+FINE = "VM_LIFECYCLE OK - stratuslab: test VM ran and is gone in T s (active T s, network T s, storage T s)"
+
+
+@pytest.fixture
+def site(tmp_path):
+    """(StratusLab, site file); whatever a test leaves there fails it."""
+    with stratuslab_site(tmp_path) as (world, path):
+        yield world, str(path)
+        assert world.left() == []
+
+
+def run(path, *options, **test_vm):
+    """(exit code, first line) of check_vm_lifecycle, with other keys of [test vm]."""
+    lines = open(path).read()
+    for key, value in test_vm.items():
+        lines = re.sub(rf"(?m)^{key} = .*\n", "", lines) + f"{key} = {value}\n"
+    with open(path, "w") as file:
+        file.write(lines)
+    said = lifecycle.main(["--site", path, *options], clock=Clock())
+    return said.state, line(verdict.render("VM_LIFECYCLE", said))
+
+
+def driver_of(path):
+    found = load(path)
+    driver = found.driver(found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True))
+    driver.connect()
+    return driver, driver.resolve(found.test_vm)
+
+
+# --- verdicts -----------------------------------------------------------------------------------------------------
+
+def test_ok_when_the_vm_ran_and_is_gone(site):
+    world, path = site
+
+    assert run(path) == (0, FINE)
+    (vm,) = world.vms.values()
+    source, swap = vm.template.findall("DISK")
+    assert (source.findtext("SOURCE").rpartition("/metadata/")[2], source.findtext("DRIVER"), source.findtext("TARGET")) == (
+        IMAGE, "qcow2", "vda")
+    assert (swap.findtext("TYPE"), swap.findtext("SIZE")) == ("swap", "512")
+    assert [vm.template.findtext(name) for name in ("NIC/NETWORK_UNAME", "NIC/NETWORK", "RANK")] == ["oneadmin", "public",
+                                                                                                    "- RUNNING_VMS"]
+
+
+def test_a_fleet_is_polled_by_one_list(site):
+    assert run(site[1], "--count", "5") == (
+        0, "VM_LIFECYCLE OK - stratuslab: 5 test VMs ran and are gone in T s (active T s, network T s, storage T s)")
+
+
+@pytest.mark.parametrize("test_vm, code, said", [
+    ({"image": "no-such-image"}, 2, "image: no image 'no-such-image': neither an identifier of the Marketplace nor of a disk (cause=image)"),
+    ({"image": DEPRECATED}, 2, f"image: image '{DEPRECATED}' is deprecated: a hole in its kernel (cause=image)"),
+    ({"flavor": "m1.tiny"}, 2, "image: no instance type 'm1.tiny' among t1.micro, m1.small, m1.medium, m1.large, m1.xlarge, c1.medium, "
+                               "c1.xlarge (cause=client)"),
+    ({"network": "dmz"}, 2, "image: no network 'dmz' among public, local, private (cause=client)"),
+    ({"snapshot": "yes"}, 3, "[test vm] asks for snapshot, which stratuslab does not offer"),
+])
+def test_what_is_not_there_is_named(site, test_vm, code, said):
+    word = {2: "CRITICAL - stratuslab: ", 3: "UNKNOWN - stratuslab: "}[code]
+    if code == 3:
+        open(site[1], "a").write("snapshot = yes\n")
+        assert line(run_probe("check_vm_lifecycle", "--site", site[1])[1]) == f"VM_LIFECYCLE {word}{said}"
+        return
+    assert run(site[1], **test_vm) == (code, f"VM_LIFECYCLE {word}{said}")
+
+
+def test_a_volume_that_cannot_be_made_is_told_in_the_services_words(site):
+    site[0].backend_fails = True
+
+    assert run(site[1]) == (2, "VM_LIFECYCLE CRITICAL - stratuslab: submit: create disk: 500 cannot create volume: no space left on target "
+                               "(cause=gateway)")
+
+
+def test_a_failure_to_boot_is_told_in_oneds_words(site):
+    site[0].faults.add("boot-failure")
+
+    assert run(site[1]) == (
+        2, "VM_LIFECYCLE CRITICAL - stratuslab: active: server 40 is FAILED: on node1: Error deploying virtual machine: Could not create "
+           "domain from /var/lib/one//datastores/0/40/deployme... (cause=scheduler)")
+
+
+def test_a_wrong_password_is_critical(site):
+    path = site[1]
+    secret = os.path.join(os.path.dirname(path), "credentials.ini")
+    open(secret, "w").write("[credentials]\nusername = probe\npassword = wrong-password\n")
+
+    assert run(path) == (2, "VM_LIFECYCLE CRITICAL - stratuslab: auth: one.system.version: 401 Error 401 Unauthorized (cause=auth)")
+    open(secret, "w").write("[credentials]\nusername = probe\n")
+    assert run(path) == (3, "VM_LIFECYCLE UNKNOWN - stratuslab: auth: neither username and password nor certificate among the "
+                            "credentials (cause=client)")
+
+
+def test_a_certificate_is_shown_to_the_proxy_and_to_the_disks(tmp_path):
+    authority = Authority(tmp_path)
+    server, client = authority.issue("server"), authority.issue("grid")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(server)
+    tls.load_verify_locations(authority.ca)
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    world = StratusLab()
+    world.users["grid"] = User(3, "grid", "")
+    with served(world, Services, tls) as (_, url):
+        path = site_of_stratuslab(tmp_path, url, image=IMAGE, credentials=f"certificate = {client}\nkey = {client}\n")
+        path.write_text(path.read_text().replace("timeout = 10 s", f"timeout = 10 s\nca = {authority.ca}"))
+
+        assert run(str(path)) == (0, FINE)
+        assert {vm.owner.name for vm in world.vms.values()} == {"grid"}
+        assert world.left() == []
+
+
+def test_without_a_session_no_service_is_asked(site):
+    found = load(site[1])
+    driver = found.driver(found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence())
+    for kind in driver.kinds:
+        with pytest.raises(AuthRejected):
+            driver.list(kind, "vmprobe-")
+    assert site[0].calls == []
+
+
+# --- nothing is left ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("when", ["killed-before", "killed-after"])
+@pytest.mark.parametrize("request_", ["POST disks", "one.vm.allocate", "one.vm.action", "DELETE disks"])
+def test_sigkill_at_each_change_is_settled_by_the_next_run(site, request_, when):
+    world, path = site
+    world.plot[request_] = when
+    killed = subprocess.Popen([sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", path], stdout=subprocess.DEVNULL)
+    world.killer = lambda: (os.kill(killed.pid, signal.SIGKILL), killed.wait(60))
+    assert killed.wait(60) == -signal.SIGKILL
+
+    assert run(path) == (0, FINE)
+
+
+@pytest.mark.parametrize("request_", ["POST disks", "one.vm.allocate", "one.vm.action", "DELETE disks"])
+def test_a_reply_that_is_lost_leaves_nothing(site, request_):
+    site[0].plot[request_] = "reply-lost"
+
+    assert run(site[1])[0] == (2 if request_ in ("POST disks", "one.vm.allocate") else 0)
+
+
+def test_a_mount_that_outlives_its_vm_is_ended_with_the_disk(site):
+    world, path = site
+    world.forgets_mounts = False
+    driver, plan = driver_of(path)
+    server = driver.create(ServerSpec("vmprobe-x", plan))
+    disk = driver.create(VolumeSpec("vmprobe-x", 2 ** 30, plan))
+    wait(lambda: driver.show(server).state is State.READY)
+    driver.attach(server, disk)
+    driver.delete(server)
+    wait_gone(driver, server)
+
+    with pytest.raises(Conflict, match="is in use"):
+        driver.delete(disk)
+    driver.delete(disk)
+
+    wait_gone(driver, disk)
+
+
+# --- views --------------------------------------------------------------------------------------------------------
+
+def test_the_views_say_what_there_is(site):
+    world, path = site
+    driver, plan = driver_of(path)
+    server = driver.create(ServerSpec("web-1", plan))
+    wait(lambda: driver.show(server).state is State.READY)
+
+    code, output, _ = run_probe("check_vm_gateway", "--site", path, "--capabilities")
+    assert (code, line(output).split(" answers")[0]) == (0, "VM_GATEWAY OK - stratuslab: StratusLab before 3.6")
+    assert re.search(r"^hypervisors +kvm$", output, re.M)
+    code, output, _ = run_probe("check_vm_state", "--site", path, "-v")
+    assert code == 0 and re.search(r"^RUNNING .* 40 +web-1$", output, re.M)
+    code, output, _ = run_probe("check_vm_image", "--site", path, "--checksum", "sha1:4dd44124f8813c7cee52f8ede05cb74892622fd7")
+    assert (code, line(output)) == (0, f"VM_IMAGE OK - stratuslab: image {IMAGE} is there and unchanged")
+    assert line(run_probe("check_vm_leftovers", "--site", path)[1]) == "VM_LEFTOVERS OK - stratuslab: nothing is left behind"
+    assert {sample.metric for sample in driver.metrics(server)} <= set(driver.metrics_offered)
+
+    driver.delete(server)
+    wait_gone(driver, server)
+    assert driver.list(Kind.VOLUME, "") == []
