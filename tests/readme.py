@@ -19,7 +19,7 @@ def generated(text: str) -> str:
 
 def _make(what: str) -> str:
     word, _, rest = what.partition(" ")
-    return {"help": _help, "drivers": _drivers, "metrics": _metrics}[word](rest)
+    return {"help": _help, "drivers": _drivers, "metrics": _metrics, "costs": _costs}[word](rest)
 
 
 def _help(probe: str) -> str:
@@ -48,6 +48,13 @@ def _metrics(_: str) -> str:
         period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
         lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {period if driver.metrics_offered else 'never'} |")
     return "\n".join(lines) + "\n"
+
+
+def _costs(_: str) -> str:
+    """What a check costs and what a core carries, by the benchmark of the last time."""
+    rows = (CHECKOUT / "tests" / "bench" / "RESULTS.md").read_text().splitlines()
+    wanted = [row.rsplit("|", 2)[0] + "|" for row in rows if row.startswith(("| `check_vm_lifecycle`", "| A fleet", "| All services"))]
+    return "\n".join(["| measure | figure |", "|---|--:|", *wanted]) + "\n"
 
 
 def _cell(declared: bool, given: bool) -> str:

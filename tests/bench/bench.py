@@ -108,11 +108,13 @@ def an_hour_of_a_site(directory, environment):
     folder.mkdir()
     with WebServer() as server:
         site = server.site(folder, poll=0.1)
-        cpu = {name: statistics.median(cost([sys.executable, str(CHECKOUT / "probes" / f"check_vm_{name}"), "--site", str(site)],
-                                            environment)[0] for _ in range(5)) for name in runs}
+        found = {name: [cost([sys.executable, str(CHECKOUT / "probes" / f"check_vm_{name}"), "--site", str(site)], environment)
+                        for _ in range(5)] for name in runs}
+    cpu = {name: statistics.median(seconds for seconds, _ in costs) for name, costs in found.items()}
     nothing = statistics.median(cost(NOTHING, environment)[0] for _ in range(15))
     hour = sum(cpu[name] * runs[name] for name in runs)
     return [(f"CPU of its {sum(runs.values()):.0f} checks against `python -c pass`", f"{hour / nothing:.0f} x", "<= 800 x"),
+            ("the most memory of any of them", f"{max(memory for costs in found.values() for _, memory in costs):.0f} MiB", "<= 34 MiB"),
             (f"sites that half a core carries, where `python -c pass` takes {nothing * 1000:.0f} ms", f"{1800 / hour:.0f}", "")]
 
 
