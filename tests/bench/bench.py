@@ -98,7 +98,7 @@ def ten_thousand_sites(directory, environment):
 
 
 def an_hour_of_a_site(directory, environment):
-    """All services of a site over HTTP, for an hour as `vmprobectl config` schedules them"""
+    """All services of a site over HTTP, for an hour"""
     from outside.webserver import WebServer
     from vmprobe.services import SERVICES
 

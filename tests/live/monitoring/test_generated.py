@@ -1,7 +1,6 @@
 """What vmprobectl config writes, in the daemons that it is for: right state, text and perfdata, and who waits for whom."""
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,10 +12,11 @@ import pytest
 from conftest import CHECKOUT, PROBES
 
 from .icinga import PASSWORD
-from .place import needed, soon
+from .place import AS_USER, needed, own, soon
 
 pytestmark = pytest.mark.live
 
+CHECK_NRPE = "/usr/lib/nagios/plugins/check_nrpe"
 LINE = r"VM_LIFECYCLE OK - good: test VM ran and is gone in [\d.]+ s \(active [\d.]+ s, network [\d.]+ s, storage [\d.]+ s\)"
 
 
@@ -223,20 +223,32 @@ def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(
     assert began - 1 <= found["execution_start"] <= found["execution_end"] <= time.time()
 
 
-# --- the README's first steps -------------------------------------------------------------------------------------
+# --- by NRPE ------------------------------------------------------------------------------------------------------
 
-@pytest.mark.slow
-def test_the_demo_site_is_green_in_a_real_nagios(nagios_at, images):
-    nagios = nagios_at(service_check_timeout=300)
-    nagios.environment.update(VMPROBE_STATE=str(nagios.directory / "state"), VMPROBE_IMAGES=str(images))
-    sites = nagios.directory / "sites"
-    sites.mkdir()
-    shutil.copy(CHECKOUT / "etc" / "sites" / "demo.ini", sites)
-    generate("nagios", nagios.objects / "vmprobe", sites, nagios.directory / "plugins", "--limit", "300")
-    nagios.start()
-    nagios.check_now("demo", "vm-lifecycle")
+def test_nrpe_runs_a_check_by_the_lines_of_the_documentation(nagios_at):
+    needed("nrpe", CHECK_NRPE)
+    directory, port = nagios_at().directory, 15668
+    path = site(directory / "sites", "demo")
+    generate("nagios", directory / "objects", directory / "sites", directory / "plugins")
+    lines = re.search(r"(?m)^command_timeout=.*\ncommand\[vm-lifecycle-demo\]=.*$", (CHECKOUT / "docs" / "scale.md").read_text())[0]
+    config = directory / "nrpe.cfg"
+    config.write_text(f"server_port={port}\nserver_address=127.0.0.1\nallowed_hosts=127.0.0.1\nnrpe_user=nagios\nnrpe_group=nagios\n"
+                      f"dont_blame_nrpe=0\npid_file={directory}/nrpe.pid\n"
+                      + lines.replace("/usr/libexec/vmprobe", str(directory / "plugins")).replace("--site demo", f"--site {path}") + "\n")
+    own(directory)
+    server = subprocess.Popen([*AS_USER, "nrpe", "-f", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, env={"VMPROBE_STATE": str(directory / "state"), "PATH": "/usr/sbin:/usr/bin:/bin"})
+    try:
+        def asked():
+            """nrpe answers"""
+            done = subprocess.run([CHECK_NRPE, "-H", "127.0.0.1", "-p", str(port), "-t", "60", "-c", "vm-lifecycle-demo"],
+                                  capture_output=True, text=True, check=False)
+            return "refused" not in done.stdout + done.stderr and (done.returncode, done.stdout)
+        code, said = soon(asked)
+    finally:
+        server.terminate()
+        server.wait(10)
 
-    found = soon(lambda: (lambda held: held.get("has_been_checked") == "1" and held)(nagios.service("demo", "vm-lifecycle")), 250)
-
-    assert re.fullmatch(LINE.replace("good", "demo"), found["plugin_output"])
-    nagios.stop()
+    text, _, figures = said.partition(" | ")
+    assert (code, bool(re.fullmatch(LINE.replace("good", "demo"), text))) == (0, True), said
+    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(figures))
