@@ -28,6 +28,16 @@ class Authority:
         chain = under.read_bytes().partition(b"-----BEGIN PRIVATE")[0] if under else b""
         return self._write(name, _pem(certificate) + secret + chain)
 
+    def revoke(self, *paths):
+        """The path of a list of these certificates."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._certificate.subject).last_update(now - DAY)
+        for path in paths:
+            serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - DAY).build())
+        return self._write("revoked", builder.next_update(now + DAY).sign(self._key, hashes.SHA256()).public_bytes(PEM))
+
     def _write(self, name, content):
         path = self.directory / f"{name}.pem"
         path.write_bytes(content)

@@ -257,6 +257,25 @@ def test_a_directory_of_authorities_as_the_grid_has_it_is_trusted(site, authorit
     assert "/CN=test authority by /CN=test authority" in said
 
 
+def test_critical_when_the_authoritys_list_beside_it_has_the_certificate(site, authority, tmp_path):
+    hashed = subprocess.run(["openssl", "x509", "-hash", "-noout", "-in", str(authority.ca)], check=True,
+                            capture_output=True, text=True).stdout.strip()
+    directory = tmp_path / "certificates"
+    directory.mkdir()
+    (directory / f"{hashed}.0").symlink_to(authority.ca)
+    revoked, good = authority.issue("server", days=100), authority.issue("other", days=100)
+    (directory / f"{hashed}.r0").symlink_to(authority.revoke(revoked))
+
+    def said_of(certificate):
+        with serving(certificate) as url:
+            return Wired(site, url).set("endpoint", ca=str(directory))("-c", "tls_expires=60:", "-w", "tls_expires=60:")
+
+    state, said = said_of(revoked)
+    assert (state, said.split(" | ")[0]) == (2, (
+        "VM_GATEWAY CRITICAL - site: tls: the certificate /CN=server is revoked by /CN=test authority (cause=gateway)"))
+    assert said_of(good)[0] == 0
+
+
 # --- credentials --------------------------------------------------------------------------------------------------
 
 def _credentials(wired, directory, certificate):

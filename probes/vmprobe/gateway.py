@@ -128,9 +128,12 @@ class _Steps:
         try:
             wire.handshake("TLS", plain, host, self._seconds(), context)
         finally:
-            self._read_chain(host, port, ca)
+            found = self._read_chain(host, port, ca)
+        for one in found:
+            if one.revoked:
+                raise GatewayFailed(f"the certificate {one.subject} is revoked by {one.issuer}")
 
-    def _read_chain(self, host: str, port: int, ca: str) -> None:
+    def _read_chain(self, host: str, port: int, ca: str) -> List[Any]:
         """The certificates are told also when they are not accepted; that they cannot be read is only noted."""
         from vmprobe.transport import tls, wire
 
@@ -138,7 +141,7 @@ class _Steps:
             found = tls.chain(wire.connect("connect", host, port, self._seconds()), host, self._seconds(), ca)
         except (ClientError, Unreachable) as unread:
             self.timeline.notes.append(str(unread))
-            return
+            return []
         self.report.certificates += [(host, one) for one in found]
         now = self.deadline.clock.utc()
         for one in found:
@@ -146,6 +149,7 @@ class _Steps:
             if left < self.timeline.metrics.get("tls_expires", float("inf")):
                 self.timeline.metrics["tls_expires"] = left
                 self.report.first_to_expire = one.subject
+        return found
 
     def _seconds(self) -> float:
         self.deadline.check()

@@ -11,20 +11,27 @@ import select
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Set, Tuple
 
 from vmprobe.errors import ClientError, Unreachable
 from vmprobe.transport import x509
 
 
+_REVOKED = 23  # X509_V_ERR_CERT_REVOKED
+
+
 @dataclass(frozen=True)
 class Certificate:
-    """One certificate of a chain; ``expires`` in seconds since the epoch, ``names`` are the hosts that it is for."""
+    """One certificate of a chain; ``expires`` in seconds since the epoch, ``names`` are the hosts that it is for.
+
+    ``revoked`` by its issuer's list, where that lies in the directory of authorities as ``HASH.r0``.
+    """
 
     subject: str
     issuer: str
     expires: float
     names: Tuple[str, ...] = ()
+    revoked: bool = False
 
 
 def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List[Certificate]:
@@ -38,7 +45,7 @@ def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List
         plain.close()
         raise ClientError(f"the certificates of {host} are read by pyOpenSSL: {missing}") from None
     context = SSL.Context(SSL.SSLv23_METHOD)  # whatever both sides can, by its name in pyOpenSSL of every age
-    _trust(context, SSL, ca)
+    revoked = _trust(context, SSL, ca)
     connection = SSL.Connection(context, plain)
     connection.set_connect_state()
     if not host.replace(".", "").isdigit() and ":" not in host:  # an address is no server name
@@ -51,17 +58,33 @@ def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List
     finally:
         plain.close()
     shown, complete = connection.get_peer_cert_chain() or [], connection.get_verified_chain() or []
-    return [_facts(one) for one in (complete if len(complete) > len(shown) else shown)]
+    return [_facts(one, revoked) for one in (complete if len(complete) > len(shown) else shown)]
 
 
-def _trust(context: Any, library: Any, ca: str) -> None:
-    """Where there are no roots, the chain ends where the server ends it."""
+def _trust(context: Any, library: Any, ca: str) -> Set[int]:
+    """Where there are no roots, the chain ends where the server ends it.
+
+    Returns the set that will hold the serial numbers of what is revoked; OpenSSL finds the lists as it finds the roots.
+    """
+    revoked: Set[int] = set()
     if not ca:
-        return
+        return revoked
     try:
         context.load_verify_locations(*((None, ca) if os.path.isdir(ca) else (ca, None)))
     except library.Error:
-        return
+        return revoked
+
+    def note(_: Any, one: Any, error: int, *__: Any) -> bool:
+        if error == _REVOKED:
+            revoked.add(one.get_serial_number())
+        return True  # what is wrong otherwise, or has no list, is judged by another
+
+    if os.path.isdir(ca):
+        from OpenSSL.crypto import X509StoreFlags
+
+        context.get_cert_store().set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
+        context.set_verify(library.VERIFY_PEER, note)
+    return revoked
 
 
 def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: float) -> None:
@@ -76,9 +99,10 @@ def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: floa
             select.select([plain] if reads else [], [] if reads else [plain], [], left)
 
 
-def _facts(shown: Any) -> Certificate:
+def _facts(shown: Any, revoked: Set[int]) -> Certificate:
     one = shown.to_cryptography()
-    return Certificate(x509.name(one.subject), x509.name(one.issuer), x509.epoch(shown.get_notAfter()), _hosts(one))
+    return Certificate(x509.name(one.subject), x509.name(one.issuer), x509.epoch(shown.get_notAfter()), _hosts(one),
+                       shown.get_serial_number() in revoked)
 
 
 def _hosts(one: Any) -> Tuple[str, ...]:
