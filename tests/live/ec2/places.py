@@ -20,7 +20,7 @@ def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str 
     secret = directory / "credentials.ini"
     secret.write_text("[credentials]\n" + (credentials or f"access_key = {ACCESS}\nsecret_key = {SECRET}\n"))
     secret.chmod(0o600)
-    keys = {"image": IMAGE, **test_vm}
+    keys = {"image": IMAGE, "flavor": "t2.nano" if manager == "ec2" else "", **test_vm}
     path = directory / f"{manager}.ini"
     path.write_text(
         f"[site]\nname = {manager}\nowner = live\n[endpoint]\nmanager = {manager}\nurl = {url}\ncredentials = credentials.ini\n"
