@@ -191,7 +191,7 @@ def test_a_service_that_cannot_reach_keystone_says_so_first(cloud, services):
             "unavailable. Please try again at a later time.<br /><br />The Keystone service is temporarily unavailable.</body></html>")
     services.answers["GET /compute/v2.1/servers/s1"] = reply(503, page, Content_Type="text/html")
 
-    with pytest.raises(GatewayFailed, match="^show server s1: 503 The Keystone service is temporarily unavailable.$"):
+    with pytest.raises(GatewayFailed, match="^show server s1: 503 Keystone is temporarily unavailable$"):
         cloud.show(Ref(Kind.SERVER, "s1"))
 
 

@@ -441,8 +441,8 @@ def _classify(reply: Reply) -> Optional[VmprobeError]:
         return reply.error(QuotaExceeded)
     if reply.status == 400 and re.search(r"invalid volume|volume status must be|invalid status", reply.words, re.I):
         return reply.error(Conflict)
-    if reply.status == 503 and "Keystone service is temporarily unavailable" in reply.text:  # said last, after much else
-        return reply.error(GatewayFailed, "The Keystone service is temporarily unavailable.")
+    if reply.status == 503 and "Keystone service is temporarily unavailable" in reply.text:
+        return reply.error(GatewayFailed, "Keystone is temporarily unavailable")  # short, as ids are long
     return None
 
 

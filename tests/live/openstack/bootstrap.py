@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import requests
 
-from .conffiles import PASSWORD
+from .conffiles import ISSUER, PASSWORD
 from .place import Place
 
 CATALOG = {
@@ -99,6 +99,19 @@ def identity(place: Place, keystone: Api) -> None:
         project = new_project(keystone, account.project)
         user = new_user(keystone, account.user, account.password, project)
         keystone("PUT", "identity", f"/projects/{project}/users/{user}/roles/{roles['member']}")
+    federation(keystone, roles["member"])
+
+
+def federation(keystone: Api, role: str) -> None:
+    """People whom the identity provider egi.eu vouches for, by OpenID Connect, are members of the project probe."""
+    (project,) = [project["id"] for project in keystone.get("identity", "/projects")["projects"] if project["name"] == MEMBER.project]
+    group = keystone.post("identity", "/groups", {"group": {"name": "vo"}})["group"]["id"]
+    keystone("PUT", "identity", f"/projects/{project}/groups/{group}/roles/{role}")
+    provider = "/OS-FEDERATION/identity_providers/egi.eu"
+    keystone("PUT", "identity", provider, json={"identity_provider": {"enabled": True, "remote_ids": [ISSUER]}})
+    keystone("PUT", "identity", "/OS-FEDERATION/mappings/vo", json={"mapping": {"rules": [{
+        "local": [{"user": {"name": "{0}"}, "group": {"id": group}}], "remote": [{"type": "HTTP_OIDC_SUB"}]}]}})
+    keystone("PUT", "identity", f"{provider}/protocols/openid", json={"protocol": {"mapping_id": "vo"}})
 
 
 def new_project(keystone: Api, name: str) -> str:
@@ -135,7 +148,8 @@ def image(admin: Api, name: str, content: bytes, kind: str = "raw", container: s
 
 
 def zone(admin: Api, host: str, name: str) -> None:
-    """Put the compute service of ``host`` into an availability zone of its own."""
-    made = admin.post("compute", "/os-aggregates", {"aggregate": {
+    """Put the compute service of ``host`` into an availability zone."""
+    known = [one["id"] for one in admin.get("compute", "/os-aggregates")["aggregates"] if one["name"] == name]
+    made = known[0] if known else admin.post("compute", "/os-aggregates", {"aggregate": {
         "name": name, "availability_zone": name}})["aggregate"]["id"]
     admin("POST", "compute", f"/os-aggregates/{made}/action", json={"add_host": {"host": host}})

@@ -15,6 +15,8 @@ DATABASES = ["keystone", "placement", "glance", "neutron", "nova_api", "nova", "
 
 FAKE_HOST = "fake-1"
 QEMU_HOST = "qemu-1"
+FLEET_HOSTS = ["fake-2", "fake-3", "fake-4"]  # more of the first kind, for fleets: a host slows down with each server that it has
+ISSUER = "https://aai.example.org/"
 
 
 def write(place: Place) -> None:
@@ -92,6 +94,8 @@ def keystone(place: Place) -> None:
         "DEFAULT": {"public_endpoint": place.url("keystone"), "log_file": place.log / "keystone.log"},
         "database": database(place, "keystone"),
         "identity": {"password_hash_rounds": 4},  # a password then costs milliseconds
+        "auth": {"methods": "password,token,application_credential,mapped,openid"},
+        "openid": {"remote_id_attribute": "HTTP_OIDC_ISS"},
         "token": {"provider": "fernet", "expiration": 86400},
         "fernet_tokens": {"key_repository": place.keep / "fernet"},
         "fernet_receipts": {"key_repository": place.keep / "fernet"},
@@ -186,12 +190,13 @@ def nova(place: Place) -> None:
         "api_database": database(place, "nova_api"),
         "database": database(place, "nova"),
     })
-    ini(place.etc / "nova-fake.conf", {"DEFAULT": {
-        "host": FAKE_HOST,
-        "compute_driver": "fake.FakeDriver",
-        "vif_plugging_is_fatal": False,
-        "vif_plugging_timeout": 0,
-    }})
+    for name, host in {"nova-fake": FAKE_HOST, **{f"nova-{host}": host for host in FLEET_HOSTS}}.items():
+        ini(place.etc / f"{name}.conf", {"DEFAULT": {
+            "host": host,
+            "compute_driver": "fake.FakeDriver",
+            "vif_plugging_is_fatal": False,
+            "vif_plugging_timeout": 0,
+        }})
     ini(place.etc / "nova-qemu.conf", {
         "DEFAULT": {
             "host": QEMU_HOST,

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from .shared import running
+from .shared import left, running, site_file
 from .stack import Unavailable
 
 
@@ -21,3 +21,10 @@ def openstack_qemu(openstack):
     except Unavailable as reason:
         pytest.skip(f"no real guests here: {reason}")
     return openstack
+
+
+@pytest.fixture
+def site(openstack, tmp_path):
+    """Writes the site file, with the keys that ``site_file`` takes; whatever a test leaves fails it."""
+    yield lambda **keys: str(site_file(tmp_path, openstack.cloud(), **keys))
+    assert left(openstack) == []

@@ -1,7 +1,7 @@
 """What runs, and what prepares the databases: each with its program and its command line."""
 from __future__ import annotations
 
-from .conffiles import FAKE_HOST, PASSWORD, QEMU_HOST, rabbitmq_environment
+from .conffiles import FAKE_HOST, FLEET_HOSTS, PASSWORD, QEMU_HOST, rabbitmq_environment
 from .place import PORTS, Place
 from .processes import Processes
 
@@ -27,10 +27,12 @@ QEMU_PROGRAMS = {
     "metadata-agent": ("neutron.cmd.eventlet.agents.metadata:main", ["neutron", "neutron-metadata"]),
     "nova-compute-qemu": ("nova.cmd.compute:main", ["nova", "nova-qemu"]),
 }
+FLEET_PROGRAMS = {f"nova-compute-{host}": ("nova.cmd.compute:main", ["nova", f"nova-{host}"]) for host in FLEET_HOSTS}
 PORT = {name: PORTS[name] for name in ("mariadb", "rabbitmq", "keystone", "placement", "glance", "neutron")}
 PORT.update({"nova-api": PORTS["nova"], "cinder-api": PORTS["cinder"]})
 REPORTING = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler", "cinder-volume"}
-COMPUTE_HOSTS = {FAKE_HOST: "nova-compute", QEMU_HOST: "nova-compute-qemu"}
+COMPUTE_HOSTS = {FAKE_HOST: "nova-compute", QEMU_HOST: "nova-compute-qemu",
+                 **{host: f"nova-compute-{host}" for host in FLEET_HOSTS}}
 
 
 def start(processes: Processes, name: str) -> None:
@@ -45,7 +47,7 @@ def start(processes: Processes, name: str) -> None:
     elif name in ("keystone", "placement"):
         processes.fork(name, PROGRAMS[name][0], [place.address, str(PORT[name])])
     else:
-        program, files = {**PROGRAMS, **QEMU_PROGRAMS}[name]
+        program, files = {**PROGRAMS, **QEMU_PROGRAMS, **FLEET_PROGRAMS}[name]
         processes.fork(name, program, [*options(place, files), "--log-file", str(place.log / f"{name}.log")])
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,21 +34,88 @@ def running() -> Stack:
     return _stacks[0]
 
 
-def site_file(directory: Path, cloud: Cloud, account: Account | None = None, credentials: str = "", **test_vm: str) -> Path:
-    """A site of the running cloud, as a member of its project sees it."""
+def site_file(directory: Path, cloud: Cloud, account: Account | None = None, credentials: str = "", endpoint: dict | None = None,
+              budget: dict | None = None, **test_vm: str) -> Path:
+    """A site of the running cloud, as a member of its project sees it.
+
+    ``credentials``: the lines of the file instead of the account's. ``endpoint``, ``budget`` and the rest are keys beside
+    the usual ones, or instead of them; an empty one leaves the key out.
+    """
     account = account or cloud.member
     secret = directory / "credentials.ini"
     secret.write_text("[credentials]\n" + (credentials or f"username = {account.user}\npassword = {account.password}\n"))
     secret.chmod(0o600)
-    keys = {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, "availability zone": cloud.zone,
-            "volume type": cloud.volume_type, **test_vm}
+    sections = {
+        "site": {"name": "openstack", "owner": "live"},
+        "endpoint": {"manager": "openstack", "url": cloud.auth_url, "project": account.project, "credentials": "credentials.ini",
+                     "timeout": "60 s", **(endpoint or {})},
+        "budget": {"deadline": "600 s", "reserve": "200 s", **(budget or {})},
+        "test vm": {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, "availability zone": cloud.zone,
+                    "volume type": cloud.volume_type, **test_vm}}
     path = directory / "openstack.ini"
-    path.write_text(
-        f"[site]\nname = openstack\nowner = live\n[endpoint]\nmanager = openstack\nurl = {cloud.auth_url}\n"
-        f"project = {account.project}\ncredentials = credentials.ini\ntimeout = 60 s\n"
-        "[budget]\ndeadline = 600 s\nreserve = 200 s\n[test vm]\n"
-        + "".join(f"{key} = {value}\n" for key, value in keys.items() if value))
+    path.write_text("".join(f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value)
+                            for name, keys in sections.items()))
     return path
+
+
+def line(output: str) -> str:
+    """The first line without perfdata; durations as T, ids as ID, also one that the line's end has cut."""
+    text = re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0])
+    text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "ID", text)
+    text = re.sub(r"vmprobe-live-\w+-\d+-\w+", "HANDLE", text)
+    text = re.sub(r" [0-9a-f-]+\.\.\.$", " ID", text)
+    return re.sub(r"req-ID\b", "REQUEST", text)
+
+
+def left(openstack) -> list:
+    """What carries our handle in the member's project, by the services themselves."""
+    member = openstack.api(openstack.cloud().member)
+    found = member.get("compute", "/servers/detail")["servers"] + member.get("volumev3", "/volumes/detail")["volumes"]
+    found += member.get("network", "/v2.0/ports?device_owner=compute:az-fake")["ports"]
+    return [(thing.get("name"), thing["status"]) for thing in found]
+
+
+@contextmanager
+def quota(openstack, **limits):
+    """For the length of a ``with`` block the member's project has these limits of Nova's."""
+    admin = openstack.api()
+    project = openstack.api(openstack.cloud().member).token["project"]["id"]
+    admin("PUT", "compute", f"/os-quota-sets/{project}", json={"quota_set": limits})
+    try:
+        yield
+    finally:
+        admin("DELETE", "compute", f"/os-quota-sets/{project}")
+
+
+@contextmanager
+def application_credential(openstack, **words):
+    """One of the member's, for the length of a ``with`` block; yields what Keystone said of it."""
+    member = openstack.api(openstack.cloud().member)
+    where = f"/users/{member.token['user']['id']}/application_credentials"
+    made = member.post("identity", where, {"application_credential": {"name": "vmprobe-forms", **words}})["application_credential"]
+    try:
+        yield made
+    finally:
+        member("DELETE", "identity", f"{where}/{made['id']}")
+
+
+@contextmanager
+def a_server(openstack, name):
+    """A server of this name in the member's project, for the length of a ``with`` block."""
+    cloud, member = openstack.cloud(), openstack.api(openstack.cloud().member)
+
+    def find(service, where, key, wanted):
+        return next(one["id"] for one in member.get(service, where)[key] if one["name"] == wanted)
+    made = member.post("compute", "/servers", {"server": {
+        "name": name, "imageRef": find("image", "/v2/images", "images", cloud.image),
+        "flavorRef": find("compute", "/flavors", "flavors", cloud.flavor), "availability_zone": cloud.zone,
+        "networks": [{"uuid": find("network", "/v2.0/networks", "networks", cloud.network)}]}})["server"]["id"]
+    try:
+        member.wait_until(lambda: member.get("compute", f"/servers/{made}")["server"]["status"] == "ACTIVE", 120, "not ACTIVE")
+        yield made
+    finally:
+        member("DELETE", "compute", f"/servers/{made}")
+        member.wait_until(lambda: not any(one["id"] == made for one in member.get("compute", "/servers")["servers"]), 120, "not gone")
 
 
 @contextmanager

@@ -126,6 +126,18 @@ class Stack:
             self.stop_everything()
             raise
 
+    def add_computes(self) -> None:
+        """Give the zone of the fake hypervisor three more hosts, unless it has them: a fleet then takes a quarter of the time."""
+        if all(map(self.processes.pid, services.FLEET_PROGRAMS)):
+            return
+        began = datetime.now(timezone.utc)
+        for name in services.FLEET_PROGRAMS:
+            services.start(self.processes, name)
+        self.wait_reports(set(services.FLEET_PROGRAMS), began)
+        services.discover_hosts(self.processes)
+        for host in conffiles.FLEET_HOSTS:
+            bootstrap.zone(self.api(), host, "az-fake")
+
     def cloud(self) -> Cloud:
         return Cloud(auth_url=f"{self.place.url('keystone')}/v3")
 

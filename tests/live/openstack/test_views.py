@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .shared import site_file
+from conftest import run_probe
+
+from .shared import a_server, site_file
 
 pytestmark = pytest.mark.live
 PROBES = Path(__file__).resolve().parents[3] / "probes"
@@ -32,18 +34,8 @@ def look(openstack, tmp_path):
 @pytest.fixture
 def server(openstack):
     """The id of a server of the member's."""
-    cloud, member = openstack.cloud(), openstack.api(openstack.cloud().member)
-
-    def find(service, where, key, name):
-        return next(one["id"] for one in member.get(service, where)[key] if one["name"] == name)
-    made = member.post("compute", "/servers", {"server": {
-        "name": "view", "imageRef": find("image", "/v2/images", "images", cloud.image),
-        "flavorRef": find("compute", "/flavors", "flavors", cloud.flavor), "availability_zone": cloud.zone,
-        "networks": [{"uuid": find("network", "/v2.0/networks", "networks", cloud.network)}]}})["server"]["id"]
-    member.wait_until(lambda: member.get("compute", f"/servers/{made}")["server"]["status"] == "ACTIVE", 120, "not ACTIVE")
-    yield made
-    member("DELETE", "compute", f"/servers/{made}")
-    member.wait_until(lambda: not any(one["id"] == made for one in member.get("compute", "/servers")["servers"]), 120, "not gone")
+    with a_server(openstack, "view") as made:
+        yield made
 
 
 def figures(output):
@@ -97,3 +89,17 @@ def test_glance_knows_the_images_checksum(look):
     assert re.match(r"VM_IMAGE CRITICAL - openstack: mismatched 1 is outside 0 \(critical\); image blank: its md5 begins with "
                     r"[0-9a-f]{12}, not 000000000000 \|", output)
     assert look("image")[0] == 0
+
+
+def test_an_operator_sees_the_servers_of_all_projects_and_a_member_may_not(openstack, server, tmp_path):
+    cloud = openstack.cloud()
+    for account, said in ((cloud.admin, (0, r"VM_STATE OK - openstack: .*")),
+                          (cloud.other, (2, r"VM_STATE CRITICAL - openstack: list: list servers: 403 .*\(cause=auth, req-.*"))):
+        path = site_file(tmp_path, cloud, account=account, endpoint={"all projects": "yes"})
+        code, output, _ = run_probe("check_vm_state", "--site", str(path), "-v")
+
+        assert code == said[0] and re.match(said[1], output), output
+        assert (server in output) == (account is cloud.admin)
+
+    code, output, _ = run_probe("check_vm_state", "--site", str(site_file(tmp_path, cloud, account=cloud.admin)), "-v")
+    assert (code, server in output) == (0, False)

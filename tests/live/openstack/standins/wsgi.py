@@ -8,7 +8,24 @@ import eventlet.wsgi
 def keystone():
     listener = listen()
     from keystone.server.wsgi import initialize_public_application
-    serve(listener, initialize_public_application())
+    serve(listener, openid_connect(initialize_public_application()))
+
+
+def openid_connect(application):
+    """What Apache's mod_auth_openidc does in front of Keystone: who comes with a bearer token becomes the claims of it.
+
+    The provider's word for who they are is the token itself: ``alice.bearer-of-egi`` is alice's.
+    """
+    def answer(environ, start_response):
+        if environ["PATH_INFO"].endswith("/protocols/openid/auth"):
+            scheme, _, token = environ.pop("HTTP_AUTHORIZATION", "").partition(" ")
+            subject, _, issued = token.partition(".")
+            if scheme != "Bearer" or issued != "bearer-of-egi":
+                start_response("401 Unauthorized", [("WWW-Authenticate", 'Bearer error="invalid_token"'), ("Content-Length", "0")])
+                return [b""]
+            environ.update(HTTP_OIDC_ISS="https://aai.example.org/", HTTP_OIDC_SUB=subject)
+        return application(environ, start_response)
+    return answer
 
 
 def placement():
