@@ -1,18 +1,32 @@
-"""pyssf's OCCI server with a small cloud behind it, in a process of its own:  reference.py SITE USER:PASSWORD [FAULT ...]
+"""pyssf's OCCI server with a small cloud behind it, in a process of its own.
 
-``SITE`` is where pyssf is installed. It listens on a free port of 127.0.0.1 and says its URL in its first line. pyssf is
-the protocol; the cloud is ours: a compute is made ``inactive``, an action starts it, and it takes a moment. Faults: ``quota`` (no
-compute is granted), ``breaks`` (it becomes an error), ``undying`` (it cannot be removed), ``no-address``, ``never-online``,
-``forgotten`` (a compute is not found while it is listed).
+pyssf is the protocol; the cloud is ours: a compute is made ``inactive``, an action starts it, and everything takes a moment.
+It listens on a free port of 127.0.0.1 and says its URL in its first line. Its faults are one option's choices.
 """
+import argparse
 import base64
 import io
+import ssl
 import sys
 import time
 import types
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-sys.path.insert(0, sys.argv[1])
+options = argparse.ArgumentParser(description="pyssf's OCCI, on loopback.")
+options.add_argument("site", help="where pyssf is installed")
+options.add_argument("--user", help="USER:PASSWORD that is wanted")
+options.add_argument("--tls", nargs=2, metavar=("PEM", "CA"), help="serve https, to those with a certificate of this authority")
+options.add_argument("--fault", action="append", default=[], choices=[
+    "quota",         # no compute is granted
+    "breaks",        # a compute becomes an error
+    "undying",       # a compute cannot be removed
+    "forgotten",     # a compute is not found, and listed all the same
+    "no-address",    # a networkinterface has none
+    "never-online",  # a storage stays offline
+])
+options = options.parse_args()
+
+sys.path.insert(0, options.site)
 sys.modules["StringIO"] = types.ModuleType("StringIO")  # pyssf was written for Python 2
 sys.modules["StringIO"].StringIO = lambda body: io.StringIO(body.decode("utf-8"))
 
@@ -24,7 +38,7 @@ from occi.extensions.infrastructure import (COMPUTE, NETWORK, NETWORKINTERFACE, 
 from occi.wsgi import Application  # noqa: E402
 
 MOMENT = 0.3  # seconds that anything takes
-FAULTS = set(sys.argv[3:])
+FAULTS = set(options.fault)
 
 
 class Compute(KindBackend, ActionBackend):
@@ -118,11 +132,11 @@ def application():
 
 
 def guarded(occi):
-    """Only for the user; and text becomes bytes, as Python 3 wants it."""
-    right = "Basic " + base64.b64encode(sys.argv[2].encode()).decode()
+    """Only for the user, where there is one; and text becomes bytes, as Python 3 wants it."""
+    right = "Basic " + base64.b64encode((options.user or "").encode()).decode()
 
     def answer(environ, start):
-        if environ.get("HTTP_AUTHORIZATION") != right:
+        if options.user and environ.get("HTTP_AUTHORIZATION") != right:
             start("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="occi"'), ("Content-Type", "text/plain")])
             return [b"who are you?"]
         return [part.encode() for part in occi(environ, start)]
@@ -135,5 +149,10 @@ class Quiet(WSGIRequestHandler):
 
 
 server = make_server("127.0.0.1", 0, guarded(application()), handler_class=Quiet)
-print(f"http://127.0.0.1:{server.server_port}", flush=True)
+if options.tls:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=options.tls[1])
+    tls.load_cert_chain(options.tls[0])
+    tls.verify_mode = ssl.CERT_REQUIRED
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+print(f"{'https' if options.tls else 'http'}://127.0.0.1:{server.server_port}", flush=True)
 server.serve_forever()

@@ -18,10 +18,11 @@ USER, PASSWORD = "probe", "s3cret-of-pyssf"
 
 
 @contextmanager
-def pyssf(*faults: str):
+def pyssf(*faults: str, access=("--user", f"{USER}:{PASSWORD}")):
     """The URL of pyssf's server with our small cloud behind it, and with these faults (``reference.py``)."""
     code = pypi.site("pyssf", "0.4.7")
-    server = subprocess.Popen([sys.executable, "-W", "ignore", str(HERE / "reference.py"), str(code), f"{USER}:{PASSWORD}", *faults],
+    server = subprocess.Popen([sys.executable, "-W", "ignore", str(HERE / "reference.py"), str(code), *access,
+                               *(f"--fault={fault}" for fault in faults)],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         url = server.stdout.readline().strip()
@@ -32,10 +33,10 @@ def pyssf(*faults: str):
         server.wait(20)
 
 
-def pyssf_site(directory: Path, url: str, endpoint: str = "", password: str = PASSWORD, budget=None, **test_vm: str) -> Path:
+def pyssf_site(directory: Path, url: str, endpoint: str = "", credentials: str = "", budget=None, **test_vm: str) -> Path:
     """A site file for it."""
     keys = {"image": "vmprobe-test", "flavor": "small", "network": "private", "start": "yes", **test_vm}
-    return site_file(directory, "pyssf", f"url = {url}\n{endpoint}", f"username = {USER}\npassword = {password}\n", keys,
+    return site_file(directory, "pyssf", f"url = {url}\n{endpoint}", credentials or f"username = {USER}\npassword = {PASSWORD}\n", keys,
                      **(budget or {}))
 
 
@@ -117,4 +118,4 @@ def ooi_harness():
     from vmprobe.clock import Clock
 
     with TemporaryDirectory() as directory:
-        yield of_site(str(ooi_site(Path(directory))), Clock())
+        yield of_site(str(ooi_site(Path(directory))), Clock(), impossible={"flavor": ""})

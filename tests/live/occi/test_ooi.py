@@ -13,6 +13,7 @@ from conformance.harnesses import of_site
 from conftest import run_probe
 from vmprobe import handle
 from vmprobe.clock import Clock
+from vmprobe.errors import GatewayFailed, NotFound
 from vmprobe.model import ServerSpec
 
 from ..openstack.test_lifecycle import left, line, quota
@@ -61,25 +62,31 @@ def test_user_data_and_a_key_reach_nova(site, openstack, tmp_path, rendering):
     (tmp_path / "cloud-config").write_text('#cloud-config\nhostname: "probe"\n')
     (tmp_path / "key.pub").write_text(f"ssh-ed25519 {base64.b64encode(KEY).decode()} probe@example.org\n")
     path = site(f"rendering = {rendering}", **{"user data": str(tmp_path / "cloud-config"), "ssh key": str(tmp_path / "key.pub")})
-    harness, admin = of_site(path, Clock()), openstack.api()
-    harness.driver.connect()
-    plan = harness.driver.resolve(harness.test_vm)
-    server = harness.driver.create(ServerSpec(str(handle.new("live", 600, harness.deadline.clock.utc())), plan))
-
-    try:
-        seen = admin.get("compute", f"/servers/{server.id}")["server"]
-    finally:
-        harness.driver.delete(server)
+    with a_server(path, openstack) as (_, server):
+        seen = openstack.api().get("compute", f"/servers/{server.id}")["server"]
 
     assert base64.b64decode(seen["OS-EXT-SRV-ATTR:user_data"]) == b'#cloud-config\nhostname: "probe"\n'
     assert seen["key_name"]
-    admin.wait_until(lambda: left(openstack) == [], 60, "not gone")
+
+
+@contextlib.contextmanager
+def a_server(path, openstack):
+    """For the length of a ``with`` block (driver, a server that it made)."""
+    harness = of_site(path, Clock())
+    driver, name = harness.driver, str(handle.new("live", 600, harness.deadline.clock.utc()))
+    driver.connect()
+    server = driver.create(ServerSpec(name, driver.resolve(harness.test_vm)))
+    try:
+        yield driver, server
+    finally:
+        driver.delete(server)
+        openstack.api().wait_until(lambda: left(openstack) == [], 60, "not gone")
 
 
 KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32))
 
 
-def test_a_fleet_is_polled_by_its_list(site, tmp_path):
+def test_a_fleet_is_a_request_for_each_member(site, tmp_path):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"), "--count", "5", "--evidence", str(tmp_path / "evidence"))
     (path,) = (tmp_path / "evidence").iterdir()
     asked = [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]]
@@ -87,6 +94,18 @@ def test_a_fleet_is_polled_by_its_list(site, tmp_path):
     assert (code, line(output)) == (
         0, "VM_LIFECYCLE OK - ooi: 5 test VMs ran without storage and are gone in T s (active T s, network T s)")
     assert len([request for request in asked if re.fullmatch(r"POST \S+/compute/", request)]) == 5
+
+
+def test_a_server_whose_flavor_was_removed_is_not_gone(site, openstack):
+    with contextlib.ExitStack() as servers:
+        with a_flavor(openstack, "passing", 128):
+            driver, server = servers.enter_context(a_server(site(flavor="passing"), openstack))
+            assert driver.show(server).ref.id == server.id
+
+        with pytest.raises(GatewayFailed, match=f"^show {server}: 404 Flavor .* could not be found.; it is listed all the same$"):
+            driver.show(server)
+    with pytest.raises(NotFound):
+        driver.show(server)
 
 
 @pytest.mark.parametrize("test_vm, said", [
@@ -111,20 +130,20 @@ def test_a_refusal_is_in_ooi_s_words_with_the_request(site, rendering):
 
 
 def test_a_server_that_failed_is_inactive_to_ooi_and_time_tells(site, openstack):
-    with flavor_that_fits_nowhere(openstack) as huge:
-        code, output, _ = run_probe(LIFECYCLE, "--site", site(flavor=huge, volume="none", budget={"active": "5 s"}))
+    with a_flavor(openstack, "huge", 900_000):
+        code, output, _ = run_probe(LIFECYCLE, "--site", site(flavor="huge", volume="none", budget={"active": "5 s"}))
 
     assert (code, line(output)) == (
         2, "VM_LIFECYCLE CRITICAL - ooi: active: server ID is inactive; not within its budget of T s (cause=scheduler)")
 
 
 @contextlib.contextmanager
-def flavor_that_fits_nowhere(openstack):
-    """For the length of a ``with`` block a flavor with more memory than any host has."""
+def a_flavor(openstack, name: str, memory: int):
+    """For the length of a ``with`` block a flavor with so many MiB; 900000 are more than any host has."""
     admin = openstack.api()
-    made = admin.post("compute", "/flavors", {"flavor": {"name": "huge", "ram": 900_000, "vcpus": 1, "disk": 1}})["flavor"]["id"]
+    made = admin.post("compute", "/flavors", {"flavor": {"name": name, "ram": memory, "vcpus": 1, "disk": 1}})["flavor"]["id"]
     try:
-        yield "huge"
+        yield
     finally:
         admin("DELETE", "compute", f"/flavors/{made}")
 
@@ -145,8 +164,8 @@ def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(site, openstack)
                                        "made requires authentication. (cause=auth, REQUEST)")
 
     code, output, _ = run_probe(LIFECYCLE, "--site", site(credentials=f"username = {user}\n"))
-    assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - ooi: auth: no password, application credential or "
-                                       "token among the credentials (cause=client)")
+    assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - ooi: auth: no password, application credential, token or "
+                                       "certificate among the credentials (cause=client)")
 
 
 def test_the_gateway_says_what_it_is(site):

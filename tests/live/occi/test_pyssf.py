@@ -11,6 +11,7 @@ import time
 import pytest
 import requests
 
+from certificates import Authority
 from conftest import PROBES, run_probe
 
 from ..openstack.test_lifecycle import line
@@ -46,6 +47,20 @@ def test_ok_when_the_vm_ran_and_is_gone(well, tmp_path, rendering):
 
     assert (code, line(output), errors) == (0, OK, "")
     assert left(well) == []
+
+
+def test_ok_with_a_certificate_at_a_server_that_calls_itself_http(tmp_path):
+    authority = Authority(tmp_path)
+    access = ("--tls", str(authority.issue("server")), str(authority.ca))
+    with pyssf(access=access) as url:
+        site = pyssf_site(tmp_path, url, f"ca = {authority.ca}", f"certificate = {authority.issue('probe')}\n")
+        code, output, errors = run_probe(LIFECYCLE, "--site", str(site))
+        assert (code, line(output), errors) == (0, OK, "")
+
+        site = pyssf_site(tmp_path, url, f"ca = {authority.ca}", f"certificate = {authority.issue('old', days=-1)}\n")
+        code, output, _ = run_probe(LIFECYCLE, "--site", str(site))
+        assert code == 3
+        assert re.match(r"VM_LIFECYCLE UNKNOWN - pyssf: auth: certificate \S+/old.pem expired on .* UTC \(cause=client\)", output)
 
 
 def test_a_fleet_runs_and_is_gone(well, tmp_path):
@@ -120,12 +135,11 @@ def test_a_404_is_not_gone_as_long_as_the_collection_has_it(tmp_path):
 
 
 def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(well, tmp_path):
-    code, output, _ = run_probe(LIFECYCLE, "--site", str(pyssf_site(tmp_path, well, password="wrong-one")))
+    code, output, _ = run_probe(LIFECYCLE, "--site", str(pyssf_site(tmp_path, well, credentials=f"username = {USER}\npassword = wrong\n")))
     assert (code, line(output)) == (
         2, "VM_LIFECYCLE CRITICAL - pyssf: auth: query interface: 401 who are you? (cause=auth)")
 
-    site = pyssf_site(tmp_path, well)
-    (tmp_path / "credentials.ini").write_text(f"[credentials]\nusername = {USER}\n")
+    site = pyssf_site(tmp_path, well, credentials=f"username = {USER}\n")
     code, output, _ = run_probe(LIFECYCLE, "--site", str(site))
     assert (code, line(output)) == (
         3, 'VM_LIFECYCLE UNKNOWN - pyssf: auth: the endpoint wants credentials that it was not given: Basic realm="occi" (cause=client)')
