@@ -4,7 +4,7 @@ import re
 
 from conformance import got
 from conftest import CHECKOUT, run_probe
-from vmprobe import drivers
+from vmprobe import ctl, drivers
 from vmprobe.model import EXTRA_METRICS, METRICS, Capability
 
 README = CHECKOUT / "README.md"
@@ -19,11 +19,25 @@ def generated(text: str) -> str:
 
 def _make(what: str) -> str:
     word, _, rest = what.partition(" ")
-    return {"help": _help, "drivers": _drivers, "metrics": _metrics, "costs": _costs}[word](rest)
+    return {"help": _help, "drivers": _drivers, "metrics": _metrics, "costs": _costs, "options": _options}[word](rest)
 
 
 def _help(probe: str) -> str:
     return f"```text\n{run_probe(probe, '--help')[1]}```\n"
+
+
+def _options(command: str) -> str:
+    """What a sub-command of vmprobectl takes; not its help, whose form differs from Python to Python."""
+    parser = ctl.parser()
+    for word in command.split():
+        parser = next(action for action in parser._actions if action.choices and word in action.choices).choices[word]
+    lines = ["| option | |", "|---|---|"]
+    for action in parser._actions:
+        if action.dest != "help":
+            value = action.metavar or ", ".join(action.choices or ())
+            words = " ".join([*action.option_strings[:1], *([value] if action.nargs != 0 else [])])
+            lines.append(f"| `{words}` | {action.help}{'; needed' if action.required and action.option_strings else ''} |")
+    return "\n".join(lines) + "\n"
 
 
 def _drivers(_: str) -> str:
