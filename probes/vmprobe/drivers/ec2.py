@@ -542,7 +542,7 @@ class Ec2(Driver):
         url = self.endpoint["url"]
         if url:
             return url if urlsplit(url).path.strip("/") else url + self.dialect.path
-        if not self._region() or type(self) is not Ec2:
+        if not self._region():
             raise ClientError("[endpoint] region: is missing, and there is no url: where is the cloud?")
         return f"https://ec2.{self._region()}.amazonaws.com{'.cn' if self._region().startswith('cn-') else ''}"
 

@@ -7,8 +7,10 @@ by CreateTags, right after they are made.
 
 from __future__ import annotations
 
+from vmprobe.driver import Key
 from vmprobe.drivers.ec2 import Dialect, Ec2
 from vmprobe.model import Capability, Kind
+from vmprobe.site import http_url
 
 
 class Ec2Api(Ec2):
@@ -19,4 +21,5 @@ class Ec2Api(Ec2):
     capabilities = Ec2.capabilities - {Capability.METRICS, Capability.SNAPSHOTS}
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = ()
+    endpoint_keys = {**Ec2.endpoint_keys, "url": Key(http_url, required=True)}
     dialect = Dialect(region="RegionOne", owner="", tags="after", types="", conflicts=frozenset({"UnsupportedOperation"}))

@@ -6,7 +6,9 @@ is there where the site has it and names its URL.
 
 from __future__ import annotations
 
+from vmprobe.driver import Key
 from vmprobe.drivers.ec2 import Dialect, Ec2
+from vmprobe.site import http_url
 
 
 class Eucalyptus(Ec2):
@@ -14,4 +16,5 @@ class Eucalyptus(Ec2):
 
     system = "Eucalyptus"
     proved = "moto's server behind a gateway that speaks its dialect and verifies signatures"
+    endpoint_keys = {**Ec2.endpoint_keys, "url": Key(http_url, required=True)}
     dialect = Dialect(path="/services/compute", region="eucalyptus", owner="", tags="after", types="all")
