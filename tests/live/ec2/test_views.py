@@ -1,0 +1,100 @@
+"""The probes that only look, over moto and, where it can say more of itself, over ec2-api."""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from conftest import PROBES
+
+from . import moto, places
+from .gateway import Gateway
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    moto.reset()
+    with Gateway(moto.url()) as found:
+        yield found
+
+
+@pytest.fixture
+def look(gateway, tmp_path):
+    """(exit code, output) of a probe."""
+    gateway.heal()
+    path = places.site_file(tmp_path, gateway.url, endpoint=places.aws(gateway), flavor="t2.nano")
+
+    def run(probe, *options):
+        done = subprocess.run([sys.executable, str(PROBES / f"check_vm_{probe}"), "--site", str(path), *options], text=True,
+                              capture_output=True, timeout=120, stdin=subprocess.DEVNULL,
+                              env={**os.environ, "VMPROBE_STATE": str(tmp_path / "state")})
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+    return run
+
+
+@pytest.fixture
+def server(gateway):
+    """The id of somebody's running instance."""
+    form = {"Version": "2016-11-15", "TagSpecification.1.ResourceType": "instance", "TagSpecification.1.Tag.1.Key": "Name",
+            "TagSpecification.1.Tag.1.Value": "web-1"}
+    _, _, answer = gateway.ask("ec2", {"Action": "DescribeImages", "Filter.1.Name": "name", "Filter.1.Value.1": places.IMAGE, **form})
+    image = re.search(rb"<imageId>(ami-\w+)", answer)[1].decode()
+    _, _, answer = gateway.ask("ec2", {"Action": "RunInstances", "ImageId": image, "InstanceType": "t2.nano", "MinCount": "1",
+                                       "MaxCount": "1", **form})
+    made = re.search(rb"<instanceId>(i-\w+)", answer)[1].decode()
+    gateway._meter(made)
+    yield made
+    gateway.ask("ec2", {"Action": "TerminateInstances", "InstanceId.1": made, **form})
+
+
+def figures(output):
+    return {label: float(value) for label, value in re.findall(r"(\w+)=(\d+(?:\.\d+)?)", output.split("\n")[0].partition(" | ")[2])}
+
+
+def test_the_gateway_is_well_and_says_its_region_and_zones(look):
+    code, output = look("gateway", "--capabilities")
+
+    assert code == 0, output
+    assert re.match(r"VM_GATEWAY OK - ec2: Amazon EC2 API 2016-11-15 answers in [\d.]+ s \(auth ", output)
+    assert {"tcp", "http", "auth", "version", "list", "image"} <= set(figures(output))
+    assert re.search(r"^zones +.*us-east-1a", output, re.M)
+
+
+def test_a_server_has_its_age_image_and_name(look, server):
+    code, output = look("state", "-v")
+
+    assert code == 0, output
+    assert re.match(r"VM_STATE OK - ec2: 1 server \(1 running\)", output)
+    assert re.search(rf"^running +\d+ s +.*ami-\w+ +{server} +web-1$", output, re.M)
+
+
+def test_what_is_used_is_counted(look, server):
+    code, output = look("capacity")
+
+    assert code == 0, output
+    assert figures(output)["servers_used"] == 1 and figures(output)["addresses_free"] == 5
+
+
+def test_activity_is_what_cloudwatch_says(look, server):
+    code, output = look("activity")
+
+    assert code == 0, output
+    assert figures(output)["cpu_avg"] == 12.5 and figures(output)["net_out_avg"] == 200
+
+
+def test_the_test_image_is_there(look):
+    code, output = look("image")
+
+    assert (code, output.partition(" | ")[0]) == (0, f"VM_IMAGE OK - ec2: image {places.IMAGE} is there")
+
+
+def test_nothing_of_anybody_elses_is_a_leftover(look, server):
+    code, output = look("leftovers", "--remove")
+
+    assert code == 0, output
