@@ -240,7 +240,7 @@ def test_a_challenge_that_cannot_be_answered_is_named(stage, challenge, words):
 def test_no_secret_goes_to_a_keystone_without_tls_that_an_endpoint_with_tls_names(stage):
     driver = stage.driver(url="https://h:8787/occi")
     with pytest.raises(CloudError, match="names the Keystone http://k:5000/v3, which is not https as the endpoint is: not used"):
-        driver._keystone(Reply("query interface", "GET", "https://h:8787/occi/-/", 401, "", {}, b""), "http://k:5000/v3")
+        driver._named_keystone(Reply("query interface", "GET", "https://h:8787/occi/-/", 401, "", {}, b""), "http://k:5000/v3")
 
 
 def test_whatever_host_a_server_believes_itself_to_be_it_is_asked_where_it_is(stage):

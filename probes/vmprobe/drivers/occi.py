@@ -63,6 +63,7 @@ class OcciEndpoint(Driver):
                          ca=self.endpoint["ca"], certificate=known.get("certificate", ""), key=known.get("key", ""),
                          classify=_classify)
         self.occi = occi.Occi(self.http, _RENDERINGS[self.endpoint["rendering"]])
+        self.keystone: Optional[Keystone] = None  # once the endpoint has named one
 
     def connect(self) -> None:
         """The query interface; what it asks for, if it refuses, is shown: Keystone's token, or a password."""
@@ -160,6 +161,13 @@ class OcciEndpoint(Driver):
     def rests(self, server: Resource) -> bool:
         return server.native in RESTS
 
+    def endpoints(self) -> List[str]:
+        """Its own URL, and Keystone's once it has named one."""
+        return [self.http.url] + ([self.keystone.url] if self.keystone else [])
+
+    def credential_expiry(self) -> Optional[float]:
+        return self.keystone.credential_expires() if self.keystone else super().credential_expiry()
+
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         """The networkinterfaces of these servers; what a server does not say of them within the compute they are asked for."""
         found = []
@@ -189,10 +197,10 @@ class OcciEndpoint(Driver):
         keystone = re.search(r"Keystone\s+uri\s*=\s*[\"']?([^\"'\s,]{1,300})", challenge, re.I)
         known = self.credentials
         if keystone:
-            url = self.endpoint["keystone"] or self._keystone(reply, keystone[1])
-            session = Keystone({**self.endpoint, "url": url}, known, self.deadline, self.evidence)
-            session.authenticate()
-            session.present_to(self.http)
+            url = self.endpoint["keystone"] or self._named_keystone(reply, keystone[1])
+            self.keystone = Keystone({**self.endpoint, "url": url}, known, self.deadline, self.evidence)
+            self.keystone.authenticate()
+            self.keystone.present_to(self.http)
         elif re.search(r"\bBasic\b", challenge, re.I) and known.get("username") and known.get("password"):
             self.evidence.redactor.add(known["password"])
             pair = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()
@@ -202,7 +210,7 @@ class OcciEndpoint(Driver):
         else:
             raise ClientError(f"the endpoint wants credentials that it was not given: {challenge[:80] or 'it does not say which'}")
 
-    def _keystone(self, reply: Reply, url: str) -> str:
+    def _named_keystone(self, reply: Reply, url: str) -> str:
         """Where the endpoint sends us for a token: secrets go there, so never from https to what is not."""
         try:
             found = http_url(url)

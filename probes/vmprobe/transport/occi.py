@@ -229,7 +229,7 @@ def _categories(reply: Reply) -> List[Category]:
         raise GatewayFailed("its JSON is not as GFD.226 has it; 'rendering' can be text/plain")
     said = reply.json()
     return [Category(word(one, "term"), word(one, "scheme"), _text(one.get("title")), _text(one.get("location")),
-                     tuple(text for key in ("depends", "parent") for text in _texts(one.get(key))),
+                     tuple(text for key in ("depends", "parent", "rel", "related") for text in _texts(one.get(key))),
                      tuple(field_of(one, "attributes", dict, default={})))
             for key in ("kinds", "mixins", "actions") for one in field_of(said, key, list, default=[]) if isinstance(one, dict)]
 

@@ -13,8 +13,8 @@ from conformance.harnesses import of_site
 from conftest import run_probe
 from vmprobe import handle
 from vmprobe.clock import Clock
-from vmprobe.errors import GatewayFailed, NotFound
-from vmprobe.model import ServerSpec
+from vmprobe.errors import AuthRejected, GatewayFailed, NotFound
+from vmprobe.model import Kind, ServerSpec
 
 from ..openstack.test_lifecycle import left, line, quota
 from .shared import ooi, ooi_site
@@ -84,6 +84,19 @@ def a_server(path, openstack):
 
 
 KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32))
+
+
+def test_a_token_that_is_no_longer_accepted_is_renewed_once_asked(site):
+    driver = of_site(site(), Clock()).driver
+    driver.connect()
+    driver.http.present("X-Auth-Token", "a-token-that-was-revoked")
+
+    with pytest.raises(AuthRejected):
+        driver.list(Kind.SERVER, "vmprobe-")
+    driver.connect()
+
+    assert driver.list(Kind.SERVER, "vmprobe-no-such") == []
+    assert driver.endpoints() == [ooi()[1], ooi()[0].cloud().auth_url]
 
 
 def test_a_fleet_is_a_request_for_each_member(site, tmp_path):
