@@ -1,13 +1,10 @@
-"""The Query API's signatures, by AWS's published examples and by botocore; its errors; and where keys come from."""
+"""The Query API's signatures, by AWS's published examples; its errors; and where keys come from."""
 
 import datetime
 import json
 from urllib.parse import parse_qsl
 
 import pytest
-from botocore.auth import SigV2Auth, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -66,45 +63,7 @@ def test_version_2_signs_what_aws_published():
     assert said == "i91nKc4PWAt0JJIdXwz9HxZCJDdiy6cf/Mj6vPxyYIs="
 
 
-# --- signatures: judged by botocore -------------------------------------------------------------------------------
-
-_words = some.dictionaries(some.text(some.characters(min_codepoint=32, exclude_categories=("Cs",)), min_size=1, max_size=20),
-                           some.text(some.characters(min_codepoint=9, exclude_categories=("Cs",)), max_size=20), max_size=6)
-_urls = some.sampled_from(["http://127.0.0.1:8773/services/compute", "https://ec2.eu-west-1.amazonaws.com",
-                           "http://cloud.example.org:80/a%20b/c", "https://[::1]:8444"])
-
-
-@settings(max_examples=60, deadline=None)
-@given(_words, _urls, some.sampled_from(["", SESSION]))
-def test_version_4_agrees_with_botocore(words, url, token):
-    form = {**words, "Action": "X"}
-    headers = {"Content-Type": aws.FORM, "X-Amz-Date": "20261123T010203Z"}
-    body = encoded(form).encode()
-    keys = Keys("AKID", "secret", token)
-    judge = SigV4Auth(Credentials(keys.access, keys.secret, token or None), "ec2", "eu-west-1")
-    request = AWSRequest("POST", url, headers={**headers, **({"X-Amz-Security-Token": token} if token else {})}, data=body)
-    request.context["timestamp"] = "20261123T010203Z"
-
-    wanted = judge.signature(judge.string_to_sign(request, judge.canonical_request(request)), request)
-
-    signed = {**headers, "Host": aws.host(url), **({"X-Amz-Security-Token": token} if token else {})}
-    path = url.split("/", 3)[3] if url.count("/") > 2 else ""
-    assert authorization(keys, "POST", f"/{path}", "", signed, body, "eu-west-1", "ec2").endswith(f"Signature={wanted}")
-
-
-@settings(max_examples=60, deadline=None)
-@given(_words, _urls.filter(lambda url: ":80/" not in url))  # of which botocore signs the port, too, that no Host header has
-def test_version_2_agrees_with_botocore(words, url):
-    form = {**words, "Action": "X"}
-    form.pop("Signature", None)
-    request = AWSRequest("POST", url, data=dict(form))
-
-    _, wanted = SigV2Auth(Credentials("AKID", "secret")).calc_signature(request, dict(form))
-
-    assert signature_2("secret", "POST", url, form) == wanted
-
-
-@given(_words)
+@given(some.dictionaries(some.text(min_size=1, max_size=20), some.text(max_size=20), max_size=6))
 def test_a_form_is_read_back_as_it_was(words):
     assert dict(parse_qsl(encoded(words), keep_blank_values=True)) == words
 
