@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe.driver import Driver, Key
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded, Transient,
-                            VmprobeError)
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded,
+                            Transient, VmprobeError)
 from vmprobe.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.site import http_url, one_of, yes_or_no
 from vmprobe.transport import occi
@@ -77,22 +77,16 @@ class OcciEndpoint(Driver):
         self.occi.learn(reply)
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
-        """The os_tpl mixin, the resource_tpl mixin and the network where they are named, and what the VM is told."""
+        """The os_tpl mixin, the resource_tpl mixin and the network where they are named, and what the VM is given."""
         image = self._mixin("os_tpl", test_vm["image"], "image")
         flavor = self._mixin("resource_tpl", test_vm["flavor"], "client") if test_vm["flavor"] else None
         network = self._network(test_vm["network"]) if test_vm["network"] else None
-        mixins, attributes = [image.id] + ([flavor.id] if flavor else []), {}
-        for key, table in (("user data", USER_DATA), ("ssh key", SSH_KEY)):
-            if test_vm.get(key):
-                mixin = next((mixin for mixin in table if mixin in self.occi.categories), None)
-                if not mixin:
-                    raise ClientError(f"[test vm] {key}: the endpoint has no mixin for it")
-                content = _content(test_vm[key], key)
-                mixins.append(mixin)
-                attributes[table[mixin]] = base64.b64encode(content).decode() if key == "user data" else content.decode().strip()
-        return Plan(image.title or image.term, flavor.title or flavor.term if flavor else "", network.title if network else "",
-                    {"mixins": mixins, "attributes": attributes, "network": network.location if network else "",
-                     "start": test_vm.get("start")})
+        given = self._given(test_vm)
+        mixins = [image.id] + ([flavor.id] if flavor else []) + [mixin for mixin, _, _ in given]
+        details = {"mixins": mixins, "attributes": {name: value for _, name, value in given}, "start": test_vm.get("start"),
+                   "network": network.location if network else ""}
+        return Plan(image.title or image.term, (flavor.title or flavor.term) if flavor else "", network.title if network else "",
+                    details)
 
     def create(self, spec: Any) -> Ref:
         kind = KINDS[spec.kind]
@@ -114,13 +108,14 @@ class OcciEndpoint(Driver):
         try:
             entity = self.occi.get(self._where(kind, ref.id), f"show {ref}")
         except NotFound as missing:
-            if ref.id in [self._id(kind, one) for one in self.occi.collection(self._location(kind), f"list {ref.kind.value}s")]:
+            listed = self.occi.collection(self._location(kind), f"list {ref.kind.value}s")
+            if ref.id in [self._id(kind, one) for one in listed]:
                 raise GatewayFailed(f"{missing}; it is listed all the same", request=missing.request) from None
             raise
         return self._resource(ref.kind, entity, self._links(STORAGELINK) if ref.kind is Kind.VOLUME else [])
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
-        """The collection; those that the server does not render in it whole, and that may be meant, are asked for one by one."""
+        """The collection; those that the server does not render whole in it, and that may be meant, are asked for one by one."""
         if kind not in self.kinds:
             return []
         found = []
@@ -132,7 +127,7 @@ class OcciEndpoint(Driver):
                 try:
                     entity = self.occi.get(self._where(KINDS[kind], identity), f"show {kind.value} {identity}")
                 except NotFound:
-                    continue  # it went away in between
+                    pass  # it went away in between, or something behind it did: the list has it, with its name or without
             if entity.title.lower().startswith(name.lower()):
                 found.append(entity)
         links = self._links(STORAGELINK) if kind is Kind.VOLUME and found else []
@@ -147,10 +142,10 @@ class OcciEndpoint(Driver):
     def describe(self) -> Dict[str, Any]:
         """The server's own name and versions, the rendering that is spoken, and how many templates there are."""
         self.occi.learn(self.occi.knock())
-        return {"version": self.occi.server or "of no name", "rendering": self.occi.rendering, "images": len(self._templates("os_tpl")),
-                "flavors": len(self._templates("resource_tpl")),
-                "kinds": sorted(found.term for found in self.occi.categories.values()
-                                if found.scheme == INFRASTRUCTURE and found.term not in ("os_tpl", "resource_tpl")),
+        kinds = sorted(found.term for found in self.occi.categories.values()
+                       if found.scheme == INFRASTRUCTURE and found.term not in ("os_tpl", "resource_tpl"))
+        return {"version": self.occi.server or "of no name", "rendering": self.occi.rendering, "kinds": kinds,
+                "images": len(self._templates("os_tpl")), "flavors": len(self._templates("resource_tpl")),
                 "hypervisors": "not said"}
 
     def close(self) -> None:
@@ -208,7 +203,8 @@ class OcciEndpoint(Driver):
         elif known.get("certificate"):
             raise reply.error(AuthRejected)
         else:
-            raise ClientError(f"the endpoint wants credentials that it was not given: {challenge[:80] or 'it does not say which'}")
+            wanted = challenge[:80] or "it does not say which"
+            raise ClientError(f"the endpoint wants credentials that it was not given: {wanted}")
 
     def _named_keystone(self, reply: Reply, url: str) -> str:
         """Where the endpoint sends us for a token: secrets go there, so never from https to what is not."""
@@ -239,6 +235,20 @@ class OcciEndpoint(Driver):
             key = "image" if root == "os_tpl" else "flavor"
             raise ClientError(f"[test vm] {key}: {wanted!r} are {', '.join(one.term for one in found)[:150]}: name one")
         return found[0]
+
+    def _given(self, test_vm: Mapping[str, Any]) -> List[Tuple[str, str, str]]:
+        """(mixin, attribute, value) of the user data and the key that a VM is to have."""
+        found = []
+        for key, table in (("user data", USER_DATA), ("ssh key", SSH_KEY)):
+            if not test_vm.get(key):
+                continue
+            mixin = next((mixin for mixin in table if mixin in self.occi.categories), None)
+            if not mixin:
+                raise ClientError(f"[test vm] {key}: the endpoint has no mixin for it")
+            content = _content(test_vm[key], key)
+            value = base64.b64encode(content).decode() if key == "user data" else content.decode().strip()
+            found.append((mixin, table[mixin], value))
+        return found
 
     def _network(self, wanted: str) -> occi.Entity:
         """By its title, its id or its location."""
@@ -385,7 +395,7 @@ def _classify(reply: Reply) -> Optional[VmprobeError]:
     """Where a status is not what it means: what is behind an endpoint speaks through it, mostly with 400 and 403."""
     if not reply.body.strip():
         reply.body = reply.headers.get("X-OCCI-Error", "")[:500].encode()  # in text/occi what went wrong stands there
-    if reply.status in (400, 403, 409, 413) and re.search(r"quota|limit exceeded|LimitExceeded|limit of \d+ reached", reply.words, re.I):
+    if reply.status in (400, 403, 409, 413) and re.search(r"quota|limit ?exceeded|limit of \d+ reached", reply.words, re.I):
         return reply.error(QuotaExceeded)
     if reply.status == 400 and re.search(r"invalid volume|status must be|invalid status|in use|still attached|is attached|"
                                          r"not applicable|no applicable", reply.words, re.I):

@@ -76,7 +76,8 @@ class Occi:
         """What the query interface answers, be it 401; the place for a challenge to be found."""
         accept = f"{JSON}, {TEXT};q=0.8, {HEADERS};q=0.5"
         for where in QUERY:
-            reply = self.http.get(where, accept=(401, 404), headers={"Accept": self._wanted or accept}, asked="query interface")
+            headers = {"Accept": self._wanted or accept}
+            reply = self.http.get(where, accept=(401, 404), headers=headers, asked="query interface")
             if reply.status != 404:
                 return reply
         raise reply.error(CloudError, f"no OCCI at {' or at '.join('/' + where for where in QUERY)}", cause="gateway")
@@ -148,9 +149,9 @@ class Occi:
 def rendered(entity: Entity, rendering: str) -> Tuple[Dict[str, str], bytes]:
     """(headers, body) of a request for ``entity``; ClientError for a value that no rendering can carry."""
     attributes = {**entity.attributes}
-    for name, value in (("occi.core.title", entity.title), ("occi.core.source", entity.source), ("occi.core.target", entity.target)):
+    for name, value in (("title", entity.title), ("source", entity.source), ("target", entity.target)):
         if value:
-            attributes[name] = value
+            attributes[f"occi.core.{name}"] = value
     if rendering == JSON:
         return {}, json.dumps(_as_json(entity, attributes)).encode()
 
@@ -158,8 +159,8 @@ def rendered(entity: Entity, rendering: str) -> Tuple[Dict[str, str], bytes]:
     lines += [("Category", _category(*_split(mixin), "mixin")) for mixin in entity.mixins]
     lines += [("X-OCCI-Attribute", f"{name}={_value(value)}") for name, value in attributes.items()]
     # the target stands in the link twice: some servers look for it in the brackets, others among the attributes
-    lines += [("Link", f'<{link.target}>; rel="{link.target_kind}"; category="{link.kind}"; occi.core.target={_value(link.target)}')
-              for link in entity.links]
+    lines += [("Link", f'<{link.target}>; rel="{link.target_kind}"; category="{link.kind}"; '
+                       f"occi.core.target={_value(link.target)}") for link in entity.links]
     return _written(lines, rendering)
 
 
@@ -171,7 +172,8 @@ def _as_json(entity: Entity, attributes: Mapping[str, Any]) -> Dict[str, Any]:
     if entity.title:
         said["title"] = entity.title
     if entity.links:
-        said["links"] = [{"kind": link.kind, "target": {"location": link.target, "kind": link.target_kind}} for link in entity.links]
+        said["links"] = [{"kind": link.kind, "target": {"location": link.target, "kind": link.target_kind}}
+                         for link in entity.links]
     if entity.source:
         said["source"] = {"location": entity.source}
         said["target"] = {"location": entity.target, "kind": entity.target_kind}
@@ -300,10 +302,10 @@ def _from_json(said: Any, whole: bool = True) -> Entity:
     if not isinstance(said, dict):
         raise GatewayFailed("an entity in the answer is no object")
     attributes = dict(_flat(said.get("attributes"), "", 8))
-    links = said.get("links") if whole else None  # a link has none
+    links = said.get("links") if whole and isinstance(said.get("links"), list) else []  # a link has none
     return Entity(
         _text(said.get("kind")), tuple(_texts(said.get("mixins"))), attributes,
-        tuple(_from_json(link, False) for link in links if isinstance(link, dict) and "target" in link) if isinstance(links, list) else (),
+        tuple(_from_json(link, False) for link in links if isinstance(link, dict) and "target" in link),
         _text(said.get("id")) or _text(attributes.get("occi.core.id")), _text(said.get("location")),
         _text(said.get("title")) or _text(attributes.get("occi.core.title")),
         _place(said.get("source")) or _text(attributes.get("occi.core.source")),
@@ -390,7 +392,8 @@ def _parse(name: str, line: str) -> Iterator[_Element]:
         if value:
             at = value.end()
             if key:
-                element.values[key] = re.sub(r"\\(.)", r"\1", value[1], flags=re.S) if value[1] is not None else _number(value[2].strip())
+                quoted, bare = value.groups()
+                element.values[key] = _number(bare.strip()) if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.S)
         elif key and not element.head:
             element.head = key
         following = _NEXT.match(line, at)
@@ -422,5 +425,6 @@ def _read_link(element: _Element) -> Optional[Entity]:
     if not kind:
         return None
     attributes = {name: value for name, value in element.values.items() if "." in name}
-    return Entity(kind, tuple(mixins), attributes, (), _text(attributes.get("occi.core.id")), element.get("self"), "",
-                  _text(attributes.get("occi.core.source")), _text(attributes.get("occi.core.target")) or element.head, element.get("rel"))
+    identity, source, target = (_text(attributes.get(f"occi.core.{name}")) for name in ("id", "source", "target"))
+    return Entity(kind, tuple(mixins), attributes, (), identity, element.get("self"), "", source, target or element.head,
+                  element.get("rel"))

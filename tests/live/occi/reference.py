@@ -120,7 +120,8 @@ def application():
                           (STORAGELINK, StorageLink())):
         occi.register_backend(kind, backend)
     templates = [OS_TEMPLATE, RESOURCE_TEMPLATE]
-    for scheme, root, terms in (("http://example.org/occi/os#", OS_TEMPLATE, {"vmprobe_test": "vmprobe-test", "other": "twin", "another": "twin"}),
+    images = {"vmprobe_test": "vmprobe-test", "other": "twin", "another": "twin"}
+    for scheme, root, terms in (("http://example.org/occi/os#", OS_TEMPLATE, images),
                                 ("http://example.org/occi/flavor#", RESOURCE_TEMPLATE, {"small": "Small, with 1 CPU"})):
         templates += [Mixin(scheme, term, [root], title=title, location=f"/{term}/") for term, title in terms.items()]
     for template in templates:

@@ -44,9 +44,9 @@ def test_ok_in_json_with_the_token_of_the_keystone_that_ooi_names(site, openstac
     asked = [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]]
 
     assert (code, line(output), errors) == (0, OK, "")
-    url = ooi()[1]
-    assert asked[:5] == [f"GET {url}/-/", f"POST {openstack.cloud().auth_url}/auth/tokens", f"GET {openstack.cloud().auth_url}/auth/projects",
-                         f"POST {openstack.cloud().auth_url}/auth/tokens", f"GET {url}/-/"]
+    url, keystone = ooi()[1], openstack.cloud().auth_url
+    assert asked[:5] == [f"GET {url}/-/", f"POST {keystone}/auth/tokens", f"GET {keystone}/auth/projects",
+                         f"POST {keystone}/auth/tokens", f"GET {url}/-/"]
     assert openstack.cloud().member.password not in path.read_text()
 
 
@@ -117,6 +117,7 @@ def test_a_server_whose_flavor_was_removed_is_not_gone(site, openstack):
 
         with pytest.raises(GatewayFailed, match=f"^show {server}: 404 Flavor .* could not be found.; it is listed all the same$"):
             driver.show(server)
+        assert [thing.ref for thing in driver.list(Kind.SERVER, server.name)] == [server]
     with pytest.raises(NotFound):
         driver.show(server)
 
