@@ -23,13 +23,14 @@ HARNESSES = {  # id: the function that makes it
     "ec2": "live.ec2.places.harness",
     "eucalyptus": "live.ec2.places.eucalyptus",
     "ec2-api": "live.ec2.fronted.harness",
+    "nimbus": "live.ec2.places.nimbus",
     "ooi": "live.occi.shared.ooi_harness",
     "pyssf": "live.occi.shared.pyssf_harness",
     "opennebula": "simulators.opennebula_sites.harness",
     "opennebula-5": "simulators.opennebula_sites.harness_of_5",
     "stratuslab": "simulators.opennebula_sites.harness_of_stratuslab",
 }
-LIVE = {"qemu", "libvirt", "openstack", "ec2", "eucalyptus", "ec2-api", "ooi", "pyssf"}  # ids that start real servers
+LIVE = {"qemu", "libvirt", "openstack", "ec2", "eucalyptus", "ec2-api", "nimbus", "ooi", "pyssf"}  # ids that start real servers
 
 
 @dataclass

@@ -16,6 +16,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "ec2": "vmprobe.drivers.ec2",
     "eucalyptus": "vmprobe.drivers.eucalyptus",
     "ec2-api": "vmprobe.drivers.ec2api",
+    "nimbus": "vmprobe.drivers.nimbus",
     "occi": "vmprobe.drivers.occi",
     "opennebula": "vmprobe.drivers.opennebula",
     "stratuslab": "vmprobe.drivers.stratuslab",

@@ -105,7 +105,7 @@ class Ec2(Driver):
 
     def __init__(self, *words: Any):
         super().__init__(*words)
-        self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, type(self) is Ec2)
+        self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, not self.endpoint["url"] or "amazonaws" in self.endpoint["url"])
         self._ec2: Optional[Query] = None
         self._cloudwatch: Optional[Query] = None
         self._https: List[Http] = []
@@ -450,14 +450,16 @@ class Ec2(Driver):
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
     def _images(self, wanted: str) -> List[Any]:
+        if not self.dialect.filters:
+            found = self._all("DescribeImages", "imagesSet", {}, f"image {wanted}".strip())
+            return [one for one in found if not wanted or wanted in [text(one, word, "") for word in ("imageId", "name", "imageLocation")]]
         if re.match(r"[ae]mi-", wanted):
             return self._all("DescribeImages", "imagesSet", {"ImageId": [wanted]}, f"image {wanted}")
         owner = self.endpoint["image owner"] or self.dialect.owner
         words: Dict[str, Any] = {"Owner": [owner] if owner not in ("", "anybody") else None}
-        if wanted and self.dialect.filters:
+        if wanted:
             words["Filter"] = [{"Name": "name", "Value": [wanted]}]
-        found = self._all("DescribeImages", "imagesSet", words, f"image {wanted}".strip())
-        return found if self.dialect.filters else [one for one in found if wanted in ("", text(one, "name", ""), text(one, "imageLocation", ""))]
+        return self._all("DescribeImages", "imagesSet", words, f"image {wanted}".strip())
 
     def _image(self, wanted: str) -> Any:
         """By id, or the newest of this owner and name."""

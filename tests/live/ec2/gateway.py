@@ -115,6 +115,9 @@ class Gateway:
             return error(400, *refusal)
         if self.dialect == "eucalyptus" and action == "DescribeInstanceTypes":
             return 200, "text/xml", EUCALYPTUS_TYPES
+        if self.dialect == "nimbus":  # which does not look at the rest
+            heeded = {"RunInstances": HEEDED, "DescribeImages": ()}.get(action)
+            form = {key: value for key, value in form.items() if heeded is None or key in ("Action", "Version", *heeded)}
         with self._lock:
             return self._served(action, form, service)
 
@@ -173,7 +176,9 @@ class Gateway:
                     instances.remove(item)
                 elif self._age(identity) < self.boot or "boots-slowly" in self.faults and item.findtext("instanceState/name") == "running":
                     item.find("instanceState/name").text = "pending"
-                elif "dies" in self.faults:
+                if self.dialect == "nimbus":
+                    item.find("amiLaunchIndex").text = "0"
+                if "dies" in self.faults:
                     item.find("instanceState/name").text = "terminated"
                     item.find("stateReason/code").text = "Server.InternalError"
                     item.find("stateReason/message").text = "Server.InternalError: Internal error on launch"
@@ -257,7 +262,8 @@ EUCALYPTUS_TYPES = b"<DescribeInstanceTypesResponse><instanceTypeDetails>" + b""
     b"<item><name>%s</name><cpu>%d</cpu><disk>10</disk><memory>%d</memory></item>" % row
     for row in ((b"m1.large", 2, 1024), (b"m1.small", 1, 256), (b"t1.micro", 1, 512))) + b"</instanceTypeDetails></DescribeInstanceTypesResponse>"
 NIMBUS = {"RunInstances", "DescribeInstances", "TerminateInstances", "RebootInstances", "DescribeImages", "DescribeAvailabilityZones",
-          "DescribeKeyPairs", "CreateKeyPair", "DeleteKeyPair"}
+          "DescribeKeyPairs", "CreateKeyPair", "ImportKeyPair", "DeleteKeyPair", "DescribeSecurityGroups", "DescribeRegions"}
+HEEDED = ("ImageId", "MinCount", "MaxCount", "KeyName", "UserData", "InstanceType", "ClientToken")
 
 
 def error(status: int, code: str, words: str):

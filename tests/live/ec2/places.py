@@ -50,3 +50,11 @@ def eucalyptus():
     moto.reset()
     with Gateway(moto.url(), "/services/compute", 4, "eucalyptus", "eucalyptus") as gateway, TemporaryDirectory() as directory:
         yield of_site(str(site_file(Path(directory), gateway.url, "eucalyptus")), Clock(), reports=False)
+
+
+@contextmanager
+def nimbus():
+    """For the conformance suite: moto behind Nimbus' dialect."""
+    moto.reset()
+    with Gateway(moto.url(), "/", 2, "", "nimbus") as gateway, TemporaryDirectory() as directory:
+        yield of_site(str(site_file(Path(directory), gateway.url, "nimbus")), Clock(), reports=False)

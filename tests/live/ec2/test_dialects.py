@@ -1,0 +1,60 @@
+"""Eucalyptus' and Nimbus' dialects: whole runs over moto, behind a gateway that understands only these, and verifies signatures."""
+from __future__ import annotations
+
+import pytest
+
+from conftest import run_probe
+
+from . import moto, places
+from .gateway import ACCESS, Gateway
+from .test_lifecycle import line, there
+
+pytestmark = pytest.mark.live
+DIALECTS = {  # manager and signature: the gateway's words, and those of the site
+    "eucalyptus-4": (("/services/compute", 4, "eucalyptus", "eucalyptus"), {}),
+    "eucalyptus-2": (("/services/Eucalyptus", 2, "", "eucalyptus"), {"signature": "2"}),
+    "nimbus-2": (("/", 2, "", "nimbus"), {}),
+}
+
+
+@pytest.fixture(scope="module", params=DIALECTS)
+def cloud(request):
+    """(manager, gateway, what the site says of its endpoint); what is left in moto in the end fails."""
+    words, endpoint = DIALECTS[request.param]
+    moto.reset()
+    with Gateway(moto.url(), *words) as gateway:
+        before = there(gateway)
+        yield request.param.partition("-")[0], gateway, endpoint
+        assert there(gateway) - before == set()
+
+
+def run(cloud, directory, *options, credentials=""):
+    manager, gateway, endpoint = cloud
+    url = gateway.url + ("/services/Eucalyptus" if "signature" in endpoint else "")
+    path = places.site_file(directory, url, manager, credentials, endpoint)
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", str(path), *options)
+    assert errors == ""
+    return code, line(output)
+
+
+def test_ok_when_the_vm_ran_and_is_gone(cloud, tmp_path):
+    storage = ("ran", ", storage T s") if cloud[0] == "eucalyptus" else ("ran without storage", "")
+
+    assert run(cloud, tmp_path) == (
+        0, f"VM_LIFECYCLE OK - {cloud[0]}: test VM {storage[0]} and is gone in T s (active T s, network T s{storage[1]})")
+
+
+def test_a_fleet_is_told_apart_by_the_tokens_of_its_submission(cloud, tmp_path):
+    cloud[1].calls.clear()
+    code, said = run(cloud, tmp_path, "--count", "2")
+    tokens = [form["ClientToken"].rpartition("-")[2] for action, form in cloud[1].calls if action == "RunInstances"]
+
+    assert code == 0, said
+    assert len(tokens) == (1 if cloud[0] == "eucalyptus" else 2)
+
+
+def test_a_wrong_key_is_rejected(cloud, tmp_path):
+    code, said = run(cloud, tmp_path, credentials=f"access_key = {ACCESS}\nsecret_key = wrong\n")
+
+    assert code == 2
+    assert said.startswith(f"VM_LIFECYCLE CRITICAL - {cloud[0]}: auth: authentication: 401 SignatureDoesNotMatch: The request signature")
