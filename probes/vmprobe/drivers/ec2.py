@@ -641,15 +641,16 @@ def _samples(document: Any, period: int) -> List[Sample]:
     newest: Dict[str, Tuple[float, float]] = {}
     for one in rows(document, "GetMetricDataResult/MetricDataResults"):
         stamps, values = ([text(member, ".") for member in rows(one, word)] for word in ("Timestamps", "Values"))
-        pairs = [(moment(stamp), float(value)) for stamp, value in zip(stamps, values) if re.fullmatch(r"-?[0-9.]{1,30}(?:[eE][+-]?\d{1,2})?", value)]
+        pairs = [(at, float(value)) for at, value in zip(map(moment, stamps), values)
+                 if at is not None and re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", value)]
         if pairs:
-            newest[text(one, "Id")] = max((pair for pair in pairs if pair[0] is not None), default=(0.0, 0.0))
+            newest[text(one, "Id")] = max(pairs)
     found = []
     for metric, (names, statistic) in METRICS.items():
         there = [newest[name.lower()] for name in names if name.lower() in newest]
         if there:
             value = sum(value for _, value in there) / (period if statistic == "Sum" else 1)
-            found.append(Sample(metric, max(0.0, value), max(at for at, _ in there), counter=False))
+            found.append(Sample(metric, value, max(at for at, _ in there), counter=False))
     return found
 
 
