@@ -16,7 +16,8 @@ from vmprobe.verdict import Verdict
 DESCRIPTION = """\
 Say how busy servers were since the last run, by what the VM manager counts:
 CPU, disk reads and writes, network in and out, and where it has them memory
-and waiting for a CPU; the busiest are named. Alerts by the ranges given. Creates nothing.
+and waiting for a CPU; the busiest are named. Alerts by the ranges given.
+Creates nothing.
 """
 EPILOG = """\
 Ranges are Nagios ranges: -w cpu_avg=80 -c net_out_peak=100000000; a range
@@ -24,7 +25,8 @@ without a metric means cpu_peak. Metrics: cpu_avg (mean of the servers) and
 cpu_peak (highest of any one), in % of a server's vCPUs; the same of disk_read
 disk_write net_in net_out (bytes per second), and their _total of all servers;
 memory_avg memory_peak memory_total (B); ready_avg ready_peak (%, of the time
-for which a vCPU wanted to run, and its host let it wait); servers; interval auth list metrics total (s).
+for which a vCPU wanted to run, and its host let it wait); servers; interval
+auth list metrics total (s).
 The last readings are kept in the suite's state directory.
 """
 
