@@ -117,7 +117,7 @@ def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images
         return nagios.service("demo", "vm-lifecycle").get("plugin_output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
     soon(ended, 60)
     nagios.stop()
-    soon(run.nothing_is_left, 10)
+    soon(run.nothing_is_left, 40)
 
 
 ICINGA = """\
@@ -173,4 +173,4 @@ def test_a_run_that_icinga_kills_is_cleaned_up_by_the_next_one(icinga_at, images
         return icinga.result("demo", "vm-lifecycle").get("output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
     soon(ended, 60)
     icinga.stop()
-    soon(run.nothing_is_left, 10)
+    soon(run.nothing_is_left, 40)
