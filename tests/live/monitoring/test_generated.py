@@ -117,6 +117,8 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
     assert held("dead", "vm-gateway")["state"] == 2
     assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["vars"]["contact"] == (
         'Zoë; "ops" <good@example.org>')
+    soon(lambda: icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["last_check_result"], 90)  # it is up, and not pending
+    assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["state"] == 0
 
     before = icinga.result("dead", "vm-lifecycle")
     icinga.check_now("dead", "vm-lifecycle", forced=False)

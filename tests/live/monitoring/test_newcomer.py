@@ -24,10 +24,10 @@ def plain(text: str) -> str:
     return re.sub(r"\d+(\.\d+)? s\b", "T", text).rstrip()
 
 
-def services(machine):
-    """(state, how its text begins) of each service in Nagios' page."""
+def shown(machine):
+    """In Nagios' page: how many hosts are up, then (state, how its text begins) of each service."""
     text = machine.run(f"curl -s '{PAGE}'")[1]
-    return re.findall(r"class='status(\w+)'>\1</td>.*?<td class='status\w+' valign='center'>(\w+ \w+) - demo: ", text, re.S)
+    return re.findall(r"class='hostTotalsUP'>(\d+)<", text) + re.findall(r"class='status(\w+)'>\1</td>.*?<td class='status\w+' valign='center'>(\w+ \w+) - demo: ", text, re.S)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,10 @@ def test_a_newcomer_follows_the_readme_and_sees_the_demo_green(machine, tmp_path
         except AssertionError:
             pytest.fail(f"{command}\n{said}{machine.run('tail -n 20 /var/log/*.systemd')[1]}")
 
-    soon(lambda: services(machine) == [("OK", f"VM_{probe} OK") for probe in PROBES], 60, 1)
+    def green():
+        """the host and all services are green"""
+        return shown(machine) == ["1", *(("OK", f"VM_{probe} OK") for probe in PROBES)]
+    soon(green, 60, 1)
     if not shutil.which("chromium"):
         pytest.skip("all green; no picture: chromium is not installed (Debian: see tests/packages.txt)")
     picture = tmp_path / "nagios.png"
