@@ -254,6 +254,19 @@ def test_whatever_host_a_server_believes_itself_to_be_it_is_asked_where_it_is(st
     assert stage.server.requests[-1].target == "/compute/9"
 
 
+@pytest.mark.parametrize("content, words", [
+    (b"a\nb\n", "is not one line"), (b"", "is not there: it is empty"), (b"\xff", "is not plain text"), (None, "No such file or directory")])
+def test_a_key_that_cannot_be_given_is_named_before_anything_is_made(stage, tmp_path, content, words):
+    stage.reply = lambda request: said(QUERY + f'Category: ssh_key; scheme="{INFRASTRUCTURE[:-1]}/credentials#"; class="mixin"\n')
+    driver = stage.driver()
+    driver.connect()
+    if content is not None:
+        (tmp_path / "key.pub").write_bytes(content)
+
+    with pytest.raises(ClientError, match=rf"^\[test vm\] ssh key: \S+/key.pub: {words}$"):
+        driver.resolve({"image": "linux", "flavor": "tiny", "network": "", "ssh key": str(tmp_path / "key.pub")})
+
+
 lines = st.lists(st.builds(lambda name, value: f"{name}: {value}", st.sampled_from(
     ["Category", "X-OCCI-Attribute", "X-OCCI-Location", "Link", "x-occi-attribute", "Set-Cookie", ""]), st.sampled_from([
         OOI.splitlines()[0][10:], 'occi.core.title="vmprobe-x"', "http://h/compute/1", "/compute/../..", "http://[", "//evil/x", "a=b",

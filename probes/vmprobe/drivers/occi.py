@@ -247,6 +247,8 @@ class OcciEndpoint(Driver):
                 raise ClientError(f"[test vm] {key}: the endpoint has no mixin for it")
             content = _content(test_vm[key], key)
             value = base64.b64encode(content).decode() if key == "user data" else content.decode().strip()
+            if not value or not value.isprintable():
+                raise ClientError(f"[test vm] {key}: {test_vm[key]}: is not {'one line' if value else 'there: it is empty'}")
             found.append((mixin, table[mixin], value))
         return found
 
