@@ -10,7 +10,8 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Op
 
 from vmprobe.clock import Deadline
 from vmprobe.evidence import Evidence
-from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, ServerSpec, State, VolumeSpec
+from vmprobe.model import (AddressSpec, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec,
+                           State, VolumeSpec)
 
 
 class Key(NamedTuple):
@@ -59,8 +60,11 @@ class Driver:
         """
         raise NotImplementedError
 
-    def create(self, spec: Union[ServerSpec, VolumeSpec]) -> Ref:
-        """Ask, do not wait. The name in the spec is visible in the manager from this moment."""
+    def create(self, spec: Union[ServerSpec, VolumeSpec, SecurityGroupSpec, AddressSpec]) -> Ref:
+        """Ask, do not wait. The name in the spec is visible in the manager from this moment.
+
+        What is not among ``kinds`` is never asked for. An address is asked for once its server is READY.
+        """
         raise NotImplementedError
 
     def show(self, ref: Ref) -> Resource:

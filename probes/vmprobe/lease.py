@@ -7,6 +7,7 @@ cloud itself has said that nothing is left. No answer is never read as "nothing 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
@@ -15,7 +16,7 @@ from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Interrupted, L
                             VmprobeError)
 from vmprobe.handle import Handle
 from vmprobe.ledger import Debt, Ledger
-from vmprobe.model import Capability, Kind, Ref, Resource, ServerSpec
+from vmprobe.model import Capability, Kind, Ref, Resource
 from vmprobe.timeline import Timeline
 
 _LOOKS = 3  # so often must a cloud not show a thing that was never seen, before that is believed
@@ -57,7 +58,7 @@ class Lease:
             self._owe(Kind.SERVER, names, self.cloud.create, spec)
             return [Ref(Kind.SERVER, "", name) for name in names]  # their ids come with the first list
         return [self._owe(Kind.SERVER, [name], self.cloud.create,
-                          ServerSpec(name, spec.plan, 1, spec.nonce, spec.user_data)) for name in names]
+                          replace(spec, name=name, count=1)) for name in names]
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         """Ask for a snapshot of a server, as owed as anything else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from vmprobe import console, contention
 from vmprobe.clock import Deadline
@@ -11,7 +11,8 @@ from vmprobe.cloud import Cloud
 from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, NotPermitted, ResourceFailed, StageOverrun,
                             Transient, VmprobeError)
 from vmprobe.lease import Lease
-from vmprobe.model import Capability, Kind, Ref, Resource, Sample, ServerSpec, State, VolumeSpec
+from vmprobe.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
+                           VolumeSpec)
 from vmprobe.sampling import summarise
 from vmprobe.site import Site
 from vmprobe.timeline import Stage, Timeline
@@ -41,15 +42,22 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
             if test_vm["volume"]:
                 for name in _names(lease, test_vm["count"]):
                     volumes += lease.create(VolumeSpec(name, test_vm["volume"], plan))
+            group = Ref(Kind.SECURITY_GROUP, "")
+            if test_vm["depth"] == "reach" and Kind.SECURITY_GROUP in cloud.kinds:
+                [group] = lease.create(SecurityGroupSpec(str(lease.handle), test_vm["reach port"]))
             timeline.submitted = deadline.clock.now()
-            spec = ServerSpec(str(lease.handle), plan, test_vm["count"], lease.handle.random)
+            spec = ServerSpec(str(lease.handle), plan, test_vm["count"], lease.handle.random, security_group=group.id)
             servers = lease.create(spec)
 
         with timeline.stage("active") as stage:
             servers = wait.until_active(stage, servers)
 
         with timeline.stage("network") as stage:
-            wait.until_connected(stage, servers)
+            floating: List[Ref] = []
+            if test_vm["depth"] == "reach" and plan.external:
+                for server in servers:
+                    floating += lease.create(AddressSpec(server.name, server, plan))
+            wait.until_connected(stage, servers, floating)
 
         if volumes:
             with timeline.stage("storage") as stage:
@@ -98,8 +106,11 @@ class _Wait:
         self._refine(stage, now)
         return [now[ref.name].ref for ref in servers]
 
-    def until_connected(self, stage: Stage, servers: Sequence[Ref]) -> None:
-        """Every server has its network: by the manager, at depth console by its own word, at depth reach by ours."""
+    def until_connected(self, stage: Stage, servers: Sequence[Ref], floating: Sequence[Ref] = ()) -> None:
+        """Every server has its network: by the manager, at depth console by its own word, at depth reach by ours.
+
+        Where servers have ``floating`` addresses, of their names, these are what has to be reached.
+        """
         now: Dict[str, Resource] = {}
 
         def look() -> Mapping[str, str]:
@@ -108,7 +119,8 @@ class _Wait:
             if self.depth == "console":
                 waiting = self._and_console(waiting, servers, "network")
             elif self.depth == "reach":
-                waiting = {**waiting, **{ref.name: waiting[ref.name] or self._unreached(now[ref.name]) for ref in servers}}
+                outside = self.lease.look(floating) if floating else now
+                waiting = {**waiting, **{ref.name: waiting[ref.name] or self._unreached(ref, outside.get(ref.name)) for ref in servers}}
             return waiting
 
         self._until(stage, look)
@@ -244,16 +256,17 @@ class _Wait:
                 found[ref.name] = console.missing(console.facts(text, self.lease.handle.random), fact, ref)
         return found
 
-    def _unreached(self, server: Resource) -> str:
-        """'' if a connection to one of the server's addresses can be made from here."""
+    def _unreached(self, server: Ref, seen: Optional[Resource]) -> str:
+        """'' if a connection to one of the addresses that were seen can be made from here."""
         port = self.site.test_vm["reach port"]
-        for address in server.addresses:
+        addresses = seen.addresses if seen else ()
+        for address in addresses:
             try:
                 socket.create_connection((address, port), timeout=min(3.0, max(0.1, self.deadline.left()))).close()
                 return ""
             except OSError as unreached:
                 reason = unreached.strerror or "no answer"
-        return f"{server.ref}: {address} port {port}: {reason}" if server.addresses else f"{server.ref} has no address"
+        return f"{server}: {address} port {port}: {reason}" if addresses else f"{server} has no address"
 
     def _accepted(self, ask: Callable[..., None], *words: Ref) -> bool:
         """Whether the manager accepted this now; a conflict is asked again with the next look."""

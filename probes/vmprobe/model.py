@@ -94,6 +94,7 @@ class Plan:
     flavor: str = ""
     network: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    external: str = ""  # id of the network that floating addresses are taken from, where a VM needs one to be reached
 
     def __str__(self) -> str:
         parts = (("image", self.image), ("flavor", self.flavor), ("network", self.network))
@@ -110,6 +111,7 @@ class ServerSpec:
     count: int = 1
     nonce: str = ""  # what the console's lines carry
     user_data: str = ""
+    security_group: str = ""  # id of one that lets in whoever wants to reach the server
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,25 @@ class VolumeSpec:
     name: str
     size: int
     plan: Optional[Plan] = None
+
+
+@dataclass(frozen=True)
+class SecurityGroupSpec:
+    """What lets TCP connections to ``port`` in, for the servers whose spec names it."""
+
+    kind = Kind.SECURITY_GROUP
+    name: str
+    port: int
+
+
+@dataclass(frozen=True)
+class AddressSpec:
+    """An address of the plan's ``external`` network for a server, by which it can be reached from outside."""
+
+    kind = Kind.ADDRESS
+    name: str
+    server: Ref
+    plan: Plan
 
 
 EXTRA_METRICS = ("ready", "memory")  # where a manager has them

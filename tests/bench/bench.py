@@ -4,6 +4,7 @@ Figures of processes are CPU time (user and system) and peak memory, of pairs th
 one function in MEASURES; one that needs what is not here says so in its row.
 """
 
+import json
 import os
 import random
 import shutil
@@ -116,6 +117,63 @@ def an_hour_of_a_site(directory, environment):
     return [(f"CPU of its {sum(runs.values()):.0f} checks against `python -c pass`", f"{hour / nothing:.0f} x", "<= 800 x"),
             ("the most memory of any of them", f"{max(memory for costs in found.values() for _, memory in costs):.0f} MiB", "<= 34 MiB"),
             (f"sites that half a core carries, where `python -c pass` takes {nothing * 1000:.0f} ms", f"{1800 / hour:.0f}", "")]
+
+
+BARE = """import os, nagiosplugin, requests
+class Cloud(nagiosplugin.Resource):
+    def probe(self):
+        http, word = requests.Session(), os.environ
+        domain = {"name": "Default"}
+        reply = http.post(word["OS_AUTH_URL"] + "/auth/tokens", json={"auth": {
+            "identity": {"methods": ["password"], "password": {"user": {
+                "name": word["OS_USERNAME"], "domain": domain, "password": word["OS_PASSWORD"]}}},
+            "scope": {"project": {"name": word["OS_PROJECT_NAME"], "domain": domain}}}})
+        http.headers["X-Auth-Token"] = reply.headers["X-Subject-Token"]
+        nova = next(entry["endpoints"][0]["url"] for entry in reply.json()["token"]["catalog"] if entry["type"] == "compute")
+        return nagiosplugin.Metric("servers", len(http.get(nova + "/servers/detail").json()["servers"]))
+nagiosplugin.guarded(lambda: nagiosplugin.Check(Cloud(), nagiosplugin.ScalarContext("servers")).main())()
+"""
+
+
+def gateway_of_openstack(directory, environment):
+    """`check_vm_gateway`, an OpenStack on loopback"""
+    targets = ("<= 1.15", "<= 0.15")
+    whats = ("CPU against nagiosplugin and requests asking for a token and the servers", "CPU against `openstack server list`")
+    stack = running_openstack()
+    if isinstance(stack, str):
+        return [(what, stack, target) for what, target in zip(whats, targets)]
+    from live.openstack.shared import site_file
+
+    words = {**environment, **stack.variables(stack.cloud().member)}
+    gateway = [sys.executable, str(CHECKOUT / "probes" / "check_vm_gateway"), "--site", str(site_file(directory, stack.cloud()))]
+    bare, _ = pairs(gateway, [sys.executable, "-c", BARE], 9, words)
+    client, _ = pairs(gateway, ["/usr/bin/openstack", "server", "list"], 3, words)
+    return [(what, f"{ratio:.2f}", target) for what, ratio, target in zip(whats, (bare, client), targets)]
+
+
+def lifecycle_on_openstack(directory, environment):
+    """`check_vm_lifecycle`, one VM with a volume on an OpenStack on loopback"""
+    what, target = "requests besides looking again", "counted"
+    stack = running_openstack()
+    if isinstance(stack, str):
+        return [(what, stack, target)]
+    from live.openstack.shared import site_file
+
+    cost(LIFECYCLE + ["--site", str(site_file(directory, stack.cloud())), "--evidence", str(directory / "evidence")], environment)
+    (file,) = (directory / "evidence").iterdir()
+    asked = [exchange["request"] for exchange in json.loads(file.read_text())["exchanges"]]
+    return [(what, str(len(set(asked))), target), ("requests in all", str(len(asked)), target)]
+
+
+def running_openstack():
+    """The stack of the live tests if one runs (tests/live/openstack/stack.py up), else why it is not measured."""
+    from live.openstack.stack import Stack, Unavailable
+
+    stack = Stack()
+    try:
+        return stack if stack.is_well() else "not measured: no OpenStack runs"
+    except Unavailable as reason:
+        return f"not measured: {reason}"
 
 
 MEASURES = [lifecycle_of_one, fleet_of_fifty, seeing_a_state, ten_thousand_sites, an_hour_of_a_site]

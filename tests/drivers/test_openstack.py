@@ -13,7 +13,7 @@ from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers.openstack import Openstack
 from vmprobe.errors import Conflict, GatewayFailed, NotFound, QuotaExceeded
 from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, Plan, Ref, ServerSpec, State
+from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State
 
 PROJECT = "a" * 32
 SERVERS = [{"id": f"s{number}", "name": f"vmprobe-x-{number}", "status": "ERROR", "fault": {"message": "No valid host was found."}}
@@ -155,6 +155,37 @@ def test_what_a_hypervisor_does_not_say_is_not_zero(cloud, services):
         "disk_details": []})
 
     assert {sample.metric: sample.value for sample in cloud.metrics(Ref(Kind.SERVER, "s1"))} == {"cpu": 17.3}
+
+
+# --- to be reached ------------------------------------------------------------------------------------------------
+
+def test_a_vm_that_has_to_be_reached_gets_a_security_group_and_a_floating_ip_under_the_handle(cloud, services):
+    services.answers = {
+        "POST /network/v2.0/security-groups": _json({"security_group": {"id": "g1"}}, 201),
+        "POST /network/v2.0/security-group-rules": _json({"security_group_rule": {"id": "r"}}, 201),
+        "GET /network/v2.0/ports": _json({"ports": [{"id": "p1", "status": "ACTIVE", "device_id": "s1"}]}),
+        "POST /network/v2.0/floatingips": _json({"floatingip": {"id": "f1"}}, 201),
+        "GET /network/v2.0/floatingips": _json({"floatingips": [
+            {"id": "f1", "description": "vmprobe-x", "status": "DOWN", "floating_ip_address": "192.0.2.9"}, {
+             "id": "f2", "description": "", "status": "ACTIVE", "floating_ip_address": "192.0.2.10"}]}),
+        "GET /network/v2.0/security-groups": _json({"security_groups": [{"id": "g0", "name": "default"}, {"id": "g1", "name": "vmprobe-x"}]}),
+    }
+    group = cloud.create(SecurityGroupSpec("vmprobe-x", 22))
+    address = cloud.create(AddressSpec("vmprobe-x", Ref(Kind.SERVER, "s1", "vmprobe-x"), Plan("i", external="e1")))
+
+    assert (group, address) == (Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), Ref(Kind.ADDRESS, "f1", "vmprobe-x"))
+    sent = [json.loads(request.body) for request in services.server.requests if request.method == "POST"][1:]
+    assert sent == [
+        {"security_group": {"name": "vmprobe-x", "description": "lets a test VM be reached"}},
+        *({"security_group_rule": {"security_group_id": "g1", "direction": "ingress", "ethertype": family, "protocol": "tcp",
+                                   "port_range_min": 22, "port_range_max": 22}} for family in ("IPv4", "IPv6")),
+        {"floatingip": {"floating_network_id": "e1", "port_id": "p1", "description": "vmprobe-x"}}]
+    assert [(thing.ref, thing.addresses) for kind in (Kind.ADDRESS, Kind.SECURITY_GROUP) for thing in cloud.list(kind, "vmprobe-")] == [
+        (address, ("192.0.2.9",)), (group, ())]
+
+
+def test_a_neutron_without_routers_has_no_floating_ips(cloud, services):
+    assert cloud.list(Kind.ADDRESS, "vmprobe-") == []
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

@@ -44,11 +44,11 @@ class Openstack(Driver):
     system = "OpenStack"
     proved = "OpenStack Zed from Debian's packages, real, started by the tests"
     capabilities = frozenset(Capability)
-    kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
+    kinds = (Kind.SERVER, Kind.ADDRESS, Kind.VOLUME, Kind.SNAPSHOT, Kind.SECURITY_GROUP)
     metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
     endpoint_keys = {"url": Key(http_url), "region": Key(), "project": Key(), "project domain": Key(), "interface": Key(),
                      "cloud": Key(), "all projects": Key(yes_or_no, False)}
-    test_vm_keys = {"availability zone": Key(), "security group": Key(), "volume type": Key(),
+    test_vm_keys = {"external network": Key(), "availability zone": Key(), "security group": Key(), "volume type": Key(),
                     "boot from volume": Key(yes_or_no, False), "config drive": Key(yes_or_no, False)}
     credential_keys = CREDENTIALS
 
@@ -71,27 +71,53 @@ class Openstack(Driver):
         image = self._image(test_vm["image"])
         flavor = self._flavor(test_vm["flavor"], image, test_vm["boot from volume"])
         network = self._network(test_vm["network"])
+        external = self._network(test_vm["external network"])["id"] if test_vm["external network"] else ""
         keys = ("availability zone", "security group", "volume type", "boot from volume", "config drive", "depth")
         details = {"image": image["id"], "flavor": flavor["id"], "network": network["id"],
                    "disk": max(1, field(flavor, "disk", int, default=1), field(image, "min_disk", int, default=0)),
                    "vcpus": field(flavor, "vcpus", int, default=0), "memory": field(flavor, "ram", int, default=0) * _MIB,
                    **{key: test_vm.get(key) for key in keys}}
         return Plan(word(image, "name", default=image["id"]), word(flavor, "name"), word(network, "name", default=network["id"]),
-                    details)
+                    details, external)
 
     def create(self, spec: Any) -> Ref:
-        plan = spec.plan.details
-        if spec.kind is Kind.VOLUME:
-            wanted = {"name": spec.name, "size": -(-spec.size // _GIB), "metadata": {"vmprobe": spec.name},
-                      "volume_type": plan["volume type"]}
-            reply = self._cinder().post("volumes", json={"volume": _given(wanted)}, asked="create volume")
-            return Ref(Kind.VOLUME, reply.word("volume", "id"), spec.name)
+        return {Kind.SERVER: self._create_server, Kind.VOLUME: self._create_volume, Kind.ADDRESS: self._create_address,
+                Kind.SECURITY_GROUP: self._create_security_group}[spec.kind](spec)
 
+    def _create_volume(self, spec: Any) -> Ref:
+        wanted = {"name": spec.name, "size": -(-spec.size // _GIB), "metadata": {"vmprobe": spec.name},
+                  "volume_type": spec.plan.details["volume type"]}
+        reply = self._cinder().post("volumes", json={"volume": _given(wanted)}, asked="create volume")
+        return Ref(Kind.VOLUME, reply.word("volume", "id"), spec.name)
+
+    def _create_security_group(self, spec: Any) -> Ref:
+        """Its rules follow it; one that is refused leaves a group behind that the lease finds by its name."""
+        wanted = {"name": spec.name, "description": "lets a test VM be reached"}
+        reply = self._neutron().post("security-groups", json={"security_group": wanted}, asked="create security group")
+        group = reply.word("security_group", "id")
+        for family in ("IPv4", "IPv6"):
+            rule = {"security_group_id": group, "direction": "ingress", "ethertype": family, "protocol": "tcp",
+                    "port_range_min": spec.port, "port_range_max": spec.port}
+            self._neutron().post("security-group-rules", json={"security_group_rule": rule}, asked="create security group rule")
+        return Ref(Kind.SECURITY_GROUP, group, spec.name)
+
+    def _create_address(self, spec: Any) -> Ref:
+        """A floating IP for the server's first port; it has no name, and its description is ours."""
+        [port, *_] = self.ports([spec.server]) or [None]
+        if port is None:
+            raise NotFound(f"{spec.server} has no port that a floating IP could be for", cause="network")
+        wanted = {"floating_network_id": spec.plan.external, "port_id": port.ref.id, "description": spec.name}
+        reply = self._neutron().post("floatingips", json={"floatingip": wanted}, asked="create floating IP")
+        return Ref(Kind.ADDRESS, reply.word("floatingip", "id"), spec.name)
+
+    def _create_server(self, spec: Any) -> Ref:
+        plan = spec.plan.details
+        groups = [group for group in (plan["security group"], spec.security_group) if group]
         server: Dict[str, Any] = {
             "name": spec.name, "flavorRef": plan["flavor"], "networks": [{"uuid": plan["network"]}],
             "metadata": {"vmprobe": spec.name}, "availability_zone": plan["availability zone"],
             "config_drive": plan["config drive"] or None, "user_data": _user_data(spec),
-            "security_groups": [{"name": plan["security group"]}] if plan["security group"] else None}
+            "security_groups": [{"name": group} for group in groups] or None}
         if plan["boot from volume"]:
             server["block_device_mapping_v2"] = [{
                 "boot_index": 0, "uuid": plan["image"], "source_type": "image", "destination_type": "volume",
@@ -110,8 +136,11 @@ class Openstack(Driver):
                 found = replace(found, request=self._failed_request(ref))
         elif ref.kind is Kind.VOLUME:
             found = _volume(self._cinder().get(path("volumes", ref.id), asked=f"show {ref}").field("volume", dict))
-        else:
+        elif ref.kind is Kind.SNAPSHOT:
             found = _snapshot(self._glance().get(path("images", ref.id), asked=f"show {ref}").field(dict))
+        else:
+            where, key, read = _OF_NEUTRON[ref.kind]
+            found = read(self._neutron().get(path(where, ref.id), asked=f"show {ref}").field(key, dict))
         if found.native in GONE:
             raise NotFound(f"{ref} is {found.native}")
         return found
@@ -127,17 +156,29 @@ class Openstack(Driver):
         elif kind is Kind.SNAPSHOT:
             query = {"visibility": "private", "owner": self.keystone.project}
             found = [_snapshot(image) for image in self._pages(self._glance(), "images", "images", query)]
+        elif kind in _OF_NEUTRON:
+            found = self._of_neutron(kind)
         else:
             return []
         return [thing for thing in found if thing.ref.name.startswith(name) and thing.native not in GONE]
 
     def delete(self, ref: Ref) -> None:
         service, where = {Kind.SERVER: (self._nova, "servers"), Kind.VOLUME: (self._cinder, "volumes"),
-                          Kind.SNAPSHOT: (self._glance, "images")}[ref.kind]
+                          Kind.SNAPSHOT: (self._glance, "images"), Kind.ADDRESS: (self._neutron, "floatingips"),
+                          Kind.SECURITY_GROUP: (self._neutron, "security-groups")}[ref.kind]
         try:
             service().delete(path(where, ref.id), asked=f"delete {ref}")
         except NotFound:
             return
+
+    def _of_neutron(self, kind: Kind) -> List[Resource]:
+        """A Neutron without routers has no floating IPs, and says that there is no such path."""
+        where, _, read = _OF_NEUTRON[kind]
+        try:
+            found = self._pages(self._neutron(), where, where.replace("-", "_"), {"project_id": self.keystone.project})
+        except NotFound:
+            return []
+        return [read(thing) for thing in found]
 
     def describe(self) -> Dict[str, Any]:
         """Nova's and Keystone's versions, the services of the catalog, and the hypervisors where they may be seen."""
@@ -392,6 +433,20 @@ def _snapshot(said: Mapping[str, Any]) -> Resource:
                     native, created=moment(said.get("created_at")), size=field(said, "size", int, default=None))
 
 
+def _address(said: Mapping[str, Any]) -> Resource:
+    """Whether it is routed shows by a connection: without one, Neutron's word for it stays DOWN."""
+    return Resource(Ref(Kind.ADDRESS, word(said, "id"), str(said.get("description") or "")), State.READY,
+                    word(said, "status", default="without a status"), addresses=(word(said, "floating_ip_address"),))
+
+
+def _security_group(said: Mapping[str, Any]) -> Resource:
+    return Resource(Ref(Kind.SECURITY_GROUP, word(said, "id"), str(said.get("name") or "")), State.READY, "there")
+
+
+_OF_NEUTRON = {Kind.ADDRESS: ("floatingips", "floatingip", _address),
+               Kind.SECURITY_GROUP: ("security-groups", "security_group", _security_group)}
+
+
 def _glance_image(said: Mapping[str, Any]) -> Image:
     sums = {"md5": said.get("checksum"), str(said.get("os_hash_algo") or ""): said.get("os_hash_value")}
     native = word(said, "status")
@@ -466,5 +521,5 @@ def _below(link: str, base: str) -> str:
         return link
     query = link.partition("?")[2]
     where = re.sub(r"^[a-z]+://[^/]+", "", link.partition("?")[0])
-    last = re.search(r"/(servers/detail|volumes/detail|flavors/detail|ports|networks)$", where)
+    last = re.search(r"/(servers/detail|volumes/detail|flavors/detail|ports|networks|floatingips|security-groups)$", where)
     return f"{last[1] if last else where.lstrip('/')}?{query}" if query else link
