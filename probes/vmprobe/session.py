@@ -39,8 +39,11 @@ class Session:
     def close(self) -> None:
         self.cloud.driver.close()
 
-    def failure(self, error: BaseException) -> Tuple[int, str, Tuple[str, ...]]:
-        """The state, the text and the details of what ended a run, blamed on the stage that it ended in."""
+    def failure(self, error: BaseException, more: str = "") -> Tuple[int, str, Tuple[str, ...]]:
+        """The state, the text and the details of what ended a run, blamed on the stage that it ended in.
+
+        ``more`` will follow on the same line, which leaves less of it for the manager's words.
+        """
         if not isinstance(error, VmprobeError):
             said = cli.unforeseen(error, self.verbose >= 2, self.evidence.redactor)
             return said.state, said.text, said.details
@@ -49,7 +52,7 @@ class Session:
         state, cause = verdict.of_error(error, self.site.verdict, stage)
         if isinstance(error, DeadlinePassed) and failed and self.site.thresholds.broken(stage, failed.lasted) == "critical":
             state, cause = verdict.of_error(StageOverrun(str(error)), self.site.verdict, stage)
-        return state, verdict.blame(stage, error, cause), ()
+        return state, verdict.blame(stage, error, cause, 160 - len(more)), ()
 
 
 # --- probes that only look ----------------------------------------------------------------------------------------

@@ -81,13 +81,13 @@ def figure(label: str, value: float) -> str:
 
 # --- the line -----------------------------------------------------------------------------------------------------
 
-def blame(stage: str, error: BaseException, cause: str) -> str:
-    """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``."""
+def blame(stage: str, error: BaseException, cause: str, room: int = 160) -> str:
+    """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, in ``room`` if it can be."""
     marks = [f"cause={cause}"] if cause else []
     request = text.one_line(getattr(error, "request", ""), 44)
     tail = f" ({', '.join(marks + [request] if request else marks)})" if marks or request else ""
     head = f"{stage}: " if stage else ""
-    return head + text.one_line(error, max(40, 160 - len(head) - len(tail))) + tail
+    return head + text.one_line(error, max(40, room - len(head) - len(tail))) + tail
 
 
 def render(name: str, verdict: Verdict) -> str:

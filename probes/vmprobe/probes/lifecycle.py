@@ -148,14 +148,16 @@ class Run:
         site = self.site
         measured = {**self.timeline.durations(), "total": self.timeline.total(), **self.timeline.metrics,
                     "leftovers": len(self.debts) + len(self.lease.leftovers if self.lease else ())}
+        remains = "; ".join(self._remains(error))
         if error is not None:
-            state, text, extra = self.session.failure(error)
+            who_fills_it = remains if isinstance(error, QuotaExceeded) else ""  # is worth more than all that a quota's words say
+            state, text, extra = self.session.failure(error, who_fills_it)
         else:
             state, broken = verdict.of_ranges(measured, site.thresholds)
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
             text, extra = "; ".join(broken + [self._story()]), ()
-        text, strike = "; ".join([text] + self._remains(error)), self.evidence.redactor.strike
+        text, strike = f"{text}; {remains}" if remains else text, self.evidence.redactor.strike
         details = tuple(strike(line) for line in cli.lines(self._details(), list(extra)))
         return Verdict(state, strike(f"{site.name}: {text}"), measured, site.thresholds, details)
 
