@@ -3,44 +3,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from conftest import PROBES, run_probe
+from conftest import CHECKOUT, PROBES, run_probe
 
-from .shared import site_file
+from .shared import application_credential, left, line, quota, site_file
 
 pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
-
-
-def line(output: str) -> str:
-    """The first line without perfdata; durations as T, ids as ID."""
-    text = re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0])
-    text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "ID", text)
-    text = re.sub(r"vmprobe-live-\w+-\d+-\w+", "HANDLE", text)
-    return re.sub(r"req-ID\b", "REQUEST", text)
-
-
-def left(openstack) -> list:
-    """What carries our handle in the member's project, by the services themselves."""
-    member = openstack.api(openstack.cloud().member)
-    found = member.get("compute", "/servers/detail")["servers"] + member.get("volumev3", "/volumes/detail")["volumes"]
-    found += member.get("network", "/v2.0/ports?device_owner=compute:az-fake")["ports"]
-    return [(thing.get("name"), thing["status"]) for thing in found]
-
-
-@pytest.fixture
-def site(openstack, tmp_path):
-    """Writes the site file with other keys of [test vm]; whatever a test leaves fails it."""
-    yield lambda **test_vm: str(site_file(tmp_path, openstack.cloud(), **test_vm))
-    assert left(openstack) == []
 
 
 def test_ok_when_the_vm_ran_and_is_gone(site, tmp_path):
@@ -99,18 +73,6 @@ def no_compute_service(openstack):
         admin("PUT", "compute", f"/os-services/{service}", json={"status": "enabled"})
 
 
-@contextlib.contextmanager
-def quota(openstack, **limits):
-    """For the length of a ``with`` block the member's project has these limits of Nova's."""
-    admin = openstack.api()
-    project = openstack.api(openstack.cloud().member).token["project"]["id"]
-    admin("PUT", "compute", f"/os-quota-sets/{project}", json={"quota_set": limits})
-    try:
-        yield
-    finally:
-        admin("DELETE", "compute", f"/os-quota-sets/{project}")
-
-
 def test_a_full_quota_is_a_warning_and_not_the_scheduler(site, openstack):
     with quota(openstack, instances=0):
         code, output, _ = run_probe(LIFECYCLE, "--site", site())
@@ -142,15 +104,17 @@ def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(openstack, tmp_p
                                        "token or certificate among the credentials (cause=client)")
 
 
-def test_an_application_credential_that_access_rules_limit_is_enough(openstack, tmp_path):
-    cloud, member = openstack.cloud(), openstack.api(openstack.cloud().member)
-    rules = [{"service": service, "method": method, "path": path} for service, method, path in RIGHTS]
-    made = member.post("identity", f"/users/{member.token['user']['id']}/application_credentials", {
-        "application_credential": {"name": "vmprobe", "access_rules": rules}})["application_credential"]
-    path = site_file(tmp_path, cloud, credentials=f"application_credential_id = {made['id']}\n"
-                                                  f"application_credential_secret = {made['secret']}\n")
+def rights():
+    """What an operator is told that a run asks for, as access rules of an application credential."""
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| (/\S+) \|", (CHECKOUT / "docs" / "drivers" / "openstack.md").read_text(), re.M)
+    return [{"service": service, "method": method, "path": path} for service, method, path in rows]
 
-    code, output, _ = run_probe(LIFECYCLE, "--site", str(path))
+
+def test_an_application_credential_that_access_rules_limit_is_enough(openstack, tmp_path):
+    with application_credential(openstack, access_rules=rights()) as made:
+        path = site_file(tmp_path, openstack.cloud(), credentials=f"application_credential_id = {made['id']}\n"
+                                                                  f"application_credential_secret = {made['secret']}\n")
+        code, output, _ = run_probe(LIFECYCLE, "--site", str(path))
 
     assert (code, line(output)) == (
         0, "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)")
@@ -158,27 +122,42 @@ def test_an_application_credential_that_access_rules_limit_is_enough(openstack, 
     assert left(openstack) == []
 
 
-RIGHTS = [  # what a run asks for, as access rules of an application credential have it
-    ("compute", "GET", "/v2.1/flavors/detail"), ("compute", "GET", "/v2.1"), ("compute", "GET", "/v2.1/"),
-    ("compute", "GET", "/v2.1/servers/*"), ("compute", "GET", "/v2.1/servers/**"), ("compute", "POST", "/v2.1/servers"),
-    ("compute", "POST", "/v2.1/servers/*/os-volume_attachments"), ("compute", "DELETE", "/v2.1/servers/**"),
-    ("volumev3", "GET", "/v3/*/volumes/*"), ("volumev3", "POST", "/v3/*/volumes"), ("volumev3", "DELETE", "/v3/*/volumes/*"),
-    ("image", "GET", "/v2/images"), ("network", "GET", "/v2.0/networks"), ("network", "GET", "/v2.0/ports"),
-]
+@pytest.mark.slow
+def test_fifty_at_once_are_one_request_and_each_look_at_them_is_one_and_openstacks_own_client_finds_nothing_left(
+        site, openstack, tmp_path):
+    openstack.add_computes()
+    path = site(volume="none", budget={"deadline": "1200 s", "reserve": "400 s"})
+
+    done = subprocess.run([sys.executable, str(PROBES / LIFECYCLE), "--site", path, "--count", "50", "--evidence",
+                           str(tmp_path / "evidence")], text=True, capture_output=True, timeout=1260, stdin=subprocess.DEVNULL)
+    (file,) = (tmp_path / "evidence").iterdir()
+    asked = [exchange["request"] for exchange in json.loads(file.read_text())["exchanges"]]
+    handle = json.loads(file.read_text())["handle"]
+
+    assert (done.returncode, line(done.stdout)) == (
+        0, "VM_LIFECYCLE OK - openstack: 50 test VMs ran without storage and are gone in T s (active T s, network T s)")
+    waited = asked[next(number for number, request in enumerate(asked) if re.fullmatch(r"POST \S+/servers", request)):]
+    waited = waited[:next(number for number, request in enumerate(waited) if "/diagnostics" in request)]
+    assert {re.sub(r"\S+//[^/]+|\?.*", "", request) for request in waited} == {
+        "POST /v2.1/servers", "GET /v2.1/servers/detail", "GET /v2.0/ports"}
+    assert nothing_is_listed(openstack, handle)
 
 
-@pytest.mark.parametrize("mark", ['"kind": "volume", "name"', '"kind": "server", "name"', '"event": "created", "id"'])
-def test_sigkill_is_settled_by_the_next_run(site, openstack, tmp_path, state_directory, mark):
-    path = site()
-    killed = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not any(mark in ledger.read_text() for ledger in state_directory.glob("ledger/openstack/*.ledger")):
-        assert time.monotonic() < end and killed.poll() is None, "it did not come so far"
-        os.sched_yield()
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(60)
+def nothing_is_listed(openstack, handle):
+    """Whether python-openstackclient, as the member, sees nothing under the handle."""
+    for words in (["server", "list"], ["volume", "list"], ["port", "list"], ["image", "list", "--private"]):
+        done = openstack.client(*words, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        assert handle not in done.stdout
+    return True
 
-    code, output, _ = run_probe(LIFECYCLE, "--site", path)
+
+@pytest.mark.slow
+def test_a_vm_that_boots_from_a_volume_takes_it_along(site, openstack, tmp_path):
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(**{"boot from volume": "yes"}), "--evidence", str(tmp_path / "evidence"))
+    (file,) = (tmp_path / "evidence").iterdir()
 
     assert (code, line(output)) == (
         0, "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)")
+    assert '\\"destination_type\\": \\"volume\\"' in file.read_text()
+    assert nothing_is_listed(openstack, json.loads(file.read_text())["handle"])
