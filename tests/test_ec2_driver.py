@@ -8,7 +8,8 @@ from rawserver import Server, reply
 from virtual import VirtualClock
 from vmprobe.clock import Deadline
 from vmprobe.drivers import load
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
+                            QuotaExceeded,
                             VmprobeError)
 from vmprobe.evidence import Evidence
 from vmprobe.model import Capability, Kind, Ref, Sample, ServerSpec, State, VolumeSpec
@@ -22,7 +23,8 @@ SERVER = Ref(Kind.SERVER, "i-1", HANDLE)
 def driver(manager="ec2", clock=None, **endpoint):
     kind = load(manager)
     words = {name: key.default for name, key in kind.endpoint_keys.items()}
-    return kind({**words, "timeout": 5.0, "ca": None, "manager": manager, **endpoint}, KEYS, Deadline(600, 60, clock or VirtualClock()), Evidence())
+    return kind({**words, "timeout": 5.0, "ca": None, "manager": manager, **endpoint}, KEYS,
+                Deadline(600, 60, clock or VirtualClock()), Evidence())
 
 
 @pytest.fixture
@@ -53,13 +55,16 @@ def refusal(code, status=400, words="words"):
 # --- where it is --------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("manager, endpoint, urls", [
-    ("ec2", {"region": "eu-west-1"}, ["https://ec2.eu-west-1.amazonaws.com", "https://monitoring.eu-west-1.amazonaws.com"]),
-    ("ec2", {"region": "cn-north-1"}, ["https://ec2.cn-north-1.amazonaws.com.cn", "https://monitoring.cn-north-1.amazonaws.com.cn"]),
+    ("ec2", {"region": "eu-west-1"}, ["https://ec2.eu-west-1.amazonaws.com",
+                                      "https://monitoring.eu-west-1.amazonaws.com"]),
+    ("ec2", {"region": "cn-north-1"}, ["https://ec2.cn-north-1.amazonaws.com.cn",
+                                       "https://monitoring.cn-north-1.amazonaws.com.cn"]),
     ("ec2", {"url": "https://ec2.us-gov-west-1.amazonaws.com"}, ["https://ec2.us-gov-west-1.amazonaws.com",
                                                                  "https://monitoring.us-gov-west-1.amazonaws.com"]),
     ("ec2", {"url": "https://cloud.example.org:1"}, ["https://cloud.example.org:1"]),
     ("eucalyptus", {"url": "https://c.example.org:8773"}, ["https://c.example.org:8773/services/compute"]),
-    ("eucalyptus", {"url": "https://c.example.org:8773/services/Eucalyptus", "cloudwatch url": "https://c.example.org:8773/services/CloudWatch"},
+    ("eucalyptus", {"url": "https://c.example.org:8773/services/Eucalyptus",
+                    "cloudwatch url": "https://c.example.org:8773/services/CloudWatch"},
      ["https://c.example.org:8773/services/Eucalyptus", "https://c.example.org:8773/services/CloudWatch"]),
     ("ec2-api", {"url": "https://o.example.org:8788"}, ["https://o.example.org:8788"]),
 ])
@@ -82,15 +87,19 @@ def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
 # --- what a code means --------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("code, status, kind, cause", [
-    ("AuthFailure", 401, AuthRejected, "auth"), ("SignatureDoesNotMatch", 403, AuthRejected, "auth"), ("ExpiredToken", 400, AuthRejected, "auth"),
+    ("AuthFailure", 401, AuthRejected, "auth"), ("SignatureDoesNotMatch", 403, AuthRejected, "auth"),
+    ("ExpiredToken", 400, AuthRejected, "auth"),
     ("UnauthorizedOperation", 403, NotPermitted, "auth"), ("OptInRequired", 401, NotPermitted, "auth"),
     ("InstanceLimitExceeded", 400, QuotaExceeded, "quota"), ("VcpuLimitExceeded", 400, QuotaExceeded, "quota"),
-    ("InsufficientInstanceCapacity", 500, CloudError, "scheduler"), ("InsufficientVolumeCapacity", 500, CloudError, "storage"),
+    ("InsufficientInstanceCapacity", 500, CloudError, "scheduler"), ("InsufficientVolumeCapacity", 500, CloudError,
+                                                                     "storage"),
     ("InsufficientFreeAddressesInSubnet", 400, CloudError, "network"), ("Unsupported", 400, CloudError, "scheduler"),
     ("RequestLimitExceeded", 503, GatewayFailed, "gateway"), ("InternalError", 500, GatewayFailed, "gateway"),
     ("InvalidAMIID.NotFound", 400, NotFound, "image"), ("InvalidSubnetID.NotFound", 400, NotFound, "network"),
-    ("InvalidSnapshot.InUse", 400, Conflict, ""), ("IncorrectState", 400, Conflict, ""), ("VolumeInUse", 400, Conflict, ""),
-    ("InvalidParameterValue", 400, CloudError, ""), ("SomethingNew", 400, CloudError, ""), ("SomethingNew", 500, GatewayFailed, "gateway"),
+    ("InvalidSnapshot.InUse", 400, Conflict, ""), ("IncorrectState", 400, Conflict, ""),
+    ("VolumeInUse", 400, Conflict, ""),
+    ("InvalidParameterValue", 400, CloudError, ""), ("SomethingNew", 400, CloudError, ""),
+    ("SomethingNew", 500, GatewayFailed, "gateway"),
 ])
 def test_a_code_decides_whose_matter_it_is(cloud, code, status, kind, cause):
     with pytest.raises(CloudError) as said:
@@ -102,7 +111,8 @@ def test_a_code_decides_whose_matter_it_is(cloud, code, status, kind, cause):
 
 def test_what_was_asked_for_just_now_and_is_not_known_is_not_gone(cloud):
     clock = VirtualClock()
-    made = cloud({"CreateVolume": b"<R><volumeId>vol-1</volumeId></R>", "DescribeVolumes": refusal("InvalidVolume.NotFound"),
+    made = cloud({"CreateVolume": b"<R><volumeId>vol-1</volumeId></R>",
+                  "DescribeVolumes": refusal("InvalidVolume.NotFound"),
                   "DeleteVolume": refusal("InvalidVolume.NotFound")}, clock=clock)
     plan = type("Plan", (), {"details": {"volume zone": "a", "volume type": None}})
     volume = made.create(VolumeSpec(HANDLE, 2 ** 30, plan))
@@ -126,35 +136,41 @@ def instances(*items):
 
 def test_members_of_a_fleet_are_told_apart_by_their_launch_index(cloud):
     token = f"<clientToken>{HANDLE}/2</clientToken><amiLaunchIndex>%d</amiLaunchIndex>"
-    found = cloud({"DescribeInstances": instances(("running", token % 1), ("pending", token % 0), ("terminated", token % 2))}).list(Kind.SERVER, HANDLE)
+    found = cloud({"DescribeInstances": instances(("running", token % 1), ("pending", token % 0),
+                                                  ("terminated", token % 2))}).list(Kind.SERVER, HANDLE)
 
     assert [(one.ref.name, one.state) for one in found] == [(f"{HANDLE}-2", State.READY), (f"{HANDLE}-1", State.PENDING)]
 
 
 def test_a_strangers_token_is_no_name(cloud):
-    (found,) = cloud({"DescribeInstances": instances(("running", "<clientToken>ABC</clientToken><tagSet><item><key>Name</key><value>web"
+    (found,) = cloud({"DescribeInstances": instances(("running",
+                                                      "<clientToken>ABC</clientToken><tagSet><item><key>Name</key><value>web"
                                                                  "</value></item></tagSet>"))}).list(Kind.SERVER, "")
     assert found.ref.name == "web"
 
 
 def test_one_that_ended_by_itself_has_failed_until_its_removal_was_asked_for(cloud):
     reason = ("<stateReason><code>Client.VolumeLimitExceeded</code><message>Client.VolumeLimitExceeded: Volume limit exceeded</message></stateReason>")
-    made = cloud({"DescribeInstances": instances(("terminated", reason)), "RunInstances": b"<R><instancesSet><item><instanceId>i-1</instanceId>"
+    made = cloud({"DescribeInstances": instances(("terminated", reason)),
+                  "RunInstances": b"<R><instancesSet><item><instanceId>i-1</instanceId>"
                   b"</item></instancesSet></R>"})
     with pytest.raises(NotFound):
         made.show(SERVER)
 
-    plan = type("Plan", (), {"details": {"image": "ami-1", "flavor": "t", "zone": None, "subnet": None, "group": {}, "kept": [], "depth": "api"}})
+    plan = type("Plan", (), {"details": {"image": "ami-1", "flavor": "t", "zone": None, "subnet": None, "group": {},
+                                         "kept": [], "depth": "api"}})
     made.create(ServerSpec(HANDLE, plan))
     seen = made.show(SERVER)
-    assert (seen.state, seen.fault, seen.cause) == (State.FAILED, "Client.VolumeLimitExceeded: Volume limit exceeded", "quota")
+    assert (seen.state, seen.fault, seen.cause) == (State.FAILED, "Client.VolumeLimitExceeded: Volume limit exceeded",
+                                                    "quota")
     made.delete(SERVER)
     with pytest.raises(NotFound, match="server i-1 is terminated"):
         made.show(SERVER)
 
 
 @pytest.mark.parametrize("status, attachments, state, server", [
-    ("in-use", "attached", State.READY, "i-1"), ("in-use", "attaching", State.PENDING, ""), ("in-use", "detaching", State.PENDING, ""),
+    ("in-use", "attached", State.READY, "i-1"), ("in-use", "attaching", State.PENDING, ""),
+    ("in-use", "detaching", State.PENDING, ""),
     ("in-use", "busy", State.PENDING, ""), ("in-use", "", State.PENDING, ""), ("available", "", State.READY, ""),
     ("error", "", State.FAILED, ""), ("creating", "", State.PENDING, ""), ("new-word", "", State.PENDING, ""),
 ])
@@ -171,9 +187,12 @@ def test_figures_are_the_newest_and_sums_become_rates(cloud):
         stamps, values = ("".join(f"<member>{pair[index]}</member>" for pair in pairs) for index in (0, 1))
         return f"<member><Id>{name}</Id><Timestamps>{stamps}</Timestamps><Values>{values}</Values></member>"
 
-    body = ("<R><GetMetricDataResult><MetricDataResults>" + result("cpuutilization", ("2026-11-23T00:05:00Z", "1.5E1"), ("2026-11-23T00:00:00Z", "9"))
-            + result("diskreadbytes", ("2026-11-23T00:05:00Z", "300")) + result("ebsreadbytes", ("2026-11-23T00:05:00Z", "600"))
-            + result("networkin", ("soon", "1")) + result("networkout", ("2026-11-23T00:05:00Z", "1.2.3")) + result("ebswritebytes")
+    body = ("<R><GetMetricDataResult><MetricDataResults>" + result("cpuutilization", ("2026-11-23T00:05:00Z", "1.5E1"),
+                                                                   ("2026-11-23T00:00:00Z", "9"))
+            + result("diskreadbytes", ("2026-11-23T00:05:00Z", "300")) + result("ebsreadbytes",
+                                                                                ("2026-11-23T00:05:00Z", "600"))
+            + result("networkin", ("soon", "1")) + result("networkout", ("2026-11-23T00:05:00Z",
+                                                                         "1.2.3")) + result("ebswritebytes")
             + "</MetricDataResults></GetMetricDataResult></R>").encode()
 
     assert cloud({"GetMetricData": body}).metrics(SERVER) == [
@@ -182,22 +201,29 @@ def test_figures_are_the_newest_and_sums_become_rates(cloud):
 
 # --- answers that are odd -----------------------------------------------------------------------------------------
 
-_WORDS = ["instanceId", "instanceState", "name", "item", "reservationSet", "instancesSet", "tagSet", "key", "value", "volumeSet", "volumeId", "size",
-          "attachmentSet", "status", "imagesSet", "imageId", "creationDate", "output", "nextToken", "member", "Id", "Timestamps", "Values", "Error",
-          "Code", "amiLaunchIndex", "clientToken", "coreCount", "cpuOptions", "GetMetricDataResult", "MetricDataResults", "snapshotSet"]
-_documents = some.recursive(some.sampled_from(["", "1", "-1", "x", "\u00e9", "9" * 40, f"{HANDLE}/5", "vmprobe-", "1e999", "2026-11-23T00:00:00Z"]),
+_WORDS = ["instanceId", "instanceState", "name", "item", "reservationSet", "instancesSet", "tagSet", "key", "value",
+          "volumeSet", "volumeId", "size",
+          "attachmentSet", "status", "imagesSet", "imageId", "creationDate", "output", "nextToken", "member", "Id",
+          "Timestamps", "Values", "Error",
+          "Code", "amiLaunchIndex", "clientToken", "coreCount", "cpuOptions", "GetMetricDataResult",
+          "MetricDataResults", "snapshotSet"]
+_documents = some.recursive(some.sampled_from(["", "1", "-1", "x", "\u00e9", "9" * 40, f"{HANDLE}/5", "vmprobe-",
+                                               "1e999", "2026-11-23T00:00:00Z"]),
                             lambda inner: some.lists(some.tuples(some.sampled_from(_WORDS), inner), max_size=4).map(
-                                lambda parts: "".join(f"<{word}>{text}</{word}>" for word, text in parts)), max_leaves=12)
+                                lambda parts: "".join(f"<{word}>{text}</{word}>" for word, text in parts)),
+                                max_leaves=12)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture,
+                                                                 HealthCheck.too_slow])
 @given(body=_documents)
 def test_whatever_is_answered_is_understood_or_one_of_our_errors(cloud, body):
     made = cloud({"": f"<R>{body}</R>".encode()})
     volume, image = Ref(Kind.VOLUME, "vol-1"), Ref(Kind.SNAPSHOT, "ami-1")
     acts = [lambda kind=kind: made.list(kind, "") for kind in made.kinds]
     acts += [lambda ref=ref: made.show(ref) for ref in (SERVER, volume, image)]
-    acts += [lambda: made.ports([SERVER]), lambda: made.console(SERVER), lambda: made.metrics(SERVER), made.capacity, made.describe,
+    acts += [lambda: made.ports([SERVER]), lambda: made.console(SERVER), lambda: made.metrics(SERVER), made.capacity,
+             made.describe,
              lambda: made.images(""), lambda: made.snapshot(SERVER, HANDLE), lambda: made.delete(image)]
     for act in acts:
         try:

@@ -28,10 +28,13 @@ AT = {"Host": "example.amazonaws.com", "X-Amz-Date": "20150830T123600Z"}
 # --- signatures: AWS's own examples -------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("method, path, query, headers, body, signature", [  # aws-sig-v4-test-suite, by its names
-    pytest.param("GET", "/", "", {}, b"", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31", id="get-vanilla"),
+    pytest.param("GET", "/", "", {}, b"", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+                 id="get-vanilla"),
     pytest.param("GET", "/", "Param2=value2&Param1=value1", {}, b"",
-                 "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500", id="get-vanilla-query-order-key-case"),
-    pytest.param("POST", "/", "", {}, b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b", id="post-vanilla"),
+                 "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+                 id="get-vanilla-query-order-key-case"),
+    pytest.param("POST", "/", "", {}, b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+                 id="post-vanilla"),
     pytest.param("POST", "/", "", {"Content-Type": "application/x-www-form-urlencoded"}, b"Param1=value1",
                  "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a", id="post-x-www-form-urlencoded"),
     pytest.param("POST", "/", "", {"X-Amz-Security-Token": SESSION}, b"",
@@ -80,7 +83,8 @@ def test_lists_and_mappings_are_numbered_and_what_is_not_is_left_out():
      b"&apos;i-1&apos; does not exist</Message></Error></Errors><RequestID>req-1</RequestID></Response>",
      Refusal("InvalidInstanceID.NotFound", "The instance ID 'i-1' does not exist", "req-1")),
     (b'<ErrorResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><Error><Type>Sender</Type><Code>AccessDenied</Code>'
-     b"<Message>no\n  rights</Message></Error><RequestId>abc</RequestId></ErrorResponse>", Refusal("AccessDenied", "no rights", "abc")),
+     b"<Message>no\n  rights</Message></Error><RequestId>abc</RequestId></ErrorResponse>",
+     Refusal("AccessDenied", "no rights", "abc")),
     (b"<Error><Code>X</Code></Error>", Refusal("X", "", "")),
     (b"<html><body>502 Bad Gateway</body></html>", Refusal()), (b"", Refusal()), (b"<Response><Errors>", Refusal()),
     (b"plain words", Refusal()), (b'<!DOCTYPE a [<!ENTITY b "c">]><Error><Code>X</Code></Error>', Refusal()),
@@ -142,8 +146,10 @@ def test_a_refusal_goes_to_whoever_knows_the_service_and_else_by_its_status(evid
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A home of its own, without AWS's variables; returns where AWS's two files are written to."""
-    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY", "AWS_SECRET_KEY",
-                 "EC2_ACCESS_KEY", "EC2_SECRET_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY",
+                 "AWS_SECRET_KEY",
+                 "EC2_ACCESS_KEY", "EC2_SECRET_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE",
+                 "AWS_SHARED_CREDENTIALS_FILE",
                  "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_STS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -153,7 +159,8 @@ def home(tmp_path, monkeypatch):
 
 
 def found(credentials=None, evidence=None, clock=None, **endpoint):
-    finder = Finder({"timeout": 5.0, **endpoint}, credentials or {}, Deadline(60, 0, clock or Clock()), evidence or Evidence())
+    finder = Finder({"timeout": 5.0, **endpoint}, credentials or {}, Deadline(60, 0, clock or Clock()), evidence
+                    or Evidence())
     keys = finder.find("here")
     return keys.access, keys.secret, keys.token, keys.source
 
@@ -207,18 +214,21 @@ class Metadata:
     """An instance's metadata, version 2: what asks without a token is refused."""
 
     def __init__(self, expires="2099-01-01T00:00:00Z", role="probe"):
-        self.document = {"Code": "Success", "AccessKeyId": "ASIA", "SecretAccessKey": "im-secret", "Token": "im-token", "Expiration": expires}
+        self.document = {"Code": "Success", "AccessKeyId": "ASIA", "SecretAccessKey": "im-secret", "Token": "im-token",
+                         "Expiration": expires}
         self.role = role
 
     def __call__(self, request):
-        if (request.method, request.target) == ("PUT", "/latest/api/token") and "x-aws-ec2-metadata-token-ttl-seconds" in request.headers:
+        if (request.method, request.target) == ("PUT",
+                                                "/latest/api/token") and "x-aws-ec2-metadata-token-ttl-seconds" in request.headers:
             return reply(200, b"t0ken")
         if request.headers.get("x-aws-ec2-metadata-token") != "t0ken":
             return reply(401, b"")
         if not self.role:
             return reply(404, b"")
         where = "/latest/meta-data/iam/security-credentials/"
-        return reply(200, {where: self.role.encode(), where + self.role: json.dumps(self.document).encode()}[request.target])
+        return reply(200, {where: self.role.encode(),
+                           where + self.role: json.dumps(self.document).encode()}[request.target])
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from vmprobe import handle
 from vmprobe.driver import Driver, Key
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
-                            VmprobeError)
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
+                            QuotaExceeded, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, http_url, one_of, yes_or_no
 from vmprobe.transport.aws import Query, Refusal, refused, rows
@@ -29,8 +29,10 @@ from vmprobe.transport.xml import number, text
 
 SERVER = {"running": State.READY, "stopped": State.FAILED, "error": State.FAILED}  # the last is ec2-api's own
 PORT = {"attached": State.READY, "error": State.FAILED}
+MOVING = {"attaching", "detaching", "busy"}  # an attachment
 VOLUME = {"available": State.READY, "in-use": State.READY, "error": State.FAILED}
-IMAGE = {"available": State.READY, "completed": State.READY, "failed": State.FAILED, "error": State.FAILED, "invalid": State.FAILED}
+IMAGE = {"available": State.READY, "completed": State.READY, "failed": State.FAILED, "error": State.FAILED,
+         "invalid": State.FAILED}
 RESTS = {"stopped", "stopping", "paused", "suspended"}
 GONE = {"terminated", "deleted", "deregistered"}  # still shown, and gone all the same
 CHECKS = {"ok": State.READY, "not-applicable": State.READY, "impaired": State.FAILED}
@@ -38,7 +40,8 @@ CHECKS = {"ok": State.READY, "not-applicable": State.READY, "impaired": State.FA
 ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that fits: what they are, whose matter it is
     (r"AuthFailure|.*SignatureDoesNotMatch|.*ClientTokenId|UnrecognizedClientException|.*ExpiredToken(Exception)?|RequestExpired"
      r"|InvalidAccessKeyId|MissingAuthenticationToken|IncompleteSignature|InvalidSecurity", AuthRejected, ""),
-    (r"UnauthorizedOperation|AccessDenied(Exception)?|OperationNotPermitted|OptInRequired|Blocked|PendingVerification", NotPermitted, ""),
+    (r"UnauthorizedOperation|AccessDenied(Exception)?|OperationNotPermitted|OptInRequired|Blocked|PendingVerification",
+     NotPermitted, ""),
     (r"(Request|Throttling|SlowDown|EC2Throttled|Bandwidth).*|.*Throttled(Exception)?", GatewayFailed, ""),
     (r"Insufficient(Instance|Host|Reserved\w*)?Capacity|NotEnoughResources\w*|Unsupported", CloudError, "scheduler"),
     (r"InsufficientVolumeCapacity", CloudError, "storage"),
@@ -48,15 +51,19 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
     (r"Invalid(Subnet|VpcID|Group|SecurityGroup)\w*\.(NotFound|Malformed|Unavailable)", NotFound, "network"),
     (r"Invalid\w+\.(NotFound|Malformed|Unknown)", NotFound, ""),  # what cannot be an id names nothing either
     (r"InvalidInstanceType", NotFound, "client"),
-    (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.(InUse|ZoneMismatch)", Conflict, ""),
+    (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.(InUse|ZoneMismatch)",
+     Conflict, ""),
     (r"Internal(Error|Failure)|Unavailable|ServiceUnavailable", GatewayFailed, ""),
-    (r"OverLimit", QuotaExceeded, ""), (r"Forbidden", NotPermitted, ""), (r"NotFound", NotFound, ""), (r"Conflict", Conflict, ""),
-)  # the last are OpenStack's services', which ec2-api lets through
+    (r"OverLimit", QuotaExceeded, ""), (r"Forbidden", NotPermitted, ""),  # from here on OpenStack's, which ec2-api lets through
+    (r"NotFound", NotFound, ""), (r"Conflict", Conflict, ""),
+)
 REASONS = (  # codes of a server's StateReason: whose matter it is
-    (r"LimitExceeded|Quota", "quota"), (r"Volume|Snapshot|Ebs", "storage"), (r"Image|AMI", "image"), (r"Network|Address", "network"))
+    (r"LimitExceeded|Quota", "quota"), (r"Volume|Snapshot|Ebs", "storage"), (r"Image|AMI", "image"),
+    (r"Network|Address", "network"))
 METRICS = {  # CloudWatch's name of each, and what of its period is asked for: an average in percent, or a sum of bytes
     "cpu": (("CPUUtilization",), "Average"), "disk_read": (("EBSReadBytes", "DiskReadBytes"), "Sum"),
-    "disk_write": (("EBSWriteBytes", "DiskWriteBytes"), "Sum"), "net_in": (("NetworkIn",), "Sum"), "net_out": (("NetworkOut",), "Sum")}
+    "disk_write": (("EBSWriteBytes", "DiskWriteBytes"), "Sum"), "net_in": (("NetworkIn",), "Sum"),
+    "net_out": (("NetworkOut",), "Sum")}
 
 _YOUNG = 60.0  # seconds for which a thing that was asked for may not be known everywhere: EC2 is eventually consistent
 _BY_US = ("Client.UserInitiatedShutdown",)  # the reason of a removal that was asked for
@@ -97,15 +104,18 @@ class Ec2(Driver):
     metrics_offered: Sequence[str] = tuple(METRICS)
     metrics_period = 300.0
     endpoint_keys: Mapping[str, Key] = {
-        "url": Key(http_url), "region": Key(), "profile": Key(), "cloudwatch url": Key(http_url), "metrics period": Key(_period, 300.0),
-        "image owner": Key(), "status checks": Key(yes_or_no, False), "device": Key(default="/dev/sdf"), "signature": Key(one_of("2", "4"))}
-    test_vm_keys: Mapping[str, Key] = {"availability zone": Key(), "volume zone": Key(), "security group": Key(), "volume type": Key()}
+        "url": Key(http_url), "region": Key(), "profile": Key(), "cloudwatch url": Key(http_url),
+        "metrics period": Key(_period, 300.0), "image owner": Key(), "status checks": Key(yes_or_no, False),
+        "device": Key(default="/dev/sdf"), "signature": Key(one_of("2", "4"))}
+    test_vm_keys: Mapping[str, Key] = {"availability zone": Key(), "volume zone": Key(), "security group": Key(),
+                                       "volume type": Key()}
     credential_keys = CREDENTIALS
     dialect = Dialect(max_instances=False, latest=True)
 
     def __init__(self, *words: Any):
         super().__init__(*words)
-        self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, not self.endpoint["url"] or "amazonaws" in self.endpoint["url"])
+        amazons = "amazonaws" in (self.endpoint["url"] or "amazonaws")  # whose instances have metadata with keys for it
+        self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, amazons)
         self._ec2: Optional[Query] = None
         self._cloudwatch: Optional[Query] = None
         self._https: List[Http] = []
@@ -123,7 +133,8 @@ class Ec2(Driver):
         def query(url: str, service: str, version: str, signature: int) -> Query:
             http = Http(url, self.deadline, self.evidence, timeout=self.endpoint["timeout"], ca=self.endpoint["ca"])
             self._https.append(http)
-            return Query(http, keys, service=service, region=region, version=version, signature=signature, classify=self._classify)
+            return Query(http, keys, service=service, region=region, version=version, signature=signature,
+                         classify=self._classify)
 
         ec2 = query(self._url(), "ec2", self.dialect.version, int(self.endpoint["signature"] or self.dialect.signature))
         zones = ec2("DescribeAvailabilityZones", asked="authentication")
@@ -139,21 +150,22 @@ class Ec2(Driver):
         subnet = self._subnet(test_vm["network"]) if test_vm["network"] else None
         zone = test_vm["availability zone"] or (text(subnet, "availabilityZone", "") if subnet is not None else "")
         flavor, vcpus, memory, offered = self._type(test_vm["flavor"], image, zone)
-        volume_zone = test_vm["volume zone"] or zone or next((one for one in self._zones if one in offered or not offered), "")
+        first = next((one for one in self._zones if one in offered or not offered), "")
+        volume_zone = test_vm["volume zone"] or zone or first
         if not zone and subnet is None and not test_vm["volume zone"]:
             zone = volume_zone  # a volume can be attached within its zone only
-        details = {"image": text(image, "imageId"), "flavor": flavor, "vcpus": vcpus, "memory": memory, "depth": test_vm["depth"],
+        details = {"image": text(image, "imageId"), "flavor": flavor, "vcpus": vcpus, "memory": memory,
                    "subnet": text(subnet, "subnetId") if subnet is not None else None, "zone": zone or None,
-                   "group": self._group(test_vm["security group"], subnet), "volume zone": volume_zone, "kept": _kept(image),
-                   "volume type": test_vm["volume type"]}
+                   "group": self._group(test_vm["security group"], subnet), "kept": _kept(image),
+                   "volume zone": volume_zone, "volume type": test_vm["volume type"], "depth": test_vm["depth"]}
         return Plan(text(image, "name", "") or details["image"], flavor, details["subnet"] or "", details)
 
     def create(self, spec: Any) -> Ref:
         plan, now = spec.plan.details, self.deadline.clock.now()
         if spec.kind is Kind.VOLUME:
             reply = self._call("CreateVolume", {
-                "Size": -(-spec.size // _GIB), "AvailabilityZone": plan["volume zone"] or None, "VolumeType": plan["volume type"],
-                **self._tagged(spec.name, "volume")}, asked="create volume")
+                "Size": -(-spec.size // _GIB), "AvailabilityZone": plan["volume zone"] or None,
+                "VolumeType": plan["volume type"], **self._tagged(spec.name, "volume")}, asked="create volume")
             made = Ref(Kind.VOLUME, self._word(reply, "volumeId"), spec.name)
             self._asked[made.id] = now
             self._tag_after(made)
@@ -161,9 +173,10 @@ class Ec2(Driver):
 
         token = spec.name if spec.count == 1 else f"{spec.name}/{spec.count}"
         reply = self._call("RunInstances", {
-            "ImageId": plan["image"], "InstanceType": plan["flavor"] or None, "MinCount": spec.count, "MaxCount": spec.count,
-            "ClientToken": token, "UserData": _user_data(spec), "Placement": {"AvailabilityZone": plan["zone"]},
-            "SubnetId": plan["subnet"], **plan["group"], **self._tagged(spec.name, "instance", token),
+            "ImageId": plan["image"], "InstanceType": plan["flavor"] or None, "ClientToken": token,
+            "MinCount": spec.count, "MaxCount": spec.count, "UserData": _user_data(spec),
+            "Placement": {"AvailabilityZone": plan["zone"]}, "SubnetId": plan["subnet"], **plan["group"],
+            **self._tagged(spec.name, "instance", token),
             "BlockDeviceMapping": [{"DeviceName": device, "Ebs": {"SnapshotId": snapshot, "DeleteOnTermination": True}}
                                    for device, snapshot in plan["kept"]],
             "Monitoring": {"Enabled": True} if self.metrics_period < 300 else None}, asked="create server")
@@ -179,7 +192,7 @@ class Ec2(Driver):
         except NotFound:
             self._check_young(ref)
             raise
-        if found is None or found.native in GONE and found.state is not State.FAILED:
+        if found is None or _is_gone(found):
             raise NotFound(f"{ref} is {found.native if found else 'not there'}")
         return found
 
@@ -187,12 +200,13 @@ class Ec2(Driver):
         if kind is Kind.SERVER:
             found = self._servers(self._filter(name, "client-token" if self.dialect.tags != "at once" else "tag:Name"))
         elif kind is Kind.VOLUME:
-            found = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", self._filter(name), "list volumes")]
+            found = [_volume(one) for one in
+                     self._all("DescribeVolumes", "volumeSet", self._filter(name), "list volumes")]
         elif kind is Kind.SNAPSHOT:
             found = self._snapshots(name)
         else:
             return []
-        return [one for one in found if one.ref.name.startswith(name) and (one.native not in GONE or one.state is State.FAILED)]
+        return [one for one in found if one.ref.name.startswith(name) and not _is_gone(one)]
 
     def delete(self, ref: Ref) -> None:
         """An image goes with the snapshots that it is made of, which EC2 would keep."""
@@ -255,7 +269,8 @@ class Ec2(Driver):
     def detach(self, server: Ref, volume: Ref) -> None:
         """That a volume is not attached is told by the same code as that it cannot be detached just now."""
         try:
-            self._call("DetachVolume", {"VolumeId": volume.id, "InstanceId": server.id}, asked=f"detach {volume} from {server}")
+            self._call("DetachVolume", {"VolumeId": volume.id, "InstanceId": server.id},
+                       asked=f"detach {volume} from {server}")
         except NotFound:
             return
         except Conflict:
@@ -267,7 +282,8 @@ class Ec2(Driver):
         """As it is now where the instance's hypervisor can say that, else as it was when EC2 looked last."""
         asked = f"console of {server}"
         try:
-            reply = self._call("GetConsoleOutput", {"InstanceId": server.id, "Latest": self.dialect.latest or None}, asked=asked)
+            reply = self._call("GetConsoleOutput", {"InstanceId": server.id, "Latest": self.dialect.latest or None},
+                               asked=asked)
         except CloudError as failed:
             if not self.dialect.latest or "UnsupportedOperation" not in str(failed):
                 raise
@@ -281,8 +297,9 @@ class Ec2(Driver):
     def metrics(self, server: Ref) -> List[Sample]:
         """CloudWatch's newest figures of this instance; a young one has none yet."""
         period, now = int(self.metrics_period), self.deadline.clock.utc()
+        this = {"member": [{"Name": "InstanceId", "Value": server.id}]}
         queries = [{"Id": name.lower(), "MetricStat": {"Period": period, "Stat": statistic, "Metric": {
-            "Namespace": "AWS/EC2", "MetricName": name, "Dimensions": {"member": [{"Name": "InstanceId", "Value": server.id}]}}}}
+            "Namespace": "AWS/EC2", "MetricName": name, "Dimensions": this}}}
             for names, statistic in METRICS.values() for name in names]
         if self._cloudwatch is None:
             raise AuthRejected("no session")
@@ -296,7 +313,8 @@ class Ec2(Driver):
         tags = self._tagged(name, "image")
         if tags:
             tags["TagSpecification"] += self._tagged(name, "snapshot")["TagSpecification"]
-        reply = self._call("CreateImage", {"InstanceId": server.id, "Name": name, "NoReboot": True, **tags}, asked=f"snapshot of {server}")
+        reply = self._call("CreateImage", {"InstanceId": server.id, "Name": name, "NoReboot": True, **tags},
+                           asked=f"snapshot of {server}")
         made = Ref(Kind.SNAPSHOT, self._word(reply, "imageId"), name)
         self._asked[made.id] = self.deadline.clock.now()
         return made
@@ -304,11 +322,13 @@ class Ec2(Driver):
     def capacity(self) -> List[Limit]:
         """What is used, and the limits among the account's attributes; others have to be looked up in Service Quotas."""
         reply = self._call("DescribeAccountAttributes", asked="account attributes")
-        limits = {text(one, "attributeName", ""): text(one, ".//attributeValue", "") for one in rows(reply.xml(), "accountAttributeSet")}
+        limits = {text(one, "attributeName", ""): text(one, ".//attributeValue", "")
+                  for one in rows(reply.xml(), "accountAttributeSet")}
         addresses = limits.get("vpc-max-elastic-ips") or limits.get("max-elastic-ips") or ""
         servers = [one for one in self._servers({}) if one.native not in GONE]
         volumes = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", {}, "list volumes")]
-        found = [Limit("servers", len(servers), _whole(limits.get("max-instances", "")) if self.dialect.max_instances else None),
+        most = limits.get("max-instances", "") if self.dialect.max_instances else ""
+        found = [Limit("servers", len(servers), _whole(most)),
                  Limit("volumes", len(volumes), None), Limit("storage", sum(one.size or 0 for one in volumes), None)]
         if addresses:
             used = len(rows(self._call("DescribeAddresses", asked="list addresses").xml(), "addressesSet"))
@@ -321,9 +341,7 @@ class Ec2(Driver):
             found = self._images(name)
         except NotFound:
             return []
-        return [Image(text(one, "imageId"), text(one, "name", ""), IMAGE.get(text(one, "imageState", ""), State.PENDING),
-                      text(one, "imageState", ""), {}, {child.tag: child.text.strip() for child in one if child.text and child.text.strip()})
-                for one in found]
+        return [_image(one) for one in found]
 
     # --- calls ------------------------------------------------------------------------------------------------
 
@@ -353,7 +371,8 @@ class Ec2(Driver):
             return refused(Conflict, reply, said)
         if said.code == "InvalidParameterValue" and re.search(r"Expected: [a-z]+-", said.message):
             return refused(NotFound, reply, said)  # ec2-api's way to say that what cannot be an id names nothing
-        kind, cause = next(((kind, cause) for pattern, kind, cause in ERRORS if re.fullmatch(pattern, said.code)), (None, ""))
+        kind, cause = next(((kind, cause) for pattern, kind, cause in ERRORS if re.fullmatch(pattern, said.code)),
+                           (None, ""))
         if kind is NotPermitted and re.search(r"quota exceeded", said.message, re.I):
             kind = QuotaExceeded
         if kind is None:
@@ -378,7 +397,8 @@ class Ec2(Driver):
         if self.dialect.tags != "after":
             return
         try:
-            self._call("CreateTags", {"ResourceId": [ref.id], "Tag": [{"Key": "Name", "Value": ref.name}]}, asked=f"name of {ref}")
+            self._call("CreateTags", {"ResourceId": [ref.id], "Tag": [{"Key": "Name", "Value": ref.name}]},
+                       asked=f"name of {ref}")
         except CloudError:
             return
 
@@ -397,13 +417,15 @@ class Ec2(Driver):
         elif ref.kind is Kind.VOLUME:
             found = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", {"VolumeId": [ref.id]}, asked)]
         elif ref.id.startswith("snap-"):
-            found = [_snapshot(one) for one in self._all("DescribeSnapshots", "snapshotSet", {"SnapshotId": [ref.id]}, asked)]
+            words = {"SnapshotId": [ref.id]}
+            found = [_snapshot(one) for one in self._all("DescribeSnapshots", "snapshotSet", words, asked)]
         else:
             found = [_ami(one) for one in self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, asked)]
         return next((one for one in found if one.ref.id == ref.id), None)
 
     def _instances(self, words: Mapping[str, Any], asked: str = "list servers") -> List[Any]:
-        return [item for one in self._all("DescribeInstances", "reservationSet", words, asked) for item in rows(one, "instancesSet")]
+        return [item for one in self._all("DescribeInstances", "reservationSet", words, asked)
+                for item in rows(one, "instancesSet")]
 
     def _servers(self, words: Mapping[str, Any], asked: str = "list servers") -> List[Resource]:
         return [self._server(item) for item in self._instances(words, asked)]
@@ -421,12 +443,14 @@ class Ec2(Driver):
         addresses = [text(said, word, "") for word in ("ipAddress", "privateIpAddress", "ipv6Address")]
         return Resource(
             Ref(Kind.SERVER, identity, _server_name(said)), state, native, fault if failed else "", cause,
-            addresses=tuple(dict.fromkeys(address for address in addresses if address)), created=moment(text(said, "launchTime", "")),
-            vcpus=cores * threads or None, image=text(said, "imageId", ""))
+            addresses=tuple(dict.fromkeys(address for address in addresses if address)),
+            created=moment(text(said, "launchTime", "")), vcpus=cores * threads or None, image=text(said, "imageId", ""))
 
     def _snapshots(self, name: str) -> List[Resource]:
         """Our images by their name, and what was left of images that are gone."""
-        words = {"Owner": ["self"], **({"Filter": [{"Name": "name", "Value": [f"{name}*"]}]} if name and self.dialect.filters else {})}
+        words: Dict[str, Any] = {"Owner": ["self"]}
+        if name and self.dialect.filters:
+            words["Filter"] = [{"Name": "name", "Value": [f"{name}*"]}]
         images = self._all("DescribeImages", "imagesSet", words, "list images")
         found = [_ami(one) for one in images]
         if name and self.dialect.tags == "at once":
@@ -452,7 +476,8 @@ class Ec2(Driver):
     def _images(self, wanted: str) -> List[Any]:
         if not self.dialect.filters:
             found = self._all("DescribeImages", "imagesSet", {}, f"image {wanted}".strip())
-            return [one for one in found if not wanted or wanted in [text(one, word, "") for word in ("imageId", "name", "imageLocation")]]
+            names = ("imageId", "name", "imageLocation")
+            return [one for one in found if not wanted or wanted in [text(one, word, "") for word in names]]
         if re.match(r"[ae]mi-", wanted):
             return self._all("DescribeImages", "imagesSet", {"ImageId": [wanted]}, f"image {wanted}")
         owner = self.endpoint["image owner"] or self.dialect.owner
@@ -478,9 +503,9 @@ class Ec2(Driver):
             return wanted, 0, 0, ()  # the manager's own default, if none is wanted
         words: Dict[str, Any] = {"InstanceType": [wanted]} if wanted else {}
         if not wanted and self.dialect.types == "offered":
-            about = {"current-generation": "true", "bare-metal": "false",
+            root = "ebs" if text(image, "rootDeviceType", "ebs") == "ebs" else "instance-store"
+            about = {"current-generation": "true", "bare-metal": "false", "supported-root-device-type": root,
                      "processor-info.supported-architecture": text(image, "architecture", "") or "x86_64",
-                     "supported-root-device-type": "ebs" if text(image, "rootDeviceType", "ebs") == "ebs" else "instance-store",
                      "supported-virtualization-type": text(image, "virtualizationType", "") or "hvm"}
             words["Filter"] = [*({"Name": name, "Value": [value]} for name, value in about.items()),
                                {"Name": "memory-info.size-in-mib", "Value": list(_MEMORIES)}]
@@ -493,7 +518,8 @@ class Ec2(Driver):
             found = [one for one in found if one[0] in offered]
         if not found:
             where = f" in {zone}" if zone else ""
-            raise NotFound(f"no flavor {wanted!r}{where}" if wanted else f"no flavor holds the image{where}", cause="client" if wanted else "image")
+            raise NotFound(f"no flavor {wanted!r}{where}" if wanted else f"no flavor holds the image{where}",
+                           cause="client" if wanted else "image")
         name, vcpus, memory = min(found, key=lambda one: (one[2], one[1], one[0]))
         return name, vcpus, memory * _MIB, offered.get(name, ())
 
@@ -509,12 +535,14 @@ class Ec2(Driver):
 
     def _subnet(self, wanted: str) -> Any:
         """By id or by its tag Name."""
-        words = {"SubnetId": [wanted]} if wanted.startswith("subnet-") else {"Filter": [{"Name": "tag:Name", "Value": [wanted]}]}
+        by_name = {"Filter": [{"Name": "tag:Name", "Value": [wanted]}]}
+        words = {"SubnetId": [wanted]} if wanted.startswith("subnet-") else by_name
         found = self._all("DescribeSubnets", "subnetSet", words, f"network {wanted}")
         if not found:
             raise NotFound(f"no subnet {wanted!r}", cause="network")
         if len(found) > 1:
-            raise ClientError(f"[test vm] network: there are {', '.join(text(one, 'subnetId') for one in found)[:200]}: name one by its id")
+            ids = ", ".join(text(one, "subnetId") for one in found)[:200]
+            raise ClientError(f"[test vm] network: there are {ids}: name one by its id")
         return found[0]
 
     def _group(self, wanted: Optional[str], subnet: Any) -> Dict[str, Any]:
@@ -566,6 +594,10 @@ def _tags(said: Any) -> Dict[str, str]:
     return {text(one, "key", ""): text(one, "value", "") for one in rows(said, "tagSet")}
 
 
+def _is_gone(thing: Resource) -> bool:
+    return thing.native in GONE and thing.state is not State.FAILED
+
+
 def _server_name(said: Any) -> str:
     """A run's own by the token of its submission, as the tag or as EC2 repeats it; a stranger's by its tag ``Name``."""
     tags = _tags(said)
@@ -578,9 +610,9 @@ def _server_name(said: Any) -> str:
 
 def _port(said: Any, server: Resource) -> Resource:
     native = text(said, "attachment/status", "") or text(said, "status", "")
-    addresses = [text(one, "privateIpAddress", "") for one in rows(said, "privateIpAddressesSet")] or [text(said, "privateIpAddress", "")]
+    addresses = [text(one, "privateIpAddress", "") for one in (*rows(said, "privateIpAddressesSet"), said)]
     return Resource(Ref(Kind.PORT, text(said, "networkInterfaceId"), ""), PORT.get(native, State.PENDING), native,
-                    addresses=tuple(address for address in addresses if address), server=server.ref.id)
+                    addresses=tuple(dict.fromkeys(one for one in addresses if one)), server=server.ref.id)
 
 
 def _check(said: Any, ports: Sequence[Resource]) -> Resource:
@@ -599,23 +631,31 @@ def _volume(said: Any) -> Resource:
     native = text(said, "status")
     attachments = rows(said, "attachmentSet")
     held = [text(one, "instanceId", "") for one in attachments if text(one, "status", "") == "attached"]
-    moving = [text(one, "status", "") for one in attachments if text(one, "status", "") in ("attaching", "detaching", "busy")]
+    moving = [word for word in (text(one, "status", "") for one in attachments) if word in MOVING]
     state = State.PENDING if moving or native == "in-use" and not held else VOLUME.get(native, State.PENDING)
-    return Resource(Ref(Kind.VOLUME, text(said, "volumeId"), _tags(said).get("Name", "")), state, moving[0] if moving else native,
-                    server=next(iter(held), "") if not moving else "", created=moment(text(said, "createTime", "")),
+    return Resource(Ref(Kind.VOLUME, text(said, "volumeId"), _tags(said).get("Name", "")), state, (moving or [native])[0],
+                    server=held[0] if held and not moving else "", created=moment(text(said, "createTime", "")),
                     size=number(said, "size", 0) * _GIB)
 
 
 def _ami(said: Any) -> Resource:
     native = text(said, "imageState", "")
-    return Resource(Ref(Kind.SNAPSHOT, text(said, "imageId"), text(said, "name", "")), IMAGE.get(native, State.PENDING), native,
-                    text(said, "stateReason/message", ""), created=moment(text(said, "creationDate", "")))
+    return Resource(Ref(Kind.SNAPSHOT, text(said, "imageId"), text(said, "name", "")), IMAGE.get(native, State.PENDING),
+                    native, text(said, "stateReason/message", ""), created=moment(text(said, "creationDate", "")))
+
+
+def _image(said: Any) -> Image:
+    native = text(said, "imageState", "")
+    properties = {child.tag: (child.text or "").strip() for child in said}
+    return Image(text(said, "imageId"), text(said, "name", ""), IMAGE.get(native, State.PENDING), native, {},
+                 {word: value for word, value in properties.items() if value})
 
 
 def _snapshot(said: Any) -> Resource:
     native = text(said, "status", "")
-    return Resource(Ref(Kind.SNAPSHOT, text(said, "snapshotId"), _tags(said).get("Name", "")), IMAGE.get(native, State.PENDING), native,
-                    text(said, "statusMessage", ""), created=moment(text(said, "startTime", "")), size=number(said, "volumeSize", 0) * _GIB)
+    return Resource(Ref(Kind.SNAPSHOT, text(said, "snapshotId"), _tags(said).get("Name", "")),
+                    IMAGE.get(native, State.PENDING), native, text(said, "statusMessage", ""),
+                    created=moment(text(said, "startTime", "")), size=number(said, "volumeSize", 0) * _GIB)
 
 
 def _kept(image: Any) -> List[Tuple[str, str]]:

@@ -64,7 +64,8 @@ class Query:
         http.headers = {**http.headers, "Accept": "text/xml, application/xml", "Content-Type": FORM}
         http.classify = self._refused
 
-    def __call__(self, action: str, words: Optional[Mapping[str, Any]] = None, asked: str = "", struck: bool = False) -> Reply:
+    def __call__(self, action: str, words: Optional[Mapping[str, Any]] = None, asked: str = "",
+                 struck: bool = False) -> Reply:
         """The answer to one call; ``words`` may hold lists and mappings, which become ``Word.1.Name``; None is left out.
 
         ``struck``: the answer is a secret.
@@ -79,7 +80,8 @@ class Query:
         if self.keys.token:
             headers["X-Amz-Security-Token"] = self.keys.token
         signed = {**headers, "Host": host(self.http.url)}
-        headers["Authorization"] = authorization(self.keys, "POST", parts.path, parts.query, signed, body.encode("ascii"),
+        headers["Authorization"] = authorization(self.keys, "POST", parts.path, parts.query, signed,
+                                                 body.encode("ascii"),
                                                  self.region, self.service)
         return body, headers
 
@@ -172,7 +174,8 @@ def authorization(keys: Keys, method: str, path: str, query: str, headers: Mappi
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"
     pairs = sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)
     request = "\n".join([method, quote(path or "/", safe="/-_.~"), "&".join(pairs),
-                         *(f"{name}:{lower[name]}" for name in sorted(lower)), "", names, hashlib.sha256(body).hexdigest()])
+                         *(f"{name}:{lower[name]}" for name in sorted(lower)), "", names,
+                         hashlib.sha256(body).hexdigest()])
     wanted = "\n".join([_ALGORITHM, moment, scope, hashlib.sha256(request.encode()).hexdigest()])
     key = f"AWS4{keys.secret}".encode()
     for word in scope.split("/"):

@@ -31,7 +31,8 @@ _QUICK = 2.0  # seconds: instance metadata is on the very same host, or nowhere
 class Finder:
     """Finds the keys of one endpoint; asks nobody but instance metadata and STS, and those only when it has to."""
 
-    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline, evidence: Evidence,
+    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline,
+                 evidence: Evidence,
                  metadata: bool = True):
         self._endpoint, self._credentials = endpoint, credentials
         self._deadline, self._evidence, self._metadata = deadline, evidence, metadata
@@ -92,7 +93,8 @@ class Finder:
             return keys, words
         if not words.get("aws_access_key_id"):
             return None, {}
-        return self._pair(words, "aws_access_key_id", "aws_secret_access_key", "aws_session_token", f"profile '{name}'"), words
+        return self._pair(words, "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
+                          f"profile '{name}'"), words
 
     def _shared(self, name: str) -> Dict[str, str]:
         """A profile's words in AWS's shared files, the credentials file before the config file."""

@@ -70,8 +70,10 @@ def _start(stack, code: Path) -> None:
     (place.etc / "ec2-paste.ini").write_text(PASTE)
     conffiles.ini(place.etc / "ec2.conf", {
         "DEFAULT": {
-            "log_file": place.log / "ec2-api.log", "state_path": place.run / "ec2", "api_paste_config": place.etc / "ec2-paste.ini",
-            "ec2api_listen": place.address, "ec2api_listen_port": PORT, "ec2api_workers": 1, "ec2_host": place.address, "ec2_port": PORT,
+            "log_file": place.log / "ec2-api.log", "state_path": place.run / "ec2",
+            "api_paste_config": place.etc / "ec2-paste.ini",
+            "ec2api_listen": place.address, "ec2api_listen_port": PORT, "ec2api_workers": 1, "ec2_host": place.address,
+            "ec2_port": PORT,
             "keystone_ec2_tokens_url": f"{place.url('keystone')}/v3/ec2tokens", "default_flavor": stack.cloud().flavor,
         },
         "database": conffiles.database(place, "ec2api"),
@@ -81,7 +83,8 @@ def _start(stack, code: Path) -> None:
     account = {"name": "nova", "domain": {"name": "Default"}, "password": conffiles.PASSWORD}
     (place.etc / "ec2.json").write_text(json.dumps({
         "keystone": place.url("keystone"), "configuration": str(place.etc / "ec2.conf"),
-        "database": {"host": place.address, "port": PORTS["mariadb"], "user": "openstack", "password": conffiles.PASSWORD},
+        "database": {"host": place.address, "port": PORTS["mariadb"], "user": "openstack",
+                     "password": conffiles.PASSWORD},
         "service": {"identity": {"methods": ["password"], "password": {"user": account}},
                     "scope": {"project": {"name": "service", "domain": {"name": "Default"}}}}}))
     stack.processes.start("ec2-api", [PYTHON, str(HERE / "front.py"), str(code), str(place.etc / "ec2.json")])
@@ -94,15 +97,18 @@ def _subnet(front: Front) -> str:
         driver = of_site(str(site_file(Path(directory), front)), Clock()).driver
         driver.connect()
         vpc = driver._call("CreateVpc", {"CidrBlock": "10.97.0.0/16"}).xml().findtext("vpc/vpcId")
-        return driver._call("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.97.1.0/24"}).xml().findtext("subnet/subnetId")
+        return driver._call("CreateSubnet", {"VpcId": vpc,
+                                             "CidrBlock": "10.97.1.0/24"}).xml().findtext("subnet/subnetId")
 
 
 def site_file(directory: Path, front: Front, credentials: str = "", endpoint=(), **test_vm: str) -> Path:
     """A site of it, as a member of the project sees it."""
     cloud = front.stack.cloud()
-    keys = {"image": cloud.image, "flavor": cloud.flavor, "network": front.subnet, "availability zone": cloud.zone, "volume zone": "nova",
+    keys = {"image": cloud.image, "flavor": cloud.flavor, "network": front.subnet, "availability zone": cloud.zone,
+            "volume zone": "nova",
             **test_vm}
-    return places.site_file(directory, front.url, "ec2-api", credentials or f"access_key = {front.access}\nsecret_key = {front.secret}\n",
+    return places.site_file(directory, front.url, "ec2-api", credentials
+                            or f"access_key = {front.access}\nsecret_key = {front.secret}\n",
                             endpoint, budget="deadline = 600 s\nreserve = 200 s", **keys)
 
 
@@ -111,5 +117,6 @@ def harness():
     """For the conformance suite: Nova's fake hypervisor, whose console says nothing."""
     found = front()
     with TemporaryDirectory() as directory:
-        yield of_site(str(site_file(Path(directory), found)), Clock(), reports=False, impossible={"availability zone": "no-such-zone"},
+        yield of_site(str(site_file(Path(directory), found)), Clock(), reports=False,
+                      impossible={"availability zone": "no-such-zone"},
                       lacks={Capability.SNAPSHOTS: "of images that are no volumes ec2-api takes none"})

@@ -28,19 +28,24 @@ HOST = "127.0.37.2"
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=(\w+)")
 
 FAULTS = {  # by action: status, code and words, as EC2's reference has them
-    "quota": ("RunInstances", 400, "InstanceLimitExceeded", "You have requested more instances (1) than your current instance limit "
+    "quota": ("RunInstances", 400, "InstanceLimitExceeded",
+              "You have requested more instances (1) than your current instance limit "
               "of 0 allows for the specified instance type."),
-    "vcpus": ("RunInstances", 400, "VcpuLimitExceeded", "You have requested more vCPU capacity than your current vCPU limit of 0 allows "
+    "vcpus": ("RunInstances", 400, "VcpuLimitExceeded",
+              "You have requested more vCPU capacity than your current vCPU limit of 0 allows "
               "for the instance bucket that the specified instance type belongs to."),
-    "no-room": ("RunInstances", 500, "InsufficientInstanceCapacity", "We currently do not have sufficient t2.nano capacity in the "
+    "no-room": ("RunInstances", 500, "InsufficientInstanceCapacity",
+                "We currently do not have sufficient t2.nano capacity in the "
                 "Availability Zone you requested (us-east-1a)."),
-    "volumes": ("CreateVolume", 400, "VolumeLimitExceeded", "You have exceeded your maximum gp2 storage limit of 20 TiB in this region."),
+    "volumes": ("CreateVolume", 400, "VolumeLimitExceeded",
+                "You have exceeded your maximum gp2 storage limit of 20 TiB in this region."),
     "forbidden": ("RunInstances", 403, "UnauthorizedOperation", "You are not authorized to perform this operation."),
     "throttled": ("DescribeInstances", 503, "RequestLimitExceeded", "Request limit exceeded."),
     "failing": ("DescribeInstances", 500, "InternalError", "An internal error has occurred"),
     "kept": ("TerminateInstances", 400, "OperationNotPermitted", "The instance may not be terminated."),
     "no-metrics": ("GetMetricData", 403, "AccessDenied", "User is not authorized to perform: cloudwatch:GetMetricData"),
-    "no-checks": ("DescribeInstanceStatus", 400, "InvalidAction", "The action DescribeInstanceStatus is not valid for this web service."),
+    "no-checks": ("DescribeInstanceStatus", 400, "InvalidAction",
+                  "The action DescribeInstanceStatus is not valid for this web service."),
 }
 STATES = {"boots-slowly", "dies", "lags", "attaches-for-ever", "impaired"}
 
@@ -48,7 +53,8 @@ STATES = {"boots-slowly", "dies", "lags", "attaches-for-ever", "impaired"}
 class Gateway:
     """Serves at ``url`` from ``with`` to its end. ``faults`` are names of FAULTS or STATES; ``calls`` has the actions that came."""
 
-    def __init__(self, behind: str, path: str = "/", signature: int = 4, region: str = "us-east-1", dialect: str = "aws"):
+    def __init__(self, behind: str, path: str = "/", signature: int = 4, region: str = "us-east-1",
+                 dialect: str = "aws"):
         self.behind, self.path, self.signature, self.region, self.dialect = urlsplit(behind), path, signature, region, dialect
         self.faults: set[str] = set()
         self.boot, self.metered = 0.3, True
@@ -128,7 +134,8 @@ class Gateway:
         if token in self._tokens:
             before, answer = self._tokens[token]
             if form != before:
-                return error(400, "IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments "
+                return error(400, "IdempotentParameterMismatch",
+                             "Arguments on this idempotent request are inconsistent with arguments "
                              "used in previous request(s).")
             return 200, "text/xml", answer
         if "lags" in self.faults and action == "DescribeInstances":
@@ -137,7 +144,8 @@ class Gateway:
                 return error(400, "InvalidInstanceID.NotFound", f"The instance ID '{young[0]}' does not exist")
         parts = [key for key in form if key.startswith("TagSpecification.2.")] if action == "CreateImage" else []
         token_filter = next((key[:-len("Name")] for key, value in form.items() if value == "client-token"), "none")
-        status, kind, answer = self.ask(service, {key: value for key, value in form.items() if key not in parts and not key.startswith(token_filter)})
+        status, kind, answer = self.ask(service, {key: value for key, value in form.items() if key not in parts
+                                                  and not key.startswith(token_filter)})
         if status != 200:
             return status, kind, answer
         if action == "RunInstances":
@@ -172,7 +180,8 @@ class Gateway:
         for instances in root.iter("instancesSet"):
             for item in list(instances):
                 identity = item.findtext("instanceId")
-                if "lags" in self.faults and self._age(identity) < 3 or not fnmatch(item.findtext("clientToken") or "", tokens):
+                if "lags" in self.faults and self._age(identity) < 3 or not fnmatch(item.findtext("clientToken") or "",
+                                                                                    tokens):
                     instances.remove(item)
                 elif self._age(identity) < self.boot or "boots-slowly" in self.faults and item.findtext("instanceState/name") == "running":
                     item.find("instanceState/name").text = "pending"
@@ -196,11 +205,13 @@ class Gateway:
             return
         form = {"Action": "PutMetricData", "Version": "2010-08-01", "Namespace": "AWS/EC2"}
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        values = {"CPUUtilization": 12.5, "EBSReadBytes": 3000, "EBSWriteBytes": 6000, "NetworkIn": 30000, "NetworkOut": 60000}
+        values = {"CPUUtilization": 12.5, "EBSReadBytes": 3000, "EBSWriteBytes": 6000, "NetworkIn": 30000,
+                  "NetworkOut": 60000}
         for number, (name, value) in enumerate(values.items(), 1):
             member = f"MetricData.member.{number}"
             form.update({f"{member}.MetricName": name, f"{member}.Value": str(value), f"{member}.Timestamp": now,
-                         f"{member}.Dimensions.member.1.Name": "InstanceId", f"{member}.Dimensions.member.1.Value": instance})
+                         f"{member}.Dimensions.member.1.Name": "InstanceId",
+                         f"{member}.Dimensions.member.1.Value": instance})
         self.ask("monitoring", form)
 
     def _tag_snapshots(self, answer: bytes, form: dict[str, str]) -> None:
@@ -208,7 +219,8 @@ class Gateway:
         version = {"Version": form["Version"]}
         _, _, shown = self.ask("ec2", {"Action": "DescribeImages", "ImageId.1": image, **version})
         for snapshot in re.findall(rb"<snapshotId>(snap-\w+)", shown):
-            tags = {key.replace("TagSpecification.2.", ""): value for key, value in form.items() if key.startswith("TagSpecification.2.Tag.")}
+            tags = {key.replace("TagSpecification.2.", ""): value for key, value in form.items()
+                    if key.startswith("TagSpecification.2.Tag.")}
             self.ask("ec2", {"Action": "CreateTags", "ResourceId.1": snapshot.decode(), **tags, **version})
 
     def _dialect(self, action: str, form: dict[str, str]):
@@ -235,7 +247,8 @@ class Gateway:
             return ("SignatureDoesNotMatch", f"Credential should be scoped to a valid region, not '{region}'."), ""
         if not {"host", "x-amz-date", "content-type"} <= set(names.split(";")):
             return ("SignatureDoesNotMatch", "headers that have to be signed are not"), ""
-        request = AWSRequest("POST", f"http://{headers['Host']}{path}", {name: headers[name] for name in names.split(";")}, body.encode())
+        request = AWSRequest("POST", f"http://{headers['Host']}{path}",
+                             {name: headers[name] for name in names.split(";")}, body.encode())
         request.context["timestamp"] = headers["X-Amz-Date"]
         judge = SigV4Auth(Credentials(ACCESS, SECRET), service, region)
         wanted = judge.signature(judge.string_to_sign(request, judge.canonical_request(request)), request)
@@ -246,7 +259,8 @@ class Gateway:
         if form.get("SignatureVersion") != "2" or form.get("AWSAccessKeyId") != ACCESS:
             return "AuthFailure", "AWS was not able to validate the provided access credentials"
         given = form.pop("Signature", "")
-        _, wanted = SigV2Auth(Credentials(ACCESS, SECRET)).calc_signature(AWSRequest("POST", f"{self.url}{self.path}", data=form), dict(form))
+        _, wanted = SigV2Auth(Credentials(ACCESS, SECRET)).calc_signature(AWSRequest("POST", f"{self.url}{self.path}",
+                                                                                     data=form), dict(form))
         age = time.time() - datetime.strptime(form["Timestamp"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
         for name in ("SignatureVersion", "SignatureMethod", "Timestamp", "AWSAccessKeyId"):
             del form[name]
@@ -260,9 +274,12 @@ class Gateway:
 
 EUCALYPTUS_TYPES = b"<DescribeInstanceTypesResponse><instanceTypeDetails>" + b"".join(
     b"<item><name>%s</name><cpu>%d</cpu><disk>10</disk><memory>%d</memory></item>" % row
-    for row in ((b"m1.large", 2, 1024), (b"m1.small", 1, 256), (b"t1.micro", 1, 512))) + b"</instanceTypeDetails></DescribeInstanceTypesResponse>"
-NIMBUS = {"RunInstances", "DescribeInstances", "TerminateInstances", "RebootInstances", "DescribeImages", "DescribeAvailabilityZones",
-          "DescribeKeyPairs", "CreateKeyPair", "ImportKeyPair", "DeleteKeyPair", "DescribeSecurityGroups", "DescribeRegions"}
+    for row in ((b"m1.large", 2, 1024), (b"m1.small", 1, 256),
+                (b"t1.micro", 1, 512))) + b"</instanceTypeDetails></DescribeInstanceTypesResponse>"
+NIMBUS = {"RunInstances", "DescribeInstances", "TerminateInstances", "RebootInstances", "DescribeImages",
+          "DescribeAvailabilityZones",
+          "DescribeKeyPairs", "CreateKeyPair", "ImportKeyPair", "DeleteKeyPair", "DescribeSecurityGroups",
+          "DescribeRegions"}
 HEEDED = ("ImageId", "MinCount", "MaxCount", "KeyName", "UserData", "InstanceType", "ClientToken")
 
 

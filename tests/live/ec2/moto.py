@@ -24,7 +24,8 @@ def url() -> str:
     if not _running:
         server, port = installed(), free_port()
         log = (server.parent / f"log-{os.getpid()}").open("wb")
-        process = subprocess.Popen([str(server), "-H", HOST, "-p", str(port)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        process = subprocess.Popen([str(server), "-H", HOST, "-p", str(port)], stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=log,
                                    env={**os.environ, "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
                                         "MOTO_ENABLE_AMI_VALIDATION": "true"})
         atexit.register(end, process, Path(log.name))
@@ -47,8 +48,10 @@ def installed() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "done").exists():
             for command in ([sys.executable, "-m", "venv", "--clear", str(place / "venv")],
-                            [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *NEEDS]):
-                done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                            [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet",
+                             "--disable-pip-version-check", *NEEDS]):
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, text=True)
                 if done.returncode:
                     pytest.skip(f"moto {VERSION} cannot be installed: {' '.join(done.stdout.split()[-30:])}")
             (place / "done").touch()

@@ -14,7 +14,8 @@ from .gateway import ACCESS, SECRET, Gateway
 IMAGE = "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"  # one of those that moto comes with; its owner is amazon
 
 
-def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str = "", endpoint=(), budget="deadline = 120 s\nreserve = 60 s",
+def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str = "", endpoint=(),
+              budget="deadline = 120 s\nreserve = 60 s",
               **test_vm: str) -> Path:
     """A site file with its credentials."""
     secret = directory / "credentials.ini"
@@ -48,7 +49,8 @@ def harness():
 def eucalyptus():
     """For the conformance suite: moto behind Eucalyptus' dialect."""
     moto.reset()
-    with Gateway(moto.url(), "/services/compute", 4, "eucalyptus", "eucalyptus") as gateway, TemporaryDirectory() as directory:
+    with Gateway(moto.url(), "/services/compute", 4, "eucalyptus",
+                 "eucalyptus") as gateway, TemporaryDirectory() as directory:
         yield of_site(str(site_file(Path(directory), gateway.url, "eucalyptus")), Clock(), reports=False)
 
 

@@ -43,7 +43,8 @@ def site(gateway, tmp_path):
     """Writes the site file, with other keys of [endpoint] and [test vm]."""
     def write(endpoint=(), credentials="", budget="", **test_vm):
         more = {"budget": budget} if budget else {}
-        return str(places.site_file(tmp_path, gateway.url, credentials=credentials, endpoint={**places.aws(gateway), **dict(endpoint)},
+        return str(places.site_file(tmp_path, gateway.url, credentials=credentials,
+                                    endpoint={**places.aws(gateway), **dict(endpoint)},
                                     **more, **test_vm))
     return write
 
@@ -51,12 +52,14 @@ def site(gateway, tmp_path):
 def there(gateway):
     """The ids of what moto itself says that there is; with an instance EC2 makes a volume of its own accord."""
     found = set()
-    for action, word in (("DescribeInstances", "instanceId"), ("DescribeVolumes", "volumeId"), ("DescribeSnapshots", "snapshotId"),
+    for action, word in (("DescribeInstances", "instanceId"), ("DescribeVolumes", "volumeId"),
+                         ("DescribeSnapshots", "snapshotId"),
                          ("DescribeImages", "imageId")):
         owner = {"Owner.1": "self"} if word in ("snapshotId", "imageId") else {}
         _, _, answer = gateway.ask("ec2", {"Action": action, "Version": "2016-11-15", **owner})
         root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]+"', b"", answer, 1))
-        found |= {item.findtext(word) for item in root.iterfind(f".//item[{word}]") if item.findtext("instanceState/name") != "terminated"}
+        found |= {item.findtext(word) for item in root.iterfind(f".//item[{word}]")
+                  if item.findtext("instanceState/name") != "terminated"}
     return found
 
 
@@ -151,7 +154,8 @@ def test_subnet_and_security_group_are_found_by_their_names(site, gateway):
     version = {"Version": "2016-11-15"}
     _, _, answer = gateway.ask("ec2", {"Action": "DescribeSubnets", **version})
     subnet = re.search(rb"<subnetId>(subnet-\w+)", answer)[1].decode()
-    gateway.ask("ec2", {"Action": "CreateTags", "ResourceId.1": subnet, "Tag.1.Key": "Name", "Tag.1.Value": "probes", **version})
+    gateway.ask("ec2", {"Action": "CreateTags", "ResourceId.1": subnet, "Tag.1.Key": "Name", "Tag.1.Value": "probes",
+                        **version})
     code, output = run(site(network="probes", **{"security group": "default"}))
     (form,) = [form for action, form in gateway.calls if action == "RunInstances"]
 
@@ -252,7 +256,8 @@ def test_nobody_there_is_the_gateways_matter(tmp_path):
 
 def begun(path, gateway, action):
     """A probe in the background that has had this call answered."""
-    process = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.PIPE, text=True,
+    process = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.PIPE,
+                               text=True,
                                stdin=subprocess.DEVNULL, env=dict(os.environ))
     end = time.monotonic() + 60
     while action not in [name for name, _ in gateway.calls]:

@@ -30,7 +30,8 @@ def look(gateway, tmp_path):
     path = places.site_file(tmp_path, gateway.url, endpoint=places.aws(gateway), flavor="t2.nano")
 
     def run(probe, *options):
-        done = subprocess.run([sys.executable, str(PROBES / f"check_vm_{probe}"), "--site", str(path), *options], text=True,
+        done = subprocess.run([sys.executable, str(PROBES / f"check_vm_{probe}"), "--site", str(path), *options],
+                              text=True,
                               capture_output=True, timeout=120, stdin=subprocess.DEVNULL,
                               env={**os.environ, "VMPROBE_STATE": str(tmp_path / "state")})
         assert done.stderr == ""
@@ -41,11 +42,14 @@ def look(gateway, tmp_path):
 @pytest.fixture
 def server(gateway):
     """The id of somebody's running instance."""
-    form = {"Version": "2016-11-15", "TagSpecification.1.ResourceType": "instance", "TagSpecification.1.Tag.1.Key": "Name",
+    form = {"Version": "2016-11-15", "TagSpecification.1.ResourceType": "instance",
+            "TagSpecification.1.Tag.1.Key": "Name",
             "TagSpecification.1.Tag.1.Value": "web-1"}
-    _, _, answer = gateway.ask("ec2", {"Action": "DescribeImages", "Filter.1.Name": "name", "Filter.1.Value.1": places.IMAGE, **form})
+    _, _, answer = gateway.ask("ec2", {"Action": "DescribeImages", "Filter.1.Name": "name",
+                                       "Filter.1.Value.1": places.IMAGE, **form})
     image = re.search(rb"<imageId>(ami-\w+)", answer)[1].decode()
-    _, _, answer = gateway.ask("ec2", {"Action": "RunInstances", "ImageId": image, "InstanceType": "t2.nano", "MinCount": "1",
+    _, _, answer = gateway.ask("ec2", {"Action": "RunInstances", "ImageId": image, "InstanceType": "t2.nano",
+                                       "MinCount": "1",
                                        "MaxCount": "1", **form})
     made = re.search(rb"<instanceId>(i-\w+)", answer)[1].decode()
     gateway._meter(made)
@@ -54,7 +58,8 @@ def server(gateway):
 
 
 def figures(output):
-    return {label: float(value) for label, value in re.findall(r"(\w+)=(\d+(?:\.\d+)?)", output.split("\n")[0].partition(" | ")[2])}
+    return {label: float(value) for label, value in re.findall(r"(\w+)=(\d+(?:\.\d+)?)",
+                                                               output.split("\n")[0].partition(" | ")[2])}
 
 
 def test_the_gateway_is_well_and_says_its_region_and_zones(look):
