@@ -1,0 +1,59 @@
+"""SIGKILL at every entry of the ledger, on a real OpenStack: the next run is enough, and so is a look after the lease."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import PROBES, run_probe
+from vmprobe.clock import Clock
+from vmprobe.probes import leftovers
+
+from .shared import left, line
+
+pytestmark = pytest.mark.live
+LIFECYCLE = "check_vm_lifecycle"
+ENTRIES = ["lease", "volume-asked-for", "volume-made", "server-asked-for", "server-made", "server-gone"]  # in a run's order
+SELECTED = {("server-asked-for", "next-run"), ("volume-asked-for", "after-the-lease"), ("server-made", "after-the-lease")}
+MATRIX = [pytest.param(number, world, id=f"{entry}-{world}", marks=[] if (entry, world) in SELECTED else [pytest.mark.slow])
+          for number, entry in enumerate(ENTRIES, 1) for world in ("next-run", "after-the-lease")]
+
+
+class AnHourLater(Clock):
+    """By this clock every lease of a test is over."""
+
+    def utc(self):
+        return super().utc() + 3600
+
+
+@pytest.mark.parametrize("entries, world", MATRIX)
+def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(entries, world, site, openstack, state_directory, monkeypatch, tmp_path):
+    path = site()
+    killed_at(entries, path, state_directory)
+
+    if world == "next-run":
+        code, output, _ = run_probe(LIFECYCLE, "--site", path)
+        assert (code, line(output)) == (
+            0, "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)")
+        return
+
+    monkeypatch.setenv("VMPROBE_STATE", str(tmp_path / "another-host"))  # there is no ledger, only the names in the cloud
+
+    def removed():  # what was on its way when the probe was killed may appear a little later
+        return leftovers.main(["--site", path, "--remove", "-t", "120"], clock=AnHourLater()).state == 0 and left(openstack) == []
+    openstack.api().wait_until(removed, 120, "something is left")
+
+
+def killed_at(entries, path, state_directory):
+    """A run that is killed as soon as its ledger has so many entries."""
+    run = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while max((ledger.read_text().count("\n") for ledger in state_directory.glob("ledger/openstack/*.ledger")), default=0) < entries:
+        assert time.monotonic() < end and run.poll() is None, "it did not come so far"
+        os.sched_yield()
+    run.send_signal(signal.SIGKILL)
+    assert run.wait(60) == -signal.SIGKILL
