@@ -253,6 +253,16 @@ def test_check_writes_nothing_shows_the_difference_and_exits_1(sites, tmp_path):
     assert written(output) == before
 
 
+def test_a_reader_who_is_gone_is_no_error(sites, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, str(PROBES / "vmprobectl"), "config", "--target", "icinga2", "--output", str(tmp_path / "out"),
+                           "--sites", str(sites), "--check"], stdout=writer, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_a_manifest_that_names_other_places_removes_nothing(sites, tmp_path):
     output, victim = tmp_path / "out", tmp_path / "victim"
     victim.write_text("here")

@@ -24,15 +24,16 @@ def configure(chosen: argparse.Namespace) -> int:
         hosts, remember = inventory.read(chosen.sites or paths.site_directories()[:1], files.remembered)
         wanted = render.tree(chosen.target, hosts, options, chosen.templates)
         changes = files.changes(wanted)
-        if chosen.check:
-            for change in changes:
-                print("\n".join(change.diff()))
-            return 1 if changes else 0
-        if changes and chosen.validate:
+        if changes and chosen.validate and not chosen.check:
             from vmprobe.validate import validate
 
             validate(chosen.target, wanted)
-        files.apply(wanted, changes, remember)
+        if not chosen.check:
+            files.apply(wanted, changes, remember)
+    if chosen.check:
+        for change in changes:
+            print("\n".join(change.diff()))
+        return 1 if changes else 0
     count = Counter(change.word for change in changes)
     print(f"{len(hosts)} sites, {len(wanted)} files: {count['new']} new, {count['changed']} changed, {count['removed']} removed")
     if changes and chosen.reload:

@@ -6,6 +6,7 @@ Exits 0 when it did what was asked, 1 with one line on stderr when it could not,
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import List, Optional
 
@@ -15,7 +16,12 @@ from vmprobe.errors import VmprobeError
 def main(argv: Optional[List[str]] = None) -> int:
     chosen = parser().parse_args(argv)
     try:
-        return chosen.run(chosen)
+        done = chosen.run(chosen)
+        sys.stdout.flush()
+        return done
+    except BrokenPipeError:  # nobody reads on, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except VmprobeError as error:
         print(f"vmprobectl: {error}", file=sys.stderr)
         return 1
