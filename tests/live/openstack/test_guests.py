@@ -10,7 +10,7 @@ from conftest import run_probe
 
 from .shared import line, site_file
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]  # libvirt, agents and guests cost two minutes more, most of it to install
 LIFECYCLE = "check_vm_lifecycle"
 
 
@@ -38,7 +38,6 @@ def test_a_guest_boots_says_its_nonce_reads_and_writes_and_is_measured(guests, t
     assert metrics["cpu_avg"] > 0
 
 
-@pytest.mark.slow
 def test_a_network_without_dhcp_is_told_though_nova_and_neutron_are_content(guests, openstack_qemu):
     path = guests(network=openstack_qemu.cloud().network, volume="none", budget={"network": "60 s"})
 
@@ -48,7 +47,6 @@ def test_a_network_without_dhcp_is_told_though_nova_and_neutron_are_content(gues
                                        "not within its budget of T s (cause=network)")  # its nonce would come over the network
 
 
-@pytest.mark.slow
 def test_a_snapshot_of_a_guest_is_made_and_gone(guests):
     code, output, _ = run_probe(LIFECYCLE, "--site", guests(snapshot="yes", volume="none", depth="api"), "-v")
 

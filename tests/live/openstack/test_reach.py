@@ -67,6 +67,7 @@ def test_a_vm_is_reached_by_its_floating_ip_which_is_gone_in_the_end(site, exter
     assert of_neutron() == []
 
 
+@pytest.mark.slow
 def test_a_vm_that_nobody_answers_for_is_critical_and_nothing_is_left(site, external, of_neutron):
     path = site(depth="reach", volume="none", budget={"network": "20 s"}, **{"external network": external, "reach port": "9"})
 
