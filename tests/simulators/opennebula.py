@@ -109,17 +109,21 @@ class Oned:
         self._order = itertools.count()
         self.lock = threading.Lock()
 
+    def since(self, *version: int) -> bool:
+        """Whether this is at least that version."""
+        return tuple(int(part) for part in self.version.split(".")) >= version
+
     # --- calls ------------------------------------------------------------------------------------------------
 
     def call(self, procedure: str, words: tuple) -> list:
-        """What oned answers: [True, result, 0], or [False, text, code, id, index]."""
+        """What oned answers: [True, result, 0], or [False, text, code, id of what is not there, index of replication]."""
         with self.lock:
             self._go_on()
             self.calls.append(procedure)
             verb = getattr(self, "_" + procedure.replace(".", "_"), None)
             if verb is None:
                 raise Fault(-506, f"Method '{procedure}' not defined")
-            said = f"[{procedure}]" if self.version >= "5.4" else f"[{_old_name(procedure)}]"
+            said = f"[{procedure}]" if self.since(5, 4) else f"[{_old_name(procedure)}]"
             try:
                 user = self.authenticate(words[0])
                 if user is None:
@@ -129,7 +133,8 @@ class Oned:
                 result = verb(user, *words[1:])
             except Refused as refused:
                 code, text = refused.args
-                return [False, f"{said} {text}", code, -1, 0]
+                about = re.search(r"\[(\d+)\]\.$", text) if code == NO_EXISTS else None
+                return [False, f"{said} {text}", code, int(about[1]) if about else -1, -1]
             if isinstance(result, str) and result.startswith("<"):
                 try:
                     self.judge(procedure, result)
@@ -143,12 +148,12 @@ class Oned:
         return user if user and user.password == password else None
 
     def _one_system_version(self, user: User) -> str:
-        if self.version < "3.6":
+        if not self.since(3, 6):
             raise Fault(-506, "Method 'one.system.version' not defined")
         return self.version
 
     def _one_system_config(self, user: User) -> str:
-        if self.version < "5.12" and user is not self.oneadmin:
+        if not self.since(5, 12) and user is not self.oneadmin:
             raise Refused(AUTHORIZATION, f"User [{user.id}] : Not authorized to perform ADMIN SYSTEM.")
         return ("<OPENNEBULA_CONFIGURATION><DB><BACKEND>sqlite</BACKEND></DB>"
                 "<VM_MAD><EXECUTABLE>one_vmm_exec</EXECUTABLE><NAME>kvm</NAME></VM_MAD></OPENNEBULA_CONFIGURATION>")
@@ -287,7 +292,7 @@ class Oned:
         image = self._found_image(number)
         if image.owner is not user and user is not self.oneadmin:
             raise Refused(AUTHORIZATION, f"User [{user.id}] : Not authorized to perform MANAGE IMAGE [{number}].")
-        if image.state == LOCKED_IMAGE and self.version >= "6.8":
+        if image.state == LOCKED_IMAGE and self.since(6, 8):
             raise Refused(INTERNAL, "Image locked, use --force flag to remove the image. Force delete may leave some files on Datastore")
         if image.vms:
             raise Refused(ACTION, f"Cannot delete image. There are {len(image.vms)} VMs using it.")
@@ -304,7 +309,8 @@ class Oned:
                 f"<TARGET_SNAPSHOT>-1</TARGET_SNAPSHOT><DATASTORE_ID>1</DATASTORE_ID><DATASTORE>default</DATASTORE>"
                 f"<VMS>{''.join(f'<ID>{vm}</ID>' for vm in image.vms)}</VMS><CLONES/><APP_CLONES/>"
                 f"{_vector('TEMPLATE', {'DEV_PREFIX': 'vd', **image.said})}<SNAPSHOTS><ALLOW_ORPHANS>NO</ALLOW_ORPHANS>"
-                f"<CURRENT_BASE>-1</CURRENT_BASE><NEXT_SNAPSHOT>0</NEXT_SNAPSHOT></SNAPSHOTS><BACKUP_INCREMENTS/></IMAGE>")
+                f"<CURRENT_BASE>-1</CURRENT_BASE><NEXT_SNAPSHOT>0</NEXT_SNAPSHOT></SNAPSHOTS><BACKUP_INCREMENTS/>"
+                f"{'<BACKUP_DISK_IDS/>' if self.since(6, 10) else ''}</IMAGE>")
 
     # --- VMs --------------------------------------------------------------------------------------------------
 
@@ -371,7 +377,7 @@ class Oned:
         vm.host = self.hosts[vm.id % len(self.hosts)]
         ends = {"boot-failure": ["BOOT", "BOOT_FAILURE"], "prolog-failure": ["PROLOG_FAILURE"], "never-running": ["BOOT"],
                 "dies": ["BOOT", "POWEROFF"]}
-        if self.version < "4":
+        if not self.since(4):
             ends["boot-failure"] = ["BOOT", "FAILED"]
         way = next((ends[fault] for fault in self.faults if fault in ends), ["BOOT", "RUNNING"])
         self._walk(vm, ["LCM_INIT", "PROLOG", *way])
@@ -407,12 +413,12 @@ class Oned:
     def _one_vmpool_info(self, user: User, whose: int, start: int, end: int, state: int) -> str:
         seen = [vm for vm in self.vms.values() if (vm.owner is user or user is self.oneadmin and whose == -2)
                 and (state == -2 or vm.state != "DONE")]
-        short = self.version >= "5.8"
+        short = self.since(5, 8)
         return _pool("VM_POOL", [self._short(vm) if short else self._whole(vm) for vm in seen], start, end)
 
     def _one_vm_action(self, user: User, action: str, number: int) -> int:
         vm = self._found_vm(user, number, "MANAGE")
-        if action not in (("finalize", "shutdown") if self.version < "4" else ("terminate-hard", "terminate")):
+        if action not in (("finalize", "shutdown") if not self.since(4) else ("terminate-hard", "terminate")):
             raise Refused(ACTION, f'Action "{action}" is not supported')
         if "delete-ignored" in self.faults:
             return number
@@ -425,7 +431,7 @@ class Oned:
                 self._walk(vm, ["SHUTDOWN", "EPILOG", "EPILOG_FAILURE"])
             else:
                 self._walk(vm, ["SHUTDOWN", "EPILOG", "DONE"], lambda: self._free(vm))
-        elif vm.state.endswith("_FAILURE") and self.version >= "5.4":
+        elif vm.state.endswith("_FAILURE") and self.since(5, 4):
             self._walk(vm, ["CLEANUP_DELETE", "DONE"], lambda: self._free(vm))
         elif vm.state != "DONE":
             raise Refused(ACTION, f'Error performing action "{action}": Could not terminate VM {number}, wrong state {vm.state}.')
@@ -453,7 +459,10 @@ class Oned:
         vm = self._found_vm(user, number, "MANAGE")
         if vm.state != "RUNNING":
             raise Refused(ACTION, f"Could not attach a new disk to VM {number}, wrong state {vm.state}.")
-        image = self._found_image(int(ElementTree.fromstring(text).findtext("DISK/IMAGE_ID")))
+        wanted = int(ElementTree.fromstring(text).findtext("DISK/IMAGE_ID"))
+        if wanted not in self.images:
+            raise Refused(ACTION, f"Image with ID: {wanted} does not exist")
+        image = self.images[wanted]
         if image.state == LOCKED_IMAGE:
             raise Refused(ACTION, f"Cannot acquire image {image.id}, it is locked")
         if image.state == USED_PERS:
@@ -496,18 +505,23 @@ class Oned:
             raise Refused(INTERNAL, "Cannot use DISK. Disk not found")
         self._check_name(user, name)
         made = self._keep(user, name, 0, 16, False)
-        self._walk(vm, ["HOTPLUG_SAVEAS", "RUNNING"],
-                   lambda: self._settle(made, "saveas-error", "Error creating datablock: no space left"))
+        made.said.update(SAVED_DISK_ID=str(disk_id), SAVED_IMAGE_ID="7", SAVED_VM_ID=str(number))
+
+        def saved() -> None:  # of a failure the image says nothing, and the VM why
+            made.state = ERROR if "saveas-error" in self.faults else READY
+            if made.state == ERROR:
+                vm.said["ERROR"] = DATED + "Error executing image transfer script: Error dumping /var/lib/one/datastores/0/40/disk.0"
+        self._walk(vm, ["HOTPLUG_SAVEAS", "RUNNING"], saved)
         return made.id
 
     def _one_vm_monitoring(self, user: User, number: int) -> str:
-        if self.version < "3.6":
+        if not self.since(3, 6):
             raise Fault(-506, "Method 'one.vm.monitoring' not defined")
         vm = self._found_vm(user, number, "USE")
         reading = self._reading(vm)
         if not reading:
             return "<MONITORING_DATA/>"
-        return f"<MONITORING_DATA>{self._whole(vm) if self.version < '6' else _vector('MONITORING', reading)}</MONITORING_DATA>"
+        return f"<MONITORING_DATA>{self._whole(vm) if not self.since(6) else _vector('MONITORING', reading)}</MONITORING_DATA>"
 
     def _reading(self, vm: Vm) -> Dict[str, str]:
         """The last of the readings that monitord takes, ten steps apart, from a step after the VM began to run."""
@@ -516,9 +530,9 @@ class Oned:
             return {}
         taken = int(age / (10 * self.step)) + 1
         said = {"CPU": "50.0", "DISKRDBYTES": str(1000 * taken), "DISKRDIOPS": "10", "DISKWRBYTES": str(2000 * taken),
-                "DISKWRIOPS": "20", **({"ID": str(vm.id)} if self.version >= "6" else {}), "MEMORY": "65536",
+                "DISKWRIOPS": "20", **({"ID": str(vm.id)} if self.since(6) else {}), "MEMORY": "65536",
                 "NETRX": str(300 * taken), "NETTX": str(400 * taken)}
-        if self.version >= "6":
+        if self.since(6):
             said["TIMESTAMP"] = str(int(vm.runs) + taken)
         return said
 
@@ -529,7 +543,7 @@ class Oned:
         keys = ("ERROR", "SCHED_MESSAGE", "SCHED_REQUIREMENTS")
         said = {key: vm.said[key] for key in keys if key in vm.said}
         rows = "".join(f"<{key}>{vm.template.findtext(key) or ''}</{key}>"
-                       for key in (("CPU", "MEMORY", "VCPU") if self.version >= "6" else ("CPU", "MEMORY")))
+                       for key in (("CPU", "MEMORY", "VCPU") if self.since(6) else ("CPU", "MEMORY")))
         disks = "".join(_vector("DISK", {key: value for key, value in disk.items() if key != "ATTACH"}) for disk in vm.disks)
         host = (f"<HISTORY><OID>{vm.id}</OID><SEQ>0</SEQ><HOSTNAME>{vm.host}</HOSTNAME><HID>0</HID><CID>0</CID><DS_ID>0</DS_ID>"
                 f"<VM_MAD>kvm</VM_MAD><TM_MAD>ssh</TM_MAD><ACTION>0</ACTION></HISTORY>") if vm.host else ""
@@ -550,8 +564,8 @@ class Oned:
             ("VM_MAD", "kvm"), ("TM_MAD", "ssh"), ("DS_ID", 0), ("PSTIME", int(vm.made)), ("PETIME", int(vm.made)),
             ("RSTIME", int(vm.made)), ("RETIME", 0), ("ESTIME", 0), ("EETIME", 0), ("ACTION", 0), ("UID", -1), ("GID", -1),
             ("REQUEST_ID", -1)))
-        new, reading = self.version >= "6", self._reading(vm)
-        if self.version < "4":  # figures of the VM itself
+        new, reading = self.since(6), self._reading(vm)
+        if not self.since(4):  # figures of the VM itself
             old = {"MEMORY": "MEMORY", "CPU": "CPU", "NET_TX": "NETTX", "NET_RX": "NETRX"}
             error = f"<ERROR>{escape(vm.said['ERROR'])}</ERROR>" if "ERROR" in vm.said else ""
             shown, figures = error, "".join(f"<{key}>{reading.get(name, 0)}</{key}>" for key, name in old.items())

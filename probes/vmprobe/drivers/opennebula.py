@@ -10,6 +10,7 @@ name has an end of its own. The manager's own time stamps are whole seconds, and
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 
 from vmprobe.driver import Driver, Key
@@ -115,7 +116,12 @@ class Opennebula(Driver):
                 raise NotFound(f"{ref} is DONE")
             return found
         image = self.oned.xml("one.image.info", _id(ref))
-        return _volume(image, self._hosts_of(image)) if ref.kind is Kind.VOLUME else _snapshot(image)
+        if ref.kind is Kind.VOLUME:
+            return _volume(image, self._hosts_of(image))
+        found = _snapshot(image)
+        if found.state is State.FAILED and not found.fault:  # then the VM says why
+            found = replace(found, fault=self._fault_of(text(image, "TEMPLATE/SAVED_VM_ID", "")))
+        return found
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """With a name this user's own, by one request; what is everybody's by pages."""
@@ -260,6 +266,12 @@ class Opennebula(Driver):
             except (NotFound, NotPermitted):
                 continue
         return found
+
+    def _fault_of(self, vm: str) -> str:
+        try:
+            return _said(self.oned.xml("one.vm.info", int(vm)), "USER_TEMPLATE/ERROR") if vm.isdigit() else ""
+        except (NotFound, NotPermitted):
+            return ""
 
     def _terminate(self, ref: Ref) -> None:
         """terminate-hard; what is on its way out already is asked nothing, and a failure that 5.0 lets no user end is deleted."""
