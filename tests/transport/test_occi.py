@@ -11,7 +11,7 @@ from rawserver import Server
 from test_hostile import answer, as_json, closing, examples, headers, statuses
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers.occi import COMPUTE, INFRASTRUCTURE, INTERFACE, NETWORK, STORAGE, STORAGELINK, OcciEndpoint
-from vmprobe.errors import ClientError, CloudError, GatewayFailed, VmprobeError
+from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.evidence import Evidence
 from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.text import Redactor
@@ -265,6 +265,37 @@ def test_a_key_that_cannot_be_given_is_named_before_anything_is_made(stage, tmp_
 
     with pytest.raises(ClientError, match=rf"^\[test vm\] ssh key: \S+/key.pub: {words}$"):
         driver.resolve({"image": "linux", "flavor": "tiny", "network": "", "ssh key": str(tmp_path / "key.pub")})
+
+
+def test_an_endpoint_without_a_kind_says_nothing_of_what_is_gone(stage):
+    stage.reply = lambda request: said(QUERY.replace("Category: compute;", "Category: computer;"))
+    driver = stage.driver()
+    driver.connect()
+
+    for verb in (driver.show, driver.delete):
+        with pytest.raises(CloudError, match=f"^the endpoint has no kind {COMPUTE}$") as wrong:
+            verb(Ref(Kind.SERVER, "1"))
+        assert not isinstance(wrong.value, NotFound)
+    with pytest.raises(CloudError):
+        driver.list(Kind.SERVER, "")
+
+
+def test_an_endpoint_that_finds_nothing_any_more_says_nothing_of_what_is_gone(stage):
+    driver = stage.session()
+    stage.reply = lambda request: said("nothing is here", 404)
+
+    with pytest.raises(GatewayFailed, match="^list servers: 404 nothing is here$"):
+        driver.show(Ref(Kind.SERVER, "1"))
+    with pytest.raises(GatewayFailed):
+        driver.list(Kind.SERVER, "")
+
+
+def test_an_endpoint_without_storage_has_no_volumes(stage):
+    stage.reply = lambda request: said(QUERY.replace("Category: storage;", "Category: store;"))
+    driver = stage.driver()
+    driver.connect()
+
+    assert driver.list(Kind.VOLUME, "") == []
 
 
 lines = st.lists(st.builds(lambda name, value: f"{name}: {value}", st.sampled_from(

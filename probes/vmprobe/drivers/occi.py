@@ -116,7 +116,9 @@ class OcciEndpoint(Driver):
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """The collection; those that the server does not render whole in it, and that may be meant, are asked for one by one."""
-        if kind not in self.kinds:
+        self._session()
+        without_storage = COMPUTE in self.occi.categories and STORAGE not in self.occi.categories
+        if kind not in self.kinds or kind is Kind.VOLUME and without_storage:
             return []
         found = []
         for entity in self.occi.collection(self._location(KINDS[kind]), f"list {kind.value}s"):
@@ -290,7 +292,7 @@ class OcciEndpoint(Driver):
         self._session()
         known = self.occi.categories.get(kind)
         if not known or not known.location:
-            raise NotFound(f"the endpoint has no kind {kind}", cause="gateway")
+            raise CloudError(f"the endpoint has no kind {kind}", cause="gateway")  # which is not that a thing is gone
         location = known.location if known.location.endswith("/") else known.location + "/"
         return location if "://" in location else self.occi.way(location)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from vmprobe.errors import ClientError, CloudError, GatewayFailed
+from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound
 from vmprobe.transport.fields import field as field_of, word
 from vmprobe.transport.http import Http, Reply
 
@@ -102,8 +102,14 @@ class Occi:
         return reply.understood(lambda: _entity(reply, location))
 
     def collection(self, location: str, asked: str) -> List[Entity]:
-        """What is below a kind's location: whole entities, their titles, or only where they are, as the server renders it."""
-        reply = self.http.get(self.way(location), headers={"Accept": self.rendering}, asked=asked)
+        """What is below a kind's location: whole entities, their titles, or only where they are, as the server renders it.
+
+        GatewayFailed where there is no collection: that is not an empty one.
+        """
+        try:
+            reply = self.http.get(self.way(location), headers={"Accept": self.rendering}, asked=asked)
+        except NotFound as missing:
+            raise GatewayFailed(str(missing), request=missing.request) from None
         return reply.understood(lambda: _collection(reply))
 
     def create(self, location: str, entity: Entity, asked: str) -> Entity:
