@@ -105,6 +105,13 @@ def test_a_fleet_has_a_volume_for_each_of_it(world):
     assert world.run("--count", "5")[0] == 0
 
 
+def test_an_address_that_only_the_guest_knows_is_an_address_of_a_fleet_too(world):
+    world.oned.faults.add("guest-address")
+    world.oned.judge = lambda procedure, answer: None  # drivers may report more than the schema names
+
+    assert world.run("--count", "4", volume="none")[0] == 0
+
+
 VERDICTS = {  # fault: (exit code, what is said)
     "boot-failure": (2, "active: server 40 is BOOT_FAILURE: on node1: Error deploying virtual machine: Could not create domain from "
                         "/var/lib/one//datastores/0/40/de... (cause=scheduler)"),

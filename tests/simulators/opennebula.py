@@ -30,7 +30,7 @@ READY, USED, DISABLED, LOCKED_IMAGE, ERROR, DELETING, USED_PERS = 1, 2, 3, 4, 5,
 FAULTS = {
     "boot-failure": "the hypervisor does not start a VM", "prolog-failure": "a disk cannot be brought to the host",
     "epilog-failure": "a disk cannot be taken away from the host", "no-room": "what fits nowhere stays PENDING",
-    "never-running": "a VM stays in BOOT", "dies": "a guest powers itself off at once", "no-address": "a NIC has no lease",
+    "never-running": "a VM stays in BOOT", "dies": "a guest powers itself off at once", "no-address": "a NIC has no lease", "guest-address": "a NIC has none, and the guest's agent says its own",
     "attach-failure": "a disk is not attached", "attach-hangs": "a VM stays in HOTPLUG", "datablock-error": "no image is made",
     "no-metrics": "monitord never came", "delete-ignored": "terminate-hard is answered, and nothing happens",
     "not-owner": "VMs belong to somebody else", "election": "the leader is being elected", "full": "a datastore has no room",
@@ -344,7 +344,7 @@ class Oned:
             vm.disks.append({"DISK_ID": str(len(vm.disks)), "IMAGE": image.name, "IMAGE_ID": str(image.id), "TYPE": "FILE"})
         for nic in template.findall("NIC"):
             network = self._network_of(nic)
-            lease = {} if "no-address" in self.faults else {"IP": f"10.0.0.{number % 250}"}
+            lease = {} if self.faults & {"no-address", "guest-address"} else {"IP": f"10.0.0.{number % 250}"}
             vm.nics.append({**lease, "MAC": "02:00:0a:00:00:01", "NETWORK": self.networks[network], "NETWORK_ID": str(network),
                             "NIC_ID": str(len(vm.nics))})
         vm.said = {child.tag: child.text or "" for child in template if child.tag in ("VMPROBE", "SCHED_REQUIREMENTS")}
@@ -532,6 +532,8 @@ class Oned:
         said = {"CPU": "50.0", "DISKRDBYTES": str(1000 * taken), "DISKRDIOPS": "10", "DISKWRBYTES": str(2000 * taken),
                 "DISKWRIOPS": "20", **({"ID": str(vm.id)} if self.since(6) else {}), "MEMORY": "65536",
                 "NETRX": str(300 * taken), "NETTX": str(400 * taken)}
+        if "guest-address" in self.faults:
+            said["GUEST_IP"] = f"192.168.1.{vm.id}"
         if self.since(6):
             said["TIMESTAMP"] = str(int(vm.runs) + taken)
         return said

@@ -126,7 +126,7 @@ class Opennebula(Driver):
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """With a name this user's own, by one request; what is everybody's by pages."""
         if kind is Kind.SERVER:
-            found = [_server(vm) for vm in self._vms(name)]
+            found = [self._with_address(_server(vm)) if name else _server(vm) for vm in self._vms(name)]
         else:
             whose = _MINE if name else _ALL
             images = [image for image in self._pool("one.imagepool.info", "IMAGE", whose)
@@ -256,6 +256,15 @@ class Opennebula(Driver):
             return self.oned.xml(procedure, *words)
         except (NotPermitted, NotFound):
             return None
+
+    def _with_address(self, seen: Resource) -> Resource:
+        """What a guest has by itself, where its network leases nothing, is said of each VM and not in the pool."""
+        if seen.addresses or seen.native != "RUNNING":
+            return seen
+        try:
+            return self.show(seen.ref)
+        except NotFound:
+            return seen
 
     def _hosts_of(self, image: Any) -> Dict[str, str]:
         """The states of the VMs that use an image, by id; one that cannot be seen is not in it."""
