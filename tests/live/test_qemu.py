@@ -275,6 +275,7 @@ def test_another_process_is_never_taken_for_a_qemu_of_ours(driver, here):
     place = here.state / "qemu" / "server" / driver.run
     place.mkdir(parents=True)
     bystander = subprocess.Popen(["sleep", "60"], cwd=place)
+    soon(lambda: Path(f"/proc/{bystander.pid}/cmdline").read_bytes())  # it has one a moment after it began
 
     try:
         (found,) = driver.list(Kind.SERVER, driver.run)
