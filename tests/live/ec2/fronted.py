@@ -107,9 +107,10 @@ def site_file(directory: Path, front: Front, credentials: str = "", endpoint=(),
     keys = {"image": cloud.image, "flavor": cloud.flavor, "network": front.subnet, "availability zone": cloud.zone,
             "volume zone": "nova",
             **test_vm}
-    return places.site_file(directory, front.url, "ec2-api", credentials
-                            or f"access_key = {front.access}\nsecret_key = {front.secret}\n",
-                            endpoint, budget="deadline = 600 s\nreserve = 200 s", **keys)
+    credentials = credentials or f"access_key = {front.access}\nsecret_key = {front.secret}\n"
+    endpoint = {"timeout": "180 s", **dict(endpoint)}  # ec2-api makes a fleet one by one before it answers
+    return places.site_file(directory, front.url, "ec2-api", credentials, endpoint, budget="deadline = 600 s\nreserve = 200 s",
+                            **keys)
 
 
 @contextmanager

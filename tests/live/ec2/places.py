@@ -23,12 +23,15 @@ def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str 
     secret.chmod(0o600)
     keys = {"image": IMAGE, "flavor": "t2.nano" if manager == "ec2" else "", **test_vm}
     path = directory / f"{manager}.ini"
+    there = {"manager": manager, "url": url, "credentials": "credentials.ini", "timeout": "60 s", **dict(endpoint)}
     path.write_text(
-        f"[site]\nname = {manager}\nowner = live\n[endpoint]\nmanager = {manager}\nurl = {url}\ncredentials = credentials.ini\n"
-        f"timeout = 60 s\n" + "".join(f"{key} = {value}\n" for key, value in dict(endpoint).items())
-        + "[polling]\nfirst = 0.2 s\nshortest = 0.2 s\n[sample]\nreadings = 2\ninterval = 0.2 s\n"
-        f"[budget]\n{budget}\n[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value))
+        f"[site]\nname = {manager}\nowner = live\n" + section("endpoint", there) + section("test vm", keys)
+        + "[polling]\nfirst = 0.2 s\nshortest = 0.2 s\n[sample]\nreadings = 2\ninterval = 0.2 s\n" + f"[budget]\n{budget}\n")
     return path
+
+
+def section(name: str, keys: dict[str, str]) -> str:
+    return f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value)
 
 
 def aws(gateway: Gateway) -> dict[str, str]:

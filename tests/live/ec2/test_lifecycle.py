@@ -219,13 +219,12 @@ def test_a_server_that_does_not_come_up_and_a_volume_that_is_never_attached_outr
 
 def test_a_removal_that_is_refused_leaves_something_behind_and_the_next_run_settles_it(site, gateway):
     gateway.faults.add("kept")
-    path = site(budget="deadline = 14 s\nreserve = 5 s", volume="none")
-    code, output = run(path)
+    code, output = run(site(budget="deadline = 14 s\nreserve = 5 s", volume="none"))
     assert code == 1
     assert line(output).startswith("VM_LIFECYCLE WARNING - ec2: gone: server i-ID could not be seen gone: delete server i-ID: 400 Operat...")
 
     gateway.heal()
-    assert run(path)[0] == 0
+    assert run(site(volume="none"))[0] == 0
 
 
 def test_a_gateway_that_fails_is_critical(site, gateway):
