@@ -157,6 +157,13 @@ def test_what_a_hypervisor_does_not_say_is_not_zero(cloud, services):
     assert {sample.metric: sample.value for sample in cloud.metrics(Ref(Kind.SERVER, "s1"))} == {"cpu": 17.3}
 
 
+def test_what_nova_says_of_itself_is_asked_once(cloud, services):
+    cloud.describe()
+    cloud.list(Kind.SERVER, "vmprobe-")
+
+    assert services.asked.count("GET /compute/v2.1") == 1
+
+
 # --- to be reached ------------------------------------------------------------------------------------------------
 
 def test_a_vm_that_has_to_be_reached_gets_a_security_group_and_a_floating_ip_under_the_handle(cloud, services):

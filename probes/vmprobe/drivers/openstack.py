@@ -55,7 +55,7 @@ class Openstack(Driver):
     def __init__(self, *words: Any):
         super().__init__(*words)
         self.keystone = Keystone(self.endpoint, self.credentials, self.deadline, self.evidence)
-        self._nova_version: Optional[tuple] = None
+        self._nova_version: Optional[Dict[str, Any]] = None
 
     @property
     def identity(self) -> str:
@@ -182,7 +182,7 @@ class Openstack(Driver):
 
     def describe(self) -> Dict[str, Any]:
         """Nova's and Keystone's versions, the services of the catalog, and the hypervisors where they may be seen."""
-        nova = self._nova(plain=True).get("", asked="Nova's version").field("version", dict)
+        nova = self._said_of_nova()
         services = sorted({str(entry.get("type")) for entry in items(self.keystone.token, "catalog")})
         said: Dict[str, Any] = {"version": f"Nova {word(nova, 'version', default='2.0')}", "services": services,
                                 "project": self.keystone.project}
@@ -271,20 +271,22 @@ class Openstack(Driver):
 
     # --- services ---------------------------------------------------------------------------------------------
 
-    def _nova(self, plain: bool = False) -> Http:
+    def _nova(self) -> Http:
         nova = self._service(("compute",), "/v2.1")
-        if not plain:
-            version = ".".join(map(str, self._version()))
-            nova.headers = {**nova.headers, "OpenStack-API-Version": f"compute {version}",
-                            "X-OpenStack-Nova-API-Version": version}
+        version = ".".join(map(str, self._version()))
+        nova.headers = {**nova.headers, "OpenStack-API-Version": f"compute {version}", "X-OpenStack-Nova-API-Version": version}
         return nova
 
     def _version(self) -> tuple:
-        """The microversion to speak: what Nova has, up to what this driver was written for. Asked once."""
+        """The microversion to speak: what Nova has, up to what this driver was written for."""
+        match = re.fullmatch(r"(\d{1,3})\.(\d{1,4})", field(self._said_of_nova(), "version", str, default=""))
+        return min((int(match[1]), int(match[2])), _MICROVERSION) if match else (2, 1)
+
+    def _said_of_nova(self) -> Dict[str, Any]:
+        """Nova's document of its version. Asked once."""
         if self._nova_version is None:
-            offered = self._service(("compute",), "/v2.1").get("", asked="Nova's version").field("version", "version", str, default="")
-            match = re.fullmatch(r"(\d{1,3})\.(\d{1,4})", offered)
-            self._nova_version = min((int(match[1]), int(match[2])), _MICROVERSION) if match else (2, 1)
+            reply = self._service(("compute",), "/v2.1").get("", asked="Nova's version")
+            self._nova_version = reply.field("version", dict, default={})
         return self._nova_version
 
     def _neutron(self) -> Http:
