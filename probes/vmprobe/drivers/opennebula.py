@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.driver import Driver, Key
 from vmprobe.drivers import opennebula_states as states
-from vmprobe.errors import ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, ResourceFailed
+from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotPermitted, ResourceFailed
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, size, whole, yes_or_no
 from vmprobe.transport.oned import CREDENTIALS, Oned
@@ -191,7 +191,7 @@ class Opennebula(Driver):
         found = _samples(vm, vm.find("MONITORING"), vm)
         if not found:
             readings = self.oned.xml("one.vm.monitoring", _id(server))
-            last = readings[-1] if len(readings) else None  # 6.x: MONITORING, with its TIMESTAMP; 5.x: the VM as it was then
+            last = readings[-1] if len(readings) else None  # 6.x: MONITORING with its TIMESTAMP; 5.x: the VM as it was
             if last is not None:
                 inner = last.find("MONITORING")
                 found = _samples(vm, last if inner is None else inner, last)
@@ -218,7 +218,7 @@ class Opennebula(Driver):
             found += _host(host)
         for store in stores.findall("DATASTORE") if stores is not None else ():
             total = number(store, "TOTAL_MB", 0) * _MIB
-            if total and number(store, "TYPE", 0) == _IMAGES:  # one that was not monitored yet says 0, as do those that cannot be measured
+            if total and number(store, "TYPE", 0) == _IMAGES:  # 0: not monitored yet, or not to be measured
                 found.append(Limit("storage", number(store, "USED_MB", 0) * _MIB, total, f"datastore {text(store, 'NAME')}"))
         return found
 
@@ -283,7 +283,7 @@ class Opennebula(Driver):
             return ""
 
     def _terminate(self, ref: Ref) -> None:
-        """terminate-hard; what is on its way out already is asked nothing, and a failure that 5.0 lets no user end is deleted."""
+        """terminate-hard. What is on its way out is asked nothing more; a failure that 5.0 lets no user end is deleted."""
         try:
             self.oned.call("one.vm.action", self.terminate, _id(ref))
         except Conflict as wrong:
@@ -435,7 +435,8 @@ def _addresses(vm: Any) -> Tuple[str, ...]:
     nics = vm.findall("TEMPLATE/NIC") + vm.findall("TEMPLATE/NIC_ALIAS")
     found = [text(nic, key, "") for nic in nics if text(nic, "ATTACH", "") != "YES"
              for key in ("EXTERNAL_IP", "IP", "IP6_GLOBAL", "IP6_ULA", "IP6")]
-    found += [one.strip() for key in ("GUEST_IP", "GUEST_IP_ADDRESSES") for one in text(vm, f"MONITORING/{key}", "").split(",")]
+    for key in ("GUEST_IP", "GUEST_IP_ADDRESSES"):
+        found += [one.strip() for one in text(vm, f"MONITORING/{key}", "").split(",")]
     return tuple(dict.fromkeys(address for address in found if address))
 
 
@@ -518,11 +519,12 @@ def _quotas(account: Any, defaults: str) -> Dict[str, Limit]:
             most = _figure_at(account, f"{defaults}/{path}", key)
         found[name] = Limit(name, max(0.0, used or 0.0) * unit, None if most is None or most < 0 else most * unit)
     stores = account.findall("DATASTORE_QUOTA/DATASTORE")
-    limits = [_figure_at(store, ".", "SIZE") for store in stores]
     if stores:
-        found["volumes"] = Limit("volumes", sum(max(0.0, _figure_at(one, ".", "IMAGES_USED") or 0.0) for one in stores), None)
-        found["storage"] = Limit("storage", sum(max(0.0, _figure_at(one, ".", "SIZE_USED") or 0.0) for one in stores) * _MIB,
-                                 None if any(most is None or most < 0 for most in limits) else sum(limits) * _MIB)
+        images, used = (sum(max(0.0, _figure_at(one, ".", key) or 0.0) for one in stores) for key in ("IMAGES_USED", "SIZE_USED"))
+        limits = [_figure_at(store, ".", "SIZE") for store in stores]
+        bounded = all(most is not None and most >= 0 for most in limits)
+        found["volumes"] = Limit("volumes", images, None)
+        found["storage"] = Limit("storage", used * _MIB, sum(limits) * _MIB if bounded else None)
     return found
 
 

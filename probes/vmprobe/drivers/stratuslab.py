@@ -78,10 +78,6 @@ class Stratuslab(Opennebula):
     terminate = "finalize"
     pages = False
 
-    def connect(self) -> None:
-        """Both services are reached with the same proof, and the disk service is first asked when a disk is wanted."""
-        self.oned.connect()
-
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         flavor = test_vm["flavor"] or "t1.micro"
         if flavor not in INSTANCE_TYPES:
@@ -153,7 +149,8 @@ class Stratuslab(Opennebula):
         if not hosts:
             raise Conflict(f"{server} is on no host yet")
         form = urlencode({"node": text(hosts[-1], "HOSTNAME"), "vm_id": server.id}).encode("ascii")
-        self._disks().post(f"{path('disks', volume.id, 'mounts')}/", body=form, headers=_FORM, asked=f"attach {volume} to {server}")
+        where = f"{path('disks', volume.id, 'mounts')}/"
+        self._disks().post(where, body=form, headers=_FORM, asked=f"attach {volume} to {server}")
 
     def detach(self, server: Ref, volume: Ref) -> None:
         if server.id in self._mounts(volume.id):
@@ -215,10 +212,10 @@ class Stratuslab(Opennebula):
         """A disk is there once the service has answered; only a mount says where."""
         mounts = self._mounts(word(disk, "uuid")) if word(disk, "count", default="0") != "0" else []
         native = "mounted" if mounts else "available"
+        ref = Ref(Kind.VOLUME, word(disk, "uuid"), word(disk, "tag") if disk.get("tag") else "")
         size = word(disk, "size", default="")
-        return Resource(Ref(Kind.VOLUME, word(disk, "uuid"), word(disk, "tag") if disk.get("tag") else ""), State.READY, native,
-                        server=mounts[0] if mounts else "", size=int(size) * _GIB if size.isdigit() and len(size) < 9 else None,
-                        owner=word(disk, "owner", default=""))
+        return Resource(ref, State.READY, native, server=mounts[0] if mounts else "", owner=word(disk, "owner", default=""),
+                        size=int(size) * _GIB if re.fullmatch(r"[0-9]{1,8}", size) else None)
 
     def _mounts(self, disk: str) -> List[str]:
         """The VMs that a disk is mounted in."""
@@ -266,7 +263,7 @@ class Stratuslab(Opennebula):
         market = Http(self.endpoint["marketplace"], self.deadline, self.evidence, timeout=self.endpoint["timeout"],
                       ca=self.endpoint["ca"])
         try:
-            reply = market.request("GET", where, headers={"Accept": "application/xml"}, accept=(404,), asked=f"Marketplace: {wanted}")
+            reply = market.get(where, headers={"Accept": "application/xml"}, accept=(404,), asked=f"Marketplace: {wanted}")
         finally:
             market.close()
         found = [] if reply.status == 404 else list(reply.xml().iter("Description"))

@@ -31,7 +31,7 @@ AUTHENTICATION, AUTHORIZATION, NO_EXISTS, ACTION, XML_RPC_API, INTERNAL, ALLOCAT
     0x100 << bit for bit in range(9))  # ErrorCode in Request.h
 
 _LASTS = 3600.0  # seconds that a token of ours is good for
-_SECRETIVE = {"one.user.info", "one.group.info", "one.system.config"}  # their answers have hashes, tokens and passwords in them
+_SECRETIVE = {"one.user.info", "one.group.info", "one.system.config"}  # their answers have hashes, tokens, passwords
 _NOT_NOW = re.compile(r"wrong state|image locked|has to be running|in use|VMs using it|is locked|active clone", re.I)
 _CAUSES = ((r"lease|network|\bnic\b", "network"), (r"datastore|disk|space", "storage"), (r"image", "image"))
 
@@ -156,7 +156,8 @@ def refusal(code: int, words: str) -> CloudError:
         return GatewayFailed(words)
     if code == XML_RPC_API:
         return CloudError(words, cause="gateway")
-    return CloudError(words, next((cause for pattern, cause in _CAUSES if re.search(pattern, words.partition("]")[2], re.I)), ""))
+    said = words.partition("]")[2]
+    return CloudError(words, next((cause for pattern, cause in _CAUSES if re.search(pattern, said, re.I)), ""))
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------
