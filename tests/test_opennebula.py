@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from certificates import Authority
 from conftest import PROBES, run_probe
 from simulators import opennebula_sites
 from simulators.opennebula import STATES, Oned, served
@@ -197,6 +198,30 @@ def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(world):
     assert world.run(credentials="username = probe\n") == (
         3, "VM_LIFECYCLE UNKNOWN - opennebula: auth: no password, login_token, certificate or one_auth among the credentials "
            "(cause=client)")
+
+
+def test_a_certificate_that_has_expired_is_ours(world, tmp_path):
+    certificate = Authority(tmp_path).issue("probe", days=-1, since=-3)
+
+    code, said = world.run(credentials=f"username = probe\ncertificate = {certificate}\nkey = {certificate}\n")
+
+    assert code == 3
+    assert re.match(r"VM_LIFECYCLE UNKNOWN - opennebula: auth: certificate \S+ expired on .* \(cause=client\)$", said)
+    assert world.oned.calls == []
+
+
+def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
+    world.oned.faults.add("delete-ignored")
+    budget = "[budget]\ndeadline = 12 s\nreserve = 4 s\n"
+
+    code, said = world.run(volume="none", more=budget)
+    assert (code, said.split(":")[0:2]) == (1, ["VM_LIFECYCLE WARNING - opennebula", " gone"])
+    assert "server 40 could not be seen gone" in said and "(cause=teardown)" in said
+    code, said = world.run(volume="none", more=budget)
+    assert "left behind by earlier runs: server 40" in said
+
+    world.oned.faults.clear()
+    assert world.run(volume="none")[0] == 0
 
 
 def test_no_secret_is_shown_and_none_that_oned_answers(world, tmp_path):
