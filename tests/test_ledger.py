@@ -17,7 +17,7 @@ import pytest
 
 import plugin_output
 from conftest import run_probe
-from disasters import LEASE, SHM, Disaster
+from disasters import SHM, Disaster
 from vmprobe import handle as handles
 from vmprobe import ledger as ledgers
 from vmprobe.ledger import Ledger
@@ -198,7 +198,7 @@ def test_each_flipped_bit_of_a_ledger_is_survived(killed, file):
 
         assert killed.run()[0] == 0
         if number < text.index(b'"event"'):  # its endpoint: the debt may now seem to be elsewhere
-            killed.clock.sleep(LEASE + 61)
+            killed.outlast_the_lease()
             assert killed.leftovers("--remove")[0] == 0
         assert killed.ours() == [], f"byte {number} of {text!r}"
         killed.check_strangers()

@@ -14,7 +14,7 @@ import shutil
 import pytest
 
 from readme import README
-from disasters import FAULTS, HOUR, KILLS, LEASE, SHM, Disaster
+from disasters import FAULTS, HOUR, KILLS, SHM, Disaster
 
 COUNTS = (1, 3)
 
@@ -108,7 +108,7 @@ def _either_is_enough(world):
 
     if left:
         restore(elsewhere=True)
-        world.clock.sleep(LEASE + 61)
+        world.outlast_the_lease()
         if stuck:
             code, said = world.leftovers("--remove")
             assert (code, said.figures["leftovers"]) == (1, len(left)), said

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from conftest import PROBES, run_probe
-from disasters import HOUR, LEASE, Disaster
+from disasters import HOUR, Disaster
 from vmprobe import cli
 from vmprobe.errors import NotPermitted
 from vmprobe.model import Kind
@@ -92,7 +92,7 @@ def test_a_quota_that_our_own_leftovers_fill_is_told(world):
 
 
 def test_a_quota_that_our_own_leftovers_fill_is_told_without_a_ledger(world):
-    world.clock.sleep(LEASE + 61)
+    world.outlast_the_lease()
     world.state = world.directory / "nothing-here"
     world.cloud.faults.add("quota-full")
 
