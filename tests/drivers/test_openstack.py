@@ -242,3 +242,15 @@ def test_debts_belong_to_the_cloud_of_the_environment_and_not_to_any(services, m
         keys = {name: key.default for name, key in Openstack.endpoint_keys.items()}
         found = Openstack({"manager": "openstack", "timeout": 9.0, "ca": None, **keys}, {}, Deadline(60, 0, Clock()), Evidence())
         assert found.identity == f"openstack https://cloud{number}.example.org:5000 ops"
+
+
+# --- hosts --------------------------------------------------------------------------------------------------------
+
+def test_who_is_no_administrator_does_not_ask_placement(cloud, services):
+    services.answers = {"GET /compute/v2.1/limits": _json({"limits": {"absolute": {"maxTotalCores": 20, "totalCoresUsed": 3}}}),
+                        "GET /volume/v3/" + PROJECT + "/limits": _json({"limits": {"absolute": {}}})}
+
+    limits = {limit.name: (limit.used, limit.total, limit.source) for limit in cloud.capacity()}
+
+    assert limits["vcpus"] == (3, 20, "quota")
+    assert not [asked for asked in services.asked if "allocation" in asked]

@@ -28,6 +28,7 @@ RESTS = {"SHUTOFF", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESC
 GONE = {"DELETED", "SOFT_DELETED", "deleted", "pending_delete"}  # still shown, and gone all the same
 
 _MICROVERSION = (2, 72)  # the newest Nova that this driver was written for
+_PLACEMENT = "1.10"  # the first that says what its candidates have
 _DIAGNOSTICS = (2, 48)  # from here on diagnostics have one form for all hypervisors
 _FAULTS = (  # words in a server's fault: whose matter it is
     (r"no valid host|max(?:imum)? number of retries|scheduler|hypervisor", "scheduler"),
@@ -248,7 +249,7 @@ class Openstack(Driver):
         return Ref(Kind.SNAPSHOT, made, name)
 
     def capacity(self) -> List[Limit]:
-        """The project's quotas and what is used of them; -1 is unlimited."""
+        """The project's quotas and what is used of them, -1 is unlimited; for an administrator also the hosts."""
         nova = self._nova().get("limits").field("limits", "absolute", dict)
         found = [_limit("servers", nova, "totalInstancesUsed", "maxTotalInstances"),
                  _limit("vcpus", nova, "totalCoresUsed", "maxTotalCores"),
@@ -263,7 +264,7 @@ class Openstack(Driver):
                       for name, key in (("ports", "port"), ("addresses", "floatingip")) if key in neutron]
         except (NotPermitted, NotFound):
             pass  # Neutron's policy: the quota is the administrators'
-        return found
+        return found + self._hosts()
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """Glance's checksum is by MD5, and since 2.7 also by the algorithm that the operator chose."""
@@ -377,6 +378,29 @@ class Openstack(Driver):
         word(found[0], "id")
         return found[0]
 
+    def _hosts(self) -> List[Limit]:
+        """What Placement has for servers on each host that is not full: reserves and overcommit are counted in.
+
+        Only an administrator is shown it, and to others Placement often cannot even be reached.
+        """
+        roles = [role.get("name") for role in items(self.keystone.token, "roles", default=[])]
+        if "admin" not in roles or not self.keystone.has("placement"):
+            return []
+        placement = self.keystone.service("placement")
+        placement.headers = {**placement.headers, "OpenStack-API-Version": f"placement {_PLACEMENT}"}
+        try:
+            said = placement.get("allocation_candidates", query={"resources": "MEMORY_MB:1,VCPU:1"}, asked="what hosts have")
+            names = {one.get("uuid"): one.get("name") for one in placement.get("resource_providers").items("resource_providers")}
+        except (NotPermitted, NotFound):
+            return []
+        found = []
+        for identity, host in sorted(said.field("provider_summaries", dict).items()):
+            for name, resource, unit in (("vcpus", "VCPU", 1), ("memory", "MEMORY_MB", _MIB)):
+                if field(host, "resources", resource, dict, default=None):
+                    found.append(_limit(name, field(host, "resources", resource, dict), "used", "capacity", unit,
+                                        str(names.get(identity) or identity)))
+        return found
+
     def _failed_request(self, server: Ref) -> str:
         """The request that a server failed in, by its actions; '' where these cannot be read."""
         try:
@@ -487,9 +511,9 @@ def _times(value: Optional[int], unit: int) -> Optional[int]:
     return None if value is None else value * unit
 
 
-def _limit(name: str, said: Mapping[str, Any], used: str, total: str, unit: int = 1) -> Limit:
+def _limit(name: str, said: Mapping[str, Any], used: str, total: str, unit: int = 1, source: str = "quota") -> Limit:
     most = field(said, total, int, default=-1)
-    return Limit(name, field(said, used, int, default=0) * unit, None if most < 0 else most * unit)
+    return Limit(name, field(said, used, int, default=0) * unit, None if most < 0 else most * unit, source)
 
 
 def _classify(reply: Reply) -> Optional[VmprobeError]:

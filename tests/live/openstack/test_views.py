@@ -74,6 +74,17 @@ def test_quotas_say_what_is_free_and_what_limits(look):
     assert re.match(r"VM_CAPACITY WARNING - openstack: only \d+ of 100000 nano fit: \w+ by quota: .* free \(cause=quota\)", output)
 
 
+def test_an_administrator_also_sees_what_placement_has_left_on_each_host(openstack, tmp_path):
+    cloud = openstack.cloud()
+    code, output, _ = run_probe("check_vm_capacity", "--site", str(site_file(tmp_path, cloud, account=cloud.admin)), "-v",
+                                "--need", "1")
+
+    assert code == 0, output
+    assert {"host_vcpus_free", "host_vcpus_full", "host_memory_free", "fits"} <= set(figures(output))
+    assert figures(output)["host_vcpus_free"] > 1000  # Nova's fake hypervisor has 1000, overcommitted
+    assert re.search(r"^vcpus +fake\S* +\d+ +\d+ +\d+ +\d+ %$", output, re.M)
+
+
 def test_activity_is_what_diagnostics_say(look, server):
     look("activity", "--name", "view")
     code, output = look("activity", "--name", "view")
