@@ -52,7 +52,7 @@ def test_warning_and_critical_by_ranges(site):
 def test_hosts_and_pools_are_shown_beside_the_quota(site):
     site.cloud.limits = [Limit("servers", 1, None), Limit("memory", 3 * GIB, 4 * GIB, "host1"),
                          Limit("memory", 1 * GIB, 4 * GIB, "host2"), Limit("load", 1.5, 4, "host1"),
-                         Limit("storage", 2 * GIB, 10 * GIB, "pool a")]
+                         Limit("ready", 5, 100, "host1"), Limit("storage", 2 * GIB, 10 * GIB, "pool a")]
 
     state, output = site.probe("capacity", "-v", "--need", "3", "--flavor", "small")
 
@@ -60,13 +60,14 @@ def test_hosts_and_pools_are_shown_beside_the_quota(site):
         "VM_CAPACITY WARNING - site: only 1 of 3 small fit: memory by 2 hosts: 4 GiB of 8 GiB is free (cause=quota); free: "
         "4 GiB of 8 GiB host memory, 8 GiB of 10 GiB host storage | auth=0s;;;0 capacity=0s;;;0 fits=1;;;0 "
         "host_load_full=37.5% host_load_used=2;;;0;4 host_memory_free=4294967296B;;;0;8589934592 host_memory_full=50% "
-        "host_memory_used=4294967296B;;;0;8589934592 host_storage_free=8589934592B;;;0;10737418240 host_storage_full=20% "
+        "host_memory_used=4294967296B;;;0;8589934592 host_ready_full=5% host_ready_used=5s;;;0;100 host_storage_free=8589934592B;;;0;10737418240 host_storage_full=20% "
         "host_storage_used=2147483648B;;;0;10737418240 image=0s;;;0 servers_used=1;;;0 total=0s;;;0",
         "LIMIT    OF      USED   TOTAL      FREE   FULL",
         "memory   host1   3 GiB  4 GiB      1 GiB  75 %",
-        "load     host1   1.5    4          2.5    38 %",
+        "load     host1   1.5    4          -      38 %",
         "memory   host2   1 GiB  4 GiB      3 GiB  25 %",
         "storage  pool a  2 GiB  10 GiB     8 GiB  20 %",
+        "ready    host1   5      100        -      5 %",
         "servers  quota   1      unlimited  -      -",
         "auth      0 s", "capacity  0 s", "image     0 s", "requests 3"])
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe.model import RESOURCES, Limit, Plan
+from vmprobe.model import BURDENS, RESOURCES, Limit, Plan
 from vmprobe.text import number
 
 QUOTA = "quota"
@@ -57,7 +57,7 @@ def figures(limits: Sequence[Limit]) -> Tuple[Dict[str, float], Dict[str, float]
         if total.total is None:
             continue
         highest[f"{label}_used"] = total.total
-        if not label.endswith("load"):  # of which nothing can be had
+        if not label.endswith(BURDENS):
             values[f"{label}_free"] = total.free
             highest[f"{label}_free"] = total.total
         if total.total > 0:
@@ -100,7 +100,7 @@ def table(limits: Sequence[Limit]) -> List[str]:
         total = Total(limit.used, limit.total)
         rows.append((limit.name, limit.source, amount(limit.name, limit.used),
                      "unlimited" if limit.total is None else amount(limit.name, limit.total),
-                     "-" if total.free is None else amount(limit.name, total.free),
+                     "-" if total.free is None or limit.name in BURDENS else amount(limit.name, total.free),
                      f"{100 * limit.used / limit.total:.0f} %" if limit.total else "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]

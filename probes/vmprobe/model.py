@@ -163,14 +163,17 @@ class Sample:
     counter: bool = True
 
 
-RESOURCES = {"servers": "", "vcpus": "", "memory": "B", "volumes": "", "storage": "B", "addresses": "", "ports": "", "load": ""}
+RESOURCES = {"servers": "", "vcpus": "", "memory": "B", "volumes": "", "storage": "B", "addresses": "", "ports": "", "load": "",
+             "ready": "s"}
+BURDENS = ("load", "ready")  # what is felt: there is none of it to be had
 
 
 @dataclass(frozen=True)
 class Limit:
     """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited.
 
-    ``name`` is one of RESOURCES (with its unit) where one fits; ``load`` is a host's load average beside its CPUs.
+    ``name`` is one of RESOURCES (with its unit) where one fits; ``load`` is a host's load average beside its CPUs,
+    ``ready`` how long vCPUs waited for a CPU of all the time for which they could have run.
     """
 
     name: str

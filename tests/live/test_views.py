@@ -99,6 +99,7 @@ def test_what_is_free_is_said_and_a_million_more_do_not_fit(seen):
     code, output = seen["capacity"]
     assert (code, figures(output)["servers_used" if "servers_used" in figures(output) else "host_servers_used"]) == (0, 1)
     assert figures(output)["host_memory_free"] > 2 ** 20
+    assert re.search(r"^(load +host|ready +\S+) +[\d.]+ +[\d.]+ +- +\d+ %$", output, re.M)  # QEMU's host, libvirt's vCPUs
 
     code, output = seen["needs"]
     assert code == 1

@@ -228,10 +228,13 @@ class Libvirt(Driver):
             running = host.getAllDomainStats(library.VIR_DOMAIN_STATS_VCPU,
                                              library.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE)
             _, total, used, _ = self._pool(host).info()
+            waited = sum(sum(_of_vcpus(stats, "delay")) for _, stats in running) / 1e9
+            ran = sum(sum(_of_vcpus(stats, "time")) for _, stats in running) / 1e9
             return [Limit("servers", len(running), None, name),
                     Limit("vcpus", sum(stats.get("vcpu.current", 0) for _, stats in running), None, name),
                     Limit("memory", memory - host.getFreeMemory(), memory, name),
-                    Limit("storage", used, total, f"pool {self._pool_name}")]
+                    Limit("storage", used, total, f"pool {self._pool_name}"),
+                    *([Limit("ready", waited, ran + waited, name)] if waited else [])]
 
         library = self._libvirt.library
         return self._ask("capacity", act)
@@ -544,6 +547,11 @@ def _global(interfaces: Optional[Mapping[str, Any]]) -> Tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _of_vcpus(stats: Mapping[str, Any], word: str) -> List[int]:
+    """A counter of each vCPU, in ns: ``time`` that it ran, ``delay`` for which it waited for a CPU."""
+    return [value for key, value in stats.items() if re.match(rf"^vcpu\.\d+\.{word}$", key)]
+
+
 def _samples(stats: Mapping[str, Any], now: float) -> List[Sample]:
     """libvirt's counters; what it does not count is not there. ``cpu`` holds QEMU's own work for the guest, too.
 
@@ -557,7 +565,7 @@ def _samples(stats: Mapping[str, Any], now: float) -> List[Sample]:
         counts = [value for key, value in stats.items() if re.match(rf"^{word}\.\d+\.{re.escape(ending)}$", key)]
         if counts:
             found.append(Sample(metric, sum(counts), now))
-    waits = [value for key, value in stats.items() if re.match(r"^vcpu\.\d+\.delay$", key)]
+    waits = _of_vcpus(stats, "delay")
     if waits:
         found.append(Sample("ready", sum(waits) / 1e9 / len(waits), now))
     if "balloon.rss" in stats:

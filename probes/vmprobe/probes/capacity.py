@@ -9,7 +9,7 @@ from vmprobe import capacity, cli, session
 from vmprobe.clock import Clock
 from vmprobe.driver import Key
 from vmprobe.errors import ClientError
-from vmprobe.model import Capability
+from vmprobe.model import BURDENS, Capability
 from vmprobe.session import Finding, Session
 from vmprobe.site import Site
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
@@ -24,8 +24,9 @@ EPILOG = """\
 Ranges are Nagios ranges: -w servers_full=80 -c memory_free=8589934592:; a range
 without a metric means fits. Metrics: NAME_used, NAME_free (numbers, or bytes
 for memory and storage) and NAME_full (%) of servers vcpus memory volumes
-storage addresses ports load, and the same with host_ before for all hosts and
-pools together; with --need also fits, so many more servers; auth capacity
+storage addresses ports, and the same with host_ before for all hosts and pools
+together; of host_load, and of host_ready (s for which vCPUs waited for a CPU),
+_used and _full; with --need also fits, so many more servers; auth capacity
 image total (s).
 """
 
@@ -95,5 +96,5 @@ def _story(limits) -> str:
     found = [f"{capacity.amount(label.replace('host_', ''), total.free)} of "
              f"{capacity.amount(label.replace('host_', ''), total.total)} {label.replace('host_', 'host ')}"
              for label, total in capacity.totals(limits).items()
-             if total.free is not None and not label.endswith("load")]
+             if total.free is not None and not label.endswith(BURDENS)]
     return f"free: {', '.join(found)}" if found else "nothing is limited"
