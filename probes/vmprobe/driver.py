@@ -101,7 +101,10 @@ class Driver:
         return [url] if url.startswith(("https://", "http://")) else []
 
     def credential_expiry(self) -> Optional[float]:
-        """When the credential itself ends, in seconds since the epoch; None where it does not say. Asks nobody."""
+        """When the credential itself ends, in seconds since the epoch; None where it does not say.
+
+        Before ``connect`` it asks nobody.
+        """
         if not self.credentials.get("certificate"):
             return None
         from vmprobe.transport import x509

@@ -70,15 +70,30 @@ class Keystone:
         return self._http.url
 
     def credential_expires(self) -> Optional[float]:
-        """When the credential ends, seconds since the epoch: a certificate or token says so, a password does not."""
+        """When the credential ends, seconds since the epoch; None for a password, and for what does not end or say so.
+
+        A certificate or token says it itself; of an application credential Keystone is asked, once there is a session.
+        """
         form, ends = _form(self._secrets), []
         if form == "access token":
             ends.append(_ends(self._proof("access_token")))
         if form == "token":
             ends.append(self.expires)
+        if form == "application credential" and self.token:
+            ends.append(self._application_credential_ends())
         if self._secrets.get("certificate"):
             ends.append(x509.expiry(self._secrets["certificate"]))
         return min((end for end in ends if end is not None), default=None)
+
+    def _application_credential_ends(self) -> Optional[float]:
+        """None where it does not end, and where access rules keep Keystone from telling."""
+        try:
+            where = path("users", fields.word(self.token, "user", "id"), "application_credentials",
+                         fields.word(self.token, "application_credential", "id"))
+            said = self._http.get(where, asked="the end of the application credential").field("application_credential", dict)
+        except CloudError:
+            return None
+        return fields.moment(said.get("expires_at"))
 
     def authenticate(self) -> None:
         """Get a token for the project. AuthRejected when Keystone does not accept what is valid by its own dates."""

@@ -5,6 +5,8 @@ A plan authenticates and asks Nova, Neutron and Glance what a test VM would be m
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import requests
@@ -58,6 +60,21 @@ def test_an_application_credential_by_its_id_or_its_name(openstack, tmp_path):
             path = site_file(tmp_path, openstack.cloud(), endpoint={"project": ""},
                              credentials=f"{who}application_credential_secret = {made['secret']}\n")
             assert planned(path) == PLANNED
+
+
+@pytest.mark.parametrize("words, left", [
+    ({"expires_at": (datetime.now(timezone.utc) + timedelta(days=20)).strftime("%Y-%m-%dT%H:%M:%S")}, True),
+    ({}, False), ({"access_rules": [{"service": "compute", "method": "GET", "path": "/v2.1/**"}]}, False)])
+def test_the_end_of_an_application_credential_is_keystones_to_tell(words, left, openstack, tmp_path):
+    with application_credential(openstack, **words) as made:
+        path = site_file(tmp_path, openstack.cloud(), endpoint={"project": ""},
+                         credentials=f"application_credential_id = {made['id']}\n"
+                                     f"application_credential_secret = {made['secret']}\n")
+        _, output, errors = run_probe("check_vm_gateway", "--site", str(path), "-w", "cred_expires=2592000:")
+
+    assert (re.search(r": cred_expires 17\d{5}(\.\d)? s is outside 2592000: \(warning\)", output) is not None) == left, output
+    assert (re.search(r" cred_expires=17\d{5}(\.\d)?s;2592000:", output) is not None) == left, output
+    assert errors == ""
 
 
 def test_an_access_token_by_way_of_keystones_federation(openstack, tmp_path):
