@@ -80,21 +80,21 @@ class Oned:
     def sessions(self) -> List[str]:
         """The sessions that may be meant, the likeliest first: user, and what proves it."""
         given = self.credentials
-        user, lasts = given.get("username", ""), self.deadline.clock.utc() + _LASTS
+        user, lasts = given.get("username", ""), int(self.deadline.clock.utc() + _LASTS)
         if given.get("server_user") and not user:
             raise ClientError("no username among the credentials for whom server_user acts")
         if given.get("server_user") and given.get("server_password"):
-            text = f"{given['server_user']}:{user}:{lasts:.0f}"
+            text = f"{given['server_user']}:{user}:{lasts}"
             tokens = [_encrypted(text, *way) for way in _cipher_keys(given["server_password"])]
             return [f"{given['server_user']}:{user}:{token}" for token in tokens]
         if given.get("server_user") and given.get("certificate"):
-            proof = _signed(f"{given['server_user']}:{user}:{lasts:.0f}", *self._pem())
+            proof = _signed(f"{given['server_user']}:{user}:{lasts}", *self._pem())
             return [f"{given['server_user']}:{user}:{_base64(proof.encode())}"]
         if user and given.get("certificate"):
             begin, end = x509.validity(given["certificate"])
             x509.check(given["certificate"], self.deadline.clock.utc())
             text, certificate = self._pem()
-            proof = _signed(f"{user}:{min(lasts, end):.0f}", text, certificate)
+            proof = _signed(f"{user}:{min(lasts, int(end))}", text, certificate)
             return [f"{user}:{_base64(':'.join([proof, *_certificates(certificate)]).encode())}"]
         if user and (given.get("login_token") or given.get("password")):
             return [f"{user}:{given.get('login_token') or given['password']}"]

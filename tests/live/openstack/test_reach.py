@@ -45,10 +45,14 @@ def external(openstack):
 
 @pytest.fixture
 def of_neutron(openstack):
-    """What the member's project has of floating IPs and security groups."""
+    """What the member's project has of floating IPs and security groups that it had not before."""
     member = openstack.api(openstack.cloud().member)
-    return lambda: [thing["id"] for key in ("floatingips", "security-groups")
-                    for thing in member.get("network", f"/v2.0/{key}")[key.replace("-", "_")] if thing.get("name") != "default"]
+
+    def there():
+        return [thing["id"] for key in ("floatingips", "security-groups")
+                for thing in member.get("network", f"/v2.0/{key}")[key.replace("-", "_")] if thing.get("name") != "default"]
+    before = there()
+    return lambda: [thing for thing in there() if thing not in before]
 
 
 def test_a_vm_is_reached_by_its_floating_ip_which_is_gone_in_the_end(site, external, of_neutron, tmp_path):
