@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -109,3 +110,9 @@ def run_probe(name: str, *options: str, env=None, **words):
 @pytest.fixture
 def probe():
     return run_probe
+
+
+def requests_in(directory: Path):
+    """What the one run asked for whose ``--evidence`` this directory is, each as ``METHOD URL``, in its order."""
+    (file,) = directory.iterdir()
+    return [exchange["request"] for exchange in json.loads(file.read_text())["exchanges"]]

@@ -242,12 +242,18 @@ def test_critical_when_nobody_trusted_has_signed_the_certificate(site, authority
         "certificate (cause=gateway)"))
 
 
-def test_a_directory_of_authorities_as_the_grid_has_it_is_trusted(site, authority, tmp_path):
+def _authorities(authority, directory):
+    """(a directory as the IGTF's is, with this authority in it; the authority's hash, which names its files there)."""
     hashed = subprocess.run(["openssl", "x509", "-hash", "-noout", "-in", str(authority.ca)], check=True,
                             capture_output=True, text=True).stdout.strip()
-    directory = tmp_path / "certificates"
-    directory.mkdir()
-    (directory / f"{hashed}.0").symlink_to(authority.ca)
+    found = directory / "certificates"
+    found.mkdir()
+    (found / f"{hashed}.0").symlink_to(authority.ca)
+    return found, hashed
+
+
+def test_a_directory_of_authorities_as_the_grid_has_it_is_trusted(site, authority, tmp_path):
+    directory, hashed = _authorities(authority, tmp_path)
     (directory / f"{hashed}.signing_policy").write_text("access_id_CA X509 '/CN=test authority'\n")
     (directory / f"{hashed}.namespaces").write_text("# who may be named by whom\n")
     with serving(authority.issue("server", days=100)) as url:
@@ -258,11 +264,7 @@ def test_a_directory_of_authorities_as_the_grid_has_it_is_trusted(site, authorit
 
 
 def test_critical_when_the_authoritys_list_beside_it_has_the_certificate(site, authority, tmp_path):
-    hashed = subprocess.run(["openssl", "x509", "-hash", "-noout", "-in", str(authority.ca)], check=True,
-                            capture_output=True, text=True).stdout.strip()
-    directory = tmp_path / "certificates"
-    directory.mkdir()
-    (directory / f"{hashed}.0").symlink_to(authority.ca)
+    directory, hashed = _authorities(authority, tmp_path)
     revoked, good = authority.issue("server", days=100), authority.issue("other", days=100)
     (directory / f"{hashed}.r0").symlink_to(authority.revoke(revoked))
 

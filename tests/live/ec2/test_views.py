@@ -1,14 +1,11 @@
 """The probes that only look, over moto and, where it can say more of itself, over ec2-api."""
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
-from conftest import PROBES
+from conftest import run_probe
 
 from . import moto, places
 from .gateway import Gateway
@@ -30,12 +27,9 @@ def look(gateway, tmp_path):
     path = places.site_file(tmp_path, gateway.url, endpoint=places.aws(gateway), flavor="t2.nano")
 
     def run(probe, *options):
-        done = subprocess.run([sys.executable, str(PROBES / f"check_vm_{probe}"), "--site", str(path), *options],
-                              text=True,
-                              capture_output=True, timeout=120, stdin=subprocess.DEVNULL,
-                              env={**os.environ, "VMPROBE_STATE": str(tmp_path / "state")})
-        assert done.stderr == ""
-        return done.returncode, done.stdout
+        code, output, errors = run_probe(f"check_vm_{probe}", "--site", str(path), *options)
+        assert errors == ""
+        return code, output
     return run
 
 

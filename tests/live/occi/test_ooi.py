@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import re
 import signal
 
 import pytest
 
 from conformance.harnesses import of_site
-from conftest import run_probe
+from conftest import requests_in, run_probe
 from vmprobe import handle
 from vmprobe.clock import Clock
 from vmprobe.errors import AuthRejected, GatewayFailed, NotFound
@@ -40,14 +39,14 @@ def site(openstack, tmp_path):
 
 def test_ok_in_json_with_the_token_of_the_keystone_that_ooi_names(site, openstack, tmp_path):
     code, output, errors = run_probe(LIFECYCLE, "--site", site(), "--evidence", str(tmp_path / "evidence"))
-    (path,) = (tmp_path / "evidence").iterdir()
-    asked = [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]]
+    asked = requests_in(tmp_path / "evidence")
 
     assert (code, line(output), errors) == (0, OK, "")
     url, keystone = ooi()[1], openstack.cloud().auth_url
     assert asked[:5] == [f"GET {url}/-/", f"POST {keystone}/auth/tokens", f"GET {keystone}/auth/projects",
                          f"POST {keystone}/auth/tokens", f"GET {url}/-/"]
-    assert openstack.cloud().member.password not in path.read_text()
+    (evidence,) = (tmp_path / "evidence").iterdir()
+    assert openstack.cloud().member.password not in evidence.read_text()
 
 
 @pytest.mark.parametrize("rendering", ["text/plain", "text/occi"])
@@ -101,8 +100,7 @@ def test_a_token_that_is_no_longer_accepted_is_renewed_once_asked(site):
 
 def test_a_fleet_is_a_request_for_each_member(site, tmp_path):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"), "--count", "5", "--evidence", str(tmp_path / "evidence"))
-    (path,) = (tmp_path / "evidence").iterdir()
-    asked = [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]]
+    asked = requests_in(tmp_path / "evidence")
 
     assert (code, line(output)) == (
         0, "VM_LIFECYCLE OK - ooi: 5 test VMs ran without storage and are gone in T s (active T s, network T s)")

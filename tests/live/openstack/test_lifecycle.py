@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from conftest import CHECKOUT, PROBES, run_probe
+from conftest import CHECKOUT, PROBES, requests_in, run_probe
 
 from .shared import application_credential, left, line, quota, site_file
 
@@ -30,8 +30,7 @@ def test_ok_when_the_vm_ran_and_is_gone(site, tmp_path):
 
 def test_a_fleet_is_one_request_and_each_look_at_it_is_one(site, tmp_path):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"), "--count", "10", "--evidence", str(tmp_path / "evidence"))
-    (path,) = (tmp_path / "evidence").iterdir()
-    asked = [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]]
+    asked = requests_in(tmp_path / "evidence")
 
     assert (code, line(output)) == (
         0, "VM_LIFECYCLE OK - openstack: 10 test VMs ran without storage and are gone in T s (active T s, network T s)")
@@ -131,7 +130,7 @@ def test_fifty_at_once_are_one_request_and_each_look_at_them_is_one_and_openstac
     done = subprocess.run([sys.executable, str(PROBES / LIFECYCLE), "--site", path, "--count", "50", "--evidence",
                            str(tmp_path / "evidence")], text=True, capture_output=True, timeout=1260, stdin=subprocess.DEVNULL)
     (file,) = (tmp_path / "evidence").iterdir()
-    asked = [exchange["request"] for exchange in json.loads(file.read_text())["exchanges"]]
+    asked = requests_in(tmp_path / "evidence")
     handle = json.loads(file.read_text())["handle"]
 
     assert (done.returncode, line(done.stdout)) == (

@@ -6,12 +6,11 @@ place of the VM. What is proved is all that the probe does and Neutron promises;
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 
 import pytest
 
-from conftest import run_probe
+from conftest import requests_in, run_probe
 
 from .shared import line
 
@@ -60,9 +59,8 @@ def test_a_vm_is_reached_by_its_floating_ip_which_is_gone_in_the_end(site, exter
         port = listening.getsockname()[1]
         path = site(depth="reach", volume="none", **{"external network": external, "reach port": str(port)})
         code, output, _ = run_probe("check_vm_lifecycle", "--site", path, "--evidence", str(tmp_path / "evidence"))
-    (file,) = (tmp_path / "evidence").iterdir()
-    asked = [exchange["request"].partition("//")[2].partition("/")[2] for exchange in json.loads(file.read_text())["exchanges"]
-             if exchange["request"].startswith("POST")]
+    asked = [request.partition("//")[2].partition("/")[2] for request in requests_in(tmp_path / "evidence")
+             if request.startswith("POST")]
 
     assert (code, line(output)) == (
         0, "VM_LIFECYCLE OK - openstack: test VM ran without storage and is gone in T s (active T s, network T s)"), output

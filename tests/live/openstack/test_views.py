@@ -1,11 +1,7 @@
 """The probes that only look, over a real OpenStack: Keystone, Nova, Neutron, Cinder and Glance, with Nova's fake hypervisor."""
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +10,6 @@ from conftest import run_probe
 from .shared import a_server, site_file
 
 pytestmark = pytest.mark.live
-PROBES = Path(__file__).resolve().parents[3] / "probes"
 
 
 @pytest.fixture
@@ -23,11 +18,9 @@ def look(openstack, tmp_path):
     path = site_file(tmp_path, openstack.cloud())
 
     def run(probe, *options):
-        done = subprocess.run([sys.executable, str(PROBES / f"check_vm_{probe}"), "--site", str(path), *options], text=True,
-                              capture_output=True, timeout=180, stdin=subprocess.DEVNULL,
-                              env={**os.environ, "VMPROBE_STATE": str(tmp_path / "state")})
-        assert done.stderr == ""
-        return done.returncode, done.stdout
+        code, output, errors = run_probe(f"check_vm_{probe}", "--site", str(path), *options)
+        assert errors == ""
+        return code, output
     return run
 
 
