@@ -292,12 +292,13 @@ def _pending(seen, ref: Ref) -> str:
     """What is still missing of a thing, '' when it is READY; ResourceFailed when it never will be."""
     if seen is None:
         return f"{ref.kind.value} {ref.id or ref.name} is not shown yet"
-    if seen.state is State.FAILED:
-        cause = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}.get(ref.kind, "scheduler")
-        raise ResourceFailed(f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else ""), seen.cause or cause)
     if seen.state is State.READY:
         return ""
-    return f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else "")  # why it has to wait
+    said = f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else "")  # why it failed, or has to wait
+    if seen.state is State.FAILED:
+        cause = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}.get(ref.kind, "scheduler")
+        raise ResourceFailed(said, seen.cause or cause)
+    return said
 
 
 def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:

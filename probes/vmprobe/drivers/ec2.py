@@ -210,14 +210,13 @@ class Ec2(Driver):
 
     def delete(self, ref: Ref) -> None:
         """An image goes with the snapshots that it is made of, which EC2 would keep."""
-        action, word = {Kind.SERVER: ("TerminateInstances", {"InstanceId": [ref.id]}),
-                        Kind.VOLUME: ("DeleteVolume", {"VolumeId": ref.id}),
-                        Kind.SNAPSHOT: ("DeregisterImage", {"ImageId": ref.id})}[ref.kind]
         try:
             if ref.kind is Kind.SNAPSHOT:
                 self._delete_image(ref)
+            elif ref.kind is Kind.VOLUME:
+                self._call("DeleteVolume", {"VolumeId": ref.id}, asked=f"delete {ref}")
             else:
-                self._call(action, word, asked=f"delete {ref}")
+                self._call("TerminateInstances", {"InstanceId": [ref.id]}, asked=f"delete {ref}")
         except NotFound:
             self._check_young(ref)
         self._asked.pop(ref.id, None)
