@@ -11,7 +11,7 @@ import pytest
 from conftest import PROBES, run_probe
 from disasters import HOUR, Disaster
 from vmprobe import cli
-from vmprobe.errors import NotPermitted
+from vmprobe.errors import NotPermitted, Unreachable
 from vmprobe.model import Kind
 from vmprobe.probes import lifecycle
 
@@ -190,6 +190,37 @@ def test_a_list_that_is_refused_is_never_nothing_there(tmp_path, monkeypatch):
 
     assert world.run()[0] == 0
     assert world.ours() == world.ledgers() == []
+
+
+def test_a_look_that_our_own_end_cuts_short_does_not_hide_why_the_removal_was_refused(tmp_path, monkeypatch):
+    world = Disaster(tmp_path / "world")
+    listed, end = world.cloud.listed, 300
+
+    def silent():
+        world.clock.sleep(end - world.clock.now())
+        raise Unreachable("no whole answer within 6 s")
+
+    def refused(identity):
+        if world.clock.now() > end - 6:
+            silent()
+        raise NotPermitted(f"the removal of {identity} is not allowed")
+    monkeypatch.setattr(world.cloud, "remove", refused)
+    monkeypatch.setattr(world.cloud, "listed", lambda *words: silent() if world.clock.now() > end - 6 else listed(*words))
+
+    assert line(world.run()) == (1, "site: gone: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
+                                    "the removal of vol-1 is not allowed (cause=teardown)")
+
+
+def test_a_removal_that_is_not_answered_until_our_end_says_that(tmp_path, monkeypatch):
+    world = Disaster(tmp_path / "world")
+
+    def silent(identity):
+        world.clock.sleep(300 - world.clock.now())
+        raise Unreachable(f"delete {identity}: no whole answer within 60 s")
+    monkeypatch.setattr(world.cloud, "remove", silent)
+
+    assert line(world.run()) == (1, "site: delete: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
+                                    "delete sna-3: no whole answer within 60 s (cause=teardown)")
 
 
 def test_a_process_killed_by_a_scheduler_is_settled_by_the_next(tmp_path):

@@ -7,8 +7,9 @@ cloud itself has said that nothing is left. No answer is never read as "nothing 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
@@ -32,7 +33,7 @@ class Lease:
         self.deadline: Deadline = cloud.deadline
         self.settled = True  # nothing is owed; once something was asked for, by the cloud's own word
         self.leftovers: List[Ref] = []
-        self.refusal: Optional[Exception] = None  # why the last request of the clean-up that failed did
+        self.refusal: Optional[BaseException] = None  # why the last request of the clean-up that failed did
         self._seen: Dict[Tuple[Kind, str], Ref] = {}  # by name: what the cloud has shown at least once
         self._seen_ids: Set[Tuple[Kind, str]] = set()
         self._asked: Dict[Tuple[Kind, str], float] = {}  # whose removal was accepted, and when
@@ -119,7 +120,7 @@ class Lease:
         """Remove everything under the handle and see that it is gone; LeftBehind when time ends before that."""
         self.deadline.clean_up()
         self.timeline.deleting = self.deadline.clock.now()
-        with self.timeline.stage("delete"):
+        with self.timeline.stage("delete"), self._round():
             self.ask_for_removal()
         with self.timeline.stage("gone"):
             self.settle()
@@ -135,15 +136,26 @@ class Lease:
         looks = 0
         try:
             for _ in self.deadline.polls(clock.now(), first=polling.shortest if self._asked else 0.0):
-                looks = looks + 1 if self._nothing_is_there() else 0
-                if looks >= _LOOKS or looks and not self.ledger.owed():
-                    break
-                self.ask_for_removal()
+                with self._round():
+                    looks = looks + 1 if self._nothing_is_there() else 0
+                    if looks >= _LOOKS or looks and not self.ledger.owed():
+                        break
+                    self.ask_for_removal()
                 if until is not None and clock.now() >= until:
                     raise DeadlinePassed("the time to settle is over")
         except DeadlinePassed:
             raise self._left_behind() from None
         self.settled = not self.ledger.owed()
+
+    @contextmanager
+    def _round(self) -> Iterator[None]:
+        """Each round says anew why something stays; one that time cuts short takes nothing back, and is itself no reason."""
+        before, self.refusal = self.refusal, None
+        try:
+            yield
+        except DeadlinePassed as cut:
+            self.refusal = self.refusal or before or cut.__cause__
+            raise self._left_behind() from None
 
     def ask_for_removal(self) -> None:
         """Ask once for each thing owed, newest first, and again for what was accepted long ago and did not happen.
@@ -161,7 +173,6 @@ class Lease:
 
     def _nothing_is_there(self) -> bool:
         """Look at everything under the handle; True when the cloud itself has just said that there is nothing."""
-        self.refusal = None
         shown: Set[Tuple[Kind, str]] = set()
         silent: Set[Kind] = set()
         for kind in reversed(self.cloud.kinds):  # newest first will then mean that servers go before what they hold
@@ -221,6 +232,8 @@ class Lease:
         except (DeadlinePassed, Interrupted):
             raise
         except Exception as error:
+            if self.deadline.left() <= 0:
+                raise DeadlinePassed("the time to clean up is over") from error
             self.refusal = error
             wait = min(getattr(error, "wait", 0.0), self.deadline.left() / 4)  # obeyed, but it shall not eat all that is left
             if wait > 0:

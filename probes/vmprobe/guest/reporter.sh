@@ -155,7 +155,7 @@ disks() {
         name=${path##*/}
         case $name in loop* | ram* | zram* | dm-* | md* | fd* | '*') continue ;; esac
         case $known in *" $name "*) continue ;; esac
-        read -r sectors <"$path/size"
+        read -r sectors 2>/dev/null <"$path/size" || continue  # not yet all there, or going
         [ "$sectors" -gt 0 ] && [ -e "$root/dev/$name" ] || continue  # a drive without a medium, or too new
         known="$known$name "
         in_use || disk
@@ -207,7 +207,7 @@ config_drive() {
 
 # Writes 256 KiB that nobody can guess into the middle of the disk $1, and reads them back from the disk, not the cache.
 exchange() {
-    read -r blocks <"$root/sys/block/$1/size"
+    read -r blocks 2>/dev/null <"$root/sys/block/$1/size" || return 1  # taken away: that is `gone`
     blocks=$((blocks / 8)) middle=0
     [ "$blocks" -gt 64 ] && middle=$((blocks / 2 - 32)) blocks=64
     dd if=/dev/urandom of="$state/sent" bs=4k count="$blocks" 2>/dev/null
