@@ -15,6 +15,6 @@ class Eucalyptus(Ec2):
     """EC2's verbs in Eucalyptus' dialect."""
 
     system = "Eucalyptus"
-    proved = "moto's server behind a gateway that speaks its dialect and verifies signatures"
+    proved = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
     endpoint_keys = {**Ec2.endpoint_keys, "url": Key(http_url, required=True)}
     dialect = Dialect(path="/services/compute", region="eucalyptus", owner="", tags="after", types="all")
