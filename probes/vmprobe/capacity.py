@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe.model import BURDENS, RESOURCES, Limit, Plan
@@ -29,8 +28,7 @@ class Total(NamedTuple):
         return None if self.total is None else max(0.0, self.total - self.used)
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """How many more servers fit, None for no known limit, and what is limiting."""
 
     fits: Optional[int]

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from vmprobe import handle
 from vmprobe.model import Resource, State
@@ -17,8 +16,7 @@ KEPT = ("running", "stopped", "pending", "failed")  # each server is in one of t
 TROUBLES = ("failed", "stuck", "aged")  # worst first
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """A server as the census sees it. ``age`` in seconds, None where neither the manager nor the name says it."""
 
     seen: Resource
@@ -33,8 +31,7 @@ class Server:
         return f"{self.seen.ref}{name} is {self.seen.native}{since}{fault}"
 
 
-@dataclass(frozen=True)
-class Patterns:
+class Patterns(NamedTuple):
     """Whose servers are counted: shell patterns, whatever the case; '' is all."""
 
     name: str = ""

@@ -6,8 +6,7 @@ import os
 import select
 import signal
 import time
-from dataclasses import dataclass
-from typing import Iterator, Optional
+from typing import Iterator, NamedTuple, Optional
 
 from vmprobe.errors import DeadlinePassed, Interrupted, StageOverrun
 
@@ -41,8 +40,7 @@ class Clock:
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
 
-@dataclass(frozen=True)
-class Polling:
+class Polling(NamedTuple):
     """When to look again: ``first`` after the submission, then at ``fraction`` of the time elapsed, within bounds."""
 
     first: float = 3.0

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Sequence
 
 from vmprobe.model import Ref
 
@@ -16,8 +15,7 @@ _LINE = re.compile(r"vmprobe (?P<nonce>[A-Za-z0-9-]+) (?P<uptime>\d{1,9}(?:\.\d+
 _MISSING = {"network": "its console says no network yet", "disk": "its console says no disk yet"}
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """One line of the reporter: ``uptime`` in seconds since the guest's kernel started."""
 
     fact: str

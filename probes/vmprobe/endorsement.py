@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import signature
 from vmprobe.errors import CloudError, GatewayFailed
@@ -23,8 +22,7 @@ _HEX = re.compile(r"[0-9a-f]{32,128}")
 _PLAIN = re.compile(r"(?P<algorithm>[a-z0-9-]+):(?P<hex>[0-9A-Fa-f]+)\s+(?P<until>\S+)\s+(?P<name>\S.*)")
 
 
-@dataclass(frozen=True)
-class Endorsed:
+class Endorsed(NamedTuple):
     """One image that a list vouches for. ``expires`` in seconds since the epoch; ``revoked``: why, '' if it is not."""
 
     identifier: str
@@ -34,15 +32,14 @@ class Endorsed:
     revoked: str = ""
 
 
-@dataclass(frozen=True)
-class Endorsements:
+class Endorsements(NamedTuple):
     """What one list says, and who signed it."""
 
     form: str
     title: str
     endorser: str
     images: Tuple[Endorsed, ...]
-    notes: Tuple[str, ...] = field(default=())
+    notes: Tuple[str, ...] = ()
 
 
 def read(document: bytes, ca: str, now: float, seconds: float, endorsers: Sequence[str] = ()) -> Endorsements:

@@ -10,7 +10,6 @@ on each other, so that the first one that fails says what is wrong. Creates noth
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
@@ -25,14 +24,14 @@ _PORTS = {"https": 443, "http": 80}
 _UNWELL = (408, 413, 429)
 
 
-@dataclass
 class Report:
     """What the steps showed, as far as they came."""
 
-    described: Mapping[str, Any] = field(default_factory=dict)
-    plan: Optional[Plan] = None
-    certificates: List[Any] = field(default_factory=list)  # (host, transport.tls.Certificate)
-    first_to_expire: str = ""
+    def __init__(self) -> None:
+        self.described: Mapping[str, Any] = {}
+        self.plan: Optional[Plan] = None
+        self.certificates: List[Any] = []  # (host, transport.tls.Certificate)
+        self.first_to_expire = ""
 
 
 def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report) -> None:

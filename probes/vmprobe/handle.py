@@ -13,8 +13,7 @@ import re
 import secrets
 import socket
 import time
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 PREFIX = "vmprobe-"
 _OWNER_LIMIT = 18
@@ -25,8 +24,7 @@ _FORM = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Handle:
+class Handle(NamedTuple):
     """Who started a run, when, and for how long at most."""
 
     owner: str

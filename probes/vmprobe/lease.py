@@ -8,7 +8,6 @@ cloud itself has said that nothing is left. No answer is never read as "nothing 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
@@ -59,7 +58,7 @@ class Lease:
             self._owe(Kind.SERVER, names, self.cloud.create, spec)
             return [Ref(Kind.SERVER, "", name) for name in names]  # their ids come with the first list
         return [self._owe(Kind.SERVER, [name], self.cloud.create,
-                          replace(spec, name=name, count=1)) for name in names]
+                          spec._replace(name=name, count=1)) for name in names]
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         """Ask for a snapshot of a server, as owed as anything else."""

@@ -14,8 +14,7 @@ import json
 import os
 import re
 import stat
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from vmprobe import files
 from vmprobe import handle as handles
@@ -28,8 +27,7 @@ _LARGEST = 4 * 2 ** 20
 _EVENTS = ("intent", "created", "refused", "gone")
 
 
-@dataclass(frozen=True)
-class Debt:
+class Debt(NamedTuple):
     """A thing to be seen gone. Without an id it was asked for, and whether it was made is not known."""
 
     ref: Ref

@@ -6,8 +6,7 @@ removed carries the handle of one owner, exactly, and is past its lease.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from vmprobe import handle as handles
 from vmprobe import text
@@ -20,8 +19,7 @@ from vmprobe.model import Kind, Resource
 from vmprobe.timeline import Timeline
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """A thing in the cloud, the handle that its name begins with, and for how long its lease has been over."""
 
     thing: Resource
@@ -37,14 +35,14 @@ class Held:
         return f"{self.thing.ref} of {self.handle.owner}, {when}: {self.thing.ref.name}"
 
 
-@dataclass
 class Survey:
     """Everything that is called like ours, by what may be done with it. Each list has the oldest lease first."""
 
-    ours: List[Held] = field(default_factory=list)  # past their lease: left over
-    running: List[Held] = field(default_factory=list)  # within their lease: may be a run's
-    others: List[Held] = field(default_factory=list)  # another owner's, past their lease
-    alike: List[Resource] = field(default_factory=list)  # their names only resemble a handle
+    def __init__(self) -> None:
+        self.ours: List[Held] = []  # past their lease: left over
+        self.running: List[Held] = []  # within their lease: may be a run's
+        self.others: List[Held] = []  # another owner's, past their lease
+        self.alike: List[Resource] = []  # their names only resemble a handle
 
 
 def survey(cloud: Cloud, owner: str, now: float) -> Survey:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 
 class Kind(enum.Enum):
@@ -40,8 +39,7 @@ class Capability(enum.Enum):
     PORTS = "ports"  # the manager says of each port whether it is attached
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """A thing in the cloud: enough to ask for it and to remove it."""
 
     kind: Kind
@@ -52,8 +50,7 @@ class Ref:
         return f"{self.kind.value} {self.id}"
 
 
-@dataclass(frozen=True)
-class Resource:
+class Resource(NamedTuple):
     """What the manager says of a thing, at one moment. What it does not say is empty or None, never zero."""
 
     ref: Ref
@@ -74,26 +71,24 @@ class Resource:
     project: str = ""
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """What the manager says of an image. ``checksums`` in hexadecimal, by algorithm as hashlib calls it."""
 
     id: str
     name: str
     state: State
     native: str = ""
-    checksums: Mapping[str, str] = field(default_factory=dict)
-    properties: Mapping[str, str] = field(default_factory=dict)  # whatever else is written down with it
+    checksums: Mapping[str, str] = {}
+    properties: Mapping[str, str] = {}  # whatever else is written down with it
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a test VM will be made of, resolved to what is really there. ``details`` holds a driver's own findings."""
 
     image: str
     flavor: str = ""
     network: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = {}
     external: str = ""  # id of the network that floating addresses are taken from, where a VM needs one to be reached
 
     def __str__(self) -> str:
@@ -101,8 +96,7 @@ class Plan:
         return ", ".join(f"{word} {value}" for word, value in parts if value)
 
 
-@dataclass(frozen=True)
-class ServerSpec:
+class ServerSpec(NamedTuple):
     """A test VM to ask for. With ``count`` above 1 (BULK only) the members are named ``name-1`` to ``name-count``."""
 
     kind = Kind.SERVER
@@ -114,8 +108,7 @@ class ServerSpec:
     security_group: str = ""  # id of one that lets in whoever wants to reach the server
 
 
-@dataclass(frozen=True)
-class VolumeSpec:
+class VolumeSpec(NamedTuple):
     """An empty volume to ask for; ``size`` in bytes."""
 
     kind = Kind.VOLUME
@@ -124,8 +117,7 @@ class VolumeSpec:
     plan: Optional[Plan] = None
 
 
-@dataclass(frozen=True)
-class SecurityGroupSpec:
+class SecurityGroupSpec(NamedTuple):
     """What lets TCP connections to ``port`` in, for the servers whose spec names it."""
 
     kind = Kind.SECURITY_GROUP
@@ -133,8 +125,7 @@ class SecurityGroupSpec:
     port: int
 
 
-@dataclass(frozen=True)
-class AddressSpec:
+class AddressSpec(NamedTuple):
     """An address of the plan's ``external`` network for a server, by which it can be reached from outside."""
 
     kind = Kind.ADDRESS
@@ -147,8 +138,7 @@ EXTRA_METRICS = ("ready", "memory")  # where a manager has them
 METRICS = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """One reading of one of METRICS, or of EXTRA_METRICS, by the manager, at ``at`` (seconds on the clock of whoever stamped it).
 
     A *counter* only grows: ``cpu`` in seconds of CPU time per vCPU, the others in bytes since the server started.
@@ -168,8 +158,7 @@ RESOURCES = {"servers": "", "vcpus": "", "memory": "B", "volumes": "", "storage"
 BURDENS = ("load", "ready")  # what is felt: there is none of it to be had
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited.
 
     ``name`` is one of RESOURCES (with its unit) where one fits; ``load`` is a host's load average beside its CPUs,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from vmprobe.endorsement import Endorsed
 from vmprobe.model import Image, Resource, State
@@ -12,8 +11,7 @@ from vmprobe.text import span
 WRONG = ("missing", "inactive", "mismatched", "revoked", "expired", "unendorsed", "unverified")  # perfdata labels, worst first
 
 
-@dataclass(frozen=True)
-class Wrong:
+class Wrong(NamedTuple):
     """One thing that is wrong with one image: ``what`` is one of WRONG."""
 
     what: str

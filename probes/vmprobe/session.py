@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from vmprobe import cli, files, progress, verdict
 from vmprobe.clock import Clock, Deadline
@@ -57,15 +56,14 @@ class Session:
 
 # --- probes that only look ----------------------------------------------------------------------------------------
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What a look at a cloud came to: line 1 beside what the ranges say, and what -v shows below it."""
 
     text: str
     state: int = OK
     details: Tuple[str, ...] = ()
     table: Tuple[str, ...] = ()  # shown without -v, too
-    document: Mapping[str, Any] = field(default_factory=dict)  # for --json
+    document: Mapping[str, Any] = {}  # for --json
 
 
 def look(options: argparse.Namespace, clock: Optional[Clock], act: Callable[[Session], Finding], bare: str,

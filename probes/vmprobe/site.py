@@ -10,8 +10,7 @@ import configparser
 import os
 import re
 import stat
-from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 from urllib.parse import urlsplit
 
 from vmprobe import drivers, paths
@@ -165,8 +164,7 @@ _SCHEDULE = {"interval": Key(_period, 3600.0), "retry interval": Key(_period, 90
              "parallel": Key(whole(1)), "zone": Key(_name, ""), "submit": Key(_targets, ())}
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """What a site file says, with defaults filled in and values parsed."""
 
     path: str
@@ -176,21 +174,21 @@ class Site:
     test_vm: Mapping[str, Any]
     deadline: float = 300.0
     reserve: float = 60.0
-    budgets: Mapping[str, float] = field(default_factory=dict)  # of stages, in seconds
+    budgets: Mapping[str, float] = {}  # of stages, in seconds
     thresholds: Thresholds = Thresholds()
     polling: Polling = Polling()
-    sample: Mapping[str, Any] = field(default_factory=dict)
-    verdict: Mapping[str, str] = field(default_factory=dict)
-    schedule: Mapping[str, Any] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    about: Mapping[str, str] = field(default_factory=dict)  # contact, notes
+    sample: Mapping[str, Any] = {}
+    verdict: Mapping[str, str] = {}
+    schedule: Mapping[str, Any] = {}
+    labels: Mapping[str, str] = {}
+    about: Mapping[str, str] = {}  # contact, notes
     owner: str = ""
 
     def with_options(self, **changed: Any) -> "Site":
         """This site with what a command line changed; ``depth`` and ``count`` reach into the test VM."""
         test_vm = {key: changed.pop(key) for key in ("depth", "count") if changed.get(key) is not None}
         changed = {key: value for key, value in changed.items() if value is not None}
-        return replace(self, test_vm={**self.test_vm, **test_vm}, **changed)
+        return self._replace(test_vm={**self.test_vm, **test_vm}, **changed)
 
     def credentials(self) -> Dict[str, str]:
         """The credentials that the file names, read now; ClientError when they cannot be used."""

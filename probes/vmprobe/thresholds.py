@@ -6,8 +6,7 @@ Nagios ranges (monitoring-plugins' developer guidelines, section Threshold and R
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Dict, Mapping
+from typing import Dict, Mapping, NamedTuple
 
 from vmprobe.model import METRICS, RESOURCES
 from vmprobe.timeline import STAGES
@@ -52,12 +51,11 @@ def parse_range(text: str, label: str = "total"):
         raise ValueError(f"'{text}' is not a range in {words}: its start is above its end") from None
 
 
-@dataclass(frozen=True)
-class Thresholds:
+class Thresholds(NamedTuple):
     """The ranges of a run, as texts by label."""
 
-    warning: Mapping[str, str] = field(default_factory=dict)
-    critical: Mapping[str, str] = field(default_factory=dict)
+    warning: Mapping[str, str] = {}
+    critical: Mapping[str, str] = {}
 
     def with_range(self, level: str, label: str, text: str) -> "Thresholds":
         """These, and for ``label`` at ``level`` ('warning' or 'critical') another range."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from vmprobe.clock import Clock
@@ -14,17 +13,16 @@ STAGES = ("auth", "image", "submit", "active", "network", "storage", "sample", "
 SINCE_SUBMISSION = ("active", "network", "storage")  # "how long from the request to ...?"
 
 
-@dataclass
 class Stage:
     """One paragraph of the story. ``duration`` in seconds, None until it is through; ``error`` if it failed."""
 
-    name: str
-    began: float
-    duration: Optional[float] = None
-    lasted: float = 0.0  # also of one that failed
-    error: Optional[BaseException] = None
-    notes: List[str] = field(default_factory=list)
-    servers: Dict[str, float] = field(default_factory=dict)  # of a fleet: name of the server -> its own duration
+    def __init__(self, name: str, began: float):
+        self.name, self.began = name, began
+        self.duration: Optional[float] = None
+        self.lasted = 0.0  # also of one that failed
+        self.error: Optional[BaseException] = None
+        self.notes: List[str] = []
+        self.servers: Dict[str, float] = {}  # of a fleet: name of the server -> its own duration
 
 
 class Timeline:

@@ -6,8 +6,7 @@ nagiosplugin would rank UNKNOWN above CRITICAL. Ranges and perfdata are nagiospl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from vmprobe import text
 from vmprobe.errors import (ClientError, DeadlinePassed, Interrupted, LeftBehind, QuotaExceeded,
@@ -23,8 +22,7 @@ _CAUSE_OF_STAGE = {"auth": "auth", "image": "image", "submit": "scheduler", "act
                    "delete": "teardown", "gone": "teardown"}
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A state with its reasons: what a plug-in says. ``perfdata`` by label; ``details`` are the lines below the first.
 
     ``highest``: the largest value that a label can have, where there is one.
@@ -32,14 +30,14 @@ class Verdict:
 
     state: int
     text: str
-    perfdata: Mapping[str, float] = field(default_factory=dict)
+    perfdata: Mapping[str, float] = {}
     thresholds: Thresholds = Thresholds()
     details: Tuple[str, ...] = ()
-    highest: Mapping[str, float] = field(default_factory=dict)
+    highest: Mapping[str, float] = {}
 
     def with_details(self, lines: Sequence[str]) -> "Verdict":
         """This, and more lines below the first."""
-        return replace(self, details=self.details + tuple(lines))
+        return self._replace(details=self.details + tuple(lines))
 
 
 # --- outcome to state ---------------------------------------------------------------------------------------------

@@ -11,8 +11,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe import handle
@@ -71,8 +70,7 @@ _GIB, _MIB = 2 ** 30, 2 ** 20
 _MEMORIES = (512, 1024, 2048, 4096, 8192)  # MiB: what the smallest type that fits may have
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(NamedTuple):
     """What differs among those who speak EC2's API."""
 
     version: str = "2016-11-15"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from vmprobe.clock import Clock
@@ -201,27 +200,21 @@ REQUEST_FAULTS = {  # of one request
 }
 
 
-@dataclass
 class Thing:
     """What the cloud holds: its word is worked out from the time, so that nothing has to run in the background."""
 
-    kind: Kind
-    id: str
-    name: str
-    word: str
-    made: float
-    size: Optional[int] = None
-    nonce: str = ""
-    server: str = ""
+    server = ""
     addresses: Tuple[str, ...] = ()
-    fault: str = ""
-    hidden_looks: int = 0  # so many lists do not show it yet
-    undying: bool = False
-    facts: List[str] = field(default_factory=list)
-    created: Optional[float] = None
-    image: str = ""
-    owner: str = "probe"
-    project: str = "ops"
+    fault = ""
+    hidden_looks = 0  # so many lists do not show it yet
+    undying = False
+    owner, project = "probe", "ops"
+
+    def __init__(self, kind: Kind, id: str, name: str, word: str, made: float, size: Optional[int] = None, nonce: str = "",
+                 created: Optional[float] = None, image: str = ""):
+        self.kind, self.id, self.name, self.word, self.made, self.size = kind, id, name, word, made, size
+        self.nonce, self.created, self.image = nonce, created, image
+        self.facts: List[str] = []
 
 
 class MemoryCloud:

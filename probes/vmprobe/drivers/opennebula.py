@@ -10,7 +10,6 @@ name has an end of its own. The manager's own time stamps are whole seconds, and
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 
 from vmprobe.driver import Driver, Key
@@ -120,7 +119,7 @@ class Opennebula(Driver):
             return _volume(image, self._hosts_of(image))
         found = _snapshot(image)
         if found.state is State.FAILED and not found.fault:  # then the VM says why
-            found = replace(found, fault=self._fault_of(text(image, "TEMPLATE/SAVED_VM_ID", "")))
+            found = found._replace(fault=self._fault_of(text(image, "TEMPLATE/SAVED_VM_ID", "")))
         return found
 
     def list(self, kind: Kind, name: str) -> List[Resource]:

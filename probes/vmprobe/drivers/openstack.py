@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from vmprobe.driver import Driver, Key
@@ -134,7 +133,7 @@ class Openstack(Driver):
         if ref.kind is Kind.SERVER:
             found = _server(self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict))
             if found.fault:
-                found = replace(found, request=self._failed_request(ref))
+                found = found._replace(request=self._failed_request(ref))
         elif ref.kind is Kind.VOLUME:
             found = _volume(self._cinder().get(path("volumes", ref.id), asked=f"show {ref}").field("volume", dict))
         elif ref.kind is Kind.SNAPSHOT:

@@ -14,8 +14,7 @@ import hashlib
 import hmac
 import re
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
 from vmprobe.errors import CloudError, VmprobeError
@@ -26,8 +25,7 @@ FORM = "application/x-www-form-urlencoded; charset=utf-8"
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(NamedTuple):
     """A pair of keys; ``token`` belongs to a session, which ends at ``expires`` (seconds since the epoch) where that is known."""
 
     access: str
@@ -37,8 +35,7 @@ class Keys:
     source: str = ""  # where they were found, for people
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """What an error document says; all of it is '' where there is none."""
 
     code: str = ""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound
@@ -26,8 +25,7 @@ _VERSION = "OCCI/1.1"  # to servers of 1.2 as well: they have to know it, and th
 _HEAVIEST = 20 * 2 ** 20  # bytes that reading a text may cost
 
 
-@dataclass(frozen=True)
-class Category:
+class Category(NamedTuple):
     """A kind, mixin or action that an endpoint knows; ``rel`` is what it derives from or depends on."""
 
     term: str
@@ -43,13 +41,12 @@ class Category:
         return self.scheme + self.term
 
 
-@dataclass(frozen=True)
-class Entity:
+class Entity(NamedTuple):
     """A resource or a link. What a rendering does not say is empty; a location alone is an entity that must be asked for."""
 
     kind: str
     mixins: Tuple[str, ...] = ()
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = {}
     links: Tuple["Entity", ...] = ()
     id: str = ""
     location: str = ""
@@ -248,7 +245,7 @@ def _entity(reply: Reply, location: str) -> Entity:
         entities = _collection(reply)
         if len(entities) != 1 or not entities[0].kind:
             raise GatewayFailed("the answer renders no entity")
-        return replace(entities[0], location=location)
+        return entities[0]._replace(location=location)
 
     found: Dict[str, List["_Element"]] = {"category": [], "x-occi-attribute": [], "link": [], "x-occi-location": []}
     for name, element in _elements(reply):
@@ -347,12 +344,12 @@ _VALUE = re.compile(r'\s*=\s*(?:"((?:\\.|[^"\\]|"(?!\s*(?:[;,]|\Z)))*)"|([^;,"]*
 _NEXT = re.compile(r"\s*(;|,|\Z)\s*")
 
 
-@dataclass
 class _Element:
     """One of what a line lists: ``head; name=value; name="value"``; an attribute has no head."""
 
-    head: str = ""
-    values: Dict[str, Any] = field(default_factory=dict)
+    def __init__(self, head: str = ""):
+        self.head = head
+        self.values: Dict[str, Any] = {}
 
     def get(self, name: str) -> str:
         return _text(self.values.get(name))

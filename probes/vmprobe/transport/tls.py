@@ -10,8 +10,7 @@ import os
 import select
 import socket
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, List, Set, Tuple
+from typing import Any, Callable, List, NamedTuple, Set, Tuple
 
 from vmprobe.errors import ClientError, Unreachable
 from vmprobe.transport import x509
@@ -20,8 +19,7 @@ from vmprobe.transport import x509
 _REVOKED = 23  # X509_V_ERR_CERT_REVOKED
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(NamedTuple):
     """One certificate of a chain; ``expires`` in seconds since the epoch, ``names`` are the hosts that it is for.
 
     ``revoked`` by its issuer's list, where that lies in the directory of authorities as ``HASH.r0``.
