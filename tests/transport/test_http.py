@@ -743,7 +743,7 @@ def test_a_library_is_loaded_only_when_it_is_needed(serve):
         "from vmprobe.transport.http import Http\n"
         "from vmprobe.clock import Deadline\n"
         "from vmprobe.evidence import Evidence\n"
-        "heavy = ('requests', 'urllib3', 'ssl', 'OpenSSL', 'cryptography', 'xml', 'email.utils')\n"
+        "heavy = ('requests', 'urllib3', 'ssl', 'OpenSSL', 'cryptography', 'xml', 'email.utils', 'dataclasses', 'inspect')\n"
         "print([name for name in heavy if name in sys.modules])\n"
         f"Http({server.url!r}, Deadline(9, 0), Evidence()).get()\n"
         "print([name for name in heavy if name in sys.modules and name in ('requests', 'OpenSSL', 'cryptography', 'xml')])\n")
