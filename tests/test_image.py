@@ -1,5 +1,6 @@
 """The test image: what is in it, that it is the same each time, that it boots and tells the truth, under real QEMU."""
 
+import contextlib
 import gzip
 import hashlib
 import itertools
@@ -7,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -361,14 +363,16 @@ class Machine:
         self.put(f"sys/block/{name}/stat", "9 0 1000 0 9 0 2000 0 0 0 0\n")
         self.put(f"sys/block/{name}/size", f"{sectors}\n")
 
-    def start(self, script="", **environment):
+    def start(self, script=""):
         file = self.root / "reporter"
         file.write_text(script or (GUEST / "reporter.sh").read_text())
+        return self.run(*self.shell, str(file))
+
+    def run(self, *command):
+        """In the machine's folder, with what it starts in a group of their own, which ``stop`` ends."""
         self.process = subprocess.Popen(
-            [*self.shell, str(file)],
-            env={"PATH": f"{self.tools}:{os.environ['PATH']}", "VMPROBE_ROOT": str(self.root), **environment},
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            command, cwd=self.root, env={"PATH": f"{self.tools}:{os.environ['PATH']}", "VMPROBE_ROOT": str(self.root)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )
         return self
 
@@ -388,9 +392,11 @@ class Machine:
 
     def stop(self):
         if self.process:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-            self.process.stderr.close()
+            for stream in (self.process.stdout, self.process.stderr):
+                stream.close()
 
 
 @pytest.fixture(params=["dash", "bash"])  # busybox prefers its own applets to these tools: the tests with QEMU run it
@@ -581,6 +587,26 @@ def test_a_config_drive_carries_the_nonce_and_is_no_test_disk(machine):
     machine.says(BOOT.replace(NONCE, "-"), BOOT, NETWORK)
 
 
+def test_opennebulas_context_carries_the_nonce(machine):
+    machine.put("proc/cmdline", "quiet\n")
+    machine.disk("sr0", content=b"a CD-ROM")
+    machine.put("context.sh", context(NONCE))
+    machine.tool("mount", f'for last; do :; done; cp "{machine.root}/context.sh" "$last"')
+    machine.tool("umount", 'rm "$1/context.sh"')
+
+    machine.start().says(BOOT.replace(NONCE, "-"), BOOT, NETWORK)
+
+
+def context(nonce):
+    """The ``context.sh`` that a VM gets from OpenNebula with ``reporter = yes``, by way of its driver and its simulator."""
+    from simulators.opennebula import Oned, served
+    from simulators.opennebula_sites import driver_of
+    from vmprobe.model import ServerSpec
+
+    with served(Oned()) as (oned, url), driver_of(url, reporter="yes") as (driver, test_vm):
+        return oned.context(int(driver.create(ServerSpec("vmprobe-x", driver.resolve(test_vm), nonce=nonce)).id))
+
+
 def test_the_metadata_service_carries_the_nonce_and_all_is_said_again(machine):
     machine.put("proc/cmdline", "quiet\n")
     service = "http://169.254.169.254/latest/user-data"
@@ -729,6 +755,20 @@ def test_the_bios_disk_boots_and_finds_its_nonce_at_the_metadata_service(boot, d
 
     assert guest.wait("network").values["address"] == "169.254.169.15"
     assert guest.facts("-")[0].fact == "boot"  # said before there was a network to ask over
+    assert not [fact for fact in guest.facts() + guest.facts("-") if fact.fact in ("disk", "fault")]
+
+
+@pytest.mark.live
+@needs_qemu
+@needs("genisoimage")
+def test_the_kernel_and_initrd_find_their_nonce_on_opennebulas_cd_rom(boot, plain, tmp_path):
+    (tmp_path / "context.sh").write_text(context(NONCE))
+    cdrom = tmp_path / "context.iso"  # as tm_mad's context makes it
+    subprocess.run(["genisoimage", "-quiet", "-o", str(cdrom), "-V", "CONTEXT", "-J", "-R", str(tmp_path / "context.sh")], check=True)
+    guest = boot("-kernel", plain["kernel"].path, "-initrd", plain["initrd"].path, "-append", "console=ttyS0 quiet panic=-1",
+                 "-drive", f"file={cdrom},media=cdrom,if=ide,readonly=on", "-netdev", "user,id=net0", *NIC)
+
+    assert guest.wait("network").values["address"] == "10.0.2.15"
     assert not [fact for fact in guest.facts() + guest.facts("-") if fact.fact in ("disk", "fault")]
 
 

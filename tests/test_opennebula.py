@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from conftest import PROBES, run_probe
 from simulators import opennebula_sites
 from simulators.opennebula import STATES, Oned, served
 from simulators.opennebula_sites import site_file
+from test_image import BOOT, NETWORK as REACHED, NONCE, SHELLS, Machine
 from vmprobe import verdict
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers import opennebula_states as states
@@ -348,11 +350,11 @@ def test_a_name_that_is_taken_is_told(world):
     world.oned.images[7].owner = world.oned.oneadmin
 
 
-def wait(look, seconds=10.0):
+def wait(look, seconds=60.0):
     end = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < end, "not in time"
-        os.sched_yield()
+        time.sleep(0.02)
 
 
 def wait_gone(driver, ref):
@@ -427,12 +429,58 @@ def test_a_reading_has_its_moment_and_cpu_is_of_all_vcpus(world):
     wait_gone(driver, ref)
 
 
+@pytest.mark.parametrize("world, vcpus", [("5.2.1", 2), ("5.12.0", None), ("6.10.0", 2)], indirect=["world"])
+def test_vcpus_that_a_pool_leaves_out_are_not_taken_for_one(world, vcpus):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
+
+    assert ([found.vcpus for found in driver.list(Kind.SERVER, "")], driver.show(ref).vcpus) == ([vcpus], 2)
+    wait(lambda: removed(driver, ref))
+
+
 def test_a_vm_that_was_not_monitored_yet_has_no_reading_and_that_is_said(world):
     world.oned.faults.add("no-metrics")
     code, output, _ = run_probe(LIFECYCLE, "--site", world.site(volume="none"), "-v")
 
     assert code == 0 and "cpu_avg" not in output
     assert "note: not measured, the manager does not say: cpu, disk_read, disk_write, net_in, net_out" in output
+
+
+# --- the guest ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("test_vm", [{}, {"flavor": "tiny"}], ids=["inline", "template"])
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_one_context_is_given_the_reporter_and_need_not_wait_for_it(world, tmp_path, shell, test_vm):
+    """As its net-97-start-script has it: decoded into a file, run from the CD-ROM's folder, removed when that has ended."""
+    if not shutil.which(SHELLS[shell][0]):
+        pytest.skip(f"not installed: {shell}")
+    driver = connected(world)
+    plan = driver.resolve(load(world.site(reporter="yes", **test_vm)).test_vm)
+    server = driver.create(ServerSpec("vmprobe-x", plan, nonce=NONCE))
+    machine = Machine(tmp_path / "machine", SHELLS[shell])
+    machine.put("proc/cmdline", "quiet\n")
+    machine.put("mnt/context.sh", world.oned.context(int(server.id)))
+
+    running = machine.run("sh", "-c", ONE_CONTEXT, "sh", *machine.shell).process
+    try:
+        assert (running.communicate(timeout=60), running.returncode) == ((b"YES\n", b""), 0)
+        machine.says(BOOT, REACHED)
+    finally:
+        machine.stop()
+    wait(lambda: removed(driver, server))
+
+
+ONE_CONTEXT = """. mnt/context.sh && echo "$NETWORK" && [ -z "$START_SCRIPT" ] && cd mnt &&
+echo "$START_SCRIPT_BASE64" | base64 -d >../one-start-script && chmod +x ../one-start-script && "$@" ../one-start-script
+ended=$?; rm ../one-start-script; exit $ended"""
+
+
+def test_a_site_that_asks_for_the_console_is_told_that_there_is_none(world):
+    code, output, _ = run_probe(LIFECYCLE, "--site", world.site(reporter="yes"), "--depth", "console")
+
+    assert (code, line(output)) == (
+        3, "VM_LIFECYCLE UNKNOWN - opennebula: [test vm] asks for console, which opennebula does not offer")
+    assert world.oned.calls == []
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------

@@ -98,9 +98,10 @@ def directory() -> str:
     return os.path.abspath(wanted or os.path.join(cache, "vmprobe", "image"))
 
 
-def reporter(nonce: str, peers: Sequence[str] = ()) -> str:
+def reporter(nonce: str, peers: Sequence[str] = (), awaited: bool = False) -> str:
     """The guest's reporter as user data for any cloud-init image, with the run's nonce and its fellows' addresses in it.
 
+    ``awaited``: for a system that waits for the end of a script before it goes on; this one then works in the background.
     ValueError if the nonce is not made of letters, digits and ``-``, or a peer is not an address.
     """
     if not re.fullmatch(r"[A-Za-z0-9-]+", nonce):
@@ -111,7 +112,8 @@ def reporter(nonce: str, peers: Sequence[str] = ()) -> str:
     with open(os.path.join(_GUEST, "reporter.sh"), encoding="ascii") as file:
         script = file.read()
     script = re.sub(r"(?m)^VMPROBE_NONCE=.*$", f"VMPROBE_NONCE={nonce}", script)
-    return re.sub(r"(?m)^VMPROBE_PEERS=.*$", f"VMPROBE_PEERS='{' '.join(peers)}'", script)
+    script = re.sub(r"(?m)^VMPROBE_PEERS=.*$", f"VMPROBE_PEERS='{' '.join(peers)}'", script)
+    return re.sub(r"(?m)^main$", "(exec </dev/null >/dev/null 2>&1; main) &", script) if awaited else script
 
 
 def epoch() -> int:

@@ -29,7 +29,7 @@ DRIVERS = {
 }
 GUEST = {"init": "init", "bin/reporter": "reporter.sh", "etc/dhcp": "dhcp"}  # path in the guest: file here
 APPLETS = (  # what those scripts call
-    "acpid arping cat cmp dd dmesg grep head ip md5sum mkdir modprobe mount ping poweroff reboot rm sed sh sleep sort "
+    "acpid arping base64 cat cmp dd dmesg grep head ip md5sum mkdir modprobe mount ping poweroff reboot rm sed sh sleep sort "
     "timeout tr udhcpc umount uname wget"
 )
 _CONSOLE, _NULL = (5, 1), (1, 3)

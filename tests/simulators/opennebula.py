@@ -2,7 +2,7 @@
 
 Written from OpenNebula's source: the order of elements from ``to_xml`` of each object, positions of parameters and texts
 from ``src/rm``, ways of the states from ``src/dm`` and ``src/lcm``. ``version`` chooses the form: up to 5.6 a pool has the
-whole of each VM, up to 5.12 a reading is the VM as it was, from 6.0 on it is an element of its own.
+whole of each VM, up to 5.10 a reading is the VM as it was, from 5.12 (monitord) on it is an element of its own.
 """
 
 from __future__ import annotations
@@ -304,13 +304,13 @@ class Oned:
     def _image(self, image: Stored) -> str:
         return (f"<IMAGE><ID>{image.id}</ID>{_owned(image.owner)}<NAME>{escape(image.name)}</NAME>{_permissions()}"
                 f"<TYPE>{image.type}</TYPE><DISK_TYPE>0</DISK_TYPE><PERSISTENT>{image.persistent:d}</PERSISTENT>"
-                f"<REGTIME>{image.made:.0f}</REGTIME><SOURCE>/var/lib/one/datastores/1/{image.id}</SOURCE><PATH/>"
+                f"<REGTIME>{image.made:.0f}</REGTIME>{f'<MODTIME>{image.made:.0f}</MODTIME>' if self.since(7) else ''}<SOURCE>/var/lib/one/datastores/1/{image.id}</SOURCE><PATH/>"
                 f"<FORMAT>raw</FORMAT><FS/><SIZE>{image.size}</SIZE><STATE>{image.state}</STATE><PREV_STATE>{image.state}</PREV_STATE>"
                 f"<RUNNING_VMS>{len(image.vms)}</RUNNING_VMS><CLONING_OPS>0</CLONING_OPS><CLONING_ID>-1</CLONING_ID>"
                 f"<TARGET_SNAPSHOT>-1</TARGET_SNAPSHOT><DATASTORE_ID>1</DATASTORE_ID><DATASTORE>default</DATASTORE>"
                 f"<VMS>{''.join(f'<ID>{vm}</ID>' for vm in image.vms)}</VMS><CLONES/><APP_CLONES/>"
                 f"{_vector('TEMPLATE', {'DEV_PREFIX': 'vd', **image.said})}<SNAPSHOTS><ALLOW_ORPHANS>NO</ALLOW_ORPHANS>"
-                f"<CURRENT_BASE>-1</CURRENT_BASE><NEXT_SNAPSHOT>0</NEXT_SNAPSHOT></SNAPSHOTS><BACKUP_INCREMENTS/>"
+                f"<CURRENT_BASE>-1</CURRENT_BASE><NEXT_SNAPSHOT>0</NEXT_SNAPSHOT></SNAPSHOTS>{'<BACKUP_INCREMENTS/>' if self.since(6, 6) else ''}"
                 f"{'<BACKUP_DISK_IDS/>' if self.since(6, 10) else ''}</IMAGE>")
 
     # --- VMs --------------------------------------------------------------------------------------------------
@@ -522,7 +522,7 @@ class Oned:
         reading = self._reading(vm)
         if not reading:
             return "<MONITORING_DATA/>"
-        return f"<MONITORING_DATA>{self._whole(vm) if not self.since(6) else _vector('MONITORING', reading)}</MONITORING_DATA>"
+        return f"<MONITORING_DATA>{_vector('MONITORING', reading) if self.since(5, 12) else self._whole(vm)}</MONITORING_DATA>"
 
     def _reading(self, vm: Vm) -> Dict[str, str]:
         """The last of the readings that monitord takes, ten steps apart, from a step after the VM began to run."""
@@ -531,11 +531,11 @@ class Oned:
             return {}
         taken = int(age / (10 * self.step)) + 1
         said = {"CPU": "50.0", "DISKRDBYTES": str(1000 * taken), "DISKRDIOPS": "10", "DISKWRBYTES": str(2000 * taken),
-                "DISKWRIOPS": "20", **({"ID": str(vm.id)} if self.since(6) else {}), "MEMORY": "65536",
+                "DISKWRIOPS": "20", **({"ID": str(vm.id)} if self.since(5, 12) else {}), "MEMORY": "65536",
                 "NETRX": str(300 * taken), "NETTX": str(400 * taken)}
         if "guest-address" in self.faults:
             said["GUEST_IP"] = f"192.168.1.{vm.id}"
-        if self.since(6):
+        if self.since(5, 12):
             said["TIMESTAMP"] = str(int(vm.runs) + taken)
         return said
 
@@ -546,7 +546,7 @@ class Oned:
         keys = ("ERROR", "SCHED_MESSAGE", "SCHED_REQUIREMENTS")
         said = {key: vm.said[key] for key in keys if key in vm.said}
         rows = "".join(f"<{key}>{vm.template.findtext(key) or ''}</{key}>"
-                       for key in (("CPU", "MEMORY", "VCPU") if self.since(6) else ("CPU", "MEMORY")))
+                       for key in (("CPU", "MEMORY", "VCPU") if self.since(6, 8) else ("CPU", "MEMORY")))
         disks = "".join(_vector("DISK", {key: value for key, value in disk.items() if key != "ATTACH"}) for disk in vm.disks)
         host = (f"<HISTORY><OID>{vm.id}</OID><SEQ>0</SEQ><HOSTNAME>{vm.host}</HOSTNAME><HID>0</HID><CID>0</CID><DS_ID>0</DS_ID>"
                 f"<VM_MAD>kvm</VM_MAD><TM_MAD>ssh</TM_MAD><ACTION>0</ACTION></HISTORY>") if vm.host else ""
@@ -567,7 +567,7 @@ class Oned:
             ("VM_MAD", "kvm"), ("TM_MAD", "ssh"), ("DS_ID", 0), ("PSTIME", int(vm.made)), ("PETIME", int(vm.made)),
             ("RSTIME", int(vm.made)), ("RETIME", 0), ("ESTIME", 0), ("EETIME", 0), ("ACTION", 0), ("UID", -1), ("GID", -1),
             ("REQUEST_ID", -1)))
-        new, reading = self.since(6), self._reading(vm)
+        reading = self._reading(vm)
         if not self.since(4):  # figures of the VM itself
             old = {"MEMORY": "MEMORY", "CPU": "CPU", "NET_TX": "NETTX", "NET_RX": "NETRX"}
             error = f"<ERROR>{escape(vm.said['ERROR'])}</ERROR>" if "ERROR" in vm.said else ""
@@ -578,10 +578,10 @@ class Oned:
                 f"<LAST_POLL>{self._polled(vm)}</LAST_POLL><STATE>{state}</STATE><LCM_STATE>{lcm}</LCM_STATE>"
                 f"<PREV_STATE>{state}</PREV_STATE><PREV_LCM_STATE>{lcm}</PREV_LCM_STATE><RESCHED>0</RESCHED>"
                 f"<STIME>{vm.made:.0f}</STIME><ETIME>0</ETIME><DEPLOY_ID/>{figures}"
-                f"{'<SCHED_ACTIONS/>' if new else ''}<TEMPLATE>{shown}{template}{disks}{nics}<TM_MAD_SYSTEM>ssh</TM_MAD_SYSTEM>"
+                f"{'<SCHED_ACTIONS/>' if self.since(6, 8) else ''}<TEMPLATE>{shown}{template}{disks}{nics}<TM_MAD_SYSTEM>ssh</TM_MAD_SYSTEM>"
                 f"<VMID>{vm.id}</VMID></TEMPLATE>{_vector('USER_TEMPLATE', vm.said)}"
                 f"<HISTORY_RECORDS>{f'<HISTORY>{history}</HISTORY>' if vm.host else ''}</HISTORY_RECORDS>"
-                f"{'<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS/></BACKUPS>' if new else ''}</VM>")
+                f"{'<BACKUPS><BACKUP_CONFIG/><BACKUP_IDS/></BACKUPS>' if self.since(6, 6) else ''}</VM>")
 
     def _polled(self, vm: Vm) -> int:
         reading = self._reading(vm)
@@ -598,6 +598,12 @@ class Oned:
             due = min(self._due)
             self._due.remove(due)
             due[2]()
+
+    def context(self, number: int) -> str:
+        """``context.sh`` of the CD-ROM that a VM gets (generate_context of VirtualMachineContext.cc), without its network's part."""
+        said = sorted((child.tag, child.text or "") for child in self.vms[number].template.find("CONTEXT"))
+        quoted = [(name, value.replace("'", "'\\''")) for name, value in said]
+        return "# Context variables generated by OpenNebula\n" + "".join(f"{name}='{value}'\n" for name, value in quoted)
 
     def left(self) -> List[str]:
         """What there is of the probe's: VMs that are not DONE, and images."""

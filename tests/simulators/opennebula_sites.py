@@ -29,6 +29,21 @@ def site_file(directory: Path, url: str, credentials: str = "", name: str = "ope
     return path
 
 
+@contextmanager
+def driver_of(url: str, **test_vm: str):
+    """(a driver that is connected to the simulated oned, the site's [test vm]) for the length of a ``with`` block."""
+    from vmprobe.clock import Clock, Deadline
+    from vmprobe.evidence import Evidence
+    from vmprobe.site import load
+
+    with TemporaryDirectory() as directory:
+        site = load(str(site_file(Path(directory), url, **test_vm)))
+        driver = site.driver(site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence())
+        driver.connect()
+        yield driver, site.test_vm
+        driver.close()
+
+
 def judge(procedure: str, answer: str) -> None:
     """AssertionError unless pyone makes objects of the answer, and finds a place for each element in it."""
     from pyone import bindings

@@ -371,11 +371,12 @@ def _has_disk(template: Any, image: Any) -> bool:
 
 
 def _reporter(nonce: str) -> str:
+    """For one-context, which waits for a start script; base64, because oned takes each ``$NAME`` in a CONTEXT for its own."""
     import base64
 
     from vmprobe.image import reporter
 
-    return base64.b64encode(reporter(nonce).encode("ascii")).decode("ascii")
+    return base64.b64encode(reporter(nonce, awaited=True).encode("ascii")).decode("ascii")
 
 
 def _document(wanted: Mapping[str, Any]) -> str:
@@ -413,9 +414,10 @@ def _server(vm: Any) -> Resource:
         fault = ": ".join(word for word in (f"on {text(hosts[-1], 'HOSTNAME', '')}" if hosts else "", fault) if word)
     disk = vm.find("TEMPLATE/DISK")
     memory, created = number(vm, "TEMPLATE/MEMORY", 0), number(vm, "STIME", 0)
+    whole = vm.find("PERMISSIONS") is not None or vm.find("TEMPLATE/VCPU") is not None  # pools of 5.8 to 6.6 leave VCPU out
     return Resource(
         Ref(Kind.SERVER, text(vm, "ID"), text(vm, "NAME", "")), state, native, fault, cause, addresses=_addresses(vm),
-        created=float(created) if created else None, vcpus=number(vm, "TEMPLATE/VCPU", 0) or (1 if memory else None),
+        created=float(created) if created else None, vcpus=number(vm, "TEMPLATE/VCPU", 0) or (1 if memory and whole else None),
         memory=memory * _MIB or None, image=text(disk, "IMAGE", "") if disk is not None else "",
         owner=text(vm, "UNAME", ""), project=text(vm, "GNAME", ""))
 

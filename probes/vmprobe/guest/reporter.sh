@@ -199,7 +199,10 @@ partitioned() {
 # A disk with a file system is somebody's; it may be the one by which the cloud hands over the user data.
 config_drive() {
     mount -t iso9660,vfat -o ro "$root/dev/$name" "$state/drive" 2>/dev/null || return
-    found=$(cat "$state/drive/openstack/latest/user_data" "$state/drive/user-data" 2>/dev/null | nonce_of_user_data)
+    found=$({
+        cat "$state/drive/openstack/latest/user_data" "$state/drive/user-data"
+        sed -n "s/^START_SCRIPT_BASE64='\(.*\)'\$/\1/p" "$state/drive/context.sh" | base64 -d  # OpenNebula's CONTEXT
+    } 2>/dev/null | nonce_of_user_data)
     umount "$state/drive"
     adopt "$found"
     return 0
