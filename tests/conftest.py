@@ -1,5 +1,6 @@
 """What the tests share: a probe over the in-memory cloud with virtual time, and probes as processes."""
 
+import compileall
 import importlib
 import itertools
 import json
@@ -23,6 +24,11 @@ _urls = itertools.count(1)
 def pytest_addoption(parser):
     parser.addoption("--regen", action="store_true", help="write the generated parts of README.md anew")
     parser.addoption("--all-live", action="store_true", help="run the live tests that take long, too")
+
+
+def pytest_configure():
+    """The probes are started many hundred times: compiled once, also where Python is told to write no bytecode."""
+    compileall.compile_dir(PROBES / "vmprobe", quiet=1)
 
 
 _told = []
