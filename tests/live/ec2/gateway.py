@@ -52,6 +52,7 @@ class Gateway(Verifying):
         super().__init__(Credentials(ACCESS, SECRET), *words)
         self.behind = urlsplit(behind)
         self.faults: set[str] = set()
+        self.times: dict[str, int] = {}  # by fault: how often yet; others last
         self.boot, self.metered = 0.3, True
         self._born: dict[str, float] = {}
         self._tokens: dict[str, tuple[dict[str, str], bytes]] = {}
@@ -60,6 +61,7 @@ class Gateway(Verifying):
     def heal(self) -> None:
         """From now on without faults, and nothing of what came is remembered."""
         self.faults.clear()
+        self.times.clear()
         self.calls.clear()
         self._born.clear()
         self._tokens.clear()
@@ -69,7 +71,9 @@ class Gateway(Verifying):
 
     def served(self, action: str, form: dict[str, str], service: str):
         for name, (of, *words) in FAULTS.items():
-            if name in self.faults and of == action:
+            if name in self.faults and of == action and self.times.get(name, 1):
+                if name in self.times:
+                    self.times[name] -= 1
                 return error(*words)
         with self._lock:
             return self._served(action, form, service)

@@ -15,7 +15,7 @@ IMAGE = "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"  # one of those that moto c
 
 
 def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str = "", endpoint=(),
-              budget="deadline = 120 s\nreserve = 60 s",
+              budget="deadline = 240 s\nreserve = 100 s",
               **test_vm: str) -> Path:
     """A site file with its credentials."""
     secret = directory / "credentials.ini"
