@@ -80,6 +80,16 @@ def test_where_no_limit_is_known_none_is_made_up(site):
         "servers_used=1;;;0 total=0s;;;0"))
 
 
+def test_a_limit_that_may_not_be_read_is_unknown_and_not_unlimited(site):
+    site.cloud.limits = [Limit("servers", 1, None), Limit("vcpus", 2, None, unknown="quota vcpus: 403 no")]
+
+    code, output = site.probe("capacity", "-v")
+
+    assert (code, output.split(" | ")[0]) == (0, "VM_CAPACITY OK - site: no limit is known")
+    assert "vcpus    quota  2     unknown    -     -" in output.splitlines()
+    assert "note: the limit of vcpus is not known: quota vcpus: 403 no" in output.splitlines()
+
+
 def test_critical_when_the_flavor_is_not_there_and_what_is_free_is_told_all_the_same(site):
     assert site.probe("capacity", "--need", "5", "--flavor", "huge") == (2, (
         "VM_CAPACITY CRITICAL - site: image: no flavor named 'huge' (cause=image) | " + PERFDATA.format(fits="")))

@@ -75,6 +75,16 @@ def test_the_urls_follow_from_region_and_dialect(manager, endpoint, urls):
     assert (Capability.METRICS in made.capabilities) == (len(urls) > 1)
 
 
+@pytest.mark.parametrize("manager, endpoint, url", [
+    ("ec2", {"region": "eu-west-1"}, "https://servicequotas.eu-west-1.amazonaws.com"),
+    ("ec2", {"url": "https://ec2.cn-north-1.amazonaws.com.cn"}, "https://servicequotas.cn-north-1.amazonaws.com.cn"),
+    ("ec2", {"url": "https://ec2.eu-west-1.amazonaws.com", "service quotas url": "https://vpce-1.example.org"}, "https://vpce-1.example.org"),
+    ("ec2", {"url": "https://cloud.example.org:1"}, ""), ("eucalyptus", {"url": "https://c.example.org:8773"}, ""),
+])
+def test_service_quotas_are_where_amazons_are_or_where_the_site_says(manager, endpoint, url):
+    assert driver(manager, **endpoint)._quotas_url() == url
+
+
 def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_PROFILE"):

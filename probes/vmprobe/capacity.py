@@ -97,7 +97,7 @@ def table(limits: Sequence[Limit]) -> List[str]:
     for limit in sorted(limits, key=lambda limit: -(limit.used / limit.total if limit.total else 0.0)):
         total = Total(limit.used, limit.total)
         rows.append((limit.name, limit.source, amount(limit.name, limit.used),
-                     "unlimited" if limit.total is None else amount(limit.name, limit.total),
+                     amount(limit.name, limit.total) if limit.total is not None else "unknown" if limit.unknown else "unlimited",
                      "-" if total.free is None or limit.name in BURDENS else amount(limit.name, total.free),
                      f"{100 * limit.used / limit.total:.0f} %" if limit.total else "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

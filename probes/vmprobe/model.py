@@ -159,7 +159,7 @@ BURDENS = ("load", "ready")  # what is felt: there is none of it to be had
 
 
 class Limit(NamedTuple):
-    """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited.
+    """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited, or unknown.
 
     ``name`` is one of RESOURCES (with its unit) where one fits; ``load`` is a host's load average beside its CPUs,
     ``ready`` how long vCPUs waited for a CPU of all the time for which they could have run.
@@ -169,3 +169,4 @@ class Limit(NamedTuple):
     used: float
     total: Optional[float]
     source: str = "quota"  # or the name of a hypervisor, pool, ...
+    unknown: str = ""  # why the manager does not say the total, where there is one

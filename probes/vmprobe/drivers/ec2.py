@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 from vmprobe import handle
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                            QuotaExceeded, VmprobeError)
+                            QuotaExceeded, Transient, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, http_url, one_of, yes_or_no
 from vmprobe.transport.aws import Query, Refusal, refused, rows
 from vmprobe.transport.awskeys import CREDENTIALS, Finder
+from vmprobe.transport.awsquotas import Quotas
 from vmprobe.transport.fields import moment
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.xml import number, text
@@ -55,6 +56,7 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
     (r"Internal(Error|Failure)|Unavailable|ServiceUnavailable", GatewayFailed, ""),
     (r"OverLimit", QuotaExceeded, ""), (r"Forbidden", NotPermitted, ""),  # from here on OpenStack's, which ec2-api lets through
     (r"NotFound", NotFound, ""), (r"Conflict", Conflict, ""),
+    (r"NoSuchResourceException", NotFound, ""),  # Service Quotas'
 )
 REASONS = (  # codes of a server's StateReason: whose matter it is
     (r"LimitExceeded|Quota", "quota"), (r"Volume|Snapshot|Ebs", "storage"), (r"Image|AMI", "image"),
@@ -63,8 +65,14 @@ METRICS = {  # CloudWatch's name of each, and what of its period is asked for: a
     "cpu": (("CPUUtilization",), "Average"), "disk_read": (("EBSReadBytes", "DiskReadBytes"), "Sum"),
     "disk_write": (("EBSWriteBytes", "DiskWriteBytes"), "Sum"), "net_in": (("NetworkIn",), "Sum"),
     "net_out": (("NetworkOut",), "Sum")}
+QUOTAS = {  # of Service Quotas: service, code, and how much one is
+    "vcpus": ("ec2", "L-1216C47A", 1),  # of running on-demand instances of the standard families
+    "storage": ("ebs", "L-7A658B76", 2 ** 40),  # of gp3 volumes
+    "addresses": ("ec2", "L-0263D0A3", 1)}  # elastic ones
+STANDARD = re.compile(r"(?!inf|hpc|dl|trn|mac)[acdhimrtz]")  # how names of instance types of these families begin
 
 _YOUNG = 60.0  # seconds for which a thing that was asked for may not be known everywhere: EC2 is eventually consistent
+_EXTRA = 5.0  # seconds that Service Quotas, which may be out of reach, get to answer
 _BY_US = ("Client.UserInitiatedShutdown",)  # the reason of a removal that was asked for
 _GIB, _MIB = 2 ** 30, 2 ** 20
 _MEMORIES = (512, 1024, 2048, 4096, 8192)  # MiB: what the smallest type that fits may have
@@ -103,7 +111,7 @@ class Ec2(Driver):
     metrics_period = 300.0
     endpoint_keys: Mapping[str, Key] = {
         "url": Key(http_url), "region": Key(), "profile": Key(), "cloudwatch url": Key(http_url),
-        "metrics period": Key(_period, 300.0), "image owner": Key(), "status checks": Key(yes_or_no, False),
+        "service quotas url": Key(http_url), "metrics period": Key(_period, 300.0), "image owner": Key(), "status checks": Key(yes_or_no, False),
         "device": Key(default="/dev/sdf"), "signature": Key(one_of("2", "4"))}
     test_vm_keys: Mapping[str, Key] = {"availability zone": Key(), "volume zone": Key(), "security group": Key(),
                                        "volume type": Key()}
@@ -116,6 +124,7 @@ class Ec2(Driver):
         self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, amazons)
         self._ec2: Optional[Query] = None
         self._cloudwatch: Optional[Query] = None
+        self._quotas: Optional[Quotas] = None
         self._https: List[Http] = []
         self._zones: List[str] = []
         self._asked: Dict[str, float] = {}  # by id: what this session asked for and has not asked to remove, and when
@@ -128,10 +137,13 @@ class Ec2(Driver):
         self.close()
         keys, region = self._finder.find(self._region()), self._region()
 
-        def query(url: str, service: str, version: str, signature: int) -> Query:
-            http = Http(url, self.deadline, self.evidence, timeout=self.endpoint["timeout"], ca=self.endpoint["ca"])
+        def at(url: str, timeout: float = self.endpoint["timeout"]) -> Http:
+            http = Http(url, self.deadline, self.evidence, timeout=timeout, ca=self.endpoint["ca"])
             self._https.append(http)
-            return Query(http, keys, service=service, region=region, version=version, signature=signature,
+            return http
+
+        def query(url: str, service: str, version: str, signature: int) -> Query:
+            return Query(at(url), keys, service=service, region=region, version=version, signature=signature,
                          classify=self._classify)
 
         ec2 = query(self._url(), "ec2", self.dialect.version, int(self.endpoint["signature"] or self.dialect.signature))
@@ -141,6 +153,8 @@ class Ec2(Driver):
         self._ec2, self._keys = ec2, keys
         if Capability.METRICS in self.capabilities:
             self._cloudwatch = query(self._metrics_url(), "monitoring", "2010-08-01", 4)
+        if self._quotas_url():
+            self._quotas = Quotas(at(self._quotas_url(), min(_EXTRA, self.endpoint["timeout"])), keys, region=region, classify=self._classify)
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         """The AMI by id, or the newest of its owner and name; the type by name, or the smallest that fits; the subnet."""
@@ -317,20 +331,54 @@ class Ec2(Driver):
         return made
 
     def capacity(self) -> List[Limit]:
-        """What is used, and the limits among the account's attributes; others have to be looked up in Service Quotas."""
+        """What is used, with the limits among the account's attributes and, where they can be read, Service Quotas'.
+
+        With these, storage is that of gp3 volumes: each type of volume has a quota of its own.
+        """
         reply = self._call("DescribeAccountAttributes", asked="account attributes")
-        limits = {text(one, "attributeName", ""): text(one, ".//attributeValue", "")
+        stated = {text(one, "attributeName", ""): text(one, ".//attributeValue", "")
                   for one in rows(reply.xml(), "accountAttributeSet")}
-        addresses = limits.get("vpc-max-elastic-ips") or limits.get("max-elastic-ips") or ""
-        servers = [one for one in self._servers({}) if one.native not in GONE]
-        volumes = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", {}, "list volumes")]
-        most = limits.get("max-instances", "") if self.dialect.max_instances else ""
-        found = [Limit("servers", len(servers), _whole(most)),
-                 Limit("volumes", len(volumes), None), Limit("storage", sum(one.size or 0 for one in volumes), None)]
-        if addresses:
-            used = len(rows(self._call("DescribeAddresses", asked="list addresses").xml(), "addressesSet"))
-            found.append(Limit("addresses", used, _whole(addresses)))
-        return found
+        totals: Dict[str, Optional[float]] = {
+            "servers": _whole(stated.get("max-instances", "")) if self.dialect.max_instances else None,
+            "addresses": _whole(stated.get("vpc-max-elastic-ips") or stated.get("max-elastic-ips") or "")}
+        instances = [one for one in self._instances({}) if text(one, "instanceState/name") not in GONE]
+        volumes = self._all("DescribeVolumes", "volumeSet", {}, "list volumes")
+        used: Dict[str, float] = {"servers": len(instances), "volumes": len(volumes), "storage": _size(volumes)}
+
+        unread: Dict[str, str] = {}
+        if self._quotas is not None:
+            quotas, unread = self._all_quotas(self._quotas)
+            totals.update(quotas)
+            used["vcpus"] = self._standard_vcpus(instances)
+            used["storage"] = _size([one for one in volumes if text(one, "volumeType", "") == "gp3"])
+        if totals["addresses"] is not None:
+            used["addresses"] = len(rows(self._call("DescribeAddresses", asked="list addresses").xml(), "addressesSet"))
+        return [Limit(name, count, totals.get(name), unknown=unread.get(name, "") if totals.get(name) is None else "")
+                for name, count in used.items()]
+
+    def _all_quotas(self, quotas: Quotas) -> Tuple[Dict[str, float], Dict[str, str]]:
+        """(those that can be read, why the others cannot). Who does not answer once is not asked again: they are an extra."""
+        found: Dict[str, float] = {}
+        unread: Dict[str, str] = {}
+        for name, (service, code, unit) in QUOTAS.items():
+            try:
+                found[name] = max(0.0, quotas(service, code)) * unit
+            except Transient as silent:
+                return found, {**dict.fromkeys(QUOTAS, str(silent)), **unread}
+            except CloudError as refusal:
+                unread[name] = str(refusal)
+        return found, unread
+
+    def _standard_vcpus(self, instances: Sequence[Any]) -> int:
+        """The vCPUs of all that count as running on-demand standard instances, by what their types have."""
+        types = [text(one, "instanceType", "") for one in instances if text(one, "instanceState/name") in ("pending", "running")
+                 and text(one, "instanceLifecycle", "") != "spot"]
+        counted = [one for one in types if STANDARD.match(one)]
+        names, vcpus = sorted(set(counted)), {}
+        for first in range(0, len(names), 100):  # so many can be asked for at once
+            found = self._all("DescribeInstanceTypes", "instanceTypeSet", {"InstanceType": names[first:first + 100]}, "flavors in use")
+            vcpus.update({name: number for name, number, _ in map(_flavor, found)})
+        return sum(vcpus.get(one, 0) for one in counted)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """EC2 knows no checksums."""
@@ -581,8 +629,17 @@ class Ec2(Driver):
             url = self._url()
         except ClientError:
             return ""
-        own = re.fullmatch(r"https://ec2[.-]([a-z0-9-]+)\.(?:api\.aws|amazonaws\.com(\.cn)?)/?", url)
-        return f"https://monitoring.{own[1]}.amazonaws.com{own[2] or ''}" if own else ""
+        return _amazons("monitoring", url)
+
+    def _quotas_url(self) -> str:
+        """Service Quotas' URL, in the same way."""
+        return self.endpoint["service quotas url"] or _amazons("servicequotas", self._url())
+
+
+def _amazons(service: str, ec2: str) -> str:
+    """Where a service of Amazon's is, by where its EC2 is; '' for what is not Amazon's."""
+    own = re.fullmatch(r"https://ec2[.-]([a-z0-9-]+)\.(?:api\.aws|amazonaws\.com(\.cn)?)/?", ec2)
+    return f"https://{service}.{own[1]}.amazonaws.com{own[2] or ''}" if own else ""
 
 
 # --- what the service says ----------------------------------------------------------------------------------------
@@ -633,6 +690,11 @@ def _volume(said: Any) -> Resource:
     return Resource(Ref(Kind.VOLUME, text(said, "volumeId"), _tags(said).get("Name", "")), state, (moving or [native])[0],
                     server=held[0] if held and not moving else "", created=moment(text(said, "createTime", "")),
                     size=number(said, "size", 0) * _GIB)
+
+
+def _size(volumes: Sequence[Any]) -> int:
+    """Bytes of all of these."""
+    return sum(number(one, "size", 0) for one in volumes) * _GIB
 
 
 def _ami(said: Any) -> Resource:

@@ -56,6 +56,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         cloud.connect()
     with timeline.stage("capacity"):
         limits = cloud.capacity()
+    timeline.notes += [f"the limit of {limit.name} is not known: {limit.unknown}" for limit in limits if limit.unknown]
     values, run.highest = capacity.figures(limits)
     timeline.metrics.update(values)
 
@@ -97,4 +98,6 @@ def _story(limits) -> str:
              f"{capacity.amount(label.replace('host_', ''), total.total)} {label.replace('host_', 'host ')}"
              for label, total in capacity.totals(limits).items()
              if total.free is not None and not label.endswith(BURDENS)]
-    return f"free: {', '.join(found)}" if found else "nothing is limited"
+    if not found:
+        return "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
+    return f"free: {', '.join(found)}"

@@ -72,15 +72,8 @@ class Query:
         return self.http.post(body=body.encode("ascii"), headers=headers, asked=asked or action, struck=struck)
 
     def _version_4(self, form: Mapping[str, str]) -> Tuple[str, Dict[str, str]]:
-        body, parts = encoded(form), urlsplit(self.http.url)
-        headers = {"Content-Type": FORM, "X-Amz-Date": _stamp(self.http.deadline.clock.utc())}
-        if self.keys.token:
-            headers["X-Amz-Security-Token"] = self.keys.token
-        signed = {**headers, "Host": host(self.http.url)}
-        headers["Authorization"] = authorization(self.keys, "POST", parts.path, parts.query, signed,
-                                                 body.encode("ascii"),
-                                                 self.region, self.service)
-        return body, headers
+        body = encoded(form)
+        return body, signed(self.http, self.keys, {"Content-Type": FORM}, body.encode("ascii"), self.region, self.service)
 
     def _version_2(self, form: Mapping[str, str]) -> Tuple[str, Dict[str, str]]:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.http.deadline.clock.utc()))
@@ -161,6 +154,16 @@ def host(url: str) -> str:
 
 
 # --- signatures ---------------------------------------------------------------------------------------------------
+
+def signed(http: Http, keys: Keys, headers: Mapping[str, str], body: bytes, region: str, service: str) -> Dict[str, str]:
+    """These headers of a POST, and those that signature version 4 adds: time, session token, signature over all of them."""
+    parts = urlsplit(http.url)
+    found = {**headers, "X-Amz-Date": _stamp(http.deadline.clock.utc())}
+    if keys.token:
+        found["X-Amz-Security-Token"] = keys.token
+    everything = {**found, "Host": host(http.url)}
+    return {**found, "Authorization": authorization(keys, "POST", parts.path, parts.query, everything, body, region, service)}
+
 
 def authorization(keys: Keys, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, region: str,
                   service: str) -> str:

@@ -8,6 +8,7 @@ codes and words.
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import threading
 import time
@@ -18,7 +19,7 @@ from xml.etree import ElementTree
 
 from botocore.credentials import Credentials
 
-from .verifying import Verifying, error
+from .verifying import Verifying, error, json_error
 
 ACCESS, SECRET = "AKIDPROBE", "probe/secret+key"
 
@@ -39,9 +40,15 @@ FAULTS = {  # by action: status, code and words, as EC2's reference has them
     "failing": ("DescribeInstances", 500, "InternalError", "An internal error has occurred"),
     "kept": ("TerminateInstances", 400, "OperationNotPermitted", "The instance may not be terminated."),
     "no-metrics": ("GetMetricData", 403, "AccessDenied", "User is not authorized to perform: cloudwatch:GetMetricData"),
+    "no-quotas": ("GetServiceQuota", 400, "AccessDeniedException",
+                  "User: arn:aws:iam::123456789012:user/probe is not authorized to perform: servicequotas:GetServiceQuota"),
     "no-checks": ("DescribeInstanceStatus", 400, "InvalidAction",
                   "The action DescribeInstanceStatus is not valid for this web service."),
 }
+QUOTAS = {  # what the account has of its own, and what is a default; moto itself has the quotas of VPCs only
+    "GetServiceQuota": {"L-1216C47A": 32.0, "L-0263D0A3": 8.0},
+    "GetAWSDefaultServiceQuota": {"L-1216C47A": 5.0, "L-0263D0A3": 5.0, "L-7A658B76": 50.0}}
+VPCS = {"ServiceCode": "vpc", "QuotaCode": "L-F678F1CE"}
 STATES = {"boots-slowly", "dies", "lags", "attaches-for-ever", "impaired"}
 
 
@@ -74,7 +81,9 @@ class Gateway(Verifying):
             if name in self.faults and of == action and self.times.get(name, 1):
                 if name in self.times:
                     self.times[name] -= 1
-                return error(*words)
+                return (json_error if service == "servicequotas" else error)(*words)
+        if service == "servicequotas":
+            return self._quota(action, form)
         with self._lock:
             return self._served(action, form, service)
 
@@ -110,12 +119,22 @@ class Gateway(Verifying):
             answer = self._changed(answer, form.get(f"{token_filter}Value.1", "*"))
         return status, kind, answer
 
-    def ask(self, service: str, form: dict[str, str]):
-        """moto's answer."""
+    def _quota(self, action: str, form: dict[str, str]):
+        """A quota that moto has in its words, and one that it has not in its words for another."""
+        value = QUOTAS[action].get(form["QuotaCode"])
+        status, kind, answer = self.ask("servicequotas", VPCS if value is not None else form, "ServiceQuotasV20190624.GetServiceQuota")
+        if value is not None:
+            quota = {**json.loads(answer)["Quota"], **form, "QuotaName": form["QuotaCode"], "Value": value}
+            answer = json.dumps({"Quota": quota}).encode()
+        return status, kind, answer
+
+    def ask(self, service: str, form: dict[str, str], target: str = ""):
+        """moto's answer; to JSON where there is a ``target``."""
         connection = http.client.HTTPConnection(self.behind.hostname, self.behind.port, timeout=60)
         try:
-            connection.request("POST", "/", urlencode(form), {
-                "Content-Type": "application/x-www-form-urlencoded; charset=utf-8", "Authorization":
+            connection.request("POST", "/", json.dumps(form) if target else urlencode(form), {
+                **({"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"} if target else
+                   {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}), "Authorization":
                 f"AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=none"})
             answer = connection.getresponse()
             return answer.status, answer.headers.get("Content-Type", ""), answer.read()

@@ -24,9 +24,8 @@ def gateway():
 def look(gateway, tmp_path):
     """(exit code, output) of a probe."""
     gateway.heal()
-    path = places.site_file(tmp_path, gateway.url, endpoint=places.aws(gateway), flavor="t2.nano")
-
-    def run(probe, *options):
+    def run(probe, *options, endpoint=()):
+        path = places.site_file(tmp_path, gateway.url, endpoint={**places.aws(gateway), **dict(endpoint)}, flavor="t2.nano")
         code, output, errors = run_probe(f"check_vm_{probe}", "--site", str(path), *options)
         assert errors == ""
         return code, output
@@ -78,6 +77,38 @@ def test_what_is_used_is_counted(look, server):
 
     assert code == 0, output
     assert figures(output)["servers_used"] == 1 and figures(output)["addresses_free"] == 5
+
+
+def limits(output):
+    """By name: (used, total) below the first line, as they are shown."""
+    rows = [re.split(r"  +", line) for line in output.splitlines() if "  quota  " in line]
+    return {name.strip(): (used, total) for name, _, used, total, *_ in rows}
+
+
+def test_service_quotas_limit_what_is_used(look, gateway, server):
+    for kind in ("gp3", "gp2"):
+        gateway.ask("ec2", {"Action": "CreateVolume", "Version": "2016-11-15", "Size": "512", "VolumeType": kind, "AvailabilityZone": "us-east-1a"})
+    code, output = look("capacity", "--need", "3", "-v", endpoint={"service quotas url": gateway.url})
+
+    assert code == 0, output
+    assert output.startswith("VM_CAPACITY OK - ec2: 31 more t2.nano fit, limited by vcpus by quota: 31 of 32 are free; free: ")
+    assert limits(output) == {"servers": ("1", "unlimited"), "volumes": ("3", "unlimited"), "vcpus": ("1", "32"),
+                              "storage": ("512 GiB", "50 TiB"), "addresses": ("0", "8")}
+    assert [(action, form["QuotaCode"]) for action, form in gateway.calls if "QuotaCode" in form] == [
+        ("GetServiceQuota", "L-1216C47A"), ("GetServiceQuota", "L-7A658B76"), ("GetAWSDefaultServiceQuota", "L-7A658B76"),
+        ("GetServiceQuota", "L-0263D0A3")]
+
+
+def test_quotas_that_are_forbidden_or_out_of_reach_limit_nothing_and_that_is_said(look, gateway, server):
+    gateway.faults.add("no-quotas")
+    code, output = look("capacity", "-v", endpoint={"service quotas url": gateway.url})
+    assert code == 0, output
+    assert limits(output)["vcpus"] == ("1", "unknown") and limits(output)["addresses"] == ("0", "5")  # by the account's attributes
+    assert re.search(r"^note: the limit of vcpus is not known: quota ec2/L-1216C47A: 400 AccessDeniedException: User: arn:aws:iam::", output, re.M)
+
+    code, output = look("capacity", "-v", endpoint={"service quotas url": "http://127.0.37.3:1"})
+    assert code == 0, output
+    assert re.search(r"^note: the limit of storage is not known: quota ec2/L-1216C47A: 127.0.37.3 port 1: connection refused$", output, re.M)
 
 
 def test_activity_is_what_cloudwatch_says(look, server):

@@ -151,3 +151,8 @@ def error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
     """A refusal, as EC2 words it."""
     return status, "text/xml", (f"<?xml version=\"1.0\"?><Response><Errors><Error><Code>{code}</Code><Message>{escape(words)}</Message></Error>"
                                 f"</Errors><RequestID>4f2c0d1e-0000-4000-8000-a1b2c3d4e5f6</RequestID></Response>").encode()
+
+
+def json_error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
+    """A refusal, as services that speak JSON word it."""
+    return status, "application/x-amz-json-1.1", json.dumps({"__type": code, "Message": words}).encode()
