@@ -2,31 +2,49 @@
 
 import datetime
 import ipaddress
+import re
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 DAY = datetime.timedelta(days=1)
 PEM, NO_PASSWORD = serialization.Encoding.PEM, serialization.NoEncryption()
+PROXY_INFO = x509.UnrecognizedExtension(  # RFC 3820, 3.8: of any length, with all rights of its issuer
+    x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), bytes.fromhex("300c300a06082b06010505071501"))
+
+
+def elliptic():
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def of_rsa():
+    """What the grid's own tools know."""
+    return rsa.generate_private_key(65537, 2048)
 
 
 class Authority:
     """``ca`` is the path of its certificate; the others are made as they are asked for."""
 
-    def __init__(self, directory, name="test authority"):
-        self.directory, self.name = directory, name
-        self._key, self._certificate = _make(name, authority=True)
+    def __init__(self, directory, name="test authority", days=1, new_key=elliptic):
+        self.directory, self.name, self._new_key = directory, name, new_key
+        self._key = new_key()
+        self._certificate = _make(name, self._key, days=days, authority=True)
         self.ca = self._write("ca", _pem(self._certificate))
 
     def issue(self, name, days=1, since=-1, names=("127.0.0.1", "localhost"), password=b"", under=None):
         """The path of a PEM file: certificate, key, and for a proxy ``under`` another file, that file's certificate."""
-        key, certificate = _make(name, self._key, self._certificate, days, since, names)
-        hidden = serialization.BestAvailableEncryption(password) if password else NO_PASSWORD
-        secret = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, hidden)
-        chain = under.read_bytes().partition(b"-----BEGIN PRIVATE")[0] if under else b""
-        return self._write(name, _pem(certificate) + secret + chain)
+        key = self._new_key()
+        made = _make(name, key, self._key, self._certificate, days, since, names)
+        return self._write(name, _pem(made) + _secret(key, password) + (_chain(under) if under else b""))
+
+    def proxy(self, of, days=1):
+        """The path of a proxy (RFC 3820) of the certificate in the file ``of``, signed by its key."""
+        pem, key = of.read_bytes(), self._new_key()
+        user, signer = x509.load_pem_x509_certificate(pem), serialization.load_pem_private_key(pem, None)
+        made = _make("proxy", key, signer, user, days, proxy=True)
+        return self._write(f"proxy of {of.stem}", _pem(made) + _secret(key) + _chain(of))
 
     def revoke(self, *paths):
         """The path of a list of these certificates."""
@@ -44,16 +62,19 @@ class Authority:
         return path
 
 
-def _make(name, issuer_key=None, issuer=None, days=1, since=-1, names=(), authority=False):
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def _make(name, key, issuer_key=None, issuer=None, days=1, since=-1, names=(), authority=False, proxy=False):
+    now = datetime.datetime.now(datetime.timezone.utc)
+    subject = x509.Name([*(issuer.subject if proxy else ()), x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.subject if issuer else subject)
                .public_key(key.public_key()).serial_number(x509.random_serial_number())
                .not_valid_before(now + min(since, days - 1) * DAY).not_valid_after(now + days * DAY)
-               .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True))
+               .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+               .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False))
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_name(one) for one in names]), critical=False)
-    return key, builder.sign(issuer_key or key, hashes.SHA256())
+    if proxy:
+        builder = builder.add_extension(PROXY_INFO, critical=True)
+    return builder.sign(issuer_key or key, hashes.SHA256())
 
 
 def _name(text):
@@ -65,3 +86,13 @@ def _name(text):
 
 def _pem(certificate):
     return certificate.public_bytes(PEM)
+
+
+def _secret(key, password=b""):
+    hidden = serialization.BestAvailableEncryption(password) if password else NO_PASSWORD
+    return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, hidden)
+
+
+def _chain(path):
+    """The certificate in a file and those above it, without the key."""
+    return b"".join(re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n", path.read_bytes(), re.S))

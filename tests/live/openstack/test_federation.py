@@ -1,0 +1,114 @@
+"""Certificates, proxies and VOMS proxies at the real Keystone, behind a real Apache with mod_ssl and GridSite (``federation.py``)."""
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from certificates import Authority
+from conftest import run_probe
+
+from . import federation
+from .federation import PERSON, ROBOT
+from .shared import line
+from .test_credentials import PLANNED, planned
+
+pytestmark = pytest.mark.live
+NOT_KNOWN = ("VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and mapped: "
+             "401 The request you have made requires authentica... (cause=auth, REQUEST)")
+
+
+@pytest.fixture(scope="module")
+def grid(openstack):
+    return federation.running()
+
+
+@pytest.fixture(scope="module")
+def robot(grid):
+    """A certificate that the mapping knows by its name."""
+    return grid.authority.issue(ROBOT, days=20, names=())
+
+
+@pytest.fixture(scope="module")
+def person(grid):
+    """A certificate that it does not know."""
+    return grid.authority.issue(PERSON, days=20, names=())
+
+
+@pytest.fixture
+def by(site, grid):
+    """Writes the site file of those who come with this certificate."""
+    def written(certificate, url="", more=""):
+        return site(endpoint={"url": url or grid.auth_url, "interface": grid.interface, "ca": grid.authority.ca, "project": ""},
+                    credentials=f"certificate = {certificate}\nidentity_provider = {grid.provider}\n{more}")
+    return written
+
+
+def test_a_voms_proxy_runs_a_test_vm_for_one_who_is_known_by_nothing_else(by, grid, person):
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", by(grid.voms_proxy(person)))
+
+    assert (code, line(output), errors) == (
+        0, "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)", "")
+
+
+def test_the_gateway_is_looked_at_with_a_proxy_and_says_when_it_ends(by, grid, robot):
+    code, output, errors = run_probe("check_vm_gateway", "--site", by(grid.authority.proxy(robot)), "-w", "cred_expires=259200:")
+
+    assert (code, errors) == (1, ""), output
+    assert re.match(r"VM_GATEWAY WARNING - openstack: cred_expires 8\d{4}(\.\d)? s is outside 259200: \(warning\); OpenStack Nova 2", output)
+
+
+def test_a_certificate_is_one_of_the_project(by, robot):
+    assert planned(by(robot)) == PLANNED
+
+
+def test_a_certificate_that_apache_asks_for_after_the_handshake(by, grid, robot):
+    assert planned(by(robot, url=grid.strict_url)) == PLANNED
+
+
+def test_the_grids_proxy_of_the_environment(by, site, grid, person):
+    path = site(endpoint={"url": "", "interface": grid.interface, "ca": grid.authority.ca, "project": "", "credentials": ""})
+
+    assert planned(path, X509_USER_PROXY=str(grid.voms_proxy(person)), OS_AUTH_URL=grid.auth_url,
+                   OS_IDENTITY_PROVIDER=grid.provider) == PLANNED
+
+
+def test_whom_no_mapping_knows_keystone_refuses_in_its_own_words(by, grid, person):
+    for certificate in (person, grid.authority.proxy(person), grid.voms_proxy(person, "vo.other.org")):
+        assert planned(by(certificate)) == (2, NOT_KNOWN, "")
+
+
+def test_a_certificate_that_has_expired_is_ours_and_shown_to_nobody(by, grid):
+    old = grid.authority.issue("old", days=-1, names=())
+    code, said, errors = planned(by(old))
+
+    assert (code, errors) == (3, "")
+    assert re.fullmatch(r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC \(cause=client\)", said)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["in-the-handshake", "after-it"])
+def test_a_certificate_of_an_authority_that_apache_does_not_know(by, grid, tmp_path, later):
+    stranger = Authority(tmp_path, "another authority").issue(ROBOT, names=())
+
+    assert refused(planned(by(stranger, url=later and grid.strict_url))) == "unknown ca"
+
+
+def test_an_apache_that_allows_no_proxies(by, grid, robot):
+    """GridSite allows them in the handshake; after it mod_ssl is alone, and OpenSSL 3 heeds no OPENSSL_ALLOW_PROXY_CERTS."""
+    assert refused(planned(by(grid.authority.proxy(robot), url=grid.strict_url))) == "certificate unknown"
+
+
+def refused(planned) -> str:
+    """The word of TLS for what Apache does not accept; each OpenSSL begins it otherwise."""
+    code, said, errors = planned
+    assert (code, errors) == (2, "")
+    return re.fullmatch(r"VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid\.example\.org and mapped: "
+                        r"our certificate is not accepted: \S+ alert ([a-z ]+) \(cause=auth\)", said)[1]
+
+
+def test_a_protocol_that_keystone_does_not_have(by, robot):
+    code, said, errors = planned(by(robot, more="protocol = x509\n"))
+
+    assert (code, said, errors) == (
+        2, "VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and x509: "
+           "401 Attempted to authenticate with an unsupported m... (cause=auth, REQUEST)", "")
