@@ -125,6 +125,7 @@ VERDICTS = {  # fault: (exit code, what is said)
     "never-running": (2, "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)"),
     "dies": (2, "active: server 40 is POWEROFF: on node1 (cause=scheduler)"),
     "no-address": (2, "network: server 40 has no address; not within its budget of T s (cause=network)"),
+    "attach-hangs": (2, "storage: volume 8 is USED_PERS (HOTPLUG); not within its budget of T s (cause=storage)"),
     "datablock-error": (2, "storage: volume 8 is ERROR: Error creating datablock: mkfs failed: No space left on device "
                            "(cause=storage)"),
     "attach-failure": (2, "storage: volume 8 is READY, not attached to server 40: Error attaching new VM Disk: Could not attach vdb: "
@@ -138,22 +139,24 @@ VERDICTS = {  # fault: (exit code, what is said)
 }
 
 
+BUDGETS = {"no-room": "active", "never-running": "active", "no-address": "network", "attach-hangs": "storage"}
+
+
 @pytest.mark.parametrize("fault", VERDICTS)
 def test_what_fails_is_told_in_oneds_words_and_nothing_is_left(world, fault):
     world.oned.faults.add(fault)
-    budget = "[budget]\nactive = 1 s\nnetwork = 1 s\n"
+    budget = f"[budget]\n{BUDGETS[fault]} = 1 s\n" if fault in BUDGETS else ""
 
-    def later():  # a VM that is in BOOT cannot be ended: oned refuses until it goes on
+    def goes_on():  # oned refuses to end a VM in BOOT or HOTPLUG until it goes on
         world.oned.faults.discard(fault)
         for vm in list(world.oned.vms.values()):
-            if vm.state == "BOOT":
-                world.oned._walk(vm, ["RUNNING"])
-    if fault == "never-running":
-        world.oned._due.append((time.monotonic() + 3, 10 ** 9, later))
+            vm.state = "RUNNING"
+    if fault in ("never-running", "attach-hangs"):
+        world.oned.plot["one.vm.action"], world.oned.killer = "killed-after", goes_on
     code, said = VERDICTS[fault]
 
     assert world.run(more=budget, snapshot="yes" if fault == "saveas-error" else "no") == (
-        code, f"VM_LIFECYCLE {'CRITICAL' if code == 2 else 'WARNING'} - opennebula: {said}")
+        code, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
 
 
 @pytest.mark.parametrize("limits, said", [
@@ -224,6 +227,83 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
 
     world.oned.faults.clear()
     assert world.run(volume="none")[0] == 0
+
+
+@pytest.mark.parametrize("procedure, said", [
+    ("one.imagepool.info", "image: one.imagepool.info: the connection was closed without an answer (cause=gateway)"),
+    ("one.vm.attach", "storage: one.image.info: the connection was closed without an answer (cause=gateway); left behind: server 40, "
+                      "volume 8"),
+])
+def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(world, procedure, said):
+    world.oned.plot[procedure] = "goes-away"
+
+    assert world.run(more="[budget]\ndeadline = 12 s\nreserve = 2 s\n") == (2, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
+    world.oned.faults.clear()
+    assert world.run() == (0, FINE)
+
+
+HANGS = {  # procedure that is not answered, or fault: what is said
+    "one.system.version": "auth: the deadline of T s passed",
+    "one.imagepool.info": "image: the deadline of T s passed",
+    "no-room": "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; the deadline of T s passed",
+    "no-address": "network: server 40 has no address; the deadline of T s passed",
+}
+
+
+@pytest.mark.parametrize("what", HANGS)
+def test_a_deadline_that_passes_is_unknown_and_names_the_stage(world, what):
+    world.oned.faults.update({what} - {procedure for procedure in HANGS if procedure.startswith("one.")})
+    world.oned.plot[what] = "silent"
+
+    assert world.run(more="[budget]\ndeadline = 8 s\nreserve = 4 s\n") == (3, f"VM_LIFECYCLE UNKNOWN - opennebula: {HANGS[what]}")
+    world.oned.speaks.set()
+
+
+@pytest.mark.parametrize("ranges, code, said", [
+    (("-w", "total=0.01"), 1, "WARNING - opennebula: total T s is outside 0.01 (warning)"),
+    (("-c", "active=0.001"), 2, "CRITICAL - opennebula: active T s is outside 0.001 (critical)"),
+])
+def test_a_stage_outside_its_range_alerts(world, ranges, code, said):
+    assert world.run(*ranges) == (
+        code, f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)")
+
+
+@pytest.mark.parametrize("key, value, said", [
+    ("vcpu", "0", "'0' is not a whole number from 1 up"),
+    ("cpu", "none", "'none' is not a share of a CPU like '0.1' or '2'"),
+    ("memory", "1 KiB", "'1 KiB' is less than 1 MiB"),
+    ("device prefix", "x", "'x' is not one of vd, sd, hd, xvd"),
+    ("reporter", "perhaps", "'perhaps' is neither 'yes' nor 'no'"),
+    ("flavour", "tiny", "no such key; did you mean flavor?"),
+])
+def test_each_mistake_in_a_site_file_is_named_with_its_place(world, key, value, said):
+    with pytest.raises(ClientError) as raised:
+        load(world.site(**{key: value}))
+
+    assert str(raised.value) == f"opennebula.ini [test vm] {key}: {said}"
+
+
+def test_credentials_that_others_can_read_or_that_are_not_there_are_ours(world):
+    path = world.site()
+    secret = world.directory / "credentials.ini"
+    secret.chmod(0o644)
+    assert line(run_probe(LIFECYCLE, "--site", path)[1]) == (
+        f"VM_LIFECYCLE UNKNOWN - {secret} has mode 0644: others than its owner have access; chmod 0600 it")
+    secret.unlink()
+    assert line(run_probe(LIFECYCLE, "--site", path)[1]) == (
+        f"VM_LIFECYCLE UNKNOWN - opennebula.ini [endpoint] credentials: {secret}: No such file or directory")
+    assert world.oned.calls == []
+
+
+@pytest.mark.parametrize("procedure, stage", [
+    ("one.system.version", "image"), ("one.image.allocate", "submit"), ("one.vm.allocate", "active"), ("one.vm.attach", "storage")])
+def test_sigterm_is_noticed_after_the_request_that_it_came_in_and_leaves_nothing(world, procedure, stage):
+    world.oned.plot[procedure] = "killed-after"
+    stopped = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", world.site()], stdout=subprocess.PIPE, text=True)
+    world.oned.killer = stopped.terminate
+    output, _ = stopped.communicate(timeout=120)
+
+    assert (stopped.returncode, line(output)) == (3, f"VM_LIFECYCLE UNKNOWN - opennebula: {stage}: interrupted by SIGTERM")
 
 
 def test_no_secret_is_shown_and_none_that_oned_answers(world, tmp_path):

@@ -35,7 +35,7 @@ FAULTS = {
     "attach-failure": "a disk is not attached", "attach-hangs": "a VM stays in HOTPLUG", "datablock-error": "no image is made",
     "no-metrics": "monitord never came", "delete-ignored": "terminate-hard is answered, and nothing happens",
     "not-owner": "VMs belong to somebody else", "election": "the leader is being elected", "full": "a datastore has no room",
-    "no-lease": "a network has no lease left", "saveas-error": "a disk cannot be saved",
+    "no-lease": "a network has no lease left", "saveas-error": "a disk cannot be saved", "away": "nobody answers",
 }
 
 
@@ -93,6 +93,7 @@ class Oned:
         self.faults: set = set()
         self.plot: Dict[Any, str] = {}
         self.killer: Callable[[], None] = lambda: None
+        self.speaks = threading.Event()  # ends the silence of those that are "silent"
         self.judge: Callable[[str, str], None] = lambda procedure, answer: None  # is shown every XML document
         self.authenticate: Callable[[str], Optional[User]] = self._by_password
         self.rejected: List[str] = []  # what the judge says against answers
@@ -665,8 +666,18 @@ class Handler(BaseHTTPRequestHandler):
     def _call(self, body: bytes) -> None:
         """Answer a procedure's call, or fail it in the way that is set for it."""
         oned = self.server.oned
+        if not body:  # who asked has gone
+            self.close_connection = True
+            return
         words, procedure = loads(body)
         fault = oned.plot.pop(len(oned.calls) + 1, "") or oned.plot.pop(procedure, "")
+        if fault == "goes-away":
+            oned.faults.add("away")
+        if "away" in oned.faults:
+            fault = "reset"
+        if fault == "silent":
+            oned.speaks.wait(60)
+            fault = "reset"
         if fault == "killed-before":
             oned.killer()
         if fault == "reset":

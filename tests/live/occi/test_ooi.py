@@ -202,3 +202,20 @@ def test_what_a_sigkill_left_is_seen_and_settled_by_the_next_run(site, state_dir
     code, output, _ = run_probe(LIFECYCLE, "--site", path)
     assert (code, line(output)) == (
         0, "VM_LIFECYCLE OK - ooi: test VM ran without storage and is gone in T s (active T s, network T s)")
+
+
+@pytest.mark.parametrize("moment", [pytest.param("creating", marks=pytest.mark.slow), "attaching",
+                                    pytest.param("removing", marks=pytest.mark.slow)])
+def test_sigkill_is_settled_by_the_next_run(site, openstack, state_directory, moment):
+    path = site()
+    killed = started(path, state_directory, {"creating": '"kind": "server", "name"', "attaching": '"event": "created", "id"',
+                                             "removing": '"event": "gone"'}[moment])
+    if moment == "attaching":
+        openstack.api().wait_until(lambda: {"reserved", "attaching", "in-use"} & {status for _, status in left(openstack)}, 120,
+                                   "no volume was attached")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+
+    code, output, _ = run_probe(LIFECYCLE, "--site", path)
+    assert (code, line(output)) == (0, OK)
