@@ -14,13 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence
 
 import pytest
 
 from vmprobe import image
+from waiting import soon
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 USER = "nobody"
@@ -130,16 +130,6 @@ class Host:
     @property
     def _prefix(self) -> str:
         return f"vmprobe-{self.owner}-"
-
-    def until(self, look, what: str, seconds: float = 240.0):
-        """What ``look`` returns as soon as it is true."""
-        end = time.monotonic() + seconds
-        while True:
-            found = look()
-            if found:
-                return found
-            assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
-            time.sleep(0.05)
 
     def daemon(self) -> int:
         """Process id, here, of its libvirtd."""
@@ -251,7 +241,7 @@ class System(Host):
 
     def start_libvirtd(self) -> None:
         self.libvirtd = self._background("libvirtd")
-        self.until(self._answers, "libvirtd answers")
+        soon(self._answers)
 
     def _answers(self) -> bool:
         asked = subprocess.run([*self._before, "virsh", "-q", "-c", self.url, "uri"], env=self._env, check=False,

@@ -13,6 +13,7 @@ import pytest
 from live.libvirt import hosts
 from vmprobe import image
 from vmprobe.errors import ClientError
+from waiting import soon
 
 pytestmark = pytest.mark.live
 NO_ROOM = {"flavor": "64 TiB"}  # more than QEMU gets from any host: ends a run right after it has settled its debts
@@ -63,7 +64,7 @@ def test_in_a_users_session_a_vm_lives_to_the_word_of_its_console_and_is_gone(se
 
 def test_on_a_hosts_system_a_vm_gets_its_address_from_a_libvirt_network(system):
     process = system.probe("-v", test_vm={"network": "default"})
-    leased = system.until(lambda: address(system, "virbr0"), "lease")
+    leased = soon(lambda: address(system, "virbr0"))
     state, said = system.finish(process)
 
     assert (state, first(said, system)) == (0, GOOD)
@@ -76,7 +77,7 @@ def test_what_is_sent_to_a_vm_comes_in_by_its_counters(system):
     """The bridge's DHCP server is nobody that libvirt knows: the VM's address comes from ARP, or from its console."""
     process = system.probe("-v", test_vm={"network": "bridge:served", "depth": "api", "volume": "none"},
                            sample={"readings": "6", "interval": "0.5 s"})
-    flood = system.start(*system.interpreter, "-c", FLOOD, system.until(lambda: address(system, "served"), "address"))
+    flood = system.start(*system.interpreter, "-c", FLOOD, soon(lambda: address(system, "served")))
     state, said = system.finish(process)
     system.finish(flood)
 
@@ -183,8 +184,8 @@ def test_crit_when_there_is_no_room(host):
 
 def test_crit_when_a_vm_dies_while_it_boots(system):
     process = system.probe()
-    system.until(lambda: system.emulators(), "QEMU")
-    server = system.until(lambda: "running" in system.virsh("list") and system.servers(), "server")[0]
+    soon(lambda: system.emulators())
+    server = soon(lambda: "running" in system.virsh("list") and system.servers())[0]
     system.virsh("destroy", server)
     state, said = system.finish(process)
 
@@ -195,7 +196,7 @@ def test_crit_when_a_vm_dies_while_it_boots(system):
 
 def test_crit_when_qemu_crashes(session):
     process = session.probe()
-    session.until(lambda: session.servers() and "running" in session.virsh("list"), "server")
+    soon(lambda: session.servers() and "running" in session.virsh("list"))
     os.kill(session.emulators()[0], signal.SIGKILL)
     state, said = session.finish(process)
 
@@ -217,7 +218,7 @@ def test_crit_when_the_network_never_comes(system):
 
 def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed_by_the_next_run(system):
     process = system.probe(budget={"deadline": "30 s", "reserve": "10 s"})
-    system.until(lambda: "running" in system.virsh("list"), "server")
+    soon(lambda: "running" in system.virsh("list"))
     os.kill(system.daemon(), signal.SIGKILL)
     state, said = system.finish(process)
 
@@ -235,7 +236,7 @@ def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed
 @pytest.mark.slow
 def test_a_users_daemon_that_is_killed_is_started_again_and_the_run_goes_on(session):
     process = session.probe(test_vm={"volume": "none", "depth": "api"})
-    session.until(lambda: session.servers() and "running" in session.virsh("list"), "server")
+    soon(lambda: session.servers() and "running" in session.virsh("list"))
     os.kill(session.daemon(), signal.SIGKILL)
     state, said = session.finish(process)
 
@@ -255,7 +256,7 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_nothing_is_left_of_a_run_that_is_killed_once_the_next_has_begun(session, moment):
     process = session.probe()
-    session.until(lambda: MOMENTS[moment](session), moment)
+    soon(lambda: MOMENTS[moment](session))
     process.kill()
     assert session.finish(process)[0] == -signal.SIGKILL
     assert session.remains() != {}
@@ -267,7 +268,7 @@ def test_nothing_is_left_of_a_run_that_is_killed_once_the_next_has_begun(session
 
 def test_a_run_that_is_told_to_end_takes_everything_with_it(session):
     process = session.probe()
-    session.until(lambda: "running" in session.virsh("list"), "server")
+    soon(lambda: "running" in session.virsh("list"))
     process.send_signal(signal.SIGTERM)
     state, said = session.finish(process)
 

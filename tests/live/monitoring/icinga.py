@@ -8,7 +8,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from .place import AS_USER, Daemon, own, soon
+from waiting import soon
+
+from .place import AS_USER, Daemon, own
 
 PATHS = {"etc": "/etc/icinga2", "lib": "/var/lib/icinga2", "log": "/var/log/icinga2", "cache": "/var/cache/icinga2",
          "run": "/run/icinga2", "spool": "/var/spool/icinga2"}
@@ -44,7 +46,7 @@ class Icinga(Daemon):
             Path(path).mkdir(parents=True, exist_ok=True)
         own(self.directory)
         self.run(self.command("icinga2", "daemon"), env={**os.environ, **self.environment})
-        soon(lambda: self._answers() or not self.alive(), 30)
+        soon(lambda: self._answers() or not self.alive())
         assert self.alive(), self.log()[-3000:]
 
     def command(self, *words: str):

@@ -10,8 +10,7 @@ import subprocess
 from pathlib import Path
 
 from conftest import CHECKOUT
-
-from .place import soon
+from waiting import soon
 
 SOURCE = "/src/vmprobe"
 _INSIDE = """\

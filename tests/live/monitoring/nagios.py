@@ -6,7 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from .place import AS_USER, Daemon, own, soon
+from waiting import soon
+
+from .place import AS_USER, Daemon, own
 
 _BLOCK = re.compile(r"^(\w+) \{\n(.*?)^\t?\}", re.S | re.M)
 
@@ -42,7 +44,7 @@ class Nagios(Daemon):
         (self.var / "status.dat").unlink(missing_ok=True)
         own(self.directory)
         self.run([*AS_USER, "nagios4", str(file)], env={**os.environ, **self.environment}, cwd=self.directory)
-        soon(lambda: (self.var / "status.dat").exists() or not self.alive(), 20)
+        soon(lambda: (self.var / "status.dat").exists() or not self.alive())
         assert self.alive(), self.log()[-2000:]
 
     def validate(self) -> str:
@@ -68,7 +70,7 @@ class Nagios(Daemon):
 
     def command(self, text: str) -> None:
         """An external command, through the pipe."""
-        soon(self.pipe.exists, 10)
+        soon(self.pipe.exists)
         with open(self.pipe, "w", encoding="utf-8") as pipe:
             pipe.write(f"[{int(time.time())}] {text}\n")
 

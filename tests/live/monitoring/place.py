@@ -73,17 +73,6 @@ def own(path: Path) -> Path:
     return path
 
 
-def soon(look, seconds: float = 30, pause: float = 0.05):
-    """What ``look`` returns as soon as it is true, asked again after each pause; an AssertionError when it is not in time."""
-    until = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < until, f"not within {seconds:g} s: {look.__doc__ or look}"
-        time.sleep(pause)
-
-
 def probe(name: str = "check_vm_lifecycle") -> str:
     """A probe's command with the Python that runs the tests."""
     return f"{sys.executable} {PROBES / name}"

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, PROBES
+from waiting import soon
 
 from .icinga import PASSWORD
-from .place import AS_USER, needed, own, soon
+from .place import AS_USER, needed, own
 
 pytestmark = pytest.mark.live
 
@@ -68,7 +69,7 @@ def test_nagios_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(nag
     nagios.start()
 
     def held(host, name):
-        return soon(lambda: (lambda found: found.get("has_been_checked") == "1" and found)(nagios.service(host, name)), 40)
+        return soon(lambda: (lambda found: found.get("has_been_checked") == "1" and found)(nagios.service(host, name)))
     for host in ("good", "dead"):
         nagios.check_now(host, "vm-gateway")
     nagios.check_now("good", "vm-lifecycle")
@@ -85,12 +86,12 @@ def test_nagios_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(nag
     nagios.check_now("dead", "vm-lifecycle", forced=False)
     nagios.check_now("good", "vm-lifecycle", forced=False)
     when = good["last_check"]
-    soon(lambda: nagios.service("good", "vm-lifecycle")["last_check"] != when, 40)  # the one that was asked for later ran
+    soon(lambda: nagios.service("good", "vm-lifecycle")["last_check"] != when)  # the one that was asked for later ran
     assert nagios.service("dead", "vm-lifecycle")["has_been_checked"] == "0"
 
     site(sites, "dead")
     nagios.check_now("dead", "vm-gateway")
-    soon(lambda: nagios.service("dead", "vm-gateway")["current_state"] == "0", 40)
+    soon(lambda: nagios.service("dead", "vm-gateway")["current_state"] == "0")
     nagios.check_now("dead", "vm-lifecycle", forced=False)
     assert held("dead", "vm-lifecycle")["current_state"] == "0"
 
@@ -103,7 +104,7 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
     icinga.start()
 
     def held(host, name):
-        return soon(lambda: icinga.result(host, name), 40)
+        return soon(lambda: icinga.result(host, name))
     for host in ("good", "dead"):
         icinga.check_now(host, "vm-gateway")
     icinga.check_now("good", "vm-lifecycle")
@@ -117,21 +118,21 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
     assert held("dead", "vm-gateway")["state"] == 2
     assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["vars"]["contact"] == (
         'Zoë; "ops" <good@example.org>')
-    soon(lambda: icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["last_check_result"], 90)  # it is up, and not pending
+    soon(lambda: icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["last_check_result"])  # it is up, and not pending
     assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["state"] == 0
 
     before = icinga.result("dead", "vm-lifecycle")
     icinga.check_now("dead", "vm-lifecycle", forced=False)
     icinga.check_now("good", "vm-lifecycle", forced=False)
     when = good["execution_start"]
-    soon(lambda: icinga.result("good", "vm-lifecycle")["execution_start"] != when, 40)
+    soon(lambda: icinga.result("good", "vm-lifecycle")["execution_start"] != when)
     assert icinga.result("dead", "vm-lifecycle") == before
 
     site(sites, "dead")
     icinga.check_now("dead", "vm-gateway")
-    soon(lambda: icinga.result("dead", "vm-gateway")["state"] == 0, 40)
+    soon(lambda: icinga.result("dead", "vm-gateway")["state"] == 0)
     icinga.check_now("dead", "vm-lifecycle", forced=False)
-    soon(lambda: icinga.result("dead", "vm-lifecycle").get("state") == 0, 40)
+    soon(lambda: icinga.result("dead", "vm-lifecycle").get("state") == 0)
 
 
 # --- passive ------------------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class Nsca:
             """nsca answers"""
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", self.port)) == 0
-        soon(answers, 10)
+        soon(answers)
         return f"nsca:127.0.0.1:{self.port},config={self.send}"
 
     def __exit__(self, *_):

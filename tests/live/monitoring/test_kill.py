@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import PROBES
-
-from .place import soon
+from waiting import soon
 
 pytestmark = pytest.mark.live
 
@@ -92,7 +91,7 @@ def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images
         """Nagios killed the probe; when"""
         held = nagios.service("demo", "vm-lifecycle")
         return held.get("plugin_output", "").startswith("(Service check timed out after") and held["last_check"]
-    when = soon(killed, 40)
+    when = soon(killed)
     first = run.handles()
     owed = [run.of(handle) for handle in first]
     assert len(first) == 1 and any("/qemu/server/" in thing for thing in owed[0])  # SIGKILL: its VM is still there
@@ -100,13 +99,13 @@ def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images
     def another():
         """the next scheduled run has begun its own VM"""
         return [handle for handle in run.handles() - first if any("/qemu/server/" in thing for thing in run.of(handle))]
-    soon(another, 40)
+    soon(another)
     assert [run.of(handle) for handle in first] == [[]]
 
     def killed_again():
         """Nagios killed that one, too"""
         return killed() not in (False, when)
-    soon(killed_again, 40)
+    soon(killed_again)
     nagios.stop()
     run.site.write_text(SITE.format(flavor=TOO_MUCH))
     nagios.settings["service_check_timeout"] = 60
@@ -115,9 +114,9 @@ def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images
     def ended():
         """a run came to its own end"""
         return nagios.service("demo", "vm-lifecycle").get("plugin_output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
-    soon(ended, 60)
+    soon(ended)
     nagios.stop()
-    soon(run.nothing_is_left, 40)
+    soon(run.nothing_is_left)
 
 
 ICINGA = """\
@@ -149,20 +148,20 @@ def test_a_run_that_icinga_kills_is_cleaned_up_by_the_next_one(icinga_at, images
         seen.update(run.handles())
         held = icinga.result("demo", "vm-lifecycle")
         return "<Timeout exceeded.>" in held.get("output", "") and held["execution_start"]
-    when = soon(killed, 40)
+    when = soon(killed)
     first = set(seen)
     assert len(first) == 1
 
     def another():
         """the next scheduled run has begun its own VM"""
         return [handle for handle in run.handles() - first if any("/qemu/server/" in thing for thing in run.of(handle))]
-    soon(another, 40)
+    soon(another)
     assert [run.of(handle) for handle in first] == [[]]
 
     def killed_again():
         """Icinga killed that one, too"""
         return killed() not in (False, when)
-    soon(killed_again, 40)
+    soon(killed_again)
     icinga.stop()
     run.site.write_text(SITE.format(flavor=TOO_MUCH))
     objects.write_text(ICINGA.format(command=command, limit=60))
@@ -171,6 +170,6 @@ def test_a_run_that_icinga_kills_is_cleaned_up_by_the_next_one(icinga_at, images
     def ended():
         """a run came to its own end"""
         return icinga.result("demo", "vm-lifecycle").get("output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
-    soon(ended, 60)
+    soon(ended)
     icinga.stop()
-    soon(run.nothing_is_left, 40)
+    soon(run.nothing_is_left)

@@ -7,9 +7,10 @@ import pytest
 
 from conftest import CHECKOUT
 from packages.root import missing
+from waiting import soon
 
 from .machine import Machine
-from .place import needed, soon
+from .place import needed
 
 pytestmark = pytest.mark.live
 BLOCKS = re.findall(r"```console\n(# .*?)```", (CHECKOUT / "README.md").read_text(), re.S)

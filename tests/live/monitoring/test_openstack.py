@@ -5,8 +5,9 @@ import re
 import pytest
 
 from live.openstack.shared import running, site_file
+from waiting import soon
 
-from .place import own, soon
+from .place import own
 from .test_generated import LINE, generate, perfdata
 
 pytestmark = pytest.mark.live

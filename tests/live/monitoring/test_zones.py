@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from waiting import soon
+
 from .icinga import PASSWORD, Authority, Icinga
-from .place import needed, place, soon
+from .place import needed, place
 from .test_generated import generate, site
 
 pytestmark = pytest.mark.live
@@ -80,19 +82,19 @@ def test_a_site_in_a_zone_is_checked_by_its_satellite_and_nothing_is_lost_while_
     (satellite.directory / "etc" / "zones.conf").write_bytes((zones / "zones.conf").read_bytes())
     master.start()
     satellite.start()
-    soon(lambda: satellite.service("far", "vm-lifecycle"), 60)  # its configuration came over
+    soon(lambda: satellite.service("far", "vm-lifecycle"))  # its configuration came over
 
     for name in ("near", "far"):
         master.check_now(name, "vm-lifecycle")
-    near = soon(lambda: master.result("near", "vm-lifecycle"), 60)
-    far = soon(lambda: master.result("far", "vm-lifecycle"), 60)
+    near = soon(lambda: master.result("near", "vm-lifecycle"))
+    far = soon(lambda: master.result("far", "vm-lifecycle"))
     assert [(found["check_source"], found["state"]) for found in (near, far)] == [("master1", 0), ("sat1", 0)]
     assert far["output"].startswith("VM_LIFECYCLE OK - far: test VM ran and is gone in ")
 
     master.stop()
     stopped = time.time()
     satellite.check_now("far", "vm-lifecycle")
-    alone = soon(lambda: (lambda found: found["execution_start"] > stopped and found)(satellite.result("far", "vm-lifecycle")), 60)
+    alone = soon(lambda: (lambda found: found["execution_start"] > stopped and found)(satellite.result("far", "vm-lifecycle")))
     master.start()
     replayed = soon(lambda: (lambda found: found.get("execution_end") == alone["execution_end"] and found)(
         master.result("far", "vm-lifecycle")), 60)
