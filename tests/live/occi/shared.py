@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..openstack import conffiles, services
+from ..openstack import conffiles, federation, services
 from ..openstack import shared as openstack
 from ..openstack.processes import PYTHON
 from . import pypi
@@ -87,25 +87,36 @@ openstack_version = /v2.1
 def ooi():
     """(the stack of this run, URL of ooi before its Nova); it ends with the stack."""
     stack = openstack.running()
+    _front(stack, "occi", PORT)
+    return stack, f"http://{stack.place.address}:{PORT}/occi1.2"
+
+
+def ooi_of_the_grid():
+    """(the ``Federation`` of this run, URL of another ooi behind its Apache), which names the Keystone that knows certificates."""
+    grid = federation.running()
+    _front(openstack.running(), "occi-grid", federation.OCCI, keystone_authtoken={"www_authenticate_uri": grid.auth_url})
+    return grid, grid.auth_url.replace("/v3", "/occi1.2")
+
+
+def _front(stack, name: str, port: int, **more: dict) -> None:
+    """Start Nova's API with ooi before it, unless it runs."""
     place, processes = stack.place, stack.processes
-    if not processes.pid("nova-occi"):
+    if not processes.pid(f"nova-{name}"):
         code = pypi.site("ooi", "1.2.0")
         paste = re.sub(r"(?ms)^\[composite:osapi_compute\].*?(?=^\[)", "", Path("/etc/nova/api-paste.ini").read_text())
         (place.etc / "occi-paste.ini").write_text(paste + _PASTE)
-        conffiles.ini(place.etc / "occi.conf", {
-            "DEFAULT": {"osapi_compute_listen_port": PORT, "neutron_ooi_endpoint": f"{place.url('neutron')}/v2.0",
+        conffiles.ini(place.etc / f"{name}.conf", {
+            "DEFAULT": {"osapi_compute_listen_port": port, "neutron_ooi_endpoint": f"{place.url('neutron')}/v2.0",
                         "default_schedule_zone": stack.cloud().zone},  # OCCI has no word for it
-            "wsgi": {"api_paste_config": place.etc / "occi-paste.ini"}})
-        options = services.options(place, ["nova", "nova-database", "occi"])
-        processes.start("nova-occi", [PYTHON, str(HERE / "front.py"), str(code), *options])
-        processes.wait_port("nova-occi", PORT)
-    return stack, f"http://{place.address}:{PORT}/occi1.2"
+            "wsgi": {"api_paste_config": place.etc / "occi-paste.ini"}, **more})
+        options = services.options(place, ["nova", "nova-database", name])
+        processes.start(f"nova-{name}", [PYTHON, str(HERE / "front.py"), str(code), *options])
+        processes.wait_port(f"nova-{name}", port)
 
 
-def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget=None, **test_vm: str) -> Path:
-    """A site file for it, as a member of a project sees it. The project is not named: the member has one."""
-    stack, url = ooi()
-    cloud = stack.cloud()
+def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget=None, url: str = "", **test_vm: str) -> Path:
+    """A site file for it, or for the one at ``url``, as a member of a project sees it. The project is not named: there is one."""
+    url, cloud = url or ooi()[1], openstack.running().cloud()
     keys = {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, **test_vm}
     return site_file(directory, "ooi", f"url = {url}\n{endpoint}",
                      credentials or f"username = {cloud.member.user}\npassword = {cloud.member.password}\n", keys, **(budget or {}))

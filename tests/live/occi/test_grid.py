@@ -1,0 +1,61 @@
+"""Who comes with a certificate: ooi before a real Nova hands over to the Keystone behind Apache and GridSite."""
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from conftest import requests_in, run_probe
+
+from ..openstack.federation import PERSON
+from ..openstack.shared import left, line, running
+from .shared import ooi_of_the_grid, ooi_site
+
+pytestmark = pytest.mark.live
+LIFECYCLE = "check_vm_lifecycle"
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return ooi_of_the_grid()[0]
+
+
+@pytest.fixture(scope="module")
+def person(grid):
+    """A certificate that Keystone knows by what its VO attests, and by nothing else."""
+    return grid.authority.issue(PERSON, names=())
+
+
+@pytest.fixture
+def by(grid, tmp_path):
+    """Writes the site file of those who come with this certificate; whatever a test leaves fails it, by OpenStack's own word."""
+    yield lambda certificate: str(ooi_site(
+        tmp_path, f"ca = {grid.authority.ca}", f"certificate = {certificate}\nidentity_provider = {grid.provider}\n",
+        url=ooi_of_the_grid()[1], volume="none"))
+    assert left(running()) == []
+
+
+def test_a_voms_proxy_is_shown_to_the_keystone_that_ooi_names(by, grid, person, tmp_path):
+    code, output, errors = run_probe(LIFECYCLE, "--site", by(grid.voms_proxy(person)), "--evidence", str(tmp_path / "evidence"))
+    asked, url = requests_in(tmp_path / "evidence"), ooi_of_the_grid()[1]
+
+    assert (code, line(output), errors) == (
+        0, "VM_LIFECYCLE OK - ooi: test VM ran without storage and is gone in T s (active T s, network T s)", "")
+    assert asked[:5] == [
+        f"GET {url}/-/", f"POST {grid.auth_url}/OS-FEDERATION/identity_providers/{grid.provider}/protocols/mapped/auth",
+        f"GET {grid.auth_url}/auth/projects", f"POST {grid.auth_url}/auth/tokens", f"GET {url}/-/"]
+
+
+def test_whom_that_keystone_does_not_know_it_refuses_in_its_own_words(by, person):
+    code, output, errors = run_probe(LIFECYCLE, "--site", by(person))
+
+    assert (code, line(output), errors) == (
+        2, "VM_LIFECYCLE CRITICAL - ooi: auth: authentication by grid.example.org and mapped: "
+           "401 The request you have made requires authentica... (cause=auth, REQUEST)", "")
+
+
+def test_a_certificate_that_has_expired_is_ours_and_shown_to_nobody(by, grid):
+    code, output, errors = run_probe(LIFECYCLE, "--site", by(grid.authority.issue("old", days=-1, names=())))
+
+    assert (code, errors) == (3, "")
+    assert re.match(r"VM_LIFECYCLE UNKNOWN - ooi: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC \(cause=client\)", output)
