@@ -1,13 +1,15 @@
 """Eucalyptus' and Nimbus' dialects: whole runs over moto, behind a gateway that understands only these, and verifies signatures."""
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from conftest import run_probe
 
 from . import moto, places
 from .gateway import ACCESS, Gateway
-from .test_lifecycle import line, there
+from .test_lifecycle import begun, line, there
 
 pytestmark = pytest.mark.live
 DIALECTS = {  # manager and signature: the gateway's words, and those of the site
@@ -28,11 +30,15 @@ def cloud(request):
         assert there(gateway) - before == set()
 
 
-def run(cloud, directory, *options, credentials=""):
+def site(cloud, directory, credentials=""):
+    """The path of a site file of it."""
     manager, gateway, endpoint = cloud
     url = gateway.url + ("/services/Eucalyptus" if "signature" in endpoint else "")
-    path = places.site_file(directory, url, manager, credentials, endpoint)
-    code, output, errors = run_probe("check_vm_lifecycle", "--site", str(path), *options)
+    return str(places.site_file(directory, url, manager, credentials, endpoint))
+
+
+def run(cloud, directory, *options, credentials=""):
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", site(cloud, directory, credentials), *options)
     assert errors == ""
     return code, line(output)
 
@@ -51,6 +57,22 @@ def test_a_fleet_is_told_apart_by_the_tokens_of_its_submission(cloud, tmp_path):
 
     assert code == 0, said
     assert len(tokens) == (1 if cloud[0] == "eucalyptus" else 2)
+
+
+@pytest.mark.parametrize("cloud, action", [
+    ("eucalyptus-4", "CreateTags"), ("eucalyptus-4", "RunInstances"), ("eucalyptus-4", "AttachVolume"),
+    ("eucalyptus-4", "TerminateInstances"), ("nimbus-2", "RunInstances"), ("nimbus-2", "TerminateInstances")], indirect=["cloud"])
+def test_sigkill_is_settled_by_the_next_run(cloud, tmp_path, action):
+    before = there(cloud[1])
+    cloud[1].calls.clear()
+    killed = begun(site(cloud, tmp_path), cloud[1], action)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+
+    code, said = run(cloud, tmp_path)
+
+    assert code == 0, said
+    assert there(cloud[1]) - before == set()
 
 
 def test_a_wrong_key_is_rejected(cloud, tmp_path):

@@ -11,8 +11,11 @@ import pytest
 
 from conftest import PROBES, run_probe
 
-from ..openstack.test_lifecycle import left, no_compute_service, quota
+from ..openstack.shared import left, quota
+from ..openstack.test_lifecycle import no_compute_service
 from . import fronted
+from .relay import Relay
+from .test_lifecycle import begun
 
 pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
@@ -100,6 +103,18 @@ def test_sigkill_is_settled_by_the_next_run(site, state_directory):
     killed.wait(60)
 
     assert run(path) == (0, OK)
+
+
+@pytest.mark.parametrize("action", ["RunInstances", "TerminateInstances"])
+def test_sigkill_at_a_call_is_settled_by_the_next_run(site, front, action):
+    with Relay(front, "/", 4, "RegionOne", "ec2-api") as gateway:
+        killed = begun(site(endpoint={"url": gateway.url}), gateway, action)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate(timeout=60)
+
+        code, said = run(site(endpoint={"url": gateway.url}, volume="none"))
+
+    assert code == 0, said
 
 
 def _made(ledger):

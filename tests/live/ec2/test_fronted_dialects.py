@@ -5,7 +5,7 @@ import pytest
 
 from conftest import run_probe
 
-from ..openstack.shared import left
+from ..openstack.shared import left, quota
 from . import fronted, places
 from .relay import Relay
 from .test_dialects import DIALECTS
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(params=DIALECTS)
 def cloud(request, tmp_path):
-    """run(*options, secret, **test_vm) gives (exit code, first line); what is left in the services themselves fails it."""
+    """run(*options, secret, probe) gives (exit code, first line); what is left in the services themselves fails it."""
     front, (words, endpoint) = fronted.front(), DIALECTS[request.param]
     manager = request.param.partition("-")[0]
     there = front.stack.cloud()
@@ -24,15 +24,15 @@ def cloud(request, tmp_path):
     if manager == "eucalyptus":
         keys.update({"network": front.subnet, "availability zone": there.zone, "volume zone": "nova"})
     with Relay(front, *words) as gateway:
-        def run(*options, secret=front.secret, **test_vm):
+        def run(*options, secret=front.secret, probe="check_vm_lifecycle"):
             path = places.site_file(
                 tmp_path, gateway.url + (gateway.path if "signature" in endpoint else ""), manager,
                 f"access_key = {front.access}\nsecret_key = {secret}\n", {"timeout": "180 s", **endpoint},
-                budget="deadline = 600 s\nreserve = 200 s", **{**keys, **test_vm})
-            code, output, errors = run_probe("check_vm_lifecycle", "--site", str(path), *options)
+                budget="deadline = 600 s\nreserve = 200 s", **keys)
+            code, output, errors = run_probe(probe, "--site", str(path), *options)
             assert errors == ""
             return code, line(output)
-        run.manager, run.gateway = manager, gateway
+        run.manager, run.gateway, run.stack = manager, gateway, front.stack
         yield run
     assert [thing for thing in left(front.stack) if thing not in before] == []
 
@@ -51,3 +51,9 @@ def test_a_wrong_secret_is_rejected(cloud):
 
     assert code == 2
     assert said.startswith(f"VM_LIFECYCLE CRITICAL - {cloud.manager}: auth: authentication: 401 SignatureDoesNotMatch: The request signature")
+
+
+@pytest.mark.parametrize("cloud", ["eucalyptus-4"], indirect=True)
+def test_max_instances_is_the_limit_of_servers(cloud):
+    with quota(cloud.stack, instances=7):
+        assert cloud(probe="check_vm_capacity") == (0, "VM_CAPACITY OK - eucalyptus: free: 7 of 7 servers")

@@ -264,7 +264,7 @@ def begun(path, gateway, action):
     process = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.PIPE,
                                text=True,
                                stdin=subprocess.DEVNULL, env=dict(os.environ))
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while action not in [name for name, _ in gateway.calls]:
         assert time.monotonic() < end and process.poll() is None, "it did not come so far"
         time.sleep(0.002)
