@@ -99,12 +99,88 @@ def test_a_volume_that_cannot_be_made_is_told_in_the_services_words(site):
                                "(cause=gateway)")
 
 
-def test_a_failure_to_boot_is_told_in_oneds_words(site):
-    site[0].faults.add("boot-failure")
+VERDICTS = {  # fault: (stage with a budget of a second, what is said)
+    "boot-failure": ("", "active: server 40 is FAILED: on node1: Error deploying virtual machine: Could not create domain from "
+                         "/var/lib/one//datastores/0/40/deployme... (cause=scheduler)"),
+    "prolog-failure": ("", "active: server 40 is FAILED: on node1: Error executing image transfer script: Error copying "
+                           "node1:/var/lib/one/datastores/1/7 (cause=storage)"),
+    "dies": ("", "active: server 40 is UNKNOWN: on node1 (cause=scheduler)"),
+    "no-room": ("active", "active: server 40 is PENDING; not within its budget of T s (cause=scheduler)"),
+    "never-running": ("active", "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)"),
+    "no-address": ("network", "network: server 40 has no address; not within its budget of T s (cause=network)"),
+}
 
-    assert run(site[1]) == (
-        2, "VM_LIFECYCLE CRITICAL - stratuslab: active: server 40 is FAILED: on node1: Error deploying virtual machine: Could not create "
-           "domain from /var/lib/one//datastores/0/40/deployme... (cause=scheduler)")
+
+@pytest.mark.parametrize("fault", VERDICTS)
+def test_what_fails_is_told_as_oned_3_has_it(site, fault):
+    world, path = site
+    world.faults.add(fault)
+    stage, said = VERDICTS[fault]
+
+    assert run(with_budget(path, f"{stage} = 1 s" if stage else "")) == (2, f"VM_LIFECYCLE CRITICAL - stratuslab: {said}")
+
+
+def with_budget(path, *lines):
+    """The site's path, with these lines in [budget]."""
+    text = open(path).read()
+    with open(path, "w") as file:
+        file.write(text.replace("[test vm]", "\n".join(["[budget]", *lines, "[test vm]"])))
+    return path
+
+
+def test_a_disk_that_cannot_be_mounted_is_told_in_the_services_words(site):
+    site[0].mounts_fail = True
+
+    code, said = run(site[1])
+
+    assert (code, re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", said)) == (
+        2, "VM_LIFECYCLE CRITICAL - stratuslab: storage: attach volume ID to server 40: 500 iSCSI target is not reachable (cause=gateway)")
+
+
+def test_a_full_quota_is_a_warning(site):
+    site[0].probe.limits["VMS"] = 0
+
+    assert run(site[1]) == (1, "VM_LIFECYCLE WARNING - stratuslab: submit: [VirtualMachineAllocate] User [2] : user [2] limit of 0 "
+                               "reached for VMS quota in VM. (cause=quota)")
+
+
+def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(site):
+    world, path = site
+    world.plot["one.vm.allocate"] = "goes-away"
+
+    code, said = run(with_budget(path, "deadline = 8 s", "reserve = 2 s"))
+    assert (code, said.split("; ")[0]) == (2, "VM_LIFECYCLE CRITICAL - stratuslab: submit: one.vm.allocate: the connection was closed "
+                                              "without an answer (cause=gateway)")
+    world.faults.clear()
+    assert run(path) == (0, FINE)
+
+
+def test_a_deadline_that_passes_is_unknown_and_names_the_stage(site):
+    world, path = site
+    world.faults.add("no-room")
+
+    assert run(with_budget(path, "deadline = 8 s", "reserve = 4 s")) == (
+        3, "VM_LIFECYCLE UNKNOWN - stratuslab: active: server 40 is PENDING; the deadline of T s passed")
+
+
+@pytest.mark.parametrize("ranges, code, said", [
+    (("-w", "total=0.01"), 1, "WARNING - stratuslab: total T s is outside 0.01 (warning)"),
+    (("-c", "active=0.001"), 2, "CRITICAL - stratuslab: active T s is outside 0.001 (critical)"),
+])
+def test_a_stage_outside_its_range_alerts(site, ranges, code, said):
+    assert run(site[1], *ranges) == (
+        code, f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)")
+
+
+@pytest.mark.parametrize("request_, stage", [("POST disks", "submit"), ("one.vm.allocate", "active")])
+def test_sigterm_is_noticed_after_the_request_that_it_came_in_and_leaves_nothing(site, request_, stage):
+    world, path = site
+    world.plot[request_] = "killed-after"
+    stopped = subprocess.Popen([sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", path], stdout=subprocess.PIPE, text=True)
+    world.killer = stopped.terminate
+    output, _ = stopped.communicate(timeout=120)
+
+    assert (stopped.returncode, line(output)) == (3, f"VM_LIFECYCLE UNKNOWN - stratuslab: {stage}: interrupted by SIGTERM")
 
 
 def test_a_wrong_password_is_critical(site):

@@ -372,6 +372,8 @@ class Oned:
             return
         if "no-room" in self.faults or vm.said.get("SCHED_REQUIREMENTS"):
             wanted = vm.said.get("SCHED_REQUIREMENTS")
+            if not self.since(4):  # that stands in its log alone
+                return
             vm.said["SCHED_MESSAGE"] = DATED + "Cannot dispatch VM: " + (
                 f"No host meets capacity and SCHED_REQUIREMENTS: {wanted}" if wanted else
                 "No host with enough capacity to deploy the VM")
@@ -379,8 +381,8 @@ class Oned:
         vm.host = self.hosts[vm.id % len(self.hosts)]
         ends = {"boot-failure": ["BOOT", "BOOT_FAILURE"], "prolog-failure": ["PROLOG_FAILURE"], "never-running": ["BOOT"],
                 "dies": ["BOOT", "POWEROFF"]}
-        if not self.since(4):
-            ends["boot-failure"] = ["BOOT", "FAILED"]
+        if not self.since(4):  # whatever fails ends in FAILED, and a guest that is off is one that is not found
+            ends.update({"boot-failure": ["BOOT", "FAILED"], "prolog-failure": ["FAILED"], "dies": ["BOOT", "UNKNOWN"]})
         way = next((ends[fault] for fault in self.faults if fault in ends), ["BOOT", "RUNNING"])
         self._walk(vm, ["LCM_INIT", "PROLOG", *way])
 
@@ -393,7 +395,7 @@ class Oned:
                                 "/var/lib/one//datastores/0/40/deployment.0",
                 "PROLOG_FAILURE": "Error executing image transfer script: Error copying node1:/var/lib/one/datastores/1/7",
                 "EPILOG_FAILURE": "Error executing image transfer script: Error deleting /var/lib/one/datastores/0/40"}
-        said["FAILED"] = said["BOOT_FAILURE"]
+        said["FAILED"] = said["PROLOG_FAILURE" if "prolog-failure" in self.faults else "BOOT_FAILURE"]
         if vm.state in said:
             vm.said["ERROR"] = DATED + said[vm.state]
         here = vm.state

@@ -37,7 +37,7 @@ class StratusLab(Oned):
         self.users_of = {"probe": "a-good-password"}
         self.networks = {0: "public", 1: "local", 2: "private"}
         self.authenticate = self._by_proxy
-        self.backend_fails = False
+        self.backend_fails = self.mounts_fail = False
         self.forgets_mounts = True  # the VM's end ends its mounts, as StratusLab's transfer manager does
         self._uuids = itertools.count(1)
 
@@ -98,6 +98,8 @@ class StratusLab(Oned):
                 return 404, {"message": f"unknown mount: {mount}", "code": 404}
             return 200, {"diskId": uuid, "mountId": mount, "vmId": vm, "target": disk["mounts"].pop(vm)}
         vm = self.vms.get(int(form["vm_id"]))
+        if self.mounts_fail:
+            return 500, {"message": "iSCSI target is not reachable", "code": 500}
         if vm is None or vm.state != "RUNNING" or vm.host != form["node"]:
             return 500, {"message": f"unable to attach {uuid}: no domain one-{form['vm_id']} on {form['node']}", "code": 500}
         if form["vm_id"] in disk["mounts"]:
@@ -123,6 +125,9 @@ class Services(Handler):
             return self._proxy(body, user)
         form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
         fault = self.server.oned.plot.pop(f"{self.command} disks", "")
+        if "away" in self.server.oned.faults:
+            self.close_connection = True
+            return None
         if fault == "killed-before":
             self.server.oned.killer()
         status, said = self.server.oned.rest(self.command, rest[len("disks"):], form, user)

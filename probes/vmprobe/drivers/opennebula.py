@@ -30,7 +30,7 @@ _HOST_ENABLED = (1, 2)  # monitored just now, and monitored
 _MIB = 2 ** 20
 _DATED = re.compile(r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *: *")  # before each ERROR and SCHED_MESSAGE
 _COUNTERS = (("disk_read", "DISKRDBYTES"), ("disk_write", "DISKWRBYTES"), ("net_in", "NETRX"), ("net_out", "NETTX"))
-_FAULTS = ((r"^(PROLOG|EPILOG|CLONING)", "storage"), (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"))
+_FAULTS = ((r"^(PROLOG|EPILOG|CLONING)|image transfer", "storage"), (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"))
 
 
 def _share(text: str) -> float:
