@@ -23,6 +23,7 @@ options.add_argument("--fault", action="append", default=[], choices=[
     "forgotten",     # a compute is not found, and listed all the same
     "no-address",    # a networkinterface has none
     "never-online",  # a storage stays offline
+    "never-linked",  # a storagelink stays inactive
 ])
 options = options.parse_args()
 
@@ -89,7 +90,7 @@ class StorageLink(KindBackend):
         entity.attributes.update({"occi.storagelink.deviceid": "vdb", "occi.storagelink.state": "inactive"})
 
     def retrieve(self, entity, extras):
-        if time.monotonic() >= entity.ready:
+        if time.monotonic() >= entity.ready and "never-linked" not in FAULTS:
             entity.attributes["occi.storagelink.state"] = "active"
 
     def delete(self, entity, extras):

@@ -102,6 +102,10 @@ def test_an_image_is_its_term_or_its_full_identifier_too(well, tmp_path, image):
      "CRITICAL - pyssf: network: server ID has no address; not within its budget of T s (cause=network)"),
     ("never-online", {"storage": "1 s"}, 2,
      "CRITICAL - pyssf: storage: volume ID is offline; not within its budget of T s (cause=storage)"),
+    ("never-linked", {"storage": "6 s"}, 2,
+     "CRITICAL - pyssf: storage: volume ID is online, not attached to server ID; not within its b... (cause=storage)"),
+    ("no-address", {"deadline": "12 s", "reserve": "6 s"}, 3,
+     "UNKNOWN - pyssf: network: server ID has no address; the deadline of T s passed"),
 ])
 def test_a_fault_is_told_in_the_servers_words_and_nothing_is_left(tmp_path, fault, budget, code, said):
     with pyssf(fault) as url:
@@ -151,11 +155,24 @@ def test_a_draft_of_json_is_not_taken_for_the_standard(well, tmp_path):
                                        "'rendering' can be text/plain (cause=gateway)")
 
 
-def test_a_range_alerts(well, tmp_path):
-    code, output, _ = run_probe(LIFECYCLE, "--site", str(pyssf_site(tmp_path, well)), "-w", "total=0.1")
+@pytest.mark.parametrize("ranges, code, said", [
+    (("-w", "total=0.1"), 1, "WARNING - pyssf: total T s is outside 0.1 (warning)"),
+    (("-c", "active=0.01"), 2, "CRITICAL - pyssf: active T s is outside 0.01 (critical)"),
+])
+def test_a_range_alerts(well, tmp_path, ranges, code, said):
+    ended, output, _ = run_probe(LIFECYCLE, "--site", str(pyssf_site(tmp_path, well)), *ranges)
 
-    assert (code, line(output)) == (1, "VM_LIFECYCLE WARNING - pyssf: total T s is outside 0.1 (warning); test VM ran and is gone "
-                                       "in T s (active T s, network T s, storage T s)")
+    assert (ended, line(output)) == (code, f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)")
+
+
+def test_an_endpoint_that_goes_away_is_told_with_what_it_took_along(tmp_path, state_directory):
+    with pyssf() as url:
+        site = pyssf_site(tmp_path, url, start="no", volume="none", budget={"deadline": "10 s", "reserve": "2 s"})
+        running = started(site, state_directory, '"event": "created", "id"')
+    output, _ = running.communicate(timeout=120)
+
+    assert running.returncode == 2
+    assert re.fullmatch(r"VM_LIFECYCLE CRITICAL - pyssf: active: .+ \(cause=gateway\); left behind: server ID", line(output)), output
 
 
 def test_sigterm_tears_down_and_is_unknown(well, tmp_path, state_directory):
