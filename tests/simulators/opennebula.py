@@ -184,7 +184,8 @@ class Oned:
         rows = "".join(f"<{prefix}{key}>{limits[key] if not prefix else -1:g}</{prefix}{key}>"
                        f"<{prefix}{key}_USED>{used[key]:g}</{prefix}{key}_USED>"
                        for key in ("CPU", "MEMORY", "VMS") for prefix in ("", "RUNNING_"))
-        return f"<VM>{rows}<SYSTEM_DISK_SIZE>-1</SYSTEM_DISK_SIZE><SYSTEM_DISK_SIZE_USED>0</SYSTEM_DISK_SIZE_USED></VM>"
+        of_a_cluster = f"<VM><CLUSTER_IDS>100</CLUSTER_IDS>{rows.replace('>50<', '>1<')}</VM>" if self.since(7) else ""
+        return f"{of_a_cluster}<VM>{rows}<SYSTEM_DISK_SIZE>-1</SYSTEM_DISK_SIZE><SYSTEM_DISK_SIZE_USED>0</SYSTEM_DISK_SIZE_USED></VM>"
 
     def _used(self, user: User) -> Dict[str, float]:
         vms = [vm for vm in self.vms.values() if vm.owner is user and vm.state != "DONE"]

@@ -511,26 +511,33 @@ def _figure(said: Any, key: str) -> Optional[float]:
 # --- capacity -----------------------------------------------------------------------------------------------------
 
 def _quotas(account: Any, defaults: str) -> Dict[str, Limit]:
-    """The limits of a user or group by name; -1 is the default of all of them, -2 unlimited."""
+    """The limits of a user or group by name; -1 is the default of all of them, -2 unlimited.
+
+    From 7.0 on there can be more for single clusters, which bind a VM only there: they are left out.
+    """
     found = {}
-    for name, path, key, unit in (("servers", "VM_QUOTA/VM", "VMS", 1), ("vcpus", "VM_QUOTA/VM", "CPU", 1),
-                                  ("memory", "VM_QUOTA/VM", "MEMORY", _MIB)):
-        used, most = _figure_at(account, path, f"{key}_USED"), _figure_at(account, path, key)
+    own, of_all = (_everywhere(account, path) for path in ("VM_QUOTA/VM", f"{defaults}/VM_QUOTA/VM"))
+    for name, key, unit in (("servers", "VMS", 1), ("vcpus", "CPU", 1), ("memory", "MEMORY", _MIB)):
+        used, most = _figure_at(own, f"{key}_USED"), _figure_at(own, key)
         if most is None or most == -1:
-            most = _figure_at(account, f"{defaults}/{path}", key)
+            most = _figure_at(of_all, key)
         found[name] = Limit(name, max(0.0, used or 0.0) * unit, None if most is None or most < 0 else most * unit)
     stores = account.findall("DATASTORE_QUOTA/DATASTORE")
     if stores:
-        images, used = (sum(max(0.0, _figure_at(one, ".", key) or 0.0) for one in stores) for key in ("IMAGES_USED", "SIZE_USED"))
-        limits = [_figure_at(store, ".", "SIZE") for store in stores]
+        images, used = (sum(max(0.0, _figure_at(one, key) or 0.0) for one in stores) for key in ("IMAGES_USED", "SIZE_USED"))
+        limits = [_figure_at(store, "SIZE") for store in stores]
         bounded = all(most is not None and most >= 0 for most in limits)
         found["volumes"] = Limit("volumes", images, None)
         found["storage"] = Limit("storage", used * _MIB, sum(limits) * _MIB if bounded else None)
     return found
 
 
-def _figure_at(thing: Any, path: str, key: str) -> Optional[float]:
-    found = text(thing, f"{path}/{key}", "")
+def _everywhere(account: Any, path: str) -> Any:
+    return next((quota for quota in account.findall(path) if not text(quota, "CLUSTER_IDS", "")), None)
+
+
+def _figure_at(quota: Any, key: str) -> Optional[float]:
+    found = "" if quota is None else text(quota, key, "")
     return float(found) if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", found) else None
 
 
