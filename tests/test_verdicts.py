@@ -6,6 +6,8 @@ import socket
 import pytest
 
 from vmprobe import cli, verdict
+from vmprobe.drivers.memory import Memory
+from vmprobe.model import Sample
 from vmprobe.probes import lifecycle
 
 SAMPLED = ("cpu_avg=25% cpu_peak=25%", "disk_read_avg=1000;;;0 disk_read_peak=1000;;;0 disk_write_avg=2000;;;0 "
@@ -254,6 +256,43 @@ def test_metrics_that_policy_forbids_are_named_and_not_zero(site):
     assert state == 0
     assert "note: metrics are not measured: metrics are for administrators" in output.splitlines()
     assert "cpu_avg" not in output
+
+
+def test_figures_of_several_sources_are_labelled_and_never_mixed(site):
+    moments = iter(range(1, 9))
+    site.cloud.metrics = lambda server: [Sample("cpu", at, at, source="here" if at % 2 else "there") for at in [next(moments)]]
+    assert "note: not measured, the manager does not say: cpu, disk_read" in site.lifecycle("-v")[1]
+
+    site.cloud.metrics = lambda server: [Sample("net_in", 100.0 * at, at, source="there") for at in (300, 600)]
+    output = site.lifecycle("-v")[1]
+    assert "net_in_avg=100;;;0" in output
+    assert "note: measured by there: net_in" in output.splitlines()
+
+
+@pytest.mark.parametrize("took, storage", [(11.0, "11 s (by the manager's own time stamps)"), (13.0, "12 s"), (None, "12 s")])
+def test_a_stages_end_by_the_managers_own_events_is_taken_where_it_can_be_true(site, monkeypatch, took, storage):
+    asked = []
+
+    def finished(driver, server, stage):
+        asked.append(stage)
+        return site.clock.utc() - 12 + took if took and stage == "storage" else None
+    monkeypatch.setattr(Memory, "finished", finished)
+
+    output = site.lifecycle("-v", "--depth", "api")[1]
+
+    assert f"storage   {storage}" in output.splitlines()
+    assert asked == ["active", "storage"]
+
+
+def test_neither_a_fleet_nor_what_the_vm_itself_has_to_say_is_looked_up_in_events(site, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Memory, "finished", lambda driver, server, stage: asked.append(stage))
+    site.set("sample", readings="0")
+
+    site.lifecycle("--depth", "api", "--count", "2")
+    assert asked == []
+    site.lifecycle("--depth", "console")
+    assert "storage" not in asked
 
 
 def test_a_debt_that_cannot_be_paid_is_a_warning_and_the_run_goes_on(site):

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from vmprobe import files, paths
 from vmprobe.cloud import Cloud
-from vmprobe.errors import Conflict, NotFound
+from vmprobe.errors import Conflict, NotFound, NotMeasured
 from vmprobe.model import EXTRA_METRICS, METRICS, Resource, Sample
 from vmprobe.sampling import rates, summarise
 
@@ -37,7 +37,7 @@ class Memory:
 
     def remember(self, taken: float, readings: Readings) -> str:
         """Keep each server's last reading; returns why that could not be, '' if it could."""
-        newest = {server: [[sample.metric, sample.value, sample.at, sample.counter] for sample in rows[-1]]
+        newest = {server: [list(sample) for sample in rows[-1]]
                   for server, rows in readings.items() if rows}
         try:
             files.remember(self.path, {"taken": taken, "servers": newest})
@@ -46,18 +46,24 @@ class Memory:
         return ""
 
 
-def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: float) -> Readings:
-    """``count`` readings of each server, ``interval`` seconds apart. One that is gone meanwhile is passed over."""
+def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: float) -> Tuple[Readings, Dict[str, str]]:
+    """``count`` readings of each server, ``interval`` seconds apart, and of which there is none yet, with the reason.
+
+    One that is gone meanwhile is passed over.
+    """
     found: Readings = {server.ref.id: [] for server in servers}
+    unmeasured: Dict[str, str] = {}
     for number in range(count if servers else 0):
         if number:
             cloud.deadline.sleep(interval)
         for server in servers:
             try:
                 found[server.ref.id].append(cloud.metrics(server.ref))
+            except NotMeasured as why:
+                unmeasured[server.ref.id] = str(why)
             except (NotFound, Conflict):
                 continue
-    return found
+    return found, unmeasured
 
 
 def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings) -> Readings:
@@ -107,10 +113,10 @@ def _read(document: Any) -> Tuple[float, Dict[str, List[Sample]]]:
     return _number(document["taken"]), servers
 
 
-def _sample(metric: Any, value: Any, at: Any, counter: Any) -> Sample:
-    if metric not in METRICS + EXTRA_METRICS or counter not in (True, False):
+def _sample(metric: Any, value: Any, at: Any, counter: Any, source: Any = "") -> Sample:
+    if metric not in METRICS + EXTRA_METRICS or counter not in (True, False) or not isinstance(source, str):
         raise ValueError("no sample")
-    return Sample(metric, _number(value), _number(at), counter)
+    return Sample(metric, _number(value), _number(at), counter, source)
 
 
 def _number(thing: Any) -> float:

@@ -6,7 +6,7 @@ the credential itself was rejected once: an account can be locked by asking agai
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Sequence, TypeVar
+from typing import Any, Callable, List, Mapping, Optional, Sequence, TypeVar
 
 from vmprobe.clock import Deadline
 from vmprobe.driver import Driver
@@ -79,6 +79,9 @@ class Cloud:
 
     def show(self, ref: Ref) -> Resource:
         return self._once(self.driver.show, ref)
+
+    def finished(self, server: Ref, stage: str) -> Optional[float]:
+        return self._once(self.driver.finished, server, stage)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """As the driver's, and what a driver let through that does not begin with ``name`` is not believed."""

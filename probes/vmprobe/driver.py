@@ -111,6 +111,13 @@ class Driver:
 
         return x509.expiry(self.credentials["certificate"])
 
+    def finished(self, server: Ref, stage: str) -> Optional[float]:
+        """When the manager was through with what ``active`` or ``storage`` asked of it for this server, by its own clock.
+
+        In seconds since the epoch; None where it does not say. At most one request.
+        """
+        return None
+
     # --- verbs: by capability ---------------------------------------------------------------------------------
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
@@ -139,7 +146,10 @@ class Driver:
         raise NotImplementedError
 
     def metrics(self, server: Ref) -> List[Sample]:
-        """METRICS: the newest reading of each metric that the manager has; NotPermitted where policy forbids."""
+        """METRICS: the newest reading of each metric that the manager has, or the newest ones in order of time.
+
+        NotPermitted where policy forbids; NotMeasured where there is none yet, and something can be said of it.
+        """
         raise NotImplementedError
 
     def snapshot(self, server: Ref, name: str) -> Ref:

@@ -57,6 +57,10 @@ class NotFound(CloudError):
     """The thing is not there, said by the manager itself. Silence is never this."""
 
 
+class NotMeasured(NotFound):
+    """The manager has no reading of a server that runs, or none yet; the text says why."""
+
+
 class QuotaExceeded(CloudError):
     """A limit set for the project is reached; the cloud itself may be well."""
 

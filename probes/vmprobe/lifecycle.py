@@ -8,12 +8,12 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 from vmprobe import console, contention
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, NotPermitted, ResourceFailed, StageOverrun,
+from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, NotMeasured, NotPermitted, ResourceFailed, StageOverrun,
                             Transient, VmprobeError)
 from vmprobe.lease import Lease
 from vmprobe.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
                            VolumeSpec)
-from vmprobe.sampling import summarise
+from vmprobe.sampling import sources, summarise
 from vmprobe.site import Site
 from vmprobe.timeline import Stage, Timeline
 
@@ -93,6 +93,7 @@ class _Wait:
         self.site, self.cloud, self.lease, self.timeline = site, cloud, lease, timeline
         self.deadline: Deadline = cloud.deadline
         self.depth = site.test_vm["depth"]
+        self.created: Dict[str, Optional[float]] = {}  # by server, by the manager's clock
 
     def until_active(self, stage: Stage, servers: Sequence[Ref]) -> List[Ref]:
         """Every server is READY; returns them with the ids that the manager gave them."""
@@ -103,8 +104,10 @@ class _Wait:
             return {ref.name: _pending(now.get(ref.name), ref) for ref in servers}
 
         self._until(stage, look, first=self.deadline.polling.first)
-        self._refine(stage, now)
-        return [now[ref.name].ref for ref in servers]
+        self.created = {name: seen.created for name, seen in now.items()}
+        shown = [now[ref.name].ref for ref in servers]
+        self._refine(stage, shown, {name: seen.launched for name, seen in now.items()})
+        return shown
 
     def until_connected(self, stage: Stage, servers: Sequence[Ref], floating: Sequence[Ref] = ()) -> None:
         """Every server has its network: by the manager, at depth console by its own word, at depth reach by ours.
@@ -153,6 +156,8 @@ class _Wait:
             return waiting
 
         self._until(stage, look)
+        if self.depth != "console":  # there the last word is the VM's
+            self._refine(stage, servers)
 
     def until_detached(self, stage: Stage, servers: Sequence[Ref], volumes: Sequence[Ref]) -> None:
         """Every volume is free again."""
@@ -276,16 +281,25 @@ class _Wait:
             return False
         return True
 
-    def _refine(self, stage: Stage, now: Mapping[str, Resource]) -> None:
-        """Where the manager stamps both moments, its own figures are better than what polling saw."""
-        for name, seen in now.items():
-            if seen.created is None or seen.launched is None:
-                continue
-            took = seen.launched - seen.created
-            if 0 <= took <= stage.servers[name]:
-                stage.servers[name] = took
+    def _refine(self, stage: Stage, servers: Sequence[Ref], ended: Mapping[str, Optional[float]] = {}) -> None:
+        """Where the manager stamps both moments, its own figures are better than what polling saw.
+
+        What has not ``ended`` by what polling saw may have by the manager's events: one more request, for a single server.
+        """
+        for ref in servers:
+            began, end = self.created.get(ref.name), ended.get(ref.name)
+            if began is not None and end is None and len(servers) == 1:
+                end = self._finished(ref, stage.name)
+            if began is not None and end is not None and 0 <= end - began <= stage.servers[ref.name]:
+                stage.servers[ref.name] = end - began
                 stage.notes = ["by the manager's own time stamps"]
         stage.duration = max(stage.servers.values())
+
+    def _finished(self, server: Ref, stage: str) -> Optional[float]:
+        try:
+            return self.cloud.finished(server, stage)
+        except CloudError:
+            return None  # what polling saw will do
 
 
 def _pending(seen, ref: Ref) -> str:
@@ -347,10 +361,11 @@ def _measured(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Re
                 cloud.deadline.sleep(site.sample["interval"])
             for ref in servers:
                 readings[ref.id].append(cloud.metrics(ref))
-    except NotPermitted as forbidden:
-        timeline.notes.append(f"metrics are not measured: {forbidden}")
+    except (NotPermitted, NotMeasured) as unmeasured:
+        timeline.notes.append(f"metrics are not measured: {unmeasured}")
         return {}
     figures, missing = summarise(list(readings.values()))
+    timeline.notes += sources(list(readings.values()))
     if missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
     return figures

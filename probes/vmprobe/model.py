@@ -144,13 +144,14 @@ class Sample(NamedTuple):
     A *counter* only grows: ``cpu`` in seconds of CPU time per vCPU, the others in bytes since the server started.
     Otherwise the reading is a rate already: ``cpu`` in percent of all vCPUs, the others in bytes per second.
     ``ready``, as ``cpu``, is the time for which a vCPU wanted to run and its host let it wait; ``memory``, never a counter,
-    the bytes of its host's memory that the server takes.
+    the bytes of its host's memory that the server takes. ``source``: who measured it, where the manager has more than one.
     """
 
     metric: str
     value: float
     at: float
     counter: bool = True
+    source: str = ""
 
 
 RESOURCES = {"servers": "", "vcpus": "", "memory": "B", "volumes": "", "storage": "B", "addresses": "", "ports": "", "load": "",

@@ -28,6 +28,16 @@ def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, 
     return figures, missing
 
 
+def sources(servers: Sequence[Sequence[Sequence[Sample]]]) -> List[str]:
+    """One line for each of those who measured, where a manager has more than one: what it measured."""
+    found: Dict[str, List[str]] = {}
+    for metric in METRICS + EXTRA_METRICS:
+        for source in sorted({sample.source for readings in servers if rates(metric, readings) for reading in readings
+                              for sample in reading if sample.metric == metric and sample.source}):
+            found.setdefault(source, []).append(metric)
+    return [f"measured by {source}: {', '.join(metrics)}" for source, metrics in found.items()]
+
+
 def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float, float]]:
     """(rate, seconds that it stands for) between each two readings of a metric.
 
@@ -39,7 +49,7 @@ def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float
                if sample.metric == metric and 0 <= sample.value < _MOST ** 2 and 0 <= sample.at < _MOST]
     for before, after in zip(samples, samples[1:]):
         seconds = after.at - before.at
-        if seconds <= 0:
+        if seconds <= 0 or before.source != after.source:  # two that measure do not agree on a counter, nor on the time
             continue
         if not after.counter:
             found.append((after.value, seconds))

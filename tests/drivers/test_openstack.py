@@ -11,7 +11,7 @@ import pytest
 from rawserver import Server, reply
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers.openstack import Openstack
-from vmprobe.errors import Conflict, GatewayFailed, NotFound, QuotaExceeded
+from vmprobe.errors import Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded
 from vmprobe.evidence import Evidence
 from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State
 
@@ -254,3 +254,114 @@ def test_who_is_no_administrator_does_not_ask_placement(cloud, services):
 
     assert limits["vcpus"] == (3, 20, "quota")
     assert not [asked for asked in services.asked if "allocation" in asked]
+
+
+# --- what events say ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("event, said", [
+    ({"finish_time": "2026-03-01T10:00:09.000000", "result": "Success"}, 1772359209.0),
+    ({"finish_time": None, "result": None}, None),
+    ({"finish_time": "2026-03-01T10:00:09.000000", "result": "Error"}, None),
+])
+def test_an_attachment_ended_when_its_event_did_and_not_before(cloud, services, event, said):
+    server, asked = Ref(Kind.SERVER, "s1"), "GET /compute/v2.1/servers/s1/os-instance-actions/req-7"
+    services.answers = {
+        "POST /compute/v2.1/servers/s1/os-volume_attachments": _json({"volumeAttachment": {}}, X_Openstack_Request_Id="req-7"),
+        asked: _json({"instanceAction": {"action": "attach_volume", "events": [{"event": "compute_attach_volume", **event}]}})}
+
+    assert cloud.finished(server, "storage") is None and asked not in services.asked  # nothing was asked for
+    cloud.attach(server, Ref(Kind.VOLUME, "v1"))
+
+    assert cloud.finished(server, "storage") == said
+    assert services.asked.count(asked) == 1
+
+
+# --- Gnocchi, in the forms of its "REST API Usage" that the live tests' own does not give ----------------------------
+
+@pytest.fixture
+def gnocchi(cloud, services):
+    """(the driver, whose diagnostics are forbidden; a function that has Gnocchi answer this for disks)."""
+    catalog = cloud.keystone.token["catalog"]
+    catalog.append({"type": "metric", "endpoints": [{"interface": "public", "region_id": "one", "url": f"{services.server.url}/metric"}]})
+    services.answers["GET /compute/v2.1/servers/s1/diagnostics"] = _json({"forbidden": {"message": "Policy"}}, 403)
+
+    def disks(answer):
+        def told(request):
+            kind = json.loads(request.body)["resource_type"]
+            return answer if kind == "instance_disk" else _json({"description": {"cause": "Metrics not found", "detail": ["cpu"]}}, 400)
+        services.answers["POST /metric/v1/aggregates"] = told
+    return cloud, disks
+
+
+def _means(*devices):
+    """Of each device the counter at the given minutes past ten, kept each 60 seconds; and an hour's mean, which is coarser."""
+    return _json({"measures": {str(number): {"disk.device.read.bytes": {"mean": [
+        ["2026-03-01T10:00:00+00:00", 3600.0, 5.0],
+        *([f"2026-03-01T10:{minute:02}:00+00:00", 60.0, value] for minute, value in device.items())]}}
+        for number, device in enumerate(devices)}})
+
+
+def readings(cloud):
+    return [(sample.metric, sample.value, sample.at - 1772359200, sample.source) for sample in cloud.metrics(Ref(Kind.SERVER, "s1"))]
+
+
+@pytest.mark.parametrize("devices, expected", [
+    ([{1: 100.0, 2: 700.0}], [(60, 100.0), (120, 700.0)]),
+    ([{1: 100.0, 2: 700.0}, {2: 50.0}], [(60, 100.0), (120, 750.0)]),  # a disk that came
+    ([{1: 1.0, 2: 2.0, 3: 3.0}, {1: 10.0, 2: 20.0}], [(60, 11.0), (120, 22.0)]),  # a granule that lacks one is not whole
+    ([{3: 9.0}], [(180, 9.0)]),
+])
+def test_the_two_newest_moments_of_the_finest_granule_are_read_and_all_disks_summed(gnocchi, devices, expected):
+    cloud, disks = gnocchi
+    disks(_means(*devices))
+
+    assert readings(cloud) == [("disk_read", value, at, "Gnocchi, every 60 s") for at, value in expected]
+
+
+@pytest.mark.parametrize("answer, said", [
+    (_json({"measures": {}}), "; Gnocchi has no measures of it yet"),
+    (_json({"measures": {"0": {"disk.device.read.bytes": {"mean": [["2026-03-01T10:00:00+00:00", 60.0]]}}}}), "; Gnocchi's measures of "
+     "server s1: the answer has no 2"),
+    (_json({"measures": [1]}), "; Gnocchi's measures of server s1: measures in the answer is a list, not an object"),
+    (_json({"description": {"cause": "Invalid operations"}}, 400), "; Gnocchi's measures of server s1: 400 "),
+    (_json({"title": "Forbidden"}, 403), "; Gnocchi's measures of server s1: 403 Forbidden"),
+    (_json({"title": "Not Found"}, 404), "; Gnocchi's measures of server s1: 404 Not Found"),
+    (reply(500, "oops"), "; Gnocchi's measures of server s1: 500 "),
+    (b"", "; Gnocchi's measures of server s1: "),
+])
+def test_a_gnocchi_that_refuses_is_broken_or_hostile_is_one_sentence_and_not_asked_again(gnocchi, services, answer, said):
+    cloud, disks = gnocchi
+    disks(answer)
+
+    for _ in range(2):
+        with pytest.raises((NotMeasured, NotPermitted)) as raised:
+            cloud.metrics(Ref(Kind.SERVER, "s1"))
+        assert str(raised.value).startswith("diagnostics of server s1: 403 Policy" + said)
+    asked = len([one for one in services.asked if "/aggregates" in one])
+    assert asked == (6 if "yet" in said else 2)
+
+
+def test_cpu_time_is_per_vcpu_and_left_out_where_nova_does_not_say_how_many(gnocchi, services):
+    cloud, _ = gnocchi
+    services.answers["POST /metric/v1/aggregates"] = lambda request: _json({"measures": {"s1": {"cpu": {"mean": [
+        ["2026-03-01T10:05:00+00:00", 300.0, 8e9]]}}} if json.loads(request.body)["resource_type"] == "instance" else {}})
+
+    for flavor, expected in (({"vcpus": 4}, [("cpu", 2.0, 300, "Gnocchi, every 300 s")]), ({"id": "f1"}, None)):
+        services.answers["GET /compute/v2.1/servers/s1"] = _json({"server": {"id": "s1", "status": "ACTIVE", "flavor": flavor}})
+        if expected:
+            assert readings(cloud) == expected
+        else:
+            with pytest.raises(NotMeasured):
+                cloud.metrics(Ref(Kind.SERVER, "s1"))
+
+
+def test_what_gnocchi_has_and_how_often_is_said_by_the_archive_policy(gnocchi, services):
+    cloud, _ = gnocchi
+    services.answers["GET /compute/v2.1/os-hypervisors/detail"] = _json({"hypervisors": []})
+    policy = {"definition": [{"granularity": "1 day, 0:00:00"}, {"granularity": "0:05:00"}]}
+
+    def metrics(request):
+        return _json([{"name": "cpu", "archive_policy": policy}] if "name=cpu&" in request.target else [])
+    for answer, said in ((metrics, {"cpu": "every 300 s"}), (_json({"title": "Forbidden"}, 403), "Gnocchi's metric cpu: 403 Forbidden")):
+        services.answers["GET /metric/v1/metric"] = answer
+        assert cloud.describe()["metrics by Gnocchi"] == said

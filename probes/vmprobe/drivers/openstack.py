@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.driver import Driver, Key
-from vmprobe.errors import ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded, VmprobeError
+from vmprobe.drivers import gnocchi
+from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
+                            VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, yes_or_no
 from vmprobe.transport.fields import field, items, moment, word
@@ -56,6 +58,8 @@ class Openstack(Driver):
         super().__init__(*words)
         self.keystone = Keystone(self.endpoint, self.credentials, self.deadline, self.evidence)
         self._nova_version: Optional[Dict[str, Any]] = None
+        self._gnocchi_failed = ""  # why it is not asked again
+        self._requests: Dict[Tuple[str, str], str] = {}  # by server and stage: the id of the request that is Nova's action
 
     @property
     def identity(self) -> str:
@@ -127,7 +131,9 @@ class Openstack(Driver):
         if spec.count > 1:
             server.update(min_count=spec.count, max_count=spec.count)
         reply = self._nova().post("servers", json={"server": _given(server)}, asked="create server")
-        return Ref(Kind.SERVER, reply.word("server", "id"), spec.name)
+        made = Ref(Kind.SERVER, reply.word("server", "id"), spec.name)
+        self._requests[made.id, "active"] = reply.request
+        return made
 
     def show(self, ref: Ref) -> Resource:
         if ref.kind is Kind.SERVER:
@@ -191,7 +197,16 @@ class Openstack(Driver):
             said["hypervisors"] = sorted({str(one.get("hypervisor_type")) for one in found})
         except (NotPermitted, NotFound):
             said["hypervisors"] = "not permitted"
+        if self.keystone.has("metric"):
+            said["metrics by Gnocchi"] = self._said_of_gnocchi()
         return said
+
+    def _said_of_gnocchi(self) -> Any:
+        """How often it has which metric of this project's servers; why that is not known, where it is not."""
+        try:
+            return {metric: f"every {period:g} s" for metric, period in gnocchi.periods(self._gnocchi()).items()}
+        except CloudError as unknown:
+            return str(unknown)
 
     # --- by capability ----------------------------------------------------------------------------------------
 
@@ -203,8 +218,9 @@ class Openstack(Driver):
         return [port for port in found if port.server in wanted]
 
     def attach(self, server: Ref, volume: Ref) -> None:
-        self._nova().post(path("servers", server.id, "os-volume_attachments"), asked=f"attach {volume} to {server}",
-                          json={"volumeAttachment": {"volumeId": volume.id}})
+        reply = self._nova().post(path("servers", server.id, "os-volume_attachments"), asked=f"attach {volume} to {server}",
+                                  json={"volumeAttachment": {"volumeId": volume.id}})
+        self._requests[server.id, "storage"] = reply.request
 
     def detach(self, server: Ref, volume: Ref) -> None:
         try:
@@ -230,13 +246,59 @@ class Openstack(Driver):
     def rests(self, server: Resource) -> bool:
         return server.native in RESTS
 
+    def finished(self, server: Ref, stage: str) -> Optional[float]:
+        """By the events of the action that the stage's request began; a member sees them from microversion 2.51 on."""
+        request = self._requests.get((server.id, stage))
+        if not request:
+            return None
+        reply = self._nova().get(path("servers", server.id, "os-instance-actions", request), asked=f"action of {server}")
+        events = reply.items("instanceAction", "events", default=[])
+        ends = [moment(event.get("finish_time")) for event in events if event.get("result") == "Success"]
+        return max(ends) if ends and len(ends) == len(events) and None not in ends else None
+
     def metrics(self, server: Ref) -> List[Sample]:
-        """Nova's diagnostics, which are the administrators' where policy does not say otherwise."""
-        nova = self._nova()
-        said = nova.get(path("servers", server.id, "diagnostics"), asked=f"diagnostics of {server}").field(dict)
+        """Nova's diagnostics, which are of this very moment; what they may not or do not say is Gnocchi's, if there is one.
+
+        They are the administrators' where policy does not say otherwise.
+        """
+        forbidden, found = "", []
+        try:
+            found = self._diagnosed(server)
+        except NotPermitted as refusal:
+            if not self.keystone.has("metric"):
+                raise
+            forbidden = str(refusal)
+        missing = [metric for metric in self.metrics_offered if metric not in {sample.metric for sample in found}]
+        if missing and self.keystone.has("metric"):
+            found += self._kept(server, missing)
+        if forbidden and not found and self._gnocchi_failed:
+            raise NotPermitted(f"{forbidden}; {self._gnocchi_failed}")
+        if forbidden and not found:
+            raise NotMeasured(f"{forbidden}; Gnocchi has no measures of it yet")
+        return found
+
+    def _diagnosed(self, server: Ref) -> List[Sample]:
+        """By Nova's diagnostics; nothing where the hypervisor has none."""
+        reply = self._nova().get(path("servers", server.id, "diagnostics"), accept=(501,), asked=f"diagnostics of {server}")
+        if reply.status == 501:
+            return []
+        said = reply.field(dict)
         counters = _diagnostics(said) if self._version() >= _DIAGNOSTICS else _old_diagnostics(said)
         now = self.deadline.clock.now()
-        return [Sample(metric, value, now) for metric, value in counters.items()]
+        return [Sample(metric, value, now, source="Nova's diagnostics") for metric, value in counters.items()]
+
+    def _kept(self, server: Ref, wanted: Sequence[str]) -> List[Sample]:
+        """By Gnocchi; one that fails is not asked again, and is no failure of the cloud that it watches."""
+        if self._gnocchi_failed:
+            return []
+        try:
+            found = gnocchi.measured(self._gnocchi(), server, wanted)
+        except CloudError as failed:
+            self._gnocchi_failed = str(failed)
+            return []
+        vcpus = self.show(server).vcpus if any(sample.metric == "cpu" for sample in found) else None
+        return [sample if sample.metric != "cpu" else sample._replace(value=sample.value / vcpus)
+                for sample in found if sample.metric != "cpu" or vcpus]
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         reply = self._nova().post(path("servers", server.id, "action"), json={"createImage": {"name": name}},
@@ -291,6 +353,9 @@ class Openstack(Driver):
 
     def _neutron(self) -> Http:
         return self._service(("network",), "/v2.0")
+
+    def _gnocchi(self) -> Http:
+        return self._service(("metric",), "/v1")
 
     def _glance(self) -> Http:
         return self._service(("image",), "/v2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Dict, List, Mapping, Optional, Sequence
 
-from vmprobe import activity, capacity, cli, session
+from vmprobe import activity, capacity, cli, sampling, session
 from vmprobe.clock import Clock
 from vmprobe.errors import ClientError
 from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
@@ -63,7 +63,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     memory = activity.Memory(site.name, cloud.driver.identity, options.name, options.owner, options.project, options.image)
     taken, before, trouble = memory.recall()
     with timeline.stage("metrics"):
-        readings = activity.measure(cloud, servers, max(1, site.sample["readings"]), site.sample["interval"])
+        readings, unmeasured = activity.measure(cloud, servers, max(1, site.sample["readings"]), site.sample["interval"])
         first = timeline.stages[-1].began - run.deadline.clock.now() + run.deadline.clock.utc()
     unkept = memory.remember(run.deadline.clock.utc(), readings)
 
@@ -73,6 +73,9 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     if values:
         started = taken if any(len(known[server]) > len(readings[server]) for server in known) else first
         timeline.metrics["interval"] = run.deadline.clock.utc() - started
+    timeline.notes += sampling.sources(list(known.values()))
+    if unmeasured:
+        timeline.notes.append(f"{len(unmeasured)} of {len(servers)} not measured: {next(iter(unmeasured.values()))}")
     if servers and missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
     text = "; ".join([_story(servers, known, timeline.metrics)] + [word for word in (trouble, unkept) if word])
@@ -84,7 +87,8 @@ def _story(servers: Sequence[Resource], known: activity.Readings, values: Mappin
     if not servers:
         return "no server runs that is meant"
     if "interval" not in values:
-        return f"{counted(len(servers), 'server')}, whose first reading this is"
+        reading = "whose first reading this is" if any(known.values()) else "of which there is no reading yet"
+        return f"{counted(len(servers), 'server')}, {reading}"
     names = {server.ref.id: server.ref.name or server.ref.id for server in servers}
     shown = [f"cpu {number(values['cpu_avg'], 1)} %"] if "cpu_avg" in values else []
     shown += [f"{metric} {_bytes(values[f'{metric}_total'])}" for metric in METRICS[1:] if f"{metric}_total" in values]

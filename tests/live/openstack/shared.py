@@ -35,10 +35,10 @@ def running() -> Stack:
 
 
 def site_file(directory: Path, cloud: Cloud, account: Account | None = None, credentials: str = "", endpoint: dict | None = None,
-              budget: dict | None = None, **test_vm: str) -> Path:
+              budget: dict | None = None, sample: dict | None = None, **test_vm: str) -> Path:
     """A site of the running cloud, as a member of its project sees it.
 
-    ``credentials``: the lines of the file instead of the account's. ``endpoint``, ``budget`` and the rest are keys beside
+    ``credentials``: the lines of the file instead of the account's. ``endpoint``, ``budget``, ``sample`` and the rest are keys beside
     the usual ones, or instead of them; an empty one leaves the key out.
     """
     account = account or cloud.member
@@ -49,7 +49,7 @@ def site_file(directory: Path, cloud: Cloud, account: Account | None = None, cre
         "site": {"name": "openstack", "owner": "live"},
         "endpoint": {"manager": "openstack", "url": cloud.auth_url, "project": account.project, "credentials": "credentials.ini",
                      "timeout": "60 s", **(endpoint or {})},
-        "budget": {"deadline": "600 s", "reserve": "200 s", **(budget or {})},
+        "budget": {"deadline": "600 s", "reserve": "200 s", **(budget or {})}, "sample": sample or {},
         "test vm": {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, "availability zone": cloud.zone,
                     "volume type": cloud.volume_type, **test_vm}}
     path = directory / "openstack.ini"

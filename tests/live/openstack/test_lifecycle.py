@@ -17,15 +17,38 @@ pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
 
 
-def test_ok_when_the_vm_ran_and_is_gone(site, tmp_path):
-    code, output, errors = run_probe(LIFECYCLE, "--site", site(), "--json", str(tmp_path / "run.json"))
-    document = json.loads((tmp_path / "run.json").read_text())
+@pytest.fixture(scope="module")
+def good(openstack, tmp_path_factory):
+    """One run of which nothing is to be said but that it was good: (its timeline, its evidence)."""
+    directory = tmp_path_factory.mktemp("good")
+    code, output, errors = run_probe(LIFECYCLE, "--site", str(site_file(directory, openstack.cloud())),
+                                     "--json", str(directory / "run.json"), "--evidence", str(directory / "evidence"))
+    (evidence,) = (directory / "evidence").iterdir()
 
     assert (code, line(output), errors) == (
         0, "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)", "")
+    assert left(openstack) == []
+    return json.loads((directory / "run.json").read_text()), json.loads(evidence.read_text())
+
+
+def test_ok_when_the_vm_ran_and_is_gone(good):
+    document, _ = good
+
     assert {"cpu_avg", "disk_read_avg", "disk_write_avg", "net_in_avg", "net_out_avg"} <= set(document["metrics"])
+    assert "measured by Nova's diagnostics: cpu, disk_read, disk_write, net_in, net_out" in document["notes"]
     (active,) = [stage for stage in document["stages"] if stage["stage"] == "active"]
     assert active["notes"] == ["by the manager's own time stamps"]
+
+
+def test_when_the_volume_was_attached_is_asked_of_novas_events_once_and_a_member_may_see_them(good):
+    document, evidence = good
+    (said,) = [exchange["received"] for exchange in evidence["exchanges"] if "os-instance-actions" in exchange["request"]]
+    (event,) = json.loads(said.rpartition("\n")[2])["instanceAction"]["events"]
+    (storage,) = [stage for stage in document["stages"] if stage["stage"] == "storage"]
+
+    assert event["event"] == "compute_attach_volume" and "traceback" not in event
+    if "notes" in storage:  # not where a whole second is more than what was seen, nor where the event ends after the attachment
+        assert (event["result"], storage["seconds"] % 1) == ("Success", 0)
 
 
 def test_a_fleet_is_one_request_and_each_look_at_it_is_one(site, tmp_path):
