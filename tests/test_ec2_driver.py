@@ -34,11 +34,12 @@ def cloud():
 
     def start(answers, **words):
         def answer(request):
-            action = dict(part.split("=", 1) for part in request.body.decode().split("&"))["Action"]
+            target = request.headers.get("x-amz-target", "").rpartition(".")[2]
+            action = target or dict(part.split("=", 1) for part in request.body.decode().split("&"))["Action"]
             found = answers.get(action, ZONES if action == "DescribeAvailabilityZones" else answers.get("", b"<R/>"))
             return found if found[:4] == b"HTTP" else reply(200, found)
         servers.append(Server(answer))
-        made = driver(url=servers[-1].url, **{"cloudwatch url": servers[-1].url, **words})
+        made = driver(url=servers[-1].url, **{"cloudwatch url": servers[-1].url, "service quotas url": servers[-1].url, **words})
         made.connect()
         return made
 
@@ -207,6 +208,21 @@ def test_figures_are_the_newest_and_sums_become_rates(cloud):
 
     assert cloud({"GetMetricData": body}).metrics(SERVER) == [
         Sample("cpu", 15.0, 1795392300.0, counter=False), Sample("disk_read", 3.0, 1795392300.0, counter=False)]
+
+
+# --- what there may be --------------------------------------------------------------------------------------------
+
+def test_vcpus_are_those_of_running_on_demand_instances_of_the_standard_families(cloud):
+    said = instances(*((state, f"<instanceType>{kind}</instanceType>{more}") for state, kind, more in (
+        ("running", "t3.nano", ""), ("running", "t3.nano", ""), ("pending", "m5.xlarge", ""), ("stopped", "m5.xlarge", ""),
+        ("running", "p3.2xlarge", ""), ("running", "m5.xlarge", "<instanceLifecycle>spot</instanceLifecycle>"), ("terminated", "t3.nano", ""))))
+    types = "".join(f"<item><instanceType>{kind}</instanceType><vCpuInfo><defaultVCpus>{cores}</defaultVCpus></vCpuInfo></item>"
+                    for kind, cores in (("t3.nano", 2), ("m5.xlarge", 4)))
+    limits = cloud({"DescribeInstances": said, "GetServiceQuota": b'{"Quota": {"Value": 16}}',
+                    "DescribeInstanceTypes": f"<R><instanceTypeSet>{types}</instanceTypeSet></R>".encode()}).capacity()
+
+    assert {limit.name: (limit.used, limit.total) for limit in limits} == {
+        "servers": (6, None), "vcpus": (8, 16), "volumes": (0, None), "storage": (0, 16 * 2 ** 40), "addresses": (0, 16)}
 
 
 # --- answers that are odd -----------------------------------------------------------------------------------------

@@ -111,8 +111,8 @@ class Ec2(Driver):
     metrics_period = 300.0
     endpoint_keys: Mapping[str, Key] = {
         "url": Key(http_url), "region": Key(), "profile": Key(), "cloudwatch url": Key(http_url),
-        "service quotas url": Key(http_url), "metrics period": Key(_period, 300.0), "image owner": Key(), "status checks": Key(yes_or_no, False),
-        "device": Key(default="/dev/sdf"), "signature": Key(one_of("2", "4"))}
+        "service quotas url": Key(http_url), "metrics period": Key(_period, 300.0), "image owner": Key(),
+        "status checks": Key(yes_or_no, False), "device": Key(default="/dev/sdf"), "signature": Key(one_of("2", "4"))}
     test_vm_keys: Mapping[str, Key] = {"availability zone": Key(), "volume zone": Key(), "security group": Key(),
                                        "volume type": Key()}
     credential_keys = CREDENTIALS
@@ -154,7 +154,8 @@ class Ec2(Driver):
         if Capability.METRICS in self.capabilities:
             self._cloudwatch = query(self._metrics_url(), "monitoring", "2010-08-01", 4)
         if self._quotas_url():
-            self._quotas = Quotas(at(self._quotas_url(), min(_EXTRA, self.endpoint["timeout"])), keys, region=region, classify=self._classify)
+            self._quotas = Quotas(at(self._quotas_url(), min(_EXTRA, self.endpoint["timeout"])), keys, region=region,
+                                  classify=self._classify)
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         """The AMI by id, or the newest of its owner and name; the type by name, or the smallest that fits; the subnet."""
@@ -376,8 +377,9 @@ class Ec2(Driver):
         counted = [one for one in types if STANDARD.match(one)]
         names, vcpus = sorted(set(counted)), {}
         for first in range(0, len(names), 100):  # so many can be asked for at once
-            found = self._all("DescribeInstanceTypes", "instanceTypeSet", {"InstanceType": names[first:first + 100]}, "flavors in use")
-            vcpus.update({name: number for name, number, _ in map(_flavor, found)})
+            words = {"InstanceType": names[first:first + 100]}
+            found = self._all("DescribeInstanceTypes", "instanceTypeSet", words, "flavors in use")
+            vcpus.update({name: cores for name, cores, _ in map(_flavor, found)})
         return sum(vcpus.get(one, 0) for one in counted)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
