@@ -259,6 +259,8 @@ class Keystone:
                 raise
             except CloudError as refused:
                 refusals.append(refused)
+        if _form(self._secrets) == "certificate":
+            x509.check_attested(self._secrets["certificate"], self._deadline.clock.utc())
         refused = next((one for one in refusals if isinstance(one, (AuthRejected, NotPermitted))), refusals[0])
         raise refused if isinstance(refused, (AuthRejected, NotPermitted)) else AuthRejected(str(refused), request=refused.request)
 

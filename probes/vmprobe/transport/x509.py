@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import binascii
 import calendar
 import re
 import time
-from typing import Any, Tuple
+from typing import Any, List, Optional, Tuple
 
 from vmprobe.errors import ClientError
 
 _BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.+?-----END (?:TRUSTED )?CERTIFICATE-----", re.S)
+_VOMS = bytes.fromhex("060a2b06010401be45646405")  # 1.3.6.1.4.1.8005.100.100.5: the extension with attribute certificates
+_ATTESTED = re.compile(rb"\x30\x22\x18\x0f(\d{14}Z)\x18\x0f(\d{14}Z)")  # their attrCertValidityPeriod (RFC 5755, 4.2.6)
 
 
 def expiry(path: str) -> float:
     """When the first certificate in ``path`` ends to be valid, in seconds since the epoch; ClientError if unreadable.
 
-    Of a proxy certificate that is the earliest end in its whole chain.
+    Of a proxy certificate that is the earliest end in its whole chain, what a VOMS server attests in it included.
     """
-    return validity(path)[1]
+    end, attested = validity(path)[1], _attested(path)
+    return end if attested is None else min(end, attested)
 
 
 def validity(path: str) -> Tuple[float, float]:
     """From when until when all certificates in a PEM file are valid."""
-    try:
-        with open(path, "rb") as file:
-            blocks = _BLOCK.findall(file.read(2 ** 20))
-    except OSError as failed:
-        raise ClientError(f"certificate {path}: {failed.strerror}") from None
-    if not blocks:
-        raise ClientError(f"certificate {path}: there is no PEM certificate in it")
+    blocks = _blocks(path)
     try:
         from OpenSSL import crypto
     except ImportError as missing:
@@ -45,7 +43,42 @@ def check(path: str, now: float) -> None:
     begin, end = validity(path)
     if not begin <= now < end:
         word, moment = ("expired on", end) if now >= end else ("is not valid before", begin)
-        raise ClientError(f"certificate {path} {word} {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(moment))}")
+        raise ClientError(f"certificate {path} {word} {_date(moment)}")
+
+
+def check_attested(path: str, now: float) -> None:
+    """ClientError for a proxy in which what a VOMS server attests has ended: TLS takes it, and nobody knows its VO."""
+    end = _attested(path)
+    if end is not None and now >= end:
+        raise ClientError(f"certificate {path}: its VOMS attributes expired on {_date(end)}")
+
+
+def _attested(path: str) -> Optional[float]:
+    """When the first of the attribute certificates in ``path`` ends; None where there is none."""
+    ends = []
+    for block in _blocks(path):
+        try:
+            extension = binascii.a2b_base64(b"".join(block.splitlines()[1:-1])).partition(_VOMS)[2]
+            ends += [epoch(end) for _, end in _ATTESTED.findall(extension)]
+        except ValueError:
+            continue
+    return min(ends, default=None)
+
+
+def _blocks(path: str) -> List[bytes]:
+    """The PEM certificates of a file."""
+    try:
+        with open(path, "rb") as file:
+            found = _BLOCK.findall(file.read(2 ** 20))
+    except OSError as failed:
+        raise ClientError(f"certificate {path}: {failed.strerror}") from None
+    if not found:
+        raise ClientError(f"certificate {path}: there is no PEM certificate in it")
+    return found
+
+
+def _date(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
 
 
 def name(found: Any) -> str:

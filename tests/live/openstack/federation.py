@@ -105,15 +105,17 @@ class Federation:
     interface: str = INTERFACE
     provider: str = PROVIDER
 
-    def voms_proxy(self, of: Path, vo: str = VO) -> Path:
-        """A proxy of the certificate in the file ``of``, with the word of the server of ``vo`` that they are a member.
+    def voms_proxy(self, of: Path, vo: str = VO, hours: int = 12, since: int = 0) -> Path:
+        """A proxy for 12 hours of the certificate in the file ``of``, with the word of a VOMS server that they are of ``vo``.
 
-        Made by VOMS's own tools. The word has the server's signature; no server is asked.
+        The word is good for so many ``hours``, and was given ``since`` hours ago. Made by VOMS's own tools: it has the
+        server's signature; no server is asked.
         """
         of.chmod(0o600)
         server, made = self.directory / "voms.pem", self.directory / f"proxy of {of.stem} for {vo}.pem"
         subprocess.run(
-            ["voms-proxy-fake", "-quiet", "-rfc", "-newformat", "-bits", "2048", "-hours", "12", "-cert", of, "-key", of,
+            ["voms-proxy-fake", "-quiet", "-rfc", "-newformat", "-bits", "2048", "-hours", "12", "-vomslife", str(hours),
+             "-pastac", f"{since}:00", "-cert", of, "-key", of,
              "-hostcert", server, "-hostkey", server, "-certdir", self.directory / "grid" / "certificates", "-voms", vo,
              "-uri", f"voms.{VO}:15000", "-fqan", f"/{vo}/Role=NULL/Capability=NULL", "-out", made],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(self.directory)})
@@ -186,7 +188,7 @@ def _start(processes: Processes, directory: Path) -> None:
     """GridSite looks for its authorities in one place only: there Apache, and nobody else, sees ours."""
     command = 'mount --bind "$1/grid" /etc/grid-security && exec /usr/sbin/apache2 -DFOREGROUND -f "$1/apache.conf"'
     processes.start("apache", ["unshare", "--mount", "--propagation", "private", "sh", "-c", command, "sh", str(directory)],
-                    {"OS_KEYSTONE_CONFIG_FILES": str(directory / "keystone.conf")})
+                    {"OS_KEYSTONE_CONFIG_FILES": str(directory / "keystone.conf"), "OPENSSL_ALLOW_PROXY_CERTS": "1"})
     for port in (AT_ONCE, ON_THE_PATH):
         processes.wait_port("apache", port)
 
@@ -203,26 +205,26 @@ def _end(processes: Processes) -> None:
 @contextmanager
 def _known_to_keystone(admin: Api, federation: Federation):
     """Keystone has these endpoints, the provider, its protocol and who is a member of the project probe; then it has not."""
-    made = []  # the paths of what has to go
-
     def put(where: str, **what) -> None:
         admin("PUT", "identity", where, json=what)
-        made.append(where)
+        made.callback(admin, "DELETE", "identity", where)
 
     def post(kind: str, **what) -> str:
         identity = admin.post("identity", f"/{kind}s", {kind: what})[kind]["id"]
-        made.append(f"/{kind}s/{identity}")
+        made.callback(admin, "DELETE", "identity", f"/{kind}s/{identity}")
         return identity
 
     def one(kind: str, name: str) -> str:
         return next(found["id"] for found in admin.get("identity", f"/{kind}?name={name}")[kind])
 
-    try:
+    with ExitStack() as made:
         base = federation.auth_url[:-len("/v3")]
         for service, (kind, path) in CATALOG.items():
             entry = next(found["id"] for found in admin.get("identity", f"/services?type={kind}")["services"])
             post("endpoint", service_id=entry, interface=federation.interface, region_id="RegionOne", url=f"{base}/{service}{path}")
 
+        domain = post("domain", name="grid")  # of those who come: Keystone remembers them
+        made.callback(admin, "PATCH", "identity", f"/domains/{domain}", json={"domain": {"enabled": False}})
         group = post("group", name="grid")
         put(f"/projects/{one('projects', MEMBER.project)}/groups/{group}/roles/{one('roles', 'member')}")
         member = [{"user": {"name": "{0}"}, "group": {"id": group}}]
@@ -233,9 +235,6 @@ def _known_to_keystone(admin: Api, federation: Federation):
                                          {"type": "GRST_CONN_AURI_0", "any_one_of": [f"dn:/CN={ROBOT.replace(' ', '+')}"]}]},
             {"local": member, "remote": [{"type": "SSL_CLIENT_S_DN"}, {"type": "SSL_CLIENT_S_DN", "any_one_of": [f"CN={ROBOT}"]}]}]})
         provider = f"/OS-FEDERATION/identity_providers/{federation.provider}"
-        put(provider, identity_provider={"enabled": True})
+        put(provider, identity_provider={"enabled": True, "domain_id": domain})
         put(f"{provider}/protocols/mapped", protocol={"mapping_id": "grid"})
         yield
-    finally:
-        for where in reversed(made):
-            admin("DELETE", "identity", where)

@@ -38,14 +38,22 @@ def person(grid):
 @pytest.fixture
 def by(site, grid):
     """Writes the site file of those who come with this certificate."""
-    def written(certificate, url="", more=""):
+    def written(certificate, url="", more="", **test_vm):
         return site(endpoint={"url": url or grid.auth_url, "interface": grid.interface, "ca": grid.authority.ca, "project": ""},
-                    credentials=f"certificate = {certificate}\nidentity_provider = {grid.provider}\n{more}")
+                    credentials=f"certificate = {certificate}\nidentity_provider = {grid.provider}\n{more}", **test_vm)
     return written
 
 
 def test_a_voms_proxy_runs_a_test_vm_for_one_who_is_known_by_nothing_else(by, grid, person):
-    code, output, errors = run_probe("check_vm_lifecycle", "--site", by(grid.voms_proxy(person)))
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", by(grid.voms_proxy(person), volume="none"))
+
+    assert (code, line(output), errors) == (
+        0, "VM_LIFECYCLE OK - openstack: test VM ran without storage and is gone in T s (active T s, network T s)", "")
+
+
+@pytest.mark.slow
+def test_a_certificate_runs_a_test_vm_with_storage(by, robot):
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", by(robot))
 
     assert (code, line(output), errors) == (
         0, "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)", "")
@@ -56,6 +64,17 @@ def test_the_gateway_is_looked_at_with_a_proxy_and_says_when_it_ends(by, grid, r
 
     assert (code, errors) == (1, ""), output
     assert re.match(r"VM_GATEWAY WARNING - openstack: cred_expires 8\d{4}(\.\d)? s is outside 259200: \(warning\); OpenStack Nova 2", output)
+
+
+def test_what_a_voms_server_attests_may_end_before_the_proxy(by, grid, person):
+    _, output, _ = run_probe("check_vm_gateway", "--site", by(grid.voms_proxy(person, hours=2)), "-w", "cred_expires=36000:")
+    assert re.search(r": cred_expires 7\d{3}(\.\d)? s is outside 36000: \(warning\)", output), output
+
+    ended = by(grid.voms_proxy(person, hours=2, since=5))
+    code, said, errors = planned(ended)
+    assert (code, errors) == (3, "")
+    assert re.fullmatch(r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate .+\.pem: its VOMS attributes expired on \S+ \S+ UTC "
+                        r"\(cause=client\)", said), said
 
 
 def test_a_certificate_is_one_of_the_project(by, robot):
@@ -74,7 +93,7 @@ def test_the_grids_proxy_of_the_environment(by, site, grid, person):
 
 
 def test_whom_no_mapping_knows_keystone_refuses_in_its_own_words(by, grid, person):
-    for certificate in (person, grid.authority.proxy(person), grid.voms_proxy(person, "vo.other.org")):
+    for certificate in (person, grid.voms_proxy(person, "vo.other.org")):
         assert planned(by(certificate)) == (2, NOT_KNOWN, "")
 
 
@@ -94,7 +113,7 @@ def test_a_certificate_of_an_authority_that_apache_does_not_know(by, grid, tmp_p
 
 
 def test_an_apache_that_allows_no_proxies(by, grid, robot):
-    """GridSite allows them in the handshake; after it mod_ssl is alone, and OpenSSL 3 heeds no OPENSSL_ALLOW_PROXY_CERTS."""
+    """GridSite allows them in the handshake; after it mod_ssl is alone, and OPENSSL_ALLOW_PROXY_CERTS is none of OpenSSL 3's."""
     assert refused(planned(by(grid.authority.proxy(robot), url=grid.strict_url))) == "certificate unknown"
 
 
