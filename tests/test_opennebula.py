@@ -250,7 +250,8 @@ HANGS = {  # procedure that is not answered, or fault: what is said
 }
 
 
-@pytest.mark.parametrize("what", HANGS)
+@pytest.mark.parametrize("what", [pytest.param(what, marks=[] if what in ("one.system.version", "no-address") else pytest.mark.slow)
+                                  for what in HANGS])
 def test_a_deadline_that_passes_is_unknown_and_names_the_stage(world, what):
     world.oned.faults.update({what} - {procedure for procedure in HANGS if procedure.startswith("one.")})
     world.oned.plot[what] = "silent"
@@ -639,7 +640,6 @@ def test_a_session_that_has_ended_is_renewed_and_no_session_is_no_request(world)
 
 # --- views --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("world", ["6.10.0", "7.2.0"], indirect=True)
 def test_the_views_say_what_there_is(world):
     driver = connected(world)
     ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
@@ -666,6 +666,13 @@ def test_the_views_say_what_there_is(world):
 
     driver.delete(ref)
     wait_gone(driver, ref)
+
+
+@pytest.mark.parametrize("world", ["7.2.0"], indirect=True)
+def test_a_quota_of_a_single_cluster_is_not_the_users(world):
+    (servers,) = [limit for limit in connected(world).capacity() if (limit.name, limit.source) == ("servers", "quota")]
+
+    assert (servers.used, servers.total) == (0, 50)
 
 
 def test_leftovers_are_found_by_their_names_and_removed_without_a_ledger(world, state_directory):

@@ -144,6 +144,7 @@ def test_a_full_quota_is_a_warning(site):
                                "reached for VMS quota in VM. (cause=quota)")
 
 
+@pytest.mark.slow
 def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(site):
     world, path = site
     world.plot["one.vm.allocate"] = "goes-away"

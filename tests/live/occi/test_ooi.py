@@ -219,3 +219,22 @@ def test_sigkill_is_settled_by_the_next_run(site, openstack, state_directory, mo
 
     code, output, _ = run_probe(LIFECYCLE, "--site", path)
     assert (code, line(output)) == (0, OK)
+
+
+@pytest.mark.slow
+def test_sigterm_tears_down_and_is_unknown(site, state_directory):
+    stopped = started(site(), state_directory, '"event": "created", "id"')
+    stopped.terminate()
+    output, _ = stopped.communicate(timeout=300)
+
+    assert stopped.returncode == 3
+    assert re.match(r"VM_LIFECYCLE UNKNOWN - ooi: (submit|active): interrupted by SIGTERM$", line(output)), output
+
+
+@pytest.mark.slow
+def test_a_stage_outside_its_range_alerts(site):
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"), "-c", "active=0.01")
+
+    assert (code, line(output)) == (
+        2, "VM_LIFECYCLE CRITICAL - ooi: active T s is outside 0.01 (critical); test VM ran without storage and is gone in T s "
+           "(active T s, network T s)")
