@@ -341,6 +341,17 @@ def test_a_gnocchi_that_refuses_is_broken_or_hostile_is_one_sentence_and_not_ask
     assert asked == (6 if "yet" in said else 2)
 
 
+def test_a_gnocchi_that_does_not_answer_is_waited_for_once_and_not_for_long(gnocchi, services):
+    cloud, disks = gnocchi
+    cloud.endpoint["timeout"] = 1.5
+    disks(lambda connection: connection.recv(1))  # until the other side has had enough
+
+    for _ in range(2):
+        with pytest.raises(NotPermitted, match="^diagnostics of server s1: 403 Policy; Gnocchi's measures of server s1: no whole answer within"):
+            cloud.metrics(Ref(Kind.SERVER, "s1"))
+    assert len([one for one in services.asked if "/aggregates" in one]) == 2  # for its interfaces it was not asked any more
+
+
 def test_cpu_time_is_per_vcpu_and_left_out_where_nova_does_not_say_how_many(gnocchi, services):
     cloud, _ = gnocchi
     services.answers["POST /metric/v1/aggregates"] = lambda request: _json({"measures": {"s1": {"cpu": {"mean": [

@@ -34,7 +34,7 @@ def telemetry(stack):
         "indexer": {"url": conffiles.database(place, "gnocchi")["connection"]},
         "storage": {"driver": "file", "file_basepath": where},
         "incoming": {"driver": "file", "file_basepath": where},
-        "api": {"auth_mode": "keystone"},
+        "api": {"auth_mode": "keystone", "operation_timeout": 120},
         "keystone_authtoken": conffiles.authtoken(place, "nova", "metric")})
     processes.start("gnocchi", [PYTHON, str(STANDINS / "metric.py"), str(place.etc / "gnocchi.conf"), place.address, str(PORT)],
                     {"HOME": str(place.etc)})  # where its keystonemiddleware looks for gnocchi.conf by itself
