@@ -1,6 +1,7 @@
 """What drivers may rely on when they speak HTTP, against real servers on loopback."""
 
 import os
+import pathlib
 import socket
 import ssl
 import subprocess
@@ -607,6 +608,16 @@ def test_the_expiry_of_a_chain_is_its_earliest(authority):
 
     assert 0 < x509.expiry(str(proxy)) - time.time() <= 86400
     assert 86400 < x509.expiry(str(late)) - time.time() <= 2 * 86400
+
+
+def test_a_voms_proxy_ends_with_what_its_server_attests():
+    proxy = str(pathlib.Path(__file__).with_name("voms-proxy.pem"))  # by voms-proxy-fake: for 12 hours, the attributes for 2
+
+    assert x509.validity(proxy)[1] == 1795452567
+    assert x509.expiry(proxy) == 1795416567
+    x509.check_attested(proxy, 1795416566)
+    assert str(told(ClientError, x509.check_attested, proxy, 1795416567)) == (
+        f"certificate {proxy}: its VOMS attributes expired on 2026-11-23 06:49:27 UTC")
 
 
 def test_a_proxy_of_the_environment_is_asked_for_a_tunnel_and_sees_no_credentials(serve, http, authority, monkeypatch):
