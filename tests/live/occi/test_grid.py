@@ -68,4 +68,5 @@ def test_a_certificate_that_has_expired_is_ours_and_shown_to_nobody(by, grid):
     code, output, errors = run_probe(LIFECYCLE, "--site", by(grid.authority.issue("old", days=-1, names=())))
 
     assert (code, errors) == (3, "")
-    assert re.match(r"VM_LIFECYCLE UNKNOWN - ooi: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC \(cause=client\)", output)
+    assert re.match(r"VM_LIFECYCLE UNKNOWN - ooi: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC "
+                    r"\(cause=client\)", output)

@@ -221,7 +221,8 @@ def _known_to_keystone(admin: Api, federation: Federation):
         base = federation.auth_url[:-len("/v3")]
         for service, (kind, path) in CATALOG.items():
             entry = next(found["id"] for found in admin.get("identity", f"/services?type={kind}")["services"])
-            post("endpoint", service_id=entry, interface=federation.interface, region_id="RegionOne", url=f"{base}/{service}{path}")
+            post("endpoint", service_id=entry, interface=federation.interface, region_id="RegionOne",
+                 url=f"{base}/{service}{path}")
 
         domain = post("domain", name="grid")  # of those who come: Keystone remembers them
         made.callback(admin, "PATCH", "identity", f"/domains/{domain}", json={"domain": {"enabled": False}})
@@ -233,7 +234,8 @@ def _known_to_keystone(admin: Api, federation: Federation):
                                          {"type": "GRST_VOMS_FQANS", "any_one_of": [f"^/{VO}/.*"], "regex": True}]},
             {"local": member, "remote": [{"type": "GRST_CONN_AURI_0"},
                                          {"type": "GRST_CONN_AURI_0", "any_one_of": [f"dn:/CN={ROBOT.replace(' ', '+')}"]}]},
-            {"local": member, "remote": [{"type": "SSL_CLIENT_S_DN"}, {"type": "SSL_CLIENT_S_DN", "any_one_of": [f"CN={ROBOT}"]}]}]})
+            {"local": member, "remote": [{"type": "SSL_CLIENT_S_DN"},
+                                         {"type": "SSL_CLIENT_S_DN", "any_one_of": [f"CN={ROBOT}"]}]}]})
         provider = f"/OS-FEDERATION/identity_providers/{federation.provider}"
         put(provider, identity_provider={"enabled": True, "domain_id": domain})
         put(f"{provider}/protocols/mapped", protocol={"mapping_id": "grid"})
