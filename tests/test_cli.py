@@ -88,6 +88,17 @@ def test_a_file_that_cannot_be_written_does_not_change_the_verdict(quick):
     assert "the evidence could not be written: Not a directory: /dev/null/x" in output
 
 
+def test_a_plan_shows_and_keeps_its_requests_as_a_run_does(quick, tmp_path):
+    code, output, _ = run_probe("check_vm_lifecycle", "--site", quick, "--plan", "-vv", "--json", str(tmp_path / "plan.json"),
+                                "--evidence", str(tmp_path / "evidence"))
+    (path,) = (tmp_path / "evidence").iterdir()
+
+    assert code == 0 and f"the evidence is in {path}" in output
+    assert re.findall(r"^#\d+ (\w+)", output, re.M) == ["connect", "resolve"]
+    assert [exchange["request"] for exchange in json.loads(path.read_text())["exchanges"]] == ["connect", "resolve image vmprobe-test"]
+    assert json.loads((tmp_path / "plan.json").read_text())["requests"] == 2
+
+
 def test_evidence_holds_requests_and_replies_for_its_owner_only(quick, tmp_path):
     code, output, _ = run_probe("check_vm_lifecycle", "--site", quick, "--evidence", str(tmp_path / "evidence"))
     (path,) = (tmp_path / "evidence").iterdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
 from vmprobe import site as sites
@@ -74,16 +74,14 @@ class Run:
         self.session = Session(site, clock, options.verbose, keep=bool(options.evidence))
         self.deadline, self.timeline = self.session.deadline, self.session.timeline
         self.evidence, self.cloud = self.session.evidence, self.session.cloud
+        self.handle = handle.new(site.owner, site.deadline, clock.utc())
         self.debts: List[Ref] = []  # of earlier runs, and still there
         self.troubles: List[str] = []  # with their ledgers
         self.lease: Optional[Lease] = None
 
     def verdict(self) -> Verdict:
         """Live the story and judge it."""
-        if self.options.plan:
-            return self._plan()
-        said = self._judge(self._live())
-        return self._with_files(said)
+        return self._with_files(self._plan() if self.options.plan else self._judge(self._live()))
 
     def _plan(self) -> Verdict:
         """What a run would use and create; nothing is started."""
@@ -100,19 +98,17 @@ class Run:
         things = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
         volume = f"a volume of {test_vm['volume'] / 2 ** 30:g} GiB each" if test_vm["volume"] else "no volume"
         limits = [f"would use: {word} {value}" for word, value in _plan_lines(self.site, plan)]
-        return Verdict(OK, f"{self.site.name}: would start {things} ({plan}) with {volume}; nothing was started",
-                       self.timeline.durations(), self.site.thresholds, tuple(limits))
+        text = self.evidence.redactor.strike(f"{self.site.name}: would start {things} ({plan}) with {volume}; nothing was started")
+        return Verdict(OK, text, self.timeline.durations(), self.site.thresholds, self._struck(limits + self._details()))
 
     def _live(self) -> Optional[BaseException]:
         """The story; returns what ended it, or None."""
-        clock, owner = self.deadline.clock, self.site.owner
-        name = handle.new(owner, self.site.deadline, clock.utc())
         directory = ledger.directory(paths.state_directory(), self.site.name)
-        book = Ledger.begin(directory, name, site=self.site.name, endpoint=self.cloud.driver.identity)
-        self.lease = Lease(self.cloud, name, book, self.timeline)
+        book = Ledger.begin(directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity)
+        self.lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
             with turn.taken(self.site, self.deadline):
-                self.timeline.began = clock.now()  # waiting for a turn is not the cloud's time
+                self.timeline.began = self.deadline.clock.now()  # waiting for a turn is not the cloud's time
                 lifecycle.run(self.site, self.cloud, self.lease, self.timeline, lambda: self._settle(directory))
         except QuotaExceeded as full:
             self._find_leftovers()
@@ -157,9 +153,8 @@ class Run:
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
             text, extra = "; ".join(broken + [self._story()]), ()
-        text, strike = f"{text}; {remains}" if remains else text, self.evidence.redactor.strike
-        details = tuple(strike(line) for line in cli.lines(self._details(), list(extra)))
-        return Verdict(state, strike(f"{site.name}: {text}"), measured, site.thresholds, details)
+        text = self.evidence.redactor.strike(f"{site.name}: {text}; {remains}" if remains else f"{site.name}: {text}")
+        return Verdict(state, text, measured, site.thresholds, self._struck(cli.lines(self._details(), list(extra))))
 
     def _story(self) -> str:
         """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""
@@ -197,6 +192,9 @@ class Run:
             found += self.evidence.lines()
         return found
 
+    def _struck(self, lines: Sequence[str]) -> Tuple[str, ...]:
+        return tuple(map(self.evidence.redactor.strike, lines))
+
     # --- files --------------------------------------------------------------------------------------------------
 
     def _with_files(self, said: Verdict) -> Verdict:
@@ -207,13 +205,13 @@ class Run:
             text = self.evidence.redactor.json(document)
             told += attempt("the timeline", lambda: files.replace(self.options.json, text))
         if self.options.evidence:
-            told += attempt("the evidence", lambda: self.evidence.save(self.options.evidence, document["handle"], document))
+            told += attempt("the evidence", lambda: self.evidence.save(self.options.evidence, str(self.handle), document))
         return said.with_details(told)
 
     def _document(self, said: Verdict) -> Dict[str, Any]:
-        return {"site": self.site.name, "handle": str(self.lease.handle), "state": WORDS[said.state], "text": said.text,
-                "requests": self.evidence.requests, "leftovers": [str(ref) for ref in self.lease.leftovers + self.debts],
-                **self.timeline.document()}
+        left = self.lease.leftovers + self.debts if self.lease else []
+        return {"site": self.site.name, "handle": str(self.handle), "state": WORDS[said.state], "text": said.text,
+                "requests": self.evidence.requests, "leftovers": list(map(str, left)), **self.timeline.document()}
 
 
 def _refuse_what_cannot_work(site: Site) -> None:

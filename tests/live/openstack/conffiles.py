@@ -306,6 +306,7 @@ def cinder(place: Place) -> None:
             "osapi_volume_workers": 1,
             "enabled_backends": "nfs",
             "default_volume_type": "nfs",
+            "backend_stats_polling_interval": 5,
             "glance_api_servers": place.url("glance"),
             "quota_volumes": 1000,
             "quota_gigabytes": 10000,

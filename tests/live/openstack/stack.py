@@ -281,8 +281,11 @@ class Stack:
             self.processes.check(names)
             found = (admin.get("compute", "/os-services")["services"]
                      + admin.get("volumev3", "/os-services")["services"])
-            return names <= {services.COMPUTE_HOSTS.get(service["host"], service["binary"])
-                             for service in found if is_after(service["updated_at"], since)}
+            return has_room() and names <= {services.COMPUTE_HOSTS.get(service["host"], service["binary"])
+                                            for service in found if is_after(service["updated_at"], since)}
+
+        def has_room() -> bool:  # what cinder-volume says of its room is lost when cinder-scheduler does not listen yet
+            return "cinder-volume" not in names or bool(admin.get("volumev3", "/scheduler-stats/get_pools")["pools"])
         self.processes.wait_until(reported, 120, f"not all of {', '.join(sorted(names))} report themselves", every=0.3)
 
     def is_well(self) -> bool:
