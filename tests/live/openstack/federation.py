@@ -188,7 +188,8 @@ def _start(processes: Processes, directory: Path) -> None:
     """GridSite looks for its authorities in one place only: there Apache, and nobody else, sees ours."""
     command = 'mount --bind "$1/grid" /etc/grid-security && exec /usr/sbin/apache2 -DFOREGROUND -f "$1/apache.conf"'
     processes.start("apache", ["unshare", "--mount", "--propagation", "private", "sh", "-c", command, "sh", str(directory)],
-                    {"OS_KEYSTONE_CONFIG_FILES": str(directory / "keystone.conf"), "OPENSSL_ALLOW_PROXY_CERTS": "1"})
+                    {"OS_KEYSTONE_CONFIG_FILES": str(directory / "keystone.conf"), "OPENSSL_ALLOW_PROXY_CERTS": "1",
+                     "PYTHONPATH": "", "HOME": str(directory)})  # the stack's own may be where Apache must not look
     for port in (AT_ONCE, ON_THE_PATH):
         processes.wait_port("apache", port)
 
