@@ -304,6 +304,19 @@ def test_a_missing_tool_is_named_with_its_package(tmp_path, monkeypatch, format,
         image.build(str(tmp_path), [format])
 
 
+@pytest.mark.parametrize("digits", ["8badf00d", "badf00d", "d"])
+def test_a_vmdk_is_identified_whatever_leading_zeros_qemu_img_left_out(digits):
+    def disk(identifier):
+        return b"KDMV" + bytes(508) + (b"# Disk DescriptorFile\nversion=1\nCID=%s\nparentCID=ffffffff\n" % identifier).ljust(10240, b"\0") + b"rest"
+
+    assert bootdisk.identified(disk(digits.encode()), "0badcafe") == disk(b"0badcafe")
+
+
+def test_a_vmdk_without_an_identifier_is_refused():
+    with pytest.raises(ClientError, match="^qemu-img wrote a vmdk without a content identifier$"):
+        bootdisk.identified(b"KDMV" + bytes(508) + b"# Disk DescriptorFile\nversion=1\n" + bytes(99), "0badcafe")
+
+
 def test_a_stub_that_is_none_is_refused():
     with pytest.raises(ClientError, match="^the EFI stub is no 64 bit PE image$"):
         bootdisk.unified_kernel_image(b"MZ" + bytes(200), {".linux": b"kernel"})

@@ -262,11 +262,18 @@ def _geometry(total: int) -> tuple:
 def _vmdk(bench: _Bench, disk: str, vmdk: str) -> None:
     """Stream-optimized, the form that OVF wants; qemu-img's random content identifier becomes a derived one."""
     bench.run("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", "-m", "1", disk, vmdk)
-    content = bench.read(vmdk)
-    changed, count = re.subn(rb"(?m)^CID=[0-9a-f]{8}$", b"CID=" + bench.identity[:8].encode(), content[: 64 * 1024])
-    if count != 1:
+    bench.write(vmdk, identified(bench.read(vmdk), bench.identity[:8]))
+
+
+def identified(vmdk: bytes, identifier: str) -> bytes:
+    """The disk with these 8 digits as its content identifier; qemu-img leaves out leading zeros of its own, and NULs follow."""
+    begin = vmdk.find(b"# Disk DescriptorFile")
+    end = vmdk.find(b"\0", begin)
+    descriptor, count = re.subn(rb"(?m)^CID=[0-9a-f]{1,8}$", b"CID=" + identifier.encode(), vmdk[begin:end])
+    room = vmdk[end:begin + len(descriptor)]
+    if begin < 0 or count != 1 or room.strip(b"\0"):
         raise ClientError("qemu-img wrote a vmdk without a content identifier")
-    bench.write(vmdk, changed + content[64 * 1024:])
+    return vmdk[:begin] + descriptor + vmdk[begin + len(descriptor):]
 
 
 def _ova(bench: _Bench, vmdk: str, ova: str) -> None:

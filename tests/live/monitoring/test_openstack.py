@@ -23,8 +23,8 @@ def site():
         sites, secret = directory / "sites", directory / "secret"
         sites.mkdir()
         secret.mkdir()
-        text = site_file(secret, cloud).read_text().replace("credentials.ini", str(own(secret / "credentials.ini")))
-        (sites / "openstack.ini").write_text(text + "[sample]\nreadings = 0\n[schedule]\nprobes = gateway, lifecycle\n")
+        text = site_file(secret, cloud, sample={"readings": "0"}).read_text().replace("credentials.ini", str(own(secret / "credentials.ini")))
+        (sites / "openstack.ini").write_text(text + "[schedule]\nprobes = gateway, lifecycle\n")
         return sites
     return write
 
