@@ -13,7 +13,6 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -21,8 +20,6 @@ sys.path[:0] = [str(CHECKOUT / "probes"), str(CHECKOUT / "tests")]
 
 from virtual import VirtualClock  # noqa: E402
 from vmprobe.clock import Deadline, Polling  # noqa: E402
-from vmprobe.evidence import Evidence  # noqa: E402
-from vmprobe.probes import gateway as gateway_probe  # noqa: E402
 
 LIFECYCLE = [sys.executable, str(CHECKOUT / "probes" / "check_vm_lifecycle")]
 NOTHING = [sys.executable, "-c", "pass"]
@@ -133,7 +130,8 @@ class Cloud(nagiosplugin.Resource):
                 "name": word["OS_USERNAME"], "domain": domain, "password": word["OS_PASSWORD"]}}},
             "scope": {"project": {"name": word["OS_PROJECT_NAME"], "domain": domain}}}})
         http.headers["X-Auth-Token"] = reply.headers["X-Subject-Token"]
-        nova = next(entry["endpoints"][0]["url"] for entry in reply.json()["token"]["catalog"] if entry["type"] == "compute")
+        nova = next(one["url"] for entry in reply.json()["token"]["catalog"] if entry["type"] == "compute"
+                    for one in entry["endpoints"] if one["interface"] == "public")
         found = [http.get(url).json() for url in sys.argv[1:] or [nova + "/servers/detail"]]
         return nagiosplugin.Metric("answers", len(found))
 nagiosplugin.guarded(lambda: nagiosplugin.Check(Cloud(), nagiosplugin.ScalarContext("answers")).main())()
@@ -152,7 +150,11 @@ def gateway_of_openstack(directory, environment):
     stack = running_openstack()
     if isinstance(stack, str):
         return [(what, stack, target) for what, target in goals]
+    from unittest import mock  # here: what this process has in memory, each that it starts is said to have had
+
     from live.openstack.shared import site_file
+    from vmprobe.evidence import Evidence
+    from vmprobe.probes import gateway as gateway_probe
 
     gateway = [sys.executable, str(CHECKOUT / "probes" / "check_vm_gateway"), "--site", str(site_file(directory, stack.cloud()))]
     with mock.patch.object(Evidence, "note") as note:
