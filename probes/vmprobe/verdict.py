@@ -6,7 +6,7 @@ nagiosplugin would rank UNKNOWN above CRITICAL. Ranges and perfdata are nagiospl
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from vmprobe import text
 from vmprobe.errors import (ClientError, DeadlinePassed, Interrupted, LeftBehind, QuotaExceeded,
@@ -38,6 +38,10 @@ class Verdict(NamedTuple):
     def with_details(self, lines: Sequence[str]) -> "Verdict":
         """This, and more lines below the first."""
         return self._replace(details=self.details + tuple(lines))
+
+    def struck(self, strike: Callable[[str], str]) -> "Verdict":
+        """This, with all secrets struck out of what it says; ``strike`` is a redactor's."""
+        return self._replace(text=strike(self.text), details=tuple(map(strike, self.details)))
 
 
 # --- outcome to state ---------------------------------------------------------------------------------------------

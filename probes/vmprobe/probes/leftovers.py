@@ -73,10 +73,9 @@ class Run:
             said = Verdict(state, text, details=extra)
         finally:
             self.session.close()
-        strike = self.session.evidence.redactor.strike
-        details = said.details + tuple(self.session.evidence.lines() if self.options.verbose >= 2 else ())
-        return Verdict(said.state, f"{self.site.name}: {strike(said.text)}", {**said.perfdata, "total": self.timeline.total()},
-                       said.thresholds, tuple(strike(line) for line in details))
+        evidence = self.session.evidence
+        said = said.with_details(evidence.lines() if self.options.verbose >= 2 else ()).struck(evidence.redactor.strike)
+        return said._replace(text=f"{self.site.name}: {said.text}", perfdata={**said.perfdata, "total": self.timeline.total()})
 
     def _look(self) -> Verdict:
         with self.timeline.stage("auth"):

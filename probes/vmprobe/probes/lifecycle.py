@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
 from vmprobe import site as sites
@@ -81,7 +81,8 @@ class Run:
 
     def verdict(self) -> Verdict:
         """Live the story and judge it."""
-        return self._with_files(self._plan() if self.options.plan else self._judge(self._live()))
+        said = self._plan() if self.options.plan else self._judge(self._live())
+        return self._with_files(said.struck(self.evidence.redactor.strike))
 
     def _plan(self) -> Verdict:
         """What a run would use and create; nothing is started."""
@@ -98,8 +99,8 @@ class Run:
         things = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
         volume = f"a volume of {test_vm['volume'] / 2 ** 30:g} GiB each" if test_vm["volume"] else "no volume"
         limits = [f"would use: {word} {value}" for word, value in _plan_lines(self.site, plan)]
-        text = self.evidence.redactor.strike(f"{self.site.name}: would start {things} ({plan}) with {volume}; nothing was started")
-        return Verdict(OK, text, self.timeline.durations(), self.site.thresholds, self._struck(limits + self._details()))
+        return Verdict(OK, f"{self.site.name}: would start {things} ({plan}) with {volume}; nothing was started",
+                       self.timeline.durations(), self.site.thresholds, cli.lines(limits, self._details()))
 
     def _live(self) -> Optional[BaseException]:
         """The story; returns what ended it, or None."""
@@ -153,8 +154,8 @@ class Run:
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
             text, extra = "; ".join(broken + [self._story()]), ()
-        text = self.evidence.redactor.strike(f"{site.name}: {text}; {remains}" if remains else f"{site.name}: {text}")
-        return Verdict(state, text, measured, site.thresholds, self._struck(cli.lines(self._details(), list(extra))))
+        return Verdict(state, f"{site.name}: {text}; {remains}" if remains else f"{site.name}: {text}", measured,
+                       site.thresholds, cli.lines(self._details(), list(extra)))
 
     def _story(self) -> str:
         """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""
@@ -191,9 +192,6 @@ class Run:
         if self.options.verbose >= 2:
             found += self.evidence.lines()
         return found
-
-    def _struck(self, lines: Sequence[str]) -> Tuple[str, ...]:
-        return tuple(map(self.evidence.redactor.strike, lines))
 
     # --- files --------------------------------------------------------------------------------------------------
 
