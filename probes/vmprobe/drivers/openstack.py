@@ -11,7 +11,6 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.driver import Driver, Key
-from vmprobe.drivers import gnocchi
 from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
                             VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
@@ -203,6 +202,8 @@ class Openstack(Driver):
 
     def _said_of_gnocchi(self) -> Any:
         """How often it has which metric of this project's servers; why that is not known, where it is not."""
+        from vmprobe.drivers import gnocchi
+
         try:
             return {metric: f"every {period:g} s" for metric, period in gnocchi.periods(self._gnocchi()).items()}
         except CloudError as unknown:
@@ -289,6 +290,8 @@ class Openstack(Driver):
 
     def _kept(self, server: Ref, wanted: Sequence[str]) -> List[Sample]:
         """By Gnocchi; one that fails is not asked again, and is no failure of the cloud that it watches."""
+        from vmprobe.drivers import gnocchi
+
         if self._gnocchi_failed:
             return []
         try:
