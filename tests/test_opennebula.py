@@ -30,6 +30,7 @@ from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
 from vmprobe.site import load
 from vmprobe.transport.oned import refusal
+from waiting import soon
 
 pyone = pytest.importorskip("pyone", reason="pyone, which judges the simulator's answers, is not installed")
 
@@ -416,11 +417,11 @@ def test_a_name_that_is_taken_is_told(world):
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)
     server = driver.create(ServerSpec("vmprobe-x", plan))
-    wait(lambda: driver.show(server).state is State.READY)
+    soon(lambda: driver.show(server).state is State.READY)
     taken = driver.snapshot(server, "vmprobe-x")
-    wait(lambda: driver.show(taken).state is State.READY)
+    soon(lambda: driver.show(taken).state is State.READY)
     with pytest.raises(Exception, match="NAME is already taken by IMAGE 8"):
-        wait(lambda: driver.show(server).native == "RUNNING")
+        soon(lambda: driver.show(server).native == "RUNNING")
         driver.snapshot(server, "vmprobe-x")
     assert [(found.ref, found.state) for found in driver.list(Kind.SNAPSHOT, "vmprobe-")] == [
         (Ref(Kind.SNAPSHOT, "8", "vmprobe-x"), State.READY)]
@@ -431,13 +432,6 @@ def test_a_name_that_is_taken_is_told(world):
     world.oned.images[7].owner = world.oned.oneadmin
 
 
-def wait(look, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.02)
-
-
 def wait_gone(driver, ref):
     def gone():
         try:
@@ -445,7 +439,7 @@ def wait_gone(driver, ref):
         except NotFound:
             return True
         return False
-    wait(gone)
+    soon(gone)
 
 
 def connected(world, **words):
@@ -498,8 +492,8 @@ def test_a_refusal_is_what_its_code_and_its_words_mean(code, words, kind):
 def test_a_reading_has_its_moment_and_cpu_is_of_all_vcpus(world):
     driver = connected(world)
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
-    wait(lambda: driver.show(ref).state is State.READY)
-    wait(lambda: driver.metrics(ref))
+    soon(lambda: driver.show(ref).state is State.READY)
+    soon(lambda: driver.metrics(ref))
     samples = {sample.metric: sample for sample in driver.metrics(ref)}
 
     assert set(samples) == set(driver.metrics_offered)
@@ -516,7 +510,7 @@ def test_vcpus_that_a_pool_leaves_out_are_not_taken_for_one(world, vcpus):
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
 
     assert ([found.vcpus for found in driver.list(Kind.SERVER, "")], driver.show(ref).vcpus) == ([vcpus], 2)
-    wait(lambda: removed(driver, ref))
+    soon(lambda: removed(driver, ref))
 
 
 def test_a_vm_that_was_not_monitored_yet_has_no_reading_and_that_is_said(world):
@@ -548,7 +542,7 @@ def test_one_context_is_given_the_reporter_and_need_not_wait_for_it(world, tmp_p
         machine.says(BOOT, REACHED)
     finally:
         machine.stop()
-    wait(lambda: removed(driver, server))
+    soon(lambda: removed(driver, server))
 
 
 ONE_CONTEXT = """. mnt/context.sh && echo "$NETWORK" && [ -z "$START_SCRIPT" ] && cd mnt &&
@@ -643,7 +637,7 @@ def test_a_session_that_has_ended_is_renewed_and_no_session_is_no_request(world)
 def test_the_views_say_what_there_is(world):
     driver = connected(world)
     ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
-    wait(lambda: driver.show(ref).state is State.READY)
+    soon(lambda: driver.show(ref).state is State.READY)
     path = world.site(memory="128 MiB")
 
     code, output, _ = run_probe("check_vm_gateway", "--site", path, "--capabilities")
@@ -680,9 +674,9 @@ def test_leftovers_are_found_by_their_names_and_removed_without_a_ledger(world, 
     name = "vmprobe-mon-20260101t000000z-6-aaaaaaaa"
     plan = driver.resolve(load(world.site()).test_vm)
     ref = driver.create(ServerSpec(name, plan))
-    wait(lambda: driver.show(ref).state is State.READY)
+    soon(lambda: driver.show(ref).state is State.READY)
     driver.snapshot(ref, name)
-    wait(lambda: driver.show(ref).native == "RUNNING")
+    soon(lambda: driver.show(ref).native == "RUNNING")
 
     code, output, _ = run_probe("check_vm_leftovers", "--site", world.site())
     assert code == 1 and "2" in line(output)
@@ -701,11 +695,11 @@ def test_every_answer_of_the_simulator_is_understood_by_pyone(world):
         for kind in driver.kinds:
             driver.list(kind, "vmprobe-")
         return until()
-    wait(lambda: asked(lambda: driver.metrics(server)))
+    soon(lambda: asked(lambda: driver.metrics(server)))
     driver.attach(server, volume)
-    wait(lambda: asked(lambda: driver.show(volume).state is State.READY))
+    soon(lambda: asked(lambda: driver.show(volume).state is State.READY))
     snapshot = driver.snapshot(server, "vmprobe-x")
-    wait(lambda: asked(lambda: driver.show(snapshot).state is State.READY))
+    soon(lambda: asked(lambda: driver.show(snapshot).state is State.READY))
     driver.oned.xml("one.vm.monitoring", int(server.id))
     driver.capacity(), driver.describe(), driver.images()
     for state in STATES:
@@ -714,7 +708,7 @@ def test_every_answer_of_the_simulator_is_understood_by_pyone(world):
         driver.oned.xml("one.vmpool.info", -2, -1, -1, -2)
     world.oned.vms[int(server.id)].state = "RUNNING"
     for ref in (server, volume, snapshot):
-        wait(lambda ref=ref: removed(driver, ref))
+        soon(lambda ref=ref: removed(driver, ref))
 
     assert opennebula_sites.JUDGED >= {
         "one.vm.info", "one.vmpool.info", "one.vm.monitoring", "one.image.info", "one.imagepool.info", "one.vnpool.info",

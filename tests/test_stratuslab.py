@@ -16,7 +16,7 @@ from conftest import PROBES, run_probe
 from simulators.opennebula import User, served
 from simulators.opennebula_sites import site_of_stratuslab, stratuslab_site
 from simulators.stratuslab import DEPRECATED, IMAGE, Services, StratusLab
-from test_opennebula import line, wait, wait_gone
+from test_opennebula import line, wait_gone
 from vmprobe import verdict
 from vmprobe.clock import Clock, Deadline
 from vmprobe.errors import AuthRejected, Conflict
@@ -24,6 +24,7 @@ from vmprobe.evidence import Evidence
 from vmprobe.model import Kind, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
 from vmprobe.site import load
+from waiting import soon
 
 pytestmark = pytest.mark.live  # whole runs, many of them as processes
 FINE = "VM_LIFECYCLE OK - stratuslab: test VM ran and is gone in T s (active T s, network T s, storage T s)"
@@ -249,7 +250,7 @@ def test_a_mount_that_outlives_its_vm_is_ended_with_the_disk(site):
     driver, plan = driver_of(path)
     server = driver.create(ServerSpec("vmprobe-x", plan))
     disk = driver.create(VolumeSpec("vmprobe-x", 2 ** 30, plan))
-    wait(lambda: driver.show(server).state is State.READY)
+    soon(lambda: driver.show(server).state is State.READY)
     driver.attach(server, disk)
     driver.delete(server)
     wait_gone(driver, server)
@@ -267,7 +268,7 @@ def test_the_views_say_what_there_is(site):
     world, path = site
     driver, plan = driver_of(path)
     server = driver.create(ServerSpec("web-1", plan))
-    wait(lambda: driver.show(server).state is State.READY)
+    soon(lambda: driver.show(server).state is State.READY)
 
     code, output, _ = run_probe("check_vm_gateway", "--site", path, "--capabilities")
     assert (code, line(output).split(" answers")[0]) == (0, "VM_GATEWAY OK - stratuslab: StratusLab before 3.6")
