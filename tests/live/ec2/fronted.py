@@ -19,7 +19,6 @@ from ..openstack.shared import running
 from . import places
 
 HERE = Path(__file__).resolve().parent
-PORT = 8788
 PASTE = """[composite:ec2api]
 use = egg:Paste#urlmap
 /: cloud
@@ -59,7 +58,7 @@ def front() -> Front:
         member = stack.api(stack.cloud().member)
         keys = member.post("identity", f"/users/{member.token['user']['id']}/credentials/OS-EC2",
                            {"tenant_id": member.token["project"]["id"]})["credential"]
-        found = Front(stack, f"http://{stack.place.address}:{PORT}", keys["access"], keys["secret"], "")
+        found = Front(stack, stack.place.url("ec2-api"), keys["access"], keys["secret"], "")
         found.subnet = _subnet(found)
         _fronts.append(found)
     return _fronts[0]
@@ -72,8 +71,8 @@ def _start(stack, code: Path) -> None:
         "DEFAULT": {
             "log_file": place.log / "ec2-api.log", "state_path": place.run / "ec2",
             "api_paste_config": place.etc / "ec2-paste.ini",
-            "ec2api_listen": place.address, "ec2api_listen_port": PORT, "ec2api_workers": 1, "ec2_host": place.address,
-            "ec2_port": PORT,
+            "ec2api_listen": place.address, "ec2api_listen_port": PORTS["ec2-api"], "ec2api_workers": 1,
+            "ec2_host": place.address, "ec2_port": PORTS["ec2-api"],
             "keystone_ec2_tokens_url": f"{place.url('keystone')}/v3/ec2tokens", "default_flavor": stack.cloud().flavor,
         },
         "database": conffiles.database(place, "ec2api"),
@@ -88,7 +87,7 @@ def _start(stack, code: Path) -> None:
         "service": {"identity": {"methods": ["password"], "password": {"user": account}},
                     "scope": {"project": {"name": "service", "domain": {"name": "Default"}}}}}))
     stack.processes.start("ec2-api", [PYTHON, str(HERE / "front.py"), str(code), str(place.etc / "ec2.json")])
-    stack.processes.wait_port("ec2-api", PORT)
+    stack.processes.wait_port("ec2-api", PORTS["ec2-api"])
 
 
 def _subnet(front: Front) -> str:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from ..openstack import conffiles, federation, services
 from ..openstack import shared as openstack
+from ..openstack.place import PORTS
 from ..openstack.processes import PYTHON
 from . import pypi
 
@@ -68,7 +69,6 @@ def pyssf_harness():
 
 # --- ooi ----------------------------------------------------------------------------------------------------------
 
-PORT = 8787
 _PASTE = """
 [composite:osapi_compute]
 use = call:nova.api.openstack.urlmap:urlmap_factory
@@ -87,31 +87,31 @@ openstack_version = /v2.1
 def ooi():
     """(the stack of this run, URL of ooi before its Nova); it ends with the stack."""
     stack = openstack.running()
-    _front(stack, "occi", PORT)
-    return stack, f"http://{stack.place.address}:{PORT}/occi1.2"
+    _front(stack, "ooi")
+    return stack, f"{stack.place.url('ooi')}/occi1.2"
 
 
 def ooi_of_the_grid():
     """(the ``Federation`` of this run, URL of another ooi behind its Apache), which names the Keystone that knows certificates."""
     grid = federation.running()
-    _front(openstack.running(), "occi-grid", federation.OCCI, keystone_authtoken={"www_authenticate_uri": grid.auth_url})
+    _front(openstack.running(), "ooi-grid", keystone_authtoken={"www_authenticate_uri": grid.auth_url})
     return grid, grid.auth_url.replace("/v3", "/occi1.2")
 
 
-def _front(stack, name: str, port: int, **more: dict) -> None:
+def _front(stack, name: str, **more: dict) -> None:
     """Start Nova's API with ooi before it, unless it runs."""
     place, processes = stack.place, stack.processes
-    if not processes.pid(f"nova-{name}"):
+    if not processes.pid(name):
         code = pypi.site("ooi", "1.2.0")
         paste = re.sub(r"(?ms)^\[composite:osapi_compute\].*?(?=^\[)", "", Path("/etc/nova/api-paste.ini").read_text())
         (place.etc / "occi-paste.ini").write_text(paste + _PASTE)
         conffiles.ini(place.etc / f"{name}.conf", {
-            "DEFAULT": {"osapi_compute_listen_port": port, "neutron_ooi_endpoint": f"{place.url('neutron')}/v2.0",
+            "DEFAULT": {"osapi_compute_listen_port": PORTS[name], "neutron_ooi_endpoint": f"{place.url('neutron')}/v2.0",
                         "default_schedule_zone": stack.cloud().zone},  # OCCI has no word for it
             "wsgi": {"api_paste_config": place.etc / "occi-paste.ini"}, **more})
         options = services.options(place, ["nova", "nova-database", name])
-        processes.start(f"nova-{name}", [PYTHON, str(HERE / "front.py"), str(code), *options])
-        processes.wait_port(f"nova-{name}", port)
+        processes.start(name, [PYTHON, str(HERE / "front.py"), str(code), *options])
+        processes.wait_port(name, PORTS[name])
 
 
 def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget=None, url: str = "", **test_vm: str) -> Path:

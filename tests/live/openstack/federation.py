@@ -33,7 +33,6 @@ VO = "vo.example.org"
 ROBOT = "vmprobe robot"    # its certificate is known by its name
 PERSON = "somebody"        # known by what the VO attests, and by nothing else
 AT_ONCE, ON_THE_PATH = 5443, 5444  # ports: the certificate is asked for in the handshake, or for the protocol's path only
-OCCI = 8788  # the port of an OCCI endpoint, if tests/live/occi/ has started one, that names this Keystone
 _RUNS_AS = "www-data"
 
 _APACHE = """\
@@ -167,7 +166,7 @@ def _files(place: Place, directory: Path) -> Federation:
 
     modules = "\n".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in _MODULES)
     services = "\n  ".join(f"ProxyPass /{name} {place.url(name)}" for name in CATALOG)
-    services += f"\n  ProxyPass /occi1.2 http://{place.address}:{OCCI}/occi1.2"
+    services += f"\n  ProxyPass /occi1.2 {place.url('ooi-grid')}/occi1.2"
     (directory / "apache.conf").write_text(_APACHE.format(
         directory=directory, address=place.address, user=_RUNS_AS, modules=modules, at_once=AT_ONCE, on_the_path=ON_THE_PATH,
         server=server, services=services, protocols=_PROTOCOLS))

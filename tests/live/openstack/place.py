@@ -8,6 +8,7 @@ from pathlib import Path
 PORTS = {
     "keystone": 5000, "glance": 9292, "placement": 8778, "nova": 8774, "neutron": 9696, "cinder": 8776,
     "metadata": 8775, "mariadb": 3306, "rabbitmq": 5672,
+    "gnocchi": 8041, "ec2-api": 8788, "ooi": 8787, "ooi-grid": 8786,  # of what some tests put beside it
 }
 HERE = Path(__file__).resolve().parent
 STANDINS = HERE / "standins"

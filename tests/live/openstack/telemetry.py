@@ -12,7 +12,6 @@ from . import conffiles
 from .processes import PYTHON
 from .place import PORTS, STANDINS
 
-PORT = 8041
 GRANULE = 300  # seconds; Ceilometer's own archive policy
 _TEXT, _ID = {"type": "string", "required": True}, {"type": "uuid", "required": True}
 TYPES = {"instance": {"display_name": _TEXT}, "instance_disk": {"name": _TEXT, "instance_id": _ID},
@@ -36,14 +35,14 @@ def telemetry(stack):
         "incoming": {"driver": "file", "file_basepath": where},
         "api": {"auth_mode": "keystone", "operation_timeout": 120},
         "keystone_authtoken": conffiles.authtoken(place, "nova", "metric")})
-    processes.start("gnocchi", [PYTHON, str(STANDINS / "metric.py"), str(place.etc / "gnocchi.conf"), place.address, str(PORT)],
+    processes.start("gnocchi", [PYTHON, str(STANDINS / "metric.py"), str(place.etc / "gnocchi.conf"), place.address, str(PORTS["gnocchi"])],
                     {"HOME": str(place.etc)})  # where its keystonemiddleware looks for gnocchi.conf by itself
     service = None
     try:
-        processes.wait_port("gnocchi", PORT)
+        processes.wait_port("gnocchi", PORTS["gnocchi"])
         service = admin.post("identity", "/services", {"service": {"name": "gnocchi", "type": "metric"}})["service"]["id"]
         admin.post("identity", "/endpoints", {"endpoint": {"service_id": service, "interface": "public", "region_id": "RegionOne",
-                                                           "url": f"http://{place.address}:{PORT}"}})
+                                                           "url": place.url("gnocchi")}})
         yield Ceilometer(stack)
     finally:
         if service:
