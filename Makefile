@@ -11,6 +11,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := sh tests/install-packages
 
+PARALLEL := --numprocesses 2 --dist loadscope  # two, whatever the machine has: the tests wait more than they count
+
 EXAMPLES := qemu-system-x86 busybox-static libvirt-daemon python3-libvirt
 
 .PHONY: setup demo test test-long test-live bench setup-test rpm wheel release clean
@@ -37,13 +39,13 @@ $(VENV)/.test: setup.cfg $(VENV)/.done
 	touch $@
 
 test: setup-test
-	$(PY) -m pytest -m 'not slow' $(TESTS)
+	$(PY) -m pytest $(PARALLEL) -m 'not slow' $(TESTS)
 
 test-long: setup-test
-	$(PY) -m pytest $(TESTS)
+	$(PY) -m pytest $(PARALLEL) $(TESTS)
 
 test-live: setup-test
-	$(PY) -m pytest -m live --all-live $(TESTS)
+	$(PY) -m pytest $(PARALLEL) -m live --all-live $(TESTS)
 
 bench: setup-test
 	$(PY) tests/bench/bench.py

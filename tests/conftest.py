@@ -5,12 +5,14 @@ import importlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import ending
 from virtual import VirtualClock
 from vmprobe import verdict
 from vmprobe.drivers import memory
@@ -31,6 +33,23 @@ def pytest_configure():
     compileall.compile_dir(PROBES / "vmprobe", quiet=1)
 
 
+# What one process does alone where several share a run, by patterns of test ids; of the rest each takes whole files.
+TOGETHER = {
+    "the one OpenStack": r"/live/openstack/|/occi/test_(ooi|grid)|/ec2/test_fronted|/monitoring/test_openstack|\[(openstack|ec2-api|ooi)\]",
+    "the packages": r"/packages/",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return next((name for name, ids in TOGETHER.items() if re.search(ids, nodeid)), nodeid.split("::")[0])
+    return Together(config, log)
+
+
 _told = []
 
 
@@ -38,6 +57,17 @@ _told = []
 def tell():
     """``tell(line)``: a figure that ends up below the summary of the whole run, such as how much was tried."""
     return _told.append
+
+
+def pytest_sessionfinish(session):
+    ending.run.close()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["told"] = _told
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    _told.extend(getattr(node, "workeroutput", {}).get("told", ()))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,7 +1,6 @@
 """moto's server: an EC2 and a CloudWatch that we did not write, in an environment and a process of its own, on loopback."""
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import socket
@@ -12,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+import ending
 
 VERSION = "5.2.5"
 NEEDS = (f"moto[ec2]=={VERSION}", "flask", "flask-cors")  # of moto[server] what these two services need: a third
@@ -28,7 +29,7 @@ def url() -> str:
                                    stderr=log,
                                    env={**os.environ, "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
                                         "MOTO_ENABLE_AMI_VALIDATION": "true"})
-        atexit.register(end, process, Path(log.name))
+        ending.run.callback(end, process, Path(log.name))
         _running.append(f"http://{HOST}:{port}")
         wait_until(lambda: answers(port), 60, f"moto does not listen at {_running[0]}, see {log.name}")
     return _running[0]

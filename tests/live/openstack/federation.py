@@ -6,7 +6,6 @@ the same Apache, and in the catalog by an interface that nobody else uses: who b
 """
 from __future__ import annotations
 
-import atexit
 import os
 import pwd
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import ending
 from certificates import Authority, of_rsa
 
 from . import shared
@@ -124,13 +124,12 @@ class Federation:
 def running() -> Federation:
     """One before the running cloud, for a whole run of the tests; a skip with the reason where there can be none."""
     if not _running:
-        stack, ending = shared.running(), ExitStack()
+        stack = shared.running()
         try:
             stack.install("packages-federation.txt")
         except Unavailable as reason:
             pytest.skip(f"no Apache with GridSite here: {reason}")
-        atexit.register(ending.close)
-        _running.append(ending.enter_context(_before(stack)))
+        _running.append(ending.run.enter_context(_before(stack)))
     return _running[0]
 
 

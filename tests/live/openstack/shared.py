@@ -1,7 +1,6 @@
-"""One running cloud for a whole run of the tests, whoever asks for it first; it ends with the process that started it."""
+"""One running cloud for a whole run of the tests, whoever asks for it first; it ends with that run."""
 from __future__ import annotations
 
-import atexit
 import os
 import re
 from contextlib import contextmanager
@@ -9,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
+import ending
 
 from .bootstrap import Account
 from .stack import Cloud, Stack, Unavailable
@@ -29,7 +30,7 @@ def running() -> Stack:
         except Unavailable as reason:
             pytest.skip(f"no OpenStack here: {reason}")
         if not reuse:
-            atexit.register(stack.down)
+            ending.run.callback(stack.down)
         _stacks.append(stack)
     return _stacks[0]
 
