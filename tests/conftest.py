@@ -25,7 +25,6 @@ _urls = itertools.count(1)
 
 def pytest_addoption(parser):
     parser.addoption("--regen", action="store_true", help="write the generated parts of README.md anew")
-    parser.addoption("--all-live", action="store_true", help="run the live tests that take long, too")
 
 
 def pytest_configure():
