@@ -220,7 +220,7 @@ def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(
     began = time.time()
     assert submitted(path, state, f"{target},ca={icinga.authority.certificate}") == (0, "")
 
-    found = icinga.result("good", "vm-lifecycle")
+    found = soon(lambda: icinga.result("good", "vm-lifecycle"))
     assert (found["state"], re.fullmatch(LINE, found["output"].rstrip()) is not None, found["active"]) == (0, True, False)
     assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(" ".join(found["performance_data"])))
     assert began - 1 <= found["execution_start"] <= found["execution_end"] <= time.time()
