@@ -7,6 +7,7 @@ import pytest
 
 from conftest import PROBES
 from vmprobe import catalogue, site
+from vmprobe.errors import ClientError
 
 GOCDB = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -91,7 +92,7 @@ def test_gocdb_names_what_is_monitored_and_has_a_driver(tmp_path):
 
     assert found == ([(NAME, {
         ("site", "name"): NAME, ("endpoint", "manager"): "openstack", ("endpoint", "url"): "https://keystone.cesga.example.org:5000/v3",
-        ("labels", "site"): "CESGA", ("labels", "country"): "es", ("labels", "ngi"): "NGI_IBERGRID"})], 2)
+        ("labels", "site"): "CESGA", ("labels", "country"): "es", ("labels", "ngi"): "NGI_IBERGRID"})], 2, [])
 
 
 def test_a_glue_dump_names_the_same_site(tmp_path):
@@ -101,12 +102,79 @@ def test_a_glue_dump_names_the_same_site(tmp_path):
 
     assert found == ([(NAME, {
         ("site", "name"): NAME, ("endpoint", "manager"): "openstack", ("endpoint", "url"): "https://keystone.cesga.example.org:5000/v3",
-        ("labels", "site"): "CESGA"})], 1)
+        ("labels", "site"): "CESGA"})], 1, [])
+
+
+def test_a_namespace_makes_no_difference(tmp_path):
+    (tmp_path / "gocdb.xml").write_text(GOCDB.replace("<results>", '<results xmlns="https://goc.example.org/schema">'))
+
+    assert [entry.name for entry in catalogue.read("gocdb", str(tmp_path / "gocdb.xml")).entries] == [NAME]
+
+
+def test_a_service_without_a_url_has_those_of_its_endpoints_that_are_monitored(tmp_path):
+    endpoints = "".join(f"<ENDPOINT><URL>{url}</URL><ENDPOINT_MONITORED>{word}</ENDPOINT_MONITORED></ENDPOINT>" for url, word in (
+        ("", "Y"), ("https://a.example.org/v3", "Y"), ("https://off.example.org/v3", "N"),
+        ("https://b.example.org:8787/?image=sl6&amp;resource=small", "Y"), ("https://a.example.org/v2.0", "Y")))
+    (tmp_path / "gocdb.xml").write_text(
+        "<results><SERVICE_ENDPOINT><SERVICE_TYPE>org.openstack.nova</SERVICE_TYPE><SITENAME>S</SITENAME><URL/>"
+        f"<ENDPOINTS>{endpoints}</ENDPOINTS></SERVICE_ENDPOINT></results>")
+
+    found = catalogue.read("gocdb", str(tmp_path / "gocdb.xml"))
+
+    assert [(entry.name, entry.values["endpoint", "url"]) for entry in found.entries] == [
+        ("S-a.example.org", "https://a.example.org/v3"), ("S-b.example.org", "https://b.example.org:8787/")]
+    assert found.doubles == ["S-a.example.org: is there twice; [endpoint] url is https://a.example.org/v3 by the first, "
+                             "which is taken, and https://a.example.org/v2.0"]
+
+
+@pytest.mark.parametrize("line", ["GLUE2EndpointServingState: closed", "GLUE2EndpointServingState: draining"])
+def test_a_glue_endpoint_that_takes_no_more_work_is_passed_over(tmp_path, line):
+    (tmp_path / "glue.ldif").write_text(GLUE.replace("objectClass: GLUE2ComputingEndpoint", line))
+
+    assert catalogue.read("glue", str(tmp_path / "glue.ldif")) == ([], 2, [])
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text,
+    lambda text: text.replace("objectClass: GLUE2ComputingEndpoint", "GLUE2EntityName: a\u2028b\x85c"),
+], ids=["crlf", "bom", "line-breaks-of-unicode"])
+def test_a_glue_dump_of_another_system_is_read_the_same(tmp_path, change):
+    (tmp_path / "glue.ldif").write_bytes(change(GLUE).encode())
+
+    assert [entry.name for entry in catalogue.read("glue", str(tmp_path / "glue.ldif")).entries] == [NAME]
+
+
+@pytest.mark.parametrize("text", [
+    CSV, "\ufeff" + CSV, CSV.replace(",", ";"), CSV.replace(",", "\t"), CSV.replace("\n", "\r\n"),
+    '"name","manager","url","vo","country"\n"one","memory","memory://one","ops","es"\n\ntwo,memory,memory://two,fusion,\n',
+], ids=["plain", "bom", "semicolon", "tab", "crlf", "quoted"])
+def test_a_table_of_any_spreadsheet_is_read_the_same(table, text):
+    table.write_bytes(text.encode())
+
+    found = catalogue.read("csv", str(table))
+
+    assert [dict(entry.values) for entry in found.entries] == [
+        {("site", "name"): "one", ("endpoint", "manager"): "memory", ("endpoint", "url"): "memory://one", ("labels", "vo"): "ops",
+         ("labels", "country"): "es"},
+        {("site", "name"): "two", ("endpoint", "manager"): "memory", ("endpoint", "url"): "memory://two", ("labels", "vo"): "fusion"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_document_type_is_refused_in_any_encoding(tmp_path, encoding):
+    bomb = "<!DOCTYPE a [<!ENTITY b 'cc'><!ENTITY d '&b;&b;'>]><results>&d;</results>"
+    (tmp_path / "gocdb.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{bomb}'.encode(encoding))
+
+    with pytest.raises(ClientError, match="has a document type, which could expand entities; GOCDB's exports have none$"):
+        catalogue.read("gocdb", str(tmp_path / "gocdb.xml"))
 
 
 @pytest.mark.parametrize("form, text, words", [
     ("gocdb", "<results>", "is no XML: "),
-    ("gocdb", "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "has a document type, which could expand entities"),
+    ("gocdb", '<?xml version="1.0" encoding="klingon"?><results/>', "is no XML: unknown encoding"),
+    ("gocdb", '<?xml version="1.0" encoding="shift_jis"?><results/>', "is no XML: multi-byte encodings are not supported"),
+    ("gocdb", "<html><body>Log in</body></html>", "begins with <html>, and what GOCDB exports with <results>"),
+    ("csv", "name,manager,url\n,memory,b\n", "line 2: has no name"),
+    ("csv", f"name,manager,url\n{200000 * 'a'},memory,b\n", "line 2: field larger than field limit"),
     ("glue", "dn: a\nnonsense\n", "'nonsense' is no line of LDIF"),
     ("glue", "dn: a\nb:: %%%\n", "'b:: %%%' is no base64"),
     ("csv", "name,url\na,b\n", "has no column manager; name, manager and url are needed"),
@@ -169,6 +237,53 @@ def test_what_a_person_changed_stays_and_is_told(table, output):
     assert "url = memory://mine" in path.read_text()
 
 
+def test_what_the_catalogue_knows_from_now_on_is_added_and_a_person_s_key_stays(table, output):
+    adopt("csv", table, output)
+    path = output / "two.ini"
+    path.write_text(path.read_text().replace("image = vmprobe-test", "image = vmprobe-test\nflavor = mine"))
+    before = {name: (output / name).read_text() for name in ("one.ini", "two.ini")}
+    table.write_text(CSV.replace("country", "flavor").replace(",es", ",tiny").replace(",fusion,", ",fusion,tiny"))
+
+    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+        "one: [test vm] flavor is now tiny", "two: [test vm] flavor is a person's now; not changed to tiny"]
+    assert (output / "one.ini").read_text() == before["one.ini"].replace(
+        "image = vmprobe-test", "image = vmprobe-test\nflavor = tiny")
+    assert (output / "two.ini").read_text() == before["two.ini"]
+
+
+def test_a_change_that_would_be_no_site_file_is_refused_each_time_and_the_next_good_one_is_made(table, output):
+    adopt("csv", table, output)
+    table.write_text(CSV.replace("memory,memory://one", "pigeon,memory://one"))
+    for _ in range(2):
+        assert adopt("csv", table, output)[1].splitlines()[0].startswith("one: refused: one.ini [endpoint] manager: 'pigeon' is ")
+
+    table.write_text(CSV.replace("memory://one", "memory://new"))
+    assert adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://new"
+
+
+def test_two_entries_that_come_to_one_name_are_told_and_the_first_is_taken(table, output):
+    table.write_text("name,manager,url\nA B,memory,memory://one\nA/B,memory,memory://two\n../../A B,memory,memory://one\n")
+
+    assert adopt("csv", table, output)[1].splitlines() == [
+        "A-B: is there twice; [endpoint] url is memory://one by the first, which is taken, and memory://two", "A-B: added",
+        "1 sites found, 0 services passed over"]
+    assert "memory://one" in (output / "A-B.ini").read_text()
+
+
+def test_a_site_file_can_be_read_by_the_monitoring_user_and_its_mode_stays(table, output):
+    adopt("csv", table, output)
+    assert {path.stat().st_mode & 0o777 for path in output.glob("*.ini")} == {0o644}
+    (output / "one.ini").chmod(0o640)
+    table.write_text(CSV.replace("memory://", "memory://new-"))
+
+    adopt("csv", table, output)
+    assert [(output / name).stat().st_mode & 0o777 for name in ("one.ini", "two.ini")] == [0o640, 0o644]
+
+
+def test_a_directory_that_is_none_is_named(table, tmp_path):
+    assert adopt("csv", table, tmp_path / "nowhere") == (1, "", f"vmprobectl: {tmp_path}/nowhere: No such directory\n")
+
+
 def test_a_site_that_is_no_longer_found_is_told_and_stays(table, output):
     adopt("csv", table, output)
     table.write_text("\n".join(CSV.splitlines()[:2]) + "\n")
@@ -204,3 +319,5 @@ def test_check_writes_nothing_and_exits_1(table, output):
     adopt("csv", table, output)
 
     assert adopt("csv", table, output, "--check") == (0, "2 sites found, 0 services passed over\n", "")
+    table.write_text(CSV.splitlines()[0] + "\n")
+    assert adopt("csv", table, output, "--check")[0] == 0, "there is something to tell, and nothing to write"

@@ -21,61 +21,61 @@ _MEMORY = ".vmprobe-import.json"
 Values = Dict[str, Dict[str, str]]  # section, key
 
 
-def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "", write: bool = True) -> List[str]:
-    """Bring ``directory`` up to date; returns a line for whatever was added, changed, kept, refused or no longer found.
+def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "", write: bool = True) -> Tuple[List[str], int]:
+    """Bring ``directory`` up to date; returns a line for whatever was added, changed, kept, refused or no longer found,
+    and how many files were written, or would be.
 
     ``defaults`` is the text of sections that every new site gets beside what the catalogue says.
     """
+    if not os.path.isdir(directory):
+        raise ClientError(f"{directory}: No such directory")
     memory = _remembered(directory)
     known: Dict[str, Any] = memory.setdefault(source, {})
-    told: List[str] = []
+    told, written = list(catalogue.doubles), 0
     for entry in catalogue.entries:
         path = os.path.join(directory, f"{entry.name}.ini")
         try:
-            lines = _one(entry, path, known, source, defaults, write)
+            lines, text, ours = _one(entry, path, known.get(entry.name), source, defaults)
+            if text:
+                _check(text, path)
+                written += 1
+                if write:
+                    _put(path, text)
+                    known[entry.name] = ours
         except ClientError as wrong:
             lines = [f"refused: {wrong}"]
         told += [f"{entry.name}: {line}" for line in lines]
     for name in sorted(set(known) - {entry.name for entry in catalogue.entries}):
         told.append(f"{name}: no longer found; its file stays, remove it when that is right")
-    if write and (told or not os.path.exists(os.path.join(directory, _MEMORY))):
+    if write and (written or not os.path.exists(os.path.join(directory, _MEMORY))):
         replace(os.path.join(directory, _MEMORY), json.dumps(memory, indent=1, sort_keys=True) + "\n")
-    return told
+    return told, written
 
 
-def _one(entry: Entry, path: str, known: Dict[str, Any], source: str, defaults: str, write: bool) -> List[str]:
-    ours: Optional[Dict[str, str]] = known.get(entry.name)
+def _one(entry: Entry, path: str, ours: Optional[Dict[str, str]], source: str, defaults: str) -> Tuple[List[str], str, Dict[str, str]]:
+    """What there is to tell of an entry, the text that its file shall have, '' if it stays, and what then is ours in it."""
     wanted = {f"{section}/{key}": text for (section, key), text in entry.values.items()}
     if not os.path.exists(path):
         if ours is not None:
-            return ["its file was removed by somebody, and stays so"]
-        text = _new(entry, source, defaults)
-        _check(text, path)
-        if write:
-            replace(path, text)
-            known[entry.name] = wanted
-        return ["added"]
+            return ["its file was removed by somebody, and stays so"], "", {}
+        return ["added"], _new(entry, source, defaults), wanted
     if ours is None:
-        return ["is there already, written by somebody else; it stays as it is"]
+        return ["is there already, written by somebody else; it stays as it is"], "", {}
 
     with open(path, encoding="utf-8") as file:
         text = before = file.read()
-    told = []
+    told, ours = [], dict(ours)
     for place, value in sorted(wanted.items()):
         section, key = place.split("/", 1)
-        if ours.get(place) == value or place not in ours:
+        if ours.get(place) == value:
             continue
-        changed = _changed(text, section, key, ours[place], value)
+        changed = _changed(text, section, key, ours.get(place), value)
         if changed is None:
             told.append(f"[{section}] {key} is a person's now; not changed to {value}")
         else:
             text, ours[place] = changed, value
             told.append(f"[{section}] {key} is now {value}")
-    if text != before:
-        _check(text, path)
-        if write:
-            replace(path, text)
-    return told
+    return told, text if text != before else "", ours
 
 
 def _new(entry: Entry, source: str, defaults: str) -> str:
@@ -84,14 +84,18 @@ def _new(entry: Entry, source: str, defaults: str) -> str:
     for section, key, text in _pairs(defaults):
         sections.setdefault(section, {})[key] = text
     for (section, key), text in entry.values.items():
-        if re.search(r"[\x00-\x1f\x7f]|\s;", text):
-            raise ClientError(f"[{section}] {key}: {text!r} cannot stand in a site file")
         sections.setdefault(section, {})[key] = text
     sections["test vm"].setdefault("image", "vmprobe-test")
     lines = [f"; From {source}. What a person changes here stays as it is."]
     for section, values in sections.items():
-        lines += [f"[{section}]", *(f"{key} = {text}" for key, text in values.items()), ""]
+        lines += [f"[{section}]", *(_line(section, key, text) for key, text in values.items()), ""]
     return "\n".join(lines)
+
+
+def _line(section: str, key: str, text: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]|\s;", text):
+        raise ClientError(f"[{section}] {key}: {text!r} cannot stand in a site file")
+    return f"{key} = {text}"
 
 
 def _pairs(defaults: str) -> List[Tuple[str, str, str]]:
@@ -106,17 +110,38 @@ def _pairs(defaults: str) -> List[Tuple[str, str, str]]:
     return [(section, key, text) for section in parser.sections() for key, text in parser.items(section)]
 
 
-def _changed(text: str, section: str, key: str, old: str, new: str) -> Optional[str]:
-    """The text with a key's value exchanged, all else to the letter as it is; None where the value is not ``old`` any more."""
-    lines, inside = text.split("\n"), ""
-    for number, line in enumerate(lines):
-        head = re.match(r"^\[(.+)\]", line)
+def _changed(text: str, section: str, key: str, old: Optional[str], new: str) -> Optional[str]:
+    """The text with a key's value exchanged, or with the key where it had none (``old`` is None), all else to the letter
+    as it is; None where the value is not ``old`` any more.
+    """
+    line = _line(section, key, new)
+    lines, inside, end = text.split("\n"), "", None
+    for number, found in enumerate(lines):
+        head = re.match(r"^\[(.+)\]", found)
         inside = head[1] if head else inside
-        pair = re.match(r"^(\s*([^=;#]+?)\s*=\s*)(.*?)(\s+;.*|\s*)$", line)
-        if inside == section and pair and pair[2] == key and pair[3] == old:
+        pair = re.match(r"^(\s*([^=:;#]+?)\s*[=:]\s*)(.*?)(\s+;.*|\s*)$", found)
+        if inside == section and pair and pair[2] == key:
+            if pair[3] != old:
+                return None
             lines[number] = pair[1] + new + pair[4]
             return "\n".join(lines)
-    return None
+        if inside == section and found.strip():
+            end = number + 1
+    if old is not None or end is None:
+        return None
+    lines.insert(end, line)
+    return "\n".join(lines)
+
+
+def _put(path: str, text: str) -> None:
+    """Write a site file, which the monitoring user, another one, has to be able to read; mode and owner of an old one stay."""
+    if not os.path.exists(path):
+        replace(path, text, 0o644)
+        return
+    before = os.stat(path)
+    replace(path, text, before.st_mode & 0o777)
+    if os.geteuid() == 0:
+        os.chown(path, before.st_uid, before.st_gid)
 
 
 def _check(text: str, path: str) -> None:

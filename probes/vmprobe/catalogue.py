@@ -11,7 +11,7 @@ import csv
 import re
 import shutil
 import subprocess
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe.errors import ClientError
@@ -33,8 +33,9 @@ class Entry(NamedTuple):
 
 
 class Catalogue(NamedTuple):
-    entries: List[Entry]
+    entries: List[Entry]  # by name, each name once
     passed_over: int  # of services that no driver is for, or that are not in production
+    doubles: List[str] = []  # a line for each entry that has the name of another, and says something else
 
 
 def read(form: str, place: str) -> Catalogue:
@@ -46,37 +47,69 @@ def read(form: str, place: str) -> Catalogue:
     except UnicodeDecodeError:
         raise ClientError(f"{place}: is not UTF-8 text") from None
     seen: Dict[str, Entry] = {}
+    doubles = []
     for entry in entries:
-        seen.setdefault(entry.name, entry)
-    return Catalogue([seen[name] for name in sorted(seen)], passed_over)
+        first = seen.setdefault(entry.name, entry).values
+        for section, key in sorted(set(first) | set(entry.values)):
+            taken, left = (values.get((section, key), "nothing") for values in (first, entry.values))
+            if taken != left:
+                doubles.append(f"{entry.name}: is there twice; [{section}] {key} is {taken} by the first, which is taken, and {left}")
+                break
+    return Catalogue([seen[name] for name in sorted(seen)], passed_over, doubles)
 
 
 def _gocdb(place: str) -> Tuple[List[Entry], int]:
-    from xml.etree import ElementTree
-
-    with open(place, "rb") as file:
-        body = file.read()
-    if b"<!DOCTYPE" in body:
-        raise ClientError(f"{place}: has a document type, which could expand entities; GOCDB's exports have none")
-    try:
-        root = ElementTree.fromstring(body)
-    except ElementTree.ParseError as wrong:
-        raise ClientError(f"{place}: is no XML: {wrong}") from None
+    root = _xml(place)
+    if root.tag != "results":
+        raise ClientError(f"{place}: begins with <{one_line(root.tag, 60)}>, and what GOCDB exports with <results>")
     found, passed_over = [], 0
-    for service in root.iter("SERVICE_ENDPOINT"):
-        words = {child.tag: (child.text or "").strip() for child in service}
-        url = words.get("URL") or next((each.text or "" for each in service.iterfind("ENDPOINTS/ENDPOINT/URL")), "")
+    for service in root.iterfind(".//{*}SERVICE_ENDPOINT"):
+        words = _texts(service)
+        endpoints = [_texts(each) for each in service.iterfind("{*}ENDPOINTS/{*}ENDPOINT")]
+        urls = [each["URL"] for each in endpoints if each.get("URL") and each.get("ENDPOINT_MONITORED") != "N"]
+        urls = [words["URL"]] if words.get("URL") else urls
         manager = MANAGERS.get(words.get("SERVICE_TYPE", ""))
-        if not manager or not url or words.get("IN_PRODUCTION") == "N" or words.get("NODE_MONITORED") == "N":
+        if not manager or not urls or words.get("IN_PRODUCTION") == "N" or words.get("NODE_MONITORED") == "N":
             passed_over += 1
             continue
-        found.append(_entry(words.get("SITENAME", ""), manager, url, {"country": words.get("COUNTRY_CODE", "").lower(),
-                                                                      "ngi": words.get("ROC_NAME", "")}))
+        labels = {"country": words.get("COUNTRY_CODE", "").lower(), "ngi": words.get("ROC_NAME", "")}
+        found += [_entry(words.get("SITENAME", ""), manager, url, labels) for url in urls]
     return found, passed_over
 
 
+def _xml(place: str) -> Any:
+    """The root element of a file, however large; a document type is refused before anything in it is expanded."""
+    from xml.etree import ElementTree
+
+    class Plain(ElementTree.TreeBuilder):
+        def doctype(self, *_: Any) -> None:
+            raise ClientError(f"{place}: has a document type, which could expand entities; GOCDB's exports have none")
+
+    with open(place, "rb") as file:
+        body = file.read()
+    try:
+        root = ElementTree.fromstring(body, ElementTree.XMLParser(target=Plain()))
+    except (ElementTree.ParseError, LookupError, ValueError) as wrong:  # the last two: encodings that Python cannot serve
+        raise ClientError(f"{place}: is no XML: {one_line(wrong)}") from None
+    root.tag = _local(root.tag)
+    return root
+
+
+def _texts(element: Any) -> Dict[str, str]:
+    return {_local(child.tag): (child.text or "").strip() for child in element}
+
+
+def _local(tag: str) -> str:
+    """A name without its namespace."""
+    return tag.rpartition("}")[2]
+
+
 def _glue(place: str) -> Tuple[List[Entry], int]:
-    text = _search(place) if re.match(r"^ldaps?://", place) else open(place, encoding="utf-8").read()
+    if re.match(r"^ldaps?://", place):
+        text = _search(place)
+    else:
+        with open(place, encoding="utf-8-sig") as file:
+            text = file.read()
     found, passed_over = [], 0
     for record in _records(place, text):
         if not {"glue2endpoint", "glue2computingendpoint"} & {word.lower() for word in record.get("objectclass", [])}:
@@ -84,7 +117,8 @@ def _glue(place: str) -> Tuple[List[Entry], int]:
         manager = MANAGERS.get(record.get("glue2endpointinterfacename", [""])[0])
         url = record.get("glue2endpointurl", [""])[0]
         site = re.search(r"GLUE2DomainID=([^,]+)", record["dn"][0], re.I)
-        if not manager or not url or not site:
+        serving = record.get("glue2endpointservingstate", [""])[0].lower()
+        if not manager or not url or not site or serving in ("closed", "draining"):
             passed_over += 1
             continue
         found.append(_entry(site[1].strip(), manager, url, {}))
@@ -115,7 +149,8 @@ def _search(place: str) -> str:
 def _records(place: str, text: str) -> Iterator[Dict[str, List[str]]]:
     """The records of an LDIF text: attribute in small letters to its values."""
     record: Dict[str, List[str]] = {}
-    for line in re.sub(r"\r?\n ", "", text).splitlines() + [""]:
+    for line in re.sub(r"\r?\n ", "", text).split("\n") + [""]:
+        line = line.rstrip("\r")
         if not line:
             if "dn" in record:
                 yield record
@@ -137,28 +172,50 @@ _COLUMNS = {"manager": "endpoint", "url": "endpoint", "region": "endpoint", "pro
 
 
 def _csv(place: str) -> Tuple[List[Entry], int]:
-    """Columns ``name``, ``manager`` and ``url``; more of a site file's keys; what is none of them is a label."""
+    """Columns ``name``, ``manager`` and ``url``; more of a site file's keys; what is none of them is a label.
+
+    Between columns is a comma, a semicolon or a tab, as the first line has it.
+    """
     found = []
     with open(place, encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        missing = [word for word in ("name", "manager", "url") if word not in (rows.fieldnames or ())]
-        if missing:
-            raise ClientError(f"{place}: has no column {missing[0]}; name, manager and url are needed")
-        for row in rows:
-            if None in row or None in row.values():
-                raise ClientError(f"{place} line {rows.line_num}: has another number of columns than the first line")
-            values = {(_COLUMNS.get(column, "labels"), column): text.strip() for column, text in row.items()
-                      if column != "name" and text.strip()}
-            found.append(Entry(_name(row["name"].strip()), {("site", "name"): _name(row["name"].strip()), **values}))
+        first = file.readline()
+        file.seek(0)
+        rows = csv.DictReader(file, delimiter=max(",;\t", key=first.count))
+        try:
+            missing = [word for word in ("name", "manager", "url") if word not in (rows.fieldnames or ())]
+            if missing:
+                raise ClientError(f"{place}: has no column {missing[0]}; name, manager and url are needed")
+            for row in rows:
+                found.append(_row(f"{place} line {rows.line_num}", row))
+        except csv.Error as wrong:
+            raise ClientError(f"{place} line {rows.line_num + 1}: {wrong}") from None
     return found, 0
 
 
+def _row(where: str, row: Dict[str, str]) -> Entry:
+    if None in row or None in row.values():
+        raise ClientError(f"{where}: has another number of columns than the first line")
+    if not row["name"].strip():
+        raise ClientError(f"{where}: has no name")
+    name = _name(row["name"].strip())
+    values = {(_COLUMNS.get(column, "labels"), column): text.strip() for column, text in row.items() if column != "name" and text.strip()}
+    return Entry(name, {("site", "name"): name, **values})
+
+
 def _entry(site: str, manager: str, url: str, labels: Mapping[str, str]) -> Entry:
-    host = urlsplit(url).hostname or "nowhere"
+    url = url.partition("?")[0]  # at GOCDB some have the test's image and flavor behind it
+    host = _host(url)
     name = _name(f"{site}-{host}")
     values = {("site", "name"): name, ("endpoint", "manager"): manager, ("endpoint", "url"): url, ("labels", "site"): _name(site)}
     values.update({("labels", key): text for key, text in labels.items() if text})
     return Entry(name, values)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "nowhere"
+    except ValueError:  # the site file is refused, with the reason
+        return "nowhere"
 
 
 def _name(text: str) -> str:

@@ -145,13 +145,13 @@ def sites_import(chosen: argparse.Namespace) -> int:
             with open(chosen.defaults, encoding="utf-8") as file:
                 defaults = file.read()
         found = catalogue.read(chosen.form, chosen.place)
-        told = adopt.adopt(found, chosen.form, chosen.output, defaults, write=not chosen.check)
+        told, written = adopt.adopt(found, chosen.form, chosen.output, defaults, write=not chosen.check)
     except OSError as failed:
         raise VmprobeError(f"{failed.filename}: {failed.strerror}") from None
     for line in told:
         print(line)
     print(f"{len(found.entries)} sites found, {found.passed_over} services passed over")
-    return 1 if chosen.check and told else 0
+    return 1 if chosen.check and written else 0
 
 
 COMMANDS = {

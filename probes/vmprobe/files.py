@@ -13,7 +13,7 @@ from typing import Any, Callable, Tuple
 _LARGEST = 16 * 2 ** 20
 
 
-def replace(path: str, text: str) -> str:
+def replace(path: str, text: str, mode: int = 0o600) -> str:
     """Put ``text`` in the place of what is at ``path``, and return the path; OSError as it comes.
 
     Who reads meanwhile has the old text or the new one. A symbolic link is replaced and not followed.
@@ -24,7 +24,8 @@ def replace(path: str, text: str) -> str:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
