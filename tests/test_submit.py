@@ -123,6 +123,31 @@ def test_the_spool_holds_the_newest_and_is_its_owners_alone(tmp_path, state_dire
     assert os.stat(submit._folder(target)).st_mode & 0o077 == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a probe in another user's state directory")
+def test_what_root_spools_by_hand_is_the_monitoring_user_s(state_directory):
+    os.makedirs(state_directory)
+    os.chown(state_directory, 65534, 65534)
+
+    assert submit._spool(submit.target("file:/nowhere/file"), RESULT) == "spooled"
+    assert {path.stat().st_uid for path in state_directory.rglob("*")} == {65534}
+    assert len(list(state_directory.rglob("*.json"))) == 1
+
+
+def test_what_a_target_knows_nothing_of_waits_and_holds_back_nothing(tmp_path, monkeypatch):
+    target, got = submit.target(f"file:{tmp_path}/file"), []
+
+    def send(each, result, seconds):
+        if result.host == "stranger":
+            raise submit.Unknown("it knows no service")
+        got.append(result.state)
+    monkeypatch.setitem(submit.SEND, "file", send)
+    monkeypatch.setattr(submit.time, "time", lambda: 1020.0)
+    submit.submit([target], RESULT._replace(host="stranger"), 5)
+
+    assert submit.submit([target], RESULT._replace(state=1), 5) == []
+    assert (got, os.listdir(submit._folder(target))) == ([1], ["1010.500000.json"])
+
+
 def test_a_damaged_spool_file_is_forgotten(tmp_path, state_directory):
     target = submit.target(f"file:{tmp_path}/file")
     os.makedirs(submit._folder(target))
@@ -131,6 +156,13 @@ def test_a_damaged_spool_file_is_forgotten(tmp_path, state_directory):
 
     assert submit.submit([target], RESULT, 5) == []
     assert [each["state"] for each in lines(tmp_path / "file")] == [2]
+
+
+def test_a_file_that_is_a_pipe_without_a_reader_is_no_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    assert submit.submit([submit.target(f"file:{tmp_path}/pipe")], RESULT, 5) == [
+        f"not submitted to file:{tmp_path}/pipe: {tmp_path}/pipe: No such device or address; spooled"]
 
 
 def test_without_a_place_for_the_spool_it_is_said(monkeypatch):

@@ -69,6 +69,10 @@ class Undelivered(VmprobeError):
     """A target did not take a result; the text says why."""
 
 
+class Unknown(Undelivered):
+    """A target takes results, and knows nothing of what this one is about."""
+
+
 _OPTIONS = {"nagios": (), "results": (), "file": (), "nsca": ("config",), "icinga2": ("credentials", "ca"),
             "nrdp": ("credentials", "ca")}
 
@@ -123,19 +127,19 @@ def _folder(each: Target) -> str:
 def _spool(each: Target, result: Result) -> str:
     folder = _folder(each)
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        files.replace(os.path.join(folder, f"{result.ended:.6f}.json"), json.dumps(result))
+        files.own(os.path.dirname(folder))
+        files.remember(os.path.join(folder, f"{result.ended:.6f}.json"), result)
         for name in sorted(os.listdir(folder))[:-_SPOOLED]:
             os.unlink(os.path.join(folder, name))
         return "spooled"
     except OSError as failed:
-        return f"and it cannot be spooled: {failed.strerror}: {failed.filename}"
+        return f"and it cannot be spooled: {failed.strerror}" + (f": {failed.filename}" if failed.filename else "")
 
 
 def _replay(each: Target, until: float) -> None:
-    """Deliver what was spooled, oldest first; the first that fails ends it."""
+    """Deliver what was spooled, oldest first; the first that fails ends it, but one that the target knows nothing of waits."""
     folder = _folder(each)
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+    for name in sorted(os.listdir(folder)) if os.access(folder, os.R_OK | os.X_OK) else ():
         path = os.path.join(folder, name)
         if not name.endswith(".json"):
             continue
@@ -143,7 +147,10 @@ def _replay(each: Target, until: float) -> None:
         if result is not None and time.time() - result.ended < _OLDEST:
             if time.monotonic() >= until:
                 raise Undelivered("no time is left for what was spooled")
-            SEND[each.kind](each, result, max(1.0, until - time.monotonic()))
+            try:
+                SEND[each.kind](each, result, max(1.0, until - time.monotonic()))
+            except Unknown:
+                continue
         with contextlib.suppress(FileNotFoundError):  # another probe was quicker
             os.unlink(path)
 
@@ -227,10 +234,13 @@ def _icinga2(each: Target, result: Result, seconds: float) -> None:
         "type": "Service", "filter": "host.name == wanted_host && service.name == wanted_service",
         "filter_vars": {"wanted_host": result.host, "wanted_service": result.service},
         "exit_status": result.state, "plugin_output": text + "".join(more), "performance_data": data.split(" ") if data else [],
-        "execution_start": result.began, "execution_end": result.ended, "check_source": socket.gethostname()})
-    answers = reply.items("results")
-    if not answers or answers[0].get("code") != 200:
-        raise Undelivered(f"it says: {answers[0].get('status', 'nothing') if answers else f'no service {result.host}!{result.service}'}")
+        "execution_start": result.began, "execution_end": result.ended, "check_source": socket.gethostname()},
+        accept=(404, 409, 500))
+    answers = [] if reply.status == 404 else reply.items("results")
+    if not answers:
+        raise Unknown(f"it knows no service {result.host}!{result.service}")
+    if answers[0].get("code") not in (200, 409):  # 409: it has a newer one, which it keeps
+        raise Undelivered(f"it says: {answers[0].get('status', 'nothing')}")
 
 
 def _nsca(each: Target, result: Result, seconds: float) -> None:
@@ -267,7 +277,7 @@ def _nrdp(each: Target, result: Result, seconds: float) -> None:
 
 def _file(each: Target, result: Result, seconds: float) -> None:
     try:
-        descriptor = os.open(each.where, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(each.where, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
         try:
             os.write(descriptor, (json.dumps(result._asdict()) + "\n").encode())
         finally:

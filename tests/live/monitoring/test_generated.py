@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, PROBES
+from vmprobe import submit
 from waiting import soon
 
 from .icinga import PASSWORD
@@ -224,6 +225,30 @@ def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(
     assert (found["state"], re.fullmatch(LINE, found["output"].rstrip()) is not None, found["active"]) == (0, True, False)
     assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(" ".join(found["performance_data"])))
     assert began - 1 <= found["execution_start"] <= found["execution_end"] <= time.time()
+
+
+def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state_directory):
+    icinga = icinga_at()
+    sites = icinga.directory / "sites"
+    site(sites, "good", schedule="checks = passive")
+    generate("icinga2", icinga.conf / "vmprobe", sites, icinga.directory / "plugins")
+    credentials = icinga.directory / "icinga.ini"
+    credentials.write_text(f"[credentials]\nusername = root\npassword = {PASSWORD}\n")
+    icinga.start()
+    credentials.chmod(0o600)
+    target = submit.target(f"icinga2:https://127.0.0.1:{icinga.port},credentials={credentials},ca={icinga.authority.certificate}")
+
+    def said(host, text, ended):
+        return submit.submit([target], submit.Result(host, "vm-lifecycle", 0, text, ended - 1, ended), 5)
+    now = time.time()
+
+    assert said("stranger", "nobody knows me", now - 60) == [
+        f"not submitted to icinga2:{target.where}: it knows no service stranger!vm-lifecycle; spooled"]
+    assert said("good", "new", now - 10) == []
+    assert said("good", "old", now - 100) == []  # what Icinga has is newer, as after an outage: there is nothing left to do
+    assert icinga.result("good", "vm-lifecycle")["output"] == "new"
+    (spooled,) = state_directory.rglob("*.json")
+    assert "nobody knows me" in spooled.read_text()
 
 
 # --- by NRPE ------------------------------------------------------------------------------------------------------
