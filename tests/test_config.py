@@ -84,7 +84,7 @@ def test_what_has_to_be_json_is(target):
 # --- decisions ----------------------------------------------------------------------------------------------------
 
 def host(**changed):
-    return inventory.Host("one", "/s/one.ini", "memory", "", "", "", 300.0, 3600.0, 900.0, "auto", list(INSTALLED), "", [],
+    return inventory.Host("one", "/s/one.ini", "memory", "", "", "", 300.0, 3600.0, 900.0, "auto", list(INSTALLED), "", [], [],
                           {})._replace(**changed)
 
 
@@ -142,6 +142,36 @@ def test_a_passive_result_is_stale_after_two_runs_and_not_before():
     assert passive.freshness == 2 * passive.interval + passive.limit
 
 
+def test_who_is_notified_is_the_site_s_word_and_else_the_command_line_s(tmp_path):
+    write(tmp_path / "sites", name="own", schedule="contact groups = cloud-admins, Night shift")
+    write(tmp_path / "sites", name="other")
+
+    assert ctl("nagios", tmp_path / "out", tmp_path / "sites", "--contact-groups", "admins")[0] == 0
+    found = {path.stem: re.findall(r"contact_groups +(.+)", path.read_text()) for path in (tmp_path / "out" / "sites").iterdir()}
+    assert found == {"own": ["cloud-admins,Night shift"], "other": ["admins"]}
+
+    assert ctl("icinga2", tmp_path / "icinga", tmp_path / "sites")[0] == 0
+    found = {path.stem: re.findall(r"contact_groups = (.+)", path.read_text()) for path in (tmp_path / "icinga" / "sites").iterdir()}
+    assert found == {"own": ['[ "cloud-admins", "Night shift" ]'], "other": []}
+
+
+def test_contact_groups_that_nagios_would_read_otherwise_are_a_usage_error(tmp_path):
+    code, _, errors = ctl("nagios", tmp_path / "out", tmp_path, "--contact-groups", "!admins")
+
+    assert (code, errors.splitlines()[-1][:90]) == (
+        2, "vmprobectl config: error: argument --contact-groups: '!admins' is not a list of names of c")
+
+
+def test_the_master_is_no_zone_of_its_own(tmp_path):
+    write(tmp_path / "sites", name="one", schedule="zone = master")
+    write(tmp_path / "sites", name="two", schedule="zone = iberia")
+
+    found = tree("icinga2", tmp_path / "sites")
+
+    assert sorted(found) == ["global-templates/vmprobe.conf", "iberia/sites/two.conf", "master/sites/one.conf", "zones.conf"]
+    assert re.findall(r'object Zone "(.*)"', found["zones.conf"]) == ["global-templates", "iberia"]
+
+
 # --- quoting ------------------------------------------------------------------------------------------------------
 
 HOSTILE = "a;b!c\"d'e\\f é <g> %h {{ i }} #j"
@@ -157,6 +187,30 @@ def test_a_text_comes_through_as_it_was_written(tmp_path, target, wanted):
     write(tmp_path / "sites", site=f"name = one\ncontact = {HOSTILE}")
 
     assert any(f" {wanted}" in text for text in tree(target, tmp_path / "sites").values())
+
+
+def test_yaml_carries_what_a_person_wrote_and_takes_no_key_for_a_word_of_its_own(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    text = HOSTILE + " \U0001f600 \x85\u2028\ufeff"
+    write(tmp_path / "sites", site=f"name = one\ncontact = {text}", labels=f"on = {text}\nnull = yes")
+
+    entity = next(yaml.safe_load_all(tree("sensu", tmp_path / "sites")["one.yaml"]))
+
+    assert entity["metadata"]["annotations"]["contact"] == text
+    assert {key: entity["metadata"]["labels"][key] for key in ("on", "null")} == {"on": text, "null": "yes"}
+
+
+def test_a_unit_carries_a_target_as_it_was_written_and_systemd_has_nothing_to_say(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    write(tmp_path / "sites", schedule="submit = file:/var/a%h$HOME\"b'c\\d")
+
+    assert ctl("systemd", tmp_path / "out", tmp_path / "sites")[::2] == (0, "")
+    units = sorted((tmp_path / "out").iterdir())
+    assert " --submit file:/var/a%%h$$HOME\\x22b\\x27c\\\\d\n" in (tmp_path / "out" / "vmprobe-lifecycle-one.service").read_text()
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *(str(path) for path in units if path.suffix in (".service", ".timer"))],
+                          capture_output=True, text=True, check=False)
+    assert [line for line in (done.stdout + done.stderr).splitlines() if "vmprobe" in line] == []
 
 
 @pytest.mark.parametrize("text, words", [
@@ -176,6 +230,20 @@ def test_a_label_is_refused_by_its_key(tmp_path):
 
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites")[2] == (
         "vmprobectl: one.ini [labels] country: has a '$', which begins a macro in Nagios; write it without\n")
+
+
+def test_an_address_is_refused_by_its_key(tmp_path):
+    write(tmp_path / "sites", endpoint="manager = memory\nurl = https://a$b.example.org")
+
+    assert ctl("nagios", tmp_path / "out", tmp_path / "sites")[2] == (
+        "vmprobectl: one.ini [endpoint] url: has a '$', which begins a macro in Nagios; write it without\n")
+
+
+def test_plug_ins_with_a_path_that_no_command_can_carry_are_refused(tmp_path):
+    write(tmp_path / "sites")
+
+    assert ctl("nagios", tmp_path / "out", tmp_path / "sites", "--plugins", "/opt/my plugins")[2] == (
+        "vmprobectl: /opt/my plugins: this path cannot stand in a command of every scheduler; letters, digits and /.@_+=:,- can\n")
 
 
 def test_a_site_file_with_a_path_that_no_command_can_carry_is_refused(tmp_path):
@@ -209,7 +277,7 @@ def test_only_what_changed_is_written_and_what_is_gone_is_removed(sites, tmp_pat
     path = sites / "cesga-ops.ini"
     path.write_text(path.read_text().replace("country = es", "country = pt"))
 
-    assert ctl("nagios", output, sites) == (0, "2 sites, 3 files: 0 new, 2 changed, 1 removed\n", "")
+    assert ctl("nagios", output, sites) == (0, "2 sites, 4 files: 0 new, 2 changed, 1 removed\n", "")
     after = written(output)
     assert {name for name in before if after.get(name) != before[name]} == {
         ".vmprobe-nagios.json", "sites/cesga-ops.cfg", "sites/local.cfg", "vmprobe.cfg"}
@@ -233,7 +301,7 @@ def test_an_edited_file_is_made_right_again(sites, tmp_path):
     text = (output / "vmprobe.cfg").read_text()
     (output / "vmprobe.cfg").write_text("# mine\n")
 
-    assert ctl("nagios", output, sites)[1] == "3 sites, 4 files: 0 new, 1 changed, 0 removed\n"
+    assert ctl("nagios", output, sites)[1] == "3 sites, 5 files: 0 new, 1 changed, 0 removed\n"
     assert (output / "vmprobe.cfg").read_text() == text
 
 
@@ -306,9 +374,21 @@ def test_the_reload_command_runs_only_after_a_change(sites, tmp_path):
     ctl("nagios", tmp_path / "out", sites, *reload)
 
     assert not (tmp_path / "reloaded").exists()
-    shutil.rmtree(tmp_path / "out")
-    assert ctl("nagios", tmp_path / "out", sites, "--reload", "false")[::2] == (
-        1, "vmprobectl: --reload false: exit code 1; the files are written\n")
+
+
+@pytest.mark.parametrize("command, failure", [
+    ("false", "exit code 1"), ("/nowhere/reload", "No such file or directory"), ("'", "No closing quotation")])
+def test_a_reload_that_failed_is_owed_until_it_is_done(sites, tmp_path, command, failure):
+    for _ in range(2):  # the second time nothing has changed
+        assert ctl("nagios", tmp_path / "out", sites, "--reload", command)[::2] == (
+            1, f"vmprobectl: --reload {command}: {failure}; the files are written, and the next run tries it again\n")
+
+    reload = ("--reload", f"touch {tmp_path}/reloaded")
+    assert ctl("nagios", tmp_path / "out", sites, *reload)[0] == 0
+    assert (tmp_path / "reloaded").exists()
+    (tmp_path / "reloaded").unlink()
+    ctl("nagios", tmp_path / "out", sites, *reload)
+    assert not (tmp_path / "reloaded").exists()
 
 
 def test_own_templates_stand_for_the_shipped_ones_of_their_path(sites, tmp_path):
@@ -327,7 +407,8 @@ DAEMONS = [pytest.param("nagios", "nagios4", id="nagios"), pytest.param("icinga2
 
 
 def hostile_sites(sites):
-    write(sites, name="hostile", site=f"name = hostile\ncontact = {HOSTILE}\nnotes = {HOSTILE}", labels=f"word = {HOSTILE}")
+    write(sites, name="hostile", site=f"name = hostile\ncontact = {HOSTILE}\nnotes = {HOSTILE}", schedule="contact groups = admins, Zoë on call",
+          labels=f"word = {HOSTILE}\nfor = words of Icinga\ntemplate = and another\ntrue = one more")
 
 
 @pytest.mark.parametrize("target, daemon", DAEMONS)
@@ -337,6 +418,39 @@ def test_the_daemon_accepts_what_was_made(sites, tmp_path, target, daemon):
     hostile_sites(sites)
 
     assert ctl(target, tmp_path / "out", sites, "--validate")[::2] == (0, "")
+
+
+def test_nagios_has_no_warning_where_somebody_is_notified(sites, tmp_path):
+    from vmprobe import validate
+
+    if not shutil.which("nagios4"):
+        pytest.skip("nagios4 is not installed (Debian: see tests/packages.txt)")
+    assert ctl("nagios", tmp_path / "out", sites, "--contact-groups", "admins")[0] == 0
+    place = tmp_path / "nagios"
+    place.mkdir()
+    words = validate._DAEMONS["nagios"][1](str(place), str(tmp_path / "out"))
+
+    done = subprocess.run(["nagios4", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, re.findall(r"(?m)^Warning.*|^Total.*", done.stdout)) == (0, ["Total Warnings: 0", "Total Errors:   0"])
+
+
+@pytest.mark.parametrize("known", [("cloud-admins", "Zoë on call"), ("cloud-admins",)], ids=["known", "unknown"])
+def test_icinga_notifies_whom_a_site_names_by_the_rule_of_the_documentation(known):
+    from vmprobe import validate
+
+    if not shutil.which("icinga2"):
+        pytest.skip("icinga2 is not installed (Debian: see tests/packages.txt)")
+    rule = re.search(r"(?ms)^apply Notification.*?^}", (CHECKOUT / "docs" / "vmprobectl.md").read_text())[0]
+    server = ('object NotificationCommand "mail" { command = [ "/bin/true" ] }\n'
+              'template Notification "mail-service-notification" { command = "mail" }\n'
+              + "".join(f'object UserGroup "{name}" {{ }}\n' for name in known))
+    wanted = {**tree("icinga2", GOLDEN / "sites"), "server.conf": server + rule}
+
+    if len(known) == 2:
+        assert validate.validate("icinga2", wanted) == "icinga2"
+    else:  # so the rule did apply
+        with pytest.raises(ClientError, match="UserGroup"):
+            validate.validate("icinga2", wanted)
 
 
 def test_a_validation_leaves_what_icinga_knows_of_itself_as_it_was(sites, tmp_path):

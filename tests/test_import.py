@@ -266,7 +266,7 @@ def test_two_entries_that_come_to_one_name_are_told_and_the_first_is_taken(table
 
     assert adopt("csv", table, output)[1].splitlines() == [
         "A-B: is there twice; [endpoint] url is memory://one by the first, which is taken, and memory://two", "A-B: added",
-        "1 sites found, 0 services passed over"]
+        "1 site found, 0 services passed over"]
     assert "memory://one" in (output / "A-B.ini").read_text()
 
 

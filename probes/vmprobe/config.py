@@ -7,18 +7,18 @@ import os
 import shlex
 import subprocess
 from collections import Counter
-from typing import List
 
 from vmprobe import inventory, paths, render, tree
 from vmprobe.errors import ClientError
 from vmprobe.services import SERVICES
+from vmprobe.text import counted
 
 
 def configure(chosen: argparse.Namespace) -> int:
     """Make the tree, look what differs, have it validated, write it, reload. 1 when --check finds a difference."""
     own = paths.probes_directory()
     options = render.Options(
-        limit=chosen.limit, plugins=(chosen.plugins or own).rstrip("/"), docs=chosen.docs,
+        limit=chosen.limit, plugins=(chosen.plugins or own).rstrip("/"), docs=chosen.docs, contact_groups=chosen.contact_groups,
         installed=[probe for probe in SERVICES if os.path.exists(os.path.join(own, f"check_vm_{probe}"))])
     with tree.opened(chosen.output, chosen.target, write=not chosen.check) as files:
         hosts, remember = inventory.read(chosen.sites or paths.site_directories()[:1], files.remembered)
@@ -29,23 +29,26 @@ def configure(chosen: argparse.Namespace) -> int:
 
             validate(chosen.target, wanted)
         if not chosen.check:
+            if changes and chosen.reload:
+                files.owe()
             files.apply(wanted, changes, remember)
     if chosen.check:
         for change in changes:
             print("\n".join(change.diff()))
         return 1 if changes else 0
     count = Counter(change.word for change in changes)
-    print(f"{len(hosts)} sites, {len(wanted)} files: {count['new']} new, {count['changed']} changed, {count['removed']} removed")
-    if changes and chosen.reload:
+    print(f"{counted(len(hosts), 'site')}, {counted(len(wanted), 'file')}: {count['new']} new, {count['changed']} changed, {count['removed']} removed")
+    if chosen.reload and files.owes:
         _reload(chosen.reload)
+        files.settle()
     return 0
 
 
 def _reload(command: str) -> None:
-    words: List[str] = shlex.split(command)
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
-    except OSError as failed:
-        raise ClientError(f"--reload {command}: {failed.strerror}; the files are written") from None
-    if done.returncode:
-        raise ClientError(f"--reload {command}: exit code {done.returncode}; the files are written")
+        done = subprocess.run(shlex.split(command), stdin=subprocess.DEVNULL, check=False)
+        failure = f"exit code {done.returncode}" if done.returncode else ""
+    except (OSError, ValueError) as failed:  # the second: quotes that do not end
+        failure = getattr(failed, "strerror", None) or str(failed)
+    if failure:
+        raise ClientError(f"--reload {command}: {failure}; the files are written, and the next run tries it again")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from vmprobe.errors import VmprobeError
 
@@ -109,9 +109,20 @@ def config(parser: argparse.ArgumentParser) -> None:
                         help="templates of your own: DIR/TARGET/... stands for the shipped one of this path")
     parser.add_argument("--limit", metavar="SECONDS", type=float, default=60.0,
                         help="Nagios' service_check_timeout; what needs longer becomes passive (default: 60)")
+    parser.add_argument("--contact-groups", metavar="NAMES", type=_contact_groups, default=(),
+                        help="who is notified of sites that name no contact groups themselves; separated by commas")
     parser.add_argument("--plugins", metavar="DIR", default="", help="the probes' directory on the host that runs them")
     parser.add_argument("--docs", metavar="URL", default="", help="where the files of the suite's docs/ lie, for notes_url: each probe has its page there")
     parser.set_defaults(run=config_run)
+
+
+def _contact_groups(text: str) -> Sequence[str]:
+    from vmprobe.site import contact_groups
+
+    try:
+        return contact_groups(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"'{text}' {wrong}") from None
 
 
 def config_run(chosen: argparse.Namespace) -> int:
@@ -138,6 +149,7 @@ def sites(parser: argparse.ArgumentParser) -> None:
 
 def sites_import(chosen: argparse.Namespace) -> int:
     from vmprobe import adopt, catalogue
+    from vmprobe.text import counted
 
     try:
         defaults = ""
@@ -150,7 +162,7 @@ def sites_import(chosen: argparse.Namespace) -> int:
         raise VmprobeError(f"{failed.filename}: {failed.strerror}") from None
     for line in told:
         print(line)
-    print(f"{len(found.entries)} sites found, {found.passed_over} services passed over")
+    print(f"{counted(len(found.entries), 'site')} found, {counted(found.passed_over, 'service')} passed over")
     return 1 if chosen.check and written else 0
 
 

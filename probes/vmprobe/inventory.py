@@ -15,7 +15,7 @@ from vmprobe import site as sites
 from vmprobe.errors import ClientError
 from vmprobe.services import SERVICES
 
-FORM = 1  # of a Host as it is remembered
+FORM = 2  # of a Host as it is remembered
 
 
 class Host(NamedTuple):
@@ -34,6 +34,7 @@ class Host(NamedTuple):
     probes: Sequence[str]  # wanted by the site, and possible with its manager
     zone: str
     submit: Sequence[str]
+    contact_groups: Sequence[str]
     labels: Dict[str, str]
 
 
@@ -79,7 +80,7 @@ def _host(path: str) -> Host:
               if SERVICES[probe].needs is None or SERVICES[probe].needs in site.driver.capabilities]
     return Host(site.name, path, manager, _address(str(site.endpoint.get("url") or "")), site.about.get("contact", ""),
                 site.about.get("notes", ""), site.deadline, schedule["interval"], schedule["retry interval"],
-                schedule["checks"], probes, schedule["zone"], list(schedule["submit"]), dict(site.labels))
+                schedule["checks"], probes, schedule["zone"], list(schedule["submit"]), list(schedule["contact groups"]), dict(site.labels))
 
 
 def _address(url: str) -> str:

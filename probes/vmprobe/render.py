@@ -34,6 +34,7 @@ class Options(NamedTuple):
     plugins: str = ""  # the directory of the probes, as the scheduler sees it
     docs: str = ""  # a URL at which the files of this suite's docs/ lie, a page for each probe
     installed: Sequence[str] = ()  # probes
+    contact_groups: Sequence[str] = ()  # of sites that name none
 
 
 class Check(NamedTuple):
@@ -73,6 +74,7 @@ class Row(NamedTuple):
     groups: Sequence[str]
     labels: Sequence[Tuple[str, str]]
     submit: Sequence[str]
+    contact_groups: Sequence[str]
     checks: Sequence[Check]
 
 
@@ -84,33 +86,58 @@ class Text(str):
 
 def tree(target: str, hosts: Sequence[Host], options: Options, templates: str = "") -> Dict[str, str]:
     """Path to text of everything that a target needs; ClientError names the file and key of what it cannot carry."""
-    rows = [row(host, target, options) for host in hosts]
-    shared = {"rows": rows, "probes": _probes(rows), "groups": _groups(rows), "zones": _zones(rows), "options": options,
-              "plugins": options.plugins, "limit": max((check.limit for each in rows for check in each.checks
-                                                        if not check.passive), default=0)}
+    forms = _templates(target, templates)
+    zones = sorted({host.zone for host in hosts if host.zone})
     found: Dict[str, str] = {}
-    for name, template in _templates(target, templates):
-        for path, words in _instances(name, rows, bool(shared["zones"]), options.plugins):
-            text = _rendered(name, template, shared if words is None else words)
-            if text.strip():
-                found[path] = text.rstrip() + "\n"
+    groups, kinds = set(), {}
+
+    def put(path: str, name: str, template: Any, words: Mapping[str, Any]) -> None:
+        text = _rendered(name, template, words)
+        if text.strip():
+            found[path] = text.rstrip() + "\n"
+
+    for each in Rows(hosts, target, options):  # one after the other: ten thousand at once are fifty megabytes
+        groups.update(each.groups)
+        for check in each.checks:
+            kinds.setdefault((check.probe, check.deadline, check.limit, check.period, check.retry, check.passive,
+                              check.after), check)
+        for name, template in forms:
+            for path, words in _instances(name, each, bool(zones)):
+                put(path, name, template, {"row": each, "plugins": options.plugins, **words})
+
+    limit = max((check.limit for check in kinds.values() if not check.passive), default=0)
+    shared = {"rows": Rows(hosts, target, options), "probes": _probes(list(kinds.values())), "groups": sorted(groups), "zones": zones,
+              "options": options, "plugins": options.plugins, "limit": limit}
+    for name, template in forms:
+        if "SITE" not in name:
+            put(name.replace("GLOBAL/", "global-templates/" if zones else ""), name, template, shared)
     return found
 
 
-def _instances(name: str, rows: Sequence[Row], zoned: bool, plugins: str) -> Iterator[Tuple[str, Optional[Dict[str, Any]]]]:
-    """Where a template's results go, each with its words; None for the shared ones."""
-    name = name.replace("GLOBAL/", "global-templates/" if zoned else "")
+class Rows:
+    """The row of each host, made when it is its turn."""
+
+    def __init__(self, hosts: Sequence[Host], target: str, options: Options):
+        self._hosts, self._target, self._options = hosts, target, options
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row(host, self._target, self._options) for host in self._hosts)
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+
+def _instances(name: str, each: Row, zoned: bool) -> Iterator[Tuple[str, Dict[str, Any]]]:
+    """Where the results of a site's template go, each with the words that it has beside the site's; nothing for a shared one."""
     if "SITE" not in name:
-        yield name, None
         return
-    for each in rows:
-        path = name.replace("ZONE/", f"{each.zone or 'master'}/" if zoned else "").replace("SITE", each.name)
-        if "PROBE" not in path:
-            yield path, {"row": each, "plugins": plugins}
-            continue
-        for check in each.checks:
-            if check.passive:
-                yield path.replace("PROBE", check.probe), {"row": each, "check": check, "plugins": plugins}
+    path = name.replace("ZONE/", f"{each.zone or 'master'}/" if zoned else "").replace("SITE", each.name)
+    if "PROBE" not in path:
+        yield path, {}
+        return
+    for check in each.checks:
+        if check.passive:
+            yield path.replace("PROBE", check.probe), {"check": check}
 
 
 # --- decisions ----------------------------------------------------------------------------------------------------
@@ -118,9 +145,9 @@ def _instances(name: str, rows: Sequence[Row], zoned: bool, plugins: str) -> Ite
 def row(host: Host, target: str, options: Options) -> Row:
     """A host with its checks for one target."""
     base, labels = os.path.basename(host.file), dict(host.labels)
-    if not re.match(r"^[\w/.@+=:,-]+$", host.file):
-        raise ClientError(f"{host.file}: this path cannot stand in a command of every scheduler; "
-                          "letters, digits and /.@_+=:,- can")
+    for path in (host.file, options.plugins):
+        if not re.match(r"^[\w/.@+=:,-]*$", path):
+            raise ClientError(f"{path}: this path cannot stand in a command of every scheduler; letters, digits and /.@_+=:,- can")
     site, vo = labels.pop("site", host.name), labels.pop("vo", "")
     groups = [f"vmprobe-site-{site}", f"vmprobe-manager-{host.manager}"] + ([f"vmprobe-vo-{vo}"] if vo else [])
     probes = [probe for probe in host.probes if probe in options.installed]
@@ -129,9 +156,10 @@ def row(host: Host, target: str, options: Options) -> Row:
         raise ClientError(f"{base} [schedule] submit: this key is missing; what a timer runs has to be submitted somewhere")
     notes = _text(host.notes, f"{base} [site] notes")
     page = re.match(r"^https?://\S+$", host.notes)
-    return Row(host.name, host.file, host.address or "127.0.0.1", _text(host.contact, f"{base} [site] contact"),
+    return Row(host.name, host.file, _text(host.address or "127.0.0.1", f"{base} [endpoint] url"), _text(host.contact, f"{base} [site] contact"),
                _text("") if page else notes, notes if page else _text(""), host.manager, site, vo, host.zone, groups,
-               [(key, _text(text, f"{base} [labels] {key}")) for key, text in sorted(labels.items())], host.submit, checks)
+               [(key, _text(text, f"{base} [labels] {key}")) for key, text in sorted(labels.items())], host.submit,
+               host.contact_groups or options.contact_groups, checks)
 
 
 def _check(host: Host, probe: str, gateway: bool, target: str, options: Options) -> Check:
@@ -214,11 +242,11 @@ class Probe(NamedTuple):
     uuid_template: str
 
 
-def _probes(rows: Sequence[Row]) -> List[Probe]:
+def _probes(kinds: Sequence[Check]) -> List[Probe]:
+    """The probes of all sites, from their checks, of which those that differ in nothing that counts here are there once."""
     found: Dict[str, List[Check]] = {}
-    for each in rows:
-        for check in each.checks:
-            found.setdefault(check.probe, []).append(check)
+    for check in kinds:
+        found.setdefault(check.probe, []).append(check)
     return [Probe(probe, checks[0].name, checks[0].about, checks[0].command, SERVICES[probe].metric, checks[0].page,
                   max(check.deadline for check in checks), max(check.limit for check in checks),
                   max(1, min(check.period for check in checks) // 60), max(1, min(check.retry for check in checks) // 60),
@@ -228,14 +256,6 @@ def _probes(rows: Sequence[Row]) -> List[Probe]:
 
 def _uuid(*words: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, "vmprobe/" + "/".join(words)))
-
-
-def _groups(rows: Sequence[Row]) -> List[str]:
-    return sorted({group for each in rows for group in each.groups})
-
-
-def _zones(rows: Sequence[Row]) -> List[str]:
-    return sorted({each.zone for each in rows if each.zone})
 
 
 # --- templates ----------------------------------------------------------------------------------------------------
@@ -302,17 +322,20 @@ def _icinga(text: str) -> str:
     return '"' + "".join(_ICINGA.get(letter, letter) for letter in text) + '"'
 
 
-def _json(text: str) -> str:
-    """A JSON string, which is a YAML string, too."""
-    return json.dumps(text)
+def _yaml(text: str) -> str:
+    """A JSON string, which is one of YAML but for what is beyond 16 bits, which JSON halves."""
+    return '"' + "".join(json.dumps(letter)[1:-1] if letter < "\U00010000" else f"\\U{ord(letter):08x}" for letter in text) + '"'
+
+
+_SYSTEMD = {"\\": "\\\\", "%": "%%", "$": "$$", '"': "\\x22", "'": "\\x27"}
 
 
 def _systemd(text: str) -> str:
-    """A word of a unit file; ``%`` would begin a specifier."""
+    """A word of a command in a unit file; ``%`` would begin a specifier, ``$`` a variable."""
     if _CONTROL.search(text):
         raise ValueError("is more than one line, which a unit file cannot carry")
-    return text.replace("\\", "\\\\").replace("%", "%%")
+    return "".join(_SYSTEMD.get(letter, letter) for letter in text)
 
 
-TARGETS: Mapping[str, Callable[[str], str]] = {"nagios": _nagios, "icinga2": _icinga, "director": _json, "argo": _json, "sensu": _json,
-                                               "systemd": _systemd}
+TARGETS: Mapping[str, Callable[[str], str]] = {"nagios": _nagios, "icinga2": _icinga, "director": json.dumps, "argo": json.dumps,
+                                               "sensu": _yaml, "systemd": _systemd}

@@ -123,6 +123,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _zone(text: str) -> str:
+    if text in ("global-templates", "director-global"):
+        raise ValueError("is a zone that checks nothing")
+    return "" if text == "master" else _name(text)
+
+
 def _period(text: str) -> float:
     if duration(text) < 60:
         raise ValueError("is less than a minute")
@@ -134,6 +140,14 @@ def _probes(text: str) -> Tuple[str, ...]:
         if word not in SERVICES:
             raise ValueError(f"names {word}, which is no probe; {among(word, SERVICES)}")
     return words(text)
+
+
+def contact_groups(text: str) -> Tuple[str, ...]:
+    """Names of the monitoring server's own, which may have blanks in them; so between them are commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(re.match(r"^[^`~!$%^&*|'\"<>?()=;+\\\x00-\x1f]+$", name) and name != "null" for name in names):
+        raise ValueError("is not a list of names of contact groups, which have none of `~!$%^&*|'\"<>?()=;+\\")
+    return names
 
 
 def _targets(text: str) -> Tuple[str, ...]:
@@ -161,7 +175,8 @@ _SAMPLE = {"readings": Key(whole(), 3), "interval": Key(duration, 2.0)}
 _VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout")}
 _SCHEDULE = {"interval": Key(_period, 3600.0), "retry interval": Key(_period, 900.0),
              "checks": Key(one_of("auto", "active", "passive"), "auto"), "probes": Key(_probes, tuple(SERVICES)),
-             "parallel": Key(whole(1)), "zone": Key(_name, ""), "submit": Key(_targets, ())}
+             "parallel": Key(whole(1)), "zone": Key(_zone, ""), "submit": Key(_targets, ()),
+             "contact groups": Key(contact_groups, ())}
 
 
 class Site(NamedTuple):
@@ -352,7 +367,7 @@ def _labels(base: str, parser: configparser.ConfigParser) -> Dict[str, str]:
     """Words of the operator's own; those that name groups, ``site`` and ``vo``, have to be names."""
     labels = dict(parser["labels"]) if parser.has_section("labels") else {}
     for key, text in labels.items():
-        if key in ("contact", "manager", "notes", "site_name") or key.startswith("vmprobe"):
+        if key in ("contact", "contact_groups", "manager", "notes", "site_name") or key.startswith("vmprobe"):
             raise ClientError(f"{base} [labels] {key}: is a word of the suite's own; choose another one")
         if not re.match(r"^[a-z][a-z0-9_]{0,30}$", key):
             raise ClientError(f"{base} [labels] {key}: is not a word of small letters, digits and '_'")

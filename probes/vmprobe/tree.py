@@ -1,6 +1,7 @@
 """A directory of generated files: only what changed is written, only what was written here is removed.
 
 What lies there is known from a manifest, ``.vmprobe-TARGET.json``, which is written last. Each file is replaced whole.
+``.vmprobe-TARGET.reload`` is there while what reads the files has not been told of a change.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Tree:
     def __init__(self, directory: str, target: str):
         self.directory = directory
         self._manifest = os.path.join(directory, f".vmprobe-{target}.json")
+        self._debt = os.path.join(directory, f".vmprobe-{target}.reload")
         held = _load(self._manifest)
         self.remembered: Dict[str, Any] = held.get("remembered", {})  # for whoever makes the files
         self._sums: Dict[str, str] = {path: words for path, words in held.get("files", {}).items() if _is_below(path)}
@@ -62,6 +64,20 @@ class Tree:
         sums.update({change.path: hashlib.sha256(change.new.encode()).hexdigest() for change in changes if change.new is not None})
         if changes or not self._wrote or sums != self._sums or remember != self.remembered:
             self._save(sums, remember)
+
+    def owe(self) -> None:
+        """What reads these files has to be told, by this run or by a later one."""
+        _replace(self._debt, b"")
+
+    @property
+    def owes(self) -> bool:
+        """Whether it has not been told of a change."""
+        return os.path.exists(self._debt)
+
+    def settle(self) -> None:
+        """It has been told."""
+        with contextlib.suppress(FileNotFoundError):  # another run was quicker
+            os.unlink(self._debt)
 
     def _save(self, sums: Mapping[str, str], remember: Any) -> None:
         _replace(self._manifest, json.dumps({"files": sums, "remembered": remember}, separators=(",", ":")).encode())

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from typing import Dict, List, Mapping
+from typing import Dict, List, Mapping, Set
 
 from vmprobe import tree
 from vmprobe.errors import ClientError
@@ -58,7 +58,20 @@ def _nagios(directory: str, objects: str) -> List[str]:
         file.write(_NAGIOS.format(directory=directory, objects=objects, user=user, group=group))
     with open(os.path.join(directory, "contact.cfg"), "w", encoding="utf-8") as file:
         file.write(_CONTACT)
+        for name in sorted(_contact_groups(objects)):
+            file.write(f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n")
     return ["-v", main]
+
+
+def _contact_groups(objects: str) -> Set[str]:
+    """The contact groups that the files name; they are the monitoring server's own."""
+    found: Set[str] = set()
+    for folder, _, names in os.walk(objects):
+        for name in names:
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                for groups in re.findall(r"(?m)^\s*contact_groups\s+(.+)$", file.read()):
+                    found.update(group.strip() for group in groups.split(","))
+    return found
 
 
 def _icinga(directory: str, objects: str) -> List[str]:
@@ -87,6 +100,7 @@ lock_file={directory}/lock
 nagios_user={user}
 nagios_group={group}
 illegal_object_name_chars=`~!$%^&*|'"<>?,()=
+illegal_macro_output_chars=`~$&|'"<>
 """
 
 _CONTACT = """\
