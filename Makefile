@@ -12,7 +12,7 @@ PY := $(VENV)/bin/python
 INSTALL := sh tests/install-packages
 
 # Two at a time, whatever the machine has: what the tests do is mostly waiting, for servers that want processors, too.
-PARALLEL := --numprocesses 2 --dist loadscope
+PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 EXAMPLES := qemu-system-x86 busybox-static libvirt-daemon python3-libvirt
 
