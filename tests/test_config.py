@@ -1,5 +1,6 @@
 """vmprobectl config: one inventory in, what every monitoring system reads out; whole, quoted, and safe from cron."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from conftest import CHECKOUT, PROBES
 from vmprobe import inventory, render, services
+from vmprobe import tree as files
 from vmprobe.errors import ClientError
 
 GOLDEN = Path(__file__).parent / "golden" / "config"
@@ -65,6 +67,13 @@ def test_every_probe_with_an_executable_is_a_service():
     executables = {path.name[len("check_vm_"):] for path in PROBES.glob("check_vm_*")}
 
     assert executables == set(services.SERVICES)
+
+
+@pytest.mark.parametrize("probe", services.SERVICES)
+def test_a_page_has_the_interval_that_is_generated(probe):
+    number, unit = re.search(r"(?m)^\| interval \| (\d+) (minute|hour)s?\b", (CHECKOUT / "docs" / f"check_vm_{probe}.md").read_text()).groups()
+
+    assert int(number) * {"minute": 60, "hour": 3600}[unit] == services.SERVICES[probe].interval
 
 
 @pytest.mark.parametrize("target", [target for target in render.TARGETS if target != "systemd"])  # a unit has no such word
@@ -348,6 +357,55 @@ def test_a_damaged_manifest_is_named(sites, tmp_path):
 
     assert ctl("nagios", output, sites) == (
         1, "", f"vmprobectl: {output}/.vmprobe-nagios.json: is damaged; remove it together with the files that were generated beside it\n")
+
+
+def test_wherever_it_is_cut_off_the_next_run_makes_it_right(sites, tmp_path, monkeypatch):
+    """By the death of a process between two of its writes: what it replaced is whole, and what it did not is found."""
+    class Killed(BaseException):
+        pass
+    first = {f"sites/{name}.cfg": name for name in ("a", "b", "c")}
+    second = {"sites/a.cfg": "a", "sites/b.cfg": "new", "d.cfg": "d"}
+    real = os.replace
+    for number in range(1, 9):
+        output = tmp_path / f"out{number}"
+        with files.opened(str(output), "nagios", True) as found:
+            found.apply(first, found.changes(first), {})
+        calls = iter(range(1, 99))
+
+        def replace(*words):
+            if next(calls) == number:
+                raise Killed
+            real(*words)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", replace)
+            with contextlib.suppress(Killed), files.opened(str(output), "nagios", True) as found:
+                found.apply(second, found.changes(second), {"some": "thing"})
+
+        with files.opened(str(output), "nagios", True) as found:
+            found.apply(second, found.changes(second), {"some": "thing"})
+        assert {str(path.relative_to(output)): path.read_text() for path in output.rglob("*.cfg")} == second
+        with files.opened(str(output), "nagios", False) as found:
+            assert (found.changes(second), found.remembered) == ([], {"some": "thing"})
+
+
+def test_two_runs_do_not_write_at_once(sites, tmp_path):
+    with files.opened(str(tmp_path / "out"), "nagios", True):
+        assert ctl("nagios", tmp_path / "out", sites) == (1, "", f"vmprobectl: {tmp_path}/out: another run of vmprobectl writes here\n")
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(sites, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "vmprobe.cfg").symlink_to(tmp_path / "victim")
+
+    assert ctl("nagios", tmp_path / "out", sites)[0] == 0
+    assert not (tmp_path / "out" / "vmprobe.cfg").is_symlink() and not (tmp_path / "victim").exists()
+
+
+@pytest.mark.parametrize("place, words", [("file", "File exists"), ("file/below", "Not a directory"), ("/proc/nowhere", "No such file or directory")])
+def test_a_place_that_cannot_be_written_is_named(sites, tmp_path, place, words):
+    (tmp_path / "file").write_text("")
+
+    assert ctl("nagios", tmp_path / place, sites) == (1, "", f"vmprobectl: {tmp_path / place}: {words}\n")
 
 
 def test_a_bad_site_file_ends_it_before_anything_is_written(sites, tmp_path):
