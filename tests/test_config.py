@@ -164,6 +164,11 @@ def test_who_is_notified_is_the_site_s_word_and_else_the_command_line_s(tmp_path
     assert found == {"own": ['[ "cloud-admins", "Night shift" ]'], "other": []}
 
 
+def test_a_limit_that_is_none_is_a_usage_error(tmp_path):
+    assert ctl("nagios", tmp_path / "out", tmp_path, "--limit", "nan")[2].splitlines()[-1] == (
+        "vmprobectl config: error: argument --limit: 'nan' is not a duration like '300 s', '5 min' or '1 h'")
+
+
 def test_contact_groups_that_nagios_would_read_otherwise_are_a_usage_error(tmp_path):
     code, _, errors = ctl("nagios", tmp_path / "out", tmp_path, "--contact-groups", "!admins")
 
@@ -486,10 +491,43 @@ def test_nagios_has_no_warning_where_somebody_is_notified(sites, tmp_path):
     assert ctl("nagios", tmp_path / "out", sites, "--contact-groups", "admins")[0] == 0
     place = tmp_path / "nagios"
     place.mkdir()
-    words = validate._DAEMONS["nagios"][1](str(place), str(tmp_path / "out"))
+    words = validate._DAEMONS["nagios"][1](str(place), str(tmp_path / "out"), "", "")
 
     done = subprocess.run(["nagios4", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, re.findall(r"(?m)^Warning.*|^Total.*", done.stdout)) == (0, ["Total Warnings: 0", "Total Errors:   0"])
+
+
+def test_nagios_looks_at_all_that_its_main_file_reads(tmp_path):
+    if not shutil.which("nagios4"):
+        pytest.skip("nagios4 is not installed (Debian: see tests/packages.txt)")
+    from vmprobe import validate
+
+    server, output = tmp_path / "nagios", tmp_path / "nagios" / "conf.d" / "vmprobe"
+    (server / "conf.d").mkdir(parents=True)
+    (server / "contacts.cfg").write_text(validate._CONTACT)
+    (server / "resource.cfg").write_text("$USER1$=/usr/lib/nagios/plugins\n")
+    (server / "nagios.cfg").write_text("# mine\ncfg_file=contacts.cfg\nresource_file=resource.cfg\n cfg_dir = conf.d\nlog_file=/nowhere/log\n")
+    write(tmp_path / "sites", schedule="contact groups = cloud-admins")
+
+    def config(place, *options):
+        return ctl("nagios", place, tmp_path / "sites", "--validate", "--main", str(server / "nagios.cfg"), *options)[::2]
+    assert config(output) == (1, "vmprobectl: nagios4 refuses this, and nothing was changed: Error: Contactgroup 'cloud-admins' is not "
+                                 "defined anywhere / Error: Could not add contactgroup 'cloud-admins' to host (config file "
+                                 "'sites/one.cfg', starting on line 3) / Error processing object config files!\n")
+    assert sorted(output.iterdir()) == []
+    assert config(tmp_path / "out") == (1, f"vmprobectl: --main: {server}/nagios.cfg has no cfg_dir in which {tmp_path}/out lies\n")
+
+    (server / "conf.d" / "groups.cfg").write_text("define contactgroup {\n    contactgroup_name cloud-admins\n    alias all\n}\n")
+    assert config(output) == (0, "")
+    write(tmp_path / "sites", schedule="contact groups = cloud-admins\ninterval = 2 h")
+    assert config(output) == (0, "")  # beside what is there of it already
+
+
+def test_a_main_file_is_nagios_s(tmp_path):
+    write(tmp_path / "sites")
+
+    assert ctl("icinga2", tmp_path / "out", tmp_path / "sites", "--validate", "--main", "/etc/icinga2/icinga2.conf")[2] == (
+        "vmprobectl: --main: is Nagios' main file; Icinga looks at all that it reads before it reloads\n")
 
 
 @pytest.mark.parametrize("known", [("cloud-admins", "Zoë on call"), ("cloud-admins",)], ids=["known", "unknown"])

@@ -24,10 +24,10 @@ def configure(chosen: argparse.Namespace) -> int:
         hosts, remember = inventory.read(chosen.sites or paths.site_directories()[:1], files.remembered)
         wanted = render.tree(chosen.target, hosts, options, chosen.templates)
         changes = files.changes(wanted)
-        if changes and chosen.validate and not chosen.check:
+        if changes and (chosen.validate or chosen.main) and not chosen.check:
             from vmprobe.validate import validate
 
-            validate(chosen.target, wanted)
+            validate(chosen.target, wanted, chosen.main, chosen.output)
         if not chosen.check:
             if changes and chosen.reload:
                 files.owe()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 from vmprobe.errors import VmprobeError
 
@@ -104,10 +104,12 @@ def config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; show what would change, and exit 1 if anything")
     parser.add_argument("--validate", action="store_true",
                         help="ask nagios4 or icinga2 first, and keep the old files when it refuses the new ones")
+    parser.add_argument("--main", metavar="FILE", default="",
+                        help="Nagios' main file: validate all that it reads, contacts and templates of your own, too")
     parser.add_argument("--reload", metavar="COMMAND", default="", help="run this when something was changed")
     parser.add_argument("--templates", metavar="DIR", default="",
                         help="templates of your own: DIR/TARGET/... stands for the shipped one of this path")
-    parser.add_argument("--limit", metavar="SECONDS", type=float, default=60.0,
+    parser.add_argument("--limit", metavar="SECONDS", type=_seconds, default=60.0,
                         help="Nagios' service_check_timeout; what needs longer becomes passive (default: 60)")
     parser.add_argument("--contact-groups", metavar="NAMES", type=_contact_groups, default=(),
                         help="who is notified of sites that name no contact groups themselves; separated by commas")
@@ -119,8 +121,19 @@ def config(parser: argparse.ArgumentParser) -> None:
 def _contact_groups(text: str) -> Sequence[str]:
     from vmprobe.site import contact_groups
 
+    return _parsed(contact_groups, text)
+
+
+def _seconds(text: str) -> float:
+    from vmprobe.site import duration
+
+    return _parsed(duration, text)
+
+
+def _parsed(parse: Callable[[str], Any], text: str) -> Any:
+    """What a site file's own parser makes of an option."""
     try:
-        return contact_groups(text)
+        return parse(text)
     except ValueError as wrong:
         raise argparse.ArgumentTypeError(f"'{text}' {wrong}") from None
 

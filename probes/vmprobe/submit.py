@@ -254,8 +254,10 @@ def _nsca(each: Target, result: Result, seconds: float) -> None:
     try:
         done = subprocess.run(command, input="\t".join(fields).encode() + b"\n", stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=seconds, check=False)
-    except (OSError, subprocess.TimeoutExpired) as failed:
-        raise Undelivered(f"send_nsca: {failed}") from None
+    except subprocess.TimeoutExpired:
+        raise Undelivered(f"send_nsca was not through in {seconds:.0f} s") from None
+    except OSError as failed:
+        raise Undelivered(f"send_nsca: {failed.strerror}") from None
     if done.returncode:
         raise Undelivered(f"send_nsca: {one_line(done.stdout.decode('utf-8', 'replace')) or f'exit code {done.returncode}'}")
 

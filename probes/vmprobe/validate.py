@@ -18,11 +18,16 @@ from vmprobe.text import one_line
 _PATIENCE = 600  # seconds; Icinga takes half a minute for 10 000 sites
 
 
-def validate(target: str, wanted: Mapping[str, str]) -> str:
-    """The daemon that has no objection to these files; ClientError with the daemon's first words when it has."""
+def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str = "") -> str:
+    """The daemon that has no objection to these files; ClientError with the daemon's first words when it has.
+
+    With ``main``, Nagios' own main file, all that it reads is looked at, these files in the place of those in ``place``.
+    """
     if target not in _DAEMONS:
         raise ClientError(f"--validate: there is no daemon that checks files for {target}; there are {', '.join(_DAEMONS)}")
     binaries, command = _DAEMONS[target]
+    if main and target != "nagios":
+        raise ClientError("--main: is Nagios' main file; Icinga looks at all that it reads before it reloads")
     binary = next((found for found in map(shutil.which, binaries) if found), None)
     if not binary:
         raise ClientError(f"--validate: {' or '.join(binaries)} is not installed here")
@@ -32,7 +37,7 @@ def validate(target: str, wanted: Mapping[str, str]) -> str:
         os.mkdir(objects)
         tree.write_all(objects, wanted)
         try:
-            done = subprocess.run([binary, *command(directory, objects)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            done = subprocess.run([binary, *command(directory, objects, main, place)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=_PATIENCE, check=False)
         except subprocess.TimeoutExpired:
             raise ClientError(f"--validate: {binary} was not through in {_PATIENCE} s") from None
@@ -49,18 +54,51 @@ def _objection(said: str) -> str:
     return one_line(" / ".join(wrong[:3] or lines[-3:]), 600)
 
 
-def _nagios(directory: str, objects: str) -> List[str]:
-    main = os.path.join(directory, "nagios.cfg")
+def _nagios(directory: str, objects: str, main: str, place: str) -> List[str]:
+    file = os.path.join(directory, "nagios.cfg")
     for name in ("results", "archives"):
         os.mkdir(os.path.join(directory, name))
-    with open(main, "w", encoding="utf-8") as file:
-        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
-        file.write(_NAGIOS.format(directory=directory, objects=objects, user=user, group=group))
-    with open(os.path.join(directory, "contact.cfg"), "w", encoding="utf-8") as file:
+    user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    more = _main(main, place) if main else [f"cfg_file={_contacts(directory, objects)}"]
+    with open(file, "w", encoding="utf-8") as text:
+        text.write("\n".join(more) + "\n" + _NAGIOS.format(directory=directory, objects=objects, user=user, group=group))
+    return ["-v", file]
+
+
+def _main(main: str, place: str) -> List[str]:
+    """The lines of Nagios' main file, but for what lies in ``place``; ClientError where it does not read that."""
+    with open(main, encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.strip() for line in file]
+    place, found, read = os.path.realpath(place), [], False
+    for line in lines:
+        name, _, value = (word.strip() for word in line.partition("="))
+        path = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(main)), value))
+        if name in ("cfg_file", "resource_file"):
+            found.append(f"{name}={path}")
+        elif name != "cfg_dir":
+            found.append(line)
+        else:
+            read = read or f"{place}/".startswith(f"{path}/")
+            found += [f"cfg_file={each}" for each in _below(path) if not each.startswith(f"{place}/")]
+    if not read:
+        raise ClientError(f"--main: {main} has no cfg_dir in which {place} lies")
+    return found
+
+
+def _below(folder: str) -> List[str]:
+    """The files that Nagios reads of a cfg_dir."""
+    return sorted(os.path.join(each, name) for each, _, names in os.walk(folder, followlinks=True) for name in names
+                  if name.endswith(".cfg") and not name.startswith("."))
+
+
+def _contacts(directory: str, objects: str) -> str:
+    """A file of the contact groups that the objects name, which are the monitoring server's own, and of one contact."""
+    path = os.path.join(directory, "contact.cfg")
+    with open(path, "w", encoding="utf-8") as file:
         file.write(_CONTACT)
         for name in sorted(_contact_groups(objects)):
             file.write(f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n")
-    return ["-v", main]
+    return path
 
 
 def _contact_groups(objects: str) -> Set[str]:
@@ -74,7 +112,7 @@ def _contact_groups(objects: str) -> Set[str]:
     return found
 
 
-def _icinga(directory: str, objects: str) -> List[str]:
+def _icinga(directory: str, objects: str, main: str, place: str) -> List[str]:
     """Also while it only checks, Icinga writes what it read into its cache, where its other commands look who they are."""
     main, cache = os.path.join(directory, "icinga2.conf"), os.path.join(directory, "cache")
     os.mkdir(cache)
@@ -88,7 +126,6 @@ _DAEMONS: Dict[str, tuple] = {"nagios": (("nagios4", "nagios", "naemon"), _nagio
 
 _NAGIOS = """\
 cfg_dir={objects}
-cfg_file={directory}/contact.cfg
 log_file={directory}/log
 log_archive_path={directory}/archives
 check_result_path={directory}/results
