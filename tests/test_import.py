@@ -270,6 +270,20 @@ def test_two_entries_that_come_to_one_name_are_told_and_the_first_is_taken(table
     assert "memory://one" in (output / "A-B.ini").read_text()
 
 
+def test_what_an_import_that_was_cut_off_wrote_is_still_its_own(table, output):
+    adopt("csv", table, output)
+    (output / ".vmprobe-import.json").unlink()  # as it is written last
+    assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
+    memory = (output / ".vmprobe-import.json").read_bytes()
+    table.write_text(CSV.replace("memory://one", "memory://new"))
+    adopt("csv", table, output)
+    (output / ".vmprobe-import.json").write_bytes(memory)
+
+    assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
+    table.write_text(CSV)
+    assert adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://one"
+
+
 def test_a_site_file_can_be_read_by_the_monitoring_user_and_its_mode_stays(table, output):
     adopt("csv", table, output)
     assert {path.stat().st_mode & 0o777 for path in output.glob("*.ini")} == {0o644}

@@ -31,7 +31,7 @@ def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "",
         raise ClientError(f"{directory}: No such directory")
     memory = _remembered(directory)
     known: Dict[str, Any] = memory.setdefault(source, {})
-    told, written = list(catalogue.doubles), 0
+    before, told, written = _memory(memory), list(catalogue.doubles), 0
     for entry in catalogue.entries:
         path = os.path.join(directory, f"{entry.name}.ini")
         try:
@@ -41,29 +41,36 @@ def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "",
                 written += 1
                 if write:
                     _put(path, text)
-                    known[entry.name] = ours
+            if ours is not None:
+                known[entry.name] = ours
         except ClientError as wrong:
             lines = [f"refused: {wrong}"]
         told += [f"{entry.name}: {line}" for line in lines]
     for name in sorted(set(known) - {entry.name for entry in catalogue.entries}):
         told.append(f"{name}: no longer found; its file stays, remove it when that is right")
-    if write and (written or not os.path.exists(os.path.join(directory, _MEMORY))):
-        replace(os.path.join(directory, _MEMORY), json.dumps(memory, indent=1, sort_keys=True) + "\n")
+    if write and _memory(memory) != before:
+        replace(os.path.join(directory, _MEMORY), _memory(memory))
     return told, written
 
 
-def _one(entry: Entry, path: str, ours: Optional[Dict[str, str]], source: str, defaults: str) -> Tuple[List[str], str, Dict[str, str]]:
-    """What there is to tell of an entry, the text that its file shall have, '' if it stays, and what then is ours in it."""
+def _one(entry: Entry, path: str, ours: Optional[Dict[str, str]], source: str,
+         defaults: str) -> Tuple[List[str], str, Optional[Dict[str, str]]]:
+    """What there is to tell of an entry, the text that its file shall have, '' if it stays, and what then is ours in it.
+
+    A file that is as it would be made is ours: a run that was cut off had no time to remember it.
+    """
     wanted = {f"{section}/{key}": text for (section, key), text in entry.values.items()}
     if not os.path.exists(path):
         if ours is not None:
-            return ["its file was removed by somebody, and stays so"], "", {}
+            return ["its file was removed by somebody, and stays so"], "", ours
         return ["added"], _new(entry, source, defaults), wanted
-    if ours is None:
-        return ["is there already, written by somebody else; it stays as it is"], "", {}
-
     with open(path, encoding="utf-8") as file:
         text = before = file.read()
+    if ours is None:
+        if text == _new(entry, source, defaults):
+            return [], "", wanted
+        return ["is there already, written by somebody else; it stays as it is"], "", None
+
     told, ours = [], dict(ours)
     for place, value in sorted(wanted.items()):
         section, key = place.split("/", 1)
@@ -72,9 +79,9 @@ def _one(entry: Entry, path: str, ours: Optional[Dict[str, str]], source: str, d
         changed = _changed(text, section, key, ours.get(place), value)
         if changed is None:
             told.append(f"[{section}] {key} is a person's now; not changed to {value}")
-        else:
-            text, ours[place] = changed, value
-            told.append(f"[{section}] {key} is now {value}")
+            continue
+        told += [f"[{section}] {key} is now {value}"] if changed != text else []
+        text, ours[place] = changed, value
     return told, text if text != before else "", ours
 
 
@@ -121,7 +128,7 @@ def _changed(text: str, section: str, key: str, old: Optional[str], new: str) ->
         inside = head[1] if head else inside
         pair = re.match(r"^(\s*([^=:;#]+?)\s*[=:]\s*)(.*?)(\s+;.*|\s*)$", found)
         if inside == section and pair and pair[2] == key:
-            if pair[3] != old:
+            if pair[3] not in (old, new):
                 return None
             lines[number] = pair[1] + new + pair[4]
             return "\n".join(lines)
@@ -151,6 +158,10 @@ def _check(text: str, path: str) -> None:
         with open(draft, "w", encoding="utf-8") as file:
             file.write(text)
         sites.load(draft)
+
+
+def _memory(memory: Mapping[str, Any]) -> str:
+    return json.dumps(memory, indent=1, sort_keys=True) + "\n"
 
 
 def _remembered(directory: str) -> Dict[str, Any]:
