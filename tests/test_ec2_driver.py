@@ -1,5 +1,7 @@
 """What the EC2 driver makes of what it is told: where the cloud is, what an error code means, and answers that are odd."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -37,6 +39,8 @@ def cloud():
             target = request.headers.get("x-amz-target", "").rpartition(".")[2]
             action = target or dict(part.split("=", 1) for part in request.body.decode().split("&"))["Action"]
             found = answers.get(action, ZONES if action == "DescribeAvailabilityZones" else answers.get("", b"<R/>"))
+            if callable(found):
+                return found(request)
             return found if found[:4] == b"HTTP" else reply(200, found)
         servers.append(Server(answer))
         made = driver(url=servers[-1].url, **{"cloudwatch url": servers[-1].url, "service quotas url": servers[-1].url, **words})
@@ -62,6 +66,7 @@ def refusal(code, status=400, words="words"):
                                        "https://monitoring.cn-north-1.amazonaws.com.cn"]),
     ("ec2", {"url": "https://ec2.us-gov-west-1.amazonaws.com"}, ["https://ec2.us-gov-west-1.amazonaws.com",
                                                                  "https://monitoring.us-gov-west-1.amazonaws.com"]),
+    ("ec2", {"region": "eusc-de-east-1"}, ["https://ec2.eusc-de-east-1.amazonaws.eu", "https://monitoring.eusc-de-east-1.amazonaws.eu"]),
     ("ec2", {"url": "https://cloud.example.org:1"}, ["https://cloud.example.org:1"]),
     ("eucalyptus", {"url": "https://c.example.org:8773"}, ["https://c.example.org:8773/services/compute"]),
     ("eucalyptus", {"url": "https://c.example.org:8773/services/Eucalyptus",
@@ -84,6 +89,14 @@ def test_the_urls_follow_from_region_and_dialect(manager, endpoint, urls):
 ])
 def test_service_quotas_are_where_amazons_are_or_where_the_site_says(manager, endpoint, url):
     assert driver(manager, **endpoint)._quotas_url() == url
+
+
+@pytest.mark.parametrize("host, region", [
+    ("ec2.eu-west-1.amazonaws.com", "eu-west-1"), ("ec2.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+    ("ec2.ap-southeast-5.api.aws", "ap-southeast-5"), ("ec2-fips.us-east-2.amazonaws.com", "us-east-2"),
+    ("vpce-0a1b-2c3d.ec2.eu-central-1.vpce.amazonaws.com", "eu-central-1"), ("ec2.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1")])
+def test_the_region_that_is_signed_is_that_of_the_url(host, region):
+    assert driver(url=f"https://{host}")._region() == region
 
 
 def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
@@ -109,6 +122,7 @@ def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
     ("InvalidAMIID.NotFound", 400, NotFound, "image"), ("InvalidSubnetID.NotFound", 400, NotFound, "network"),
     ("InvalidSnapshot.InUse", 400, Conflict, ""), ("IncorrectState", 400, Conflict, ""),
     ("VolumeInUse", 400, Conflict, ""),
+    ("VPCIdNotSpecified", 400, CloudError, "client"), ("MissingInput", 400, CloudError, "client"),
     ("InvalidParameterValue", 400, CloudError, ""), ("SomethingNew", 400, CloudError, ""),
     ("SomethingNew", 500, GatewayFailed, "gateway"),
 ])
@@ -118,6 +132,39 @@ def test_a_code_decides_whose_matter_it_is(cloud, code, status, kind, cause):
 
     assert (type(said.value), said.value.cause, said.value.request or "r-1") == (kind, cause, "r-1")
     assert "words" in str(said.value)
+
+
+# --- large accounts, several networks, local zones ----------------------------------------------------------------
+
+def test_long_lists_come_by_pages_and_what_has_an_id_without(cloud):
+    asked = []
+
+    def instances(request):
+        form = dict(parse_qsl(request.body.decode()))
+        asked.append({word: form[word] for word in ("MaxResults", "NextToken", "InstanceId.1") if word in form})
+        token = b"" if "NextToken" in form or "InstanceId.1" in form else b"<nextToken>more</nextToken>"
+        return reply(200, b"<R><reservationSet><item><instancesSet><item><instanceId>i-1</instanceId><instanceState><name>running</name>"
+                          b"</instanceState></item></instancesSet></item></reservationSet>" + token + b"</R>")
+    made = cloud({"DescribeInstances": instances})
+
+    assert len(made.list(Kind.SERVER, "")) == 2
+    made.show(SERVER)
+    assert asked == [{"MaxResults": "200"}, {"MaxResults": "200", "NextToken": "more"}, {"InstanceId.1": "i-1"}]
+
+
+def test_a_local_zone_is_no_zone_for_a_test_vm(cloud):
+    zones = "".join(f"<item><zoneName>{name}</zoneName><zoneState>available</zoneState><zoneType>{kind}</zoneType></item>" for name, kind in (
+        ("us-west-2-lax-1a", "local-zone"), ("us-west-2a", "availability-zone"), ("us-west-2-wl1", "wavelength-zone")))
+
+    assert cloud({"DescribeAvailabilityZones": f"<R><availabilityZoneInfo>{zones}</availabilityZoneInfo></R>".encode()}).describe()[
+        "zones"] == ["us-west-2a"]
+
+
+def test_a_group_whose_name_several_vpcs_have_is_meant_in_the_default_one(cloud):
+    groups = ["<item><groupId>sg-1</groupId></item>", "<item><groupId>sg-2</groupId></item>"]
+    for several, wanted in ((groups[:1], {"SecurityGroupId": ["sg-1"]}), (groups, {"SecurityGroup": ["default"]})):
+        made = cloud({"DescribeSecurityGroups": f"<R><securityGroupInfo>{''.join(several)}</securityGroupInfo></R>".encode()})
+        assert made._group("default", None) == wanted
 
 
 def test_what_was_asked_for_just_now_and_is_not_known_is_not_gone(cloud):

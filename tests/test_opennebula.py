@@ -701,7 +701,7 @@ def test_every_answer_of_the_simulator_is_understood_by_pyone(world):
     snapshot = driver.snapshot(server, "vmprobe-x")
     soon(lambda: asked(lambda: driver.show(snapshot).state is State.READY))
     driver.oned.xml("one.vm.monitoring", int(server.id))
-    driver.capacity(), driver.describe(), driver.images()
+    driver.capacity(), driver.offers(), driver.images()
     for state in STATES:
         world.oned.vms[int(server.id)].state = state
         driver.oned.xml("one.vm.info", int(server.id))

@@ -53,6 +53,9 @@ class Cloud:
     def describe(self) -> Mapping[str, Any]:
         return self._patiently(self.driver.describe)
 
+    def offers(self) -> Mapping[str, Any]:
+        return self._patiently(self.driver.offers)
+
     def survey(self, name: str, kinds: Sequence[Kind] = ()) -> List[Resource]:
         """Everything of every kind (or of these) whose name starts with ``name``; '' is all that the credential can see.
 

@@ -86,6 +86,10 @@ class Driver:
         """What the gateway says of itself: at least ``version``; more words are the driver's own."""
         raise NotImplementedError
 
+    def offers(self) -> Dict[str, Any]:
+        """What more it says when it is asked for more: hypervisors, extensions. Asked only where somebody reads it."""
+        return {}
+
     def close(self) -> None:
         """Let go of the session. Never raises."""
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from vmprobe import handle
 from vmprobe.cloud import Cloud
-from vmprobe.errors import ClientError, GatewayFailed, Unreachable
+from vmprobe.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
 from vmprobe.model import Capability, Kind, Plan
 from vmprobe.site import Site
 from vmprobe.timeline import Timeline
@@ -34,8 +34,11 @@ class Report:
         self.first_to_expire = ""
 
 
-def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report) -> None:
-    """Take every step; returns when all were good, raises what failed. What has no wire has no steps for it."""
+def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report, offers: bool = False) -> None:
+    """Take every step; returns when all were good, raises what failed. What has no wire has no steps for it.
+
+    With ``offers``, for who reads it, the manager is asked at last for what more it can say; that is no step, and cannot fail.
+    """
     driver, now = cloud.driver, cloud.deadline.clock.utc()
     steps = _Steps(site, cloud, timeline, report)
     for url in driver.endpoints()[:1]:
@@ -62,6 +65,12 @@ def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report) -> None:
 
     with timeline.stage("image"):
         report.plan = cloud.resolve(site.test_vm)
+
+    if offers:
+        try:
+            report.described = {**report.described, **cloud.offers()}
+        except (CloudError, DeadlinePassed) as unsaid:
+            timeline.notes.append(f"what more it offers is not known: {unsaid}")
 
 
 def capabilities(driver: Any, described: Mapping[str, Any]) -> Dict[str, Any]:

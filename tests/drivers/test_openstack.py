@@ -11,7 +11,7 @@ import pytest
 from rawserver import Server, reply
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers.openstack import Openstack
-from vmprobe.errors import Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded
+from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded
 from vmprobe.evidence import Evidence
 from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State
 
@@ -24,6 +24,7 @@ class Services:
     """Keystone, Nova, Neutron, Cinder and Glance behind one port, each at a path that the catalog has without a version."""
 
     def __init__(self):
+        self.where = {"compute": "compute", "network": "network", "image": "image", "block-storage": "volume"}  # by type, the path
         self.answers = {}  # "METHOD /path": what is answered instead of what stands below
         self.asked = []
         self.server = Server(self.answer)
@@ -37,10 +38,11 @@ class Services:
             return told(request) if callable(told) else told
         if parts.path == "/v3/auth/tokens":
             catalog = [{"type": kind, "endpoints": [{"interface": "public", "region_id": "one", "url": f"{self.server.url}/{where}"}]}
-                       for kind, where in (("compute", "compute"), ("network", "network"), ("image", "image"),
-                                           ("block-storage", "volume"))]
+                       for kind, where in self.where.items()]
             return _json({"token": {"project": {"id": PROJECT, "name": "ops"}, "catalog": catalog}}, 201, X_Subject_Token="the-token")
-        if parts.path == "/compute/v2.1":
+        if parts.path == "/compute/v2.1":  # as Nova behind a proxy that it does not know of
+            return reply(302, Location="http://nova.internal:8774/v2.1/")
+        if parts.path == "/compute/v2.1/":
             return _json({"version": {"id": "v2.1", "version": "2.96"}})
         if parts.path == "/compute/v2.1/servers/detail":
             return self._page(parse_qs(parts.query))
@@ -93,12 +95,66 @@ def test_a_catalog_without_versions_is_understood(cloud, services):
     assert cloud.ports([Ref(Kind.SERVER, "s1")]) == []
 
 
+def test_novas_version_is_asked_where_every_release_has_it_below_no_project(services):
+    for where in ("compute", "compute/v2.1", f"compute/v2.1/{PROJECT}", "compute/v2.1/"):
+        services.where["compute"] = where
+        services.answers[f"GET /compute/v2.1/{PROJECT}/servers/detail"] = services.answers["GET /compute/v2.1/servers/detail"] = _json({"servers": []})
+        cloud = driver(services)
+        cloud.connect()
+        services.asked.clear()
+
+        assert cloud.list(Kind.SERVER, "vmprobe-") == []
+        assert services.asked[0] == "GET /compute/v2.1/"
+        assert services.server.requests[-1].headers["openstack-api-version"] == "compute 2.72"
+
+
+def test_cinders_project_is_added_where_the_catalog_leaves_it_out(services):
+    for where in ("volume", "volume/v3", "volume/v3/", f"volume/v3/{PROJECT}"):
+        services.where["block-storage"] = where
+        services.answers[f"GET /volume/v3/{PROJECT}/volumes/detail"] = _json({"volumes": []})
+        cloud = driver(services)
+        cloud.connect()
+
+        assert cloud.list(Kind.VOLUME, "vmprobe-") == []
+
+
+def test_what_has_no_name_or_an_odd_one_keeps_nobody_from_seeing_ours(cloud, services):
+    odd = ["", None, "two\nlines", "caf\u00e9 \u200d", "x" * 300]
+    ours = {"id": "ours", "name": "vmprobe-x", "status": "available"}
+    services.answers[f"GET /volume/v3/{PROJECT}/volumes/detail"] = _json({"volumes": [
+        *({"id": f"v{number}", "name": name, "status": "in-use"} for number, name in enumerate(odd)), ours]})
+    services.answers["GET /compute/v2.1/servers/detail"] = _json({"servers": [
+        *({"id": f"s{number}", "name": name, "status": "ACTIVE"} for number, name in enumerate(odd)), {**ours, "status": "ACTIVE"}]})
+
+    for kind in (Kind.VOLUME, Kind.SERVER):
+        assert [thing.ref.id for thing in cloud.list(kind, "vmprobe-")] == ["ours"]
+        assert len(cloud.list(kind, "")) == 6
+
+
+def test_a_cloud_without_cinder_has_no_volumes_and_wants_none(services):
+    del services.where["block-storage"]
+    cloud = driver(services)
+    cloud.connect()
+
+    assert cloud.list(Kind.VOLUME, "vmprobe-") == []
+    with pytest.raises(ClientError, match="^.test vm. volume: the catalog has no service block-storage; 'none' goes without$"):
+        cloud.resolve(TEST_VM)
+
+
+def test_of_a_list_of_images_glance_is_asked_for_as_many_as_it_gives(cloud, services):
+    services.answers["GET /image/v2/images"] = _json({"images": []})
+
+    cloud.list(Kind.SNAPSHOT, "vmprobe-"), cloud.images()
+
+    assert [parse_qs(urlsplit(asked).query)["limit"] for asked in services.asked] == [["1000"], ["1000"]]
+
+
 def test_a_list_is_followed_over_its_pages_and_asks_for_nothing_else(cloud, services):
     found = cloud.list(Kind.SERVER, "vmprobe-")
 
     assert [server.ref.id for server in found] == ["s1", "s2", "s3", "s4", "s5"]
     assert found[0].state is State.FAILED and found[0].cause == "scheduler"
-    assert services.asked == ["GET /compute/v2.1", "GET /compute/v2.1/servers/detail?name=%5Evmprobe-",
+    assert services.asked == ["GET /compute/v2.1/", "GET /compute/v2.1/servers/detail?name=%5Evmprobe-",
                               "GET /compute/v2.1/servers/detail?marker=s2", "GET /compute/v2.1/servers/detail?marker=s4"]
 
 
@@ -136,7 +192,7 @@ def test_a_server_that_failed_names_its_request_if_that_can_be_read(cloud, servi
 
 
 def test_older_microversions_are_spoken_to_older_novas(services):
-    services.answers["GET /compute/v2.1"] = _json({"version": {"version": "2.38"}})
+    services.answers["GET /compute/v2.1/"] = _json({"version": {"version": "2.38"}})
     services.answers["GET /compute/v2.1/servers/s1/diagnostics"] = _json({
         "cpu0_time": 4000000000, "cpu1_time": 2000000000, "vda_read": 10, "vda_write": 20, "vda_errors": -1, "vdb_read": 5, "vdb_write": -1,
         "tap7a_rx": 7, "tap7a_tx": 8, "tap7a_rx_packets": 1, "memory": 131072})
@@ -161,7 +217,74 @@ def test_what_nova_says_of_itself_is_asked_once(cloud, services):
     cloud.describe()
     cloud.list(Kind.SERVER, "vmprobe-")
 
-    assert services.asked.count("GET /compute/v2.1") == 1
+    assert services.asked.count("GET /compute/v2.1/") == 1
+
+
+# --- what a test VM is made of ------------------------------------------------------------------------------------
+
+TEST_VM = {"image": "vmprobe-test", "flavor": "", "network": "", "volume": 2 ** 30, "depth": "api", "external network": None,
+           "availability zone": None, "security group": None, "volume type": None, "boot from volume": False, "config drive": False}
+IMAGE = {"id": "i1", "name": "vmprobe-test", "status": "active", "min_disk": 1, "min_ram": 64, "size": 2 ** 24}
+NETWORK = {"id": "n1", "name": "private", "subnets": ["sub"]}
+
+
+def flavor(name, ram=512, disk=1, **more):
+    return {"id": name, "name": name, "ram": ram, "vcpus": 1, "disk": disk, **more}
+
+
+@pytest.fixture
+def made_of(cloud, services):
+    """made_of(flavors, network=..., **keys of [test vm]): the plan, where the cloud has these."""
+    def plan(*flavors, network=NETWORK, **test_vm):
+        services.answers.update({
+            "GET /image/v2/images": _json({"images": [IMAGE]}), "GET /network/v2.0/networks": _json({"networks": [network]}),
+            "GET /compute/v2.1/flavors/detail": _json({"flavors": list(flavors)})})
+        return cloud.resolve({**TEST_VM, **test_vm})
+    return plan
+
+
+@pytest.mark.parametrize("special", [
+    {"extra_specs": {"pci_passthrough:alias": "a100:1"}}, {"extra_specs": {"resources:VGPU": "1"}},
+    {"extra_specs": {"resources:CUSTOM_BAREMETAL_GOLD": "1", "resources:VCPU": "0"}}, {"OS-FLV-DISABLED:disabled": True}])
+def test_the_smallest_flavor_is_none_of_a_gpu_or_a_whole_machine_unless_it_is_named(special, made_of):
+    flavors = (flavor("gpu.tiny", ram=128, **special), flavor("m1.tiny", extra_specs={"hw:cpu_policy": "shared", "resources:PCPU": "1"}),
+               flavor("m1.small", ram=2048))
+
+    assert made_of(*flavors).flavor == "m1.tiny"
+    assert made_of(*flavors, flavor="gpu.tiny").flavor == "gpu.tiny"
+
+
+def test_a_network_may_have_no_name(made_of):
+    assert str(made_of(flavor("m1.tiny"), network={**NETWORK, "name": ""})) == "image vmprobe-test, flavor m1.tiny, network n1"
+
+
+def sent(services, what="server"):
+    """What the last request that made something asked for."""
+    return json.loads([request.body for request in services.server.requests if request.method == "POST"][-1])[what]
+
+
+def test_security_groups_are_not_asked_for_on_a_network_without_port_security(made_of, cloud, services):
+    services.answers["POST /compute/v2.1/servers"] = _json({"server": {"id": "s1"}}, 202)
+    for secure in (True, False):
+        plan = made_of(flavor("m1.tiny"), network={**NETWORK, "port_security_enabled": secure}, **{"security group": "web"})
+        cloud.create(ServerSpec("vmprobe-x", plan, security_group="g1"))
+        assert sent(services).get("security_groups") == ([{"name": "web"}, {"name": "g1"}] if secure else None)
+
+
+def test_the_volume_that_a_server_boots_from_is_of_the_sites_type_where_nova_can_ask_for_it(made_of, services, cloud):
+    services.answers["POST /compute/v2.1/servers"] = _json({"server": {"id": "s1"}}, 202)
+    plan = made_of(flavor("m1.tiny"), **{"boot from volume": True, "volume type": "ssd"})
+
+    cloud.create(ServerSpec("vmprobe-x", plan))
+    assert sent(services)["block_device_mapping_v2"] == [{
+        "boot_index": 0, "uuid": "i1", "source_type": "image", "destination_type": "volume", "volume_size": 1,
+        "delete_on_termination": True, "volume_type": "ssd"}]
+
+    services.answers["GET /compute/v2.1/"] = _json({"version": {"version": "2.60"}})
+    older = driver(services)
+    older.connect()
+    older.create(ServerSpec("vmprobe-x", plan))
+    assert "volume_type" not in sent(services)["block_device_mapping_v2"][0]
 
 
 # --- to be reached ------------------------------------------------------------------------------------------------
@@ -203,6 +326,9 @@ REFUSALS = {  # what a service answers to a create, and what that is
     "neutron-quota": (409, {"NeutronError": {"type": "OverQuota", "message": "Quota exceeded for resources: ['port']."}}, QuotaExceeded),
     "cinder-quota": (413, {"overLimit": {"message": "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed "
                                                     "gigabytes quota."}}, QuotaExceeded),
+    "nova-port-quota": (403, {"forbidden": {"message": "Maximum number of ports exceeded"}}, QuotaExceeded),
+    "keystones-limits": (403, {"forbidden": {"message": "Project 1a2b is over a limit for [Resource servers is over limit of 1 due to "
+                                                        "current usage 1 and delta 1]"}}, QuotaExceeded),
     "volume-in-another-state": (400, {"badRequest": {"message": "Invalid volume: Volume status must be available or error, but "
                                                                 "current status is: detaching."}}, Conflict),
     "too-many-requests": (429, {"overLimit": {"message": "This request was rate-limited."}}, GatewayFailed),

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from rawserver import Server, reply
 from virtual import VirtualClock
 from vmprobe.clock import Clock, Deadline
-from vmprobe.errors import AuthRejected, ClientError, GatewayFailed, NotFound
+from vmprobe.errors import AuthRejected, ClientError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.evidence import Evidence
 from vmprobe.transport import aws
 from vmprobe.transport.aws import Keys, Query, Refusal, authorization, encoded, flat, signature_2
@@ -201,6 +201,15 @@ def test_the_config_file_calls_its_profiles_so_and_says_the_region(home):
     ({}, {}, {}, "no access key: not in a credentials file, in AWS_ACCESS_KEY_ID or in profile 'default' of "),
     ({}, {"profile": "a"}, {"config": "[profile a]\nrole_arn = r\nsource_profile = b\n[profile b]\nrole_arn = r\nsource_profile = a\n"},
      "leads round and round"),
+    ({}, {"profile": "a"}, {"config": "[profile a]\nsso_session = corp\nsso_account_id = 1\nsso_role_name = r\n"},
+     "profile 'a' has its keys by sso_session, which a probe that runs alone cannot use: it needs an access key, a role with a "
+     "source_profile, or the role of its instance"),
+    ({}, {}, {"config": "[default]\ncredential_process = /bin/keys\n"}, "profile 'default' has its keys by credential_process, which "),
+    ({}, {"profile": "a"}, {"config": "[profile a]\nrole_arn = r\nsource_profile = b\nmfa_serial = arn:aws:iam::1:mfa/me\n"
+                                      "[profile b]\naws_access_key_id = A\naws_secret_access_key = b\n"},
+     "profile 'a' has its keys by mfa_serial, which "),
+    ({}, {"profile": "a"}, {"config": "[profile a]\nrole_arn = r\nsource_profile = b\n[profile b]\nsso_start_url = https://x\n"},
+     "profile 'b' has its keys by sso_start_url, which "),
 ])
 def test_keys_that_cannot_be_used_are_ours_and_one_line(home, credentials, endpoint, files, words):
     for name, text in files.items():
@@ -276,6 +285,21 @@ def test_a_role_is_assumed_by_sts_and_its_secrets_are_shown_nowhere(home, monkey
     form = dict(parse_qsl(server.requests[0].body.decode()))
     assert (form["Action"], form["RoleArn"], form["ExternalId"]) == ("AssumeRole", "arn:aws:iam::1:role/probe", "x")
     assert not [secret for secret in ("s1", "t1") if f">{secret}<" in "\n".join(evidence.lines())]
+
+
+@pytest.mark.parametrize("region, host", [
+    ("eu-west-1", "sts.eu-west-1.amazonaws.com"), ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
+    ("eusc-de-east-1", "sts.eusc-de-east-1.amazonaws.eu"), ("us-iso-east-1", "sts.us-iso-east-1.c2s.ic.gov")])
+def test_sts_is_asked_in_the_partition_of_the_region(home, monkeypatch, region, host):
+    monkeypatch.delenv("AWS_ENDPOINT_URL_STS", raising=False)
+    for name, value in (("https_proxy", "http://127.0.0.1:1"), ("no_proxy", "")):  # so that nobody is looked up, nor spoken to
+        monkeypatch.setenv(name, value)
+    evidence = Evidence(keep=True)
+    finder = Finder({"timeout": 5.0}, {"access_key": "A", "secret_key": "b", "role_arn": "arn:x"}, Deadline(60, 0), evidence)
+
+    with pytest.raises(VmprobeError):
+        finder.find(region)
+    assert [line for line in evidence.lines() if f"POST https://{host}" in line]
 
 
 def test_a_role_that_is_refused_is_the_credential_that_is_rejected(home, monkeypatch):

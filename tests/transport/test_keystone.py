@@ -289,7 +289,8 @@ def test_a_service_is_that_of_the_region_and_the_interface(identity):
     assert nova(region="north", interface="internal") == nova(region="north", interface="internalURL") == f"{cloud.url}/inside"
     assert told(ClientError, nova) == "the catalog has compute in the regions north, south: name one by 'region'"
     assert told(ClientError, nova, region="west") == "[endpoint] region: the catalog has compute in north, south, not in west"
-    assert told(NotFound, nova, region="north", interface="admin") == "the catalog has no service compute"
+    assert told(ClientError, nova, region="north", interface="admin") == (
+        "[endpoint] interface: the catalog has compute, and no admin endpoint of it")
 
 
 def test_the_first_type_that_the_catalog_has_is_taken(identity):
@@ -298,6 +299,32 @@ def test_the_first_type_that_the_catalog_has_is_taken(identity):
 
     assert session.service("block-storage", "volumev3").url.endswith("/cinder")
     assert (session.has("block-storage", "volumev3"), session.has("metric")) == (True, False)
+    assert told(NotFound, session.service, "metric") == "the catalog has no service metric"
+
+
+def test_a_region_is_without_a_service_that_only_another_one_has(identity):
+    for region, lacking in (("north", False), ("south", True)):
+        session = keystone(identity(), SENT["application-credential"][0], region=region)
+        session.authenticate()
+        assert (session.lacks("volumev3"), session.lacks("compute"), session.lacks("metric")) == (lacking, False, True)
+
+
+def test_an_older_catalog_names_its_regions_by_another_word(identity, monkeypatch):
+    monkeypatch.setitem(globals(), "_catalog", lambda url: [{"type": "compute", "endpoints": [
+        {"interface": "public", "region": region, "url": f"{url}/{region}"} for region in ("north", "south")]}])
+    session = keystone(identity(), SENT["application-credential"][0], region="south")
+    session.authenticate()
+
+    assert session.service("compute").url.endswith("/south")
+
+
+def test_an_application_credential_for_another_project_than_the_sites_is_refused(identity):
+    secret = SENT["application-credential"][0]
+
+    for project in ("ops", "a" * 32):
+        keystone(identity(), secret, project=project).authenticate()
+    assert told(ClientError, keystone(identity(), secret, project="biomed").authenticate) == (
+        f"the application credential is for the project ops ({'a' * 32}), not for 'biomed'")
 
 
 # --- federation ---------------------------------------------------------------------------------------------------
@@ -542,6 +569,44 @@ def test_what_the_site_says_itself_goes_before_clouds_yaml(identity):
     assert cloud.bodies() == [SENT["password"][2]]
 
 
+FORMS_OF_A_CLOUD = {  # one cloud, as clouds.yaml may say it
+    "one-domain-for-both": "{auth: {AUTH, username: robot, password: s3cret, project_name: ops}, domain_name: grid}",
+    "one-domain-within-auth": "{auth: {AUTH, username: robot, password: s3cret, project_name: ops, domain_name: grid}}",
+    "a-default-domain": "{auth: {AUTH, username: robot, password: s3cret, project_name: ops, default_domain_name: grid}}",
+    "hyphens": "{auth: {AUTH-URL, username: robot, password: s3cret, project-name: ops, user-domain-name: grid, project-domain-name: grid}, "
+               "region-name: south}",
+    "a-list-of-regions": "{auth: {AUTH, username: robot, password: s3cret, project_name: ops}, domain_name: grid, regions: [south, north]}",
+    "what-a-region-says": "{auth: {AUTH, username: robot, password: s3cret, project_name: biomed}, domain_name: grid, "
+                          "regions: [{name: south, values: {auth: {project_name: ops}}}, north]}",
+    "a-profile": "{profile: grid-cloud, auth: {username: robot, password: s3cret, project_name: ops}}",
+    "another-form-beside-the-one-that-is-meant": "{auth_type: v3password, domain_name: grid, auth: {AUTH, username: robot, "
+                                                 "password: s3cret, project_name: ops, token: of-yesterday}}",
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_A_CLOUD)
+def test_a_cloud_may_be_said_in_any_of_the_clients_ways(form, identity):
+    cloud = identity()
+    clouds("{public-clouds: {grid-cloud: {regions: [south], auth: {AUTH, user_domain_name: grid, project_domain_name: grid}}}}".replace(
+        "AUTH", f"auth_url: {cloud.url}"), "clouds-public.yaml")
+    said = FORMS_OF_A_CLOUD[form].replace("AUTH-URL", f"auth-url: {cloud.url}").replace("AUTH", f"auth_url: {cloud.url}")
+    clouds(f"clouds: {{mine: {said}}}", "clouds.yml")
+    session = keystone(None, cloud="mine")
+
+    session.authenticate()
+
+    assert cloud.bodies() == [{"identity": {"methods": ["password"], "password": {"user": {
+        "name": "robot", "domain": {"name": "grid"}, "password": "s3cret"}}}, "scope": {"project": {"name": "ops", "domain": {"name": "grid"}}}}]
+    assert session.settings["region"] in ("south", "")
+
+
+def test_the_sites_region_chooses_among_those_of_a_cloud(identity):
+    cloud = identity()
+    clouds(f"clouds: {{mine: {{auth: {{auth_url: {cloud.url}, application_credential_id: ac1, application_credential_secret: s}}, regions: [south, north]}}}}")
+    for wanted, found in ((None, "south"), ("north", "north"), ("west", "west")):
+        assert keystone(None, cloud="mine", region=wanted).settings["region"] == found
+
+
 def test_a_password_for_somebody_else_is_not_sent_to_keystone(monkeypatch):
     clouds("clouds: {mine: {auth_type: v3oidcpassword, auth: {auth_url: http://127.0.0.1:1, username: me, password: s3cret}}}")
     known = "password, token, v3applicationcredential, v3oidcaccesstoken, v3password, v3token"
@@ -557,6 +622,8 @@ def test_a_password_for_somebody_else_is_not_sent_to_keystone(monkeypatch):
     ("clouds: {other: {}}", "clouds.yaml: no cloud 'mine' in it"),
     ("clouds: [1]", "clouds.yaml: no cloud 'mine' in it"),
     ("clouds: {mine", "clouds.yaml: cannot be read: while parsing a flow mapping"),
+    ("clouds: {mine: {profile: vexxhost, auth: {username: me}}}",
+     "clouds.yaml: the cloud 'mine' has no auth_url, and its profile 'vexxhost' is in no clouds-public.yaml"),
     ("clouds: {mine: {auth: {username: me}}}", "no url in [endpoint], in clouds.yaml or in OS_AUTH_URL: where is Keystone?"),
     ("clouds: {mine: {auth: {auth_url: 'https://me:s3cret@host'}}}",
      "the auth_url of clouds.yaml or OS_AUTH_URL is not a URL like 'https://host:5000/v3'"),

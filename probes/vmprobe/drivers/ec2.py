@@ -21,7 +21,7 @@ from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Gat
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, http_url, one_of, yes_or_no
 from vmprobe.transport.aws import Query, Refusal, refused, rows
-from vmprobe.transport.awskeys import CREDENTIALS, Finder
+from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain
 from vmprobe.transport.awsquotas import Quotas
 from vmprobe.transport.fields import moment
 from vmprobe.transport.http import Http, Reply
@@ -51,6 +51,7 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
     (r"Invalid(Subnet|VpcID|Group|SecurityGroup)\w*\.(NotFound|Malformed|Unavailable)", NotFound, "network"),
     (r"Invalid\w+\.(NotFound|Malformed|Unknown)", NotFound, ""),  # what cannot be an id names nothing either
     (r"InvalidInstanceType", NotFound, "client"),
+    (r"VPCIdNotSpecified|MissingInput", CloudError, "client"),  # there is no default VPC or subnet, and the site names none
     (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.(InUse|ZoneMismatch)",
      Conflict, ""),
     (r"Internal(Error|Failure)|Unavailable|ServiceUnavailable", GatewayFailed, ""),
@@ -75,6 +76,7 @@ _YOUNG = 60.0  # seconds for which a thing that was asked for may not be known e
 _EXTRA = 5.0  # seconds that Service Quotas, which may be out of reach, get to answer
 _BY_US = ("Client.UserInitiatedShutdown",)  # the reason of a removal that was asked for
 _GIB, _MIB = 2 ** 30, 2 ** 20
+_PAGED = {"DescribeInstances", "DescribeVolumes", "DescribeSnapshots", "DescribeImages"}  # whole, they can be too much to be held
 _MEMORIES = (512, 1024, 2048, 4096, 8192)  # MiB: what the smallest type that fits may have
 
 
@@ -92,6 +94,7 @@ class Dialect(NamedTuple):
     max_instances: bool = True  # whether the account's attribute of this name is a limit
     latest: bool = False  # whether a console can be asked for as it is now
     conflicts: FrozenSet[str] = frozenset()  # codes that mean "not in this state", beside EC2's own
+    page: int = 0  # things of a list in one answer, where that can be asked for
 
 
 def _period(word: str) -> float:
@@ -116,11 +119,11 @@ class Ec2(Driver):
     test_vm_keys: Mapping[str, Key] = {"availability zone": Key(), "volume zone": Key(), "security group": Key(),
                                        "volume type": Key()}
     credential_keys = CREDENTIALS
-    dialect = Dialect(max_instances=False, latest=True)
+    dialect = Dialect(max_instances=False, latest=True, page=200)
 
     def __init__(self, *words: Any):
         super().__init__(*words)
-        amazons = "amazonaws" in (self.endpoint["url"] or "amazonaws")  # whose instances have metadata with keys for it
+        amazons = re.search(r"amazonaws|\.api\.aws", self.endpoint["url"] or "amazonaws") is not None  # whose instances have metadata with keys for it
         self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, amazons)
         self._ec2: Optional[Query] = None
         self._cloudwatch: Optional[Query] = None
@@ -128,7 +131,7 @@ class Ec2(Driver):
         self._https: List[Http] = []
         self._zones: List[str] = []
         self._asked: Dict[str, float] = {}  # by id: what this session asked for and has not asked to remove, and when
-        self.metrics_period = self.endpoint["metrics period"]
+        self.metrics_period = self.endpoint.get("metrics period", 300.0)
         if not self._metrics_url():
             self.capabilities = self.capabilities - {Capability.METRICS}
 
@@ -149,7 +152,8 @@ class Ec2(Driver):
         ec2 = query(self._url(), "ec2", self.dialect.version, int(self.endpoint["signature"] or self.dialect.signature))
         zones = ec2("DescribeAvailabilityZones", asked="authentication")
         self._zones = [text(zone, "zoneName") for zone in rows(zones.xml(), "availabilityZoneInfo")
-                       if not text(zone, "zoneState", "").lower().startswith(("unavailable", "impaired"))]
+                       if text(zone, "zoneType", "") in ("", "availability-zone")  # a local zone has few types, and no default subnet
+                       and not text(zone, "zoneState", "").lower().startswith(("unavailable", "impaired"))]
         self._ec2, self._keys = ec2, keys
         if Capability.METRICS in self.capabilities:
             self._cloudwatch = query(self._metrics_url(), "monitoring", "2010-08-01", 4)
@@ -161,16 +165,16 @@ class Ec2(Driver):
         """The AMI by id, or the newest of its owner and name; the type by name, or the smallest that fits; the subnet."""
         image = self._image(test_vm["image"])
         subnet = self._subnet(test_vm["network"]) if test_vm["network"] else None
-        zone = test_vm["availability zone"] or (text(subnet, "availabilityZone", "") if subnet is not None else "")
+        zone = test_vm.get("availability zone") or (text(subnet, "availabilityZone", "") if subnet is not None else "")
         flavor, vcpus, memory, offered = self._type(test_vm["flavor"], image, zone)
         first = next((one for one in self._zones if one in offered or not offered), "")
-        volume_zone = test_vm["volume zone"] or zone or first
-        if not zone and subnet is None and not test_vm["volume zone"]:
+        volume_zone = test_vm.get("volume zone") or zone or first
+        if not zone and subnet is None and not test_vm.get("volume zone"):
             zone = volume_zone  # a volume can be attached within its zone only
         details = {"image": text(image, "imageId"), "flavor": flavor, "vcpus": vcpus, "memory": memory,
                    "subnet": text(subnet, "subnetId") if subnet is not None else None, "zone": zone or None,
-                   "group": self._group(test_vm["security group"], subnet), "kept": _kept(image),
-                   "volume zone": volume_zone, "volume type": test_vm["volume type"], "depth": test_vm["depth"]}
+                   "group": self._group(test_vm.get("security group"), subnet), "kept": _kept(image),
+                   "volume zone": volume_zone, "volume type": test_vm.get("volume type"), "depth": test_vm["depth"]}
         return Plan(text(image, "name", "") or details["image"], flavor, details["subnet"] or "", details)
 
     def create(self, spec: Any) -> Ref:
@@ -235,10 +239,10 @@ class Ec2(Driver):
         self._asked.pop(ref.id, None)
 
     def describe(self) -> Dict[str, Any]:
-        """The version of the API is the one that is spoken; the manager says its regions and zones."""
-        zones = self._call("DescribeAvailabilityZones")
-        return {"version": f"API {self.dialect.version}", "region": self._region(), "keys": self._keys.source,
-                "zones": sorted(text(zone, "zoneName", "") for zone in rows(zones.xml(), "availabilityZoneInfo"))}
+        """The version of the API is the one that is spoken; the zones are as ``connect`` was told."""
+        if self._ec2 is None:
+            raise AuthRejected("no session")
+        return {"version": f"API {self.dialect.version}", "region": self._region(), "keys": self._keys.source, "zones": sorted(self._zones)}
 
     def close(self) -> None:
         for http in self._https:
@@ -269,7 +273,7 @@ class Ec2(Driver):
             found += [_port(nic, server) for nic in nics] or [Resource(
                 Ref(Kind.PORT, server.ref.id, ""), State.READY if server.addresses else State.PENDING,
                 "address" if server.addresses else "no address", addresses=server.addresses, server=server.ref.id)]
-        if self.endpoint["status checks"]:
+        if self.endpoint.get("status checks"):
             reply = self._call("DescribeInstanceStatus", {**words, "IncludeAllInstances": True}, asked="status checks")
             found += [_check(one, found) for one in rows(reply.xml(), "instanceStatusSet")]
         return found
@@ -401,8 +405,10 @@ class Ec2(Driver):
         """All pages of a list; a service that never ends it is believed a thousand of them."""
         found: List[Any] = []
         token: Optional[str] = None
+        by_id = any(word.endswith("Id") for word in words)  # which goes with no limit
+        most = self.dialect.page if action in _PAGED and not by_id else 0
         for _ in range(1000):
-            document = self._call(action, {**words, "NextToken": token}, asked).xml()
+            document = self._call(action, {**words, "MaxResults": most or None, "NextToken": token}, asked).xml()
             found += rows(document, where)
             token = text(document, "nextToken", "") or None
             if token is None:
@@ -527,7 +533,7 @@ class Ec2(Driver):
             return [one for one in found if not wanted or wanted in [text(one, word, "") for word in names]]
         if re.match(r"[ae]mi-", wanted):
             return self._all("DescribeImages", "imagesSet", {"ImageId": [wanted]}, f"image {wanted}")
-        owner = self.endpoint["image owner"] or self.dialect.owner
+        owner = self.endpoint.get("image owner") or self.dialect.owner
         words: Dict[str, Any] = {"Owner": [owner] if owner not in ("", "anybody") else None}
         if wanted:
             words["Filter"] = [{"Name": "name", "Value": [wanted]}]
@@ -538,7 +544,7 @@ class Ec2(Driver):
         found = self._images(wanted)
         ready = [one for one in found if IMAGE.get(text(one, "imageState", "available").lower()) is State.READY]
         if not found:
-            owner = self.endpoint["image owner"] or self.dialect.owner
+            owner = self.endpoint.get("image owner") or self.dialect.owner
             raise NotFound(f"no image {wanted!r}" + (f" of owner {owner}" if owner else ""), cause="image")
         if not ready:
             raise NotFound(f"image {wanted!r} is {text(found[0], 'imageState', '')}", cause="image")
@@ -604,14 +610,15 @@ class Ec2(Driver):
         found = self._all("DescribeSecurityGroups", "securityGroupInfo", words, f"security group {wanted}")
         if not found:
             raise NotFound(f"no security group {wanted!r}", cause="network")
-        identity = text(found[0], "groupId", "")
+        identity = text(found[0], "groupId", "") if len(found) == 1 else ""  # several VPCs: by its name in the default one
         return {"SecurityGroupId": [identity]} if identity else {"SecurityGroup": [wanted]}
 
     # --- where it is ------------------------------------------------------------------------------------------
 
     def _region(self) -> str:
         """By the site, by the URL of one of Amazon's, by the dialect, by the environment or the profile."""
-        by_url = re.match(r"ec2[.-]([a-z]{2}-[a-z-]+-\d)\.", urlsplit(self.endpoint["url"] or "").hostname or "")
+        host = urlsplit(self.endpoint["url"] or "").hostname or ""
+        by_url = re.search(r"(?:^|\.)ec2(?:-fips)?[.-]([a-z]{2,4}-[a-z-]+-\d)\.", host)
         found = self.endpoint["region"] or (by_url[1] if by_url else "") or self.dialect.region
         return found or self._finder.region() or ("us-east-1" if self.endpoint["url"] else "")
 
@@ -621,12 +628,12 @@ class Ec2(Driver):
             return url if urlsplit(url).path.strip("/") else url + self.dialect.path
         if not self._region():
             raise ClientError("[endpoint] region: is missing, and there is no url: where is the cloud?")
-        return f"https://ec2.{self._region()}.amazonaws.com{'.cn' if self._region().startswith('cn-') else ''}"
+        return f"https://ec2.{self._region()}.{domain(self._region())}"
 
     def _metrics_url(self) -> str:
         """CloudWatch's URL: Amazon's own follows from EC2's; another cloud's is only known if the site says so."""
-        if self.endpoint["cloudwatch url"] or Capability.METRICS not in type(self).capabilities:
-            return self.endpoint["cloudwatch url"] or ""
+        if self.endpoint.get("cloudwatch url") or Capability.METRICS not in type(self).capabilities:
+            return self.endpoint.get("cloudwatch url") or ""
         try:
             url = self._url()
         except ClientError:
@@ -635,13 +642,18 @@ class Ec2(Driver):
 
     def _quotas_url(self) -> str:
         """Service Quotas' URL, in the same way."""
-        return self.endpoint["service quotas url"] or _amazons("servicequotas", self._url())
+        return self.endpoint.get("service quotas url") or _amazons("servicequotas", self._url())
 
 
 def _amazons(service: str, ec2: str) -> str:
     """Where a service of Amazon's is, by where its EC2 is; '' for what is not Amazon's."""
-    own = re.fullmatch(r"https://ec2[.-]([a-z0-9-]+)\.(?:api\.aws|amazonaws\.com(\.cn)?)/?", ec2)
-    return f"https://{service}.{own[1]}.amazonaws.com{own[2] or ''}" if own else ""
+    own = re.fullmatch(r"https://ec2[.-]([a-z0-9-]+)\.(?:api\.aws|amazonaws\.com(?:\.cn)?|amazonaws\.eu)/?", ec2)
+    return f"https://{service}.{own[1]}.{domain(own[1])}" if own else ""
+
+
+def keys_without(*names: str) -> Dict[str, Key]:
+    """The keys of [endpoint] for a dialect that has no use for these; where it is has to be said."""
+    return {name: key for name, key in {**Ec2.endpoint_keys, "url": Key(http_url, required=True)}.items() if name not in names}
 
 
 # --- what the service says ----------------------------------------------------------------------------------------

@@ -7,10 +7,8 @@ by CreateTags, right after they are made.
 
 from __future__ import annotations
 
-from vmprobe.driver import Key
-from vmprobe.drivers.ec2 import Dialect, Ec2
+from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
 from vmprobe.model import Capability, Kind
-from vmprobe.site import http_url
 
 
 class Ec2Api(Ec2):
@@ -21,5 +19,5 @@ class Ec2Api(Ec2):
     capabilities = Ec2.capabilities - {Capability.METRICS, Capability.SNAPSHOTS}
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = ()
-    endpoint_keys = {**Ec2.endpoint_keys, "url": Key(http_url, required=True)}
+    endpoint_keys = keys_without("service quotas url", "cloudwatch url", "metrics period", "status checks")
     dialect = Dialect(region="RegionOne", owner="", tags="after", types="", conflicts=frozenset({"UnsupportedOperation"}))

@@ -6,9 +6,7 @@ is there where the site has it and names its URL.
 
 from __future__ import annotations
 
-from vmprobe.driver import Key
-from vmprobe.drivers.ec2 import Dialect, Ec2
-from vmprobe.site import http_url
+from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
 
 
 class Eucalyptus(Ec2):
@@ -16,5 +14,5 @@ class Eucalyptus(Ec2):
 
     system = "Eucalyptus"
     proved = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
-    endpoint_keys = {**Ec2.endpoint_keys, "url": Key(http_url, required=True)}
+    endpoint_keys = keys_without("service quotas url")
     dialect = Dialect(path="/services/compute", region="eucalyptus", owner="", tags="after", types="all")

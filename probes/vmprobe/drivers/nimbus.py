@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Optional
 
 from vmprobe.driver import Key
-from vmprobe.drivers.ec2 import Dialect, Ec2
+from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
 from vmprobe.model import Capability, Kind
-from vmprobe.site import http_url
 
 
 def _no_volume(text: str) -> Optional[int]:
@@ -29,6 +28,6 @@ class Nimbus(Ec2):
     capabilities = frozenset({Capability.IMAGES})
     kinds = (Kind.SERVER,)
     metrics_offered = ()
-    endpoint_keys = {**Ec2.endpoint_keys, "url": Key(http_url, required=True)}
-    test_vm_keys = {"volume": Key(_no_volume), **Ec2.test_vm_keys}
+    endpoint_keys = keys_without("service quotas url", "cloudwatch url", "metrics period", "status checks", "device", "image owner")
+    test_vm_keys = {"volume": Key(_no_volume)}
     dialect = Dialect(version="2010-08-31", signature=2, owner="", tags="never", filters=False, types="")

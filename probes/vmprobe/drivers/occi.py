@@ -142,8 +142,8 @@ class OcciEndpoint(Driver):
             return
 
     def describe(self) -> Dict[str, Any]:
-        """The server's own name and versions, the rendering that is spoken, and how many templates there are."""
-        self.occi.learn(self.occi.knock())
+        """The server's own name and versions, the rendering that is spoken, and how many templates there are; as ``connect`` was told."""
+        self._session()
         kinds = sorted(found.term for found in self.occi.categories.values()
                        if found.scheme == INFRASTRUCTURE and found.term not in ("os_tpl", "resource_tpl"))
         return {"version": self.occi.server or "of no name", "rendering": self.occi.rendering, "kinds": kinds,

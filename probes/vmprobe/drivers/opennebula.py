@@ -147,8 +147,11 @@ class Opennebula(Driver):
             return
 
     def describe(self) -> Dict[str, Any]:
-        """oned's version, the hypervisors of its hosts as far as they may be seen, and the drivers that it has."""
-        said: Dict[str, Any] = {"version": self.oned.version}
+        return {"version": self.oned.version}
+
+    def offers(self) -> Dict[str, Any]:
+        """The hypervisors of oned's hosts as far as they may be seen, and the drivers that it has."""
+        said: Dict[str, Any] = {}
         hosts = self._allowed("one.hostpool.info")
         found = {text(host, "VM_MAD", "") for host in hosts.iter("HOST")} if hosts is not None else set()
         said["hypervisors"] = sorted(found - {""}) or "not permitted"

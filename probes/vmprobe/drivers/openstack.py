@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
@@ -29,14 +29,18 @@ GONE = {"DELETED", "SOFT_DELETED", "deleted", "pending_delete"}  # still shown, 
 
 _MICROVERSION = (2, 72)  # the newest Nova that this driver was written for
 _PLACEMENT = "1.10"  # the first that says what its candidates have
+_TYPED_DISKS = (2, 67)  # from here on the volume that a server boots from can be of a type
 _DIAGNOSTICS = (2, 48)  # from here on diagnostics have one form for all hypervisors
+_QUOTA = r"quota|limit ?exceeded|number of (?:ports|floating ips|security groups)\b.* exceeded|over (?:a )?limit"  # the last: Keystone's
 _FAULTS = (  # words in a server's fault: whose matter it is
     (r"no valid host|max(?:imum)? number of retries|scheduler|hypervisor", "scheduler"),
-    (r"quota", "quota"), (r"network|port binding|\bvif\b|neutron", "network"),
+    (_QUOTA, "quota"), (r"network|port binding|\bvif\b|neutron", "network"),
     (r"volume|block device|cinder", "storage"), (r"image|glance", "image"))
+_SPECIAL = r"pci_passthrough:|accel:|resources\d*:(?!(?:VCPU|PCPU|MEMORY_MB|DISK_GB)$)"  # a flavor's extra specs
 _ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _GIB, _MIB = 2 ** 30, 2 ** 20
 _PORTS_OF = 150  # servers
+_PAGE = 1000  # images, which is what Glance gives at most; it gives 25 to who does not ask for more
 
 
 class Openstack(Driver):
@@ -71,17 +75,19 @@ class Openstack(Driver):
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         """The newest image of the name (or id, or property=value), the flavor, and the network."""
+        if test_vm["volume"] and not self._has_volumes():
+            raise ClientError("[test vm] volume: the catalog has no service block-storage; 'none' goes without")
         image = self._image(test_vm["image"])
         flavor = self._flavor(test_vm["flavor"], image, test_vm["boot from volume"])
         network = self._network(test_vm["network"])
         external = self._network(test_vm["external network"])["id"] if test_vm["external network"] else ""
         keys = ("availability zone", "security group", "volume type", "boot from volume", "config drive", "depth")
         details = {"image": image["id"], "flavor": flavor["id"], "network": network["id"],
+                   "port security": field(network, "port_security_enabled", bool, default=True),
                    "disk": max(1, field(flavor, "disk", int, default=1), field(image, "min_disk", int, default=0)),
                    "vcpus": field(flavor, "vcpus", int, default=0), "memory": field(flavor, "ram", int, default=0) * _MIB,
                    **{key: test_vm.get(key) for key in keys}}
-        return Plan(word(image, "name", default=image["id"]), word(flavor, "name"), word(network, "name", default=network["id"]),
-                    details, external)
+        return Plan(_name(image) or image["id"], _name(flavor), _name(network) or network["id"], details, external)
 
     def create(self, spec: Any) -> Ref:
         return {Kind.SERVER: self._create_server, Kind.VOLUME: self._create_volume, Kind.ADDRESS: self._create_address,
@@ -115,16 +121,17 @@ class Openstack(Driver):
 
     def _create_server(self, spec: Any) -> Ref:
         plan = spec.plan.details
-        groups = [group for group in (plan["security group"], spec.security_group) if group]
+        groups = [group for group in (plan["security group"], spec.security_group) if group and plan["port security"]]
         server: Dict[str, Any] = {
             "name": spec.name, "flavorRef": plan["flavor"], "networks": [{"uuid": plan["network"]}],
             "metadata": {"vmprobe": spec.name}, "availability_zone": plan["availability zone"],
             "config_drive": plan["config drive"] or None, "user_data": _user_data(spec),
             "security_groups": [{"name": group} for group in groups] or None}
         if plan["boot from volume"]:
-            server["block_device_mapping_v2"] = [{
-                "boot_index": 0, "uuid": plan["image"], "source_type": "image", "destination_type": "volume",
-                "volume_size": plan["disk"], "delete_on_termination": True}]
+            disk = {"boot_index": 0, "uuid": plan["image"], "source_type": "image", "destination_type": "volume",
+                    "volume_size": plan["disk"], "delete_on_termination": True,
+                    "volume_type": plan["volume type"] if self._version() >= _TYPED_DISKS else None}
+            server["block_device_mapping_v2"] = [_given(disk)]
         else:
             server["imageRef"] = plan["image"]
         if spec.count > 1:
@@ -157,9 +164,10 @@ class Openstack(Driver):
             query = {"name": f"^{name}"} if name else everywhere
             found = [_server(server) for server in self._pages(self._nova(), "servers/detail", "servers", query)]
         elif kind is Kind.VOLUME:
-            found = [_volume(volume) for volume in self._pages(self._cinder(), "volumes/detail", "volumes", everywhere)]
+            volumes = self._pages(self._cinder(), "volumes/detail", "volumes", everywhere) if self._has_volumes() else []
+            found = [_volume(volume) for volume in volumes]
         elif kind is Kind.SNAPSHOT:
-            query = {"visibility": "private", "owner": self.keystone.project}
+            query = {"visibility": "private", "owner": self.keystone.project, "limit": _PAGE}
             found = [_snapshot(image) for image in self._pages(self._glance(), "images", "images", query)]
         elif kind in _OF_NEUTRON:
             found = self._of_neutron(kind)
@@ -186,28 +194,37 @@ class Openstack(Driver):
         return [read(thing) for thing in found]
 
     def describe(self) -> Dict[str, Any]:
-        """Nova's and Keystone's versions, the services of the catalog, and the hypervisors where they may be seen."""
-        nova = self._said_of_nova()
+        """Nova's version, and the services of the catalog."""
         services = sorted({str(entry.get("type")) for entry in items(self.keystone.token, "catalog")})
-        said: Dict[str, Any] = {"version": f"Nova {word(nova, 'version', default='2.0')}", "services": services,
-                                "project": self.keystone.project}
-        try:
-            found = self._nova().get("os-hypervisors/detail").items("hypervisors")
-            said["hypervisors"] = sorted({str(one.get("hypervisor_type")) for one in found})
-        except (NotPermitted, NotFound):
-            said["hypervisors"] = "not permitted"
-        if self.keystone.has("metric"):
-            said["metrics by Gnocchi"] = self._said_of_gnocchi()
-        return said
+        return {"version": f"Nova {str(self._said_of_nova().get('version') or '2.0')[:20]}", "services": services,
+                "project": self.keystone.project}
 
-    def _said_of_gnocchi(self) -> Any:
-        """How often it has which metric of this project's servers; why that is not known, where it is not."""
+    def offers(self) -> Dict[str, Any]:
+        """The other services' versions and extensions, the hypervisors, and Gnocchi's metrics; why not, where it is not told."""
+        asked = {"identity": self.keystone.version, "block storage": self._version_of_cinder, "network extensions": self._extensions,
+                 "hypervisors": self._hypervisors, "metrics by Gnocchi": self._said_of_gnocchi}
+        if not self._has_volumes():
+            del asked["block storage"]
+        if not self.keystone.has("metric"):
+            del asked["metrics by Gnocchi"]
+        return {what: _told(ask) for what, ask in asked.items()}
+
+    def _version_of_cinder(self) -> str:
+        cinder = self._cinder()
+        return cinder.get(re.sub(r"(/v3)(?:/.*)?$", r"\1/", cinder.url), asked="Cinder's version").word("versions", 0, "version")
+
+    def _extensions(self) -> List[str]:
+        return sorted(str(one.get("alias")) for one in self._neutron().get("extensions", asked="Neutron's extensions").items("extensions"))
+
+    def _hypervisors(self) -> List[str]:
+        found = self._nova().get("os-hypervisors/detail", asked="hypervisors").items("hypervisors")
+        return sorted({str(one.get("hypervisor_type")) for one in found})
+
+    def _said_of_gnocchi(self) -> Dict[str, str]:
+        """How often it has which metric of this project's servers."""
         from vmprobe.drivers import gnocchi
 
-        try:
-            return {metric: f"every {period:g} s" for metric, period in gnocchi.periods(self._gnocchi()).items()}
-        except CloudError as unknown:
-            return str(unknown)
+        return {metric: f"every {period:g} s" for metric, period in gnocchi.periods(self._gnocchi()).items()}
 
     # --- by capability ----------------------------------------------------------------------------------------
 
@@ -318,7 +335,7 @@ class Openstack(Driver):
         found = [_limit("servers", nova, "totalInstancesUsed", "maxTotalInstances"),
                  _limit("vcpus", nova, "totalCoresUsed", "maxTotalCores"),
                  _limit("memory", nova, "totalRAMUsed", "maxTotalRAMSize", _MIB)]
-        if self.keystone.has(*_CINDER):
+        if self._has_volumes():
             cinder = self._cinder().get("limits").field("limits", "absolute", dict)
             found += [_limit("volumes", cinder, "totalVolumesUsed", "maxTotalVolumes"),
                       _limit("storage", cinder, "totalGigabytesUsed", "maxTotalVolumeGigabytes", _GIB)]
@@ -348,9 +365,13 @@ class Openstack(Driver):
         return min((int(match[1]), int(match[2])), _MICROVERSION) if match else (2, 1)
 
     def _said_of_nova(self) -> Dict[str, Any]:
-        """Nova's document of its version. Asked once."""
+        """Nova's document of its version. Asked once, and not below a project's id, where older releases have none.
+
+        Without the slash at the end Nova redirects, behind a proxy often to an address of its own.
+        """
         if self._nova_version is None:
-            reply = self._service(("compute",), "/v2.1").get("", asked="Nova's version")
+            nova = self._service(("compute",), "/v2.1")
+            reply = nova.get(re.sub(r"(/v\d[\d.]*)(?:/.*)?$", r"\1/", nova.url), asked="Nova's version")
             self._nova_version = reply.field("version", dict, default={})
         return self._nova_version
 
@@ -367,7 +388,12 @@ class Openstack(Driver):
         return self._service(("image",), "/v2")
 
     def _cinder(self) -> Http:
-        return self._service(_CINDER, f"/v3/{self.keystone.project}")
+        """Below the project's id, which a catalog may leave out since Cinder does without (3.67)."""
+        cinder = self._service(_CINDER, "/v3")
+        return cinder.at(f"{cinder.url}/{self.keystone.project}") if cinder.url.endswith("/v3") else cinder
+
+    def _has_volumes(self) -> bool:
+        return not self.keystone.lacks(*_CINDER)
 
     def _service(self, types: Sequence[str], version: str) -> Http:
         """A service of the catalog, whose URL may or may not have the version in it."""
@@ -403,7 +429,7 @@ class Openstack(Driver):
                 return []
         name, _, value = wanted.partition("=")
         query = {name: value} if value else {"name": wanted} if wanted else {}
-        return self._pages(self._glance(), "images", "images", query)
+        return self._pages(self._glance(), "images", "images", {**query, "limit": _PAGE})
 
     def _image(self, wanted: str) -> Dict[str, Any]:
         """Of several that are active the newest."""
@@ -429,7 +455,7 @@ class Openstack(Driver):
         size = field(image, "virtual_size", int, default=0) or field(image, "size", int, default=0)
         disk = max(field(image, "min_disk", int, default=0), -(-size // _GIB), 1)
         fit = [flavor for flavor in flavors if field(flavor, "ram", int, default=0) >= field(image, "min_ram", int, default=0)
-               and (from_volume or field(flavor, "disk", int, default=0) >= disk)]
+               and not _is_special(flavor) and (from_volume or field(flavor, "disk", int, default=0) >= disk)]
         if not fit:
             raise NotFound(f"no flavor holds the image: {disk} GiB of disk, {image.get('min_ram', 0)} MiB of memory",
                            cause="image")
@@ -459,7 +485,9 @@ class Openstack(Driver):
         placement = self.keystone.service("placement")
         placement.headers = {**placement.headers, "OpenStack-API-Version": f"placement {_PLACEMENT}"}
         try:
-            said = placement.get("allocation_candidates", query={"resources": "MEMORY_MB:1,VCPU:1"}, asked="what hosts have")
+            said = placement.get("allocation_candidates", query={"resources": "MEMORY_MB:1,VCPU:1"}, accept=(406,), asked="what hosts have")
+            if said.status == 406:  # before Pike it cannot be asked this
+                return []
             names = {one.get("uuid"): one.get("name") for one in placement.get("resource_providers").items("resource_providers")}
         except (NotPermitted, NotFound):
             return []
@@ -480,10 +508,25 @@ class Openstack(Driver):
         return next((str(action.get("request_id")) for action in actions if action.get("action") == "create"), "")
 
 
-_CINDER = ("block-storage", "volumev3")
+_CINDER = ("block-storage", "volumev3", "block-store")
+
+
+def _told(ask: Callable[[], Any]) -> Any:
+    """What is told to who asks, or why it is not."""
+    try:
+        return ask()
+    except NotPermitted:
+        return "not permitted"
+    except CloudError as unknown:
+        return str(unknown)
 
 
 # --- what the services say ----------------------------------------------------------------------------------------
+
+def _name(said: Mapping[str, Any]) -> str:
+    """What its owner calls it, which may be nothing, and anything: no other's thing may keep us from seeing ours."""
+    return str(said.get("name") or "")
+
 
 def _server(said: Mapping[str, Any]) -> Resource:
     native = word(said, "status")
@@ -493,7 +536,7 @@ def _server(said: Mapping[str, Any]) -> Resource:
     flavor = field(said, "flavor", dict, default={})
     image = said.get("image")
     return Resource(
-        Ref(Kind.SERVER, word(said, "id"), word(said, "name", default="")), SERVER.get(native, State.PENDING), native,
+        Ref(Kind.SERVER, word(said, "id"), _name(said)), SERVER.get(native, State.PENDING), native,
         fault, next((cause for pattern, cause in _FAULTS if re.search(pattern, fault, re.I)), ""),
         addresses=tuple(addresses),
         created=moment(said.get("created")), launched=moment(said.get("OS-SRV-USG:launched_at")),
@@ -507,7 +550,7 @@ def _volume(said: Mapping[str, Any]) -> Resource:
     native = word(said, "status")
     attached = [str(one.get("server_id") or "") for one in items(said, "attachments", default=[])]
     server = next((server for server in attached if server), "")
-    return Resource(Ref(Kind.VOLUME, word(said, "id"), word(said, "name", default="")), VOLUME.get(native, State.PENDING),
+    return Resource(Ref(Kind.VOLUME, word(said, "id"), _name(said)), VOLUME.get(native, State.PENDING),
                     native, server=server, created=moment(said.get("created_at")),
                     size=_times(field(said, "size", int, default=None), _GIB))
 
@@ -517,15 +560,14 @@ def _port(said: Mapping[str, Any]) -> Resource:
     native = word(said, "status")
     failed = said.get("binding:vif_type") == "binding_failed"
     addresses = tuple(word(address, "ip_address") for address in items(said, "fixed_ips", default=[]))
-    return Resource(Ref(Kind.PORT, word(said, "id"), word(said, "name", default="") if said.get("name") else ""),
-                    State.FAILED if failed else PORT.get(native, State.PENDING), native,
+    return Resource(Ref(Kind.PORT, word(said, "id"), _name(said)), State.FAILED if failed else PORT.get(native, State.PENDING), native,
                     "its binding failed" if failed else "", "network" if failed else "", addresses=addresses,
                     server=str(said.get("device_id") or ""))
 
 
 def _snapshot(said: Mapping[str, Any]) -> Resource:
     native = word(said, "status")
-    return Resource(Ref(Kind.SNAPSHOT, word(said, "id"), str(said.get("name") or "")), IMAGE.get(native, State.PENDING),
+    return Resource(Ref(Kind.SNAPSHOT, word(said, "id"), _name(said)), IMAGE.get(native, State.PENDING),
                     native, created=moment(said.get("created_at")), size=field(said, "size", int, default=None))
 
 
@@ -536,7 +578,7 @@ def _address(said: Mapping[str, Any]) -> Resource:
 
 
 def _security_group(said: Mapping[str, Any]) -> Resource:
-    return Resource(Ref(Kind.SECURITY_GROUP, word(said, "id"), str(said.get("name") or "")), State.READY, "there")
+    return Resource(Ref(Kind.SECURITY_GROUP, word(said, "id"), _name(said)), State.READY, "there")
 
 
 _OF_NEUTRON = {Kind.ADDRESS: ("floatingips", "floatingip", _address),
@@ -546,7 +588,7 @@ _OF_NEUTRON = {Kind.ADDRESS: ("floatingips", "floatingip", _address),
 def _glance_image(said: Mapping[str, Any]) -> Image:
     sums = {"md5": said.get("checksum"), str(said.get("os_hash_algo") or ""): said.get("os_hash_value")}
     native = word(said, "status")
-    return Image(word(said, "id"), str(said.get("name") or ""), IMAGE.get(native, State.PENDING), native,
+    return Image(word(said, "id"), _name(said), IMAGE.get(native, State.PENDING), native,
                  {algorithm: str(digits).lower() for algorithm, digits in sums.items() if algorithm and digits},
                  {key: value for key, value in said.items() if isinstance(value, str)})
 
@@ -577,6 +619,12 @@ def _sum(values: Sequence[Optional[float]], divisor: float = 1.0) -> Optional[fl
     return sum(known) / divisor if known else None
 
 
+def _is_special(flavor: Mapping[str, Any]) -> bool:
+    """Whether it is for other hardware than a test VM needs, a GPU or a whole machine, or out of use."""
+    wants = field(flavor, "extra_specs", dict, default={})
+    return flavor.get("OS-FLV-DISABLED:disabled") is True or any(re.match(_SPECIAL, str(spec)) for spec in wants)
+
+
 def _times(value: Optional[int], unit: int) -> Optional[int]:
     return None if value is None else value * unit
 
@@ -588,7 +636,7 @@ def _limit(name: str, said: Mapping[str, Any], used: str, total: str, unit: int 
 
 def _classify(reply: Reply) -> Optional[VmprobeError]:
     """Where the services' status is not what it means: quotas are 403, 409 or 413, a volume's state is a 400."""
-    if reply.status in (400, 403, 409, 413) and re.search(r"quota|LimitExceeded|limit exceeded", reply.words, re.I):
+    if reply.status in (400, 403, 409, 413) and re.search(_QUOTA, reply.words, re.I):
         return reply.error(QuotaExceeded)
     if reply.status == 400 and re.search(r"invalid volume|volume status must be|invalid status", reply.words, re.I):
         return reply.error(Conflict)

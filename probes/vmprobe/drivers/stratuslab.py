@@ -132,10 +132,13 @@ class Stratuslab(Opennebula):
             raise
 
     def describe(self) -> Dict[str, Any]:
+        return {"version": self.oned.version, "disks": self._disks_url(), "marketplace": self.endpoint["marketplace"]}
+
+    def offers(self) -> Dict[str, Any]:
+        """The hypervisors of oned's hosts, as far as they may be seen."""
         hosts = self._allowed("one.hostpool.info")
         found = {text(host, "VM_MAD", "") for host in hosts.iter("HOST")} - {""} if hosts is not None else set()
-        return {"version": self.oned.version, "hypervisors": sorted(found) or "not permitted",
-                "disks": self._disks_url(), "marketplace": self.endpoint["marketplace"]}
+        return {"hypervisors": sorted(found) or "not permitted"}
 
     def endpoints(self) -> List[str]:
         return [self.oned.http.url, self._disks_url()]

@@ -40,17 +40,17 @@ def parser() -> cli.Parser:
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     """Run the probe; ClientError before anything is asked when it cannot be."""
     options = parser().parse_args(arguments)
-    return session.look(options, clock, lambda run: _look(run, options.capabilities), bare="total", defaults=DEFAULTS)
+    return session.look(options, clock, lambda run: _look(run, options.capabilities, bool(options.json)), bare="total", defaults=DEFAULTS)
 
 
-def _look(run: Session, with_capabilities: bool) -> Finding:
+def _look(run: Session, as_table: bool, as_json: bool) -> Finding:
     report = gateway.Report()
     try:
-        gateway.run(run.site, run.cloud, run.timeline, report)
+        gateway.run(run.site, run.cloud, run.timeline, report, offers=as_table or as_json)
     finally:
         run.timeline.notes[:0] = _certificates(report, run.deadline.clock.utc())
     offered = gateway.capabilities(run.cloud.driver, report.described)
-    return Finding(_story(run, report), table=tuple(_table(offered)) if with_capabilities else (),
+    return Finding(_story(run, report), table=tuple(_table(offered)) if as_table else (),
                    details=(f"a test VM would have {report.plan}",),
                    document={"capabilities": offered, "certificates": [
                        {"host": host, "subject": one.subject, "issuer": one.issuer, "expires": one.expires,

@@ -24,6 +24,7 @@ from vmprobe.transport.xml import text
 CREDENTIALS = ("access_key", "secret_key", "session_token", "role_arn", "external_id")
 _VARIABLES = (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_ACCESS_KEY", "AWS_SECRET_KEY"),
               ("EC2_ACCESS_KEY", "EC2_SECRET_KEY"))
+_ELSEWHERE = ("sso_session", "sso_start_url", "credential_process", "web_identity_token_file", "credential_source", "mfa_serial")
 _METADATA = "http://169.254.169.254"
 _QUICK = 2.0  # seconds: instance metadata is on the very same host, or nowhere
 
@@ -84,6 +85,10 @@ class Finder:
     def _of_profile(self, name: str, depth: int = 3) -> Any:
         words = self._shared(name)
         source = words.get("source_profile", "")
+        other = next((word for word in _ELSEWHERE if words.get(word)), "")
+        if other and (not words.get("aws_access_key_id") or words.get("role_arn")):
+            raise ClientError(f"profile '{name}' has its keys by {other}, which a probe that runs alone cannot use: it needs "
+                              "an access key, a role with a source_profile, or the role of its instance")
         if words.get("role_arn") and source and source != name:
             if not depth:
                 raise ClientError(f"profile '{self.profile}': source_profile leads round and round")
@@ -129,7 +134,7 @@ class Finder:
 
     def _assumed(self, keys: Keys, role: Mapping[str, str], region: str) -> Keys:
         """The keys of a session in the role, by STS."""
-        url = os.environ.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.amazonaws.com"
+        url = os.environ.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.{domain(region)}"
         http = Http(url, self._deadline, self._evidence, timeout=self._endpoint["timeout"], ca=self._endpoint.get("ca"))
         try:
             sts = Query(http, keys, service="sts", region=region, version="2011-06-15", classify=_not_assumed)
@@ -142,6 +147,12 @@ class Finder:
         for secret in found[1:3]:
             self._evidence.redactor.add(secret)
         return Keys(*found[:3], moment(found[3]), f"role {role['role_arn']}")
+
+
+def domain(region: str) -> str:
+    """Where Amazon's services of a region are ("AWS General Reference", partitions)."""
+    return next((name for begin, name in (("cn-", "amazonaws.com.cn"), ("eusc-", "amazonaws.eu"), ("us-isob-", "sc2s.sgov.gov"),
+                                          ("us-iso-", "c2s.ic.gov")) if region.startswith(begin)), "amazonaws.com")
 
 
 def _not_assumed(reply: Reply, said: Refusal) -> Optional[CloudError]:

@@ -24,11 +24,14 @@ CREDENTIALS = ("username", "user_id", "password", "user_domain_name", "user_doma
 _FORMS = {  # what proves who we are, in the order in which it is looked for: the keys that have it
     "application credential": ("application_credential_secret",), "access token": ("access_token", "access_token_file"),
     "token": ("token", "token_file"), "password": ("password",), "certificate": ("certificate",)}
-_AUTH_TYPES = {"password", "v3password", "token", "v3token", "v3applicationcredential", "v3oidcaccesstoken"}
+_AUTH_TYPES = {  # keystoneauth's words for them
+    "password": "password", "v3password": "password", "token": "token", "v3token": "token",
+    "v3applicationcredential": "application credential", "v3oidcaccesstoken": "access token"}
 _SETTINGS = {  # the site file's word: those of clouds.yaml and of the environment, the best one first
     "url": ("auth_url",), "region": ("region_name",), "interface": ("interface", "endpoint_type"), "ca": ("cacert",),
     "project": ("project_id", "tenant_id", "project_name", "tenant_name"),
     "project domain": ("project_domain_id", "project_domain_name")}
+_DOMAINS = ("domain", "default_domain")  # that of the user and that of the project, where they are the same
 _SECRETS = ("password", "application_credential_secret", "token", "access_token")
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
 _FEDERATED = ("openid", "oidc")  # the protocols' names that sites of the federation chose
@@ -69,6 +72,10 @@ class Keystone:
         """Keystone's own."""
         return self._http.url
 
+    def version(self) -> str:
+        """Keystone's own word for the version of its API."""
+        return self._http.get(asked="Keystone's version").word("version", "id")
+
     def credential_expires(self) -> Optional[float]:
         """When the credential ends, seconds since the epoch; None for a password, and for what does not end or say so.
 
@@ -101,7 +108,7 @@ class Keystone:
         self._services, self.token = {}, {}
         form, wanted = _form(self._secrets), self.settings.get("project", "")
         if form == "application credential":
-            self._begin(self._ask(self._methods()))  # it is for one project, and no other can be asked for
+            self._begin(self._for_no_other(self._ask(self._methods()), wanted))
         elif form == "token" and self._is_for_the_project():
             return
         elif form in ("password", "token") and wanted:
@@ -129,25 +136,37 @@ class Keystone:
         elsewhere = _regions(offer for kind in types for offer in self._offers(kind, anywhere=True))
         if elsewhere:
             raise ClientError(f"[endpoint] region: the catalog has {types[0]} in {elsewhere}, not in {self.settings['region']}")
+        if not self.lacks(*types):
+            raise ClientError(f"[endpoint] interface: the catalog has {types[0]}, and no {self._interface} endpoint of it")
         raise NotFound(f"the catalog has no service {types[0]}", cause="gateway")
 
     def has(self, *types: str) -> bool:
         """Whether the catalog has a service of one of these types."""
         return any(self._offers(kind) for kind in types)
 
+    def lacks(self, *types: str) -> bool:
+        """Whether the cloud is without them: the catalog has none of these types in the site's region, by any interface."""
+        if not self.token:
+            raise AuthRejected("no session with Keystone")
+        return not any(self._offers(kind, interface="") for kind in types)
+
     # --- the catalog ------------------------------------------------------------------------------------------
 
-    def _offers(self, kind: str, anywhere: bool = False) -> List[Dict[str, Any]]:
-        """The endpoints of a type that the site's interface and, unless ``anywhere``, its region leave."""
-        wanted = re.sub(r"URL$", "", self.settings.get("interface") or "public")  # publicURL, as older files say
+    def _offers(self, kind: str, anywhere: bool = False, interface: Optional[str] = None) -> List[Dict[str, Any]]:
+        """The endpoints of a type that the site's interface ('': any) and, unless ``anywhere``, its region leave."""
+        wanted = self._interface if interface is None else interface
         found = [endpoint for entry in fields.items(self.token, "catalog") if entry.get("type") == kind
-                 for endpoint in fields.items(entry, "endpoints", default=[]) if endpoint.get("interface") == wanted]
+                 for endpoint in fields.items(entry, "endpoints", default=[]) if wanted in ("", endpoint.get("interface"))]
         region = None if anywhere else self.settings.get("region")
-        return [endpoint for endpoint in found if endpoint.get("region_id") == region] if region else found
+        return [endpoint for endpoint in found if _region(endpoint) == region] if region else found
+
+    @property
+    def _interface(self) -> str:
+        return re.sub(r"URL$", "", self.settings.get("interface") or "public")  # publicURL, as older files say
 
     def _url(self, kind: str) -> str:
         offers = self._offers(kind)
-        if len({endpoint.get("region_id") for endpoint in offers}) > 1:
+        if len(set(map(_region, offers))) > 1:
             raise ClientError(f"the catalog has {kind} in the regions {_regions(offers)}: name one by 'region'")
         return fields.field(offers[0], "url", str).rstrip("/")
 
@@ -165,6 +184,13 @@ class Keystone:
             self.token = {}
             raise CloudError("authentication: the token is for no project; name one by 'project'", cause="auth")
         self._http.present("X-Auth-Token", token)
+
+    def _for_no_other(self, granted: Reply, wanted: str) -> Reply:
+        """An application credential is for one project, and no other can be asked for."""
+        own = granted.field("token", "project", dict, default={})
+        if wanted not in ("", own.get("id"), own.get("name")):
+            raise ClientError(f"the application credential is for the project {own.get('name')} ({own.get('id')}), not for {wanted!r}")
+        return granted
 
     def _is_for_the_project(self) -> bool:
         """Whether the token that we were given is for the project already; then it is the session's.
@@ -277,8 +303,12 @@ def _token_of(granted: Reply) -> str:
     return token
 
 
+def _region(offer: Mapping[str, Any]) -> str:
+    return str(offer.get("region_id") or offer.get("region"))  # the latter is all that older catalogs have
+
+
 def _regions(offers: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(sorted({str(offer.get("region_id")) for offer in offers}))[:120]
+    return ", ".join(sorted(set(map(_region, offers))))[:120]
 
 
 # --- where settings and credentials come from ---------------------------------------------------------------------
@@ -293,51 +323,87 @@ def found(endpoint: Mapping[str, Any], credentials: Mapping[str, str]) -> Tuple[
     secrets = dict(credentials)
     cloud = endpoint.get("cloud") or ("" if credentials else os.environ.get("OS_CLOUD"))
     if cloud:
-        more, where = _clouds_yaml(cloud), f"the cloud {cloud} in clouds.yaml"
+        more, where = _clouds_yaml(cloud, str(endpoint.get("region") or "")), f"the cloud {cloud} in clouds.yaml"
     elif not credentials:
         more, where = {key[3:].lower(): value for key, value in os.environ.items() if key.startswith("OS_") and value}, "OS_AUTH_TYPE"
         if os.environ.get("X509_USER_PROXY"):
             more.setdefault("cert", os.environ["X509_USER_PROXY"])
     else:
         more, where = {}, ""
-    if more.get("auth_type", "password") not in _AUTH_TYPES:
+    form = _AUTH_TYPES.get(more.get("auth_type", "password"))
+    if not form:
         raise ClientError(f"{where}: auth_type {more['auth_type'][:40]!r} is none of {', '.join(sorted(_AUTH_TYPES))}")
 
+    for end in ("id", "name"):
+        domain = next((more[f"{word}_{end}"] for word in _DOMAINS if more.get(f"{word}_{end}")), "")
+        for whose in ("user", "project"):
+            if domain and not any(more.get(f"{whose}_domain_{other}") for other in ("id", "name")):
+                more[f"{whose}_domain_{end}"] = domain
     for word, others in _SETTINGS.items():
         settings.setdefault(word, next((more[other] for other in others if more.get(other)), ""))
     if "cert" in more:
         more["certificate"] = more["cert"]
-    proofs = {key for keys in _FORMS.values() for key in keys} if _form(credentials) else set()
+    if _form(credentials):
+        proofs = {key for keys in _FORMS.values() for key in keys}
+    elif "auth_type" in more and any(more.get(key) for key in _FORMS[form]):  # what else there is is not asked for
+        proofs = {key for other, keys in _FORMS.items() if other not in (form, "certificate") for key in keys}
+    else:
+        proofs = set()
     for key in CREDENTIALS:
         if more.get(key) and key not in proofs:
             secrets.setdefault(key, more[key])
     return settings, secrets
 
 
-def _clouds_yaml(name: str) -> Dict[str, str]:
-    """One cloud of clouds.yaml, with what secure.yaml adds; flat. Both are looked for where OpenStack's own client does."""
+def _clouds_yaml(name: str, region: str) -> Dict[str, str]:
+    """One cloud of clouds.yaml, with what secure.yaml and its profile add; flat.
+
+    As OpenStack's own client has it: where the files are looked for, and that of a list of regions the first is meant.
+    """
     try:
         import yaml
     except ImportError:
         raise ClientError("clouds.yaml needs PyYAML (python3-yaml)") from None
-    place = _client_file("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
+    place = _client_file("OS_CLIENT_CONFIG_FILE", "clouds")
     if not place:
         raise ClientError(f"there is no clouds.yaml that could have the cloud {name!r}")
-    cloud = _merged(_cloud_in(place, name, yaml), _cloud_in(_client_file("OS_CLIENT_SECURE_FILE", "secure.yaml"), name, yaml))
+    secure = _client_file("OS_CLIENT_SECURE_FILE", "secure")
+    cloud = _merged(_cloud_in(place, "clouds", name, yaml), _cloud_in(secure, "clouds", name, yaml))
     if not cloud:
         raise ClientError(f"{place}: no cloud {name!r} in it")
+
+    profile = cloud.get("profile") or cloud.get("cloud")
+    if isinstance(profile, str):
+        known = _cloud_in(_client_file("", "clouds-public"), "public-clouds", profile, yaml)
+        cloud = _merged(known, cloud)
+        if not known and not (isinstance(cloud.get("auth"), dict) and cloud["auth"].get("auth_url")):
+            raise ClientError(f"{place}: the cloud {name!r} has no auth_url, and its profile {profile!r} is in no clouds-public.yaml")
+    cloud = _of_region(cloud, region)
     flat = {**cloud, **(cloud.get("auth") if isinstance(cloud.get("auth"), dict) else {})}
     return {str(key): str(value) for key, value in flat.items() if isinstance(value, (str, int)) and value != ""}
+
+
+def _of_region(cloud: Dict[str, Any], wanted: str) -> Dict[str, Any]:
+    """The cloud with what it says of one of its ``regions``: the one that is wanted, or the first."""
+    regions = [one if isinstance(one, dict) else {"name": one} for one in cloud.get("regions") or []]
+    wanted = wanted or str(cloud.get("region_name") or "")
+    chosen = next((one for one in regions if wanted in ("", one.get("name"))), None)
+    if not chosen:
+        return cloud
+    values = chosen.get("values")
+    return _merged({**cloud, "region_name": chosen.get("name")}, values if isinstance(values, dict) else {})
 
 
 def _client_file(variable: str, name: str) -> str:
     """The first one that there is; '' if there is none."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    places = (os.environ.get(variable, ""), name, os.path.join(home, "openstack", name), f"/etc/openstack/{name}")
-    return next((place for place in places if place and os.path.isfile(place)), "")
+    directories = ("", os.path.join(home, "openstack"), os.path.expanduser("~/.config/openstack"), "/etc/xdg/openstack", "/etc/openstack")
+    places = [os.path.join(directory, f"{name}.{end}") for directory in directories for end in ("yaml", "yml", "json")]
+    return next((place for place in [os.environ.get(variable, ""), *places] if place and os.path.isfile(place)), "")
 
 
-def _cloud_in(file: str, name: str, yaml: Any) -> Dict[str, Any]:
+def _cloud_in(file: str, section: str, name: str, yaml: Any) -> Dict[str, Any]:
+    """What a file says of a cloud; its words may have hyphens for underscores."""
     if not file:
         return {}
     try:
@@ -345,9 +411,13 @@ def _cloud_in(file: str, name: str, yaml: Any) -> Dict[str, Any]:
             document = yaml.safe_load(stream)
     except (OSError, ValueError, yaml.YAMLError) as wrong:
         raise ClientError(f"{file}: cannot be read: {str(wrong).splitlines()[0]}") from None
-    found = document.get("clouds", {}) if isinstance(document, dict) else {}
+    found = document.get(section, {}) if isinstance(document, dict) else {}
     found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
+    return _underscored(found) if isinstance(found, dict) else {}
+
+
+def _underscored(words: Dict[Any, Any]) -> Dict[str, Any]:
+    return {str(key).replace("-", "_"): _underscored(value) if isinstance(value, dict) else value for key, value in words.items()}
 
 
 def _merged(one: Dict[str, Any], other: Dict[str, Any]) -> Dict[str, Any]:
