@@ -99,6 +99,23 @@ def test_capabilities_are_a_table_and_json(site, tmp_path):
     assert [stage["stage"] for stage in document["stages"]] == ["auth", "version", "list", "image"]
 
 
+def test_what_more_is_offered_is_asked_for_readers_only_and_last(site, tmp_path):
+    for options, offers in (((), 0), (("-v",), 0), (("--capabilities",), 1), (("--json", str(tmp_path / "g.json")), 1)):
+        before = len(site.cloud.log)
+        assert site.probe("gateway", *options)[0] == 0
+        asked = [words.split()[0] for words in site.cloud.log[before:]]
+        assert (asked.count("offers"), asked[-1]) == (offers, "offers" if offers else "resolve")
+
+
+def test_that_it_cannot_be_told_what_is_offered_is_a_note_and_no_verdict(site):
+    site.set("endpoint", faults="403@7")
+
+    state, output = site.probe("gateway", "--capabilities", "-v")
+
+    assert state == 0
+    assert "\nnote: what more it offers is not known: 403 not allowed\n" in output
+
+
 def test_v_shows_the_steps_and_the_parts(site):
     assert site.probe("gateway", "-v")[1].splitlines()[1:] == [
         "a test VM would have image vmprobe-test, flavor tiny, network inside",

@@ -220,6 +220,24 @@ def test_what_nova_says_of_itself_is_asked_once(cloud, services):
     assert services.asked.count("GET /compute/v2.1/") == 1
 
 
+# --- what more it offers ------------------------------------------------------------------------------------------
+
+def test_what_only_a_reader_wants_is_asked_only_for_him(cloud, services):
+    assert cloud.describe() == {"version": "Nova 2.96", "services": ["block-storage", "compute", "image", "network"], "project": PROJECT}
+    assert services.asked == ["GET /compute/v2.1/"]
+
+
+def test_what_may_not_be_known_or_is_broken_keeps_nothing_else_from_being_told(cloud, services):
+    services.answers = {"GET /v3": _json({"version": {"id": "v3.14"}}), "GET /volume/v3/": _json({"versions": [{"version": "3.70"}]}),
+                        "GET /network/v2.0/extensions": _json({"extensions": [{"alias": "router"}, {"alias": "dns"}]}),
+                        "GET /compute/v2.1/os-hypervisors/detail": _json({"forbidden": {"message": "Policy"}}, 403)}
+
+    assert cloud.offers() == {"identity": "v3.14", "block storage": "3.70", "network extensions": ["dns", "router"],
+                              "hypervisors": "not permitted"}
+    services.answers["GET /volume/v3/"] = _json({"versions": []})
+    assert cloud.offers()["block storage"] == "Cinder's version: the answer has no versions.0.version"
+
+
 # --- what a test VM is made of ------------------------------------------------------------------------------------
 
 TEST_VM = {"image": "vmprobe-test", "flavor": "", "network": "", "volume": 2 ** 30, "depth": "api", "external network": None,
@@ -499,6 +517,6 @@ def test_what_gnocchi_has_and_how_often_is_said_by_the_archive_policy(gnocchi, s
 
     def metrics(request):
         return _json([{"name": "cpu", "archive_policy": policy}] if "name=cpu&" in request.target else [])
-    for answer, said in ((metrics, {"cpu": "every 300 s"}), (_json({"title": "Forbidden"}, 403), "Gnocchi's metric cpu: 403 Forbidden")):
+    for answer, said in ((metrics, {"cpu": "every 300 s"}), (_json({"title": "Forbidden"}, 403), "not permitted")):
         services.answers["GET /metric/v1/metric"] = answer
-        assert cloud.describe()["metrics by Gnocchi"] == said
+        assert cloud.offers()["metrics by Gnocchi"] == said

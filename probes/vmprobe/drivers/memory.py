@@ -99,7 +99,10 @@ class Memory(Driver):
         self._request(f"delete {ref}", lambda: self.cloud.remove(ref.id))
 
     def describe(self) -> Dict[str, Any]:
-        return self._request("describe", lambda: {"version": "1", "hypervisors": ["none"]})
+        return self._request("describe", lambda: {"version": "1"})
+
+    def offers(self) -> Dict[str, Any]:
+        return self._request("offers", lambda: {"hypervisors": ["none"]})
 
     def attach(self, server: Ref, volume: Ref) -> None:
         self._request(f"attach {volume} to {server}", lambda: self.cloud.attach(server.id, volume.id))
