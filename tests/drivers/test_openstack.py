@@ -136,6 +136,7 @@ def test_a_cloud_without_cinder_has_no_volumes_and_wants_none(services):
     cloud = driver(services)
     cloud.connect()
 
+    services.answers["GET /image/v2/images"] = _json({"images": [IMAGE]})
     assert cloud.list(Kind.VOLUME, "vmprobe-") == []
     with pytest.raises(ClientError, match="^.test vm. volume: the catalog has no service block-storage; 'none' goes without$"):
         cloud.resolve(TEST_VM)

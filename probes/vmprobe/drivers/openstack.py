@@ -75,9 +75,9 @@ class Openstack(Driver):
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         """The newest image of the name (or id, or property=value), the flavor, and the network."""
+        image = self._image(test_vm["image"])
         if test_vm["volume"] and not self._has_volumes():
             raise ClientError("[test vm] volume: the catalog has no service block-storage; 'none' goes without")
-        image = self._image(test_vm["image"])
         flavor = self._flavor(test_vm["flavor"], image, test_vm["boot from volume"])
         network = self._network(test_vm["network"])
         external = self._network(test_vm["external network"])["id"] if test_vm["external network"] else ""

@@ -169,6 +169,28 @@ def test_a_full_quota_is_a_warning_in_novas_words(site, openstack):
                     r"Requested 1, but already used 0.*\(cause=quota, REQUEST\)", line(output))
 
 
+def test_an_ooi_that_goes_away_is_told_with_what_it_took_along_and_the_next_run_settles_it(site, openstack, state_directory):
+    with a_flavor(openstack, "huge", 900_000):  # a server of it never becomes active
+        running = started(site(flavor="huge", volume="none", budget={"deadline": "20 s", "reserve": "4 s"}), state_directory,
+                          '"event": "created", "id"')
+        openstack.processes.stop("ooi")
+        output, _ = running.communicate(timeout=120)
+
+        assert running.returncode == 2
+        assert re.fullmatch(r"VM_LIFECYCLE CRITICAL - ooi: active: .+ \(cause=gateway\); left behind: server ID", line(output)), output
+
+    code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"))  # which starts ooi again
+    assert (code, line(output)) == (
+        0, "VM_LIFECYCLE OK - ooi: test VM ran without storage and is gone in T s (active T s, network T s)")
+
+
+def test_a_deadline_that_passes_is_unknown_and_what_was_made_is_gone(site, openstack):
+    with a_flavor(openstack, "huge", 900_000):
+        code, output, _ = run_probe(LIFECYCLE, "--site", site(flavor="huge", volume="none", budget={"deadline": "24 s", "reserve": "10 s"}))
+
+    assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - ooi: active: server ID is inactive; the deadline of T s passed")
+
+
 def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(site, openstack):
     user = openstack.cloud().member.user
     code, output, _ = run_probe(LIFECYCLE, "--site", site(credentials=f"username = {user}\npassword = wrong-secret\n"))
