@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import select
 import ssl
 import sys
@@ -112,7 +113,7 @@ def identity():
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch, tmp_path):
     """What this machine is set up for does not count here."""
-    for name in ("OS_CLOUD", "OS_AUTH_URL", "OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_PASSWORD", "X509_USER_PROXY"):
+    for name in [name for name in os.environ if name.startswith("OS_")] + ["X509_USER_PROXY"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

@@ -74,7 +74,7 @@ def word(document: Any, *path: Any, default: Any = _REQUIRED) -> str:
     return found
 
 
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,9})?\d*(?:Z|([+-]\d\d):?(\d\d))?", re.ASCII)
+_MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?\d*(?:Z|([+-]\d\d):?(\d\d))?", re.ASCII)
 
 
 def moment(text: Any) -> Optional[float]:
@@ -84,9 +84,9 @@ def moment(text: Any) -> Optional[float]:
     match = _MOMENT.fullmatch(text) if isinstance(text, str) else None
     if not match:
         return None
-    day, time, fraction, hours, minutes = match.groups()
+    *parts, fraction, hours, minutes = match.groups()
     try:
-        read = datetime.strptime(f"{day} {time}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+        read = datetime(*map(int, parts), tzinfo=timezone.utc)
         zone = timedelta(hours=int(hours or 0), minutes=int((hours or "+")[0] + (minutes or "0")))
         return (read - zone).timestamp() + float(fraction or 0)
     except (ValueError, OverflowError):

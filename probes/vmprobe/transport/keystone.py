@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 from vmprobe.clock import Deadline
 from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound, NotPermitted, Transient
 from vmprobe.evidence import Evidence
-from vmprobe.transport import fields, x509
+from vmprobe.transport import fields
 from vmprobe.transport.http import Http, Reply, path
 
 CREDENTIALS = ("username", "user_id", "password", "user_domain_name", "user_domain_id", "application_credential_id",
@@ -89,6 +89,8 @@ class Keystone:
         if form == "application credential" and self.token:
             ends.append(self._application_credential_ends())
         if self._secrets.get("certificate"):
+            from vmprobe.transport import x509
+
             ends.append(x509.expiry(self._secrets["certificate"]))
         return min((end for end in ends if end is not None), default=None)
 
@@ -286,6 +288,8 @@ class Keystone:
             except CloudError as refused:
                 refusals.append(refused)
         if _form(self._secrets) == "certificate":
+            from vmprobe.transport import x509
+
             x509.check_attested(self._secrets["certificate"], self._deadline.clock.utc())
         refused = next((one for one in refusals if isinstance(one, (AuthRejected, NotPermitted))), refusals[0])
         raise refused if isinstance(refused, (AuthRejected, NotPermitted)) else AuthRejected(str(refused), request=refused.request)
