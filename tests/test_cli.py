@@ -47,11 +47,19 @@ def test_help_and_version_exit_3():
     (["--site"], "VM_LIFECYCLE UNKNOWN - argument --site: expected one argument (see check_vm_lifecycle --help)"),
     (["-t", "soon"], "VM_LIFECYCLE UNKNOWN - argument -t/--timeout: 'soon' is not a duration like '300 s', '5 min' or '1 h' "
                      "(see check_vm_lifecycle --help)"),
-    (["-t", "0"], "VM_LIFECYCLE UNKNOWN - argument -t/--timeout: has to be more than 0 s (see check_vm_lifecycle --help)"),
+    (["-t", "0"], "VM_LIFECYCLE UNKNOWN - argument -t/--timeout: '0' has to be more than 0 s (see check_vm_lifecycle --help)"),
+    (["-t", "25 h"], "VM_LIFECYCLE UNKNOWN - argument -t/--timeout: '25 h' is longer than a day (see check_vm_lifecycle --help)"),
+    (["-t", "9" * 400], f"VM_LIFECYCLE UNKNOWN - argument -t/--timeout: '{'9' * 57}...' is not a duration like '300 s', '5 min' or "
+                        "'1 h' (see check_vm_lifecycle --help)"),
     (["--count", "-1"], "VM_LIFECYCLE UNKNOWN - argument --count: '-1' is not a whole number from 1 up "
                         "(see check_vm_lifecycle --help)"),
+    (["--count", "\u00b2"], "VM_LIFECYCLE UNKNOWN - argument --count: '?' is not a whole number from 1 up "
+                            "(see check_vm_lifecycle --help)"),
+    (["--count", "1001"], "VM_LIFECYCLE UNKNOWN - argument --count: '1001' is more than 1000 (see check_vm_lifecycle --help)"),
     (["--site", "memory", "-w", "activ=1"], "VM_LIFECYCLE UNKNOWN - --warning activ=1: no such metric; did you mean active?"),
     (["--site", "memory", "-c", "1e3"], "VM_LIFECYCLE UNKNOWN - --critical 1e3: '1e3' is not a range in seconds"),
+    (["--site", "memory", "-w", "\u0663"], "VM_LIFECYCLE UNKNOWN - --warning ?: '?' is not a range in seconds"),
+    (["--site", "memory", "-w", "5\n"], "VM_LIFECYCLE UNKNOWN - --warning 5 : '5 ' is not a range in seconds"),
     (["--site", "/nowhere.ini"], "VM_LIFECYCLE UNKNOWN - /nowhere.ini: No such file or directory"),
     (["-H", "nowhere.example.org"], "VM_LIFECYCLE UNKNOWN - no site file has the host nowhere.example.org; name one by --site"),
 ])
@@ -117,7 +125,7 @@ def test_vv_shows_requests(quick):
     assert re.search(r"^#3 create volume vmprobe-\S+ -> ok in ", output, re.M)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM])
 def test_a_signal_is_unknown_with_one_line_and_nothing_is_left_owed(tmp_path, state_directory, number):
     process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", _site(tmp_path, faults="never-active")],
                                stdout=subprocess.PIPE, text=True)
@@ -130,11 +138,13 @@ def test_a_signal_is_unknown_with_one_line_and_nothing_is_left_owed(tmp_path, st
     assert list(state_directory.glob("ledger/quick/*")) == []
 
 
-def test_a_signal_before_anything_was_started_is_unknown(tmp_path):
-    fifo = tmp_path / "site.ini"
+def test_a_signal_before_anything_was_started_is_unknown(tmp_path, quick):
+    fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", str(fifo)], stdout=subprocess.PIPE, text=True)
-    with open(fifo, "w"):  # it has opened the file, and waits
+    (tmp_path / "nagiosplugin.py").write_text(f"open({str(fifo)!r}).read()\n")
+    process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", quick], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with open(fifo, "w"):  # it has begun, and waits for a library
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
 
@@ -156,6 +166,26 @@ def test_nobody_reading_the_output_does_not_change_the_exit_code(quick):
     os.close(writer)
 
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("options, code", [([], 0), (["--help"], 3), (["-V"], 3), (["--sight"], 3)])
+def test_a_full_disk_behind_stdout_does_not_change_the_exit_code(quick, options, code):
+    environment = {key: text for key, text in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, LIFECYCLE, "--site", quick, *options], stdout=full, stderr=subprocess.PIPE,
+                              env=environment, timeout=60)
+
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_the_caller_has_closed_changes_nothing(quick, closed, state_directory):
+    done = subprocess.run(["sh", "-c", f'"$0" "$@" {closed}', sys.executable, LIFECYCLE, "--site", quick], timeout=60,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("" if ">&-" in closed.replace("2>&-", "") else "VM_LIFECYCLE OK - quick: test VM ran ")
+    assert list(state_directory.glob("ledger/quick/*")) == []
 
 
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LANG": "de_DE.UTF-8"}, {"PYTHONWARNINGS": "always"}, {"HOME": "/"}])
@@ -181,12 +211,17 @@ def test_a_probe_runs_through_a_symlink(quick, tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_missing_library_is_unknown_and_named(quick, tmp_path):
-    (tmp_path / "nagiosplugin.py").write_text("raise ImportError('No module named nagiosplugin')\n")
+@pytest.mark.parametrize("library", ["nagiosplugin", "argparse"])
+@pytest.mark.parametrize("code, words", [
+    ("raise ImportError('No module named this | and\\n that')", "No module named this / and that"),
+    ("import sys; sys.exit(0)", ""), ("raise RuntimeError('of another version')", "of another version"), ("def f(:", "invalid syntax"),
+])
+def test_a_library_that_is_missing_or_broken_is_unknown_and_named(quick, tmp_path, library, code, words):
+    (tmp_path / f"{library}.py").write_text(code + "\n")
     code, output, errors = run_probe("check_vm_lifecycle", "--site", quick, env={"PYTHONPATH": str(tmp_path)})
 
-    assert (code, errors) == (3, "")
-    assert output.startswith("VM_LIFECYCLE UNKNOWN - ") and "No module named nagiosplugin" in output
+    assert (code, errors, output.count("\n"), output.count("|")) == (3, "", 1, 0)
+    assert output.startswith("VM_LIFECYCLE UNKNOWN - ") and words in output
 
 
 def test_the_same_line_is_short_enough_for_nrpe(quick):

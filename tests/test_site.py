@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, run_probe
-from vmprobe import site
+from vmprobe import paths, site
 from vmprobe.errors import ClientError
 
 BAD = sorted((Path(__file__).parent / "sites" / "bad").glob("*.ini"))
@@ -58,9 +58,45 @@ def test_a_number_sign_is_part_of_a_value_and_a_semicolon_begins_a_comment(tmp_p
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "latin.ini").write_bytes(b"[site]\nname = \xe9\n")
     for path, words in ((tmp_path / "none.ini", "No such file or directory"), (tmp_path / "latin.ini", "is not UTF-8 text"),
-                        (tmp_path, "Is a directory")):
+                        (tmp_path, "is not a regular file"), (Path("/dev/zero"), "is not a regular file")):
         with pytest.raises(ClientError, match=words):
             site.load(str(path))
+
+
+@pytest.mark.parametrize("read", [site.load, lambda path: site.read_credentials(path, (), "here")])
+def test_neither_a_pipe_nor_an_endless_file_is_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.ini", 0o600)
+    with open(tmp_path / "large.ini", "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.truncate(2 ** 40)
+
+    with pytest.raises(ClientError, match="pipe.ini: is not a regular file"):
+        read(str(tmp_path / "pipe.ini"))
+    with pytest.raises(ClientError, match="large.ini: is larger than 1048576 bytes"):
+        read(str(tmp_path / "large.ini"))
+
+
+def test_what_a_windows_editor_puts_into_a_file_does_not_matter(tmp_path):
+    (tmp_path / "c.ini").write_bytes(b"\xef\xbb\xbf[credentials]\r\npassword = geheim\r\n")
+    (tmp_path / "c.ini").chmod(0o600)
+    (tmp_path / "a.ini").write_bytes(b"\xef\xbb\xbf[site]\r\nname = a\r\n[endpoint]\r\nmanager = memory\r\n"
+                                     b"credentials = c.ini\r\n[test vm]\r\nimage = b\r\n")
+
+    assert site.load(str(tmp_path / "a.ini")).credentials() == {"password": "geheim"}
+
+
+def test_a_host_is_found_beside_files_that_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "site_directories", lambda: [str(tmp_path), str(tmp_path / "none")])
+    (tmp_path / "a.ini").write_text("no INI file\n")
+    (tmp_path / "b.ini").write_text("[endpoint]\nurl = https://[half\n")
+    (tmp_path / "c.ini").write_text("[endpoint]\nurl = https://cloud.example.org:5000/\n")
+
+    assert site.find_by_host("cloud.example.org") == str(tmp_path / "c.ini")
+    with pytest.raises(ClientError, match=r"no site file has the host x \(a.ini line 1: a key before the first \[section\]\); name one"):
+        site.find_by_host("x")
+    (tmp_path / "d.ini").write_text("[site]\nname = cloud.example.org\n")
+    with pytest.raises(ClientError, match="more than one site file has the host cloud.example.org: .*/c.ini, .*/d.ini; name one"):
+        site.find_by_host("cloud.example.org")
 
 
 # --- credentials --------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings
     found: Readings = {}
     for server, rows in readings.items():
         last = before.get(server, [])
-        fits = bool(last and rows and rows[0]) and abs(rows[0][0].at - last[0].at - elapsed) <= _JUMP + 0.1 * elapsed
+        fits = bool(last and rows and rows[0]) and 0 < elapsed and abs(rows[0][0].at - last[0].at - elapsed) <= _JUMP + 0.1 * elapsed
         found[server] = ([last] if fits else []) + rows
     return found
 

@@ -10,8 +10,8 @@ import math
 from collections import defaultdict
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from vmprobe import text
 from vmprobe.model import BURDENS, RESOURCES, Limit, Plan
-from vmprobe.text import number
 
 QUOTA = "quota"
 _UNITS = ((2 ** 40, "TiB"), (2 ** 30, "GiB"), (2 ** 20, "MiB"), (2 ** 10, "KiB"), (1, "B"))
@@ -100,16 +100,15 @@ def table(limits: Sequence[Limit]) -> List[str]:
                      amount(limit.name, limit.total) if limit.total is not None else "unknown" if limit.unknown else "unlimited",
                      "-" if total.free is None or limit.name in BURDENS else amount(limit.name, total.free),
                      f"{100 * limit.used / limit.total:.0f} %" if limit.total else "-"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
+    return text.table(rows)
 
 
 def amount(name: str, value: float) -> str:
     """A value of a limit for people: ``12``, ``3.5 GiB``."""
     if RESOURCES.get(name) != "B":
-        return number(value, 1)
+        return text.number(value, 1)
     size, unit = next(pair for pair in _UNITS if abs(value) >= pair[0] or pair[0] == 1)
-    return f"{number(value / size, 1)} {unit}"
+    return f"{text.number(value / size, 1)} {unit}"
 
 
 def _fit(limit: Limit, need: Mapping[str, float]) -> int:

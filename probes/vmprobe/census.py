@@ -8,9 +8,8 @@ import fnmatch
 from collections import Counter
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from vmprobe import handle
+from vmprobe import handle, text
 from vmprobe.model import Resource, State
-from vmprobe.text import span
 
 KEPT = ("running", "stopped", "pending", "failed")  # each server is in one of them
 TROUBLES = ("failed", "stuck", "aged")  # worst first
@@ -26,7 +25,7 @@ class Server(NamedTuple):
 
     def __str__(self) -> str:
         name = f" ({self.seen.ref.name})" if self.seen.ref.name not in ("", self.seen.ref.id) else ""
-        since = f" for {span(self.age)}" if self.age is not None and self.trouble in ("stuck", "aged") else ""
+        since = f" for {text.span(self.age)}" if self.age is not None and self.trouble in ("stuck", "aged") else ""
         fault = f": {self.seen.fault}" if self.seen.fault and self.trouble == "failed" else ""
         return f"{self.seen.ref}{name} is {self.seen.native}{since}{fault}"
 
@@ -70,13 +69,10 @@ def table(servers: Sequence[Server], limit: int) -> List[str]:
         return []
     rows = [("STATE", "AGE", "OWNER", "PROJECT", "IMAGE", "ID", "NAME")]
     rows += [(one.seen.native + (f" {one.trouble}" if one.trouble not in ("", "failed") else ""),
-              "-" if one.age is None else span(one.age), one.seen.owner or "-", one.seen.project or "-",
+              "-" if one.age is None else text.span(one.age), one.seen.owner or "-", one.seen.project or "-",
               one.seen.image or "-", one.seen.ref.id, one.seen.ref.name) for one in servers[:limit]]
-    widths = [min(40, max(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
-    if len(servers) > limit:
-        lines.append(f"and {len(servers) - limit} more")
-    return lines + [f"by {word}: {_shares(servers, word)}" for word in ("owner", "project", "image")]
+    more = [f"and {len(servers) - limit} more"] if len(servers) > limit else []
+    return text.table(rows) + more + [f"by {word}: {_shares(servers, word)}" for word in ("owner", "project", "image")]
 
 
 def _shares(servers: Sequence[Server], word: str) -> str:

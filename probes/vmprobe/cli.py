@@ -13,14 +13,19 @@ import sys
 import time
 import traceback
 import warnings
-from typing import Any, List, NoReturn, Optional
+from typing import Any, Callable, List, NoReturn, TypeVar
 
 from vmprobe import __version__, verdict
 from vmprobe.errors import ClientError, Interrupted, VmprobeError
 from vmprobe.text import Redactor, among, one_line
 from vmprobe.verdict import UNKNOWN, Verdict
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+T = TypeVar("T")
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)  # the last one is a caller's own alarm, which outlives exec
+
+
+class Answer(Exception):
+    """All that a command line gets by itself: the help, the version, or what is wrong with it."""
 
 
 def run(probe: str) -> NoReturn:
@@ -28,6 +33,7 @@ def run(probe: str) -> NoReturn:
     name = f"VM_{probe.upper()}"
     arguments, began = sys.argv[1:], time.time()
     loud = sum(word.count("v") for word in arguments if word.startswith("-v") and set(word[1:]) == {"v"}) >= 2
+    _open_streams()
     warnings.simplefilter("ignore")  # a library's warning must not become the first line
     os.umask(0o077)
     for number in SIGNALS:
@@ -36,13 +42,14 @@ def run(probe: str) -> NoReturn:
         importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
         module = importlib.import_module(f"vmprobe.probes.{probe}")
         said = module.main(arguments)
-    except SystemExit:
-        raise
+    except Answer as answer:
+        leave(str(answer), UNKNOWN)
     except (VmprobeError, ImportError) as error:  # before anything was started
         said = Verdict(UNKNOWN, str(error))
     except BaseException as error:
         said = unforeseen(error, loud)
-    finish(name, _submitted(probe, arguments, said, began))
+    said = _submitted(probe, arguments, said, began)
+    leave(verdict.render(name, said), said.state)
 
 
 def unforeseen(error: BaseException, loud: bool, redactor: Redactor = Redactor()) -> Verdict:
@@ -56,14 +63,11 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
     """``said``, handed over to where ``--submit`` wants it; what could not be is told below line 1, and changes nothing."""
     if not any(word.startswith("--submit") for word in arguments):
         return said
-    from vmprobe import services, submit
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--submit", action="append", type=submit.target)
-    parser.add_argument("--site")
-    parser.add_argument("-H", "--hostname")
-    parser.add_argument("-t", "--timeout", type=duration)
     try:
+        from vmprobe import services, submit
+
+        parser = Parser(probe)
+        add_common(parser)
         options = parser.parse_known_args(arguments)[0]
         site, ended = site_of(options), time.time()
         result = submit.Result(site.name, services.service_name(probe), said.state,
@@ -76,15 +80,23 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
     return said.with_details(told)
 
 
-def finish(name: str, said: Verdict) -> NoReturn:
-    """Print a verdict and exit with its state, whatever has become of stdout."""
-    state = said.state
+def leave(output: str, state: int) -> NoReturn:
+    """Print and exit with a state, whatever has become of stdout; a signal comes too late to change it."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     try:
-        sys.stdout.write(verdict.render(name, said) + "\n")
+        sys.stdout.write(output.rstrip("\n") + "\n")
         sys.stdout.flush()
     except OSError:  # nobody reads; the exit code still counts
         sys.stdout = open(os.devnull, "w", encoding="ascii")
     sys.exit(state)
+
+
+def _open_streams() -> None:
+    """What of stdin, stdout and stderr the caller closed leads nowhere: else the next file would get its number."""
+    sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # each gets the lowest number that is free
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="ascii")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="ascii")
 
 
 def _stop_early(number: int, frame: Any) -> None:
@@ -102,13 +114,10 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=_Help, **words)
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.probe} UNKNOWN - {one_line(message)} (see {self.prog} --help)")
-        sys.exit(UNKNOWN)
+        raise Answer(f"{self.probe} UNKNOWN - {one_line(message)} (see {self.prog} --help)")
 
-    def exit(self, status: int = 0, message: Optional[str] = None) -> NoReturn:
-        if message:
-            sys.stdout.write(message)
-        sys.exit(UNKNOWN)
+    def _print_message(self, message: str, file: Any = None) -> NoReturn:
+        raise Answer(message)  # help and version, which argparse would print by itself, and lose a full disk's error
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -123,7 +132,7 @@ def add_common(parser: Parser, timeout: str = "the site's deadline") -> None:
     parser.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
     parser.add_argument("-H", "--hostname", metavar="HOST",
                         help="the site whose name or whose endpoint's host this is, where no --site is given")
-    parser.add_argument("-t", "--timeout", metavar="SECONDS", type=duration,
+    parser.add_argument("-t", "--timeout", metavar="SECONDS", type=run_time,
                         help=f"time for the whole run, clean-up included; default: {timeout}")
     parser.add_argument("--submit", metavar="KIND:WHERE", action="append", type=_target,
                         help="hand the result to a monitoring server, too: nagios:PIPE, results:DIR, icinga2:URL, "
@@ -185,32 +194,46 @@ def site_of(options: argparse.Namespace):
     raise ClientError("which site? Name it by --site")
 
 
-def duration(word: str) -> float:
+def run_time(word: str) -> float:
+    """The time for a whole run, for argparse."""
     from vmprobe import site
 
-    try:
-        found = site.duration(word)
-    except ValueError as wrong:
-        raise argparse.ArgumentTypeError(f"'{word}' {wrong}") from None
-    if found <= 0:
-        raise argparse.ArgumentTypeError("has to be more than 0 s")
-    return found
+    return _parsed(site.run_time, word)
+
+
+def duration(word: str) -> float:
+    """A time above zero, for argparse."""
+    from vmprobe import site
+
+    return _parsed(site.above_zero, word)
+
+
+def count(word: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    from vmprobe import site
+
+    return _parsed(site.whole(1), word)
+
+
+def servers(word: str) -> int:
+    """How many test VMs, for argparse."""
+    from vmprobe import site
+
+    return _parsed(site.servers, word)
 
 
 def _target(word: str):
     from vmprobe import submit
 
+    return _parsed(submit.target, word)
+
+
+def _parsed(parse: Callable[[str], T], word: str) -> T:
+    """What a site file's kind of value makes of a word."""
     try:
-        return submit.target(word)
+        return parse(word)
     except ValueError as wrong:
-        raise argparse.ArgumentTypeError(f"'{word}' {wrong}") from None
-
-
-def count(word: str) -> int:
-    """A whole number from 1 up, for argparse."""
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"'{word}' is not a whole number from 1 up")
-    return int(word)
+        raise argparse.ArgumentTypeError(f"'{one_line(word, 60)}' {wrong}") from None
 
 
 def listen(deadline) -> None:

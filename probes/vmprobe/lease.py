@@ -134,7 +134,8 @@ class Lease:
         clock, polling = self.deadline.clock, self.deadline.polling
         looks = 0
         try:
-            for _ in self.deadline.polls(clock.now(), first=polling.shortest if self._asked else 0.0):
+            asked = max(self._asked.values(), default=None)  # of many leases, most have waited already for the first
+            for _ in self.deadline.polls(clock.now() if asked is None else asked, first=0.0 if asked is None else polling.shortest):
                 with self._round():
                     looks = looks + 1 if self._nothing_is_there() else 0
                     if looks >= _LOOKS or looks and not self.ledger.owed():

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
 import re
 import stat
@@ -256,6 +257,6 @@ def _forget(path: str, now: float) -> None:
 
 def _number(thing: object) -> float:
     try:
-        return float(thing) if isinstance(thing, (int, float)) else 0.0
+        return float(thing) if isinstance(thing, (int, float)) and math.isfinite(thing) else 0.0
     except OverflowError:
         return 0.0

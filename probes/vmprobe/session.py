@@ -97,8 +97,7 @@ def _judged(session: Session, options: argparse.Namespace, act: Callable[[Sessio
         session.close()
     measured = {**timeline.durations(), "total": timeline.total(), **timeline.metrics}
     details = cli.lines(found.table, extra, _details(session, found))
-    said = Verdict(state, f"{site.name}: {text}", measured, site.thresholds, details, session.highest)
-    said = said.struck(session.evidence.redactor.strike)
+    said = Verdict(state, text, measured, site.thresholds, details, session.highest).of(site.name, session.evidence.redactor.strike)
     return with_document(session, said, getattr(options, "json", None), lambda: {
         "site": site.name, "state": WORDS[said.state], "text": said.text, "requests": session.evidence.requests,
         **found.document, **timeline.document()})

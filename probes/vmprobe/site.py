@@ -7,10 +7,11 @@ would be right.
 from __future__ import annotations
 
 import configparser
+import errno
 import os
 import re
 import stat
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, TextIO, Tuple, Type
 from urllib.parse import urlsplit
 
 from vmprobe import drivers, paths
@@ -20,32 +21,49 @@ from vmprobe.errors import CAUSES, ClientError
 from vmprobe.handle import owner_word
 from vmprobe.services import SERVICES
 from vmprobe.thresholds import LABELS, Thresholds, parse_range
-from vmprobe.text import among
+from vmprobe.text import among, one_line
 from vmprobe.timeline import STAGES
 
 DEPTHS = ("api", "console", "reach")
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _SUFFIX = ".ini"
+_LARGEST = 2 ** 20  # bytes of a file that a person wrote
 
 
 # --- values -------------------------------------------------------------------------------------------------------
 
 _SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1, "KiB": 2 ** 10, "MiB": 2 ** 20, "GiB": 2 ** 30, "TiB": 2 ** 40, "MB": 10 ** 6, "GB": 10 ** 9}
-_MEASURE = re.compile(r"^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$")
+_MEASURE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
+_MOST_SERVERS = 1000  # at once: a name has room for four digits, and a ledger for some thousand things
+_LONGEST_RUN = 86400.0  # seconds; a handle has room for the minutes of 69 days
 
 
 def duration(text: str) -> float:
     """Seconds: ``300``, ``300 s``, ``5 min``, ``1 h``, ``2 d``."""
-    match = _MEASURE.match(text)
+    match = _MEASURE.fullmatch(text)
     if not match or match[2] not in _SECONDS:
         raise ValueError("is not a duration like '300 s', '5 min' or '1 h'")
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def above_zero(text: str) -> float:
+    """Seconds, more than none."""
+    if duration(text) <= 0:
+        raise ValueError("has to be more than 0 s")
+    return duration(text)
+
+
+def run_time(text: str) -> float:
+    """Seconds for a whole run."""
+    if above_zero(text) > _LONGEST_RUN:
+        raise ValueError("is longer than a day")
+    return duration(text)
+
+
 def size(text: str) -> int:
     """Bytes: ``1 GiB``, ``512 MiB``, ``10 GB``."""
-    match = _MEASURE.match(text)
+    match = _MEASURE.fullmatch(text)
     if not match or match[2] not in _BYTES:
         raise ValueError("is not a size like '1 GiB' or '512 MiB'")
     return int(float(match[1]) * _BYTES[match[2]])
@@ -67,15 +85,22 @@ def volume(text: str) -> Optional[int]:
 def whole(least: int = 0) -> Callable[[str], int]:
     """A parser of whole numbers from ``least`` up."""
     def parse(text: str) -> int:
-        if not re.match(r"^\d{1,9}$", text) or int(text) < least:
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
             raise ValueError(f"is not a whole number from {least} up")
         return int(text)
     return parse
 
 
+def servers(text: str) -> int:
+    """How many test VMs at once."""
+    if whole(1)(text) > _MOST_SERVERS:
+        raise ValueError(f"is more than {_MOST_SERVERS}")
+    return int(text)
+
+
 def fraction(text: str) -> float:
     """A share between 0 and 1: ``0.08`` or ``8 %``."""
-    match = re.match(r"^(\d+(?:\.\d+)?)\s*(%?)$", text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", text)
     share = float(match[1]) / (100 if match[2] else 1) if match else -1
     if not 0 <= share <= 1:
         raise ValueError("is not a share like '8 %' or '0.08'")
@@ -161,16 +186,16 @@ def _targets(text: str) -> Tuple[str, ...]:
 # --- sections -----------------------------------------------------------------------------------------------------
 
 _SITE = {"name": Key(_name, required=True), "owner": Key(), "contact": Key(), "notes": Key()}
-_ENDPOINT = {"manager": Key(required=True), "credentials": Key(), "ca": Key(), "timeout": Key(duration, 30.0)}
+_ENDPOINT = {"manager": Key(required=True), "credentials": Key(), "ca": Key(), "timeout": Key(above_zero, 30.0)}
 _TEST_VM = {
     "image": Key(required=True), "flavor": Key(default=""), "network": Key(default=""),
-    "volume": Key(volume, 2 ** 30), "depth": Key(one_of(*DEPTHS), "api"), "count": Key(whole(1), 1),
+    "volume": Key(volume, 2 ** 30), "depth": Key(one_of(*DEPTHS), "api"), "count": Key(servers, 1),
     "snapshot": Key(yes_or_no, False), "reach port": Key(whole(1), 22),
 }
-_BUDGET = {"deadline": Key(duration, 300.0), "reserve": Key(duration, 60.0),
-           **{stage: Key(duration) for stage in STAGES}}
-_POLLING = {"first": Key(duration, 3.0), "fraction": Key(fraction, 0.08), "shortest": Key(duration, 1.5),
-            "longest": Key(duration, 5.0)}
+_BUDGET = {"deadline": Key(run_time, 300.0), "reserve": Key(above_zero, 60.0),
+           **{stage: Key(above_zero) for stage in STAGES}}
+_POLLING = {"first": Key(duration, 3.0), "fraction": Key(fraction, 0.08), "shortest": Key(above_zero, 1.5),
+            "longest": Key(above_zero, 5.0)}
 _SAMPLE = {"readings": Key(whole(), 3), "interval": Key(duration, 2.0)}
 _VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout")}
 _SCHEDULE = {"interval": Key(_period, 3600.0), "retry interval": Key(_period, 900.0),
@@ -220,27 +245,52 @@ def find(name: str) -> str:
         return name
     for directory in paths.site_directories():
         path = os.path.join(directory, name + _SUFFIX)
-        if os.path.exists(path):
-            return path
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # it may be there: who reads it says why it cannot be
+        return path
     raise ClientError(f"no site file {name}{_SUFFIX} in {' or '.join(paths.site_directories())}")
 
 
 def find_by_host(host: str) -> str:
     """The path of the one site file whose name, or whose endpoint's host, is ``host``."""
     found: List[str] = []
-    for directory in paths.site_directories():
-        for entry in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
-            if not entry.endswith(_SUFFIX):
-                continue
-            path = os.path.join(directory, entry)
+    unread = ""
+    for path in _site_files():
+        try:
             parser = _read(path)
-            url = parser.get("endpoint", "url", fallback="")
-            if host in (parser.get("site", "name", fallback=""), urlsplit(url).hostname):
-                found.append(path)
-    if len(found) != 1:
-        many = "more than one site file has" if found else "no site file has"
-        raise ClientError(f"{many} the host {host}{': ' if found else ''}{', '.join(found)}; name one by --site")
+        except ClientError as wrong:  # is nobody's matter but its own, unless it is the one that is looked for
+            unread = unread or f" ({wrong})"
+            continue
+        url = parser.get("endpoint", "url", fallback="")
+        if host in (parser.get("site", "name", fallback=""), _host(url)):
+            found.append(path)
+    if not found:
+        raise ClientError(f"no site file has the host {host}{unread}; name one by --site")
+    if len(found) > 1:
+        raise ClientError(f"more than one site file has the host {host}: {', '.join(found)}; name one by --site")
     return found[0]
+
+
+def _site_files() -> Iterator[str]:
+    for directory in paths.site_directories():
+        try:
+            entries = sorted(os.listdir(directory))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as failed:
+            raise ClientError(f"{directory}: {failed.strerror}") from None
+        yield from (os.path.join(directory, entry) for entry in entries if entry.endswith(_SUFFIX))
+
+
+def _host(url: str) -> Optional[str]:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def load(path: str) -> Site:
@@ -275,7 +325,7 @@ def load(path: str) -> Site:
         path=path, name=about.pop("name"), driver=driver, endpoint=endpoint, test_vm=test_vm,
         deadline=budget.pop("deadline"), reserve=budget.pop("reserve"),
         budgets={stage: limit for stage, limit in budget.items() if limit is not None},
-        thresholds=_thresholds(base, parser), polling=Polling(**section("polling", _POLLING)),
+        thresholds=_thresholds(base, parser), polling=_polling(base, section("polling", _POLLING)),
         sample=section("sample", _SAMPLE), schedule=section("schedule", _SCHEDULE),
         verdict={cause: state for cause, state in section("verdict", _VERDICT).items() if state},
         labels=_labels(base, parser),
@@ -292,7 +342,7 @@ def _read(path: str) -> configparser.ConfigParser:
     parser.optionxform = str
     base = os.path.basename(path)
     try:
-        with open(path, encoding="utf-8") as file:
+        with _opened(path) as file:
             parser.read_file(file, base)
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
@@ -306,7 +356,27 @@ def _read(path: str) -> configparser.ConfigParser:
         raise ClientError(f"{base} line {missing.lineno}: a key before the first [section]") from None
     except configparser.ParsingError as wrong:
         raise ClientError(f"{base} line {wrong.errors[0][0]}: neither 'key = value' nor '[section]'") from None
+    for section in parser.sections():
+        for key, text in parser.items(section):
+            if "\n" in text:
+                more = text.split("\n")[-1]
+                raise ClientError(f"{base} [{section}] {key}: goes on in the indented line '{more}'; a value is one line")
+            if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", key + text):
+                raise ClientError(f"{base} [{section}] {key}: has a control character in it")
     return parser
+
+
+def _opened(path: str) -> TextIO:
+    """A file that a person wrote, not waiting for whoever may be at the other end of it; OSError as it comes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    file = open(descriptor, encoding="utf-8-sig") if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    if file is None:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file")
+    if os.fstat(descriptor).st_size > _LARGEST:
+        file.close()
+        raise OSError(errno.EFBIG, f"is larger than {_LARGEST} bytes")
+    return file
 
 
 class _Sections:
@@ -334,7 +404,7 @@ class _Sections:
         try:
             return key.parse(text)
         except ValueError as wrong:
-            shown = re.sub(r"//[^/]*@", "//***@", text)  # a URL may have been given a password
+            shown = one_line(re.sub(r"//[^/]*@", "//***@", text), 60)  # a URL may have been given a password
             raise ClientError(f"{self._base} [{section}] {name}: '{shown}' {wrong}") from None
 
 
@@ -342,6 +412,12 @@ def _check_budget(base: str, budget: Mapping[str, Any]) -> None:
     deadline, reserve = budget["deadline"], budget["reserve"]
     if reserve >= deadline:
         raise ClientError(f"{base} [budget] reserve: {reserve:g} s leaves nothing of the deadline of {deadline:g} s")
+
+
+def _polling(base: str, polling: Mapping[str, Any]) -> Polling:
+    if polling["longest"] < polling["shortest"]:
+        raise ClientError(f"{base} [polling] longest: {polling['longest']:g} s is less than the shortest, {polling['shortest']:g} s")
+    return Polling(**polling)
 
 
 def _thresholds(base: str, parser: configparser.ConfigParser) -> Thresholds:
@@ -384,7 +460,7 @@ def _labels(base: str, parser: configparser.ConfigParser) -> Dict[str, str]:
 def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
     """The section [credentials] of a file that only its owner may read; ClientError names what is wrong with it."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with _opened(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
                 raise ClientError(f"{path} has mode {mode:04o}: others than its owner have access; chmod 0600 it")

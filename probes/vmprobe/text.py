@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, List, Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -15,6 +15,7 @@ _NAMED = re.compile(
     r"(\"[^\"]*\"|'[^']*'|(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
 )
 STRUCK = "***"
+_OWN = ("site", "handle", "state", "text")  # of a document about a run
 
 
 def clean(text: str) -> str:
@@ -30,16 +31,23 @@ def one_line(text: object, limit: int = 160) -> str:
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
 
 
-def many_lines(lines: Iterable[str], limit: int = 8000) -> str:
-    """Lines, each cleaned, below ``limit`` characters in all; what is over is said."""
+def many_lines(lines: Iterable[str], limit: int = 8000) -> List[str]:
+    """Lines, each cleaned, of about ``limit`` characters in all; what is over is said."""
     kept, room = [], limit
     for line in lines:
         line = clean(line).rstrip()[:2000]
         room -= len(line) + 1
         if room < 0:
-            return "\n".join(kept + ["(cut: too long)"])
+            return kept + ["(cut: too long)"]
         kept.append(line)
-    return "\n".join(kept)
+    return kept
+
+
+def table(rows: Sequence[Sequence[str]], widest: int = 40) -> List[str]:
+    """Rows as lines with aligned columns; whatever a cell has in it, it is cleaned, and beyond ``widest`` not aligned."""
+    cells = [[one_line(cell, 400) for cell in row] for row in rows]
+    widths = [min(widest, max(map(len, column))) for column in zip(*cells)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
 
 
 def among(word: str, known: Iterable[str]) -> str:
@@ -80,14 +88,17 @@ class Redactor:
         return _NAMED.sub(lambda match: match.group(1) + STRUCK, text)
 
     def json(self, document: Any) -> str:
-        """A document as JSON without secrets: struck out text by text, so that it stays JSON."""
+        """A document as JSON without secrets: struck out text by text, so that it stays JSON.
+
+        What it has under the words of ``_OWN`` is the suite's own, or has been struck already.
+        """
         return json.dumps(self._struck(document), indent=1, default=str) + "\n"
 
     def _struck(self, thing: Any) -> Any:
         if isinstance(thing, str):
             return self.strike(thing)
         if isinstance(thing, Mapping):
-            return {self._struck(key): self._struck(value) for key, value in thing.items()}
+            return {self._struck(key): value if key in _OWN else self._struck(value) for key, value in thing.items()}
         return [self._struck(value) for value in thing] if isinstance(thing, (list, tuple)) else thing
 
 

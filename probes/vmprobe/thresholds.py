@@ -29,8 +29,8 @@ LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers
     LABELS.update({f"{_stage}_{what}": "s" for what in ("min", "avg", "max")})
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_RANGE = re.compile(rf"^@?(?:(?:~|{_NUMBER})?:(?:{_NUMBER})?|{_NUMBER})$")
+_NUMBER = r"-?[0-9]{1,21}(?:\.[0-9]{1,9})?"
+_RANGE = re.compile(rf"@?(?:(?:~|{_NUMBER})?:(?:{_NUMBER})?|{_NUMBER})")
 
 
 def unit(label: str) -> str:
@@ -43,7 +43,7 @@ def parse_range(text: str, label: str = "total"):
     import nagiosplugin
 
     words = _WORDS[unit(label)]
-    if not _RANGE.match(text):
+    if not _RANGE.fullmatch(text):
         raise ValueError(f"'{text}' is not a range in {words}")
     try:
         return nagiosplugin.Range(text)

@@ -16,6 +16,7 @@ from vmprobe.thresholds import Thresholds, unit
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _LINE = 199  # line 1 before its perfdata
+_ALL = 8000  # the whole: Nagios takes 8192 bytes, with host, service and time, as a passive result
 
 _CAUSE_OF_STAGE = {"auth": "auth", "image": "image", "submit": "scheduler", "active": "scheduler", "network": "network",
                    "storage": "storage", "sample": "gateway", "snapshot": "image", "detach": "storage",
@@ -39,9 +40,12 @@ class Verdict(NamedTuple):
         """This, and more lines below the first."""
         return self._replace(details=self.details + tuple(lines))
 
-    def struck(self, strike: Callable[[str], str]) -> "Verdict":
-        """This, with all secrets struck out of what it says; ``strike`` is a redactor's."""
-        return self._replace(text=strike(self.text), details=tuple(map(strike, self.details)))
+    def of(self, site: str, strike: Callable[[str], str]) -> "Verdict":
+        """This as what is said of a site, all secrets struck out; ``strike`` is a redactor's.
+
+        The site's name is no secret, even where a password is the same word: struck out, it would tell that.
+        """
+        return self._replace(text=f"{site}: {strike(self.text)}", details=tuple(map(strike, self.details)))
 
 
 # --- outcome to state ---------------------------------------------------------------------------------------------
@@ -69,7 +73,8 @@ def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[in
         level = thresholds.broken(label, value)
         if level:
             limit = getattr(thresholds, level)[label]
-            broken[level].append(f"{label} {figure(label, value)} is outside {limit} ({level})")
+            where = f"inside {limit[1:]}" if limit.startswith("@") else f"outside {limit}"
+            broken[level].append(f"{label} {figure(label, value)} is {where} ({level})")
     state = CRITICAL if broken["critical"] else WARNING if broken["warning"] else OK
     return state, broken["critical"] + broken["warning"]
 
@@ -93,14 +98,12 @@ def blame(stage: str, error: BaseException, cause: str, room: int = 160) -> str:
 
 
 def render(name: str, verdict: Verdict) -> str:
-    """The plug-in's whole output: line 1 with all perfdata, then the details."""
+    """The plug-in's whole output: line 1 with all perfdata, then the details, each of them one line."""
     head = f"{name} {WORDS[verdict.state]} - "
     line = head + text.one_line(verdict.text, _LINE - len(head))
     data = " ".join(perfdata(verdict.perfdata, verdict.thresholds, verdict.highest))
-    lines = [f"{line} | {data}" if data else line]
-    if verdict.details:
-        lines.append(text.many_lines(line for detail in verdict.details for line in detail.splitlines() or [""]))
-    return "\n".join(lines)
+    line = f"{line} | {data}" if data else line
+    return "\n".join([line, *text.many_lines(verdict.details, _ALL - len(line))])
 
 
 def perfdata(values: Mapping[str, float], thresholds: Thresholds, highest: Mapping[str, float] = {}) -> List[str]:

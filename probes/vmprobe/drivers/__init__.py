@@ -26,12 +26,12 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
 def load(manager: str) -> Type[Driver]:
     """The driver of a manager in the table, or of a module elsewhere, named by its import path; ClientError if none."""
     path = DRIVERS.get(manager) or manager
-    if "." not in path:
+    if "." not in path.strip("."):
         raise ClientError(f"'{manager}' is neither one of {', '.join(DRIVERS)} nor the import path of a driver's module")
     try:
         module = importlib.import_module(path)
-    except ImportError as missing:
-        raise ClientError(f"'{manager}' cannot be imported: {missing}") from None
+    except (ImportError, TypeError, ValueError) as wrong:  # the last two: a name that can be nobody's
+        raise ClientError(f"'{manager}' cannot be imported: {wrong}") from None
     found = [thing for thing in vars(module).values()
              if isinstance(thing, type) and issubclass(thing, Driver) and thing.__module__ == path]
     if len(found) != 1:

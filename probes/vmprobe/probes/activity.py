@@ -10,7 +10,7 @@ from vmprobe.clock import Clock
 from vmprobe.errors import ClientError
 from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
 from vmprobe.session import Finding, Session
-from vmprobe.text import counted, number, span
+from vmprobe.text import counted, number, span, table
 from vmprobe.verdict import Verdict
 
 DESCRIPTION = """\
@@ -112,9 +112,7 @@ def _table(servers: Sequence[Resource], known: activity.Readings, limit: int) ->
     for server in order[:limit]:
         found = each[server.ref.id]
         rows.append((*(_shown(metric, found[metric]) for metric in metrics), server.ref.id, server.ref.name))
-    widths = [min(40, max(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
-    return lines + ([f"and {len(order) - limit} more"] if len(order) > limit else [])
+    return table(rows) + ([f"and {len(order) - limit} more"] if len(order) > limit else [])
 
 
 def _shown(metric: str, value: Optional[float]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, List, Mapping, Optional, Sequence
 from vmprobe import cli, gateway, session
 from vmprobe.clock import Clock
 from vmprobe.session import Finding, Session
-from vmprobe.text import seconds, span
+from vmprobe.text import seconds, span, table
 from vmprobe.verdict import Verdict
 
 DESCRIPTION = """\
@@ -76,8 +76,7 @@ def _certificates(report: gateway.Report, now: float) -> List[str]:
 
 def _table(offered: Mapping[str, Any]) -> List[str]:
     """One line for each thing offered, its words aligned."""
-    width = max(map(len, offered))
-    return [f"{word:<{width}}  {_shown(value)}" for word, value in offered.items()]
+    return table([(word, _shown(value)) for word, value in offered.items()])
 
 
 def _shown(value: Any) -> str:

@@ -74,8 +74,9 @@ class Run:
         finally:
             self.session.close()
         evidence = self.session.evidence
-        said = said.with_details(evidence.lines() if self.options.verbose >= 2 else ()).struck(evidence.redactor.strike)
-        return said._replace(text=f"{self.site.name}: {said.text}", perfdata={**said.perfdata, "total": self.timeline.total()})
+        said = said.with_details(evidence.lines() if self.options.verbose >= 2 else ())
+        said = said._replace(perfdata={**said.perfdata, "total": self.timeline.total()})
+        return said.of(self.site.name, evidence.redactor.strike)
 
     def _look(self) -> Verdict:
         with self.timeline.stage("auth"):
@@ -84,7 +85,8 @@ class Run:
         before, why = list(found.ours), ""
         if self.options.remove and found.ours:
             found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve)
-        removed = [held for held in before if held not in found.ours]
+        there = set(found.ours)
+        removed = [held for held in before if held not in there]
         return self._judge(found, removed, why)
 
     def _judge(self, found: Survey, removed: List[Held], why: str) -> Verdict:

@@ -39,7 +39,7 @@ def parser() -> cli.Parser:
     found = cli.Parser("lifecycle", description=DESCRIPTION, epilog=EPILOG)
     cli.add_common(found)
     cli.add_thresholds(found)
-    found.add_argument("--count", metavar="N", type=cli.count, help="so many test VMs at once; default: the site's count")
+    found.add_argument("--count", metavar="N", type=cli.servers, help="so many test VMs at once; default: the site's count")
     found.add_argument("--depth", choices=sites.DEPTHS,
                        help="how a VM is judged: by the manager (api), also by what its console says (console), or by a "
                             "connection to it (reach); default: the site's depth")
@@ -82,7 +82,7 @@ class Run:
     def verdict(self) -> Verdict:
         """Live the story and judge it."""
         said = self._plan() if self.options.plan else self._judge(self._live())
-        return self._with_files(said.struck(self.evidence.redactor.strike))
+        return self._with_files(said.of(self.site.name, self.evidence.redactor.strike))
 
     def _plan(self) -> Verdict:
         """What a run would use and create; nothing is started."""
@@ -99,7 +99,7 @@ class Run:
         things = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
         volume = f"a volume of {test_vm['volume'] / 2 ** 30:g} GiB each" if test_vm["volume"] else "no volume"
         limits = [f"would use: {word} {value}" for word, value in _plan_lines(self.site, plan)]
-        return Verdict(OK, f"{self.site.name}: would start {things} ({plan}) with {volume}; nothing was started",
+        return Verdict(OK, f"would start {things} ({plan}) with {volume}; nothing was started",
                        self.timeline.durations(), self.site.thresholds, cli.lines(limits, self._details()))
 
     def _live(self) -> Optional[BaseException]:
@@ -154,8 +154,8 @@ class Run:
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
             text, extra = "; ".join(broken + [self._story()]), ()
-        return Verdict(state, f"{site.name}: {text}; {remains}" if remains else f"{site.name}: {text}", measured,
-                       site.thresholds, cli.lines(self._details(), list(extra)))
+        return Verdict(state, f"{text}; {remains}" if remains else text, measured, site.thresholds,
+                       cli.lines(self._details(), list(extra)))
 
     def _story(self) -> str:
         """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""
