@@ -215,6 +215,17 @@ def test_a_memory_of_another_clock_is_not_used():
     assert activity.since({"a": before}, 89000.0, {"a": [now]}) == {"a": [before, now]}
 
 
+def test_a_run_before_the_clock_was_set_back_is_not_used(site, busy):
+    site.set("sample", readings="2", interval="2 s")
+    busy("web1", cpu=0.5, traffic=1024)
+    site.probe("activity")
+    site.clock._utc -= 100
+
+    output = site.probe("activity")[1]
+
+    assert output.startswith("VM_ACTIVITY OK - site: 1 server over 2 s: cpu 50 %, ") and " interval=2s;;;0 " in output
+
+
 def test_memory_is_a_metric_where_a_manager_has_it():
     rows = [[Sample("memory", 100, 0, counter=False)], [Sample("memory", 200, 10, counter=False)]]
 

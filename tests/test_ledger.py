@@ -81,6 +81,14 @@ def test_what_was_asked_for_is_owed_until_it_was_refused_or_seen_gone(directory)
     assert os.listdir(directory) == []
 
 
+def test_a_time_that_is_none_does_not_keep_a_debt_for_ever(directory):
+    ledger = Ledger.begin(directory, HANDLE)
+    for at in (float("nan"), float("inf")):
+        ledger.intent(Kind.SERVER, str(HANDLE), at)
+        assert [debt.at for debt in ledger.owed()] == [0.0]
+    ledger.close(settled=True)
+
+
 def test_the_file_is_for_its_user_only_and_says_where_its_debts_can_be_paid(directory):
     ledger = Ledger.begin(directory, HANDLE, site="cesga", endpoint="memory memory://cloud")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+import plugin_output
 from conftest import run_probe
 from disasters import STRANGERS
 from vmprobe.drivers.memory import Thing
@@ -86,6 +87,27 @@ def test_remove_removes_and_sees_that_it_is_gone(littered):
         + NOTHING.replace("total=0s", "total=1.5s")))
     assert littered.cloud.things == {}
     assert littered.leftovers() == (0, "VM_LEFTOVERS OK - site: nothing is left behind | " + NOTHING)
+
+
+def test_what_hundreds_of_runs_have_left_is_removed_by_one_run(site):
+    for number in range(400):  # at a wait of their own for each, most would not be seen gone in time
+        plant(site, Kind.SERVER, f"s{number}", EXPIRED.format(f"{number:08}"))
+
+    state, output = site.leftovers("--remove")
+
+    assert (state, site.cloud.things) == (0, {})
+    assert output.startswith("VM_LEFTOVERS OK - site: 400 leftovers removed: server s0 (mon), server s1 (mon), server s2 (mon), ... | ")
+
+
+def test_the_whole_output_stays_below_what_nagios_takes_however_many_there_are(site):
+    for number in range(3000):
+        plant(site, Kind.SERVER, f"s{number}", EXPIRED.format(f"{number:08}"))
+
+    state, output = site.leftovers("-v")
+
+    assert (state, output.splitlines()[-1]) == (1, "(cut: too long)")
+    assert 7000 < len(output) < 8100
+    assert plugin_output.read(output).figures["leftovers"] == 3000
 
 
 def test_remove_says_what_could_not_be_removed_and_why(littered):

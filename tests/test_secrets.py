@@ -1,6 +1,7 @@
 """No secret leaves: not by an output, a ledger, a file, a title or an argument, whatever goes wrong, however loud."""
 
 import io
+import json
 import shutil
 
 import pytest
@@ -144,3 +145,17 @@ def test_a_secret_learned_at_run_time_is_struck_from_then_on():
 
 def test_a_secret_within_a_longer_one_leaves_nothing_of_it():
     assert Redactor(["abcd", "abcdefgh"]).strike("abcdefgh abcd") == "*** ***"
+
+
+def test_a_password_that_is_the_sites_name_strikes_that_name_nowhere_and_is_struck_everywhere_else(site, tmp_path):
+    (tmp_path / "c.ini").write_text("[credentials]\npassword = site\n")
+    (tmp_path / "c.ini").chmod(0o600)
+    site.set("endpoint", faults="auth-rejected", credentials="c.ini")
+
+    for name in ("lifecycle", "state", "gateway"):
+        assert site.probe(name)[1].startswith(f"VM_{name.upper()} CRITICAL - site: auth: user *** is not accepted (cause=auth) | ")
+    assert site.leftovers()[1].startswith("VM_LEFTOVERS CRITICAL - site: auth: user *** is not accepted (cause=auth) | ")
+    site.lifecycle("--json", str(tmp_path / "run.json"))
+    document = json.loads((tmp_path / "run.json").read_text())
+    assert (document["site"], document["text"]) == ("site", "site: auth: user *** is not accepted (cause=auth)")
+    assert document["stages"][0]["error"] == "user *** is not accepted"

@@ -146,3 +146,16 @@ def test_the_first_line_stays_short_however_many_there_are(site, server):
     state, line = site.probe("state")
 
     assert (state, len(line.split(" | ")[0]) < 200, "servers=50;;;0" in line) == (1, True, True)
+
+
+def test_what_a_server_is_called_makes_no_line_of_its_own(site, server):
+    forged = "web1\nVM_STATE OK - all is well | x=1\x1b[2J\u202e"
+    server(forged, "BROKEN", age=60, fault=forged, owner=forged, project=forged, image=forged)
+
+    state, output = site.probe("state", "-v")
+
+    shown = "web1 VM_STATE OK - all is well / x=1 [2J?"
+    assert state == 1
+    assert output.splitlines()[2] == f"BROKEN  60 s  {shown}  {shown}  {shown}  ser-1  {shown}"
+    assert [line.split(" ")[0] for line in output.splitlines()] == [
+        "VM_STATE", "STATE", "BROKEN", "by", "by", "by", "auth", "list", "requests"]

@@ -54,6 +54,11 @@ def test_warning_and_critical_by_ranges(site):
     assert "storage=12s;;11;0 submit=0s;;;0 total=17.5s;60;;0" in line
 
 
+def test_a_range_that_alerts_inside_says_so(site):
+    assert site.lifecycle("-w", "active=@10:11")[1].startswith(
+        "VM_LIFECYCLE WARNING - site: active 10.5 s is inside 10:11 (warning); test VM ran and is gone in 17.5 s ")
+
+
 def test_warning_by_the_sites_own_range(site):
     site.set("thresholds", cpu_avg="20, 90")
 

@@ -98,7 +98,8 @@ class Redactor:
         if isinstance(thing, str):
             return self.strike(thing)
         if isinstance(thing, Mapping):
-            return {self._struck(key): value if key in _OWN else self._struck(value) for key, value in thing.items()}
+            return {key if key in _OWN else self._struck(key): value if key in _OWN else self._struck(value)
+                    for key, value in thing.items()}
         return [self._struck(value) for value in thing] if isinstance(thing, (list, tuple)) else thing
 
 

@@ -256,10 +256,10 @@ class MemoryCloud:
         self._next = ""
         fault = self.plot.get(self.requests, "") or next(
             (name.split("@")[0] for name in self.faults if name.endswith(f"@{self.requests}")), "")
+        if words.startswith("delete"):
+            self.faults.discard("gone-after-boot")
         if self.faults & {"gone-for-good", "gone-after-boot"} and any(
                 self._age(thing).word == "RUNNING" for thing in self.things.values()):
-            if "gone-after-boot" in self.faults:
-                self.faults.discard("gone-after-boot" if self._count_gone() else "")
             raise Unreachable("connection refused", sent=False)
         self._next = fault
         if fault == "killed-before":
@@ -276,10 +276,6 @@ class MemoryCloud:
                 self.killer()
             if fault in _AFTER:
                 raise _AFTER[fault]()
-
-    def _count_gone(self) -> bool:
-        self._refused = getattr(self, "_refused", 0) + 1
-        return self._refused > 5
 
     # --- things -----------------------------------------------------------------------------------------------
 
