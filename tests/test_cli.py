@@ -92,8 +92,22 @@ def test_a_file_that_cannot_be_written_does_not_change_the_verdict(quick):
                                      "--evidence", "/dev/null/x")
 
     assert (code, errors) == (0, "")
-    assert "the timeline could not be written: No such file or directory: /nowhere/" in output
+    assert "the timeline could not be written: No such file or directory: /nowhere/x.json" in output.splitlines()
     assert "the evidence could not be written: Not a directory: /dev/null/x" in output
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "gateway"])
+def test_what_is_no_file_is_not_replaced_by_one(quick, tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (tmp_path / "pipe", tmp_path / "link", tmp_path):
+        before = os.lstat(path)
+
+        code, output, errors = run_probe(f"check_vm_{name}", "--site", quick, "--json", str(path))
+
+        assert (code, errors) == (0, "")
+        assert output.endswith(f" could not be written: is not a regular file: {path}\n")
+        assert os.path.samestat(os.lstat(path), before)
 
 
 def test_a_plan_shows_and_keeps_its_requests_as_a_run_does(quick, tmp_path):

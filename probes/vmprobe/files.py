@@ -33,6 +33,14 @@ def replace(path: str, text: str, mode: int = 0o600) -> str:
     return path
 
 
+def put(path: str, text: str) -> str:
+    """As ``replace``, at a place that a person named: a device, a pipe or a link that is there stays what it is; OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file")
+    return replace(path, text)
+
+
 # --- what a probe remembers from one run to the next ----------------------------------------------------------------
 
 def remember(path: str, document: Any) -> None:

@@ -125,13 +125,12 @@ def with_document(session: Session, said: Verdict, path: Optional[str], document
     if not path:
         return said
     text = session.evidence.redactor.json(document())
-    return said.with_details(attempt("the JSON", lambda: files.replace(path, text)))
+    return said.with_details([attempt("the JSON", files.put, path, text)])
 
 
-def attempt(what: str, write: Callable[[], str]) -> List[str]:
-    """Where a file was written, or why it was not, as lines."""
+def attempt(what: str, write: Callable[..., str], path: str, *words: Any) -> str:
+    """Where a file was written, below or at ``path``, or why it was not, as a line."""
     try:
-        path = write()
+        return f"{what} is in {write(path, *words)}"
     except OSError as failed:
-        return [f"{what} could not be written: {failed.strerror}: {failed.filename}"]
-    return [f"{what} is in {path}"]
+        return f"{what} could not be written: {failed.strerror}: {path}"

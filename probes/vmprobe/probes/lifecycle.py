@@ -200,10 +200,9 @@ class Run:
         document = self._document(said)
         told = []
         if self.options.json:
-            text = self.evidence.redactor.json(document)
-            told += attempt("the timeline", lambda: files.replace(self.options.json, text))
+            told.append(attempt("the timeline", files.put, self.options.json, self.evidence.redactor.json(document)))
         if self.options.evidence:
-            told += attempt("the evidence", lambda: self.evidence.save(self.options.evidence, str(self.handle), document))
+            told.append(attempt("the evidence", self.evidence.save, self.options.evidence, str(self.handle), document))
         return said.with_details(told)
 
     def _document(self, said: Verdict) -> Dict[str, Any]:
