@@ -1,5 +1,6 @@
 """At most so many runs of this host at once against one endpoint."""
 
+import os
 import subprocess
 import sys
 
@@ -59,3 +60,21 @@ def test_two_runs_at_an_endpoint_for_one_follow_each_other(tmp_path):
     assert (code, first.wait(30)) == (0, 0)
     assert output.startswith("VM_LIFECYCLE OK - one: test VM ran and is gone in ")
     first.stdout.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_turns_that_root_took_by_hand_can_be_taken_by_the_scheduler(site, state_directory):
+    state_directory.mkdir()
+    os.chown(state_directory, 65534, 65534)
+    with turn.taken(at(site, 2), deadline()):
+        pass
+
+    assert {os.stat(path).st_uid for path in (state_directory / "turn", *(state_directory / "turn").iterdir())} == {65534}
+
+
+def test_a_turn_that_cannot_be_written_down_is_named(site, state_directory):
+    state_directory.write_text("no directory")
+
+    with pytest.raises(ClientError, match=rf"^\[schedule\] parallel: {state_directory}/turn/[0-9a-f]{{16}}-0: Not a directory$"):
+        with turn.taken(at(site, 1), deadline()):
+            pass

@@ -223,7 +223,7 @@ class Ledger:
             self._unwritten = b""
 
     def _give_up(self, failed: OSError) -> None:
-        self.trouble = self.trouble or f"the ledger cannot be written: {failed.strerror}: {self.path}"
+        self.trouble = self.trouble or f"the ledger cannot be written: {failed.strerror}: {os.path.dirname(self.path)}"
 
 
 def directory(state: str, site: str) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import os
 from typing import Iterator, List
 
-from vmprobe import paths
+from vmprobe import files, paths
 from vmprobe.clock import Deadline
 from vmprobe.errors import ClientError, DeadlinePassed
 from vmprobe.site import Site
@@ -29,10 +29,10 @@ def taken(site: Site, deadline: Deadline) -> Iterator[None]:
         return
     patience = deadline.left() / 2
     with contextlib.ExitStack() as held:
-        files = [_open(site, number, held) for number in range(many)]
+        turns = [_open(site, number, held) for number in range(many)]
         try:
             for _ in deadline.polls(deadline.clock.now(), first=0.0):
-                if _locked(files):
+                if _locked(turns):
                     break
                 if deadline.elapsed() >= patience:
                     raise DeadlinePassed("")
@@ -47,16 +47,17 @@ def _open(site: Site, number: int, held: contextlib.ExitStack) -> int:
     folder = os.path.join(paths.state_directory(), "turn")
     path = os.path.join(folder, f"{hashlib.sha256(str(endpoint).encode()).hexdigest()[:16]}-{number}")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        files.own(folder)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        held.callback(os.close, descriptor)
+        files.belong(descriptor, folder)
     except OSError as failed:
-        raise ClientError(f"[schedule] parallel: {failed.filename}: {failed.strerror}") from None
-    held.callback(os.close, descriptor)
+        raise ClientError(f"[schedule] parallel: {path}: {failed.strerror}") from None
     return descriptor
 
 
-def _locked(files: List[int]) -> bool:
-    for descriptor in files:
+def _locked(turns: List[int]) -> bool:
+    for descriptor in turns:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True

@@ -78,8 +78,9 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         timeline.notes.append(f"{len(unmeasured)} of {len(servers)} not measured: {next(iter(unmeasured.values()))}")
     if servers and missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
-    text = "; ".join([_story(servers, known, timeline.metrics)] + [word for word in (trouble, unkept) if word])
-    return Finding(text, details=tuple(_table(servers, known, options.limit)))
+    story = _story(servers, known, timeline.metrics)
+    wrong = trouble or unkept  # where both are, it is mostly for one reason
+    return Finding(f"{story}; {wrong}" if wrong else story, details=tuple(_table(servers, known, options.limit)))
 
 
 def _story(servers: Sequence[Resource], known: activity.Readings, values: Mapping[str, float]) -> str:
