@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -138,6 +139,17 @@ def test_state_and_checksum_of_the_test_image(site, image, options, state, line,
 def test_usage_errors_are_sentences(site):
     with pytest.raises(Exception, match="--running needs a --list"):
         site.probe("image", "--running")
+    for url in ("http:///list", "ftp://images.example.org/list"):
+        with pytest.raises(Exception, match=f"argument --list: '{url}' is not a URL like 'https://host:5000/v3'"):
+            site.probe("image", "--list", url)
+
+
+def test_a_list_in_a_pipe_is_not_waited_for(site, tmp_path):
+    os.mkfifo(tmp_path / "list")
+
+    state, output = site.probe("image", "--list", str(tmp_path / "list"))
+
+    assert (state, output.split(" | ")[0]) == (3, "VM_IMAGE UNKNOWN - site: lists: list: is not a regular file (cause=client)")
 
 
 # --- lists of HEPiX -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import plugin_output
 from conftest import run_probe
 from disasters import STRANGERS
 from vmprobe.drivers.memory import Thing
+from vmprobe.handle import owner_word
 from vmprobe.model import Kind
 
 NOTHING = "leftovers=0;0;;0 memory=0B;;;0 oldest_age=0s;;;0 total=0s;;;0 vcpus=0;;;0 volume_bytes=0B;;;0"
@@ -149,6 +150,17 @@ def test_strangers_are_never_removed(littered):
 
     assert (state, set(littered.cloud.things)) == (0, before)
     assert " 2 leftovers removed: " in output.splitlines()[0]
+
+
+def test_two_owners_without_a_letter_of_ours_are_two(site):
+    site.set("site", owner="\u00fc")
+    plant(site, Kind.SERVER, "4f1c", f"vmprobe-{owner_word(chr(0xfc))}-20270115t040000z-48-aaaaaaaa")
+    plant(site, Kind.SERVER, "77aa", "vmprobe-host-20270115t040000z-48-aaaaaaaa")
+
+    assert site.leftovers("--remove", "--owner", "\u00df")[0] == 0
+    assert set(site.cloud.things) == {"4f1c", "77aa"}
+    site.leftovers("--remove")
+    assert set(site.cloud.things) == {"77aa"}
 
 
 def test_other_owners_leftovers_are_told_at_v_and_counted_only_when_asked_and_never_removed(site):

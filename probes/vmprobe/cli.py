@@ -66,9 +66,7 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
     try:
         from vmprobe import services, submit
 
-        parser = Parser(probe)
-        add_common(parser)
-        options = parser.parse_known_args(arguments)[0]
+        options = Parser(probe).parse_known_args(arguments)[0]
         site, ended = site_of(options), time.time()
         result = submit.Result(site.name, services.service_name(probe), said.state,
                                verdict.render(f"VM_{probe.upper()}", said), began, ended)
@@ -106,12 +104,31 @@ def _stop_early(number: int, frame: Any) -> None:
 # --- options ------------------------------------------------------------------------------------------------------
 
 class Parser(argparse.ArgumentParser):
-    """argparse with a plug-in's manners: usage errors and --help exit 3, and the error is the first line."""
+    """argparse with a plug-in's manners, and with the options that every probe has, in the guidelines' letters.
 
-    def __init__(self, probe: str, **words: Any):
+    Usage errors, the help and the version are raised as an Answer. ``timeout`` is the default of -t, in words.
+    """
+
+    def __init__(self, probe: str, description: str = "", epilog: str = "", timeout: str = ""):
         self.probe = f"VM_{probe.upper()}"
-        super().__init__(prog=f"check_vm_{probe}", add_help=False, allow_abbrev=False,
-                         formatter_class=_Help, **words)
+        super().__init__(prog=f"check_vm_{probe}", description=description, epilog=epilog, add_help=False, allow_abbrev=False,
+                         formatter_class=_Help)
+        self.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
+        self.add_argument("-H", "--hostname", metavar="HOST",
+                          help="the site whose name or whose endpoint's host this is, where no --site is given")
+        self.add_argument("-t", "--timeout", metavar="SECONDS", type=run_time,
+                          help=f"time for the whole run, clean-up included; default: {timeout}")
+        self.add_argument("--submit", metavar="KIND:WHERE", action="append", type=_target,
+                          help="hand the result to a monitoring server, too: nagios:PIPE, results:DIR, icinga2:URL, "
+                               "nsca:HOST, nrdp:URL or file:FILE; can be given several times")
+        self.add_argument("-v", "--verbose", action="count", default=0,
+                          help="-v: more below the first line; -vv: requests and replies, secrets struck out")
+        self.add_argument("-V", "--version", action="version", version=f"{self.prog} {__version__}",
+                          help="print the version and exit")
+        self.add_argument("-h", "--help", action="help", help="print this help and exit")
+        for letter, level in (("-w", "warning"), ("-c", "critical")):
+            self.add_argument(letter, f"--{level}", metavar="METRIC=RANGE", action="append", default=[],
+                              help=f"{level} range of a metric; can be given several times")
 
     def error(self, message: str) -> NoReturn:
         raise Answer(f"{self.probe} UNKNOWN - {one_line(message)} (see {self.prog} --help)")
@@ -127,34 +144,12 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26, width=79)
 
 
-def add_common(parser: Parser, timeout: str = "the site's deadline") -> None:
-    """The options that every probe has, in the guidelines' letters; ``timeout`` is the default of -t, in words."""
-    parser.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
-    parser.add_argument("-H", "--hostname", metavar="HOST",
-                        help="the site whose name or whose endpoint's host this is, where no --site is given")
-    parser.add_argument("-t", "--timeout", metavar="SECONDS", type=run_time,
-                        help=f"time for the whole run, clean-up included; default: {timeout}")
-    parser.add_argument("--submit", metavar="KIND:WHERE", action="append", type=_target,
-                        help="hand the result to a monitoring server, too: nagios:PIPE, results:DIR, icinga2:URL, "
-                             "nsca:HOST, nrdp:URL or file:FILE; can be given several times")
-    parser.add_argument("-v", "--verbose", action="count", default=0,
-                        help="-v: more below the first line; -vv: requests and replies, secrets struck out")
-    parser.add_argument("-V", "--version", action="version", version=f"{parser.prog} {__version__}",
-                        help="print the version and exit")
-    parser.add_argument("-h", "--help", action="help", help="print this help and exit")
-
-
-def add_thresholds(parser: Parser) -> None:
-    """``-w`` and ``-c``, by metric."""
-    for letter, level in (("-w", "warning"), ("-c", "critical")):
-        parser.add_argument(letter, f"--{level}", metavar="METRIC=RANGE", action="append", default=[],
-                            help=f"{level} range of a metric; can be given several times")
-
-
-def add_patterns(parser: Parser) -> None:
-    """Which servers are meant, for probes that look at all of them."""
+def add_patterns(parser: Parser, first: str) -> None:
+    """Which servers are meant, for probes that look at all of them, and how many are shown; ``first``: which of them."""
     for word, what in (("name", "name"), ("owner", "owner"), ("project", "project"), ("image", "image")):
         parser.add_argument(f"--{word}", metavar="PATTERN", default="", help=f"only servers whose {what} is like this")
+    parser.add_argument("--limit", metavar="N", type=count, default=20,
+                        help=f"so many servers in the table of -v, {first} first; default: 20")
 
 
 def patterns(options: argparse.Namespace):

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import tempfile
-from typing import Any, Callable, Tuple
+from typing import Any, BinaryIO, Callable, Tuple
 
 _LARGEST = 16 * 2 ** 20
 
@@ -39,6 +39,17 @@ def put(path: str, text: str) -> str:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise OSError(errno.EINVAL, "is not a regular file")
     return replace(path, text)
+
+
+def opened(path: str, most: int) -> BinaryIO:
+    """A regular file of up to ``most`` bytes, to be read; OSError as it comes. Never waits for whoever writes into a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    found = os.fstat(descriptor)
+    wrong = "is not a regular file" if not stat.S_ISREG(found.st_mode) else f"is larger than {most} bytes" if found.st_size > most else ""
+    if wrong:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, wrong)
+    return open(descriptor, "rb")
 
 
 # --- what a probe remembers from one run to the next ----------------------------------------------------------------

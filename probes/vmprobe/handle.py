@@ -68,13 +68,13 @@ def parse(name: str) -> Optional[Handle]:
 def owner_word(wanted: str = "") -> str:
     """An owner as handles carry it: this host's name, unless another is wanted.
 
-    What does not fit is cut, with a check sum so that two long names stay two.
+    What does not fit is cut, with a check sum so that two long names stay two, and so do two without a letter of ours.
 
     >>> owner_word("mon1.example.org"), owner_word("a-very-long-monitoring-host.example.org")
     ('mon1-example-org', 'a-very-long--4e28b')
     """
     full = wanted or socket.gethostname()
-    word = re.sub(r"[^a-z0-9]+", "-", full.lower()).strip("-") or "host"
-    if len(word) <= _OWNER_LIMIT:
+    word = re.sub(r"[^a-z0-9]+", "-", full.lower()).strip("-")
+    if word and len(word) <= _OWNER_LIMIT:
         return word
-    return word[: _OWNER_LIMIT - 6].rstrip("-") + "-" + hashlib.sha256(full.encode()).hexdigest()[:5]
+    return (word[: _OWNER_LIMIT - 6].rstrip("-") or "host") + "-" + hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:5]

@@ -7,14 +7,14 @@ would be right.
 from __future__ import annotations
 
 import configparser
-import errno
+import io
 import os
 import re
 import stat
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, TextIO, Tuple, Type
 from urllib.parse import urlsplit
 
-from vmprobe import drivers, paths
+from vmprobe import drivers, files, paths
 from vmprobe.clock import Polling
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import CAUSES, ClientError
@@ -342,7 +342,7 @@ def _read(path: str) -> configparser.ConfigParser:
     parser.optionxform = str
     base = os.path.basename(path)
     try:
-        with _opened(path) as file:
+        with _text(path) as file:
             parser.read_file(file, base)
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
@@ -356,27 +356,24 @@ def _read(path: str) -> configparser.ConfigParser:
         raise ClientError(f"{base} line {missing.lineno}: a key before the first [section]") from None
     except configparser.ParsingError as wrong:
         raise ClientError(f"{base} line {wrong.errors[0][0]}: neither 'key = value' nor '[section]'") from None
-    for section in parser.sections():
-        for key, text in parser.items(section):
-            if "\n" in text:
-                more = text.split("\n")[-1]
-                raise ClientError(f"{base} [{section}] {key}: goes on in the indented line '{more}'; a value is one line")
-            if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", key + text):
-                raise ClientError(f"{base} [{section}] {key}: has a control character in it")
+    _check_lines(base, parser)
     return parser
 
 
-def _opened(path: str) -> TextIO:
-    """A file that a person wrote, not waiting for whoever may be at the other end of it; OSError as it comes."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    file = open(descriptor, encoding="utf-8-sig") if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    if file is None:
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is not a regular file")
-    if os.fstat(descriptor).st_size > _LARGEST:
-        file.close()
-        raise OSError(errno.EFBIG, f"is larger than {_LARGEST} bytes")
-    return file
+def _check_lines(base: str, parser: configparser.ConfigParser) -> None:
+    """A key that was indented is not the end of the value above it. What is for people only may be of any form."""
+    for section in parser.sections():
+        for key, text in parser.items(section) if section != "labels" else ():
+            if "\n" in text and key not in ("contact", "notes"):
+                more = text.split("\n")[-1]
+                raise ClientError(f"{base} [{section}] {key}: goes on in the indented line '{more}'; a value is one line")
+            if re.search(r"[\x00-\x08\x0e-\x1f\x7f]", key + text):
+                raise ClientError(f"{base} [{section}] {key}: has a control character in it")
+
+
+def _text(path: str) -> TextIO:
+    """A file that a person wrote, perhaps by an editor that begins it with a mark; OSError as it comes."""
+    return io.TextIOWrapper(files.opened(path, _LARGEST), encoding="utf-8-sig")
 
 
 class _Sections:
@@ -460,7 +457,7 @@ def _labels(base: str, parser: configparser.ConfigParser) -> Dict[str, str]:
 def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
     """The section [credentials] of a file that only its owner may read; ClientError names what is wrong with it."""
     try:
-        with _opened(path) as file:
+        with _text(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
                 raise ClientError(f"{path} has mode {mode:04o}: others than its owner have access; chmod 0600 it")

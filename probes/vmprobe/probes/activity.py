@@ -33,12 +33,8 @@ The last readings are kept in the suite's state directory.
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("activity", description=DESCRIPTION, epilog=EPILOG)
-    cli.add_common(found, timeout=f"{session.LOOK:g} s")
-    cli.add_thresholds(found)
-    cli.add_patterns(found)
-    found.add_argument("--limit", metavar="N", type=cli.count, default=20,
-                       help="so many servers in the table of -v, the busiest first; default: 20")
+    found = cli.Parser("activity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    cli.add_patterns(found, "the busiest")
     return found
 
 

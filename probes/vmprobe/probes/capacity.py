@@ -33,9 +33,7 @@ image total (s).
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("capacity", description=DESCRIPTION, epilog=EPILOG)
-    cli.add_common(found, timeout=f"{session.LOOK:g} s")
-    cli.add_thresholds(found)
+    found = cli.Parser("capacity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
     found.add_argument("--need", metavar="N", type=cli.count, help="can I get so many more servers?")
     found.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
     return found

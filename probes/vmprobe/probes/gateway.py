@@ -29,9 +29,7 @@ DEFAULTS = {"tls_expires": ("1209600:", "259200:"), "cred_expires": ("3600:", ""
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("gateway", description=DESCRIPTION, epilog=EPILOG)
-    cli.add_common(found, timeout=f"{session.LOOK:g} s")
-    cli.add_thresholds(found)
+    found = cli.Parser("gateway", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
     found.add_argument("--capabilities", action="store_true", help="below the first line, what this endpoint offers")
     found.add_argument("--json", metavar="FILE", help="write steps, certificates and capabilities to this file")
     return found

@@ -7,7 +7,7 @@ import os
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from vmprobe import cli, endorsement, provenance, session
+from vmprobe import cli, endorsement, files, provenance, session, site
 from vmprobe.clock import Clock
 from vmprobe.endorsement import Endorsed
 from vmprobe.errors import ClientError, NotFound, VmprobeError
@@ -41,13 +41,11 @@ _LARGEST = 4 * 2 ** 20
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("image", description=DESCRIPTION, epilog=EPILOG)
-    cli.add_common(found, timeout=f"{session.LOOK:g} s")
-    cli.add_thresholds(found)
+    found = cli.Parser("image", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
     found.add_argument("--image", metavar="NAME", help="this image; default: the site's test image")
     found.add_argument("--checksum", metavar="ALGORITHM:HEX", type=_checksum, action="append", default=[],
                        help="what its checksum has to be, like sha512:9f86...; can be given several times")
-    found.add_argument("--list", metavar="LIST", action="append", default=[],
+    found.add_argument("--list", metavar="LIST", type=_list, action="append", default=[],
                        help="a list of endorsed images: a file or a URL; can be given several times")
     found.add_argument("--endorser", metavar="DN", action="append", default=[],
                        help="who may have signed lists, like '/C=DE/O=Grid/CN=Jane'; can be given several times; default: "
@@ -136,13 +134,10 @@ def _fetched(run: Session, where: str) -> bytes:
         finally:
             http.close()
     try:
-        with open(where, "rb") as file:
-            found = file.read(_LARGEST + 1)
+        with files.opened(where, _LARGEST) as file:
+            return file.read()
     except OSError as failed:
         raise ClientError(failed.strerror or str(failed)) from None
-    if len(found) > _LARGEST:
-        raise ClientError(f"is larger than {_LARGEST} bytes")
-    return found
 
 
 def _authorities(run: Session, options: argparse.Namespace) -> str:
@@ -197,6 +192,15 @@ def _story(said: Sequence[str], looked: Sequence[Image], name: str, options: arg
     until = f", endorsed for {span(ends)}" if ends is not None else ", endorsed" if options.list else ""
     unchanged = " and unchanged" if options.checksum or options.list else ""
     return f"{what} {are} there{unchanged}{until}"
+
+
+def _list(text: str) -> str:
+    try:
+        if "://" in text:
+            site.http_url(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"'{text}' {wrong}") from None
+    return text
 
 
 def _checksum(text: str) -> Tuple[str, str]:

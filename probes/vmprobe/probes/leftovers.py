@@ -29,9 +29,7 @@ volume_bytes (B). Default: -w leftovers=0.
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("leftovers", description=DESCRIPTION, epilog=EPILOG)
-    cli.add_common(found)
-    cli.add_thresholds(found)
+    found = cli.Parser("leftovers", DESCRIPTION, EPILOG, timeout=f"{LOOK:g} s, with --remove the site's deadline")
     found.add_argument("--remove", action="store_true",
                        help="remove what is left over and see that it is gone; what has another owner, or whose lease is "
                             "not over, is never touched")

@@ -36,9 +36,7 @@ metering, the factor by which its own figures and the manager's differ.
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("lifecycle", description=DESCRIPTION, epilog=EPILOG)
-    cli.add_common(found)
-    cli.add_thresholds(found)
+    found = cli.Parser("lifecycle", DESCRIPTION, EPILOG, timeout="the site's deadline")
     found.add_argument("--count", metavar="N", type=cli.servers, help="so many test VMs at once; default: the site's count")
     found.add_argument("--depth", choices=sites.DEPTHS,
                        help="how a VM is judged: by the manager (api), also by what its console says (console), or by a "

@@ -30,15 +30,11 @@ DEFAULTS = {"failed": ("0", ""), "stuck": ("0", ""), "aged": ("0", "")}
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("state", description=DESCRIPTION, epilog=EPILOG)
-    cli.add_common(found, timeout=f"{session.LOOK:g} s")
-    cli.add_thresholds(found)
-    cli.add_patterns(found)
+    found = cli.Parser("state", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    cli.add_patterns(found, "the worst")
     found.add_argument("--stuck", metavar="TIME", type=cli.duration, default=1800.0,
                        help="how long a server may be between two states, counted from its creation; default: 30 min")
     found.add_argument("--max-age", metavar="TIME", type=cli.duration, help="how old a server may become; default: any age")
-    found.add_argument("--limit", metavar="N", type=cli.count, default=20,
-                       help="so many servers in the table of -v, the worst first; default: 20")
     return found
 
 
