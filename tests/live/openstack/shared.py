@@ -14,25 +14,33 @@ import ending
 from .bootstrap import Account
 from .stack import Cloud, Stack, Unavailable
 
-_stacks: list[Stack] = []
+_begun: list[Stack | Exception] = []  # at most one: what is up, or why nothing is
 
 
 def running() -> Stack:
     """The ``Stack``, up, with Nova's fake hypervisor; a skip with the reason where there can be none.
 
-    With ``VMPROBE_LIVE_REUSE`` set, one that was started by hand is taken, and left running.
+    What did not come up is not tried again: each test that needs it fails by the same reason. With ``VMPROBE_LIVE_REUSE``
+    set, one that was started by hand is taken, and left running.
     """
-    if not _stacks:
-        reuse = bool(os.environ.get("VMPROBE_LIVE_REUSE"))
-        stack = Stack()
-        try:
-            stack.up(reuse=reuse)
-        except Unavailable as reason:
-            pytest.skip(f"no OpenStack here: {reason}")
-        if not reuse:
-            ending.run.callback(stack.down)
-        _stacks.append(stack)
-    return _stacks[0]
+    if not _begun:
+        _begun.append(_begin())
+    if isinstance(_begun[0], Unavailable):
+        pytest.skip(f"no OpenStack here: {_begun[0]}")
+    if isinstance(_begun[0], Exception):
+        raise _begun[0]
+    return _begun[0]
+
+
+def _begin() -> Stack | Exception:
+    reuse, stack = bool(os.environ.get("VMPROBE_LIVE_REUSE")), Stack()
+    try:
+        stack.up(reuse=reuse)
+    except Exception as failed:
+        return failed
+    if not reuse:
+        ending.run.callback(stack.down)
+    return stack
 
 
 def site_file(directory: Path, cloud: Cloud, account: Account | None = None, credentials: str = "", endpoint: dict | None = None,
