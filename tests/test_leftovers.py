@@ -192,11 +192,11 @@ def test_names_that_only_resemble_a_handle_are_named_at_v(site):
 
 
 @pytest.mark.parametrize("fault, code, line", [
-    ("reset", 2, "CRITICAL - site: connection reset by peer (cause=gateway)"),
-    ("500", 2, "CRITICAL - site: 500 internal server error (cause=gateway)"),
-    ("malformed", 2, "CRITICAL - site: the reply is not understood (cause=gateway)"),
-    ("403", 2, "CRITICAL - site: 403 not allowed (cause=auth)"),
-    ("hang", 2, "CRITICAL - site: no answer within 30 s (cause=gateway)"),
+    ("reset", 2, "CRITICAL - site: list: connection reset by peer (cause=gateway)"),
+    ("500", 2, "CRITICAL - site: list: 500 internal server error (cause=gateway)"),
+    ("malformed", 2, "CRITICAL - site: list: the reply is not understood (cause=gateway)"),
+    ("403", 2, "CRITICAL - site: list: 403 not allowed (cause=auth)"),
+    ("hang", 2, "CRITICAL - site: list: no answer within 30 s (cause=gateway)"),
 ])
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_a_cloud_that_does_not_answer_for_one_kind_is_never_nothing_there(site, fault, code, line, kind):
@@ -219,7 +219,7 @@ def test_an_expired_deadline_is_unknown(site):
 
     state, output = site.leftovers("-t", "20")
 
-    assert (state, output) == (3, "VM_LEFTOVERS UNKNOWN - site: the deadline of 20 s passed | total=20s;;;0")
+    assert (state, output) == (3, "VM_LEFTOVERS UNKNOWN - site: list: the deadline of 20 s passed | total=20s;;;0")
 
 
 def test_as_a_process_it_is_one_clean_line():

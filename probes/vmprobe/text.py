@@ -31,7 +31,7 @@ def one_line(text: object, limit: int = 160) -> str:
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
 
 
-def many_lines(lines: Iterable[str], limit: int = 8000) -> List[str]:
+def many_lines(lines: Iterable[str], limit: int) -> List[str]:
     """Lines, each cleaned, of about ``limit`` characters in all; what is over is said."""
     kept, room = [], limit
     for line in lines:

@@ -1,7 +1,7 @@
 """What a run means, in one place: outcome to state, and state to the one line that Nagios reads.
 
 CRITICAL: the cloud failed its user. UNKNOWN: the probe could not judge. Exactly one outcome exists, because
-nagiosplugin would rank UNKNOWN above CRITICAL. Ranges and perfdata are nagiosplugin's; nothing else imports it.
+nagiosplugin would rank UNKNOWN above CRITICAL. Perfdata is nagiosplugin's, and so are the ranges (thresholds.py).
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ class Run:
     def _look(self) -> Verdict:
         with self.timeline.stage("auth"):
             self.cloud.connect()
-        found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
+        with self.timeline.stage("list"):
+            found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
         before, why = list(found.ours), ""
         if self.options.remove and found.ours:
             found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve)
