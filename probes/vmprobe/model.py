@@ -1,6 +1,7 @@
-"""The nouns: what modules pass on to each other about things in a cloud. OpenStack's words, for every manager."""
+"""The nouns: what modules pass on to each other about things in a cloud. OpenStack's words, for every manager.
 
-from __future__ import annotations
+Annotations are no texts here: of a NamedTuple each would be compiled at each start, which all probes would pay for.
+"""
 
 import enum
 from typing import Any, Mapping, NamedTuple, Optional, Tuple

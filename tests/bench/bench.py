@@ -8,10 +8,13 @@ import compileall
 import json
 import os
 import random
+import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -183,6 +186,90 @@ def lifecycle_on_openstack(directory, environment):
     return [(what, str(len(set(asked))), target), ("requests in all", str(len(asked)), target)]
 
 
+NOVAPROBE = """import os, sys
+sys.path.insert(0, os.environ["VMPROBE_NOVAPROBE"])
+from argo_probe_fedcloud import helpers, novaprobe
+from keystoneauth1 import session
+from keystoneauth1.identity import v3
+class Password(helpers.BaseV3Auth):
+    name = "password"  # in place of an access token, at a Keystone without TLS
+    def __init__(self, host, *words, **more):
+        self.auth_url = host
+    def get_unscoped_token(self):
+        self.session = session.Session(auth=v3.Password(auth_url=self.auth_url, username=os.environ["OS_USERNAME"],
+                                                        password=os.environ["OS_PASSWORD"], user_domain_name="Default"))
+        return self.session.get_token()
+helpers.OIDCAuth = Password
+novaprobe.main()
+"""
+TIMED = """import json, resource, subprocess, sys, time
+began = time.monotonic()
+done = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+wall, usage = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, done.returncode, done.stdout]))
+"""
+
+
+def lifecycle_against_novaprobe(directory, environment):
+    """`check_vm_lifecycle` without a volume and figures, against EGI's novaprobe, on an OpenStack on loopback"""
+    goals = [("wall time", "<= 0.35"), ("CPU", "<= 0.40"), ("peak memory", "<= 0.60"), ("its durations, furthest from Nova's", "<= 0.5 s"),
+             ("novaprobe's durations, furthest from Nova's", "")]
+    stack = running_openstack()
+    if isinstance(stack, str) or not os.environ.get("VMPROBE_NOVAPROBE"):
+        reason = stack if isinstance(stack, str) else "not measured: VMPROBE_NOVAPROBE does not say where novaprobe is"
+        return [(what, reason, target) for what, target in goals]
+    from live.openstack.shared import site_file
+
+    cloud, admin = stack.cloud(), stack.api()
+    image = next(one["id"] for one in stack.api(cloud.member).get("image", "/v2/images")["images"] if one["name"] == cloud.image)
+    document, token = directory / "lifecycle.json", directory / "token"
+    token.write_text("none")  # it wants one, and does not use it
+    ours = LIFECYCLE + ["--site", str(site_file(directory, cloud, sample={"readings": "1"}, volume="none")), "--json", str(document)]
+    theirs = ["/usr/bin/python3", "-c", NOVAPROBE, "--endpoint", cloud.auth_url, "--access-token", str(token), "--image", image,
+              "--flavor", cloud.flavor, "--argo-host-name", "bench"]
+    words = {**environment, **stack.variables(cloud.member)}
+
+    ratios, errors = [], {"ours": [], "theirs": []}
+    for _ in range(5):
+        one, said = timed(ours, words), json.loads(document.read_text())
+        took = {stage["stage"]: stage["seconds"] for stage in said["stages"]}
+        (server,) = admin.get("compute", f"/servers?all_tenants=1&deleted=true&name={said['handle']}")["servers"]
+        errors["ours"].append(furthest((took["active"], took["gone"]), nova_took(admin, server["id"])))
+
+        other = timed(theirs, words)
+        server, made, removed = re.search(r"instance=(\S+) created\(([\d.]+)s\) and destroyed\(([\d.]+)s\)", other[4]).groups()
+        errors["theirs"].append(furthest((float(made), float(removed)), nova_took(admin, server)))
+        ratios.append([mine / yours for mine, yours in zip(one[:3], other[:3])])
+    figures = [f"{statistics.median(column):.2f}" for column in zip(*ratios)]
+    figures += [f"{statistics.median(errors[whose]):.1f} s" for whose in ("ours", "theirs")]
+    return [(what, figure, target) for (what, target), figure in zip(goals, figures)]
+
+
+def timed(command, environment):
+    """(wall seconds, CPU seconds, peak MiB, exit code, output) of one process, started by a small one, whose memory it does not inherit."""
+    done = subprocess.run([sys.executable, "-c", TIMED, *command], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout)
+    if found[3]:
+        sys.exit(f"{' '.join(command)} ended with {found[3]}: {found[4]}")
+    return found
+
+
+def furthest(said, real):
+    return max(abs(one - other) for one, other in zip(said, real))
+
+
+def nova_took(admin, server):
+    """(seconds to create, to delete) by Nova's own instance actions, from the request to the end of the last event."""
+    where = f"/servers/{server}/os-instance-actions"
+    found = {}
+    for action in admin.get("compute", where)["instanceActions"]:
+        told = admin.get("compute", f"{where}/{action['request_id']}")["instanceAction"]
+        began, *ends = [datetime.fromisoformat(stamp) for stamp in
+                        (told["start_time"], *(event["finish_time"] for event in told["events"]))]
+        found[action["action"]] = (max(ends) - began).total_seconds()
+    return found["create"], found["delete"]
+
+
 def running_openstack():
     """The stack of the live tests if one runs (tests/live/openstack/stack.py up), else why it is not measured."""
     from live.openstack.stack import Stack, Unavailable
@@ -195,7 +282,7 @@ def running_openstack():
 
 
 MEASURES = [lifecycle_of_one, fleet_of_fifty, seeing_a_state, ten_thousand_sites, an_hour_of_a_site, gateway_of_openstack,
-            lifecycle_on_openstack]
+            lifecycle_on_openstack, lifecycle_against_novaprobe]
 
 
 def main():
