@@ -177,6 +177,51 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
     assert re.fullmatch(LINE.replace("good", "nsca"), found["plugin_output"])
 
 
+GROUP = """\
+define command {{
+    command_name tell
+    command_line /bin/sh -c 'echo "$CONTACTNAME$ $HOSTNAME$ $SERVICEDESC$ $SERVICESTATE$" >>{told}'
+}}
+define timeperiod {{
+    timeperiod_name always
+    alias always
+    {days}
+}}
+define contact {{
+    contact_name zoe
+    host_notification_options d,u,r
+    service_notification_options w,u,c,r
+    host_notification_period always
+    service_notification_period always
+    host_notification_commands tell
+    service_notification_commands tell
+}}
+define contactgroup {{
+    contactgroup_name cloud-admins
+    alias cloud-admins
+    members zoe
+}}
+"""
+
+
+def test_nagios_tells_the_contact_group_that_a_site_names_and_nobody_of_the_others(nagios_at):
+    nagios = nagios_at(enable_notifications=1)
+    sites, state, told = nagios.directory / "sites", nagios.directory / "state", nagios.directory / "told"
+    broken = {"test vm": "image = nowhere"}
+    for name, groups in (("nobodys", ""), ("zoes", "\ncontact groups = cloud-admins")):
+        site(sites, name, schedule=f"checks = passive{groups}", **broken)
+    days = "\n    ".join(f"{day} 00:00-24:00" for day in "monday tuesday wednesday thursday friday saturday sunday".split())
+    (nagios.objects / "groups.cfg").write_text(GROUP.format(told=told, days=days))
+    generate("nagios", nagios.objects / "vmprobe", sites, nagios.directory / "plugins")
+    nagios.start()
+    soon(nagios.pipe.exists)
+
+    for name in ("nobodys", "zoes"):
+        assert submitted(sites / f"{name}.ini", state, f"nagios:{nagios.pipe}") == (2, "")
+        soon(lambda: nagios.service(name, "vm-lifecycle")["current_state"] == "2")
+    assert soon(lambda: told.exists() and told.read_text()) == "zoe zoes vm-lifecycle CRITICAL\n"
+
+
 class Nsca:
     """The real NSCA daemon on loopback, which writes to Nagios' pipe."""
 
