@@ -117,8 +117,8 @@ def test_an_address_that_only_the_guest_knows_is_an_address_of_a_fleet_too(world
 
 
 VERDICTS = {  # fault: (exit code, what is said)
-    "boot-failure": (2, "active: server 40 is BOOT_FAILURE: on node1: Error deploying virtual machine: Could not create domain from "
-                        "/var/lib/one//datastores/0/40/de... (cause=scheduler)"),
+    "boot-failure": (2, "active: server 40 is BOOT_FAILURE: on node1: DEPLOY: Could not create domain from /var/lib/one//datastores/0/40/"
+                        "deployment.0 (cause=scheduler)"),
     "prolog-failure": (2, "active: server 40 is PROLOG_FAILURE: on node1: Error executing image transfer script: Error copying "
                           "node1:/var/lib/one/datastores/1/7 (cause=storage)"),
     "no-room": (2, "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; not within its "
@@ -129,8 +129,9 @@ VERDICTS = {  # fault: (exit code, what is said)
     "attach-hangs": (2, "storage: volume 8 is USED_PERS (HOTPLUG); not within its budget of T s (cause=storage)"),
     "datablock-error": (2, "storage: volume 8 is ERROR: Error creating datablock: mkfs failed: No space left on device "
                            "(cause=storage)"),
-    "attach-failure": (2, "storage: volume 8 is READY, not attached to server 40: Error attaching new VM Disk: Could not attach vdb: "
-                          "target busy (cause=storage)"),
+    "attach-failure": (2, "storage: volume 8 is READY, not attached to server 40: ATTACHDISK: Could not attach vdb: target busy "
+                          "(cause=storage)"),
+    "detach-failure": (2, "detach: volume 8 is USED_PERS, still attached: DETACHDISK: Could not detach vdb (cause=storage)"),
     "full": (2, "submit: [one.image.allocate] Not enough space in datastore (cause=storage)"),
     "no-lease": (2, "submit: [one.vm.allocate] Error allocating a new virtual machine. Cannot get IP/MAC lease from virtual network "
                     "0. (cause=network)"),
@@ -228,6 +229,35 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
 
     world.oned.faults.clear()
     assert world.run(volume="none")[0] == 0
+
+
+@pytest.mark.parametrize("fault, said", [
+    ("cancel-failure", "server 40 could not be seen gone: CANCEL: Could not destroy one-40"),
+    pytest.param("rm-failure", "volume 8 could not be seen gone: Error removing image from datastore. Retry the operation or manually "
+                               "remove image source", marks=pytest.mark.slow),
+])
+def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_removes_it(world, fault, said):
+    world.oned.faults.add(fault)
+    storage = {"volume": "none"} if fault == "cancel-failure" else {}
+
+    assert world.run(more="[budget]\ndeadline = 9 s\nreserve = 3 s\n", **storage) == (
+        1, f"VM_LIFECYCLE WARNING - opennebula: gone: {said} (cause=teardown)")
+    world.oned.faults.clear()
+    assert world.run()[0] == 0
+
+
+@pytest.mark.parametrize("words, fault", [
+    ("Mon Nov 23 07:49:48 2026: DEPLOY: Could not create domainExitCode: 255", "DEPLOY: Could not create domain"),
+    ("Mon Nov 23 07:49:48 2026: DEPLOY: Could not create domain\nExitCode: 1", "DEPLOY: Could not create domain"),
+    ("Mon Nov 23 07:49:48 2026: DEPLOY: ExitCode: 1", "DEPLOY: ExitCode: 1"),
+])
+def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, words, fault):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
+    world.oned.vms[int(ref.id)].said["ERROR"] = words
+
+    assert driver.show(ref).fault == fault
+    soon(lambda: removed(driver, ref))
 
 
 @pytest.mark.parametrize("procedure, said", [
@@ -380,8 +410,9 @@ def test_a_vm_that_is_done_is_gone_though_it_can_be_read_and_ended_again(world):
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
     driver.delete(ref)
 
-    with pytest.raises(NotFound, match=f"server {ref.id} is DONE"):
-        driver.show(ref)
+    for ask in (driver.show, driver.metrics):  # the last reading can be read, too
+        with pytest.raises(NotFound, match=f"server {ref.id} is DONE"):
+            ask(ref)
     assert driver.oned.xml("one.vm.info", int(ref.id)).findtext("STATE") == "6"
     assert driver.list(Kind.SERVER, "") == []
     driver.delete(ref)

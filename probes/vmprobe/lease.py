@@ -36,6 +36,7 @@ class Lease:
         self._seen: Dict[Tuple[Kind, str], Ref] = {}  # by name: what the cloud has shown at least once
         self._seen_ids: Set[Tuple[Kind, str]] = set()
         self._asked: Dict[Tuple[Kind, str], float] = {}  # whose removal was accepted, and when
+        self._faults: Dict[Tuple[Kind, str], str] = {}  # what the cloud says of things that are still there
 
     def __enter__(self) -> "Lease":
         return self
@@ -154,7 +155,7 @@ class Lease:
         try:
             yield
         except DeadlinePassed as cut:
-            self.refusal = self.refusal or before or cut.__cause__
+            self.refusal = self.refusal or before or (None if self._fault() else cut.__cause__)
             raise self._left_behind() from None
 
     def ask_for_removal(self) -> None:
@@ -184,6 +185,7 @@ class Lease:
                 if self.handle.covers(thing.ref.name):
                     self.adopt(thing.ref)
                     shown.add((kind, thing.ref.id))
+                    self._faults[kind, thing.ref.id] = thing.fault
 
         unlisted = [debt for debt in self.ledger.owed() if (debt.ref.kind, debt.ref.id) not in shown]
         fleet = len(unlisted) > _BY_ONE
@@ -244,8 +246,14 @@ class Lease:
         self.leftovers = [debt.ref for debt in self.ledger.owed() if not debt.is_intent]
         names = ", ".join(str(ref) for ref in self.leftovers[:3]) or "what there may be under the handle"
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
-        why = f": {self.refusal}" if self.refusal else ""
+        said = self.refusal or self._fault()
+        why = f": {said}" if said else ""
         return LeftBehind(f"{names}{more} could not be seen gone{why}", request=getattr(self.refusal, "request", ""))
+
+    def _fault(self) -> str:
+        """What the cloud says of something that is still there."""
+        owed = (debt.ref for debt in self.ledger.owed())
+        return next(filter(None, (self._faults.get((ref.kind, ref.id)) for ref in owed)), "")
 
     def _utc(self) -> float:
         return self.deadline.clock.utc()

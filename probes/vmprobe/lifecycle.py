@@ -149,7 +149,7 @@ class _Wait:
                         if not asked[volume.name]:
                             self._servers([host], {})  # one that has failed meanwhile will never accept it
                     elif not seen.server:
-                        self._refuse_attachment(host, seen)
+                        self._refuse(host, waiting[host.name])
             if self.depth == "console":
                 now.update(self._servers(servers, now))
                 waiting = self._and_console(waiting, servers, "disk")
@@ -169,9 +169,16 @@ class _Wait:
                 if not asked.get(volume.name):
                     asked[volume.name] = self._accepted(self.cloud.detach, hosts[volume.name], volume)
             found = self.lease.look(volumes)
-            return {volume.name: f"{volume} is {found[volume.name].native}, still attached"
-                    if volume.name in found and found[volume.name].server else
-                    _pending(found.get(volume.name), volume) for volume in volumes}
+            waiting = {}
+            for volume in volumes:
+                seen, host = found.get(volume.name), hosts[volume.name]
+                if seen is None or not seen.server:
+                    waiting[volume.name] = _pending(seen, volume)
+                    continue
+                waiting[volume.name] = f"{volume} is {seen.native}, still attached"
+                if asked[volume.name] and seen.state is State.READY:
+                    self._refuse(host, waiting[volume.name])
+            return waiting
 
         self._until(stage, look, since=stage.began)
 
@@ -233,14 +240,14 @@ class _Wait:
         text = f"{seen.ref} is {seen.native}{of}" + (f": {seen.fault}" if seen.fault else "")
         return ResourceFailed(text, seen.cause or "scheduler", seen.request)
 
-    def _refuse_attachment(self, host: Ref, volume: Resource) -> None:
-        """An attachment that was accepted has not come: where the manager says at the server why, it never will."""
+    def _refuse(self, host: Ref, what: str) -> None:
+        """What was accepted has not come: where the manager says at the server why, it never will."""
         try:
             server = self.cloud.show(host)
         except CloudError:
             return
         if server.fault:
-            raise ResourceFailed(f"{volume.ref} is {volume.native}, not attached to {host}: {server.fault}", "storage")
+            raise ResourceFailed(f"{what}: {server.fault}", "storage")
 
     def _ports(self, servers: Sequence[Ref], now: Mapping[str, Resource]) -> Dict[str, str]:
         """What is missing of each server's network, by the manager."""

@@ -4,6 +4,7 @@ A harness is a context manager that yields ``Harness``. One that cannot run here
 """
 
 import importlib
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional
@@ -31,6 +32,9 @@ HARNESSES = {  # id: the function that makes it
     "stratuslab": "simulators.opennebula_sites.harness_of_stratuslab",
 }
 LIVE = {"qemu", "libvirt", "openstack", "ec2", "eucalyptus", "ec2-api", "nimbus", "ooi", "pyssf"}  # ids that start real servers
+if os.environ.get("VMPROBE_LIVE_OPENNEBULA"):  # a site file of somebody's own OpenNebula, which the tests cannot start
+    HARNESSES["opennebula-site"] = "live.test_opennebula.harness"
+    LIVE.add("opennebula-site")
 
 
 @dataclass

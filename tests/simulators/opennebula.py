@@ -35,6 +35,7 @@ FAULTS = {
     "attach-failure": "a disk is not attached", "attach-hangs": "a VM stays in HOTPLUG", "datablock-error": "no image is made",
     "no-metrics": "monitord never came", "delete-ignored": "terminate-hard is answered, and nothing happens",
     "not-owner": "VMs belong to somebody else", "election": "the leader is being elected", "full": "a datastore has no room",
+    "detach-failure": "a disk is not let go", "cancel-failure": "a guest cannot be ended", "rm-failure": "nor an image removed",
     "no-lease": "a network has no lease left", "saveas-error": "a disk cannot be saved", "away": "nobody answers",
 }
 
@@ -300,8 +301,15 @@ class Oned:
         if image.vms:
             raise Refused(ACTION, f"Cannot delete image. There are {len(image.vms)} VMs using it.")
         image.state = DELETING
-        self._later(1, lambda: self.images.pop(number, None))
+        self._later(1, lambda: self._removed(image))
         return number
+
+    def _removed(self, image: Stored) -> None:
+        if "rm-failure" not in self.faults:
+            self.images.pop(image.id, None)
+            return
+        image.state = ERROR
+        image.said["ERROR"] = DATED + "Error removing image from datastore. Retry the operation or manually remove image source"
 
     def _image(self, image: Stored) -> str:
         return (f"<IMAGE><ID>{image.id}</ID>{_owned(image.owner)}<NAME>{escape(image.name)}</NAME>{_permissions()}"
@@ -392,18 +400,27 @@ class Oned:
         vm.state, rest = way[0], way[1:]
         if vm.state == "RUNNING":
             vm.runs = vm.runs or time.time()
-        said = {"BOOT_FAILURE": "Error deploying virtual machine: Could not create domain from "
-                                "/var/lib/one//datastores/0/40/deployment.0",
+        said = {"BOOT_FAILURE": self._on_host("DEPLOY", "Could not create domain from /var/lib/one//datastores/0/40/deployment.0"),
                 "PROLOG_FAILURE": "Error executing image transfer script: Error copying node1:/var/lib/one/datastores/1/7",
                 "EPILOG_FAILURE": "Error executing image transfer script: Error deleting /var/lib/one/datastores/0/40"}
         said["FAILED"] = said["PROLOG_FAILURE" if "prolog-failure" in self.faults else "BOOT_FAILURE"]
         if vm.state in said:
-            vm.said["ERROR"] = DATED + said[vm.state]
+            self._failed(vm, said[vm.state])
         here = vm.state
         if rest:
             self._later(1, lambda: self._walk(vm, rest, then) if vm.state == here else None)
         else:
             then()
+
+    def _on_host(self, action: str, words: str) -> str:
+        """What oned says of an action that failed on a host: since 6.0 its own word for it, and the number that it ended with."""
+        old = {"DEPLOY": "Error deploying virtual machine", "ATTACHDISK": "Error attaching new VM Disk",
+               "DETACHDISK": "Error detaching VM Disk", "CANCEL": "Error canceling VM"}
+        return f"{action}: {words}ExitCode: 1" if self.since(6) else f"{old[action]}: {words}"
+
+    def _failed(self, vm: Vm, words: str) -> None:
+        """The date has a space after it up to 5.12, and images' always."""
+        vm.said["ERROR"] = (DATED.replace(" : ", ": ") if self.since(6) else DATED) + words
 
     def _one_vm_info(self, user: User, number: int) -> str:
         return self._whole(self._found_vm(user, number, "USE"))
@@ -431,6 +448,8 @@ class Oned:
             self._free(vm)
         elif action == "finalize" and vm.state not in ("EPILOG", "DONE"):
             self._walk(vm, ["EPILOG", "DONE"], lambda: self._free(vm))
+        elif vm.state == "RUNNING" and "cancel-failure" in self.faults:
+            self._walk(vm, ["SHUTDOWN", "RUNNING"], lambda: self._failed(vm, self._on_host("CANCEL", "Could not destroy one-40")))
         elif vm.state in ("RUNNING", "UNKNOWN", "SHUTDOWN", "POWEROFF"):
             if "epilog-failure" in self.faults:
                 self._walk(vm, ["SHUTDOWN", "EPILOG", "EPILOG_FAILURE"])
@@ -482,7 +501,7 @@ class Oned:
             if "attach-failure" in self.faults:
                 vm.disks.remove(disk)
                 self._release(vm, disk)
-                vm.said["ERROR"] = DATED + "Error attaching new VM Disk: Could not attach vdb: target busy"
+                self._failed(vm, self._on_host("ATTACHDISK", "Could not attach vdb: target busy"))
         self._walk(vm, ["HOTPLUG"] if "attach-hangs" in self.faults else ["HOTPLUG", "RUNNING"],
                    (lambda: None) if "attach-hangs" in self.faults else attached)
         return number
@@ -497,6 +516,9 @@ class Oned:
         disk["ATTACH"] = "YES"
 
         def detached() -> None:
+            if "detach-failure" in self.faults:
+                disk.pop("ATTACH")
+                return self._failed(vm, self._on_host("DETACHDISK", "Could not detach vdb"))
             vm.disks.remove(disk)
             self._release(vm, disk)
         self._walk(vm, ["HOTPLUG", "RUNNING"], detached)
@@ -515,7 +537,7 @@ class Oned:
         def saved() -> None:  # of a failure the image says nothing, and the VM why
             made.state = ERROR if "saveas-error" in self.faults else READY
             if made.state == ERROR:
-                vm.said["ERROR"] = DATED + "Error executing image transfer script: Error dumping /var/lib/one/datastores/0/40/disk.0"
+                self._failed(vm, "Error executing image transfer script: Error dumping /var/lib/one/datastores/0/40/disk.0")
         self._walk(vm, ["HOTPLUG_SAVEAS", "RUNNING"], saved)
         return made.id
 

@@ -29,6 +29,7 @@ _IMAGES = 0  # type of a datastore
 _HOST_ENABLED = (1, 2)  # monitored just now, and monitored
 _MIB = 2 ** 20
 _DATED = re.compile(r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *: *")  # before each ERROR and SCHED_MESSAGE
+_EXIT_CODE = re.compile(r"(?<=[^:\s])\s*ExitCode: -?\d+\s*$")  # after each failure on a host, mostly without a space before it
 _COUNTERS = (("disk_read", "DISKRDBYTES"), ("disk_write", "DISKWRBYTES"), ("net_in", "NETRX"), ("net_out", "NETTX"))
 _FAULTS = ((r"^(PROLOG|EPILOG|CLONING)|image transfer", "storage"), (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"))
 
@@ -110,10 +111,7 @@ class Opennebula(Driver):
 
     def show(self, ref: Ref) -> Resource:
         if ref.kind is Kind.SERVER:
-            found = _server(self.oned.xml("one.vm.info", _id(ref)))
-            if found.native == "DONE":  # it can be read for as long as the database has it
-                raise NotFound(f"{ref} is DONE")
-            return found
+            return _server(self._vm(ref))
         image = self.oned.xml("one.image.info", _id(ref))
         if ref.kind is Kind.VOLUME:
             return _volume(image, self._hosts_of(image))
@@ -186,7 +184,7 @@ class Opennebula(Driver):
 
     def metrics(self, server: Ref) -> List[Sample]:
         """The newest that monitord took; none while it has not come to this VM. CPU is said in percent of one core."""
-        vm = self.oned.xml("one.vm.info", _id(server))
+        vm = self._vm(server)
         now = _server(vm)
         if now.state is State.FAILED:  # the last reading is of a guest that is no more
             raise ResourceFailed(f"{server} is {now.native}" + (f": {now.fault}" if now.fault else ""), now.cause or "scheduler")
@@ -236,6 +234,13 @@ class Opennebula(Driver):
         return found
 
     # --- asking -----------------------------------------------------------------------------------------------
+
+    def _vm(self, ref: Ref) -> Any:
+        """A VM; one that is DONE is gone, though it can be read for as long as the database has it."""
+        vm = self.oned.xml("one.vm.info", _id(ref))
+        if _word(vm) == "DONE":
+            raise NotFound(f"{ref} is DONE", cause="scheduler")
+        return vm
 
     def _vms(self, name: str) -> List[Any]:
         return self._pool("one.vmpool.info", "VM", _MINE if name else _ALL, _NOT_DONE)
@@ -430,8 +435,8 @@ def _word(vm: Any) -> str:
 
 
 def _said(thing: Any, path: str) -> str:
-    """The manager's own words, without the date before them."""
-    return re.sub(r"\s+", " ", _DATED.sub("", text(thing, path, ""))).strip()
+    """The manager's own words, without the date before them and the number after them."""
+    return re.sub(r"\s+", " ", _EXIT_CODE.sub("", _DATED.sub("", text(thing, path, "")))).strip()
 
 
 def _addresses(vm: Any) -> Tuple[str, ...]:
