@@ -240,7 +240,7 @@ def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_re
     world.oned.faults.add(fault)
     storage = {"volume": "none"} if fault == "cancel-failure" else {}
 
-    assert world.run(more="[budget]\ndeadline = 9 s\nreserve = 3 s\n", **storage) == (
+    assert world.run(more="[budget]\ndeadline = 12 s\nreserve = 4 s\n", **storage) == (
         1, f"VM_LIFECYCLE WARNING - opennebula: gone: {said} (cause=teardown)")
     world.oned.faults.clear()
     assert world.run()[0] == 0
