@@ -71,7 +71,7 @@ def owner_word(wanted: str = "") -> str:
     What does not fit is cut, with a check sum so that two long names stay two, and so do two without a letter of ours.
 
     >>> owner_word("mon1.example.org"), owner_word("a-very-long-monitoring-host.example.org")
-    ('mon1-example-org', 'a-very-long--4e28b')
+    ('mon1-example-org', 'a-very-long-4e28b')
     """
     full = wanted or socket.gethostname()
     word = re.sub(r"[^a-z0-9]+", "-", full.lower()).strip("-")
