@@ -217,7 +217,7 @@ def test_crit_when_the_network_never_comes(system):
 # --- what is interrupted ------------------------------------------------------------------------------------------
 
 def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed_by_the_next_run(system):
-    process = system.probe(budget={"deadline": "30 s", "reserve": "10 s"})
+    process = system.probe(budget={"deadline": "45 s", "reserve": "10 s"})
     soon(lambda: "running" in system.virsh("list"))
     os.kill(system.daemon(), signal.SIGKILL)
     state, said = system.finish(process)
