@@ -68,13 +68,18 @@ class Driver:
         raise NotImplementedError
 
     def show(self, ref: Ref) -> Resource:
-        """State, the manager's own word, addresses, fault text. NotFound once it is gone."""
+        """State, the manager's own word, addresses, fault text. NotFound once it is gone.
+
+        What the manager keeps for a while after its removal, with all that it holds, is not gone yet. The answer has
+        the id that was asked for; what has another one is refused outside.
+        """
         raise NotImplementedError
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """Those whose name starts with ``name``, with their state: one request polls a whole fleet.
 
-        An error when the manager does not answer; an empty list only when it says that there is none.
+        An error when the manager does not answer; an empty list only when it says that there is none. Never a list
+        that may lack something: Incomplete when the manager shows a part only.
         """
         raise NotImplementedError
 
@@ -92,6 +97,14 @@ class Driver:
 
     def close(self) -> None:
         """Let go of the session. Never raises."""
+
+    def belongings(self, server: Ref) -> List[Ref]:
+        """What the manager made for this server by itself, and may leave behind: ports, boot volumes, interfaces.
+
+        Each has a kind and an id that ``show`` and ``delete`` take, also where the kind is not among ``kinds``; its name
+        may be empty. NotFound when the server is gone, Transient when the manager does not say.
+        """
+        return []
 
     # --- what more a driver can say, where its manager has it -------------------------------------------------
 

@@ -5,6 +5,8 @@ A driver raises nothing else. ``cause`` is the word that line 1 shows as ``cause
 
 from __future__ import annotations
 
+from typing import Any, Sequence
+
 CAUSES = ("client", "auth", "quota", "image", "scheduler", "network", "storage", "teardown", "gateway")
 
 
@@ -103,6 +105,17 @@ class Unreachable(Transient):
 
 class GatewayFailed(Transient):
     """The manager's service answered that it failed, or answered what cannot be understood."""
+
+
+class Incomplete(GatewayFailed):
+    """The manager answered with a part of a list only: a cell is down, a page was cut, a limit ended it.
+
+    ``shown`` is that part (Resources), for views; whoever asks whether something is gone learns nothing from it.
+    """
+
+    def __init__(self, text: str, shown: Sequence[Any] = (), request: str = ""):
+        super().__init__(text, request=request)
+        self.shown = tuple(shown)
 
 
 class Conflict(Transient):
