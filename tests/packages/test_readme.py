@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import CHECKOUT
+from conftest import CHECKOUT, words_of
 
 pytestmark = pytest.mark.packaging
 COMMANDS = re.findall(r"(?m)^\$ (.*)$", (CHECKOUT / "rpm" / "README.md").read_text())
@@ -14,7 +14,7 @@ def plain(text):
     return re.sub(r"\d+(\.\d+)? s\b", "T", re.sub(r"(?m)^\s*\n", "", text)).splitlines()
 
 
-@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=[command[:50] for command in COMMANDS])
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=[words_of(command, 50) for command in COMMANDS])
 def test_a_command_of_the_readme_does_what_it_says(readme, number):
     command, wanted, code, output = readme[1][number]
 
