@@ -25,7 +25,7 @@ HARMLESS = {"lag", "delete-lost", "never-deleted"}  # but for what they are made
 CODES = {  # what the request was for: {fault: exit code}; what is not named is 0
     "connect": {"401": 2, "403": 2},
     "resolve": {"403": 2},
-    "create": {**dict.fromkeys(PASSING, 2), "403": 2, "broken": 2},  # a create is never asked twice, but after a 401
+    "create": {**dict.fromkeys(PASSING - {"429"}, 2), "403": 2, "broken": 2},  # only what was surely not served is asked again
     "look": {"403": 2, "broken": 2},
     "attach": {"403": 2, "broken": 2},
     "metrics": {},  # what cannot be had there is not measured

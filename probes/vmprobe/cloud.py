@@ -1,6 +1,6 @@
 """A driver with patience: what is the same for every manager is here, so that drivers stay thin.
 
-Reads are asked again when a failure may pass; creates never are. A session that ends during a run is renewed, unless
+Reads are asked again when a failure may pass; creates are not, unless the manager said that it served nothing. A session that ends during a run is renewed, unless
 the credential itself was rejected once: an account can be locked by asking again.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence, TypeVar
 
 from vmprobe.clock import Deadline
 from vmprobe.driver import Driver
-from vmprobe.errors import AuthRejected, Transient
+from vmprobe.errors import AuthRejected, RateLimited, Transient
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample
 
 T = TypeVar("T")
@@ -23,6 +23,11 @@ class Cloud:
     def __init__(self, driver: Driver, deadline: Deadline):
         self.driver, self.deadline = driver, deadline
         self._rejected = False
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the credential itself was rejected: then no request can be made any more."""
+        return self._rejected
 
     @property
     def kinds(self) -> Sequence[Kind]:
@@ -66,10 +71,10 @@ class Cloud:
     # --- asked once: the caller polls, or it must not be asked twice ------------------------------------------
 
     def create(self, spec) -> Ref:
-        return self._once(self.driver.create, spec)
+        return self._unless_limited(self.driver.create, spec)
 
     def snapshot(self, server: Ref, name: str) -> Ref:
-        return self._once(self.driver.snapshot, server, name)
+        return self._unless_limited(self.driver.snapshot, server, name)
 
     def attach(self, server: Ref, volume: Ref) -> None:
         return self._once(self.driver.attach, server, volume)
@@ -90,6 +95,9 @@ class Cloud:
         """As the driver's, and what a driver let through that does not begin with ``name`` is not believed."""
         return _named(name, self._once(self.driver.list, kind, name))
 
+    def belongings(self, server: Ref) -> List[Ref]:
+        return self._once(self.driver.belongings, server)
+
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         return self._once(self.driver.ports, servers)
 
@@ -107,6 +115,18 @@ class Cloud:
                 raise
             self._renew()
             return verb(*words)
+
+    def _unless_limited(self, verb: Callable[..., T], *words: Any) -> T:
+        """Ask for something new. Only a request that was surely not served, for there were too many, is sent again."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._once(verb, *words)
+            except RateLimited as limited:
+                wait = max(limited.wait, self.deadline.polling.shortest)
+                if wait >= self.deadline.left():
+                    raise
+                self.deadline.sleep(wait)
+        return self._once(verb, *words)
 
     def _renew(self) -> None:
         try:

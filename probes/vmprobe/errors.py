@@ -107,6 +107,10 @@ class GatewayFailed(Transient):
     """The manager's service answered that it failed, or answered what cannot be understood."""
 
 
+class RateLimited(GatewayFailed):
+    """Too many requests: this one was not served, so that it may be sent again after ``wait`` s, also if it creates."""
+
+
 class Incomplete(GatewayFailed):
     """The manager answered with a part of a list only: a cell is down, a page was cut, a limit ended it.
 

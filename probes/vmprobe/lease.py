@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, Transient, Unreachable,
+from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, RateLimited, Transient, Unreachable,
                             VmprobeError)
 from vmprobe.handle import Handle
 from vmprobe.ledger import Debt, Ledger
@@ -316,4 +316,4 @@ def _nothing_was_made(error: CloudError) -> bool:
     """Whether a failed create surely made nothing: the manager refused it, or the request never left."""
     if isinstance(error, Unreachable):
         return not error.sent
-    return not isinstance(error, Transient) or isinstance(error, Conflict)
+    return not isinstance(error, Transient) or isinstance(error, (Conflict, RateLimited))

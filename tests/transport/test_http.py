@@ -16,7 +16,7 @@ from certificates import Authority
 from rawserver import Server, reply
 from vmprobe.clock import Clock, Deadline
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, DeadlinePassed, GatewayFailed, NotFound,
-                            NotPermitted, QuotaExceeded, Unreachable)
+                            NotPermitted, RateLimited, QuotaExceeded, Unreachable)
 from vmprobe.evidence import Evidence
 from vmprobe.text import Redactor
 from vmprobe.transport import fields, x509
@@ -194,18 +194,18 @@ def test_a_refusal_that_is_expected_is_an_answer(serve, http):
     assert http(server).get("-/", accept=(401,)).headers["www-authenticate"] == "Keystone uri='https://keystone:5000'"
 
 
-@pytest.mark.parametrize("status", [413, 429, 503])
+@pytest.mark.parametrize("status, kind", [(413, RateLimited), (429, RateLimited), (503, GatewayFailed)], ids=["413", "429", "503"])
 @pytest.mark.parametrize("said, wait", [("7", 7.0), ("100000", 60.0), ("-3", 0.0), ("soon", 0.0), ("9" * 400, 0.0),
                                         ("Fri, 31 Dec 9999 23:59:59 GMT", 60.0), ("Mon, 01 Jan 2001 00:00:00 GMT", 0.0),
                                         ("Xyz, 99 Abc 99999999999 99:99:99 GMT", 0.0)])
-def test_retry_after_is_obeyed_up_to_a_minute(status, said, wait, serve, http):
-    assert told(GatewayFailed, http(serve(reply(status, Retry_After=said))).get).wait == wait
+def test_retry_after_is_obeyed_up_to_a_minute(status, kind, said, wait, serve, http):
+    assert told(kind, http(serve(reply(status, Retry_After=said))).get).wait == wait
 
 
 def test_retry_after_as_a_date_is_a_duration(serve, http):
     server = serve(lambda request: reply(429, Retry_After=formatdate(time.time() + 20, usegmt=True)))
 
-    assert 17 <= told(GatewayFailed, http(server).get).wait <= 20
+    assert 17 <= told(RateLimited, http(server).get).wait <= 20
 
 
 # --- no answer ----------------------------------------------------------------------------------------------------

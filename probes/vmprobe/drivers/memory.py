@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from vmprobe.clock import Clock
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
-                            Unreachable)
+                            RateLimited, Unreachable)
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 
 T = TypeVar("T")
@@ -387,7 +387,7 @@ _BEFORE: Dict[str, Callable[[], CloudError]] = {
     "401": lambda: AuthRejected("401 session is not accepted"),
     "403": lambda: NotPermitted("403 not allowed"),
     "409": lambda: Conflict("409 not in this state"),
-    "429": lambda: GatewayFailed("429 too many requests", wait=3.0),
+    "429": lambda: RateLimited("429 too many requests", wait=3.0),
     "500": lambda: GatewayFailed("500 internal server error"),
     "503": lambda: GatewayFailed("503 service unavailable"),
 }

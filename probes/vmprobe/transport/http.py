@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from vmprobe import __version__
 from vmprobe.clock import Deadline
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, RateLimited,
                             Transient, VmprobeError)
 from vmprobe.evidence import Evidence
 from vmprobe.transport import fields, words
@@ -93,7 +93,7 @@ class Http:
 
         ``path`` is below the base URL, or a whole URL of the same host (the ``next`` of a list). Statuses from 400
         are errors unless in ``accept``: 401 AuthRejected, 403 NotPermitted, 404 NotFound (a page for people is none),
-        409 Conflict, 408, 413, 429 and 5xx GatewayFailed, with Retry-After; others CloudError. No answer: Unreachable.
+        409 Conflict, 429 RateLimited, 408, 413 and 5xx GatewayFailed, with Retry-After; others CloudError. No answer: Unreachable.
         ``asked`` is what their texts call the request; default: method and path. ``struck``: the answer is a secret.
         """
         url = self._url(path, query)
@@ -173,7 +173,9 @@ class Http:
             return better
         if reply.status in (404, 410) and words.is_page(reply.body):
             return reply.error(GatewayFailed)  # a proxy's page: the manager itself has not said that it is gone
-        if reply.status in (408, 413, 429) or not 400 <= reply.status < 500:
+        if reply.status == 429 or reply.status == 413 and reply.headers.get("Retry-After"):
+            return reply.error(RateLimited)
+        if reply.status in (408, 413) or not 400 <= reply.status < 500:
             return reply.error(GatewayFailed)
         return reply.error(_ERRORS.get(reply.status, CloudError))
 
