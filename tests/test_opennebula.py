@@ -24,7 +24,7 @@ from test_image import BOOT, NETWORK as REACHED, NONCE, SHELLS, Machine
 from vmprobe import verdict
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers import opennebula_states as states
-from vmprobe.errors import AuthRejected, ClientError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded
+from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded
 from vmprobe.evidence import Evidence
 from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
@@ -133,8 +133,9 @@ VERDICTS = {  # fault: (exit code, what is said)
                           "(cause=storage)"),
     "detach-failure": (2, "detach: volume 8 is USED_PERS, still attached: DETACHDISK: Could not detach vdb (cause=storage)"),
     "full": (2, "submit: [one.image.allocate] Not enough space in datastore (cause=storage)"),
-    "no-lease": (2, "submit: [one.vm.allocate] Error allocating a new virtual machine. Cannot get IP/MAC lease from virtual network "
-                    "0. (cause=network)"),
+    "no-lease": (2, "submit: [one.vm.allocate] Cannot get IP/MAC lease from virtual network 0. (cause=network)"),
+    "clusters": (2, "submit: [one.vm.allocate] Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by "
+                    "other VM elements (cl... (cause=network)"),
     "saveas-error": (2, "snapshot: snapshot 9 is ERROR: Error executing image transfer script: Error dumping "
                         "/var/lib/one/datastores/0/40/disk.0 (cause=image)"),
     "election": (2, "auth: [one.system.version] Cannot process request, oned cluster in election mode (cause=gateway)"),
@@ -161,6 +162,17 @@ def test_what_fails_is_told_in_oneds_words_and_nothing_is_left(world, fault):
         code, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
 
 
+@pytest.mark.parametrize("words, preamble", [
+    ({}, "[one.vm.allocate]"), ({"flavor": "tiny"}, "[one.template.instantiate] Error allocating a new virtual machine.")])
+def test_a_create_that_oned_refuses_is_asked_for_once_and_owes_nothing(world, state_directory, words, preamble):
+    world.oned.faults.add("no-lease")
+
+    assert world.run(volume="none", **words) == (
+        2, f"VM_LIFECYCLE CRITICAL - opennebula: submit: {preamble} Cannot get IP/MAC lease from virtual network 0. (cause=network)")
+    assert [call for call in world.oned.calls if call in ("one.vm.allocate", "one.template.instantiate")] == [preamble.split("]")[0][1:]]
+    assert [path for path in state_directory.rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize("limits, said", [
     ({"VMS": 0}, "submit: [one.vm.allocate] User [2] : user [2] limit of 0 reached for VMS quota in VM. (cause=quota)"),
     ({"SIZE": 100}, "submit: [one.image.allocate] User [2] : user [2] limit of 100 reached for SIZE quota in DATASTORE with ID: 1. "
@@ -176,7 +188,7 @@ def test_a_full_quota_is_a_warning(world, limits, said):
     ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
     ({"image": "77"}, "image: no image '77' (cause=image)"),
     ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
-    ({"flavor": "no-such-template"}, "image: no VM template 'no-such-template' (cause=client)"),
+    ({"flavor": "no-such-template"}, "image: no VM template 'no-such-template' (cause=image)"),
     ({"datastore": "no-such-datastore"}, "image: no datastore 'no-such-datastore' (cause=storage)"),
     ({"datastore": "system"}, "image: datastore 'system' is not for images (cause=storage)"),
 ])
@@ -510,6 +522,14 @@ def test_every_failure_is_failed_and_whatever_is_not_known_is_waited_for():
     (0x400, "[one.vm.info] Error getting virtual machine [4].", NotFound),
     (0x800, "[one.vm.attach] Could not attach a new disk to VM 4, wrong state HOTPLUG.", Conflict),
     (0x2000, "[one.vm.info] Cannot process request, no leader found", GatewayFailed),
+    (0x2000, "[one.vm.allocate] Cannot process request, oned cluster in election mode", GatewayFailed),
+    (0x2000, "[one.vm.allocate] RPC call timed out and aborted", GatewayFailed),
+    (0x2000, "[one.vm.allocate] Error inserting VM in DB.", GatewayFailed),
+    (0x2000, "[one.vm.info] Something that oned does not explain", GatewayFailed),
+    (0x2000, "[one.vm.allocate] Cannot get IP/MAC lease from virtual network 0.", CloudError),
+    (0x2000, "[VirtualMachineAllocate] Cannot get IP/MAC lease from virtual network 0.", CloudError),
+    (0x2000, "[one.vm.disksaveas] Cannot use DISK. Disk not found", CloudError),
+    (0x2000, "[one.vm.disksaveas] VM has to be RUNNING, POWEROFF or SUSPENDED to save disks.", Conflict),
     (0x8000, "[one.vm.action] The resource virtual machine is locked.", NotPermitted),
     (0x10000, "[one.vm.action] Error replicating log entry 7.", GatewayFailed),
 ])
@@ -517,6 +537,87 @@ def test_a_refusal_is_what_its_code_and_its_words_mean(code, words, kind):
     found = refusal(code, words)
 
     assert (type(found), str(found)) == (kind, words)
+
+
+@pytest.mark.parametrize("words, cause", [
+    ("Cannot get IP/MAC lease from virtual network 0.", "network"),
+    ("Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by other VM elements (cluster 0)", "network"),
+    ("Incompatible clusters in DISK. Datastore for DISK 0 is not in the same cluster as the one used by other VM elements", "storage"),
+    ("User 2 does not own an image with name: x . Set IMAGE_UNAME or IMAGE_UID of owner in DISK.", "image"),
+    ("Trying to import an OpenNebula VM: 'one-*'.", ""),
+])
+def test_a_create_that_is_refused_has_the_cause_of_what_it_lacks(words, cause):
+    assert refusal(0x2000, f"[one.vm.allocate] {words}").cause == cause
+
+
+@pytest.mark.parametrize("state, words, fault, cause", [
+    ("PENDING", "Cannot dispatch VM: No host with enough capacity to deploy the VM",
+     "Cannot dispatch VM: No host with enough capacity to deploy the VM", ""),
+    ("PENDING", "Cannot dispatch VM: No system datastore with enough capacity for the VM",
+     "Cannot dispatch VM: No system datastore with enough capacity for the VM", "storage"),
+    ("PENDING", "Cannot dispatch VM: No network with enough capacity for the VM",
+     "Cannot dispatch VM: No network with enough capacity for the VM", "network"),
+    ("PROLOG", "Cannot dispatch VM: No host with enough capacity to deploy the VM", "", "storage"),
+    ("BOOT", "Cannot dispatch VM: No system datastore with enough capacity for the VM", "", ""),
+])
+def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(world, state, words, fault, cause):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
+    world.oned._due.clear()
+    vm = world.oned.vms[int(ref.id)]
+    vm.state, vm.said["SCHED_MESSAGE"] = state, f"Mon Nov 23 00:10:13 2026 : {words}"
+
+    seen = driver.show(ref)
+
+    assert (seen.native, seen.fault, seen.cause) == (state, fault, cause)
+    vm.state = "RUNNING"
+    soon(lambda: removed(driver, ref))
+
+
+def test_of_many_other_vms_none_is_asked_for_by_itself(world):
+    world.oned.faults.add("no-address")
+    driver = connected(world)
+    plan = driver.resolve(load(world.site()).test_vm)
+    refs = [driver.create(ServerSpec(name, plan)) for name in ("worker-1", "worker-2", "vmprobe-x")]
+    soon(lambda: [seen.native for seen in driver.list(Kind.SERVER, "")] == ["RUNNING"] * 3)
+    world.oned.calls.clear()
+
+    assert [seen.ref.name for seen in driver.list(Kind.SERVER, "vmprobe-")] == ["vmprobe-x"]
+    assert world.oned.calls == ["one.vmpool.info", "one.vm.info"]
+    for ref in refs:
+        soon(lambda ref=ref: removed(driver, ref))
+
+
+@pytest.mark.parametrize("world, force", [("6.4.0", False), ("6.6.0", True), ("6.10.5", True)], indirect=["world"])
+def test_an_image_without_a_file_is_removed_by_force_where_oned_has_it(world, force):
+    world.oned.faults.add("no-file")
+    driver = connected(world)
+    ref = driver.create(VolumeSpec("vmprobe-x", 2 ** 30, driver.resolve(load(world.site()).test_vm)))
+    soon(lambda: driver.show(ref).state is State.READY)
+    driver.delete(ref)
+    soon(lambda: driver.show(ref).state is State.FAILED)
+
+    driver.delete(ref)
+
+    if force:
+        wait_gone(driver, ref)
+    else:
+        soon(lambda: driver.show(ref).native == "ERROR")
+        world.oned.faults.clear()
+        soon(lambda: removed(driver, ref))
+
+
+def test_an_image_in_error_for_another_reason_is_not_removed_by_force(world):
+    world.oned.faults.add("datablock-error")
+    driver = connected(world)
+    ref = driver.create(VolumeSpec("vmprobe-x", 2 ** 30, driver.resolve(load(world.site()).test_vm)))
+    soon(lambda: driver.show(ref).state is State.FAILED)
+    image = world.oned.images[int(ref.id)]
+
+    driver.delete(ref)
+
+    assert "FORCE_DELETE" not in image.said
+    wait_gone(driver, ref)
 
 
 @in_each_form

@@ -35,8 +35,8 @@ FAULTS = {
     "attach-failure": "a disk is not attached", "attach-hangs": "a VM stays in HOTPLUG", "datablock-error": "no image is made",
     "no-metrics": "monitord never came", "delete-ignored": "terminate-hard is answered, and nothing happens",
     "not-owner": "VMs belong to somebody else", "election": "the leader is being elected", "full": "a datastore has no room",
-    "detach-failure": "a disk is not let go", "cancel-failure": "a guest cannot be ended", "rm-failure": "nor an image removed",
-    "no-lease": "a network has no lease left", "saveas-error": "a disk cannot be saved", "away": "nobody answers",
+    "detach-failure": "a disk is not let go", "cancel-failure": "a guest cannot be ended", "rm-failure": "nor an image removed", "no-file": "an image has no file that could be removed",
+    "no-lease": "a network has no lease left", "clusters": "network and image are in clusters that have none in common", "saveas-error": "a disk cannot be saved", "away": "nobody answers",
 }
 
 
@@ -292,20 +292,22 @@ class Oned:
             if image.state == ERROR:
                 image.said["ERROR"] = DATED + said
 
-    def _one_image_delete(self, user: User, number: int) -> int:
+    def _one_image_delete(self, user: User, number: int, force: bool = False) -> int:
         image = self._found_image(number)
         if image.owner is not user and user is not self.oneadmin:
             raise Refused(AUTHORIZATION, f"User [{user.id}] : Not authorized to perform MANAGE IMAGE [{number}].")
-        if image.state == LOCKED_IMAGE and self.since(6, 8):
+        if image.state == LOCKED_IMAGE and self.since(6, 6):
             raise Refused(INTERNAL, "Image locked, use --force flag to remove the image. Force delete may leave some files on Datastore")
         if image.vms:
             raise Refused(ACTION, f"Cannot delete image. There are {len(image.vms)} VMs using it.")
         image.state = DELETING
+        if force:
+            image.said["FORCE_DELETE"] = "YES"
         self._later(1, lambda: self._removed(image))
         return number
 
     def _removed(self, image: Stored) -> None:
-        if "rm-failure" not in self.faults:
+        if not self.faults & {"rm-failure", "no-file"} or "FORCE_DELETE" in image.said:
             self.images.pop(image.id, None)
             return
         image.state = ERROR
@@ -326,7 +328,7 @@ class Oned:
     # --- VMs --------------------------------------------------------------------------------------------------
 
     def _one_vm_allocate(self, user: User, text: str, hold: bool = False) -> int:
-        return self._start(user, ElementTree.fromstring(text) if text.startswith("<") else _parsed(text))
+        return self._start(user, ElementTree.fromstring(text) if text.startswith("<") else _parsed(text), refusal=INTERNAL)
 
     def _one_template_instantiate(self, user: User, number: int, name: str, hold: bool, text: str) -> int:
         if number not in self.templates:
@@ -338,10 +340,15 @@ class Oned:
         template.extend(more)
         return self._start(user, template, name)
 
-    def _start(self, user: User, template: ElementTree.Element, name: str = "") -> int:
+    def _start(self, user: User, template: ElementTree.Element, name: str = "", refusal: int = ALLOCATE) -> int:
+        """``refusal``: the code of what is not to be had; INTERNAL by itself (RequestManagerAllocate.cc), ALLOCATE by a template."""
+        preamble = "" if refusal == INTERNAL else "Error allocating a new virtual machine. "
         self._check_quota(user, {"VMS": 1, "CPU": float(template.findtext("CPU")), "MEMORY": float(template.findtext("MEMORY"))})
         if "no-lease" in self.faults:
-            raise Refused(ALLOCATE, "Error allocating a new virtual machine. Cannot get IP/MAC lease from virtual network 0.")
+            raise Refused(refusal, f"{preamble}Cannot get IP/MAC lease from virtual network 0.")
+        if "clusters" in self.faults:
+            raise Refused(refusal, f"{preamble}Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by "
+                                   "other VM elements (cluster 100)")
         number = next(self._ids["vm"])
         vm = Vm(number, self.oneadmin if "not-owner" in self.faults else user, name or template.findtext("NAME"), template,
                 made=time.time())

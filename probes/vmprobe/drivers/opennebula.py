@@ -31,7 +31,8 @@ _MIB = 2 ** 20
 _DATED = re.compile(r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *: *")  # before each ERROR and SCHED_MESSAGE
 _EXIT_CODE = re.compile(r"(?<=[^:\s])\s*ExitCode: -?\d+\s*$")  # after each failure on a host, mostly without a space before it
 _COUNTERS = (("disk_read", "DISKRDBYTES"), ("disk_write", "DISKWRBYTES"), ("net_in", "NETRX"), ("net_out", "NETTX"))
-_FAULTS = ((r"^(PROLOG|EPILOG|CLONING)|image transfer", "storage"), (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"))
+_UNREMOVED = re.compile(r"Error removing image|unavailable Image source", re.I)
+_FAULTS = ((r"^(PROLOG|EPILOG|CLONING)|image transfer|\bdatastores?\b(?!/)", "storage"), (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"))
 
 
 def _share(text: str) -> float:
@@ -121,13 +122,17 @@ class Opennebula(Driver):
         return found
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
-        """With a name this user's own, by one request; what is everybody's by pages."""
+        """With a name this user's own, by one request; what is everybody's by pages.
+
+        A user can have thousands of other VMs: only one of this name is ever asked for by itself.
+        """
         if kind is Kind.SERVER:
-            found = [self._with_address(_server(vm)) if name else _server(vm) for vm in self._vms(name)]
+            named = [vm for vm in self._vms(name) if text(vm, "NAME", "").startswith(name)]
+            found = [self._with_address(_server(vm)) if name else _server(vm) for vm in named]
         else:
             whose = _MINE if name else _ALL
             images = [image for image in self._pool("one.imagepool.info", "IMAGE", whose)
-                      if text(image, "NAME").startswith(name) and _is(kind, image)]
+                      if text(image, "NAME", "").startswith(name) and _is(kind, image)]
             if kind is Kind.VOLUME:
                 hosts = {text(vm, "ID"): _word(vm) for vm in self._vms(name)} if any(map(_users, images)) else {}
                 found = [_volume(image, hosts) for image in images]
@@ -140,7 +145,7 @@ class Opennebula(Driver):
             if ref.kind is Kind.SERVER:
                 self._terminate(ref)
             else:
-                self.oned.call("one.image.delete", _id(ref))
+                self._delete_image(ref)
         except NotFound:
             return
 
@@ -304,12 +309,18 @@ class Opennebula(Driver):
             except NotPermitted:  # that is the administrators'
                 raise wrong from None
 
+    def _delete_image(self, ref: Ref) -> None:
+        """An image whose file could not be removed is in ERROR: there oned 6.6 and later drops it by ``force`` alone."""
+        image = self.oned.xml("one.image.info", _id(ref))
+        failed = _image_word(image) == "ERROR" and _UNREMOVED.search(_said(image, "TEMPLATE/ERROR"))
+        self.oned.call("one.image.delete", _id(ref), *([True] if failed and self.oned.since(6, 6) else []))
+
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
     def _template(self, wanted: str) -> Any:
         found = _named(self._pool("one.templatepool.info", "VMTEMPLATE", _ALL), wanted, self.credentials)
         if found is None:
-            raise NotFound(f"no VM template {wanted!r}", cause="client")
+            raise NotFound(f"no VM template {wanted!r}", cause="image")
         return found
 
     def _image(self, wanted: str) -> Any:
@@ -414,9 +425,9 @@ def _server(vm: Any) -> Resource:
     native = _word(vm)
     fault = _said(vm, "USER_TEMPLATE/ERROR") or _said(vm, "TEMPLATE/ERROR")
     state = states.of(native)
-    if not fault and state is State.PENDING:
+    if not fault and native == "PENDING":  # later it is still there, and says why the VM had to wait
         fault = _said(vm, "USER_TEMPLATE/SCHED_MESSAGE") or _said(vm, "TEMPLATE/SCHED_MESSAGE")
-    cause = next((cause for pattern, cause in _FAULTS if re.search(pattern, f"{native} {fault}", re.I)), "") if fault else ""
+    cause = next((cause for pattern, cause in _FAULTS if re.search(pattern, f"{native} {fault}", re.I)), "")
     if state is State.FAILED:
         hosts = vm.findall("HISTORY_RECORDS/HISTORY")
         fault = ": ".join(word for word in (f"on {text(hosts[-1], 'HOSTNAME', '')}" if hosts else "", fault) if word)

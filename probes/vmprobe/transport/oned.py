@@ -33,7 +33,11 @@ AUTHENTICATION, AUTHORIZATION, NO_EXISTS, ACTION, XML_RPC_API, INTERNAL, ALLOCAT
 _LASTS = 3600.0  # seconds that a token of ours is good for
 _SECRETIVE = {"one.user.info", "one.group.info", "one.system.config"}  # their answers have hashes, tokens, passwords
 _NOT_NOW = re.compile(r"wrong state|image locked|has to be running|in use|VMs using it|is locked|active clone", re.I)
-_CAUSES = ((r"lease|network|\bnic\b", "network"), (r"datastore|disk|space", "storage"), (r"image", "image"))
+_CAUSES = ((r"own an image", "image"), (r"lease|network|\bnic\b", "network"), (r"datastore|\bdisk|\bspace\b", "storage"),
+           (r"image", "image"), (r"cluster|host", "scheduler"))
+_QUOTA = re.compile(r"\bquota\b|\blimit of\b")
+_CREATES = re.compile(r"^\[(one\.\w+\.(allocate|instantiate|disksaveas)|\w*(Allocate|Instantiate|DiskSaveAs))\]", re.I)
+_NOT_ITSELF = re.compile(r"Cannot process request|timed out|could ?n[o']t connect|connection|HTTP|database|\bDB\b", re.I)
 
 
 class Oned:
@@ -129,6 +133,11 @@ class Oned:
         except GatewayFailed as wrong:
             raise GatewayFailed(f"{procedure}: {wrong}") from None
 
+    def since(self, *version: int) -> bool:
+        """Whether this oned is at least of that version; one that says no number is not."""
+        parts = re.match(r"(\d{1,4})\.(\d{1,4})", self.version)
+        return parts is not None and (int(parts[1]), int(parts[2])) >= version
+
     def close(self) -> None:
         """Let go of the connections."""
         self.http.close()
@@ -146,18 +155,26 @@ def refusal(code: int, words: str) -> CloudError:
         return AuthRejected(words)
     if code == NO_EXISTS:
         return NotFound(words)
-    if code == AUTHORIZATION and re.search(r"quota|limit of", words):
+    if code in (AUTHORIZATION, INTERNAL, ACTION, ALLOCATE) and _QUOTA.search(words):
         return QuotaExceeded(words)
     if code in (AUTHORIZATION, LOCKED):
         return NotPermitted(words)
     if code in (ACTION, INTERNAL) and _NOT_NOW.search(words):
         return Conflict(words)
-    if code in (INTERNAL, REPLICATION):  # an election, a zone that is disabled, a leader that does not answer
+    if code == REPLICATION or code == INTERNAL and not _refused_to_create(words):
         return GatewayFailed(words)
     if code == XML_RPC_API:
         return CloudError(words, cause="gateway")
     said = words.partition("]")[2]
     return CloudError(words, next((cause for pattern, cause in _CAUSES if re.search(pattern, said, re.I)), ""))
+
+
+def _refused_to_create(words: str) -> bool:
+    """Whether INTERNAL is the code of a create that oned looked at and refused: for leases, clusters, names it has no other.
+
+    Then nothing was made. What a follower could not hand on to its leader (an election, no answer) may have been made.
+    """
+    return bool(_CREATES.search(words)) and not _NOT_ITSELF.search(words)
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------
