@@ -14,11 +14,14 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from vmprobe import files, paths
 from vmprobe.cloud import Cloud
-from vmprobe.errors import Conflict, NotFound, NotMeasured
+from vmprobe.errors import (AuthRejected, CloudError, Conflict, DeadlinePassed, NotFound, NotMeasured, NotPermitted,
+                            VmprobeError)
 from vmprobe.model import EXTRA_METRICS, METRICS, Resource, Sample
 from vmprobe.sampling import rates, summarise
 
 Readings = Dict[str, List[List[Sample]]]  # by the server's id, in order of time
+_SHARE = 0.8  # of the time that is left, for one more reading
+_UNMEASURED = (NotMeasured, NotPermitted, Conflict)  # the manager is well, and does not measure this server (now)
 _JUMP = 300.0  # seconds by which the clock of the stamps may run apart from ours, and a tenth of the time between
 
 
@@ -46,24 +49,51 @@ class Memory:
         return ""
 
 
-def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: float) -> Tuple[Readings, Dict[str, str]]:
-    """``count`` readings of each server, ``interval`` seconds apart, and of which there is none yet, with the reason.
+def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: float) -> Tuple[Readings, Dict[str, VmprobeError]]:
+    """Up to ``count`` readings of each server, ``interval`` seconds apart, and why some servers have none.
 
-    One that is gone meanwhile is passed over.
+    Only as many are taken as the time that is left allows, but always the first. A server that fails is not asked again, and
+    does not keep the others from being measured; one that is gone meanwhile is passed over. Raises only when no server could
+    be measured and the manager failed, or the time was over before the first reading.
     """
     found: Readings = {server.ref.id: [] for server in servers}
-    unmeasured: Dict[str, str] = {}
+    failed: Dict[str, VmprobeError] = {}
+    took = 0.0
     for number in range(count if servers else 0):
-        if number:
-            cloud.deadline.sleep(interval)
-        for server in servers:
-            try:
-                found[server.ref.id].append(cloud.metrics(server.ref))
-            except NotMeasured as why:
-                unmeasured[server.ref.id] = str(why)
-            except (NotFound, Conflict):
-                continue
-    return found, unmeasured
+        if number and interval + took > _SHARE * cloud.deadline.left():
+            break
+        began = cloud.deadline.clock.now()
+        try:
+            if number:
+                cloud.deadline.sleep(interval)
+            _read_all(cloud, servers, found, failed)
+        except DeadlinePassed as late:
+            failed.update((server, late) for server, readings in found.items() if not readings and server not in failed)
+        took = max(took, cloud.deadline.clock.now() - began - (interval if number else 0.0))
+
+    if not any(found.values()):
+        blamed = [error for error in failed.values() if not isinstance(error, _UNMEASURED)]
+        if blamed:
+            raise blamed[0]
+    return found, {server: error for server, error in failed.items() if not found[server]}
+
+
+def _read_all(cloud: Cloud, servers: Sequence[Resource], found: Readings, failed: Dict[str, VmprobeError]) -> None:
+    """Add one reading of each server to ``found``, or the reason why there is none to ``failed``."""
+    for server in servers:
+        identity = server.ref.id
+        if not isinstance(failed.get(identity), (NotMeasured, type(None))):
+            continue
+        try:
+            found[identity].append(cloud.metrics(server.ref))
+        except NotMeasured as reason:
+            failed[identity] = reason
+        except NotFound:
+            continue
+        except AuthRejected:
+            raise
+        except CloudError as reason:
+            failed[identity] = reason
 
 
 def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings) -> Readings:
@@ -77,6 +107,15 @@ def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings
         fits = bool(last and rows and rows[0]) and 0 < elapsed and abs(rows[0][0].at - last[0].at - elapsed) <= _JUMP + 0.1 * elapsed
         found[server] = ([last] if fits else []) + rows
     return found
+
+
+def length(readings: Readings) -> float:
+    """The seconds from the first reading of a server to its last one, of the server for which that is the longest."""
+    spans = [0.0]
+    for rows in readings.values():
+        moments = [sample.at for row in rows for sample in row]
+        spans += [max(moments) - min(moments)] if moments else []
+    return max(spans)
 
 
 def figures(readings: Readings) -> Tuple[Dict[str, float], List[str]]:

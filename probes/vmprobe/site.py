@@ -197,7 +197,7 @@ _BUDGET = {"deadline": Key(run_time, 300.0), "reserve": Key(above_zero, 60.0),
 _POLLING = {"first": Key(duration, 3.0), "fraction": Key(fraction, 0.08), "shortest": Key(above_zero, 1.5),
             "longest": Key(above_zero, 5.0)}
 _SAMPLE = {"readings": Key(whole(), 3), "interval": Key(duration, 2.0)}
-_VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout")}
+_VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout", "unmeasured")}
 _SCHEDULE = {"interval": Key(_period, 3600.0), "retry interval": Key(_period, 900.0),
              "checks": Key(one_of("auto", "active", "passive"), "auto"), "probes": Key(_probes, tuple(SERVICES)),
              "parallel": Key(whole(1)), "zone": Key(_zone, ""), "submit": Key(_targets, ()),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe import activity, capacity, cli, sampling, session
 from vmprobe.clock import Clock
-from vmprobe.errors import ClientError
+from vmprobe.errors import ClientError, NotPermitted, VmprobeError
 from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
 from vmprobe.session import Finding, Session
 from vmprobe.text import counted, number, span, table
-from vmprobe.verdict import Verdict
+from vmprobe.verdict import WORDS, Verdict
 
 DESCRIPTION = """\
 Say how busy servers were since the last run, by what the VM manager counts:
@@ -66,34 +66,60 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     known = activity.since(before, first - taken, readings)
     values, missing = activity.figures(known)
     timeline.metrics.update(values)
-    if values:
-        started = taken if any(len(known[server]) > len(readings[server]) for server in known) else first
-        timeline.metrics["interval"] = run.deadline.clock.utc() - started
+    if values and activity.length(known) > 0:
+        timeline.metrics["interval"] = activity.length(known)
     timeline.notes += sampling.sources(list(known.values()))
-    if unmeasured:
-        timeline.notes.append(f"{len(unmeasured)} of {len(servers)} not measured: {next(iter(unmeasured.values()))}")
+    timeline.notes += _shortened(readings, site.sample)
+    timeline.notes += [f"{servers_of} not measured: {reason}" for servers_of, reason in _reasons(servers, unmeasured)]
     if servers and missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
-    story = _story(servers, known, timeline.metrics)
+    if unmeasured and all(isinstance(reason, NotPermitted) for reason in unmeasured.values()) and not any(readings.values()):
+        state = WORDS.index(site.verdict.get("unmeasured", "UNKNOWN"))
+        return Finding(f"{counted(len(servers), 'server')}, not measured (cause=auth): {next(iter(unmeasured.values()))}", state)
+    story = _story(servers, known, timeline.metrics, len(unmeasured))
     wrong = trouble or unkept  # where both are, it is mostly for one reason
     return Finding(f"{story}; {wrong}" if wrong else story, details=tuple(_table(servers, known, options.limit)))
 
 
-def _story(servers: Sequence[Resource], known: activity.Readings, values: Mapping[str, float]) -> str:
+def _shortened(readings: activity.Readings, sample: Mapping[str, Any]) -> List[str]:
+    """That fewer readings were taken than the site asks for, because more would have taken longer than the run may."""
+    taken = max((len(rows) for rows in readings.values()), default=0)
+    if not taken or taken >= sample["readings"]:
+        return []
+    return [f"{taken} of {sample['readings']} readings: more of them, {sample['interval']:g} s apart, do not fit into this run's time"]
+
+
+def _reasons(servers: Sequence[Resource], unmeasured: Mapping[str, VmprobeError]) -> List[Tuple[str, str]]:
+    """How many servers were not measured, with the reason; each reason once, in the words for the first server it had."""
+    found: Dict[str, List[str]] = {}
+    for server, error in unmeasured.items():
+        found.setdefault(str(error).replace(server, "ID"), []).append(str(error))
+    return [(f"{len(those)} of {len(servers)}", those[0]) for those in found.values()]
+
+
+def _story(servers: Sequence[Resource], known: activity.Readings, values: Mapping[str, float], unmeasured: int) -> str:
     """``3 servers over 5 min: cpu 25 %, disk_read 3 KiB/s, ...; busiest: web1 (cpu), db1 (disk_read, disk_write)``."""
     if not servers:
         return "no server runs that is meant"
-    if "interval" not in values:
-        reading = "whose first reading this is" if any(known.values()) else "of which there is no reading yet"
-        return f"{counted(len(servers), 'server')}, {reading}"
+    many = counted(len(servers), "server") + (f" ({unmeasured} not measured)" if unmeasured else "")
+    shown = _figures(values)
+    if not shown:
+        reading = "whose first reading this is" if any(row for rows in known.values() for row in rows) else \
+            "of which there is no reading yet"
+        return f"{many}, {reading}"
     names = {server.ref.id: server.ref.name or server.ref.id for server in servers}
+    tops = [f"{names[server]} ({', '.join(metrics)})" for server, metrics in activity.busiest(known).items()]
+    busy = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
+    over = f" over {span(values['interval'])}" if "interval" in values else ""  # a rate needs no second reading
+    return f"{many}{over}: {', '.join(shown)}{busy}"
+
+
+def _figures(values: Mapping[str, float]) -> List[str]:
+    """``cpu 25 %``, ``disk_read 3 KiB/s``, ... of what was measured."""
     shown = [f"cpu {number(values['cpu_avg'], 1)} %"] if "cpu_avg" in values else []
     shown += [f"{metric} {_bytes(values[f'{metric}_total'])}" for metric in METRICS[1:] if f"{metric}_total" in values]
     shown += [f"memory {capacity.amount('memory', values['memory_total'])}"] if "memory_total" in values else []
-    shown += [f"ready {number(values['ready_avg'], 1)} %"] if "ready_avg" in values else []
-    tops = [f"{names[server]} ({', '.join(metrics)})" for server, metrics in activity.busiest(known).items()]
-    busy = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
-    return f"{counted(len(servers), 'server')} over {span(values['interval'])}: {', '.join(shown)}{busy}"
+    return shown + ([f"ready {number(values['ready_avg'], 1)} %"] if "ready_avg" in values else [])
 
 
 def _table(servers: Sequence[Resource], known: activity.Readings, limit: int) -> List[str]:
