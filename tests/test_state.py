@@ -2,7 +2,8 @@
 
 import pytest
 
-from vmprobe.model import Kind
+from vmprobe import census
+from vmprobe.model import Kind, Ref, Resource, State
 
 LOOKED = "auth=0s;;;0 failed={failed};0;;0 list=0s;;;0 pending={pending};;;0 running={running};;;0 servers={servers};;;0 " \
          "stopped={stopped};;;0 stuck={stuck};0;;0 total=0s;;;0"
@@ -57,6 +58,19 @@ def test_warning_when_a_server_is_stuck_and_not_before(site, server):
     assert site.probe("state", "--stuck", "10 min") == (1, (
         "VM_STATE WARNING - site: stuck 1 is outside 0 (warning); 1 server (1 pending): server ser-1 (slow) is BUILDING "
         "for 17 min | " + perfdata(age_max=1000, pending=1, stuck=1, servers=1)))
+
+
+def test_a_server_is_stuck_for_as_long_as_its_state_lasts_and_not_since_it_was_created():
+    def moving(name, since):
+        return Resource(Ref(Kind.SERVER, f"id-{name}", name), State.PENDING, "RESIZE", created=0.0, since=since)
+
+    servers = census.take([moving("just-now", 9_995.0), moving("for-long", 6_000.0), moving("not-said", None), moving("ahead", 10_050.0)],
+                          lambda server: False, now=10_000.0, stuck=1800.0)
+
+    assert [(one.seen.ref.name, one.trouble, one.age) for one in servers] == [
+        ("for-long", "stuck", 10_000.0), ("not-said", "stuck", 10_000.0), ("ahead", "", 10_000.0), ("just-now", "", 10_000.0)]
+    assert [str(one) for one in servers[:2]] == ["server id-for-long (for-long) is RESIZE for 67 min",
+                                                 "server id-not-said (not-said) is RESIZE for 2.8 h"]
 
 
 def test_warning_when_a_server_is_older_than_it_may_be(site, server):

@@ -22,10 +22,12 @@ class Server(NamedTuple):
     kept: str  # one of KEPT
     age: Optional[float] = None
     trouble: str = ""  # one of TROUBLES, '' when all is well
+    moving: Optional[float] = None  # seconds for which it has been stuck
 
     def __str__(self) -> str:
         name = f" ({self.seen.ref.name})" if self.seen.ref.name not in ("", self.seen.ref.id) else ""
-        since = f" for {text.span(self.age)}" if self.age is not None and self.trouble in ("stuck", "aged") else ""
+        seconds = self.moving if self.trouble == "stuck" else self.age if self.trouble == "aged" else None
+        since = f" for {text.span(seconds)}" if seconds is not None else ""
         fault = f": {self.seen.fault}" if self.seen.fault and self.trouble == "failed" else ""
         return f"{self.seen.ref}{name} is {self.seen.native}{since}{fault}"
 
@@ -47,7 +49,7 @@ def take(seen: Sequence[Resource], rests: Callable[[Resource], bool], now: float
          max_age: Optional[float] = None) -> List[Server]:
     """The servers, those that are not as they should be first, then the oldest.
 
-    ``stuck``: seconds that one may be pending; ``max_age``: seconds that one may live. What has no known age is neither.
+    ``stuck``: seconds that one may be pending, from its last change or else from its creation; ``max_age``: seconds that one may live. What has no known age is neither.
     """
     found = [_judged(server, rests(server), now, stuck, max_age) for server in seen]
     return sorted(found, key=lambda one: (TROUBLES.index(one.trouble) if one.trouble else len(TROUBLES), -(one.age or 0.0),
@@ -87,8 +89,9 @@ def _judged(seen: Resource, rests: bool, now: float, stuck: float, max_age: Opti
     age = _age(seen, now)
     if kept == "failed":
         return Server(seen, kept, age, "failed")
-    if kept == "pending" and age is not None and age > stuck:
-        return Server(seen, kept, age, "stuck")
+    moving = age if seen.since is None else max(0.0, now - seen.since)
+    if kept == "pending" and moving is not None and moving > stuck:
+        return Server(seen, kept, age, "stuck", moving)
     if max_age is not None and age is not None and age > max_age:
         return Server(seen, kept, age, "aged")
     return Server(seen, kept, age)

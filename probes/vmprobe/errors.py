@@ -111,6 +111,10 @@ class RateLimited(GatewayFailed):
     """Too many requests: this one was not served, so that it may be sent again after ``wait`` s, also if it creates."""
 
 
+class TooLarge(GatewayFailed):
+    """The answer is larger than an answer may be. A part of what was asked for may fit: a smaller page of a list."""
+
+
 class Incomplete(GatewayFailed):
     """The manager answered with a part of a list only: a cell is down, a page was cut, a limit ended it.
 

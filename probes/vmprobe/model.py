@@ -70,6 +70,7 @@ class Resource(NamedTuple):
     image: str = ""
     owner: str = ""  # the user
     project: str = ""
+    since: Optional[float] = None  # when it last changed its state, where the manager says it
 
 
 class Image(NamedTuple):

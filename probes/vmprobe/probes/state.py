@@ -33,7 +33,7 @@ def parser() -> cli.Parser:
     found = cli.Parser("state", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
     cli.add_patterns(found, "the worst")
     found.add_argument("--stuck", metavar="TIME", type=cli.duration, default=1800.0,
-                       help="how long a server may be between two states, counted from its creation; default: 30 min")
+                       help="how long a server may be between two states, from its last change, or else its creation; default: 30 min")
     found.add_argument("--max-age", metavar="TIME", type=cli.duration, help="how old a server may become; default: any age")
     return found
 

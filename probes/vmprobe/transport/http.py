@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from vmprobe import __version__
 from vmprobe.clock import Deadline
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, RateLimited,
-                            Transient, VmprobeError)
+                            TooLarge, Transient, VmprobeError)
 from vmprobe.evidence import Evidence
 from vmprobe.transport import fields, words
 
@@ -240,7 +240,8 @@ class Reply:
     def failed(self, wrong: object) -> GatewayFailed:
         """What is wrong with the answer, with what was asked before it, once, and the request id."""
         said = str(wrong)
-        return GatewayFailed(said if said.startswith(f"{self.asked}: ") else f"{self.asked}: {said}", request=self.request)
+        kind = TooLarge if isinstance(wrong, TooLarge) else GatewayFailed
+        return kind(said if said.startswith(f"{self.asked}: ") else f"{self.asked}: {said}", request=self.request)
 
     def forget(self) -> None:
         """Let go of the answer: an error is remembered, with the frames that it passed, and they must not hold it."""
@@ -300,7 +301,7 @@ def _parsed(body: bytes) -> Any:
     containers, members = body.count(b"{") + body.count(b"["), body.count(b",") + body.count(b":")
     weight = (1 + 2 * width) * len(body) + 240 * containers + 80 * members
     if weight > _HEAVIEST:
-        raise GatewayFailed(f"the JSON of the answer, {len(body)} bytes, is too much to be held")
+        raise TooLarge(f"the JSON of the answer, {len(body)} bytes, is too much to be held")
     try:
         return jsons.loads(body, parse_int=_whole, parse_float=_number, parse_constant=lambda word: None)
     except RecursionError:

@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, Unreachable, VmprobeError
+from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
 
 _PIECE = 64 * 1024
 _HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
@@ -55,7 +55,7 @@ class Wire:
         except VmprobeError as failed:
             error = failed
         except _Wrong as wrong:
-            error = GatewayFailed(f"{asked}: {wrong}")
+            error = (TooLarge if isinstance(wrong, _Large) else GatewayFailed)(f"{asked}: {wrong}")
         except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as failed:
             error = _broken(asked, failed)
         error.__context__ = None  # an error is remembered, and the frames behind it hold what came of the answer
@@ -77,6 +77,10 @@ class _Wrong(Exception):
     """What came is whole, and cannot be used."""
 
 
+class _Large(_Wrong):
+    """There is more than may be read."""
+
+
 def _read(response: requests.Response, method: str, largest: int) -> bytes:
     """The body, from http.client, which bounds each line of a chunked one; undecoded, because a bomb may be packed."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
@@ -88,7 +92,7 @@ def _read(response: requests.Response, method: str, largest: int) -> bytes:
             break
         body += piece
         if len(body) > largest:
-            raise _Wrong(f"the answer is larger than {largest} bytes")
+            raise _Large(f"the answer is larger than {largest} bytes")
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and len(length) < 20 and len(body) < int(length) and method != "HEAD" \
             and response.status_code not in (204, 304) and "Transfer-Encoding" not in response.headers:
