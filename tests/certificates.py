@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from private import written
+
 DAY = datetime.timedelta(days=1)
 PEM, NO_PASSWORD = serialization.Encoding.PEM, serialization.NoEncryption()
 PROXY_INFO = x509.UnrecognizedExtension(  # RFC 3820, 3.8: of any length, with all rights of its issuer
@@ -57,9 +59,7 @@ class Authority:
         return self._write("revoked", builder.next_update(now + DAY).sign(self._key, hashes.SHA256()).public_bytes(PEM))
 
     def _write(self, name, content):
-        path = self.directory / f"{name}.pem"
-        path.write_bytes(content)
-        return path
+        return written(self.directory / f"{name}.pem", content, 0o600 if b"PRIVATE KEY" in content else 0o644)
 
 
 def _make(name, key, issuer_key=None, issuer=None, days=1, since=-1, names=(), authority=False, proxy=False):

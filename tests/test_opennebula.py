@@ -17,6 +17,7 @@ import pytest
 
 from certificates import Authority
 from conftest import PROBES, run_probe
+from private import written
 from simulators import opennebula_sites
 from simulators.opennebula import STATES, Oned, served
 from simulators.opennebula_sites import site_file
@@ -693,11 +694,11 @@ def test_a_site_that_asks_for_the_console_is_told_that_there_is_none(world):
 # --- sessions -----------------------------------------------------------------------------------------------------
 
 def test_a_login_token_and_a_file_of_oneuser_are_passwords(world, tmp_path):
-    (tmp_path / "one_auth").write_text("probe:a-good-password\n")
+    written(tmp_path / "one_auth", "probe:a-good-password\n")
 
     connected(world, credentials="username = probe\nlogin_token = a-good-password\n")
     connected(world, credentials=f"one_auth = {tmp_path / 'one_auth'}\n")
-    (tmp_path / "one_auth").write_text("probe\n")
+    written(tmp_path / "one_auth", "probe\n")
     with pytest.raises(ClientError, match="one_auth is not user:password|is not user:password"):
         connected(world, credentials=f"one_auth = {tmp_path / 'one_auth'}\n")
 

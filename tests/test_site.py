@@ -121,6 +121,16 @@ def test_credentials_that_others_can_read_are_refused(credentials, mode):
         site.read_credentials(str(credentials), ("username", "password"), "here")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_root_reads_the_monitoring_users_credentials_but_not_where_everybody_can_put_them(credentials):
+    os.chown(credentials, 65534, 65534)
+
+    assert site.read_credentials(str(credentials), ("username", "password"), "here")["username"] == "probe"
+    credentials.parent.chmod(0o1777)
+    with pytest.raises(ClientError, match=f"{credentials} belongs to another user"):
+        site.read_credentials(str(credentials), ("username", "password"), "here")
+
+
 @pytest.mark.parametrize("text, words", [
     ("[credentials]\nuser = x\n", "no such key; there are username, password"),
     ("[credentials]\nusername =\n", "is empty"),

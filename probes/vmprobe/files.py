@@ -52,6 +52,62 @@ def opened(path: str, most: int) -> BinaryIO:
     return open(descriptor, "rb")
 
 
+def content(path: str, most: int) -> bytes:
+    """What a regular file of up to ``most`` bytes holds; OSError as it comes, and nothing is ever waited for."""
+    with opened(path, most) as file:
+        return _all_of(file, most)
+
+
+class Exposed(PermissionError):
+    """A file with a secret that another user can read, or that another user has written."""
+
+
+def secret(path: str, most: int, holds_secret: Callable[[bytes], bool] = lambda held: True, searched: bool = False) -> bytes:
+    """As ``content``, of a file that holds a secret: Exposed where another user can read it or has put it there.
+
+    ``holds_secret`` is asked about the content of a file that may hold one or not, such as a certificate with or
+    without its key. Without a secret in it everybody may read the file, but nobody else may have written it.
+    ``searched``: nobody named the file, it was found at a usual place; then root reads no other user's either.
+    """
+    with opened(path, most) as file:
+        held = _all_of(file, most)
+        wrong = _exposed(path, os.fstat(file.fileno()), holds_secret(held), searched)
+    if wrong:
+        raise Exposed(errno.EPERM, wrong)
+    return held
+
+
+def _exposed(path: str, found: os.stat_result, holds_secret: bool, searched: bool) -> str:
+    """Why what is in a file may be known to other users or be of their making; '' where only its owner has access."""
+    mode = stat.S_IMODE(found.st_mode)
+    if holds_secret and mode & 0o077:
+        return f"has mode {mode:04o}: others than its owner have access; chmod 0600 it"
+    if mode & 0o022:
+        return f"has mode {mode:04o}: others than its owner can write into it; chmod go-w it"
+    owners = ((found, os.path.realpath(path)), (os.lstat(path), os.path.abspath(path)))
+    if not all(_is_trusted(owner.st_uid, where, searched) for owner, where in owners):
+        return "belongs to another user"
+    return ""
+
+
+def _is_trusted(user: int, path: str, searched: bool) -> bool:
+    """Whether a file or link may be this user's.
+
+    Root may also read what belongs to another user, such as the monitoring user's own credentials, but not in a
+    directory where everybody can put something.
+    """
+    if user in (0, os.geteuid()):
+        return True
+    return os.geteuid() == 0 and not searched and not os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
+
+
+def _all_of(file: BinaryIO, most: int) -> bytes:
+    held = file.read(most + 1) or b""  # a file of the kernel's may have nothing to say now
+    if len(held) > most:
+        raise OSError(errno.EINVAL, f"is larger than {most} bytes")
+    return held
+
+
 # --- what a probe remembers from one run to the next ----------------------------------------------------------------
 
 def remember(path: str, document: Any) -> None:

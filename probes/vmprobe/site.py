@@ -10,7 +10,6 @@ import configparser
 import io
 import os
 import re
-import stat
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, TextIO, Tuple, Type
 from urllib.parse import urlsplit
 
@@ -342,8 +341,7 @@ def _read(path: str) -> configparser.ConfigParser:
     parser.optionxform = str
     base = os.path.basename(path)
     try:
-        with _text(path) as file:
-            parser.read_file(file, base)
+        parser.read_file(_lines(files.content(path, _LARGEST)), base)
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
     except UnicodeDecodeError:
@@ -371,9 +369,9 @@ def _check_lines(base: str, parser: configparser.ConfigParser) -> None:
                 raise ClientError(f"{base} [{section}] {key}: has a control character in it")
 
 
-def _text(path: str) -> TextIO:
-    """A file that a person wrote, perhaps by an editor that begins it with a mark; OSError as it comes."""
-    return io.TextIOWrapper(files.opened(path, _LARGEST), encoding="utf-8-sig")
+def _lines(written: bytes) -> TextIO:
+    """The text of a file that a person wrote, perhaps with an editor that begins it with a mark."""
+    return io.TextIOWrapper(io.BytesIO(written), encoding="utf-8-sig")
 
 
 class _Sections:
@@ -457,13 +455,11 @@ def _labels(base: str, parser: configparser.ConfigParser) -> Dict[str, str]:
 def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
     """The section [credentials] of a file that only its owner may read; ClientError names what is wrong with it."""
     try:
-        with _text(path) as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise ClientError(f"{path} has mode {mode:04o}: others than its owner have access; chmod 0600 it")
-            parser = configparser.ConfigParser(interpolation=None, default_section="\0")
-            parser.optionxform = str
-            parser.read_file(file, os.path.basename(path))
+        parser = configparser.ConfigParser(interpolation=None, default_section="\0")
+        parser.optionxform = str
+        parser.read_file(_lines(files.secret(path, _LARGEST)), os.path.basename(path))
+    except files.Exposed as wrong:
+        raise ClientError(f"{path} {wrong.strerror}") from None
     except OSError as failed:
         raise ClientError(f"{where}: {path}: {failed.strerror}") from None
     except (UnicodeDecodeError, configparser.Error):

@@ -2,12 +2,14 @@
 
 import datetime
 import json
+import os
 from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from private import written
 from rawserver import Server, reply
 from virtual import VirtualClock
 from vmprobe.clock import Clock, Deadline
@@ -171,8 +173,8 @@ def test_the_credentials_file_comes_first(home, monkeypatch):
 
 
 def test_then_a_profile_that_the_site_names_then_the_environment_then_the_default_profile(home, monkeypatch):
-    (home / "credentials").write_text("[default]\naws_access_key_id = D\naws_secret_access_key = d%s\n"
-                                      "[ops]\naws_access_key_id = O\naws_secret_access_key = o\naws_session_token = t\n")
+    written(home / "credentials", "[default]\naws_access_key_id = D\naws_secret_access_key = d%s\n"
+                                  "[ops]\naws_access_key_id = O\naws_secret_access_key = o\naws_session_token = t\n")
     assert found() == ("D", "d%s", "", "profile 'default'")
     assert found(profile="ops") == ("O", "o", "t", "profile 'ops'")
     monkeypatch.setenv("AWS_PROFILE", "ops")
@@ -187,8 +189,31 @@ def test_then_a_profile_that_the_site_names_then_the_environment_then_the_defaul
     assert found(profile="ops")[0] == "O"
 
 
+@pytest.mark.parametrize("file, text", [
+    ("credentials", "[default]\naws_access_key_id = D\naws_secret_access_key = d\n"),
+    ("config", "[default]\naws_access_key_id = D\naws_secret_access_key: d\n")])
+def test_a_shared_file_with_a_secret_that_others_can_read_is_refused(home, file, text):
+    written(home / file, text, 0o644)
+    with pytest.raises(ClientError) as wrong:
+        found()
+    assert str(wrong.value) == f"{home / file}: has mode 0644: others than its owner have access; chmod 0600 it"
+
+
+def test_a_config_file_without_a_secret_may_be_read_by_everybody(home):
+    written(home / "config", "[default]\nregion = eu-west-1\n", 0o644)
+    written(home / "credentials", "[default]\naws_access_key_id = D\naws_secret_access_key = d\n")
+    assert found() == ("D", "d", "", "profile 'default'")
+
+
+def test_a_pipe_in_place_of_a_shared_file_is_not_waited_for(home):
+    os.mkfifo(home / "credentials", 0o600)
+    with pytest.raises(ClientError) as wrong:
+        found()
+    assert str(wrong.value) == f"{home / 'credentials'}: is not a regular file"
+
+
 def test_the_config_file_calls_its_profiles_so_and_says_the_region(home):
-    (home / "config").write_text("[profile ops]\nregion = eu-west-1\naws_access_key_id = C\naws_secret_access_key = c\n")
+    written(home / "config", "[profile ops]\nregion = eu-west-1\naws_access_key_id = C\naws_secret_access_key = c\n")
     finder = Finder({"timeout": 5.0, "profile": "ops"}, {}, Deadline(60, 0), Evidence())
     assert (finder.find("here").access, finder.region()) == ("C", "eu-west-1")
 
@@ -213,7 +238,7 @@ def test_the_config_file_calls_its_profiles_so_and_says_the_region(home):
 ])
 def test_keys_that_cannot_be_used_are_ours_and_one_line(home, credentials, endpoint, files, words):
     for name, text in files.items():
-        (home / name).write_text(text)
+        written(home / name, text)
     with pytest.raises(ClientError, match=words) as wrong:
         found(credentials, **endpoint)
     assert "\n" not in str(wrong.value)

@@ -13,6 +13,7 @@ from email.utils import formatdate
 import pytest
 
 from certificates import Authority
+from private import written
 from rawserver import Server, reply
 from vmprobe.clock import Clock, Deadline
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, DeadlinePassed, GatewayFailed, NotFound,
@@ -590,6 +591,36 @@ def test_what_is_wrong_with_our_own_files_is_our_fault_and_nothing_is_sent(case,
     error = told(ClientError, http(server, **words).get)
 
     assert str(error) == said.replace("{}", str(directory))
+    assert server.connections == 0
+
+
+def test_a_private_key_that_others_can_read_is_refused_and_a_certificate_alone_is_not(http, authority, serve, tmp_path):
+    server = serve(reply(200, "{}"), tls=server_side(authority.issue("server")))
+    both = authority.issue("both")
+    key = written(tmp_path / "key.pem", both.read_bytes(), 0o640)
+    alone = written(tmp_path / "alone.pem", x509.pem(str(both)).split(b"-----BEGIN PRIVATE KEY-----")[0], 0o644)
+    both.chmod(0o644)
+
+    assert str(told(ClientError, http(server, ca=str(authority.ca), certificate=str(both)).get)) == (
+        f"certificate {both}: has mode 0644: others than its owner have access; chmod 0600 it")
+    assert str(told(ClientError, http(server, ca=str(authority.ca), certificate=str(alone), key=str(key)).get)) == (
+        f"key {key}: has mode 0640: others than its owner have access; chmod 0600 it")
+    assert server.connections == 0
+    key.chmod(0o600)
+    http(server, ca=str(authority.ca), certificate=str(alone), key=str(key)).get()
+
+
+@pytest.mark.parametrize("word", ["ca", "certificate", "key"])
+def test_a_pipe_or_directory_where_a_file_was_meant_is_not_waited_for(word, http, authority, serve, tmp_path):
+    server = serve(reply(200, "{}"), tls=server_side(authority.issue("server")))
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    ours = {"ca": str(authority.ca), "certificate": str(authority.issue("client"))}
+
+    assert str(told(ClientError, http(server, **{**ours, word: f"{tmp_path}/pipe"}).get)) == (
+        f"{word} {tmp_path}/pipe: is not a regular file")
+    if word != "ca":  # there a directory is right
+        assert str(told(ClientError, http(server, **{**ours, word: str(tmp_path)}).get)) == (
+            f"{word} {tmp_path}: is not a regular file")
     assert server.connections == 0
 
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pathlib
 import select
 import ssl
 import sys
@@ -12,6 +13,7 @@ from contextlib import suppress
 import pytest
 
 from certificates import Authority
+from private import written
 from rawserver import Server, reply
 from virtual import VirtualClock
 from vmprobe.clock import Clock, Deadline
@@ -189,7 +191,7 @@ def test_the_url_may_or_may_not_have_the_version(identity, suffix):
 def test_a_token_that_is_for_the_project_already_is_the_session_and_never_exchanged(identity, tmp_path):
     cloud = identity()
     cloud.scopes["given-token"] = "a" * 32
-    (tmp_path / "token").write_text("given-token\n")
+    written(tmp_path / "token", "given-token\n")
 
     for credentials, project in ((dict(token="given-token"), "ops"), (dict(token="given-token"), ""),
                                  (dict(token_file=str(tmp_path / "token")), "a" * 32)):
@@ -387,7 +389,7 @@ def test_an_access_token_file_is_read_anew_for_each_session(identity, tmp_path):
     session = keystone(cloud, dict(access_token_file=str(file), identity_provider="egi.eu"), evidence=evidence, project="ops")
 
     for bearer in ("first-bearer", "second-bearer"):
-        file.write_text(bearer + "\n")
+        written(file, bearer + "\n")
         session.authenticate()
 
     bearers = [request.headers["authorization"] for request in cloud.server.requests if "authorization" in request.headers]
@@ -406,8 +408,8 @@ def test_an_access_token_that_ended_by_its_own_word_is_ours_and_not_sent(identit
 
 
 def test_what_is_wrong_with_a_token_file_is_ours(identity, tmp_path):
-    (tmp_path / "empty").write_text("\n")
-    (tmp_path / "junk").write_bytes(b"\xff\xfe")
+    written(tmp_path / "empty", "\n")
+    written(tmp_path / "junk", b"\xff\xfe")
     for name, wrong in (("none", "No such file or directory"), ("empty", "is empty"), ("junk", "is no token")):
         session = keystone(identity(), dict(access_token_file=str(tmp_path / name), identity_provider="egi.eu"))
         assert told(ClientError, session.authenticate) == f"{tmp_path / name}: {wrong}"
@@ -513,9 +515,8 @@ def test_the_grids_proxy_of_the_environment_serves(identity, monkeypatch, tmp_pa
     assert cloud.paths()[0] == f"POST {FEDERATION}mapped/auth"
 
 
-def clouds(text, file="clouds.yaml"):
-    with open(file, "w", encoding="utf-8") as stream:
-        stream.write(textwrap.dedent(text))
+def clouds(text, file="clouds.yaml", mode=0o600):
+    written(pathlib.Path(file), textwrap.dedent(text), mode)
 
 
 def test_a_cloud_of_clouds_yaml_has_its_secret_in_secure_yaml(identity):
@@ -634,6 +635,129 @@ def test_what_is_wrong_with_clouds_yaml_is_one_line(text, said):
         clouds(text)
 
     assert told(ClientError, keystone, None, cloud="mine") == said
+
+
+# --- a secret stays with the place it was found beside --------------------------------------------------------------
+
+def test_a_password_of_the_environment_goes_to_no_other_keystone_than_the_environments(identity, monkeypatch):
+    mine, other = identity(), identity()
+    environment(monkeypatch, OS_AUTH_URL=f"{mine.url}/identity/v3", OS_USERNAME="robot", OS_PASSWORD="s3cret")
+
+    said = told(ClientError, keystone, f"{other.url}/v3")
+
+    assert said == (f"the credentials belong to {mine.url}/identity/v3, which is OS_AUTH_URL, and are not sent to {other.url}/v3")
+    assert (mine.paths(), other.paths()) == ([], [])
+
+
+def test_a_site_may_say_itself_where_the_keystone_of_the_environment_is(identity, monkeypatch):
+    cloud = identity()
+    environment(monkeypatch, OS_AUTH_URL=f"{cloud.url}/v2.0", OS_USERNAME="robot", OS_PASSWORD="s3cret")
+
+    keystone(f"{cloud.url}/v3", project="ops").authenticate()
+
+    assert cloud.bodies() == [SENT["password"][2]]
+
+
+@pytest.mark.parametrize("form", [
+    "password: s3cret, username: robot", "token: granted-to-robot", "application_credential_id: ac1, application_credential_secret: s3cret",
+    "access_token: bearer, identity_provider: egi.eu"])
+@pytest.mark.parametrize("elsewhere", ["http://keystone.example.org:5000", "https://keystone.example.org", "https://keystone.example.com:5000"])
+def test_a_secret_of_clouds_yaml_goes_to_no_other_keystone_than_that_clouds(form, elsewhere):
+    clouds(f"clouds: {{mine: {{auth: {{auth_url: 'https://keystone.example.org:5000/v3', {form}}}}}}}")
+
+    assert told(ClientError, keystone, elsewhere, cloud="mine") == (
+        "the credentials belong to https://keystone.example.org:5000/v3, which is the auth_url of clouds.yaml, "
+        f"and are not sent to {elsewhere}")
+
+
+def test_a_clouds_yaml_of_the_current_directory_is_not_completed_from_the_home(identity, tmp_path):
+    cloud, home = identity(), tmp_path / "home" / "openstack"
+    home.mkdir(parents=True)
+    said = f"{{auth: {{auth_url: {cloud.url}, username: robot, project_name: ops}}}}"
+    clouds("clouds: {mine: {auth: {password: of-the-home}}}", home / "secure.yaml")
+    clouds(f"public-clouds: {{known: {{auth: {{auth_url: {cloud.url}}}}}}}", home / "clouds-public.yaml")
+    clouds(f"clouds: {{mine: {said}, by-a-profile: {{profile: known, auth: {{username: robot}}}}}}")
+
+    assert told(ClientError, keystone(None, cloud="mine").authenticate) == (
+        "no password, application credential, token or certificate among the credentials")
+    assert told(ClientError, keystone, None, cloud="by-a-profile") == (
+        "clouds.yaml: the cloud 'by-a-profile' has no auth_url, and its profile 'known' is in no clouds-public.yaml")
+    assert cloud.paths() == []
+
+
+def test_a_clouds_yaml_that_everybody_may_read_has_its_secret_in_a_secure_yaml_that_nobody_may(identity):
+    cloud = identity()
+    clouds(f"clouds: {{mine: {{auth_type: password, auth: {{auth_url: {cloud.url}, username: robot, project_name: ops, user_domain_name: Default}}}}}}",
+           mode=0o644)
+    clouds("clouds: {mine: {auth: {password: s3cret}}}", "secure.yaml")
+
+    keystone(None, cloud="mine").authenticate()
+
+    assert cloud.bodies() == [SENT["password"][2]]
+
+
+@pytest.mark.parametrize("file", ["clouds.yaml", "secure.yaml"])
+@pytest.mark.parametrize("mode, said", [
+    (0o644, "has mode 0644: others than its owner have access; chmod 0600 it"),
+    (0o640, "has mode 0640: others than its owner have access; chmod 0600 it"),
+    (0o620, "has mode 0620: others than its owner have access; chmod 0600 it")])
+def test_a_secret_of_clouds_yaml_that_others_can_read_is_refused(file, mode, said):
+    clouds("clouds: {mine: {auth: {auth_url: http://127.0.0.1:1, username: robot}}}")
+    clouds("clouds: {mine: {auth: {auth_url: http://127.0.0.1:1, username: robot, password: s3cret}}}", file, mode)
+
+    assert told(ClientError, keystone, None, cloud="mine") == f"{file}: {said}"
+
+
+def test_a_clouds_yaml_that_others_can_write_is_refused_also_without_a_secret():
+    clouds("clouds: {mine: {auth: {auth_url: http://127.0.0.1:1, username: robot}}}", mode=0o664)
+
+    assert told(ClientError, keystone, None, cloud="mine") == (
+        "clouds.yaml: has mode 0664: others than its owner can write into it; chmod go-w it")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("file", ["clouds.yaml", "secure.yaml", "clouds-public.yaml"])
+@pytest.mark.parametrize("directory_mode", [0o1777, 0o755])
+def test_what_another_user_put_into_the_current_directory_is_refused(file, directory_mode, tmp_path):
+    tmp_path.chmod(directory_mode)
+    clouds("clouds: {mine: {profile: known, auth: {auth_url: http://127.0.0.1:1, username: robot}}}")
+    clouds("{clouds: {mine: {}}, public-clouds: {known: {}}}", file)
+    os.chown(file, 65534, 65534)
+
+    assert told(ClientError, keystone, None, cloud="mine") == f"{file}: belongs to another user"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_a_link_of_another_user_does_not_lead_to_a_secret_of_ours(tmp_path):
+    tmp_path.chmod(0o1777)
+    clouds("clouds: {mine: {auth: {auth_url: http://127.0.0.1:1, username: robot}}}")
+    (tmp_path / "home").mkdir()
+    clouds("clouds: {mine: {auth: {password: of-another-cloud}}}", tmp_path / "home" / "secure.yaml")
+    os.symlink("home/secure.yaml", "secure.yaml")
+    os.chown("secure.yaml", 65534, 65534, follow_symlinks=False)
+
+    assert told(ClientError, keystone, None, cloud="mine") == "secure.yaml: belongs to another user"
+
+
+@pytest.mark.parametrize("key", ["token_file", "access_token_file"])
+def test_a_token_that_others_can_read_is_refused(identity, tmp_path, key):
+    cloud, file = identity(), written(tmp_path / "token", "granted-to-robot\n", 0o644)
+    session = keystone(cloud, {key: str(file), "identity_provider": "egi.eu"}, project="ops")
+
+    assert told(ClientError, session.authenticate) == (
+        f"{file}: has mode 0644: others than its owner have access; chmod 0600 it")
+    assert cloud.paths() == []
+
+
+@pytest.mark.parametrize("variable", ["OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"])
+def test_a_pipe_where_a_file_was_meant_is_not_waited_for(tmp_path, variable, monkeypatch):
+    clouds("clouds: {mine: {auth: {auth_url: http://127.0.0.1:1, username: robot}}}")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    monkeypatch.setenv(variable, str(tmp_path / "pipe"))
+
+    assert told(ClientError, keystone, None, cloud="mine") == f"{tmp_path}/pipe: is not a regular file"
+    assert told(ClientError, keystone("http://127.0.0.1:1", {"token_file": str(tmp_path / "pipe")}).authenticate) == (
+        f"{tmp_path}/pipe: is not a regular file")
 
 
 def test_clouds_yaml_without_pyyaml_is_told(monkeypatch):

@@ -1,6 +1,8 @@
 """OCCI's renderings: what servers send is understood however they quote, order and group; what we send is by the book."""
 
 import json
+import os
+import re
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +12,7 @@ from requests.structures import CaseInsensitiveDict
 from rawserver import Server
 from test_hostile import answer, as_json, closing, examples, headers, statuses
 from vmprobe.clock import Clock, Deadline
-from vmprobe.drivers.occi import COMPUTE, INFRASTRUCTURE, INTERFACE, NETWORK, STORAGE, STORAGELINK, OcciEndpoint
+from vmprobe.drivers.occi import COMPUTE, INFRASTRUCTURE, INTERFACE, NETWORK, STORAGE, STORAGELINK, OcciEndpoint, _content
 from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.evidence import Evidence
 from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
@@ -188,6 +190,9 @@ def said(text, status=200, **more):
     return answer(status, {"Content-Type": "text/plain", "Connection": "close", **more}, text.encode())
 
 
+OURS = {"username": "probe", "password": "s3cret-of-ours"}
+
+
 class Stage:
     """A server whose answers can be set, and a driver to ask it."""
 
@@ -195,9 +200,9 @@ class Stage:
         self.reply = lambda request: said(QUERY)
         self.server = Server(lambda request: closing(self.reply(request)))
 
-    def driver(self, **endpoint):
+    def driver(self, credentials=OURS, **endpoint):
         known = {"url": self.server.url, "timeout": 3, "ca": None, "keystone": None, "rendering": "auto", **endpoint}
-        return OcciEndpoint(known, {"username": "probe", "password": "s3cret-of-ours"}, Deadline(10, 0, Clock()),
+        return OcciEndpoint(known, credentials, Deadline(10, 0, Clock()),
                             Evidence(Redactor([]), keep=True))
 
     def session(self):
@@ -241,6 +246,100 @@ def test_no_secret_goes_to_a_keystone_without_tls_that_an_endpoint_with_tls_name
     driver = stage.driver(url="https://h:8787/occi")
     with pytest.raises(CloudError, match="names the Keystone http://k:5000/v3, which is not https as the endpoint is: not used"):
         driver._named_keystone(Reply("query interface", "GET", "https://h:8787/occi/-/", 401, "", {}, b""), "http://k:5000/v3")
+
+
+# --- credentials go to the Keystone that is meant ------------------------------------------------------------------
+
+@pytest.fixture
+def elsewhere():
+    """A Keystone on another host than the endpoint's, which grants a token and whose catalog names ``catalog``."""
+    def grant(request):
+        services = [{"type": "occi", "endpoints": [{"interface": "public", "url": url}]} for url in made.catalog]
+        return answer(201, {"X-Subject-Token": "token-of-elsewhere"}, json.dumps({"token": {
+            "project": {"id": "p"}, "expires_at": "2099-01-01T00:00:00Z", "catalog": services}}).encode())
+
+    made = Server(grant, host="127.0.0.2")
+    made.catalog = []
+    yield made
+    made.__exit__()
+
+
+@pytest.fixture
+def challenged(stage, elsewhere, monkeypatch):
+    """The endpoint asks for a token of ``elsewhere``, and takes it; nothing of this machine's environment counts."""
+    for name in [name for name in os.environ if name.startswith("OS_")] + ["X509_USER_PROXY"]:
+        monkeypatch.delenv(name, raising=False)
+    before = len(stage.server.requests)
+    stage.reply = lambda request: said(QUERY) if request.headers.get("x-auth-token") else said(
+        "no", 401, **{"WWW-Authenticate": f"Keystone uri='{elsewhere.url}/v3'"})
+    yield lambda: [request.headers["x-auth-token"] for request in stage.server.requests[before:] if "x-auth-token" in request.headers]
+
+
+def told_at_connect(driver):
+    with pytest.raises(ClientError) as wrong:
+        driver.connect()
+    return str(wrong.value)
+
+
+def openrc(monkeypatch, **words):
+    for name, value in {"OS_USERNAME": "me", "OS_PASSWORD": "of-the-environment", "OS_PROJECT_NAME": "mine", **words}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_credentials_do_not_go_to_another_host_that_only_the_endpoint_names(stage, elsewhere, challenged):
+    assert told_at_connect(stage.driver()) == (
+        f"the endpoint names the Keystone {elsewhere.url}/v3, on another host than its own: no credentials are sent there "
+        f"unless [endpoint] has 'keystone = {elsewhere.url}/v3'")
+    assert (elsewhere.requests, challenged()) == ([], [])
+
+
+def test_credentials_go_to_the_keystone_that_the_site_names(stage, elsewhere, challenged):
+    stage.driver(keystone=f"{elsewhere.url}/v3", project="ops").connect()
+
+    assert [request.target for request in elsewhere.requests] == ["/v3/auth/tokens"]
+    assert challenged() == ["token-of-elsewhere"]
+
+
+def test_credentials_of_the_environment_go_to_no_keystone_that_an_endpoint_names(stage, elsewhere, challenged, monkeypatch):
+    openrc(monkeypatch, OS_AUTH_URL="https://keystone.example.org:5000/v3")
+
+    assert told_at_connect(stage.driver({})) == (
+        "the credentials belong to https://keystone.example.org:5000/v3, which is OS_AUTH_URL, and are not sent to "
+        f"{elsewhere.url}/v3")
+    assert (elsewhere.requests, challenged()) == ([], [])
+
+
+def test_credentials_of_the_environment_that_name_no_keystone_go_to_none_of_another_host(stage, elsewhere, challenged, monkeypatch):
+    openrc(monkeypatch)
+
+    assert told_at_connect(stage.driver({})).startswith(f"the endpoint names the Keystone {elsewhere.url}/v3, on another host")
+    assert (elsewhere.requests, challenged()) == ([], [])
+
+
+def test_an_endpoint_that_names_the_keystone_of_another_cloud_does_not_get_that_clouds_token(stage, elsewhere, challenged, monkeypatch):
+    openrc(monkeypatch, OS_AUTH_URL=elsewhere.url)
+
+    assert told_at_connect(stage.driver({})) == (
+        f"the catalog of {elsewhere.url}/v3 does not name this endpoint: no token of it is sent here "
+        f"unless [endpoint] has 'keystone = {elsewhere.url}/v3'")
+    assert challenged() == []
+
+
+def test_an_endpoint_that_the_catalog_names_gets_the_token_of_the_environments_cloud(stage, elsewhere, challenged, monkeypatch):
+    openrc(monkeypatch, OS_AUTH_URL=elsewhere.url)
+    elsewhere.catalog = ["not a url", f"{stage.server.url}/occi1.2"]
+
+    stage.driver({}).connect()
+
+    assert challenged() == ["token-of-elsewhere"]
+
+
+@pytest.mark.parametrize("key", ["user data", "ssh key"])
+def test_a_pipe_where_a_file_for_the_vm_was_meant_is_not_waited_for(stage, tmp_path, key):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ClientError, match=re.escape(f"[test vm] {key}: {tmp_path}/pipe: is not a regular file")):
+        _content(str(tmp_path / "pipe"), key)
 
 
 def test_whatever_host_a_server_believes_itself_to_be_it_is_asked_where_it_is(stage):

@@ -13,6 +13,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from vmprobe import files
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded,
                             Transient, VmprobeError)
@@ -196,7 +197,9 @@ class OcciEndpoint(Driver):
         if keystone:
             url = self.endpoint["keystone"] or self._named_keystone(reply, keystone[1])
             self.keystone = Keystone({**self.endpoint, "url": url}, known, self.deadline, self.evidence)
+            self._check_keystone()
             self.keystone.authenticate()
+            self._check_token()
             self.keystone.present_to(self.http)
         elif re.search(r"\bBasic\b", challenge, re.I) and known.get("username") and known.get("password"):
             self.evidence.redactor.add(known["password"])
@@ -209,7 +212,7 @@ class OcciEndpoint(Driver):
             raise ClientError(f"the endpoint wants credentials that it was not given: {wanted}")
 
     def _named_keystone(self, reply: Reply, url: str) -> str:
-        """Where the endpoint sends us for a token: secrets go there, so never from https to what is not."""
+        """Where the endpoint sends us for a token; never from https to what is not."""
         try:
             found = http_url(url)
         except ValueError as wrong:
@@ -218,6 +221,22 @@ class OcciEndpoint(Driver):
             raise reply.error(CloudError, f"names the Keystone {found[:120]}, which is not https as the endpoint is: not used",
                               cause="auth")
         return found
+
+    def _check_keystone(self) -> None:
+        """ClientError before credentials go to a host that only the endpoint's answer names."""
+        if not (self._is_configured_or_near() or self.keystone.is_named_beside):
+            raise ClientError(f"the endpoint names the Keystone {self.keystone.url[:120]}, on another host than its own: no credentials "
+                              f"are sent there unless [endpoint] has 'keystone = {self.keystone.url[:120]}'")
+
+    def _check_token(self) -> None:
+        """ClientError before a token goes to this endpoint that its cloud knows nothing of: it has only named the cloud's Keystone."""
+        if not (self._is_configured_or_near() or self.keystone.names(self.http.url)):
+            raise ClientError(f"the catalog of {self.keystone.url[:120]} does not name this endpoint: no token of it is sent here "
+                              f"unless [endpoint] has 'keystone = {self.keystone.url[:120]}'")
+
+    def _is_configured_or_near(self) -> bool:
+        """Whether the site file names the Keystone, or it is on the endpoint's own host."""
+        return bool(self.endpoint["keystone"]) or urlsplit(self.keystone.url).hostname == urlsplit(self.http.url).hostname
 
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
@@ -385,8 +404,7 @@ def _amount(said: Any, unit: int) -> Optional[int]:
 def _content(path: str, key: str) -> bytes:
     """A file of the administrator's that the VM is given."""
     try:
-        with open(os.path.expanduser(path), "rb") as file:
-            content = file.read(65536)
+        content = files.content(os.path.expanduser(path), 65536)
         content.decode("ascii")
     except OSError as failed:
         raise ClientError(f"[test vm] {key}: {path}: {failed.strerror}") from None

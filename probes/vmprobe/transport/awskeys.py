@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 from typing import Any, Dict, Mapping, Optional
 
+from vmprobe import files
 from vmprobe.clock import Deadline
 from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound
 from vmprobe.evidence import Evidence
@@ -25,6 +27,8 @@ CREDENTIALS = ("access_key", "secret_key", "session_token", "role_arn", "externa
 _VARIABLES = (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_ACCESS_KEY", "AWS_SECRET_KEY"),
               ("EC2_ACCESS_KEY", "EC2_SECRET_KEY"))
 _ELSEWHERE = ("sso_session", "sso_start_url", "credential_process", "web_identity_token_file", "credential_source", "mfa_serial")
+_SECRET = re.compile(rb"^\s*aws_(secret_access_key|session_token)\s*[=:]\s*\S", re.I | re.M)
+_LARGEST = 2 ** 20  # bytes of a shared file
 _METADATA = "http://169.254.169.254"
 _QUICK = 2.0  # seconds: instance metadata is on the very same host, or nowhere
 
@@ -166,12 +170,19 @@ def _files() -> Any:
 
 
 def _section(file: str, names: Any) -> Dict[str, str]:
-    """The first of these sections; a file that is not there, or may not be read, has none. ClientError: it is no INI file."""
+    """The first of these sections; a file that is not there, or may not be read, has none.
+
+    ClientError: it is no INI file, not even a file, or others can read the secret in it.
+    """
     parser = configparser.RawConfigParser(default_section="\0", strict=False)
     try:
-        parser.read(file, encoding="utf-8")
-    except PermissionError:
+        parser.read_string(files.secret(file, _LARGEST, lambda held: bool(_SECRET.search(held))).decode("utf-8-sig"))
+    except files.Exposed as wrong:
+        raise ClientError(f"{file}: {wrong.strerror}") from None
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
+    except OSError as failed:
+        raise ClientError(f"{file}: {failed.strerror}") from None
     except (configparser.Error, UnicodeDecodeError):
         raise ClientError(f"{file} is not an INI file, as AWS's tools have it") from None
     name = next((name for name in names if parser.has_section(name)), "")

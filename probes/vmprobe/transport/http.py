@@ -62,7 +62,7 @@ class Http:
 
     def at(self, url: str) -> "Http":
         """This session at another base URL that the manager named, headers shared; never from https back to http."""
-        if urlsplit(self.url).scheme == "https" and _origin(url)[0] != "https":
+        if urlsplit(self.url).scheme == "https" and origin(url)[0] != "https":
             raise CloudError(f"the manager names {url[:200]}, which is not https as {self.url} is: not used", cause="gateway")
         other = copy.copy(self)
         other.url = url.rstrip("/")
@@ -158,7 +158,7 @@ class Http:
 
     def _url(self, path: str, query: Union[str, Mapping[str, Any], None]) -> str:
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-            if _origin(path) != _origin(self.url):
+            if origin(path) != origin(self.url):
                 raise GatewayFailed(f"{self.url} names {path[:200]} for what follows, which is another host: not asked")
             url = path
         else:
@@ -319,7 +319,7 @@ def _number(digits: str) -> Optional[float]:
     return found if math.isfinite(found) else None
 
 
-def _origin(url: str) -> Tuple[str, str, int]:
+def origin(url: str) -> Tuple[str, str, int]:
     """(scheme, host, port): where credentials may go."""
     try:
         parts = urlsplit(url)
@@ -340,7 +340,7 @@ def _redirected(reply: Reply) -> str:
         target = urljoin(reply.url, location)
     except ValueError:
         raise reply.error(GatewayFailed, "redirects to what is no URL") from None
-    if _origin(target) != _origin(reply.url):
+    if origin(target) != origin(reply.url):
         raise reply.error(CloudError, f"redirects to {target[:120]}, another host: not followed", cause="gateway")
     if reply.method not in ("GET", "HEAD"):
         raise reply.error(CloudError, f"redirects to {target[:120]}: only reads are followed", cause="gateway")

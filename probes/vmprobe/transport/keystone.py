@@ -12,11 +12,12 @@ import os
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
+from vmprobe import files
 from vmprobe.clock import Deadline
-from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound, NotPermitted, Transient
+from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted, Transient
 from vmprobe.evidence import Evidence
 from vmprobe.transport import fields
-from vmprobe.transport.http import Http, Reply, path
+from vmprobe.transport.http import Http, Reply, origin, path
 
 CREDENTIALS = ("username", "user_id", "password", "user_domain_name", "user_domain_id", "application_credential_id",
                "application_credential_name", "application_credential_secret", "token", "token_file", "access_token",
@@ -34,6 +35,9 @@ _SETTINGS = {  # the site file's word: those of clouds.yaml and of the environme
 _DOMAINS = ("domain", "default_domain")  # that of the user and that of the project, where they are the same
 _SECRETS = ("password", "application_credential_secret", "token", "access_token")
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
+_OF_THE_SYSTEM = ("/etc/xdg/openstack", "/etc/openstack")  # where only root can put something
+_SECRET_WORD = re.compile(rb"(?:password|passcode|secret|token)[\"']?\s*:\s*\S", re.I)  # a clouds.yaml with a secret in it
+_LARGEST, _LARGEST_TOKEN = 2 ** 20, 2 ** 16  # bytes of clouds.yaml and of a file with a token
 _FEDERATED = ("openid", "oidc")  # the protocols' names that sites of the federation chose
 
 
@@ -49,8 +53,7 @@ class Keystone:
         url = settings["url"].rstrip("/")
         if not url:
             raise ClientError("no url in [endpoint], in clouds.yaml or in OS_AUTH_URL: where is Keystone?")
-        if not re.match(r"https?://[^/@\s]+(?:/[^@\s]*)?$", url):
-            raise ClientError("the auth_url of clouds.yaml or OS_AUTH_URL is not a URL like 'https://host:5000/v3'")
+        _check_url(url)
         url = url if url.endswith("/v3") else re.sub(r"/v2\.0$", "", url) + "/v3"
         self._http = Http(url, deadline, evidence, timeout=endpoint["timeout"], ca=settings.get("ca"),
                           certificate=secrets.get("certificate", ""), key=secrets.get("key", ""))
@@ -71,6 +74,11 @@ class Keystone:
     def url(self) -> str:
         """Keystone's own."""
         return self._http.url
+
+    @property
+    def is_named_beside(self) -> bool:
+        """Whether the credentials are of clouds.yaml or the environment, and this Keystone is the one named beside them."""
+        return bool(self.settings.get("auth_url"))
 
     def version(self) -> str:
         """Keystone's own word for the version of its API."""
@@ -121,6 +129,11 @@ class Keystone:
             self._http.present("X-Auth-Token", mine)
             scope = {"project": {"id": self._one_of_mine(wanted)}}
             self._begin(self._ask({"methods": ["token"], "token": {"id": mine}}, scope))
+
+    def names(self, url: str) -> bool:
+        """Whether the catalog names a service at the same scheme, host and port as ``url``."""
+        offers = [endpoint for entry in fields.items(self.token, "catalog") for endpoint in fields.items(entry, "endpoints", default=[])]
+        return origin(url) in [origin(offer["url"]) for offer in offers if is_url(offer.get("url"))]
 
     def present_to(self, http: Http) -> None:
         """Have a service that is not in the catalog reached with this session's token."""
@@ -321,7 +334,8 @@ def found(endpoint: Mapping[str, Any], credentials: Mapping[str, str]) -> Tuple[
     """(settings by the site file's words, credentials): the site's own first, then clouds.yaml or the environment.
 
     ClientError where clouds.yaml or the environment want a way to authenticate that is not known here: a password for
-    somebody else must not be sent to Keystone.
+    somebody else must not be sent to Keystone. ClientError as well where their credentials belong to another Keystone,
+    the one that is named beside them. ``auth_url`` among the settings is the one beside credentials that are used.
     """
     settings = {key: str(value) for key, value in endpoint.items() if value}
     secrets = dict(credentials)
@@ -353,32 +367,61 @@ def found(endpoint: Mapping[str, Any], credentials: Mapping[str, str]) -> Tuple[
         proofs = {key for other, keys in _FORMS.items() if other not in (form, "certificate") for key in keys}
     else:
         proofs = set()
-    for key in CREDENTIALS:
-        if more.get(key) and key not in proofs:
-            secrets.setdefault(key, more[key])
+    borrowed = [key for key in CREDENTIALS if more.get(key) and key not in proofs and key not in secrets]
+    secrets.update((key, more[key]) for key in borrowed)
+    if more.get("auth_url") and _form({key: secrets[key] for key in borrowed}):
+        _check_origin(settings["url"], more["auth_url"], "the auth_url of clouds.yaml" if cloud else "OS_AUTH_URL")
+        settings["auth_url"] = more["auth_url"]
     return settings, secrets
+
+
+def _check_url(url: str) -> None:
+    if not is_url(url):
+        raise ClientError("the auth_url of clouds.yaml or OS_AUTH_URL is not a URL like 'https://host:5000/v3'")
+
+
+def _check_origin(url: str, theirs: str, named: str) -> None:
+    """ClientError where credentials would be sent elsewhere than to the Keystone that is named beside them."""
+    _check_url(theirs)
+    _check_url(url)
+    if origin(url) != origin(theirs):
+        raise ClientError(f"the credentials belong to {theirs[:200]}, which is {named}, and are not sent to {url[:200]}")
+
+
+def is_url(url: Any) -> bool:
+    """Whether this is an http or https URL with a host, and with no user or password in it."""
+    if not isinstance(url, str) or not re.fullmatch(r"https?://[^/@\s]+(?:/[^@\s]*)?", url):
+        return False
+    try:
+        origin(url)
+    except GatewayFailed:
+        return False
+    return True
 
 
 def _clouds_yaml(name: str, region: str) -> Dict[str, str]:
     """One cloud of clouds.yaml, with what secure.yaml and its profile add; flat.
 
-    As OpenStack's own client has it: where the files are looked for, and that of a list of regions the first is meant.
+    clouds.yaml is looked for where OpenStack's own client looks, and of a list of regions the first is meant. Unlike
+    that client, what belongs to it is only looked for beside it: a password in the home directory must not go to the
+    auth_url of a clouds.yaml in the current directory.
     """
     try:
         import yaml
     except ImportError:
         raise ClientError("clouds.yaml needs PyYAML (python3-yaml)") from None
-    place = _client_file("OS_CLIENT_CONFIG_FILE", "clouds")
+    place = _clouds_file()
     if not place:
         raise ClientError(f"there is no clouds.yaml that could have the cloud {name!r}")
-    secure = _client_file("OS_CLIENT_SECURE_FILE", "secure")
+    beside = os.path.dirname(place)
+    secure = _named_file("OS_CLIENT_SECURE_FILE") or _first_file([beside], "secure")
     cloud = _merged(_cloud_in(place, "clouds", name, yaml), _cloud_in(secure, "clouds", name, yaml))
     if not cloud:
         raise ClientError(f"{place}: no cloud {name!r} in it")
 
     profile = cloud.get("profile") or cloud.get("cloud")
     if isinstance(profile, str):
-        known = _cloud_in(_client_file("", "clouds-public"), "public-clouds", profile, yaml)
+        known = _cloud_in(_first_file([beside, *_OF_THE_SYSTEM], "clouds-public"), "public-clouds", profile, yaml)
         cloud = _merged(known, cloud)
         if not known and not (isinstance(cloud.get("auth"), dict) and cloud["auth"].get("auth_url")):
             raise ClientError(f"{place}: the cloud {name!r} has no auth_url, and its profile {profile!r} is in no clouds-public.yaml")
@@ -398,12 +441,22 @@ def _of_region(cloud: Dict[str, Any], wanted: str) -> Dict[str, Any]:
     return _merged({**cloud, "region_name": chosen.get("name")}, values if isinstance(values, dict) else {})
 
 
-def _client_file(variable: str, name: str) -> str:
-    """The first one that there is; '' if there is none."""
+def _clouds_file() -> str:
+    """The clouds.yaml that the environment names, or the first one that there is; '' if there is none."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    directories = ("", os.path.join(home, "openstack"), os.path.expanduser("~/.config/openstack"), "/etc/xdg/openstack", "/etc/openstack")
+    directories = ["", os.path.join(home, "openstack"), os.path.expanduser("~/.config/openstack"), *_OF_THE_SYSTEM]
+    return _named_file("OS_CLIENT_CONFIG_FILE") or _first_file(directories, "clouds")
+
+
+def _named_file(variable: str) -> str:
+    """The file that the environment names; '' where it names none, or one that is not there."""
+    named = os.environ.get(variable, "")
+    return named if os.path.lexists(named) else ""
+
+
+def _first_file(directories: Iterable[str], name: str) -> str:
     places = [os.path.join(directory, f"{name}.{end}") for directory in directories for end in ("yaml", "yml", "json")]
-    return next((place for place in [os.environ.get(variable, ""), *places] if place and os.path.isfile(place)), "")
+    return next((place for place in places if os.path.lexists(place)), "")
 
 
 def _cloud_in(file: str, section: str, name: str, yaml: Any) -> Dict[str, Any]:
@@ -411,10 +464,12 @@ def _cloud_in(file: str, section: str, name: str, yaml: Any) -> Dict[str, Any]:
     if not file:
         return {}
     try:
-        with open(file, encoding="utf-8") as stream:
-            document = yaml.safe_load(stream)
-    except (OSError, ValueError, yaml.YAMLError) as wrong:
-        raise ClientError(f"{file}: cannot be read: {str(wrong).splitlines()[0]}") from None
+        held = files.secret(file, _LARGEST, lambda held: bool(_SECRET_WORD.search(held)), searched=True)
+        document = yaml.safe_load(held.decode("utf-8-sig"))
+    except OSError as wrong:
+        raise ClientError(f"{file}: {wrong.strerror}") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as wrong:
+        raise ClientError(f"{file}: cannot be read: {(str(wrong).splitlines() or ['it is no YAML'])[0]}") from None
     found = document.get(section, {}) if isinstance(document, dict) else {}
     found = found.get(name) if isinstance(found, dict) else None
     return _underscored(found) if isinstance(found, dict) else {}
@@ -434,10 +489,11 @@ def _merged(one: Dict[str, Any], other: Dict[str, Any]) -> Dict[str, Any]:
 
 def _file(name: str) -> str:
     try:
-        with open(name, encoding="ascii") as file:
-            text = file.read(65536).strip()
-    except (OSError, UnicodeDecodeError) as failed:
-        raise ClientError(f"{name}: {getattr(failed, 'strerror', 'is no token')}") from None
+        text = files.secret(name, _LARGEST_TOKEN).decode("ascii").strip()
+    except OSError as failed:
+        raise ClientError(f"{name}: {failed.strerror}") from None
+    except UnicodeDecodeError:
+        raise ClientError(f"{name}: is no token") from None
     if not text:
         raise ClientError(f"{name}: is empty")
     return text

@@ -18,6 +18,7 @@ import re
 from typing import Any, List, Mapping
 from urllib.parse import urlsplit
 
+from vmprobe import files
 from vmprobe.clock import Deadline
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
                             QuotaExceeded)
@@ -30,6 +31,7 @@ CREDENTIALS = ("username", "password", "login_token", "one_auth", "certificate",
 AUTHENTICATION, AUTHORIZATION, NO_EXISTS, ACTION, XML_RPC_API, INTERNAL, ALLOCATE, LOCKED, REPLICATION = (
     0x100 << bit for bit in range(9))  # ErrorCode in Request.h
 
+_LARGEST = 2 ** 20  # bytes of a file with a secret
 _LASTS = 3600.0  # seconds that a token of ours is good for
 _SECRETIVE = {"one.user.info", "one.group.info", "one.system.config"}  # their answers have hashes, tokens, passwords
 _NOT_NOW = re.compile(r"wrong state|image locked|has to be running|in use|VMs using it|is locked|active clone", re.I)
@@ -187,9 +189,9 @@ def _one_auth(path: str) -> str:
 
 
 def _read(path: str) -> str:
+    """The text of a file that has a secret in it, or a certificate."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(2 ** 20)
+        return files.secret(path, _LARGEST, lambda held: b"-----BEGIN CERTIFICATE-----" not in held or b"PRIVATE KEY-----" in held).decode("utf-8")
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
     except UnicodeDecodeError:

@@ -22,9 +22,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from vmprobe import files
 from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
+from vmprobe.transport import x509
 
 _PIECE = 64 * 1024
+_LARGEST_BUNDLE = 16 * 2 ** 20  # bytes of a file with authorities
 _HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 _CA_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/ca-trust/extracted/pem/directory-hash")
 
@@ -340,6 +343,7 @@ def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
                 raise ClientError(f"ca {ca}: no certificate in it has a hash for its name; 'openssl rehash' makes them")
             context.load_verify_locations(capath=ca)
         else:
+            files.opened(ca, _LARGEST_BUNDLE).close()  # OpenSSL would wait for a pipe
             context.load_verify_locations(cafile=ca)
     except OSError as failed:
         raise ClientError(f"ca {ca}: {_why(failed, 'there is no PEM certificate in it')}") from None
@@ -347,6 +351,9 @@ def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
         context.post_handshake_auth = True  # TLS 1.3: servers that want it for some of their paths only ask later
         def no_password() -> str:  # without it, OpenSSL would ask the terminal
             raise ClientError(f"the key of certificate {certificate} is encrypted, and nobody is here to give its password")
+        x509.pem(certificate)  # refuses a key that others can read, and a pipe, for which OpenSSL would wait
+        if key:
+            x509.pem(key, "key")
         try:
             context.load_cert_chain(certificate, key or None, password=no_password)
         except OSError as failed:

@@ -8,8 +8,10 @@ import re
 import time
 from typing import Any, List, Optional, Tuple
 
+from vmprobe import files
 from vmprobe.errors import ClientError
 
+_LARGEST = 2 ** 20  # bytes of a file with certificates
 _BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.+?-----END (?:TRUSTED )?CERTIFICATE-----", re.S)
 _VOMS = bytes.fromhex("060a2b06010401be45646405")  # 1.3.6.1.4.1.8005.100.100.5: the extension with attribute certificates
 _ATTESTED = re.compile(rb"\x30\x22\x18\x0f(\d{14}Z)\x18\x0f(\d{14}Z)")  # their attrCertValidityPeriod (RFC 5755, 4.2.6)
@@ -65,13 +67,17 @@ def _attested(path: str) -> Optional[float]:
     return min(ends, default=None)
 
 
+def pem(path: str, word: str = "certificate") -> bytes:
+    """What a file with a certificate or key holds; ClientError where it cannot be read, or where others can read a key."""
+    try:
+        return files.secret(path, _LARGEST, lambda held: b"PRIVATE KEY-----" in held)
+    except OSError as failed:
+        raise ClientError(f"{word} {path}: {failed.strerror}") from None
+
+
 def _blocks(path: str) -> List[bytes]:
     """The PEM certificates of a file."""
-    try:
-        with open(path, "rb") as file:
-            found = _BLOCK.findall(file.read(2 ** 20))
-    except OSError as failed:
-        raise ClientError(f"certificate {path}: {failed.strerror}") from None
+    found = _BLOCK.findall(pem(path))
     if not found:
         raise ClientError(f"certificate {path}: there is no PEM certificate in it")
     return found

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from conftest import run_probe
+from private import written
 
 from .shared import application_credential, line, site_file
 
@@ -48,7 +49,7 @@ def test_a_token_for_the_project_or_for_none_yet(openstack, tmp_path):
         granted = token(openstack, scope)
         assert planned(site_file(tmp_path, openstack.cloud(), credentials=f"token = {granted}\n")) == PLANNED
 
-    (tmp_path / "token").write_text(f"{granted}\n")
+    written(tmp_path / "token", f"{granted}\n")
     by_file = site_file(tmp_path, openstack.cloud(), credentials=f"token_file = {tmp_path / 'token'}\n", endpoint={"project": ""})
     assert planned(by_file) == PLANNED
 
@@ -79,7 +80,7 @@ def test_the_end_of_an_application_credential_is_keystones_to_tell(words, left, 
 
 def test_an_access_token_by_way_of_keystones_federation(openstack, tmp_path):
     def by(token):
-        (tmp_path / "token").write_text(token)
+        written(tmp_path / "token", token)
         return site_file(tmp_path, openstack.cloud(), endpoint={"project": ""},
                          credentials=f"access_token_file = {tmp_path / 'token'}\nidentity_provider = egi.eu\n")
 
@@ -101,7 +102,7 @@ def test_clouds_yaml_with_secure_yaml(openstack, tmp_path):
                              "region_name": cloud.region, "interface": "public"},
              "secure.yaml": {"auth": {"password": member.password}}}
     for name, content in files.items():
-        (tmp_path / name).write_text(json.dumps({"clouds": {"live": content}}))  # JSON is YAML
+        written(tmp_path / name, json.dumps({"clouds": {"live": content}}))  # JSON is YAML
     path = site_file(tmp_path, cloud, endpoint={"url": "", "project": "", "credentials": "", "cloud": "live"})
 
     assert planned(path, OS_CLIENT_CONFIG_FILE=str(tmp_path / "clouds.yaml"),
