@@ -70,7 +70,9 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
         site, ended = site_of(options), time.time()
         result = submit.Result(site.name, services.service_name(probe), said.state,
                                verdict.render(f"VM_{probe.upper()}", said), began, ended)
-        told = submit.submit(options.submit, result, (options.timeout or site.deadline) - (ended - began))
+        deadline = submit.patience((options.timeout or site.deadline) - (ended - began))
+        listen(deadline)
+        told = submit.submit(options.submit, result, deadline)
     except VmprobeError as error:
         told = [f"not submitted: {error}"]
     except Exception as error:

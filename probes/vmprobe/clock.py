@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import select
 import signal
@@ -65,6 +67,7 @@ class Deadline:
         self.started = self.clock.now()
         self.signal: Optional[int] = None
         self._cleaning_until: Optional[float] = None
+        self._part_until = math.inf
 
     def elapsed(self) -> float:
         """Seconds since the run began."""
@@ -72,9 +75,18 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds that may still be used: to the reserve, or once the clean-up has begun, to the end."""
-        if self._cleaning_until is not None:
-            return self._cleaning_until - self.clock.now()
-        return self.started + self.total - self.reserve - self.clock.now()
+        end = self.started + self.total - self.reserve if self._cleaning_until is None else self._cleaning_until
+        return min(end, self._part_until) - self.clock.now()
+
+    @contextlib.contextmanager
+    def within(self, until: Optional[float]) -> Iterator[None]:
+        """Inside, everything that obeys the deadline ends at ``until`` (on the clock) at the latest."""
+        before = self._part_until
+        self._part_until = before if until is None else min(before, until)
+        try:
+            yield
+        finally:
+            self._part_until = before
 
     def interrupt(self, signum: int, frame: object = None) -> None:
         """A signal's handler."""

@@ -5,11 +5,13 @@ A target is one word, ``KIND:WHERE`` with ``,key=value`` behind it, and no secre
     nagios:/var/lib/nagios4/rw/nagios.cmd            Nagios' command pipe
     results:/var/lib/nagios4/spool/checkresults      Nagios' check-result directory
     icinga2:https://mon:5665,credentials=F,ca=F      Icinga 2's REST API; username and password, or certificate and key
-    nsca:mon:5667,config=/etc/send_nsca.cfg          by the program send_nsca
+    nsca:mon:5667,config=/etc/send_nsca.cfg          by the program send_nsca; an IPv6 address as nsca:[2001:db8::1]:5667
     nrdp:https://mon/nrdp/,credentials=F,ca=F        NRDP; token
     file:/var/log/vmprobe.json                       one JSON object for one line, appended
 
-What cannot be delivered in time is spooled, and delivered before the next result of any probe for the same target.
+A result is spooled first, and delivered at least once: what could not be delivered in time is delivered by the next
+probe that has a result for the same target. Only a result whose request was accepted with an answer that cannot be
+understood is not sent again. The newest result of a service goes first and replaces older ones; a file gets all, in order.
 Sources: Nagios Core 4 "External Commands" and "Check Result Files"; Icinga 2 "REST API", process-check-result; NRDP's README.
 """
 
@@ -19,26 +21,33 @@ import base64
 import contextlib
 import errno
 import hashlib
+import ipaddress
 import json
 import os
-import secrets
+import re
 import shutil
+import signal
 import socket
 import stat
+import string
 import subprocess
+import tempfile
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 from urllib.parse import urlencode
 
 from vmprobe import files, paths
-from vmprobe.errors import ClientError, VmprobeError
+from vmprobe.clock import Deadline
+from vmprobe.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, VmprobeError
+from vmprobe.spool import Result, Spool
 from vmprobe.text import one_line
 
 KINDS = ("nagios", "results", "icinga2", "nsca", "nrdp", "file")
 LEAST, MOST = 5.0, 30.0  # seconds for all targets, whatever is left of the run's time
-_PAUSES = (0.3, 1.0, 2.0, 4.0)
-_SPOOLED, _OLDEST = 200, 86400.0  # results of one target, and seconds
-_PIPE = 4096  # bytes that a pipe takes at once on Linux
+_PAUSES = (0.0, 0.3, 1.0, 2.0, 4.0)  # before each attempt
+_FAILURES = 2  # so many in a row, and the target is away
+_ABANDONED = 3600.0  # seconds after which nobody is at work any more on a file that is not whole
+_YOUNG = 60.0  # seconds for which the run that made a result may still be there to tell what becomes of it
 
 
 class Target(NamedTuple):
@@ -49,28 +58,25 @@ class Target(NamedTuple):
     options: Mapping[str, str]
     word: str  # as it was given
 
-
-class Result(NamedTuple):
-    """What a probe said, as a monitoring server takes it. Times are seconds since the epoch."""
-
-    host: str
-    service: str
-    state: int
-    output: str  # the whole: line 1 with its perfdata, further lines
-    began: float
-    ended: float
-
     @property
-    def line(self) -> str:
-        return self.output.split("\n", 1)[0]
+    def name(self) -> str:
+        return f"{self.kind}:{self.where}"
 
 
 class Undelivered(VmprobeError):
     """A target did not take a result; the text says why."""
 
 
-class Unknown(Undelivered):
-    """A target takes results, and knows nothing of what this one is about."""
+class NotTaken(Undelivered):
+    """A target answers, and did not take this very result; another one it may take."""
+
+
+class Discarded(NotTaken):
+    """A target has a newer result of this service, and does not want this one."""
+
+
+class Unread(Undelivered):
+    """A target accepted the request, and its answer cannot be understood: the result may have been taken, or not."""
 
 
 _OPTIONS = {"nagios": (), "results": (), "file": (), "nsca": ("config",), "icinga2": ("credentials", "ca"),
@@ -94,103 +100,248 @@ def target(word: str) -> Target:
             raise ValueError(f"is no target: {kind} needs a URL that begins with https://")
         if "credentials" not in options:
             raise ValueError(f"is no target: {kind} needs credentials=FILE")
-    if kind == "nsca" and not where:
-        raise ValueError("is no target: nsca needs a host")
+    if kind == "nsca":
+        _host_and_port(where)
     return Target(kind, where, options, word)
 
 
-def submit(targets: Sequence[Target], result: Result, seconds: float) -> List[str]:
-    """Deliver to all targets, again and again for at most ``seconds``; what is left is spooled. Returns what to tell."""
-    until = time.monotonic() + min(MOST, max(LEAST, seconds))
-    told: Dict[str, str] = {}
-    waiting = list(targets)
-    for pause in _PAUSES:
-        for each in list(waiting):
-            try:
-                _replay(each, until)
-                SEND[each.kind](each, result, max(1.0, until - time.monotonic()))
-                waiting.remove(each)
-            except (VmprobeError, OSError) as failed:
-                told[each.word] = one_line(failed)
-        if not waiting or time.monotonic() + pause >= until:
-            break
-        time.sleep(pause)
-    return [f"not submitted to {each.kind}:{each.where}: {told[each.word]}; {_spool(each, result)}" for each in waiting]
+def _host_and_port(where: str) -> Tuple[str, str]:
+    """NSCA's host and port, out of ``host``, ``host:port``, ``[address]``, ``[address]:port`` or a bare IPv6 address."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([A-Za-z0-9_](?:[\w.-]*\w)?\.?))(?::([0-9]{1,5}))?", where)
+    host, port = ((match[1] or match[2]), int(match[3] or 5667)) if match else (where, 5667)
+    if not where:
+        raise ValueError("is no target: nsca needs a host")
+    try:
+        if ":" in host:
+            ipaddress.IPv6Address(host.partition("%")[0])
+        if not (match or ":" in host) or not 0 < port < 65536:
+            raise ValueError
+    except ValueError:
+        raise ValueError("is no target: nsca needs a host and a port like mon.example.org:5667, 192.0.2.1 or "
+                         "[2001:db8::1]:5667") from None
+    return host, str(port)
 
 
-# --- the spool ----------------------------------------------------------------------------------------------------
+def patience(left: float) -> Deadline:
+    """The time to hand a result over, where ``left`` seconds are left of the run's own."""
+    return Deadline(min(MOST, max(LEAST, left)), 0)
+
+
+def submit(targets: Sequence[Target], result: Result, deadline: Deadline) -> List[str]:
+    """Deliver to all targets, again and again while there is time, each with its share; returns what to tell."""
+    deliveries = [Delivery(each, result) for each in {each.word: each for each in targets}.values()]
+    with contextlib.suppress(DeadlinePassed, Interrupted):  # what is left is spooled
+        for pause in _PAUSES:
+            waiting = [delivery for delivery in deliveries if not delivery.over]
+            if not waiting or deadline.left() <= pause:
+                break
+            deadline.sleep(pause)
+            for number, delivery in enumerate(waiting):
+                share = deadline.left() / (len(waiting) - number)
+                with deadline.within(deadline.clock.now() + share):
+                    delivery.attempt(deadline)
+    return [line for line in (delivery.told() for delivery in deliveries) if line]
+
+
+class Delivery:
+    """One result on its way to one target."""
+
+    def __init__(self, target: Target, result: Result):
+        self.target, self.result = target, result
+        self.over = False  # delivered, or to be left to the next run
+        self._receiver = RECEIVERS[target.kind]
+        self._spool = Spool(_folder(target), keeps_all=self._receiver.is_log)
+        self._failure: Optional[Exception] = Undelivered("there was no time for it")
+        self._name, self._trouble = "", ""
+        try:
+            self._name = self._spool.put(result)
+        except OSError as failed:
+            self._trouble = f"and it cannot be spooled: {_words(failed)}"
+
+    def attempt(self, deadline: Deadline) -> None:
+        """Try once to deliver this result, and then whatever else waits for the target; nothing is raised."""
+        try:
+            with self._spool.only_sender(deadline):
+                waiting = self._spool.waiting() if self._name else []  # what could not be written to is not read either
+                if self._name and not self._spool.has(self._name):  # another run delivered it, or has a newer one
+                    self.over, self._failure = True, None
+                elif self._receiver.is_log:
+                    self._deliver(waiting[::-1] or [""], deadline)
+                else:
+                    self._deliver([self._name, *(name for name in waiting if name != self._name)], deadline)
+        except (VmprobeError, OSError) as failed:
+            self._failure = failed
+        self.over = self.over or isinstance(self._failure, (NotTaken, ClientError))  # no pause makes that better
+
+    def told(self) -> str:
+        """What its operator has to know of this delivery, '' if nothing."""
+        if self._failure is None:
+            return ""
+        said = one_line(_words(self._failure))
+        if isinstance(self._failure, Unread):
+            return f"submitted to {self.target.name}, whose answer cannot be understood: {said}; it is not sent again"
+        if isinstance(self._failure, Discarded):
+            return f"not submitted to {self.target.name}: {said}; it is not sent again"
+        return f"not submitted to {self.target.name}: {said}; {self._trouble or 'spooled'}"
+
+    def _deliver(self, names: Sequence[str], deadline: Deadline) -> None:
+        """Send results in this order. This run's own is among them; it is not read from the spool, where it may not be."""
+        receiver, failures = self._receiver(self.target, deadline), 0
+        for name in names:
+            is_own = name == self._name
+            result = self.result if is_own else self._spool.read(name)
+            if result is None:
+                continue
+            failed = self._send(receiver, result, deadline)
+            if is_own or receiver.is_log and failed is not None:
+                self._failure, self.over = failed, failed is None or isinstance(failed, Unread)
+            if _is_done_with(failed, is_own or time.time() - result.ended > _YOUNG):
+                self._spool.forget(name)
+            failures = 0 if failed is None or isinstance(failed, (NotTaken, Unread)) else failures + 1
+            if failures >= (1 if receiver.is_log else _FAILURES):
+                break
+
+    @staticmethod
+    def _send(receiver: "Receiver", result: Result, deadline: Deadline) -> Optional[Exception]:
+        """Why a result was not taken, None if it was."""
+        try:
+            deadline.check()
+            receiver.send(result)
+        except Exception as failed:  # whatever is wrong with one result must not keep the others from being sent
+            return failed
+        return None
+
+
+def _is_done_with(failed: Optional[Exception], is_told: bool) -> bool:
+    """Whether a result need not be sent again. What is discarded is left to its own run to tell, while that may live."""
+    return failed is None or isinstance(failed, Unread) or isinstance(failed, Discarded) and is_told
+
 
 def _folder(each: Target) -> str:
-    return os.path.join(paths.state_directory(), "spool", hashlib.sha256(each.word.encode()).hexdigest()[:16])
+    return os.path.join(paths.state_directory(), "spool", hashlib.sha256(each.name.encode()).hexdigest()[:16])
 
 
-def _spool(each: Target, result: Result) -> str:
-    folder = _folder(each)
-    try:
-        files.own(os.path.dirname(folder))
-        files.remember(os.path.join(folder, f"{result.ended:.6f}.json"), result)
-        for name in sorted(os.listdir(folder))[:-_SPOOLED]:
-            os.unlink(os.path.join(folder, name))
-        return "spooled"
-    except OSError as failed:
-        return f"and it cannot be spooled: {failed.strerror}" + (f": {failed.filename}" if failed.filename else "")
-
-
-def _replay(each: Target, until: float) -> None:
-    """Deliver what was spooled, oldest first; the first that fails ends it, but one that the target knows nothing of waits."""
-    folder = _folder(each)
-    for name in sorted(os.listdir(folder)) if os.access(folder, os.R_OK | os.X_OK) else ():
-        path = os.path.join(folder, name)
-        if not name.endswith(".json"):
-            continue
-        result = _spooled(path)
-        if result is not None and time.time() - result.ended < _OLDEST:
-            if time.monotonic() >= until:
-                raise Undelivered("no time is left for what was spooled")
-            try:
-                SEND[each.kind](each, result, max(1.0, until - time.monotonic()))
-            except Unknown:
-                continue
-        with contextlib.suppress(FileNotFoundError):  # another probe was quicker
-            os.unlink(path)
-
-
-def _spooled(path: str) -> Any:
-    """The result in a file; None when it is none, which is forgotten."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            host, service, state, output, began, ended = json.load(file)
-        return Result(str(host), str(service), int(state), str(output), float(began), float(ended))
-    except (ValueError, TypeError, OSError):
-        return None
+def _words(failed: Exception) -> str:
+    """An error in words, for people."""
+    if isinstance(failed, OSError):
+        words, path = failed.strerror or str(failed), str(failed.filename or "")
+        return f"{words}: {path}" if path not in words else words
+    return str(failed) if isinstance(failed, VmprobeError) else f"unforeseen: {type(failed).__name__}: {failed}"
 
 
 # --- how each kind takes it ---------------------------------------------------------------------------------------
 
-def _nagios(each: Target, result: Result, seconds: float) -> None:
-    """One command, in one write: a pipe does not mix those of up to 4096 bytes."""
-    text = f"[{int(result.ended)}] PROCESS_SERVICE_CHECK_RESULT;{result.host};{result.service};{result.state};"
-    line = (text + _escaped(result.output)).encode()
-    if len(line) >= _PIPE:
-        line = (text + _escaped(result.line)).encode()[: _PIPE - 1]
-    try:
-        descriptor = os.open(each.where, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as failed:
-        said = "nobody reads it: is Nagios running?" if failed.errno == errno.ENXIO else failed.strerror
-        raise Undelivered(f"{each.where}: {said}") from None
-    try:
-        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            raise Undelivered(f"{each.where} is no pipe: is Nagios running?")
-        if os.write(descriptor, line + b"\n") != len(line) + 1:
-            raise Undelivered(f"{each.where} took a part only")
-    except BlockingIOError:
-        raise Undelivered(f"{each.where} is full") from None
-    finally:
-        os.close(descriptor)
+class Receiver:
+    """One kind of target, for one attempt: ``send`` hands over one result, or raises why it was not taken."""
+
+    is_log = False  # it keeps all results, where a monitoring server has the last one of each service
+
+    def __init__(self, target: Target, deadline: Deadline):
+        self.target, self.where, self.deadline = target, target.where, deadline
+
+    def send(self, result: Result) -> None:
+        raise NotImplementedError
 
 
-_RESULT = """\
-### vmprobe
+class Pipe(Receiver):
+    """Nagios' command pipe: one command in one write, because a pipe does not mix those of up to 4096 bytes."""
+
+    longest = 4096  # bytes that a pipe takes at once on Linux
+
+    def send(self, result: Result) -> None:
+        text = f"[{int(result.ended)}] PROCESS_SERVICE_CHECK_RESULT;{result.host};{result.service};{result.state};"
+        line = (text + _escaped(result.output)).encode()
+        if len(line) >= self.longest:
+            line = (text + _escaped(result.line)).encode()[: self.longest - 1]
+        try:
+            descriptor = os.open(self.where, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as failed:
+            said = "nobody reads it: is Nagios running?" if failed.errno == errno.ENXIO else failed.strerror
+            raise Undelivered(f"{self.where}: {said}") from None
+        try:
+            if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                raise Undelivered(f"{self.where} is no pipe: is Nagios running?")
+            if os.write(descriptor, line + b"\n") != len(line) + 1:
+                raise Undelivered(f"{self.where} took a part only")
+        except BlockingIOError:
+            raise Undelivered(f"{self.where} is full") from None
+        finally:
+            os.close(descriptor)
+
+
+class CheckResults(Receiver):
+    """Nagios' check-result directory: a file of seven letters that begins with c, and when it is whole, an empty one
+    with ``.ok`` behind its name.
+
+    Nagios reads such files in no order. So before a result is put there, an older one of the same service that Nagios
+    has not read yet is taken away; to be found, all results of a service have names that begin with the same letters.
+    """
+
+    letters = string.ascii_letters + string.digits
+    largest = 65536  # bytes of a file that may be one of ours
+
+    def send(self, result: Result) -> None:
+        places = self._places(result)
+        try:
+            used = [place for place in places if os.path.lexists(place) or os.path.lexists(place + ".ok")]
+            for place in used:
+                ended = self._unread(place, result)
+                if ended is not None and result.ended < ended < time.time() + _YOUNG:
+                    return  # a newer result of this service is there already
+                if ended is not None:
+                    self._take_away(place)
+            free = [place for place in places if place not in used]  # Nagios may be about to remove what it has just read
+            if not free:
+                raise Undelivered(f"{self.where}: there is no name left for a result of this service")
+            self._put(free[0], result)
+        except OSError as failed:
+            raise Undelivered(f"{failed.filename or self.where}: {failed.strerror}") from None
+
+    def _places(self, result: Result) -> List[str]:
+        """Where results of this service may lie."""
+        digest = hashlib.sha256(f"{result.host}\0{result.service}".encode()).digest()
+        stem = "c" + "".join(self.letters[byte % len(self.letters)] for byte in digest[:5])
+        return [os.path.join(self.where, stem + letter) for letter in self.letters]
+
+    def _unread(self, place: str, result: Result) -> Optional[float]:
+        """The time of a result of ours for the same service that Nagios has not read; None if there lies something else."""
+        try:
+            with files.opened(place, self.largest) as file:
+                changed = os.fstat(file.fileno()).st_mtime
+                text = file.read(self.largest).decode("utf-8", "replace")
+        except OSError:
+            return None
+        if not text or text.startswith(_OURS) and not os.path.lexists(place + ".ok"):
+            return 0.0 if time.time() - changed > _ABANDONED else None  # a run that was killed left it
+        found = [re.search(rf"^{name}=(.*)$", text, re.M) for name in ("host_name", "service_description", "finish_time")]
+        words = [match[1] if match else "" for match in found]
+        is_ours = text.startswith(_OURS) and words[:2] == [result.host, result.service]
+        return _number(words[2]) if is_ours else None
+
+    @staticmethod
+    def _take_away(place: str) -> None:
+        for path in (place + ".ok", place):  # Nagios reads what has an .ok
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _put(self, place: str, result: Result) -> None:
+        text = _RESULT.format(**{**result._asdict(), "output": _escaped(result.output)})
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(place, flags, 0o644)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(descriptor, 0o644)  # Nagios is another user, and the directory is its own
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            os.close(os.open(place + ".ok", flags, 0o644))
+        except OSError:
+            os.unlink(place)
+            raise
+
+
+_OURS = "### vmprobe\n"
+_RESULT = _OURS + """\
 file_time={ended:.0f}
 
 host_name={host}
@@ -209,92 +360,165 @@ output={output}
 """
 
 
-def _results(each: Target, result: Result, seconds: float) -> None:
-    """A file of seven letters that begins with c, and when it is whole, an empty one with ``.ok`` behind its name."""
-    text = _RESULT.format(**{**result._asdict(), "output": _escaped(result.output)})
-    try:
-        for _ in range(100):
-            path = os.path.join(each.where, "c" + secrets.token_hex(3))
-            with contextlib.suppress(FileExistsError):
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-                break
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, 0o644)  # Nagios is another user, and the directory is its own
-            file.write(text)
-        os.close(os.open(path + ".ok", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-    except OSError as failed:
-        raise Undelivered(f"{failed.filename or each.where}: {failed.strerror}") from None
+class Icinga2(Receiver):
+    """Icinga 2's REST API. It has one time for each result, and discards what is older than what it has."""
 
+    def __init__(self, target: Target, deadline: Deadline):
+        super().__init__(target, deadline)
+        self._http, _ = _session(target, deadline, ("username", "password", "certificate", "key"))
 
-def _icinga2(each: Target, result: Result, seconds: float) -> None:
-    http = _http(each, seconds, ("username", "password", "certificate", "key"))
-    text, _, data = result.line.partition(" | ")
-    more = result.output.partition("\n")[1:]
-    reply = http.post("v1/actions/process-check-result", {
-        "type": "Service", "filter": "host.name == wanted_host && service.name == wanted_service",
-        "filter_vars": {"wanted_host": result.host, "wanted_service": result.service},
-        "exit_status": result.state, "plugin_output": text + "".join(more), "performance_data": data.split(" ") if data else [],
-        "execution_start": result.began, "execution_end": result.ended, "check_source": socket.gethostname()},
-        accept=(404, 409, 500))
-    answers = [] if reply.status == 404 else reply.items("results")
-    if not answers:
-        raise Unknown(f"it knows no service {result.host}!{result.service}")
-    if answers[0].get("code") not in (200, 409):  # 409: it has a newer one, which it keeps
-        raise Undelivered(f"it says: {answers[0].get('status', 'nothing')}")
-
-
-def _nsca(each: Target, result: Result, seconds: float) -> None:
-    program = shutil.which("send_nsca", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if not program:
-        raise Undelivered("send_nsca is not installed")
-    host, _, port = each.where.partition(":")
-    command = [program, "-H", host, "-p", port or "5667", "-to", str(int(min(10, seconds)))]
-    command += ["-c", each.options["config"]] if each.options.get("config") else []
-    fields = (result.host, result.service, str(result.state), result.line)
-    try:
-        done = subprocess.run(command, input="\t".join(fields).encode() + b"\n", stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        raise Undelivered(f"send_nsca was not through in {seconds:.0f} s") from None
-    except OSError as failed:
-        raise Undelivered(f"send_nsca: {failed.strerror}") from None
-    if done.returncode:
-        raise Undelivered(f"send_nsca: {one_line(done.stdout.decode('utf-8', 'replace')) or f'exit code {done.returncode}'}")
-
-
-def _nrdp(each: Target, result: Result, seconds: float) -> None:
-    from xml.sax.saxutils import escape
-
-    fields = {"hostname": result.host, "servicename": result.service, "state": str(result.state), "output": result.output,
-              "time": str(int(result.ended))}
-    body = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in fields.items())
-    document = f"<?xml version='1.0'?><checkresults><checkresult type='service' checktype='1'>{body}</checkresult></checkresults>"
-    http = _http(each, seconds, ("token",))
-    form = urlencode({"token": http.credentials["token"], "cmd": "submitcheck", "XMLDATA": document}).encode()
-    reply = http.request("POST", body=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
-    root = reply.xml()
-    if (root.findtext("status") or "").strip() != "0":
-        raise Undelivered(f"it says: {one_line(root.findtext('message') or reply.text)}")
-
-
-def _file(each: Target, result: Result, seconds: float) -> None:
-    try:
-        descriptor = os.open(each.where, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    def send(self, result: Result) -> None:
+        text, _, data = result.line.partition(" | ")
+        more = result.output.partition("\n")[1:]
+        reply = self._http.post("v1/actions/process-check-result", {
+            "type": "Service", "filter": "host.name == wanted_host && service.name == wanted_service",
+            "filter_vars": {"wanted_host": result.host, "wanted_service": result.service},
+            "exit_status": result.state, "plugin_output": text + "".join(more), "performance_data": data.split(" ") if data else [],
+            "execution_start": result.began, "execution_end": result.ended, "check_source": socket.gethostname()},
+            accept=(404, 409, 500))
         try:
-            os.write(descriptor, (json.dumps(result._asdict()) + "\n").encode())
+            document = reply.json()
+            is_unknown = reply.status == 404 and isinstance(document, dict) and "error" in document
+            answers = [] if is_unknown else reply.items("results")
+        except GatewayFailed as wrong:
+            raise (Unread if reply.status < 300 else Undelivered)(f"{wrong} (status {reply.status})") from None
+        codes = [each.get("code") for each in answers]
+        if not answers:
+            raise NotTaken(f"it knows no service {result.host}!{result.service}")
+        if 200 in codes:
+            return
+        raise (Discarded if 409 in codes else NotTaken)(f"it says: {answers[0].get('status', 'nothing')}")
+
+
+class Nsca(Receiver):
+    """NSCA's own program, which speaks its protocol and knows its ciphers."""
+
+    def send(self, result: Result) -> None:
+        program = shutil.which("send_nsca", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+        if not program:
+            raise Undelivered("send_nsca is not installed")
+        host, port = _host_and_port(self.where)
+        seconds = max(1.0, min(10.0, self.deadline.left()))
+        command = [program, "-H", host, "-p", port, "-to", str(int(seconds))]
+        command += ["-c", self.target.options["config"]] if self.target.options.get("config") else []
+        fields = (result.host, result.service, str(result.state), result.line.replace("\t", " "))
+        code, said = self._run(command, "\t".join(fields) + "\n", seconds)
+        if code:
+            raise Undelivered(f"send_nsca: {one_line(said) or f'exit code {code}'}")
+        if re.search(r"(?m)^0 data packet", said):
+            raise NotTaken(f"send_nsca: {one_line(said)}")
+
+    def _run(self, command: List[str], words: str, seconds: float) -> Tuple[int, str]:
+        """Exit code and output. Neither the program nor what it started is waited for any longer than that."""
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                       start_new_session=True)
+        except OSError as failed:
+            raise Undelivered(f"send_nsca: {failed.strerror}") from None
+        until = self.deadline.clock.now() + seconds
+        with process.stdin, process.stdout:
+            try:
+                with contextlib.suppress(BrokenPipeError):  # its exit code says why
+                    os.write(process.stdin.fileno(), words.encode())  # less than a pipe holds
+                process.stdin.close()
+                while process.poll() is None:
+                    if self.deadline.clock.now() >= until:
+                        raise Undelivered(f"send_nsca was not through in {seconds:.0f} s")
+                    self.deadline.sleep(0.02)
+            finally:
+                if process.returncode is None:  # else its number may be another process's by now
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            os.set_blocking(process.stdout.fileno(), False)
+            return process.returncode, (process.stdout.read(4096) or b"").decode("utf-8", "replace")
+
+
+class Nrdp(Receiver):
+    """NRDP, whose answer is XML, behind whatever its PHP wrote before it."""
+
+    def __init__(self, target: Target, deadline: Deadline):
+        super().__init__(target, deadline)
+        self._http, held = _session(target, deadline, ("token",))
+        self._token = held.get("token", "")
+
+    def send(self, result: Result) -> None:
+        from xml.sax.saxutils import escape
+
+        fields = {"hostname": result.host, "servicename": result.service, "state": str(result.state), "output": result.output,
+                  "time": str(int(result.ended))}
+        body = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in fields.items())
+        document = f"<?xml version='1.0'?><checkresults><checkresult type='service' checktype='1'>{body}</checkresult></checkresults>"
+        form = urlencode({"token": self._token, "cmd": "submitcheck", "XMLDATA": document}).encode()
+        # the URL as it was given: without the slash at its end a web server redirects, and a POST is not repeated
+        reply = self._http.request("POST", self.where, body=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+        status, message, output = self._read(reply)
+        if status != "0":
+            raise Undelivered(f"it says: {one_line(message or reply.text)}")
+        if re.match(r"0 checks? processed", output):
+            raise NotTaken(f"it says: {output}")
+
+    @staticmethod
+    def _read(reply: Any) -> Tuple[str, str, str]:
+        """(status, message, output) of NRDP's answer."""
+        from vmprobe.transport import words, xml
+
+        if words.is_page(reply.body):
+            raise Undelivered("a page for people answers there, and not NRDP: is the URL right?")
+        begin, end = reply.body.find(b"<result>"), reply.body.rfind(b"</result>")
+        try:
+            root = xml.parse(reply.body[begin: end + len(b"</result>")] if 0 <= begin < end else reply.body)
+            return xml.text(root, "status"), xml.text(root, "message", ""), xml.text(root, "meta/output", "")
+        except GatewayFailed as wrong:
+            raise Unread(str(wrong)) from None
+
+
+class File(Receiver):
+    """A file of JSON, one line for one result. What was written in part is taken back."""
+
+    is_log = True
+
+    def send(self, result: Result) -> None:
+        try:
+            descriptor = os.open(self.where, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+            try:
+                self._append(descriptor, (json.dumps(result._asdict()) + "\n").encode())
+            finally:
+                os.close(descriptor)
+        except OSError as failed:
+            raise Undelivered(f"{self.where}: {failed.strerror}") from None
+
+    def _append(self, descriptor: int, line: bytes) -> None:
+        """One line in one write, behind a line end."""
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        line = (b"\n" if is_file and self._is_torn(descriptor) else b"") + line
+        written = os.write(descriptor, line)
+        if written != len(line):
+            end = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
+            if is_file and os.fstat(descriptor).st_size == end:  # and nobody else has written behind it
+                os.ftruncate(descriptor, end - written)
+            raise OSError(errno.ENOSPC, "took a part only")
+        if is_file:
+            os.fsync(descriptor)
+
+    def _is_torn(self, descriptor: int) -> bool:
+        """Whether the file ends within a line; where it may not be read, it is not known."""
+        try:
+            reader = os.open(self.where, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            size = os.fstat(reader).st_size
+            return size > 0 and os.pread(reader, 1, size - 1) not in (b"\n", b"")
         finally:
-            os.close(descriptor)
-    except OSError as failed:
-        raise Undelivered(f"{each.where}: {failed.strerror}") from None
+            os.close(reader)
 
 
-SEND: Dict[str, Callable[[Target, Result, float], None]] = {
-    "nagios": _nagios, "results": _results, "icinga2": _icinga2, "nsca": _nsca, "nrdp": _nrdp, "file": _file}
+RECEIVERS: Dict[str, Type[Receiver]] = {
+    "nagios": Pipe, "results": CheckResults, "icinga2": Icinga2, "nsca": Nsca, "nrdp": Nrdp, "file": File}
 
 
-def _http(each: Target, seconds: float, known: Tuple[str, ...]) -> Any:
-    """A session with the target, its certificate checked, and what its credentials file has."""
-    from vmprobe.clock import Deadline
+def _session(each: Target, deadline: Deadline, known: Tuple[str, ...]) -> Tuple[Any, Dict[str, str]]:
+    """HTTP to the target, its certificate checked, and what its credentials file has."""
     from vmprobe.evidence import Evidence
     from vmprobe.site import read_credentials
     from vmprobe.transport.http import Http
@@ -302,14 +526,20 @@ def _http(each: Target, seconds: float, known: Tuple[str, ...]) -> Any:
     held = read_credentials(each.options["credentials"], known, f"--submit {each.kind}")
     if not held.get("username") and not held.get("certificate") and not held.get("token"):
         raise ClientError(f"{each.options['credentials']}: has none of {', '.join(known)}")
-    http = Http(each.where, Deadline(seconds, 0), Evidence(), timeout=min(10.0, seconds), ca=each.options.get("ca"),
+    http = Http(each.where, deadline, Evidence(), timeout=10.0, ca=each.options.get("ca"),
                 certificate=held.get("certificate", ""), key=held.get("key", ""))
     if held.get("username"):
         pair = base64.b64encode(f"{held['username']}:{held.get('password', '')}".encode()).decode()
         http.present("Authorization", f"Basic {pair}")
-    http.credentials = held
-    return http
+    return http, held
 
 
 def _escaped(output: str) -> str:
     return output.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

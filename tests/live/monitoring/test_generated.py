@@ -11,6 +11,7 @@ import pytest
 
 from conftest import CHECKOUT, PROBES
 from vmprobe import submit
+from vmprobe.clock import Deadline
 from waiting import soon
 
 from .icinga import PASSWORD
@@ -284,7 +285,7 @@ def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state
     target = submit.target(f"icinga2:https://127.0.0.1:{icinga.port},credentials={credentials},ca={icinga.authority.certificate}")
 
     def said(host, text, ended):
-        return submit.submit([target], submit.Result(host, "vm-lifecycle", 0, text, ended - 1, ended), 5)
+        return submit.submit([target], submit.Result(host, "vm-lifecycle", 0, text, ended - 1, ended), Deadline(5, 0))
     now = time.time()
 
     assert said("stranger", "nobody knows me", now - 60) == [

@@ -1,0 +1,57 @@
+"""Locked files: only one process holds the lock of a file, and the kernel takes it back however that process ends.
+
+Nothing here ever waits: whoever has to wait asks again, within a deadline.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+from vmprobe import files
+
+_FOREIGN = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a link, a directory, a socket
+
+
+def opened(path: str) -> int:
+    """A descriptor of the file at ``path``, made if need be, in a directory of the suite's own; OSError as it comes.
+
+    A link, a pipe or an empty directory that lies in its place is replaced.
+    """
+    directory = os.path.dirname(path)
+    files.own(directory)
+    try:
+        descriptor = _open(path)
+    except OSError as failed:
+        if failed.errno not in _FOREIGN:
+            raise
+        _remove(path)
+        descriptor = _open(path)
+    files.belong(descriptor, directory)
+    return descriptor
+
+
+def taken(descriptor: int) -> bool:
+    """Take the lock if nobody else holds it; OSError where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open(path: str) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.ENXIO, "is not a regular file", path)
+
+
+def _remove(path: str) -> None:
+    if stat.S_ISDIR(os.lstat(path).st_mode):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
