@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
-from vmprobe import console, contention
+from vmprobe import console, contention, reasons
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
 from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, NotMeasured, NotPermitted, ResourceFailed, StageOverrun,
@@ -238,7 +238,7 @@ class _Wait:
                 self.timeline.notes.append(f"the fault of {seen.ref} is not known: {unknown}")
         of = f" (one of {count})" if count > 1 else ""
         text = f"{seen.ref} is {seen.native}{of}" + (f": {seen.fault}" if seen.fault else "")
-        return ResourceFailed(text, seen.cause or "scheduler", seen.request)
+        return ResourceFailed(text, _cause(seen, "scheduler"), seen.request)
 
     def _refuse(self, host: Ref, what: str) -> None:
         """What was accepted has not come: where the manager says at the server why, it never will."""
@@ -247,7 +247,7 @@ class _Wait:
         except CloudError:
             return
         if server.fault:
-            raise ResourceFailed(f"{what}: {server.fault}", "storage")
+            raise ResourceFailed(f"{what}: {server.fault}", _cause(server, "storage"))
 
     def _ports(self, servers: Sequence[Ref], now: Mapping[str, Resource]) -> Dict[str, str]:
         """What is missing of each server's network, by the manager."""
@@ -317,9 +317,14 @@ def _pending(seen, ref: Ref) -> str:
         return ""
     said = f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else "")  # why it failed, or has to wait
     if seen.state is State.FAILED:
-        cause = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}.get(ref.kind, "scheduler")
-        raise ResourceFailed(said, seen.cause or cause)
+        usual = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}.get(ref.kind, "scheduler")
+        raise ResourceFailed(said, _cause(seen, usual))
     return said
+
+
+def _cause(seen: Resource, usual: str) -> str:
+    """Whose matter it is that a thing failed: by the driver's word, by the fault's words, else what is ``usual``."""
+    return seen.cause or reasons.cause(seen.fault) or usual
 
 
 def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:
@@ -328,7 +333,7 @@ def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:
     for port in ports:
         if port.state is State.FAILED:
             raise ResourceFailed(f"{port.ref} of {server} is {port.native}" + (f": {port.fault}" if port.fault else ""),
-                                 cause="network")
+                                 _cause(port, "network"))
         if port.state is not State.READY:
             return f"{port.ref} of {server} is {port.native}"
     return "" if any(port.addresses for port in ports) else f"{server} has no address"

@@ -38,20 +38,16 @@ class Session:
     def close(self) -> None:
         self.cloud.driver.close()
 
-    def failure(self, error: BaseException, more: str = "") -> Tuple[int, str, Tuple[str, ...]]:
-        """The state, the text and the details of what ended a run, blamed on the stage that it ended in.
-
-        ``more`` will follow on the same line, which leaves less of it for the manager's words.
-        """
+    def failure(self, error: BaseException) -> Verdict:
+        """What ended a run, blamed on the stage that it ended in."""
         if not isinstance(error, VmprobeError):
-            said = cli.unforeseen(error, self.verbose >= 2, self.evidence.redactor)
-            return said.state, said.text, said.details
+            return cli.unforeseen(error, self.verbose >= 2, self.evidence.redactor)
         failed = self.timeline.failed()
         stage = failed.name if failed else ""
         state, cause = verdict.of_error(error, self.site.verdict, stage)
         if isinstance(error, DeadlinePassed) and failed and self.site.thresholds.broken(stage, failed.lasted) == "critical":
             state, cause = verdict.of_error(StageOverrun(str(error)), self.site.verdict, stage)
-        return state, verdict.blame(stage, error, cause, 160 - len(more)), ()
+        return Verdict(state, verdict.blame(stage, error, cause), reason=str(error))
 
 
 # --- probes that only look ----------------------------------------------------------------------------------------
@@ -88,16 +84,17 @@ def _judged(session: Session, options: argparse.Namespace, act: Callable[[Sessio
     try:
         found = act(session)
     except Exception as error:
-        state, text, extra = session.failure(error)
+        said = session.failure(error)
     else:
         state, broken = verdict.of_ranges(timeline.metrics, site.thresholds)
         late, slow = verdict.of_ranges({**timeline.durations(), "total": timeline.total()}, site.thresholds)
-        state, text, extra = max(state, late, found.state), "; ".join(broken + slow + [found.text]), ()
+        said = Verdict(max(state, late, found.state), "; ".join(broken + slow + [found.text]))
     finally:
         session.close()
     measured = {**timeline.durations(), "total": timeline.total(), **timeline.metrics}
-    details = cli.lines(found.table, extra, _details(session, found))
-    said = Verdict(state, text, measured, site.thresholds, details, session.highest).of(site.name, session.evidence.redactor.strike)
+    details = cli.lines(found.table, said.details, _details(session, found))
+    said = said._replace(perfdata=measured, thresholds=site.thresholds, details=details, highest=session.highest)
+    said = said.of(site.name, session.evidence.redactor.strike)
     return with_document(session, said, getattr(options, "json", None), lambda: {
         "site": site.name, "state": WORDS[said.state], "text": said.text, "requests": session.evidence.requests,
         **found.document, **timeline.document()})

@@ -6,11 +6,11 @@ nagiosplugin would rank UNKNOWN above CRITICAL. Perfdata is nagiosplugin's, and 
 
 from __future__ import annotations
 
+import re
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from vmprobe import text
-from vmprobe.errors import (ClientError, DeadlinePassed, Interrupted, LeftBehind, QuotaExceeded,
-                            VmprobeError)
+from vmprobe import reasons, text
+from vmprobe.errors import ClientError, CloudError, DeadlinePassed, Interrupted, LeftBehind, StageOverrun, VmprobeError
 from vmprobe.thresholds import Thresholds, unit
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -18,14 +18,20 @@ WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _LINE = 199  # line 1 before its perfdata
 _ALL = 8000  # the whole: Nagios takes 8192 bytes, with host, service and time, as a passive result
 
-_CAUSE_OF_STAGE = {"auth": "auth", "image": "image", "submit": "scheduler", "active": "scheduler", "network": "network",
+_SHORTEST = 40  # characters of a reason that are shown whatever else has to be on line 1
+_LONG_ID = re.compile(r"\b([0-9a-fA-F]{8})(?:(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{24})\b")
+
+# What a stage lends where neither the manager nor its words tell: no scheduler has seen what is refused at the submission.
+_CAUSE_OF_STAGE = {"auth": "auth", "image": "image", "submit": "gateway", "active": "scheduler", "network": "network",
                    "storage": "storage", "sample": "gateway", "snapshot": "image", "detach": "storage",
                    "delete": "teardown", "gone": "teardown"}
+_ASKS = ("submit", "active", "network", "storage", "snapshot", "detach")  # stages in which things are asked for
 
 
 class Verdict(NamedTuple):
     """A state with its reasons: what a plug-in says. ``perfdata`` by label; ``details`` are the lines below the first.
 
+    ``text`` is whole, and is shortened for line 1 only. ``reason`` is the part of it that may be: the manager's words.
     ``highest``: the largest value that a label can have, where there is one.
     """
 
@@ -35,6 +41,7 @@ class Verdict(NamedTuple):
     thresholds: Thresholds = Thresholds()
     details: Tuple[str, ...] = ()
     highest: Mapping[str, float] = {}
+    reason: str = ""
 
     def with_details(self, lines: Sequence[str]) -> "Verdict":
         """This, and more lines below the first."""
@@ -45,13 +52,17 @@ class Verdict(NamedTuple):
 
         The site's name is no secret, even where a password is the same word: struck out, it would tell that.
         """
-        return self._replace(text=f"{site}: {strike(self.text)}", details=tuple(map(strike, self.details)))
+        return self._replace(text=f"{site}: {strike(self.text)}", details=tuple(map(strike, self.details)), reason=strike(self.reason))
 
 
 # --- outcome to state ---------------------------------------------------------------------------------------------
 
 def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") -> Tuple[int, str]:
-    """The state and the cause of what ended a run; ``mapping`` is the site's ``[verdict]``, causes to states."""
+    """The state and the cause of what ended a run; ``mapping`` is the site's ``[verdict]``, causes to states.
+
+    The cause is the manager's, or what its words tell; the stage lends its own only where neither says it. A full quota is
+    a warning wherever it is met, and what is our own mistake is for nobody else to answer for.
+    """
     cause = getattr(error, "cause", "")
     if isinstance(error, DeadlinePassed):
         return WORDS.index(mapping.get("timeout", "UNKNOWN")), cause
@@ -59,11 +70,21 @@ def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") 
         return UNKNOWN, cause
     if isinstance(error, ClientError):
         return WORDS.index(mapping.get("client", "UNKNOWN")), "client"
-    cause = cause or _CAUSE_OF_STAGE.get(stage, "gateway")
-    usual = WARNING if isinstance(error, (QuotaExceeded, LeftBehind)) else CRITICAL
+    cause = cause or _told(error, stage) or _CAUSE_OF_STAGE.get(stage, "gateway")
+    usual = WARNING if cause == "quota" or isinstance(error, LeftBehind) else UNKNOWN if cause == "client" else CRITICAL
     if isinstance(error, LeftBehind) and "leftovers" in mapping:
         return WORDS.index(mapping["leftovers"]), cause
     return WORDS.index(mapping.get(cause, WORDS[usual])), cause
+
+
+def _told(error: BaseException, stage: str) -> str:
+    """The cause that a manager's words tell, where they are about a thing that was asked for; a wait's words are our own."""
+    return reasons.cause(str(error)) if stage in _ASKS and not isinstance(error, StageOverrun) else ""
+
+
+def is_quota(error: BaseException) -> bool:
+    """Whether a quota ended the run, however the manager told it: as its refusal, or as the fault of a server."""
+    return isinstance(error, CloudError) and not isinstance(error, LeftBehind) and of_error(error, {}, "submit")[1] == "quota"
 
 
 def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[int, List[str]]:
@@ -88,22 +109,39 @@ def figure(label: str, value: float) -> str:
 
 # --- the line -----------------------------------------------------------------------------------------------------
 
-def blame(stage: str, error: BaseException, cause: str, room: int = 160) -> str:
-    """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, in ``room`` if it can be."""
+def blame(stage: str, error: BaseException, cause: str) -> str:
+    """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, whole."""
     marks = [f"cause={cause}"] if cause else []
     request = text.one_line(getattr(error, "request", ""), 44)
     tail = f" ({', '.join(marks + [request] if request else marks)})" if marks or request else ""
-    head = f"{stage}: " if stage else ""
-    return head + text.one_line(error, max(40, room - len(head) - len(tail))) + tail
+    return (f"{stage}: " if stage else "") + str(error) + tail
 
 
 def render(name: str, verdict: Verdict) -> str:
-    """The plug-in's whole output: line 1 with all perfdata, then the details, each of them one line."""
+    """The plug-in's whole output: line 1 with all perfdata, the details, each of them one line.
+
+    Where a reason had to be shortened for line 1, all of it stands whole on a line of its own below.
+    """
     head = f"{name} {WORDS[verdict.state]} - "
-    line = head + text.one_line(verdict.text, _LINE - len(head))
+    whole = text.one_line(reasons.plain(verdict.text), _ALL)
+    shown = fitted(verdict.text, verdict.reason, _LINE - len(head))
     data = " ".join(perfdata(verdict.perfdata, verdict.thresholds, verdict.highest))
-    line = f"{line} | {data}" if data else line
-    return "\n".join([line, *text.many_lines(verdict.details, _ALL - len(line))])
+    line = f"{head}{shown} | {data}" if data else head + shown
+    details = (whole, *verdict.details) if verdict.reason and shown != whole else verdict.details
+    return "\n".join([line, *text.many_lines(details, _ALL - len(line))])
+
+
+def fitted(said: str, reason: str, room: int) -> str:
+    """``said`` as one line for ``room`` characters: without what wraps the ``reason``, then with short ids, then with less of it."""
+    before, middle, after = said.partition(reason) if reason else (said, "", "")
+    middle = reasons.innermost(middle)
+    line = text.one_line(before + middle + after, _ALL)
+    if len(line) <= room:
+        return line
+    before, middle, after = (_LONG_ID.sub(r"\1...", part) for part in (before, middle, after))
+    if len(before + middle + after) > room:
+        middle = text.one_line(middle, max(_SHORTEST, room - len(before) - len(after)))
+    return text.one_line(before + middle + after, room)
 
 
 def perfdata(values: Mapping[str, float], thresholds: Thresholds, highest: Mapping[str, float] = {}) -> List[str]:

@@ -50,7 +50,7 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
     (r"InvalidAMI\w*\..*", NotFound, "image"),
     (r"Invalid(Subnet|VpcID|Group|SecurityGroup)\w*\.(NotFound|Malformed|Unavailable)", NotFound, "network"),
     (r"Invalid\w+\.(NotFound|Malformed|Unknown)", NotFound, ""),  # what cannot be an id names nothing either
-    (r"InvalidInstanceType", NotFound, "client"),
+    (r"InvalidInstanceType", NotFound, "image"),
     (r"VPCIdNotSpecified|MissingInput", CloudError, "client"),  # there is no default VPC or subnet, and the site names none
     (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.(InUse|ZoneMismatch)",
      Conflict, ""),
@@ -572,7 +572,7 @@ class Ec2(Driver):
         if not found:
             where = f" in {zone}" if zone else ""
             raise NotFound(f"no flavor {wanted!r}{where}" if wanted else f"no flavor holds the image{where}",
-                           cause="client" if wanted else "image")
+                           cause="image")
         name, vcpus, memory = min(found, key=lambda one: (one[2], one[1], one[0]))
         return name, vcpus, memory * _MIB, offered.get(name, ())
 

@@ -80,7 +80,7 @@ class OcciEndpoint(Driver):
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         """The os_tpl mixin, the resource_tpl mixin and the network where they are named, and what the VM is given."""
         image = self._mixin("os_tpl", test_vm["image"], "image")
-        flavor = self._mixin("resource_tpl", test_vm["flavor"], "client") if test_vm["flavor"] else None
+        flavor = self._mixin("resource_tpl", test_vm["flavor"], "image") if test_vm["flavor"] else None
         network = self._network(test_vm["network"]) if test_vm["network"] else None
         given = self._given(test_vm)
         mixins = [image.id] + ([flavor.id] if flavor else []) + [mixin for mixin, _, _ in given]

@@ -10,6 +10,7 @@ import base64
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from vmprobe import reasons
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
                             VmprobeError)
@@ -32,10 +33,6 @@ _PLACEMENT = "1.10"  # the first that says what its candidates have
 _TYPED_DISKS = (2, 67)  # from here on the volume that a server boots from can be of a type
 _DIAGNOSTICS = (2, 48)  # from here on diagnostics have one form for all hypervisors
 _QUOTA = r"quota|limit ?exceeded|number of (?:ports|floating ips|security groups)\b.* exceeded|over (?:a )?limit"  # the last: Keystone's
-_FAULTS = (  # words in a server's fault: whose matter it is
-    (r"no valid host|max(?:imum)? number of retries|scheduler|hypervisor", "scheduler"),
-    (_QUOTA, "quota"), (r"network|port binding|\bvif\b|neutron", "network"),
-    (r"volume|block device|cinder", "storage"), (r"image|glance", "image"))
 _SPECIAL = r"pci_passthrough:|accel:|resources\d*:(?!(?:VCPU|PCPU|MEMORY_MB|DISK_GB)$)"  # a flavor's extra specs
 _ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _GIB, _MIB = 2 ** 30, 2 ** 20
@@ -450,7 +447,7 @@ class Openstack(Driver):
             found = [flavor for flavor in flavors if wanted in (flavor.get("name"), flavor.get("id"))]
             if not found:
                 names = ", ".join(sorted(str(flavor.get("name")) for flavor in flavors))[:100]
-                raise NotFound(f"no flavor {wanted!r} among {names or 'none'}", cause="client")
+                raise NotFound(f"no flavor {wanted!r} among {names or 'none'}", cause="image")
             return found[0]
         size = field(image, "virtual_size", int, default=0) or field(image, "size", int, default=0)
         disk = max(field(image, "min_disk", int, default=0), -(-size // _GIB), 1)
@@ -537,7 +534,7 @@ def _server(said: Mapping[str, Any]) -> Resource:
     image = said.get("image")
     return Resource(
         Ref(Kind.SERVER, word(said, "id"), _name(said)), SERVER.get(native, State.PENDING), native,
-        fault, next((cause for pattern, cause in _FAULTS if re.search(pattern, fault, re.I)), ""),
+        fault, reasons.cause(fault),
         addresses=tuple(addresses),
         created=moment(said.get("created")), launched=moment(said.get("OS-SRV-USG:launched_at")),
         vcpus=field(flavor, "vcpus", int, default=None), memory=_times(field(flavor, "ram", int, default=None), _MIB),

@@ -67,8 +67,7 @@ class Run:
         try:
             said = self._look()
         except Exception as error:  # no answer is never read as "nothing there"
-            state, text, extra = self.session.failure(error)
-            said = Verdict(state, text, details=extra)
+            said = self.session.failure(error)
         finally:
             self.session.close()
         evidence = self.session.evidence
@@ -103,7 +102,7 @@ class Run:
             said.append(f"{counted(len(removed), 'leftover')} removed: {_named(removed)}")
         if why:
             said.append(f"not removed: {why} (cause=teardown)")
-        return Verdict(state, "; ".join(broken + said), measured, thresholds, tuple(self._details(found, counted_ones)))
+        return Verdict(state, "; ".join(broken + said), measured, thresholds, tuple(self._details(found, counted_ones)), reason=why)
 
     def _details(self, found: Survey, judged: Sequence[Held]) -> List[str]:
         """Each thing that was judged; at -v also what was not."""

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
 from vmprobe import site as sites
 from vmprobe.clock import Clock
-from vmprobe.errors import ClientError, LeftBehind, QuotaExceeded, VmprobeError
+from vmprobe.errors import ClientError, LeftBehind, VmprobeError
 from vmprobe.lease import Lease, settle_debts
 from vmprobe.ledger import Ledger
 from vmprobe.model import Capability, Ref
@@ -109,10 +109,9 @@ class Run:
             with turn.taken(self.site, self.deadline):
                 self.timeline.began = self.deadline.clock.now()  # waiting for a turn is not the cloud's time
                 lifecycle.run(self.site, self.cloud, self.lease, self.timeline, lambda: self._settle(directory))
-        except QuotaExceeded as full:
-            self._find_leftovers()
-            return full
         except Exception as error:
+            if verdict.is_quota(error):
+                self._find_leftovers()
             return error
         finally:
             book.close(self.lease.settled)
@@ -145,15 +144,14 @@ class Run:
                     "leftovers": len(self.debts) + len(self.lease.leftovers if self.lease else ())}
         remains = "; ".join(self._remains(error))
         if error is not None:
-            who_fills_it = remains if isinstance(error, QuotaExceeded) else ""  # is worth more than all that a quota's words say
-            state, text, extra = self.session.failure(error, who_fills_it)
+            said = self.session.failure(error)
         else:
             state, broken = verdict.of_ranges(measured, site.thresholds)
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
-            text, extra = "; ".join(broken + [self._story()]), ()
-        return Verdict(state, f"{text}; {remains}" if remains else text, measured, site.thresholds,
-                       cli.lines(self._details(), list(extra)))
+            said = Verdict(state, "; ".join(broken + [self._story()]), reason=remains)
+        return said._replace(text=f"{said.text}; {remains}" if remains else said.text, perfdata=measured, thresholds=site.thresholds,
+                             details=cli.lines(self._details(), list(said.details)))
 
     def _story(self) -> str:
         """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""
@@ -169,7 +167,7 @@ class Run:
         if self.lease and self.lease.leftovers and not isinstance(error, LeftBehind):
             found.append(f"left behind: {', '.join(map(str, self.lease.leftovers[:3]))}")
         if self.debts:
-            filled = " fill the quota" if isinstance(error, QuotaExceeded) else ""
+            filled = " fill the quota" if error is not None and verdict.is_quota(error) else ""
             found.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
         if self.lease and self.lease.ledger.trouble:
             found.append(self.lease.ledger.trouble)

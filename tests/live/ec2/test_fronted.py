@@ -81,7 +81,7 @@ def test_a_full_quota_is_a_warning_in_novas_words(site, front):
 @pytest.mark.parametrize("test_vm, said", [
     ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
     ({"network": "subnet-00000000"}, "image: network subnet-00000000: 400 InvalidSubnetID.NotFound: The subnet ID 'subnet-00000000' does"
-                                     "... (cause=network, REQUEST)"),
+                                     " not exist (cause=network, REQUEST)"),
 ])
 def test_what_is_not_there_is_named(site, test_vm, said):
     assert run(site(**test_vm)) == (2, f"VM_LIFECYCLE CRITICAL - ec2-api: {said}")

@@ -180,7 +180,7 @@ def test_status_checks_are_waited_for_where_the_site_wants_them(site, gateway):
 
 @pytest.mark.parametrize("test_vm, said", [
     ({"image": "no-such-image"}, "image: no image 'no-such-image' of owner amazon (cause=image)"),
-    ({"flavor": "t9.nano"}, "image: flavor t9.nano: 400 InvalidInstanceType: The following supplied instance types do not exist: [t9.nano] (cause=client"),
+    ({"flavor": "t9.nano"}, "image: flavor t9.nano: 400 InvalidInstanceType: The following supplied instance types do not exist: [t9.nano] (cause=image"),
     ({"network": "no-such-network"}, "image: no subnet 'no-such-network' (cause=network)"),
     ({"security group": "nobody"}, "image: no security group 'nobody' (cause=network)"),
     ({"availability zone": "us-east-1x", "flavor": ""}, "image: no flavor holds the image in us-east-1x (cause=image)"),

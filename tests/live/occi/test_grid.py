@@ -61,7 +61,7 @@ def test_whom_that_keystone_does_not_know_it_refuses_in_its_own_words(by, person
 
     assert (code, line(output), errors) == (
         2, "VM_LIFECYCLE CRITICAL - ooi: auth: authentication by grid.example.org and mapped: "
-           "401 The request you have made requires authentica... (cause=auth, REQUEST)", "")
+           "401 The request you have made requires authentication. (cause=auth, REQUEST)", "")
 
 
 def test_a_certificate_that_has_expired_is_ours_and_shown_to_nobody(by, grid):

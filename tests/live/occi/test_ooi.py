@@ -124,7 +124,7 @@ def test_a_server_whose_flavor_was_removed_is_not_gone(site, openstack):
     ({"image": "no-such-image"}, "image: no os_tpl 'no-such-image' among blank (cause=image)"),
     ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
     ({"flavor": "no-such-flavor"},
-     "image: no resource_tpl 'no-such-flavor' among Flavor: nano, Flavor: small, Flavor: tiny (cause=client)"),
+     "image: no resource_tpl 'no-such-flavor' among Flavor: nano, Flavor: small, Flavor: tiny (cause=image)"),
 ])
 def test_what_is_not_there_is_named(site, test_vm, said):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(**test_vm))

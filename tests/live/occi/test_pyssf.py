@@ -73,7 +73,7 @@ def test_a_fleet_runs_and_is_gone(well, tmp_path):
 @pytest.mark.parametrize("test_vm, code, said", [
     ({"image": "nowhere"}, 2, "CRITICAL - pyssf: image: no os_tpl 'nowhere' among twin, twin, vmprobe-test (cause=image)"),
     ({"image": "twin"}, 3, "UNKNOWN - pyssf: image: [test vm] image: 'twin' are other, another: name one (cause=client)"),
-    ({"flavor": "tiny"}, 2, "CRITICAL - pyssf: image: no resource_tpl 'tiny' among Small, with 1 CPU (cause=client)"),
+    ({"flavor": "tiny"}, 2, "CRITICAL - pyssf: image: no resource_tpl 'tiny' among Small, with 1 CPU (cause=image)"),
     ({"network": "nowhere"}, 2, "CRITICAL - pyssf: image: no network 'nowhere' (cause=network)"),
     ({"ssh key": "/nowhere"}, 3, "UNKNOWN - pyssf: image: [test vm] ssh key: the endpoint has no mixin for it (cause=client)"),
     ({"start": "no"}, 2, "CRITICAL - pyssf: active: server ID is inactive; not within its budget of T s (cause=scheduler)"),
@@ -103,7 +103,7 @@ def test_an_image_is_its_term_or_its_full_identifier_too(well, tmp_path, image):
     ("never-online", {"storage": "1 s"}, 2,
      "CRITICAL - pyssf: storage: volume ID is offline; not within its budget of T s (cause=storage)"),
     ("never-linked", {"storage": "6 s"}, 2,
-     "CRITICAL - pyssf: storage: volume ID is online, not attached to server ID; not within its b... (cause=storage)"),
+     "CRITICAL - pyssf: storage: volume ID is online, not attached to server ID; not within its budget of T s (cause=storage)"),
     ("no-address", {"deadline": "12 s", "reserve": "6 s"}, 3,
      "UNKNOWN - pyssf: network: server ID has no address; the deadline of T s passed"),
 ])

@@ -15,7 +15,7 @@ from .test_credentials import PLANNED, planned
 
 pytestmark = pytest.mark.live
 NOT_KNOWN = ("VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and mapped: "
-             "401 The request you have made requires authentica... (cause=auth, REQUEST)")
+             "401 The request you have made requires authentication. (cause=auth, REQUEST)")
 
 
 @pytest.fixture(scope="module")
@@ -132,4 +132,4 @@ def test_a_protocol_that_keystone_does_not_have(by, robot):
 
     assert (code, said, errors) == (
         2, "VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and x509: "
-           "401 Attempted to authenticate with an unsupported m... (cause=auth, REQUEST)", "")
+           "401 Attempted to authenticate with an unsupported method. (cause=auth, REQUEST)", "")

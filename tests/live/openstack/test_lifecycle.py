@@ -65,7 +65,7 @@ def test_a_fleet_is_one_request_and_each_look_at_it_is_one(site, tmp_path):
 @pytest.mark.parametrize("test_vm, said", [
     ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
     ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
-    ({"flavor": "no-such-flavor"}, "image: no flavor 'no-such-flavor' among nano, small, tiny (cause=client)"),
+    ({"flavor": "no-such-flavor"}, "image: no flavor 'no-such-flavor' among nano, small, tiny (cause=image)"),
 ])
 def test_what_is_not_there_is_named(site, test_vm, said):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(**test_vm))

@@ -1,0 +1,100 @@
+"""Read a manager's sentence about a failure: the innermost reason in it, and whose matter that reason is.
+
+Managers wrap the reason: "Build of instance ID aborted: REASON", "Exceeded maximum number of retries. ... Last exception: REASON",
+a page of HTML, a Python traceback. The reason is what a person needs on line 1, and it alone decides the cause.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_LONGEST = 8000  # characters of a text that are read: what a server can make of a pattern stays short
+_TAG = re.compile(r"<!--.*?-->|<(script|style|head)\b[^<>]*>.*?</\1\s*>|<!doctype\b[^<>]*>|</?(?:html|head|title|body|h[1-6]|p|br|hr|center|div"
+                  r"|span|font|b|i|u|em|strong|small|big|tt|code|pre|blockquote|address|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th"
+                  r"|a|img|link|meta|form|input|section|article|header|footer|main|nav)\b[^<>]*>", re.I | re.S)
+_TITLE = re.compile(r"<(title|h1)\b[^<>]*>([^<]*)<", re.I)
+_CLASS = re.compile(r"<class '([\w.]{1,100})'>")
+_PATH = re.compile(r"\S+://\S*|\S*/\S*/\S*")  # where a file is, or a service, is not what went wrong
+_TRACE = "Traceback (most recent call last)"
+_ID = r"(?:\[?\S{1,64}\]?)"
+_BEGINS = r"(?:^|(?<=: )|(?<=: \d\d\d ))"  # where a manager's words begin in a sentence of ours: "create server: 400 WORDS"
+_PREAMBLES = tuple(re.compile(_BEGINS + pattern + r"\s*(?=\S)", re.I | re.S) for pattern in (
+    r"[^:]*\blast exception:(?:.*\blast exception:)?",
+    rf"build of instance {_ID} (?:aborted|was re-?scheduled):",
+    rf"failed to (?:build|spawn|create|launch|provision)(?: and run)? (?:instance|server)(?: {_ID})?:",
+    r"unexpected api error\. please report this at \S+ and attach the \w+ api log if possible\.",
+    r"(?:[\w.]{0,60}\.)?(?:Rescheduled|BuildAbort|MaxRetriesExceeded|Remote)\w{0,20}:",
+    r"(?:invalid input received|remote error|bad request):",
+    r"(?:mon|tue|wed|thu|fri|sat|sun) \w{3} +\d{1,2} \d\d:\d\d:\d\d \d{4} *:",
+))
+_CAUSES = (  # the first group that has a word in the reason decides; within the last group, the word that comes first
+    (r"(?<!disk )quota|limit ?exceeded|exceed\w* (?:the )?limit|over (?:a |the )?limit|"
+     r"maximum number of (?!retries|scheduling|attempts)[\w ]+ (?:exceed|reached|allowed)|"
+     r"number of (?:ports|floating ips|security groups)\b.* exceeded", "quota"),
+    (r"no valid host|not enough hosts|no suitable host|insufficient \w*\s?capacity|\bschedul(?:er|ing)|unexpectedly closed the monitor",
+     "scheduler"),
+    (r"availability zone\b.*(?:not available|not found|invalid|does not exist)|multiple \w+ matches found", "client"),
+)
+_THINGS = re.compile(
+    r"(?P<network>network|neutron|binding failed|port binding|\bvif\b|subnet|fixed ips?\b|ip address|ip/mac|security[ _]?group|\bdhcp\b|\bnics?\b)"
+    r"|(?P<storage>volume|block[ _]?device|cinder|datastore|\biscsi\b|\bceph\b|\brbd\b|\blun\b|no space left|disk quota|disk is full)"
+    r"|(?P<image>images?\b|glance|flavor)"
+    r"|(?P<scheduler>hypervisor|libvirt|compute host|compute service)", re.I)
+
+
+def plain(text: str) -> str:
+    """``text`` without the marks of HTML; of a whole page its title, which says what the rest repeats.
+
+    >>> plain("<html><head><title>503 Service Unavailable</title></head><body><h1>503</h1></body></html>")
+    '503 Service Unavailable'
+    """
+    text = _CLASS.sub(r"\1", text[:_LONGEST])
+    if not _TAG.search(text):
+        return text
+    page = re.search(r"<(?:!doctype|html|head)\b", text, re.I)
+    title = _TITLE.search(text, page.start()) if page else None
+    if page and title:
+        text = f"{text[:page.start()]}{title[2]}"
+    return html.unescape(re.sub(r"\s+", " ", _TAG.sub(" ", text))).strip()
+
+
+def innermost(text: str) -> str:
+    """A sentence with a manager's words in it, without what wraps the reason; whole where nothing does.
+
+    >>> innermost("server 4f1c is ERROR: Build of instance 4f1c aborted: Failed to allocate the network(s), not rescheduling.")
+    'server 4f1c is ERROR: Failed to allocate the network(s), not rescheduling.'
+    """
+    text = _without_trace(plain(text)).strip()
+    before = ""
+    while before != text:
+        before = text
+        for preamble in _PREAMBLES:
+            text = preamble.sub("", text, count=1)
+    return text
+
+
+def cause(text: str) -> str:
+    """Whose matter the reason in ``text`` is: one of ``errors.CAUSES``; '' where its words do not tell.
+
+    >>> cause("Exceeded maximum number of retries. Last exception: Binding failed for port 4f1c"), cause("it broke")
+    ('network', '')
+    """
+    reason = _PATH.sub(" ", innermost(text))
+    for pattern, word in _CAUSES:
+        if re.search(pattern, reason, re.I):
+            return word
+    match = _THINGS.search(reason)
+    if match:
+        return str(match.lastgroup)
+    return "scheduler" if re.search(r"maximum number of retries", reason, re.I) else ""
+
+
+def _without_trace(text: str) -> str:
+    """A Python traceback, also one written as a list, becomes its last line, which is the exception."""
+    before, found, trace = text.partition(_TRACE)
+    if not found:
+        return text
+    lines = [re.sub(r"^[\s,\[\]'\"]*(?:u?['\"])?|[\s,\[\]'\"]+$", "", line) for line in re.split(r"\\n|\n", trace)]
+    said = [line for line in lines if line and not re.match(r"(?:File|raise|return)\b|[(){}:.]", line)]
+    return f"{before.rstrip(' u[(' + chr(39) + chr(34))} {said[-1] if said else ''}"
