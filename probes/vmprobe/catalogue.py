@@ -1,5 +1,6 @@
 """What others know about sites: GOCDB's XML, GLUE 2.0 from a dump or a server, a CSV; each as plain entries.
 
+A catalogue that says of itself that it is a part of one, or was cut off, is refused: its other half would count as gone.
 Sources: GOCDB's programmatic interface, method get_service; OGF GFD.147 (GLUE 2.0) and its LDAP rendering; RFC 2849 (LDIF).
 """
 
@@ -8,14 +9,17 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import io
 import re
 import shutil
 import subprocess
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe.errors import ClientError
 from vmprobe.text import one_line
+
+_LARGEST = 2 ** 28  # bytes of a catalogue
 
 MANAGERS = {  # service type at GOCDB, interface name in GLUE 2.0: our word for the manager
     "org.openstack.nova": "openstack", "org.openstack.keystone": "openstack", "OpenStack": "openstack",
@@ -26,7 +30,9 @@ MANAGERS = {  # service type at GOCDB, interface name in GLUE 2.0: our word for 
 
 
 class Entry(NamedTuple):
-    """An endpoint as a catalogue has it: what a site file says of it, by section and key."""
+    """An endpoint as a catalogue has it: what a site file says of it, by section and key; '' where the catalogue could say
+    something, and says nothing.
+    """
 
     name: str
     values: Mapping[Tuple[str, str], str]
@@ -51,30 +57,67 @@ def read(form: str, place: str) -> Catalogue:
     for entry in entries:
         first = seen.setdefault(entry.name, entry).values
         for section, key in sorted(set(first) | set(entry.values)):
-            taken, left = (values.get((section, key), "nothing") for values in (first, entry.values))
+            taken, left = (values.get((section, key)) or "nothing" for values in (first, entry.values))
             if taken != left:
                 doubles.append(f"{entry.name}: is there twice; [{section}] {key} is {taken} by the first, which is taken, and {left}")
                 break
     return Catalogue([seen[name] for name in sorted(seen)], passed_over, doubles)
 
 
+def _bytes(place: str) -> bytes:
+    """All that is in a file, or comes through a pipe."""
+    with open(place, "rb") as file:
+        body = file.read(_LARGEST + 1)
+    if len(body) > _LARGEST:
+        raise ClientError(f"{place}: is larger than {_LARGEST // 2 ** 20} MiB")
+    return body
+
+
 def _gocdb(place: str) -> Tuple[List[Entry], int]:
     root = _xml(place)
     if root.tag != "results":
         raise ClientError(f"{place}: begins with <{one_line(root.tag, 60)}>, and what GOCDB exports with <results>")
+    services = root.findall(".//{*}SERVICE_ENDPOINT")
+    _whole_page(place, root, len(services))
     found, passed_over = [], 0
-    for service in root.iterfind(".//{*}SERVICE_ENDPOINT"):
+    for service in services:
         words = _texts(service)
         endpoints = [_texts(each) for each in service.iterfind("{*}ENDPOINTS/{*}ENDPOINT")]
-        urls = [each["URL"] for each in endpoints if each.get("URL") and each.get("ENDPOINT_MONITORED") != "N"]
+        urls = [each["URL"] for each in endpoints if each.get("URL") and each.get("ENDPOINT_MONITORED", "").upper() != "N"]
         urls = [words["URL"]] if words.get("URL") else urls
-        manager = MANAGERS.get(words.get("SERVICE_TYPE", ""))
-        if not manager or not urls or words.get("IN_PRODUCTION") == "N" or words.get("NODE_MONITORED") == "N":
+        manager = _manager(words.get("SERVICE_TYPE", ""))
+        if not manager or not urls or "N" in (words.get("IN_PRODUCTION", "").upper(), words.get("NODE_MONITORED", "").upper()):
             passed_over += 1
             continue
         labels = {"country": words.get("COUNTRY_CODE", "").lower(), "ngi": words.get("ROC_NAME", "")}
         found += [_entry(words.get("SITENAME", ""), manager, url, labels) for url in urls]
     return found, passed_over
+
+
+def _manager(word: str) -> str:
+    """Our word for what a catalogue calls a manager, in whatever letters."""
+    return _MANAGERS.get(word.lower(), "")
+
+
+_MANAGERS = {word.lower(): manager for word, manager in MANAGERS.items()}
+
+
+def _whole_page(place: str, root: Any, services: int) -> None:
+    """ClientError where GOCDB says in <meta> that there are more pages, or more services, than there are here.
+
+    Every page that is not empty has a link to a next one, also the last: it is the last when it is not full.
+    """
+    meta = root.find("{*}meta")
+    if meta is None:
+        return
+    told = _texts(meta)
+    count, most = (int(told[word]) if re.fullmatch("[0-9]{1,9}", told.get(word, "")) else None for word in ("count", "max_page_size"))
+    links = {each.get("rel", ""): each.get("href", "") for each in meta.iterfind("{*}link")}
+    later = re.search(r"[?&](next_cursor=0*[1-9]|prev_cursor=|page=0*([2-9]|1[0-9]))", links.get("self", ""))
+    if later or "next" in links and (count is None or most is None or count >= most):
+        raise ClientError(f"{place}: is one page of several; have GOCDB export all services at once, without next_cursor, or narrow the request")
+    if count is not None and count > services:
+        raise ClientError(f"{place}: is cut off: it says that it has {count} services, and has {services}")
 
 
 def _xml(place: str) -> Any:
@@ -85,8 +128,7 @@ def _xml(place: str) -> Any:
         def doctype(self, *_: Any) -> None:
             raise ClientError(f"{place}: has a document type, which could expand entities; GOCDB's exports have none")
 
-    with open(place, "rb") as file:
-        body = file.read()
+    body = _bytes(place)
     try:
         root = ElementTree.fromstring(body, ElementTree.XMLParser(target=Plain()))
     except (ElementTree.ParseError, LookupError, ValueError) as wrong:  # the last two: encodings that Python cannot serve
@@ -105,16 +147,13 @@ def _local(tag: str) -> str:
 
 
 def _glue(place: str) -> Tuple[List[Entry], int]:
-    if re.match(r"^ldaps?://", place):
-        text = _search(place)
-    else:
-        with open(place, encoding="utf-8-sig") as file:
-            text = file.read()
+    text = _search(place) if re.match(r"ldaps?://", place, re.I) else _bytes(place).decode("utf-8-sig")
+    _whole_dump(place, text)
     found, passed_over = [], 0
     for record in _records(place, text):
         if not {"glue2endpoint", "glue2computingendpoint"} & {word.lower() for word in record.get("objectclass", [])}:
             continue
-        manager = MANAGERS.get(record.get("glue2endpointinterfacename", [""])[0])
+        manager = _manager(record.get("glue2endpointinterfacename", [""])[0])
         url = record.get("glue2endpointurl", [""])[0]
         site = re.search(r"GLUE2DomainID=([^,]+)", record["dn"][0], re.I)
         serving = record.get("glue2endpointservingstate", [""])[0].lower()
@@ -123,6 +162,29 @@ def _glue(place: str) -> Tuple[List[Entry], int]:
             continue
         found.append(_entry(site[1].strip(), manager, url, {}))
     return found, passed_over
+
+
+def _whole_dump(place: str, text: str) -> None:
+    """ClientError where ldapsearch says beside the entries that they are not all, or was cut off before it could say anything.
+
+    It says so in lines of their own, or with -L in comments; with -LL it says nothing.
+    """
+    result = re.search(r"(?m)^(?:# ?)?result: *(0*[1-9][0-9]*\b[^\r\n]*)", text)
+    if result:
+        raise ClientError(f"{place}: is a part of the catalogue: the server ended it with '{one_line(result[1], 60)}'")
+    if re.search(r"(?m)^# ?(search reference|refldaps?:)", text):
+        raise ClientError(f"{place}: is a part of the catalogue: the server says that the rest is on another one (search reference)")
+    cookies = re.findall(r"(?m)^(?:# ?)?pagedresults:.*?cookie=(\S*)", text)
+    if cookies and cookies[-1]:
+        raise ClientError(f"{place}: is one page of several: ldapsearch stopped before the last one; use -E pr=200/noprompt")
+    entries = sum(map(int, re.findall(r"(?m)^# numEntries: *([0-9]{1,9})", text)))
+    there = len(re.findall(r"(?mi)^dn:", text))
+    if entries > there:
+        raise ClientError(f"{place}: is cut off: it says that it has {entries} entries, and has {there}")
+    if re.match(r"# extended LDIF", text) and not re.search(r"(?m)^(?:# ?)?result:", text):
+        raise ClientError(f"{place}: is cut off: there is no result at its end, as ldapsearch writes it")
+    if text and not text.endswith("\n"):
+        raise ClientError(f"{place}: is cut off in the middle of its last line")
 
 
 def _search(place: str) -> str:
@@ -176,39 +238,60 @@ def _csv(place: str) -> Tuple[List[Entry], int]:
 
     Between columns is a comma, a semicolon or a tab, as the first line has it.
     """
-    found = []
-    with open(place, encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        file.seek(0)
-        rows = csv.DictReader(file, delimiter=max(",;\t", key=first.count))
-        try:
-            missing = [word for word in ("name", "manager", "url") if word not in (rows.fieldnames or ())]
-            if missing:
-                raise ClientError(f"{place}: has no column {missing[0]}; name, manager and url are needed")
-            for row in rows:
-                found.append(_row(f"{place} line {rows.line_num}", row))
-        except csv.Error as wrong:
-            raise ClientError(f"{place} line {rows.line_num + 1}: {wrong}") from None
+    text = _bytes(place).decode("utf-8-sig")
+    first = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    found: List[Entry] = []
+    try:
+        columns = _columns(place, next(rows, []))
+        for row in rows:
+            if any(text.strip() for text in row):
+                found.append(_row(f"{place} line {rows.line_num}", columns, row))
+    except csv.Error as wrong:
+        raise ClientError(f"{place} line {rows.line_num}: {wrong}") from None
     return found, 0
 
 
-def _row(where: str, row: Dict[str, str]) -> Entry:
-    if None in row or None in row.values():
+def _columns(place: str, words: Sequence[str]) -> List[str]:
+    """The names of the columns, in small letters; each is a key of a site file, or can be one of its labels."""
+    columns = [word.strip().lower() for word in words]
+    missing = [word for word in ("name", "manager", "url") if word not in columns]
+    if missing:
+        raise ClientError(f"{place}: has no column {missing[0]}; name, manager and url are needed")
+    for column in filter(None, columns):
+        if column != "name" and column not in _COLUMNS and not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", column):
+            raise ClientError(f"{place}: column '{one_line(column, 40)}' is not a word of small letters, digits and '_'")
+        if columns.count(column) > 1:
+            raise ClientError(f"{place}: column {column} is there twice")
+    return columns
+
+
+def _row(where: str, columns: Sequence[str], row: Sequence[str]) -> Entry:
+    if len(row) != len(columns):
         raise ClientError(f"{where}: has another number of columns than the first line")
-    if not row["name"].strip():
+    if any(text.strip() for column, text in zip(columns, row) if not column):
+        raise ClientError(f"{where}: has a value in a column without a name")
+    texts = {column: text.strip() for column, text in zip(columns, row) if column}
+    if not texts["name"]:
         raise ClientError(f"{where}: has no name")
-    name = _name(row["name"].strip())
-    values = {(_COLUMNS.get(column, "labels"), column): text.strip() for column, text in row.items() if column != "name" and text.strip()}
-    return Entry(name, {("site", "name"): name, **values})
+    name = _name(texts.pop("name"))
+    texts["url"] = _folded(texts["url"])
+    return Entry(name, {("site", "name"): name, **{(_COLUMNS.get(column, "labels"), column): text for column, text in texts.items()}})
 
 
 def _entry(site: str, manager: str, url: str, labels: Mapping[str, str]) -> Entry:
-    url = url.partition("?")[0]  # at GOCDB some have the test's image and flavor behind it
+    url = _folded(url.partition("?")[0])  # at GOCDB some have the test's image and flavor behind it
     host = _host(url)
     name = _name(f"{site}-{host}")
     values = {("site", "name"): name, ("endpoint", "manager"): manager, ("endpoint", "url"): url, ("labels", "site"): _name(site)}
-    values.update({("labels", key): text for key, text in labels.items() if text})
+    values.update({("labels", key): text for key, text in labels.items()})
     return Entry(name, values)
+
+
+def _folded(url: str) -> str:
+    """A URL with scheme and host in small letters: in capitals, as many a catalogue has them, they mean the same."""
+    found = re.match(r"(https?://)([^/?#]*@)?([^/?#@]*)", url, re.I)
+    return found[1].lower() + (found[2] or "") + found[3].lower() + url[found.end():] if found else url
 
 
 def _host(url: str) -> str:

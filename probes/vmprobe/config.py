@@ -24,23 +24,23 @@ def configure(chosen: argparse.Namespace) -> int:
         hosts, remember = inventory.read(chosen.sites or paths.site_directories()[:1], files.remembered)
         wanted = render.tree(chosen.target, hosts, options, chosen.templates)
         changes = files.changes(wanted)
-        if changes and (chosen.validate or chosen.main) and not chosen.check:
+        if chosen.check:
+            for change in changes:
+                print("\n".join(change.diff()))
+            return 1 if changes else 0
+        if changes and (chosen.validate or chosen.main):
             from vmprobe.validate import validate
 
             validate(chosen.target, wanted, chosen.main, chosen.output)
-        if not chosen.check:
-            if changes and chosen.reload:
-                files.owe()
-            files.apply(wanted, changes, remember)
-    if chosen.check:
-        for change in changes:
-            print("\n".join(change.diff()))
-        return 1 if changes else 0
-    count = Counter(change.word for change in changes)
-    print(f"{counted(len(hosts), 'site')}, {counted(len(wanted), 'file')}: {count['new']} new, {count['changed']} changed, {count['removed']} removed")
-    if chosen.reload and files.owes:
-        _reload(chosen.reload)
-        files.settle()
+        if changes and chosen.reload:
+            files.owe()
+        files.apply(wanted, changes, remember)
+        count = Counter(change.word for change in changes)
+        print(f"{counted(len(hosts), 'site')}, {counted(len(wanted), 'file')}: {count['new']} new, {count['changed']} changed, {count['removed']} removed",
+              flush=True)
+        if chosen.reload and files.owes:  # while no other run can write, whose change this reload might come too early for
+            _reload(chosen.reload)
+            files.settle()
     return 0
 
 

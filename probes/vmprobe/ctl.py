@@ -1,33 +1,92 @@
 """vmprobectl: what people do around the probes, one sub-command each. What a sub-command needs is imported when it runs.
 
-Exits 0 when it did what was asked, 1 with one line on stderr when it could not, 2 on a usage error.
+Exits 0 when it did what was asked, 1 with one line on stderr when it could not, 2 on a usage error. Nothing that becomes of
+stdout or stderr keeps it from its work.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from typing import Any, Callable, List, Optional, Sequence
+import traceback
+from typing import Any, Callable, List, Optional, Sequence, TextIO
 
 from vmprobe.errors import VmprobeError
+from vmprobe.text import one_line
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    chosen = parser().parse_args(argv)
+    sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # each gets the lowest number that is free
+    sys.stdout, sys.stderr = _Stream(sys.stdout or _nowhere()), _Stream(sys.stderr or _nowhere())
+    done = _run(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    failure = sys.stdout.failure
+    if failure and not isinstance(failure, BrokenPipeError):  # that is somebody who reads no further, such as head
+        print(f"vmprobectl: stdout: {failure.strerror}; what was asked for was done, and not all of it was told", file=sys.stderr, flush=True)
+    return done or int(failure is not None)
+
+
+def _run(argv: Optional[List[str]]) -> int:
     try:
-        done = chosen.run(chosen)
-        sys.stdout.flush()
-        return done
-    except BrokenPipeError:  # nobody reads on, such as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        chosen = parser().parse_args(argv)
+        return chosen.run(chosen)
+    except SystemExit as ended:  # argparse's: help, and usage errors
+        return int(ended.code or 0)
     except VmprobeError as error:
-        print(f"vmprobectl: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     except KeyboardInterrupt:
-        print("vmprobectl: interrupted", file=sys.stderr)
-        return 1
+        return _failed("interrupted")
+    except Exception as error:
+        if sys.flags.dev_mode:
+            traceback.print_exc()
+        return _failed(f"unforeseen: {one_line(f'{type(error).__name__}: {error}')} (python3 -X dev {sys.argv[0]} ... shows where)")
+
+
+def _failed(words: str) -> int:
+    print(f"vmprobectl: {words}", file=sys.stderr)
+    return 1
+
+
+class _Stream(io.TextIOBase):
+    """Standard output or standard error, which never ends the work: a disk that is full, a reader who is gone, an encoding that
+    lacks a letter. What failed is remembered; from then on it leads nowhere.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self.failure: Optional[OSError] = None
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except OSError as failed:
+            self.failure, self._stream = failed, _nowhere()
+
+
+def _nowhere() -> TextIO:
+    stream = open(os.devnull, "w", encoding="utf-8")
+    os.set_inheritable(stream.fileno(), True)  # in the place of one that was closed, it is that of --reload's command, too
+    return stream
 
 
 def parser() -> argparse.ArgumentParser:
@@ -164,15 +223,8 @@ def sites_import(chosen: argparse.Namespace) -> int:
     from vmprobe import adopt, catalogue
     from vmprobe.text import counted
 
-    try:
-        defaults = ""
-        if chosen.defaults:
-            with open(chosen.defaults, encoding="utf-8") as file:
-                defaults = file.read()
-        found = catalogue.read(chosen.form, chosen.place)
-        told, written = adopt.adopt(found, chosen.form, chosen.output, defaults, write=not chosen.check)
-    except OSError as failed:
-        raise VmprobeError(f"{failed.filename}: {failed.strerror}") from None
+    found = catalogue.read(chosen.form, chosen.place)
+    told, written = adopt.adopt(found, chosen.form, chosen.output, chosen.defaults, write=not chosen.check)
     for line in told:
         print(line)
     print(f"{counted(len(found.entries), 'site')} found, {counted(found.passed_over, 'service')} passed over")

@@ -149,6 +149,24 @@ def recall(path: str, read: Callable[[Any], Any], nothing: Any) -> Tuple[Any, st
 
 # --- directories ----------------------------------------------------------------------------------------------------
 
+def folder(path: str) -> None:
+    """Make a directory that anybody may enter, and those above it, whatever the caller's umask is; OSError as it comes.
+
+    One that is there stays as it is; what a directory hands down, such as its group, stays, too.
+    """
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    if above and not os.path.lexists(above):
+        folder(above)
+    try:
+        os.mkdir(path)
+        os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & 0o7000 | 0o755)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+
+
 def own(path: str) -> None:
     """Make the directory if need be; OSError when it is another user's, or others can write there."""
     _make(path)

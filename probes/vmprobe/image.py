@@ -21,7 +21,7 @@ import tempfile
 import zlib
 from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 
-from vmprobe import initramfs
+from vmprobe import files, initramfs, paths
 from vmprobe.errors import ClientError
 
 FORMATS = {  # format: the files it consists of
@@ -89,12 +89,14 @@ def build(
 
 def directory() -> str:
     """Where the image is kept unless one says otherwise: ``$VMPROBE_IMAGES``; /var/cache/vmprobe/image where this user can
-    write it, or somebody who can has built it there; else ``$XDG_CACHE_HOME``/vmprobe/image."""
+    write it, or somebody who can has built it there; else ``$XDG_CACHE_HOME``/vmprobe/image, or that below the home. ClientError where there is none of these."""
     wanted = os.environ.get("VMPROBE_IMAGES")
     installed = "/var/cache/vmprobe/image"
     if not wanted and (os.access(installed, os.W_OK) or os.path.exists(os.path.join(installed, "initrd"))):
         wanted = installed
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    cache = paths.of_user("XDG_CACHE_HOME", ".cache")
+    if not wanted and not cache:
+        raise ClientError("there is no place for the test image, because this user has no home; name a directory in VMPROBE_IMAGES")
     return os.path.abspath(wanted or os.path.join(cache, "vmprobe", "image"))
 
 
@@ -211,11 +213,11 @@ def _download(directory: str) -> str:
         raise ClientError(f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update, or give --kernel FILE --modules DIR")
     with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as work:
         _run(["apt-get", "-q", "download", match.group(1)], "run apt-get update", work)
-        files = [file for file in os.listdir(work) if file.endswith(".deb")]
-        if len(files) != 1:
-            raise ClientError(f"apt-get download {match.group(1)} left {len(files)} packages")
-        os.replace(os.path.join(work, files[0]), os.path.join(directory, files[0]))
-        return files[0]
+        packages = [file for file in os.listdir(work) if file.endswith(".deb")]
+        if len(packages) != 1:
+            raise ClientError(f"apt-get download {match.group(1)} left {len(packages)} packages")
+        os.replace(os.path.join(work, packages[0]), os.path.join(directory, packages[0]))
+        return packages[0]
 
 
 def _unpack(package: str, target: str, drivers: bytes) -> None:
@@ -298,12 +300,11 @@ class _Record:
 
     def add(self, name: str, made: str) -> None:
         target = os.path.join(self._directory, name)
+        os.chmod(made, 0o644)  # whatever the umask is: the probes that boot it are another user's
         os.replace(made, target)
         self.files[name] = _file(target)
-        with open(self._path + ".new", "w", encoding="utf-8") as file:
-            files = {name: [entry.size, entry.sha256] for name, entry in sorted(self.files.items())}
-            json.dump({"inputs": self._inputs, "files": files}, file, indent=1)
-        os.replace(self._path + ".new", self._path)
+        known = {name: [entry.size, entry.sha256] for name, entry in sorted(self.files.items())}
+        files.replace(self._path, json.dumps({"inputs": self._inputs, "files": known}, indent=1), 0o644)
 
 
 def _file(path: str) -> File:
@@ -318,7 +319,10 @@ def _file(path: str) -> File:
 def _locked(directory: str) -> Iterator[None]:
     """One build at a time in a directory; a second one waits and then finds everything made."""
     try:
-        os.makedirs(directory, exist_ok=True)
+        if paths.home() and directory.startswith(paths.home() + os.sep):
+            os.makedirs(directory, exist_ok=True)  # how private that is, is its owner's matter
+        else:
+            files.folder(directory)
         lock = open(os.path.join(directory, ".lock"), "w", encoding="ascii")
     except OSError as error:
         raise ClientError(f"{error.filename}: {error.strerror}") from error

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import List
 
+from vmprobe import files
 from vmprobe.errors import ClientError
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -52,15 +53,41 @@ def _roots() -> List[str]:
     return [root for root in found if os.path.isdir(root)]
 
 
+def home() -> str:
+    """This user's home directory; '' where there is none: no account and no HOME, or a daemon's that is ``/``."""
+    found = os.path.expanduser("~")
+    return found if os.path.isabs(found) and found.strip("/") else ""
+
+
+def of_user(variable: str, *below_home: str) -> str:
+    """The directory that an XDG variable names, else the one below this user's home; '' where there is neither."""
+    named = os.environ.get(variable, "")
+    if os.path.isabs(named):
+        return named
+    return os.path.join(home(), *below_home) if home() else ""
+
+
 def state_directory() -> str:
     """Where this user's ledgers and state files are; who writes there makes it.
 
-    ``$VMPROBE_STATE``; else /var/lib/vmprobe where it is writable; else ``$XDG_STATE_HOME``/vmprobe.
+    ``$VMPROBE_STATE``; else /var/lib/vmprobe where it is writable; else ``$XDG_STATE_HOME``/vmprobe, or that below the home;
+    else a directory of this user's number in /var/tmp. ClientError where somebody else has made that one.
     """
     if os.environ.get("VMPROBE_STATE"):
         return os.environ["VMPROBE_STATE"]
     system = "/var/lib/vmprobe"
     if os.path.isdir(system) and os.access(system, os.W_OK | os.X_OK):
         return system
-    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(home, "vmprobe")
+    state = of_user("XDG_STATE_HOME", ".local", "state")
+    return os.path.join(state, "vmprobe") if state else _of_nobody()
+
+
+def _of_nobody(where: str = "/var/tmp") -> str:
+    """The state directory of a user without a home. Its name can be guessed, so it is looked at before it is used."""
+    path = os.path.join(where, f"vmprobe-{os.geteuid()}")
+    try:
+        files.own(path)
+    except OSError as failed:
+        wrong = f"{path}: {failed.strerror}" if failed.filename else failed.strerror
+        raise ClientError(f"{wrong}; this user has no home, so name a directory for the state in VMPROBE_STATE") from None
+    return path

@@ -274,10 +274,20 @@ def _templates(target: str, own: str) -> List[Tuple[str, Any]]:
                                      keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters["quote"] = _quote(TARGETS[target])
     names = [name for name in environment.list_templates() if not name.endswith("~") and "/." not in f"/{name}"]
+    return [(name, _compiled(environment, name)) for name in names]
+
+
+def _compiled(environment: Any, name: str) -> Any:
+    import jinja2
+
     try:
-        return [(name, environment.get_template(name)) for name in names]
+        return environment.get_template(name)
     except jinja2.TemplateSyntaxError as wrong:
         raise ClientError(f"{wrong.filename} line {wrong.lineno}: {wrong.message}") from None
+    except UnicodeDecodeError:
+        raise ClientError(f"template {name}: is not UTF-8 text") from None
+    except (OSError, jinja2.TemplateError) as wrong:  # the second: it cannot be found any more, or is no file
+        raise ClientError(f"template {name}: {getattr(wrong, 'strerror', None) or wrong}") from None
 
 
 def _rendered(name: str, template: Any, words: Mapping[str, Any]) -> str:

@@ -14,7 +14,10 @@ import json
 import os
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
+from vmprobe import files
 from vmprobe.errors import ClientError
+
+_LARGEST = 2 ** 30  # bytes of a generated file; there is one of all sites
 
 
 class Tree:
@@ -57,7 +60,7 @@ class Tree:
                     os.removedirs(os.path.dirname(path))
             else:
                 if folder not in made:
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    files.folder(os.path.dirname(path))
                     made.add(folder)
                 _replace(path, change.new.encode())
         sums = {path: self._sums.get(path, "") for path in wanted}
@@ -87,10 +90,12 @@ class Tree:
 
     def _read(self, path: str) -> Any:
         try:
-            with open(self._full(path), "rb") as file:
+            with files.opened(self._full(path), _LARGEST) as file:
                 return file.read()
         except FileNotFoundError:
             return None
+        except OSError as failed:
+            raise ClientError(f"{self._full(path)}: {failed.strerror}; move it out of the way") from None
 
 
 class Change:
@@ -112,40 +117,53 @@ class Change:
 
 @contextlib.contextmanager
 def opened(directory: str, target: str, write: bool) -> Iterator[Tree]:
-    """The tree in a directory, which is made when it is to be written; ClientError while another run writes it."""
+    """The tree in a directory, which is made when it is to be written; ClientError while another run writes it.
+
+    A directory that is a link is what it leads to.
+    """
     try:
         if write:
-            os.makedirs(directory, exist_ok=True)
+            files.folder(directory)
         if not os.path.isdir(directory):
             yield Tree(directory, target)
             return
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with held(directory):
             yield Tree(directory, target)
-        except BlockingIOError:
-            raise ClientError(f"{directory}: another run of vmprobectl writes here") from None
-        finally:
-            os.close(descriptor)
     except OSError as failed:
         raise ClientError(f"{failed.filename or directory}: {failed.strerror}") from None
 
 
+@contextlib.contextmanager
+def held(directory: str) -> Iterator[None]:
+    """A directory in which no other run of vmprobectl writes meanwhile; ClientError when one does, OSError as it comes."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClientError(f"{directory}: another run of vmprobectl writes here") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_all(directory: str, wanted: Mapping[str, str]) -> None:
-    """All files into an empty directory that anybody may read, for a daemon to look at."""
+    """All files into an empty directory, for a daemon to look at, which is another user; OSError as it comes."""
     for path, text in wanted.items():
         full = os.path.join(directory, path)
-        os.makedirs(os.path.dirname(full), exist_ok=True)
-        with open(full, "w", encoding="utf-8") as file:
-            file.write(text)
+        files.folder(os.path.dirname(full))
+        _replace(full, text.encode("utf-8", "surrogateescape"))
 
 
 def _replace(path: str, content: bytes) -> None:
-    """Replace a file whole; a monitoring daemon runs as another user, and has to be able to read it."""
+    """Replace a file whole. Anybody may read it, whatever the caller's umask is: a monitoring daemon is another user."""
     temporary = f"{path}.vmprobe-new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    with contextlib.suppress(FileNotFoundError):  # of a run that was cut off
+        os.unlink(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         try:
+            os.fchmod(descriptor, 0o644)
             while content:
                 content = content[os.write(descriptor, content):]
         finally:
@@ -158,14 +176,14 @@ def _replace(path: str, content: bytes) -> None:
 
 def _load(path: str) -> Dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with files.opened(path, _LARGEST) as file:
             held = json.load(file)
         if not isinstance(held, dict) or not all(isinstance(held[word], dict) for word in ("files", "remembered")):
             raise ValueError
         return held
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         raise ClientError(f"{path}: is damaged; remove it together with the files that were generated beside it") from None
 
 

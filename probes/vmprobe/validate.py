@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import re
 import shutil
 import subprocess
 import tempfile
-from typing import Dict, List, Mapping, Set
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Set
 
-from vmprobe import tree
+from vmprobe import files, tree
 from vmprobe.errors import ClientError
 from vmprobe.text import one_line
 
+_LARGEST_MAIN = 2 ** 24  # bytes
 _PATIENCE = 600  # seconds; Icinga takes half a minute for 10 000 sites
 
 
@@ -28,13 +28,13 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
     binaries, command = _DAEMONS[target]
     if main and target != "nagios":
         raise ClientError("--main: is Nagios' main file; Icinga looks at all that it reads before it reloads")
-    binary = next((found for found in map(shutil.which, binaries) if found), None)
+    binary = next((found for found in map(_program, binaries) if found), None)
     if not binary:
         raise ClientError(f"--validate: {' or '.join(binaries)} is not installed here")
-    with tempfile.TemporaryDirectory(prefix="vmprobe-validate-") as directory:
+    with tempfile.TemporaryDirectory(prefix="vmprobe-validate-", dir=_open_to_all()) as directory:
         os.chmod(directory, 0o755)
         objects = os.path.join(directory, "objects")
-        os.mkdir(objects)
+        files.folder(objects)
         tree.write_all(objects, wanted)
         try:
             done = subprocess.run([binary, *command(directory, objects, main, place)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -47,6 +47,20 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
     return os.path.basename(binary)
 
 
+def _program(name: str) -> Optional[str]:
+    """A daemon's path; cron's PATH has no sbin, where the daemons are."""
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")))
+
+
+def _open_to_all() -> Optional[str]:
+    """A place for temporary files that a daemon, another user, can come to; None: the usual one, which may be this user's own."""
+    for place in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        above = Path(place).resolve()
+        if all(os.path.isdir(each) and os.stat(each).st_mode & 0o001 for each in (above, *above.parents)):
+            return place
+    return None
+
+
 def _objection(said: str) -> str:
     """The first lines in which a daemon says what is wrong."""
     lines = [re.sub(r"^\[[^]]*\] *", "", line) for line in said.splitlines()]
@@ -55,20 +69,22 @@ def _objection(said: str) -> str:
 
 
 def _nagios(directory: str, objects: str, main: str, place: str) -> List[str]:
-    file = os.path.join(directory, "nagios.cfg")
+    """It runs as this very user, whom it knows by number, because not every user has an account."""
     for name in ("results", "archives"):
-        os.mkdir(os.path.join(directory, name))
-    user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        files.folder(os.path.join(directory, name))
     more = _main(main, place) if main else [f"cfg_file={_contacts(directory, objects)}"]
-    with open(file, "w", encoding="utf-8") as text:
-        text.write("\n".join(more) + "\n" + _NAGIOS.format(directory=directory, objects=objects, user=user, group=group))
-    return ["-v", file]
+    own = _NAGIOS.format(directory=directory, objects=objects, user=os.geteuid(), group=os.getegid())
+    tree.write_all(directory, {"nagios.cfg": "\n".join([*more, own])})
+    return ["-v", os.path.join(directory, "nagios.cfg")]
 
 
 def _main(main: str, place: str) -> List[str]:
     """The lines of Nagios' main file, but for what lies in ``place``; ClientError where it does not read that."""
-    with open(main, encoding="utf-8", errors="surrogateescape") as file:
-        lines = [line.strip() for line in file]
+    try:
+        with files.opened(main, _LARGEST_MAIN) as file:
+            lines = [line.strip() for line in file.read().decode("utf-8", "surrogateescape").split("\n")]
+    except OSError as failed:
+        raise ClientError(f"--main: {main}: {failed.strerror}") from None
     place, found, read = os.path.realpath(place), [], False
     for line in lines:
         name, _, value = (word.strip() for word in line.partition("="))
@@ -93,12 +109,9 @@ def _below(folder: str) -> List[str]:
 
 def _contacts(directory: str, objects: str) -> str:
     """A file of the contact groups that the objects name, which are the monitoring server's own, and of one contact."""
-    path = os.path.join(directory, "contact.cfg")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(_CONTACT)
-        for name in sorted(_contact_groups(objects)):
-            file.write(f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n")
-    return path
+    groups = (f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n" for name in sorted(_contact_groups(objects)))
+    tree.write_all(directory, {"contact.cfg": _CONTACT + "".join(groups)})
+    return os.path.join(directory, "contact.cfg")
 
 
 def _contact_groups(objects: str) -> Set[str]:
@@ -115,10 +128,9 @@ def _contact_groups(objects: str) -> Set[str]:
 def _icinga(directory: str, objects: str, main: str, place: str) -> List[str]:
     """Also while it only checks, Icinga writes what it read into its cache, where its other commands look who they are."""
     main, cache = os.path.join(directory, "icinga2.conf"), os.path.join(directory, "cache")
-    os.mkdir(cache)
+    files.folder(cache)
     os.chmod(cache, 0o1777)  # it becomes its own user first
-    with open(main, "w", encoding="utf-8") as file:
-        file.write(_ICINGA.format(objects=objects))
+    tree.write_all(directory, {"icinga2.conf": _ICINGA.format(objects=objects)})
     return ["daemon", "-C", "-c", main, "-D", f"CacheDir={cache}"]
 
 
