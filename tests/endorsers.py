@@ -1,6 +1,7 @@
 """People who sign lists of images, with the tools that they use: openssl and xmlsec1."""
 
 import base64
+import re
 import subprocess
 
 _DSIG = "http://www.w3.org/2000/09/xmldsig#"
@@ -19,11 +20,11 @@ class Authority:
         _run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self._key, "-out", self.ca, "-days", "30",
              "-subj", f"/C=XX/O=Tests/CN={name}")
 
-    def person(self, name):
-        """A signer of this name, ``/C=XX/O=Tests/CN=<name>``."""
+    def person(self, name, subject=None):
+        """A signer of this name, ``/C=XX/O=Tests/CN=<name>`` unless a subject is given as openssl takes it."""
         key, request, certificate = (self.directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
         _run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
-             "-subj", f"/C=XX/O=Tests/CN={name}")
+             "-subj", subject or f"/C=XX/O=Tests/CN={name}")
         _run("openssl", "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._key, "-CAcreateserial", "-days", "20",
              "-out", certificate)
         return Person(self.directory, key, certificate)
@@ -35,14 +36,16 @@ class Person:
     def __init__(self, directory, key, certificate):
         self.directory, self.key, self.certificate = directory, key, certificate
 
-    def smime(self, content):
-        """``content`` in clear, signed by S/MIME."""
-        return _run("openssl", "smime", "-sign", "-signer", self.certificate, "-inkey", self.key, "-md", "sha256",
-                    input=content.encode())
+    def smime(self, content, *options, md="sha256", others=()):
+        """``content`` in clear, signed by S/MIME, by these others, too; ``options`` are openssl's."""
+        more = [word for other in others for word in ("-signer", other.certificate, "-inkey", other.key)]
+        return _run("openssl", "cms", "-sign", "-signer", self.certificate, "-inkey", self.key, *more, "-md", md, *options,
+                    input=content if isinstance(content, bytes) else content.encode())
 
-    def xml(self, content, method="rsa-sha256", digest="sha256", uri="", transforms=None):
+    def xml(self, content, method="rsa-sha256", digest="sha256", uri="", transforms=None, prefix=""):
         """``content`` with an enveloped signature, made by xmlsec1 by the template that goes into it."""
-        algorithm = {"rsa-sha256": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256", "rsa-sha1": _DSIG + "rsa-sha1"}[method]
+        algorithm = {"rsa-sha256": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256", "rsa-sha1": _DSIG + "rsa-sha1",
+                     "rsa-md5": "http://www.w3.org/2001/04/xmldsig-more#rsa-md5"}[method]
         digesting = {"sha256": "http://www.w3.org/2001/04/xmlenc#sha256", "sha1": _DSIG + "sha1"}[digest]
         transforms = transforms or [_DSIG + "enveloped-signature"]
         listed = "".join(f'<Transform Algorithm="{transform}"/>' for transform in transforms)
@@ -52,6 +55,9 @@ class Person:
             f'<SignatureMethod Algorithm="{algorithm}"/><Reference URI="{uri}"><Transforms>{listed}</Transforms>'
             f'<DigestMethod Algorithm="{digesting}"/><DigestValue/></Reference></SignedInfo><SignatureValue/>'
             "<KeyInfo><X509Data/></KeyInfo></Signature>")
+        if prefix:
+            template = template.replace("</", f"</{prefix}:").replace(f"xmlns=", f"xmlns:{prefix}=")
+            template = re.sub(r"<(?=\w)", f"<{prefix}:", template)
         path = self.directory / "template.xml"
         path.write_text(content.replace("</rdf:RDF>", template + "</rdf:RDF>"))
         return _run("xmlsec1", "--sign", "--privkey-pem", f"{self.key},{self.certificate}", path)

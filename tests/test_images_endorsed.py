@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from endorsers import Authority, der
 from gateways.server import serving
 from virtual import VirtualClock
-from vmprobe import signature
 from vmprobe.model import Image, Kind, State
 
 SUM = "ab" * 64
@@ -408,11 +407,138 @@ def test_unknown_when_the_tool_is_not_there_because_that_is_ours(site, clock, ja
         "(cause=client)")
 
 
-@pytest.mark.parametrize("one, other, same", [
-    ("/C=DE/O=Grid/CN=Jane", "CN=Jane,O=Grid,C=DE", True), ("/C=DE/O=Grid/CN=Jane", "CN=Jane, O=Grid, C=DE", True),
-    ("/DC=org/DC=x/CN=host/a.example.org", "CN=host/a.example.org,DC=x,DC=org", True),
-    ("/C=DE/CN=Jane/emailAddress=j@x", "E=j@x,CN=Jane,C=DE", True), ("/C=DE/CN=Jane", "/C=DE/CN=John", False),
-    ("/C=DE/CN=Jane", "/C=DE/CN=Jane/CN=proxy", False),
+@pytest.mark.parametrize("endorser", ["Jane", "/", "", "CN=Jane,", "/C=DE/town=Bonn", "CN=Jane\\"])
+def test_who_is_no_name_is_a_usage_error(site, endorser):
+    with pytest.raises(Exception, match=re.escape(f"argument --endorser: '{endorser}' is not a name like '/C=DE/O=Grid/CN=Jane'")):
+        site.probe("image", "--list", "x", "--endorser", endorser)
+
+
+def test_a_password_in_the_url_of_a_list_is_refused_and_not_shown(site):
+    with pytest.raises(Exception, match="argument --list: 'https://\\*\\*\\*@images.example.org/list' carries a user or password"):
+        site.probe("image", "--list", "https://jane:s3cr3t@images.example.org/list")
+
+
+# --- a list that is older than the one before ---------------------------------------------------------------------------
+
+def _hepix_of(clock, jane, days):
+    return jane.smime(hepix(clock).replace(day(clock, -1), day(clock, days)))
+
+
+def _marketplace_of(clock, jane, days):
+    return jane.xml(marketplace(clock).replace(f"<dcterms:created>{day(clock, -1)}", f"<dcterms:created>{day(clock, days)}"))
+
+
+@pytest.mark.parametrize("made", [_hepix_of, _marketplace_of], ids=["hepix", "marketplace"])
+def test_critical_when_a_list_is_older_than_the_one_that_was_there_before(site, clock, jane, listed, made, state_directory):
+    older, newer = made(clock, jane, -9), made(clock, jane, -2)
+
+    assert [site.probe("image", *listed(document))[0] for document in (older, newer, newer)] == [0, 0, 0]
+    state, output = site.probe("image", *listed(older))
+    (kept,) = (state_directory / "lists").iterdir()
+    dates = [time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(clock.utc() + 86400 * days)) for days in (-9, -2)]
+    assert (state, first(output)) == (2, (
+        f"VM_IMAGE CRITICAL - site: lists: images.list: a replay: it is of {dates[0]}, and one of {dates[1]} was here before "
+        f"(lists/{kept.name}) (cause=image)"))
+
+    kept.unlink()
+    assert site.probe("image", *listed(older))[0] == 0
+
+
+def test_a_plain_list_is_as_old_as_its_signature(site, clock, jane, listed, state_directory):
+    signed = jane.smime(f"sha512:{SUM} - vmprobe-test\n")
+    site.probe("image", *listed(signed))
+    (kept,) = (state_directory / "lists").iterdir()
+    seen = json.loads(kept.read_text())["made"]
+
+    assert 0 <= clock.utc() - seen < 600
+    kept.write_text(json.dumps({"made": seen + 1}))
+    state, output = site.probe("image", *listed(signed))
+    assert state == 2
+    assert "images.list: a replay: it is of " in output
+
+
+def test_a_list_that_does_not_say_when_it_was_made_is_noted(site, jane, listed, state_directory):
+    state, output = site.probe("image", "-v", *listed(jane.smime(f"sha512:{SUM} - vmprobe-test\n", "-noattr")))
+
+    assert state == 0
+    assert "images.list: it does not say when it was made, so that an older one would not be noticed" in output
+    assert not state_directory.exists()
+
+
+def test_a_list_of_the_future_does_not_shut_out_the_next_one(site, clock, jane, listed):
+    assert site.probe("image", *listed(_hepix_of(clock, jane, 3000)))[0] == 0
+
+    clock.sleep(60)
+    assert site.probe("image", *listed(_hepix_of(clock, jane, 0)))[0] == 0
+
+
+def test_what_is_not_believed_is_not_remembered(site, clock, jane, authority, listed, state_directory):
+    newest = _hepix_of(clock, authority.person("John"), 0)
+
+    assert site.probe("image", *listed(newest), "--endorser", "/C=XX/O=Tests/CN=Jane")[0] == 2
+    assert site.probe("image", *listed(_hepix_of(clock, jane, -9)), "--endorser", "/C=XX/O=Tests/CN=Jane")[0] == 0
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"made": "now"}', '{"made": NaN}', "[1]"])
+def test_a_damaged_memory_of_lists_is_set_aside_and_said(site, clock, jane, listed, state_directory, content):
+    site.probe("image", *listed(jane.smime(hepix(clock))))
+    (kept,) = (state_directory / "lists").iterdir()
+    kept.write_text(content)
+
+    state, output = site.probe("image", "-v", *listed(jane.smime(hepix(clock))))
+
+    assert state == 0
+    assert f"images.list: {kept} was damaged and is set aside" in output
+
+
+def test_a_list_is_read_where_nothing_can_be_remembered(site, clock, jane, listed, monkeypatch):
+    monkeypatch.setenv("VMPROBE_STATE", "/dev/null/state")
+
+    state, output = site.probe("image", "-v", *listed(jane.smime(hepix(clock))))
+
+    assert (state, first(output)) == (0, "VM_IMAGE OK - site: image vmprobe-test is there and unchanged, endorsed for 30.5 d")
+    assert "cannot be written, so that an older list would not be noticed: " in output
+
+
+# --- what a list has to say ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("more, words", [
+    ("<dcterms:identifier>other</dcterms:identifier>", "it has 2 times identifier"),
+    ("<dcterms:valid>2099-01-01</dcterms:valid>", "it has 2 times valid"),
+    (f"<slreq:checksum><slreq:algorithm>SHA512</slreq:algorithm><slreq:value>{OTHER}</slreq:value></slreq:checksum>",
+     "it has two checksums by sha512 of one image"),
+    ("</rdf:Description><rdf:Description>", "it has 2 descriptions, and not one"),
 ])
-def test_two_names_are_the_same_however_they_are_written(one, other, same):
-    assert signature.same_name(one, other) is same
+def test_metadata_that_says_two_things_is_not_understood(site, clock, jane, listed, more, words):
+    assert first(site.probe("image", *listed(jane.xml(marketplace(clock, more=more))))[1]) == (
+        f"VM_IMAGE CRITICAL - site: lists: images.list: it cannot be understood: {words} (cause=image)")
+
+
+@pytest.mark.parametrize("content, words", [
+    ('{"hv:imagelist": {"hv:images": []}, "hv:imagelist": {}}', "it says the same thing twice"),
+    ('{"hv:imagelist": {"hv:images": [{"hv:image": {"dc:identifier": " ", "dc:title": "x"}}]}}',
+     "it has an image without an identifier"),
+    (b"sha512:" + SUM.encode() + b" - \xff\n", "it is not in UTF-8"),
+    ("Content-Type: text/html\nContent-Transfer-Encoding: base64\n\nIyBub3RoaW5n\n",
+     "what is signed is text/html, base64, and not plain text"),
+    ("Content-Type: multipart/mixed;\n boundary=x\n\n# x\n", "what is signed is multipart/mixed;, 7bit, and not plain text"),
+])
+def test_a_signed_text_that_two_readers_would_take_differently_is_not_understood(site, jane, listed, content, words):
+    assert first(site.probe("image", *listed(jane.smime(content, "-binary", "-nodetach")))[1]) == (
+        f"VM_IMAGE CRITICAL - site: lists: images.list: it cannot be understood: {words} (cause=image)")
+
+
+def test_a_list_with_the_headers_of_a_message_is_read(site, clock, jane, listed):
+    state, output = site.probe("image", *listed(jane.smime(f"sha512:{SUM} - vmprobe-test\n", "-text")))
+
+    assert (state, first(output)) == (0, "VM_IMAGE OK - site: image vmprobe-test is there and unchanged, endorsed")
+
+
+def test_warning_when_an_endorsement_has_no_checksum_to_compare(site, jane, listed):
+    said = '{"hv:imagelist": {"hv:images": [{"hv:image": {"dc:identifier": "img-1", "sl:checksum:whirlpool": "ab"}}]}}'
+
+    state, output = site.probe("image", *listed(jane.smime(said)))
+
+    assert (state, first(output)) == (1, (
+        "VM_IMAGE WARNING - site: unverified 1 is outside 0 (warning); image vmprobe-test: its endorsement states no checksum "
+        "that is known here"))

@@ -8,17 +8,23 @@ Three forms are read, each only as far as its signature goes:
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import os
 import re
+import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import signature
+from vmprobe import files, paths, signature
 from vmprobe.errors import CloudError, GatewayFailed
+from vmprobe.transport import dn
 from vmprobe.transport.fields import items, moment
 from vmprobe.transport.fields import field as value_at
 
 _ALGORITHMS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]{32,128}")
+_MARKS = (b"\xef\xbb\xbf<", b"\xff\xfe", b"\xfe\xff")  # of texts in UTF-8 and UTF-16
 _PLAIN = re.compile(r"(?P<algorithm>[a-z0-9-]+):(?P<hex>[0-9A-Fa-f]+)\s+(?P<until>\S+)\s+(?P<name>\S.*)")
 
 
@@ -33,78 +39,146 @@ class Endorsed(NamedTuple):
 
 
 class Endorsements(NamedTuple):
-    """What one list says, and who signed it."""
+    """What one list says, who signed it, and when it was made, in seconds since the epoch (None where nothing signed says so)."""
 
     form: str
     title: str
     endorser: str
     images: Tuple[Endorsed, ...]
     notes: Tuple[str, ...] = ()
+    made: Optional[float] = None
 
 
 def read(document: bytes, ca: str, now: float, seconds: float, endorsers: Sequence[str] = ()) -> Endorsements:
     """The list in a document, once its signature is good and, where ``endorsers`` are named, one of theirs.
 
-    CloudError (cause image) when the list is not to be trusted or not to be understood.
+    Only what is signed is read. CloudError (cause image) when the list is not to be trusted or not to be understood.
     """
-    if document.lstrip()[:1] == b"<":
-        root, endorser = signature.enveloped(document, ca, now, seconds)
-        found = _marketplace(root, endorser)
+    if document.lstrip()[:1] == b"<" or document.startswith(_MARKS):
+        signed = signature.enveloped(document, ca, now, seconds)
+        found, claimed = _marketplace(signed.content)
     else:
-        content, endorser = signature.smime(document, ca, now, seconds)
-        text = re.sub(r"\A(?:[A-Za-z-]+: [^\n]*\n)+\r?\n", "", content.decode("utf-8", "replace").replace("\r\n", "\n"))
-        found = _hepix(text, endorser) if text.lstrip().startswith("{") else _plain(text, endorser)
-    if endorsers and not any(signature.same_name(endorser, one) for one in endorsers):
+        signed = signature.smime(document, ca, now, seconds)
+        text = _text(signed.content)
+        found, claimed = _hepix(text) if text.lstrip().startswith("{") else (_plain(text), "")
+    endorser = dn.written(signed.signer)
+    if claimed and not dn.same(claimed, signed.signer):
+        raise CloudError(f"it names {claimed} as its endorser, and is signed by {endorser}", cause="image")
+    if endorsers and not any(dn.same(one, signed.signer) for one in endorsers):
         raise CloudError(f"it is signed by {endorser}, who is not among those who may endorse", cause="image")
-    return found
+    made = signed.made if found.made is None else found.made
+    return found._replace(endorser=endorser, notes=signed.notes, made=made)
 
 
-def _hepix(text: str, endorser: str) -> Endorsements:
+def check_newest(where: str, made: Optional[float], now: float) -> List[str]:
+    """CloudError (cause image) for a list that is older than one that was seen at this place before: what has been revoked since
+    would be endorsed again. Returns notes on what keeps older ones from being noticed.
+
+    What an endorser dates into the future is remembered as of now, so that the next list is not older.
+    """
+    if made is None:
+        return ["it does not say when it was made, so that an older one would not be noticed"]
+    place = where if "://" in where else os.path.abspath(where)
+    name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    path = os.path.join(paths.state_directory(), "lists", f"{name}.json")
+    newest, trouble = files.recall(path, _remembered, None)
+    if newest is not None and made < newest:
+        raise CloudError(f"a replay: it is of {_day(made)}, and one of {_day(newest)} was here before "
+                         f"(lists/{os.path.basename(path)})", cause="image")
+    notes = [trouble] if trouble else []
+    if newest is None or min(made, now) > newest:
+        try:
+            files.remember(path, {"made": min(made, now)})
+        except (OSError, ValueError) as failed:
+            notes.append(f"{path} cannot be written, so that an older list would not be noticed: "
+                         f"{getattr(failed, 'strerror', None) or failed}")
+    return notes
+
+
+def _remembered(document: Any) -> float:
+    if not math.isfinite(document["made"]):
+        raise ValueError("no moment")
+    return float(document["made"])
+
+
+def _day(utc: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(utc))
+
+
+def _text(content: bytes) -> str:
+    """What a signed message says, without the headers of the part that is signed; CloudError where they say that it is no text."""
     try:
-        said = value_at(json.loads(text), "hv:imagelist", dict)
+        text = content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise _unread("it is not in UTF-8") from None
+    headers = re.match(r"(?:[A-Za-z-]+:[^\n]*\n(?:[ \t][^\n]*\n)*)+\n", text)
+    if not headers:
+        return text
+    said = {name.lower(): value.strip().lower() for name, value in re.findall(r"(?m)^([A-Za-z-]+):([^\n]*)$", headers[0])}
+    kind, coding = said.get("content-type", "text/plain"), said.get("content-transfer-encoding", "7bit")
+    if not re.match(r"text/|application/(json|octet-stream)\b", kind) or coding not in ("7bit", "8bit", "binary"):
+        raise _unread(f"what is signed is {kind[:60]}, {coding[:40]}, and not plain text")
+    return text[headers.end():]
+
+
+def _hepix(text: str) -> Tuple[Endorsements, str]:
+    """(the list, whom it names as its endorser)."""
+    try:
+        said = value_at(json.loads(text, object_pairs_hook=_once), "hv:imagelist", dict)
         claimed = value_at(said, "hv:endorser", "hv:x509", "hv:dn", str, default="")
+        made = moment(value_at(said, "dc:date:created", str, default=""))
         until = _until(value_at(said, "dc:date:expires", str, default=""))
         images = [value_at(image, "hv:image", dict) for image in items(said, "hv:images")]
         found = tuple(_hepix_image(image, until) for image in images)
+        title = value_at(said, "dc:title", str, default="")
     except (ValueError, RecursionError):
         raise _unread("it is no JSON") from None
     except GatewayFailed as wrong:
         raise _unread(str(wrong)) from None
-    _claims(claimed, endorser)
-    return Endorsements("HEPiX image list", value_at(said, "dc:title", str, default=""), endorser, found)
+    return Endorsements("HEPiX image list", title, "", found, made=made), claimed
+
+
+def _once(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
+    """An object of JSON, in which two readers see the same: whoever says something twice is not understood."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _unread("it says the same thing twice")
+    return found
 
 
 def _hepix_image(said: Mapping[str, Any], until: Optional[float]) -> Endorsed:
-    checksums = {word.rpartition(":")[2].lower(): value for word, value in said.items() if word.startswith("sl:checksum:")}
+    pairs = [(word.rpartition(":")[2], value) for word, value in said.items() if word.startswith("sl:checksum:")]
     own = _until(value_at(said, "dc:date:expires", str, default=""))
     ends = [moment for moment in (own, until) if moment is not None]
-    return Endorsed(value_at(said, "dc:identifier", str), value_at(said, "dc:title", str, default=""), _sums(checksums),
-                    min(ends) if ends else None)
+    return _endorsed(value_at(said, "dc:identifier", str), value_at(said, "dc:title", str, default=""), _sums(pairs),
+                     min(ends) if ends else None)
 
 
-def _marketplace(root: Any, endorser: str) -> Endorsements:
-    said = root.find("Description")
-    if root.tag != "RDF" or said is None:
+def _marketplace(root: Any) -> Tuple[Endorsements, str]:
+    """(the one endorsement in metadata, whom it names as its endorser)."""
+    said = root.findall("Description")
+    if root.tag != "RDF" or not said:
         raise _unread("it is XML, and no metadata of the Marketplace")
+    if len(said) != 1:
+        raise _unread(f"it has {len(said)} descriptions, and not one")
+    this = said[0]
 
     def text(path: str) -> str:
-        return (said.findtext(path) or "").strip()
+        found = this.findall(path)
+        if len(found) > 1:
+            raise _unread(f"it has {len(found)} times {path}")
+        return (found[0].text or "").strip() if found else ""
 
-    _claims(text("endorsement/endorser/subject"), endorser)
-    sums = {(one.findtext("algorithm") or "").strip().replace("-", "").lower(): (one.findtext("value") or "").strip()
-            for one in said.findall("checksum")}
+    pairs = [(one.findtext("algorithm") or "", one.findtext("value") or "") for one in this.findall("checksum")]
     title = text("title") or " ".join(filter(None, (text("os"), text("os-version"), text("os-arch"))))
-    deprecated = said.find("deprecated")
-    revoked = "" if deprecated is None else (deprecated.text or "").strip() or "deprecated"
-    if not text("identifier"):
-        raise _unread("it has no identifier")
-    weak = any("sha1" in (method.get("Algorithm") or "") for method in root.iter("SignatureMethod"))
-    return Endorsements("Marketplace metadata", title, endorser, (
-        Endorsed(text("identifier"), title, _sums(sums), _until(text("valid")), revoked),),
-        ("the Marketplace's signature is by SHA-1",) if weak else ())
+    deprecated = this.findall("deprecated")
+    revoked = next(((one.text or "").strip() or "deprecated" for one in deprecated), "")
+    found = _endorsed(text("identifier"), title, _sums(pairs), _until(text("valid")), revoked)
+    made = moment(text("endorsement/created"))
+    return Endorsements("Marketplace metadata", title, "", (found,), made=made), text("endorsement/endorser/subject")
 
 
-def _plain(text: str, endorser: str) -> Endorsements:
+def _plain(text: str) -> Endorsements:
     found: List[Endorsed] = []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
@@ -115,21 +189,27 @@ def _plain(text: str, endorser: str) -> Endorsements:
             raise _unread(f"line {number} is not 'sha512:HEX EXPIRY NAME'")
         until, revoked = match["until"], "revoked" if match["until"] == "revoked" else ""
         expires = None if until in ("-", "revoked") else _until(until)
-        found.append(Endorsed(match["name"], match["name"],
-                              _sums({match["algorithm"].replace("-", ""): match["hex"]}), expires, revoked))
-    return Endorsements("plain list", "", endorser, tuple(found))
+        found.append(_endorsed(match["name"], match["name"], _sums([(match["algorithm"], match["hex"])]), expires, revoked))
+    return Endorsements("plain list", "", "", tuple(found))
 
 
-def _sums(said: Mapping[str, Any]) -> Dict[str, str]:
-    """Checksums that can be compared; one that cannot be is no reason to do without one."""
-    found = {}
-    for algorithm, text in said.items():
-        digits = str(text).strip().lower()
+def _endorsed(identifier: str, title: str, sums: Mapping[str, str], expires: Optional[float], revoked: str = "") -> Endorsed:
+    if not identifier.strip():  # which would be every image that has no name
+        raise _unread("it has an image without an identifier" if title else "it has no identifier")
+    return Endorsed(identifier, title, sums, expires, revoked)
+
+
+def _sums(said: Sequence[Tuple[str, Any]]) -> Dict[str, str]:
+    """Checksums that can be compared, by algorithm; one that cannot be is no reason to do without one."""
+    found: Dict[str, str] = {}
+    for word, text in said:
+        algorithm, digits = word.strip().replace("-", "").lower(), str(text).strip().lower()
         if algorithm not in _ALGORITHMS:
             continue
         if len(digits) != _ALGORITHMS[algorithm] or not _HEX.fullmatch(digits):
             raise _unread(f"{digits[:40]!r} is no checksum by {algorithm}")
-        found[algorithm] = digits
+        if found.setdefault(algorithm, digits) != digits:
+            raise _unread(f"it has two checksums by {algorithm} of one image")
     return found
 
 
@@ -141,12 +221,6 @@ def _until(text: str) -> Optional[float]:
     if found is None:
         raise _unread(f"{text[:40]!r} is no date")
     return found
-
-
-def _claims(claimed: str, endorser: str) -> None:
-    """Who is named in a list as its endorser has to be who signed it."""
-    if claimed and not signature.same_name(claimed, endorser):
-        raise CloudError(f"it names {claimed} as its endorser, and is signed by {endorser}", cause="image")
 
 
 def _unread(why: str) -> CloudError:

@@ -58,7 +58,10 @@ def judge_endorsed(image: Image, endorsed: Sequence[Endorsed], now: float) -> Li
     if one is None:
         return [Wrong("unendorsed", f"image {image.name or image.id} is on no list")]
     ended = lapse(one, now)
-    return ([ended] if ended else []) + judge(image, one.checksums, now)
+    found = ([ended] if ended else []) + judge(image, one.checksums, now)
+    if not one.checksums:
+        found.append(Wrong("unverified", f"image {image.name or image.id}: its endorsement states no checksum that is known here"))
+    return found
 
 
 def lapse(one: Endorsed, now: float) -> Optional[Wrong]:

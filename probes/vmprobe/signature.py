@@ -6,93 +6,101 @@ which Python's standard library does not have, so none is verified by hand here.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import subprocess
 import tempfile
-from typing import Any, List, Tuple
-from xml.etree import ElementTree
+import time
+from typing import Any, List, NamedTuple, Optional, Tuple
 
+from vmprobe import cms, signedxml
 from vmprobe.errors import ClientError, CloudError
-from vmprobe.transport import x509, xml
+from vmprobe.signedxml import bad
+from vmprobe.transport import dn
 
-_DSIG = "{http://www.w3.org/2000/09/xmldsig#}"
-_ENVELOPED = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
-_CANONICAL = re.compile(r"http://www\.w3\.org/(TR/2001/REC-xml-c14n-20010315|2006/12/xml-c14n11|2001/10/xml-exc-c14n#)"
-                        r"(#?WithComments)?")
-_KEY_INFO = re.compile(rb"<(?:\w+:)?KeyInfo\b.*?</(?:\w+:)?KeyInfo\s*>", re.S)
-_MOST_CERTIFICATES = 10
+_GOOD = re.compile(r"(SHA-|SHA3-|SHAKE)(224|256|384|512)")
+_TIME_LEFT = 0.1  # seconds that a command gets when there are none
 
 
-def smime(document: bytes, ca: str, now: float, seconds: float) -> Tuple[bytes, str]:
-    """(content, its signer's name) of an S/MIME message; CloudError (cause image) when the signature is not good.
+class Signed(NamedTuple):
+    """What was signed, and by whom. ``notes``: what is weak about it; ``made``: when, where the signature itself says so."""
+
+    content: Any  # bytes of an S/MIME message; the root element of an XML document, without the signature and without namespaces
+    signer: dn.Name
+    notes: Tuple[str, ...] = ()
+    made: Optional[float] = None
+
+
+def smime(document: bytes, ca: str, now: float, seconds: float) -> Signed:
+    """The content of an S/MIME message with one signer, exactly as far as it is signed; CloudError (cause image) otherwise.
 
     ``ca``: a file or hashed directory of the only authorities that count. ``now``: the moment that certificates have to
-    be valid at, in seconds since the epoch.
+    be valid at, in seconds since the epoch. MD5 and what is older does not count.
     """
-    with tempfile.TemporaryDirectory(prefix="vmprobe-") as directory:
-        signer = os.path.join(directory, "signer.pem")
-        command = ["openssl", "cms", "-verify", "-inform", "SMIME", "-purpose", "any", *_authorities(ca),
-                   "-attime", str(int(now)), "-signer", signer]
-        content = _run(command, document, seconds, "the signature is not good")
-        with open(signer, "rb") as file:
-            name = _name(file.read())
-    return content, name
-
-
-def enveloped(document: bytes, ca: str, now: float, seconds: float) -> Tuple[Any, str]:
-    """(root element without namespaces, signer's name) of an XML document that carries its own signature, over all of it.
-
-    The certificate in it has to be vouched for by ``ca``, as for ``smime``; no other key in it is looked at.
-    """
-    root = xml.parse(document)  # also refuses document types, and what is too large
-    certificates = _certificates(_signature(ElementTree.fromstring(document)))
-    with tempfile.TemporaryDirectory(prefix="vmprobe-") as directory:
-        paths = []
-        for number, certificate in enumerate(certificates):
-            paths.append(_write(directory, f"{number}.pem", certificate))
-        others = _write(directory, "others.pem", b"".join(certificates[1:]) or certificates[0])
-        _run(["openssl", "verify", "-purpose", "any", *_authorities(ca), "-attime", str(int(now)), "-untrusted", others,
-              paths[0]], b"", seconds, "the signer's certificate is not accepted")
-        bare = _write(directory, "document.xml", _KEY_INFO.sub(b"", document))  # which is not itself signed
-        _run(["xmlsec1", "--verify", "--enabled-reference-uris", "empty", "--pubkey-cert-pem", paths[0], bare], b"", seconds,
-             "the signature is not good")
-    return root, _name(certificates[0])
-
-
-def same_name(one: str, other: str) -> bool:
-    """Whether two names of a certificate are the same, written ``/C=DE/CN=x`` or ``CN=x,C=DE``."""
-    return _parts(one) == _parts(other)
-
-
-def _signature(root: ElementTree.Element) -> ElementTree.Element:
-    """The one signature, a child of the root, over the whole document; CloudError for anything else that there may be."""
-    found = [element for element in root.iter(f"{_DSIG}Signature")]
-    if len(found) != 1 or found[0] not in list(root):
-        raise _bad(f"it has {len(found) or 'no'} signatures, and not one of the whole" if len(found) != 1 else
-                   "its signature is not of the whole")
-    references = found[0].findall(f"{_DSIG}SignedInfo/{_DSIG}Reference")
-    transforms = [one.get("Algorithm", "") for one in found[0].iter(f"{_DSIG}Transform")]
-    others = [word for word in transforms if word != _ENVELOPED and not _CANONICAL.fullmatch(word)]
-    if len(references) != 1 or references[0].get("URI") != "" or others or _ENVELOPED not in transforms:
-        raise _bad("its signature is not of the whole document")
-    return found[0]
-
-
-def _certificates(signature: ElementTree.Element) -> List[bytes]:
-    """The certificates beside a signature, as PEM, the signer's own first."""
-    found = []
-    for element in list(signature.iter(f"{_DSIG}X509Certificate"))[:_MOST_CERTIFICATES]:
+    with _Commands(seconds) as commands:
+        given = commands.file("message", document)
+        said = commands.run(["openssl", "cms", "-cmsout", "-inform", "SMIME", "-in", given, "-outform", "DER"],
+                            "the signature is not good")
         try:
-            raw = base64.b64decode(re.sub(r"\s", "", element.text or ""), validate=True)
-        except (binascii.Error, ValueError):
-            raise _bad("a certificate in its signature cannot be read") from None
-        found.append(b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(raw) + b"-----END CERTIFICATE-----\n")
-    if not found:
-        raise _bad("its signature names no certificate, so nobody can be trusted for it")
-    return found
+            signers = cms.signers(said)
+        except (ValueError, LookupError):
+            raise bad("its signature cannot be read") from None
+        if len(signers) != 1:
+            raise bad(f"it has {len(signers) or 'no'} signers, and not one")
+        notes = _weak([signers[0].digest], "the signature")
+        signer = commands.path("signer.pem")
+        content = commands.run(["openssl", "cms", "-verify", "-inform", "SMIME", "-in", given, "-purpose", "any",
+                                *_authorities(ca), "-attime", str(int(now)), "-signer", signer], "the signature is not good")
+        with open(signer, "rb") as file:
+            name, more = _certificate(file.read())
+    return Signed(content, name, notes + more, signers[0].made)
+
+
+def enveloped(document: bytes, ca: str, now: float, seconds: float) -> Signed:
+    """The content of an XML document that carries its own signature, over all of it; CloudError (cause image) otherwise.
+
+    The certificate in it has to be vouched for by ``ca``, as for ``smime``; no other key in it is looked at. What is read is
+    the very tree that was verified.
+    """
+    signed = signedxml.read(document)
+    notes = _weak(signed.hashes, "the Marketplace's signature")
+    with _Commands(seconds) as commands:
+        own = commands.file("signer.pem", signed.certificates[0])
+        others = commands.file("others.pem", b"".join(signed.certificates[1:]) or signed.certificates[0])
+        commands.run(["openssl", "verify", "-purpose", "any", *_authorities(ca), "-attime", str(int(now)), "-untrusted", others,
+                      own], "the signer's certificate is not accepted")
+        name, more = _certificate(signed.certificates[0])
+        commands.run(["xmlsec1", "--verify", "--enabled-reference-uris", "empty", "--enabled-key-data", "key-name",
+                      f"--pubkey-cert-pem:{signedxml.KEY}", own, commands.file("document.xml", signed.bare())],
+                     "the signature is not good")
+    return Signed(signed.content(), name, notes + more)
+
+
+def _weak(hashes: Any, what: str) -> Tuple[str, ...]:
+    """A note on SHA-1; CloudError for what anybody can forge, and for what nobody here knows."""
+    for word in hashes:
+        if word != "SHA-1" and not _GOOD.fullmatch(word):
+            raise bad(f"{what} is by {word}, which does not count")
+    return (f"{what} is by SHA-1",) if "SHA-1" in hashes else ()
+
+
+def _certificate(pem: bytes) -> Tuple[dn.Name, Tuple[str, ...]]:
+    """(whose it is, a note when it is weak); CloudError when it cannot be read or counts for nothing."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.x509 import load_pem_x509_certificate
+    except ImportError as missing:
+        raise ClientError(f"certificates are read by cryptography: {missing}") from None
+    try:
+        found = load_pem_x509_certificate(pem)
+        name, algorithm = dn.of(found.subject), found.signature_hash_algorithm
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise bad("the signer's certificate cannot be read") from None
+    if not name:
+        raise bad("the signer's certificate has no name")
+    if algorithm is None:  # which digests by itself, as Ed25519 does
+        return name, ()
+    return name, _weak([re.sub(r"^SHA(?!3-)", "SHA-", algorithm.name.upper())], "the signer's certificate")
 
 
 def _authorities(ca: str) -> List[str]:
@@ -101,17 +109,49 @@ def _authorities(ca: str) -> List[str]:
     return [*only, "-no-CAstore"]
 
 
-def _run(command: List[str], given: bytes, seconds: float, wrong: str) -> bytes:
-    try:
-        done = subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                              timeout=max(0.1, seconds), env={**os.environ, "LC_ALL": "C"})
-    except FileNotFoundError:
-        raise ClientError(f"signatures of this form are verified by {command[0]}, which is not installed") from None
-    except (OSError, subprocess.TimeoutExpired) as failed:
-        raise ClientError(f"{command[0]} did not do its work: {failed}") from None
-    if done.returncode:
-        raise _bad(f"{wrong}: {_why(done.stderr.decode('utf-8', 'replace'))}")
-    return done.stdout
+class _Commands:
+    """Commands that share one directory, gone in the end, and so many seconds."""
+
+    def __init__(self, seconds: float):
+        self._end = time.monotonic() + seconds
+
+    def __enter__(self) -> "_Commands":
+        try:
+            self._directory = tempfile.TemporaryDirectory(prefix="vmprobe-")
+        except OSError as failed:
+            raise ClientError(f"there is no place for temporary files: {failed.strerror}") from None
+        return self
+
+    def __exit__(self, *what: Any) -> None:
+        self._directory.cleanup()
+
+    def path(self, name: str) -> str:
+        return os.path.join(self._directory.name, name)
+
+    def file(self, name: str, content: bytes) -> str:
+        """The path of a file with this content."""
+        try:
+            with open(self.path(name), "wb") as file:
+                file.write(content)
+        except OSError as failed:
+            raise ClientError(f"there is no place for temporary files: {failed.strerror}") from None
+        return self.path(name)
+
+    def run(self, command: List[str], wrong: str) -> bytes:
+        """What a command writes; CloudError (cause image) when it fails, ClientError when it cannot do its work."""
+        left = max(_TIME_LEFT, self._end - time.monotonic())
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  check=False, timeout=left, env={**os.environ, "LC_ALL": "C"})
+        except FileNotFoundError:
+            raise ClientError(f"signatures of this form are verified by {command[0]}, which is not installed") from None
+        except subprocess.TimeoutExpired:
+            raise ClientError(f"{command[0]} did not end within {left:.3g} s") from None
+        except OSError as failed:
+            raise ClientError(f"{command[0]} did not do its work: {failed.strerror}") from None
+        if done.returncode:
+            raise bad(f"{wrong}: {_why(done.stderr.decode('utf-8', 'replace'))}")
+        return done.stdout
 
 
 def _why(said: str) -> str:
@@ -123,35 +163,3 @@ def _why(said: str) -> str:
         if match:
             return match[1].strip().lower()
     return "it does not fit the certificate" if "FAIL" in said else (said.strip().splitlines() or ["no reason given"])[-1][:100]
-
-
-def _bad(why: str) -> CloudError:
-    return CloudError(why, cause="image")
-
-
-def _name(pem: bytes) -> str:
-    try:
-        from cryptography.x509 import load_pem_x509_certificate
-    except ImportError as missing:
-        raise ClientError(f"certificates are read by cryptography: {missing}") from None
-    try:
-        return x509.name(load_pem_x509_certificate(pem).subject)
-    except ValueError:
-        raise _bad("the signer's certificate cannot be read") from None
-
-
-def _write(directory: str, name: str, content: bytes) -> str:
-    path = os.path.join(directory, name)
-    with open(path, "wb") as file:
-        file.write(content)
-    return path
-
-
-_ALIASES = {"e": "emailaddress", "email": "emailaddress"}
-
-
-def _parts(name: str) -> List[Tuple[str, str]]:
-    """A name's parts in an order of their own: both forms are the other's reverse, and neither says so."""
-    split = re.split(r"/(?=[A-Za-z0-9.]+=)", name.strip()) if name.strip().startswith("/") else re.split(r"(?<!\\),", name)
-    pairs = [part.partition("=") for part in split if part.strip()]
-    return sorted((_ALIASES.get(key.strip().lower(), key.strip().lower()), value.strip()) for key, _, value in pairs)

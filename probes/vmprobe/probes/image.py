@@ -15,6 +15,7 @@ from vmprobe.model import Capability, Image, Kind
 from vmprobe.provenance import WRONG, Wrong
 from vmprobe.session import Finding, Session
 from vmprobe.text import counted, span
+from vmprobe.transport import dn
 from vmprobe.verdict import Verdict
 
 DESCRIPTION = """\
@@ -47,7 +48,7 @@ def parser() -> cli.Parser:
                        help="what its checksum has to be, like sha512:9f86...; can be given several times")
     found.add_argument("--list", metavar="LIST", type=_list, action="append", default=[],
                        help="a list of endorsed images: a file or a URL; can be given several times")
-    found.add_argument("--endorser", metavar="DN", action="append", default=[],
+    found.add_argument("--endorser", metavar="DN", type=_name, action="append", default=[],
                        help="who may have signed lists, like '/C=DE/O=Grid/CN=Jane'; can be given several times; default: "
                             "whomever the authorities vouch for")
     found.add_argument("--ca", metavar="PATH", help=f"the authorities, a file or hashed directory; default: {_GRID}")
@@ -113,14 +114,15 @@ def _lists(run: Session, options: argparse.Namespace) -> Tuple[List[Endorsed], L
     for where in options.list:
         try:
             document = _fetched(run, where)
-            found = endorsement.read(document, _authorities(run, options), run.deadline.clock.utc(),
-                                     min(10.0, run.deadline.left()), options.endorser)
+            now = run.deadline.clock.utc()
+            found = endorsement.read(document, _authorities(run, options), now, min(10.0, run.deadline.left()), options.endorser)
+            notes = [*found.notes, *endorsement.check_newest(where, found.made, now)]
         except VmprobeError as wrong:
             raise type(wrong)(f"{os.path.basename(where.rstrip('/'))}: {wrong}", cause=wrong.cause) from None
         endorsed += found.images
         told.append(f"{where}: {found.form}{' ' + found.title if found.title else ''}, {counted(len(found.images), 'image')}, "
                     f"signed by {found.endorser}")
-        run.timeline.notes += [f"{where}: {note}" for note in found.notes]
+        run.timeline.notes += [f"{where}: {note}" for note in notes]
     return endorsed, told
 
 
@@ -199,7 +201,16 @@ def _list(text: str) -> str:
         if "://" in text:
             site.http_url(text)
     except ValueError as wrong:
-        raise argparse.ArgumentTypeError(f"'{text}' {wrong}") from None
+        shown = re.sub(r"//[^/]*@", "//***@", text)
+        raise argparse.ArgumentTypeError(f"'{shown}' {wrong}") from None
+    return text
+
+
+def _name(text: str) -> str:
+    try:
+        dn.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a name like '/C=DE/O=Grid/CN=Jane'") from None
     return text
 
 

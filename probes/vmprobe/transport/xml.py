@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Callable, Optional
 
 from vmprobe.errors import GatewayFailed
 
@@ -18,11 +18,14 @@ def parse(body: bytes):
     return feed(body, TreeBuilder())
 
 
-def feed(body: bytes, target: Any) -> Any:
-    """Drive ``target`` (start, data, end, close: a TreeBuilder, an XML-RPC Unmarshaller) through ``body``."""
+def feed(body: bytes, target: Any, parser: Any = None, named: Optional[Callable[[str], str]] = None) -> Any:
+    """Drive ``target`` (start, data, end, close: a TreeBuilder, an XML-RPC Unmarshaller) through ``body``.
+
+    ``parser``: an expat parser that was set up otherwise; ``named``: what becomes of names, instead of losing their namespace.
+    """
     from xml.parsers import expat
 
-    parser = expat.ParserCreate()
+    parser, named = parser or expat.ParserCreate(), named or _local
     parser.buffer_text = True
     depth = count = 0
 
@@ -32,12 +35,12 @@ def feed(body: bytes, target: Any) -> Any:
         if depth > DEEPEST or count > MOST:
             raise GatewayFailed(f"the XML of the answer is nested more than {DEEPEST} deep" if depth > DEEPEST else
                                 f"the XML of the answer has more than {MOST} elements")
-        target.start(_local(name), {_local(key): value for key, value in attributes.items()})
+        target.start(named(name), {named(key): value for key, value in attributes.items()})
 
     def end(name: str) -> None:
         nonlocal depth
         depth -= 1
-        target.end(_local(name))
+        target.end(named(name))
 
     def refuse(*words: Any) -> None:
         raise GatewayFailed("the XML of the answer has a document type, which could expand entities")
