@@ -60,22 +60,22 @@ def owed(directory):
 
 def test_what_was_asked_for_is_owed_until_it_was_refused_or_seen_gone(directory):
     ledger = Ledger.begin(directory, HANDLE)
-    ledger.intent(Kind.VOLUME, str(HANDLE), NOW)
-    ledger.created(VOLUME, NOW)
-    ledger.intent(Kind.SERVER, str(HANDLE), NOW)
-    ledger.intent(Kind.SNAPSHOT, str(HANDLE), NOW)
-    ledger.refused(Kind.SNAPSHOT, str(HANDLE))
+    ledger.intent(Kind.VOLUME, [str(HANDLE)], NOW)
+    ledger.created([VOLUME], NOW)
+    ledger.intent(Kind.SERVER, [str(HANDLE)], NOW)
+    ledger.intent(Kind.SNAPSHOT, [str(HANDLE)], NOW)
+    ledger.refused(Kind.SNAPSHOT, [str(HANDLE)])
     ledger.close(settled=False)
     assert owed(directory) == [Ref(Kind.SERVER, "", str(HANDLE)), VOLUME]
 
     ledger, = Ledger.debts(directory, NOW)
-    ledger.created(SERVER, NOW)
-    ledger.gone(VOLUME)
+    ledger.created([SERVER], NOW)
+    ledger.gone([VOLUME])
     ledger.close(settled=False)
     assert owed(directory) == [SERVER]
 
     ledger, = Ledger.debts(directory, NOW)
-    ledger.gone(SERVER)
+    ledger.gone([SERVER])
     assert ledger.owed() == []
     ledger.close(settled=True)
     assert os.listdir(directory) == []
@@ -84,7 +84,7 @@ def test_what_was_asked_for_is_owed_until_it_was_refused_or_seen_gone(directory)
 def test_a_time_that_is_none_does_not_keep_a_debt_for_ever(directory):
     ledger = Ledger.begin(directory, HANDLE)
     for at in (float("nan"), float("inf")):
-        ledger.intent(Kind.SERVER, str(HANDLE), at)
+        ledger.intent(Kind.SERVER, [str(HANDLE)], at)
         assert [debt.at for debt in ledger.owed()] == [0.0]
     ledger.close(settled=True)
 
@@ -100,7 +100,7 @@ def test_the_file_is_for_its_user_only_and_says_where_its_debts_can_be_paid(dire
 
 def test_the_ledger_of_a_run_that_lives_is_passed_over(directory):
     ledger = Ledger.begin(directory, HANDLE)
-    ledger.created(SERVER, NOW)
+    ledger.created([SERVER], NOW)
 
     assert list(Ledger.debts(directory, NOW)) == []
     ledger.close(settled=False)
@@ -109,7 +109,7 @@ def test_the_ledger_of_a_run_that_lives_is_passed_over(directory):
 
 def test_of_two_processes_one_settles_a_debt(directory):
     ledger = Ledger.begin(directory, HANDLE)
-    ledger.created(SERVER, NOW)
+    ledger.created([SERVER], NOW)
     ledger.close(settled=False)
     with multiprocessing.get_context("fork").Pool(8) as pool:
         found = pool.map(_settles, [directory] * 200)
@@ -137,9 +137,9 @@ def test_ledgers_that_begin_and_end_while_others_look_are_never_seen_half_made(d
 def _lives(words):
     directory, number = words
     ledger = Ledger.begin(directory, handles.Handle("mon", int(NOW), 6, f"{number:08d}"))
-    ledger.intent(Kind.SERVER, "x", NOW)
+    ledger.intent(Kind.SERVER, ["x"], NOW)
     seen = [found.path + found.trouble for found in Ledger.debts(directory, NOW)]
-    ledger.refused(Kind.SERVER, "x")
+    ledger.refused(Kind.SERVER, ["x"])
     ledger.close(settled=True)
     return ledger.trouble + "".join(seen)
 
@@ -349,12 +349,12 @@ def with_room_afterwards(test):
 def test_what_a_full_disk_did_not_take_is_in_memory_and_follows_when_there_is_room(directory):
     ledger = Ledger.begin(directory, HANDLE)
     room(os.path.getsize(ledger.path) + 10)
-    ledger.intent(Kind.SERVER, str(HANDLE), NOW)
+    ledger.intent(Kind.SERVER, [str(HANDLE)], NOW)
 
     assert ledger.trouble == f"the ledger cannot be written: No space left on device: {directory}"
     assert [debt.ref.kind for debt in ledger.owed()] == [Kind.SERVER]
     room(2 ** 20)
-    ledger.created(SERVER, NOW)
+    ledger.created([SERVER], NOW)
     ledger.close(settled=False)
     assert [json.loads(line)["event"] for line in Path(ledger.path).read_text().splitlines()] == ["lease", "intent", "created"]
     assert owed(directory) == [SERVER]
@@ -421,7 +421,7 @@ def test_a_directory_that_cannot_be_synced_leaves_the_ledger_locked(directory, m
         real(descriptor)
     monkeypatch.setattr(os, "fsync", fsync)
     ledger = Ledger.begin(directory, HANDLE)
-    ledger.created(SERVER, NOW)
+    ledger.created([SERVER], NOW)
 
     assert ledger.trouble == f"the ledger cannot be written: Input/output error: {directory}"
     assert list(Ledger.debts(directory, NOW)) == [], "its run lives"

@@ -66,15 +66,15 @@ def parse(name: str) -> Optional[Handle]:
 
 
 def owner_word(wanted: str = "") -> str:
-    """An owner as handles carry it: this host's name, unless another is wanted.
+    """An owner as handles carry it: this host's name, unless another is wanted. Capitals and small letters are the same.
 
-    What does not fit is cut, with a check sum so that two long names stay two, and so do two without a letter of ours.
+    A name that has to be changed, or cut, gets a check sum of the whole: ``mon.1`` and ``mon-1`` are two owners.
 
-    >>> owner_word("mon1.example.org"), owner_word("a-very-long-monitoring-host.example.org")
-    ('mon1-example-org', 'a-very-long-4e28b')
+    >>> owner_word("mon1"), owner_word("mon1.example.org")
+    ('mon1', 'mon1-example-cad8f')
     """
-    full = wanted or socket.gethostname()
-    word = re.sub(r"[^a-z0-9]+", "-", full.lower()).strip("-")
-    if word and len(word) <= _OWNER_LIMIT:
+    full = (wanted or socket.gethostname()).lower()
+    word = re.sub(r"[^a-z0-9]+", "-", full).strip("-")
+    if word == full and len(word) <= _OWNER_LIMIT:
         return word
     return (word[: _OWNER_LIMIT - 6].rstrip("-") or "host") + "-" + hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:5]

@@ -2,18 +2,21 @@
 
 The only way to create something. It is ours to remove from before its request leaves; closing the lease removes what
 the ledger holds, newest first, asks the cloud for anything else under the handle, and is satisfied only when the
-cloud itself has said that nothing is left. No answer is never read as "nothing there".
+cloud itself has said that nothing is left. No answer is never read as "nothing there", and nothing is touched that has
+not passed the gate.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, RateLimited, Transient, Unreachable,
-                            VmprobeError)
+from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, NotPermitted, RateLimited,
+                            Transient, Unreachable, VmprobeError)
+from vmprobe.gate import Gate, Owner
 from vmprobe.handle import Handle
 from vmprobe.ledger import Debt, Ledger
 from vmprobe.model import Capability, Kind, Ref, Resource
@@ -22,21 +25,38 @@ from vmprobe.timeline import Timeline
 _LOOKS = 3  # so often must a cloud not show a thing that was never seen, before that is believed
 _ASK_AGAIN = 30.0  # seconds after which an accepted removal that did not happen is asked for once more
 _BY_ONE = 3  # up to so many things are looked at one by one, more by one list
+_RESTARTS = 3  # so many unforeseen failures of its own machinery does a clean-up survive
+
+Key = Tuple[Kind, str]  # a thing by its id
 
 
 class Lease:
-    """``with lease:`` from here on something may be owed; closing it pays."""
+    """``with lease:`` deletes everything created under it, on every exit."""
 
     def __init__(self, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline):
         self.cloud, self.handle, self.ledger, self.timeline = cloud, handle, ledger, timeline
         self.deadline: Deadline = cloud.deadline
+        self.gate = Gate(handle)
         self.settled = True  # nothing is owed; once something was asked for, by the cloud's own word
         self.leftovers: List[Ref] = []
         self.refusal: Optional[BaseException] = None  # why the last request of the clean-up that failed did
-        self._seen: Dict[Tuple[Kind, str], Ref] = {}  # by name: what the cloud has shown at least once
-        self._seen_ids: Set[Tuple[Kind, str]] = set()
-        self._asked: Dict[Tuple[Kind, str], float] = {}  # whose removal was accepted, and when
-        self._faults: Dict[Tuple[Kind, str], str] = {}  # what the cloud says of things that are still there
+        self._made: Set[Kind] = set()  # of which there may be something: the cloud has to say that there is nothing
+        self._refused: Set[Kind] = set()  # asked for and refused: looked for once all the same
+        self._asked: Dict[Key, float] = {}  # whose removal was accepted, and when
+        self._many = False  # more is owed than is asked for one by one
+        self._inventories: Dict[Key, int] = {}  # how often a server was asked what belongs to it
+        self._faults: Dict[Key, str] = {}  # what the cloud says of things that are still there
+        for debt in ledger.owed():
+            self._made.add(debt.ref.kind)
+            if debt.server:
+                self.gate.bind(debt.server, debt.ref)
+
+    @classmethod
+    def of_debt(cls, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline) -> "Lease":
+        """The lease of an earlier run, by its ledger. Every kind is looked for: the ledger may not have heard of all."""
+        lease = cls(cloud, handle, ledger, timeline)
+        (lease._made if ledger.damaged else lease._refused).update(cloud.kinds)
+        return lease
 
     def __enter__(self) -> "Lease":
         return self
@@ -51,7 +71,12 @@ class Lease:
     # --- create -----------------------------------------------------------------------------------------------
 
     def create(self, spec: Any) -> List[Ref]:
-        """Ask for ``spec``; it is ours to remove from before the request leaves. Fleets as one request where possible."""
+        """Ask for ``spec``; it is ours to remove from before the request leaves. Fleets as one request where possible.
+
+        An id in the answer is what the manager says it is: it is acted upon once it has been shown under the handle.
+        """
+        if spec.kind is Kind.ADDRESS:
+            spec = spec._replace(server=self.gate.require(spec.server))
         if spec.kind is not Kind.SERVER or spec.count == 1:
             return [self._owe(spec.kind, [spec.name], self.cloud.create, spec)]
         names = [f"{spec.name}-{number}" for number in range(1, spec.count + 1)]
@@ -63,56 +88,134 @@ class Lease:
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         """Ask for a snapshot of a server, as owed as anything else."""
-        return self._owe(Kind.SNAPSHOT, [name], self.cloud.snapshot, server, name)
+        return self._owe(Kind.SNAPSHOT, [name], self.cloud.snapshot, self.gate.require(server), name)
 
     def _owe(self, kind: Kind, names: Sequence[str], ask: Any, *words: Any) -> Ref:
         self.deadline.check()
         self.settled = False
-        for name in names:
-            self.ledger.intent(kind, name, self._utc())
+        self.ledger.intent(kind, names, self._utc())
         try:
             ref = ask(*words)
         except CloudError as error:
             if _nothing_was_made(error):
-                for name in names:
-                    self.ledger.refused(kind, name)
+                self.ledger.refused(kind, names)
+                if not isinstance(error, Unreachable):
+                    self._refused.add(kind)
+            else:
+                self._made.add(kind)
             raise
+        except BaseException:
+            self._made.add(kind)
+            raise
+        self._made.add(kind)
+        if len(names) > 1:
+            return ref
+        ref = Ref(kind, ref.id, names[0])
         if ref.id:
-            self.ledger.created(ref, self._utc())
+            self.ledger.created([ref], self._utc())
         return ref
+
+    # --- act on what was created ------------------------------------------------------------------------------
+
+    def attach(self, server: Ref, volume: Ref) -> None:
+        """As the driver's; Conflict as long as one of them has not been shown under the handle."""
+        self.cloud.attach(self.gate.require(server), self.gate.require(volume))
+
+    def detach(self, server: Ref, volume: Ref) -> None:
+        """As the driver's; Conflict as long as one of them has not been shown under the handle."""
+        self.cloud.detach(self.gate.require(server), self.gate.require(volume))
+
+    def confirmed(self, ref: Ref) -> Ref:
+        """The thing, once the cloud shows it under the handle: waits for that, within the deadline."""
+        for _ in self.deadline.polls(self.deadline.clock.now(), first=0.0, budget=self.cloud.driver.shown_by or None):
+            if self.look([ref]):
+                break
+        return self.gate.require(ref)
 
     # --- look -------------------------------------------------------------------------------------------------
 
     def look(self, refs: Sequence[Ref]) -> Dict[str, Resource]:
         """What the cloud says of these things of one kind, by name: one by one if few, else all by one list.
 
-        What it does not know is not in the answer; a list alone is not believed that a thing shown before is gone.
-        Transient when it does not answer.
+        What it does not know, or has not shown under the handle, is not in the answer; a list alone is not believed that
+        a thing shown before is gone. Transient when it does not answer, or answers another question.
         """
         found: Dict[str, Resource] = {}
         if len(refs) > _BY_ONE or not all(ref.id for ref in refs):
-            names = {ref.name for ref in refs}
-            found = {thing.ref.name: thing for thing in self.cloud.list(refs[0].kind, str(self.handle))
-                     if thing.ref.name in names}
-            refs = [self._seen[ref.kind, ref.name] for ref in refs
-                    if ref.name not in found and (ref.kind, ref.name) in self._seen]
+            found = self._listed(refs)
+            refs = [ref for ref in map(self.gate.known, refs) if ref.name not in found and self.gate.passed(ref)]
+        else:
+            refs = [self.gate.known(ref) for ref in refs]
         for ref in refs:
-            try:
-                found[ref.name] = self.cloud.show(ref)
-            except NotFound:
-                continue
-        for thing in found.values():
-            self.adopt(thing.ref)
+            thing = self._shown(ref) if ref.id else None
+            if thing is not None:
+                found[ref.name] = thing
+        if any(not self.gate.known(ref).id for ref in refs):  # an id was another's: the list knows the right one
+            for name, thing in self._listed(refs).items():
+                found.setdefault(name, thing)
         return found
 
-    def adopt(self, ref: Ref) -> None:
-        """The cloud has shown this thing under our handle: it is owed, and its id is known from now on."""
-        self._seen[ref.kind, ref.name] = ref
-        if (ref.kind, ref.id) not in self._seen_ids:
-            self._seen_ids.add((ref.kind, ref.id))
-            self._asked.pop((ref.kind, ref.id), None)  # a removal before anything was there removed nothing
-        if not self.ledger.holds(ref):
-            self.ledger.created(ref, self._utc())
+    def admit(self, things: Sequence[Resource]) -> List[Resource]:
+        """Those of these listed things that are under the handle; they are owed, and their ids known from now on."""
+        ours = []
+        for thing in things:
+            known = self.gate.passed(thing.ref)
+            if self.gate.listed(thing.ref.kind, thing):
+                ours.append(thing)
+                self._seen(thing, known)
+        self._record([thing.ref for thing in ours])
+        return ours
+
+    def _listed(self, refs: Sequence[Ref]) -> Dict[str, Resource]:
+        """What one list shows of these, by name."""
+        kind, wanted = refs[0].kind, {ref.name.lower(): ref for ref in refs}
+        found: Dict[str, Resource] = {}
+        for thing in self.admit(self.cloud.list(kind, str(self.handle))):
+            ref = wanted.get(thing.ref.name.lower())
+            if ref is not None and (ref.name not in found or thing.ref.id == ref.id):
+                found[ref.name] = thing
+        return found
+
+    def _shown(self, ref: Ref) -> Optional[Resource]:
+        """What the cloud says of one thing that is ours by its answer; None when it is not there, or not shown as ours."""
+        answer = self._answer(ref)
+        return answer[1] if answer and answer[0] is Owner.OURS else None
+
+    def _answer(self, ref: Ref) -> Optional[Tuple[Owner, Resource]]:
+        """Whose a thing is, and what the cloud says of it; None when it is not there."""
+        try:
+            thing = self.cloud.show(ref)
+        except NotFound:
+            return None
+        known = self.gate.passed(ref)
+        owner = self.gate.answer(ref, thing)
+        if owner is Owner.OURS:
+            self._seen(thing, known)
+            self._record([ref])
+        elif owner is Owner.OTHER:
+            self._disown(ref, f"belongs to server {thing.server}" if thing.ref.name == ref.name else f"is called {thing.ref.name!r}")
+        return owner, thing
+
+    def _seen(self, thing: Resource, known: bool) -> None:
+        """Something of ours is there; ``known``: it has been shown before."""
+        key = (thing.ref.kind, thing.ref.id)
+        self._faults[key] = thing.fault
+        self._made.add(thing.ref.kind)
+        if not known:
+            self._asked.pop(key, None)  # a removal before anything was there removed nothing
+
+    def _record(self, refs: Sequence[Ref]) -> None:
+        new = [ref for ref in refs if not self.ledger.holds(ref)]
+        if new:
+            self.ledger.created(new, self._utc())
+
+    def _disown(self, ref: Ref, why: str) -> None:
+        """It is not ours, whatever a reply or the ledger said; what was asked for under its name may still appear."""
+        self.timeline.notes.append(f"{ref} {why} and is not ours: it is not touched")
+        asked = next((debt for debt in self.ledger.owed() if debt.ref[:2] == ref[:2]), None)
+        self.ledger.gone([ref])
+        if asked and not asked.server and not self._is_settled(asked) and self.gate.named(ref.kind, asked.ref.name) is None:
+            self.ledger.intent(ref.kind, [asked.ref.name], asked.at)
 
     # --- remove -----------------------------------------------------------------------------------------------
 
@@ -132,103 +235,176 @@ class Lease:
         ledger as long as it may yet appear.
         """
         self.settled = False
-        clock, polling = self.deadline.clock, self.deadline.polling
-        looks = 0
-        try:
-            asked = max(self._asked.values(), default=None)  # of many leases, most have waited already for the first
-            for _ in self.deadline.polls(clock.now() if asked is None else asked, first=0.0 if asked is None else polling.shortest):
-                with self._round():
-                    looks = looks + 1 if self._nothing_is_there() else 0
-                    if looks >= _LOOKS or looks and not self.ledger.owed():
-                        break
-                    self.ask_for_removal()
-                if until is not None and clock.now() >= until:
-                    raise DeadlinePassed("the time to settle is over")
-        except DeadlinePassed:
-            raise self._left_behind() from None
+        self._many = len(self.ledger.owed()) > _BY_ONE
+        waiting = [kind for kind in reversed(self.cloud.kinds) if kind in self._made | self._refused]
+        quiet: Dict[Kind, int] = Counter()  # looks in a row that showed nothing of a kind
+        with self.deadline.within(until):
+            for restart in range(_RESTARTS):
+                try:
+                    self._settle(waiting, quiet)
+                    break
+                except DeadlinePassed:
+                    raise self._left_behind() from None
+                except (Interrupted, LeftBehind):
+                    raise
+                except Exception as unforeseen:  # of our own machinery, such as a wait: what is owed stays owed
+                    self.refusal = unforeseen
+            else:
+                raise self._left_behind() from None
         self.settled = not self.ledger.owed()
+
+    def _settle(self, waiting: List[Kind], quiet: Dict[Kind, int]) -> None:
+        """Rounds of looking and asking, until no kind is waited for. Each kind by itself: one that fails holds up no other."""
+        clock, polling = self.deadline.clock, self.deadline.polling
+        asked = max(self._asked.values(), default=None)  # of many leases, most have waited already for the first
+        for _ in self.deadline.polls(clock.now() if asked is None else asked, first=0.0 if asked is None else polling.shortest):
+            with self._round():
+                waiting[:] = [kind for kind in waiting if not self._is_clear(kind, quiet)]
+                if not waiting and self._belongings_are_gone():
+                    return
+                if self.cloud.rejected:
+                    raise self._left_behind()  # nothing can be asked any more
+                self.ask_for_removal()
 
     @contextmanager
     def _round(self) -> Iterator[None]:
-        """Each round says anew why something stays; one that time cuts short takes nothing back, and is itself no reason."""
+        """Each round gives the reason why something stays anew; one that time cuts short keeps the reason of the one before."""
         before, self.refusal = self.refusal, None
         try:
             yield
         except DeadlinePassed as cut:
             self.refusal = self.refusal or before or (None if self._fault() else cut.__cause__)
             raise self._left_behind() from None
+        except (Interrupted, LeftBehind):
+            raise
+        except Exception as unforeseen:  # nothing that happens in a round may end the clean-up
+            self.refusal = unforeseen
 
     def ask_for_removal(self) -> None:
         """Ask once for each thing owed, newest first, and again for what was accepted long ago and did not happen.
 
-        What the cloud has not shown under our handle yet has to be shown first: an id alone may be wrong.
+        What the cloud has not shown under our handle yet has to be shown first: an id alone may be wrong. What belongs to
+        a server is asked for when the server is gone.
         """
-        for debt in self.ledger.owed():
+        owed = self.ledger.owed()
+        servers = {debt.ref.id for debt in owed if debt.ref.kind is Kind.SERVER}
+        for debt in owed:
             ref, key = debt.ref, (debt.ref.kind, debt.ref.id)
             if debt.is_intent or self.deadline.clock.now() - self._asked.get(key, -_ASK_AGAIN) < _ASK_AGAIN:
                 continue
-            if key not in self._seen_ids and self._is_there(ref) is None or not self.ledger.holds(ref):
+            if debt.server and debt.server in servers:
+                continue
+            if (debt.server or not self.gate.passed(ref)) and not self._is_there(debt):
+                continue
+            if ref.kind is Kind.SERVER and not self._took_inventory(ref):
                 continue
             if self._try(self.cloud.delete, ref) is not _FAILED:
                 self._asked[key] = self.deadline.clock.now()
 
-    def _nothing_is_there(self) -> bool:
-        """Look at everything under the handle; True when the cloud itself has just said that there is nothing."""
-        shown: Set[Tuple[Kind, str]] = set()
-        silent: Set[Kind] = set()
-        for kind in reversed(self.cloud.kinds):  # newest first will then mean that servers go before what they hold
-            found = self._try(self.cloud.list, kind, str(self.handle))
-            if found is _FAILED:
-                silent.add(kind)
-                continue
-            for thing in found:
-                if self.handle.covers(thing.ref.name):
-                    self.adopt(thing.ref)
-                    shown.add((kind, thing.ref.id))
-                    self._faults[kind, thing.ref.id] = thing.fault
-
-        unlisted = [debt for debt in self.ledger.owed() if (debt.ref.kind, debt.ref.id) not in shown]
-        fleet = len(unlisted) > _BY_ONE
-        there = [debt for debt in unlisted if self._is_owed_still(debt, silent, fleet)]
-        return not shown and not silent and not there
-
-    def _is_owed_still(self, debt: Debt, silent: Set[Kind], fleet: bool) -> bool:
-        """Whether something that no list shows is there, or may be; records as gone what by the cloud's word is not."""
-        ref, key = debt.ref, (debt.ref.kind, debt.ref.id)
-        if ref.kind in silent and debt.is_intent:
+    def _is_clear(self, kind: Kind, quiet: Dict[Kind, int]) -> bool:
+        """Look at everything of a kind under the handle; True when nothing of it has to be waited for any more."""
+        before = self.refusal
+        things = self._try(self.cloud.list, kind, str(self.handle))
+        if things is _FAILED:
+            if kind in self._made:
+                self._are_owed_still([debt for debt in self._owed(kind) if not debt.is_intent])
+                return False
+            self.timeline.notes.append(f"{kind.value}s could not be listed, and none were asked for: {self.refusal}")
+            self.refusal = before
             return True
-        if fleet and ref.kind not in silent and key in self._asked and key in self._seen_ids:
-            self.ledger.gone(ref)  # of many, not each is asked for by itself once more
+        shown = {thing.ref.id for thing in self.admit([thing for thing in things if thing.ref.kind is kind])}
+        unlisted = [debt for debt in self._owed(kind) if debt.ref.id not in shown]
+        there = self._are_owed_still(unlisted)
+        if shown or there:
+            self._made.add(kind)
+            quiet[kind] = 0
             return False
-        there = False if debt.is_intent else self._is_there(ref)
-        if there is not False:
-            return True
-        if key in self._seen_ids or abs(self._utc() - debt.at) >= self.cloud.driver.shown_by:
-            self.ledger.refused(ref.kind, ref.name) if debt.is_intent else self.ledger.gone(ref)
-        return False
+        quiet[kind] += 1
+        return quiet[kind] >= _LOOKS or not self._owed(kind)
 
-    def _is_there(self, ref: Ref) -> Optional[bool]:
-        """Whether the cloud has this thing, by its own word; None when it did not say."""
-        thing = self._try(self._shown, ref)
-        if thing is _FAILED:
+    def _owed(self, kind: Kind) -> List[Debt]:
+        """What was asked for of a kind, and is owed."""
+        return [debt for debt in self.ledger.owed() if debt.ref.kind is kind and not debt.server]
+
+    def _are_owed_still(self, unlisted: Sequence[Debt]) -> bool:
+        """Whether any of these, which no list shows, is there, or may be; records as gone what by the cloud's word is not."""
+        there, gone, never = False, [], []
+        for debt in unlisted:
+            key = (debt.ref.kind, debt.ref.id)
+            if debt.is_intent:
+                if self._is_settled(debt):
+                    never.append(debt.ref.name)
+            elif self._many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)):
+                gone.append(debt.ref)  # of many, not each is asked for by itself once more
+            elif self._is_there(debt) is not False:
+                there = True
+            elif self.ledger.holds(debt.ref) and (self.gate.named(debt.ref.kind, debt.ref.name) or self._is_settled(debt)):
+                gone.append(debt.ref)  # it was shown before, or another one under its name
+        self.ledger.gone(gone)
+        if never and unlisted:
+            self.ledger.refused(unlisted[0].ref.kind, never)
+        return there
+
+    def _is_settled(self, debt: Debt) -> bool:
+        """Whether it was asked for so long ago that every list would show it."""
+        return abs(self._utc() - debt.at) >= self.cloud.driver.shown_by
+
+    def _is_there(self, debt: Debt) -> Optional[bool]:
+        """Whether the cloud has this thing as ours, by its own word; None when it did not say."""
+        answer = self._try(self._answer, debt.ref)
+        if answer is _FAILED:
             return None
-        if thing is None:
+        if answer is None or answer[0] is Owner.OTHER:
             return False
-        if thing.ref.name and not self.handle.covers(thing.ref.name):
-            self.timeline.notes.append(f"{ref} is {thing.ref.name} and not ours: the ledger was wrong")
-            self.ledger.gone(ref)
+        if answer[0] is Owner.UNKNOWN:
+            if not self._is_settled(debt):
+                return None
+            self._disown(debt.ref, "has no name")
             return False
-        self.adopt(ref)
         return True
 
-    def _shown(self, ref: Ref) -> Optional[Resource]:
+    # --- what the manager made by itself ----------------------------------------------------------------------
+
+    def _took_inventory(self, server: Ref) -> bool:
+        """Write down what belongs to a server before it is removed; True when there is nothing more to wait for."""
+        key = (server.kind, server.id)
+        if self._inventories.get(key, 0) >= _LOOKS:
+            return True
+        found = self._try(self._belongings, server)
+        if found is _FAILED:
+            self._inventories[key] = self._inventories.get(key, 0) + 1
+            if self._inventories[key] < _LOOKS:
+                return False
+            self.timeline.notes.append(f"what the manager made for {server} is not known: {self.refusal}")
+            return True
+        self._inventories[key] = _LOOKS
+        new = [ref for ref in found if ref.id and not self.ledger.holds(ref)]
+        for ref in new:
+            self.gate.bind(server.id, ref)
+        self.ledger.belongs(new, server.id, self._utc())
+        return True
+
+    def _belongings(self, server: Ref) -> List[Ref]:
         try:
-            return self.cloud.show(ref)
+            return self.cloud.belongings(self.gate.require(server))
         except NotFound:
-            return None
+            return []
+        except NotPermitted as refused:
+            self.timeline.notes.append(f"what the manager made for {server} is not known: {refused}")
+            return []
+
+    def _belongings_are_gone(self) -> bool:
+        """Look at each thing that the manager made by itself, once no server is waited for any more."""
+        debts = [debt for debt in self.ledger.owed() if debt.server]
+        there = [self._is_there(debt) for debt in debts]
+        self.ledger.gone([debt.ref for debt, still in zip(debts, there) if still is False])
+        return not any(still is not False for still in there)
+
+    # ----------------------------------------------------------------------------------------------------------
 
     def _try(self, verb: Any, *words: Any) -> Any:
         """One request of the clean-up: whatever goes wrong with it must not keep the rest from being removed."""
+        self.deadline.check()
         try:
             return verb(*words)
         except (DeadlinePassed, Interrupted):
@@ -276,6 +452,10 @@ def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: flo
     try:
         for ledger in Ledger.debts(directory, cloud.deadline.clock.utc()):
             try:
+                if cloud.deadline.clock.now() >= until or cloud.rejected:
+                    timeline.notes.append("some debts of earlier runs were not looked at: there was no time" if not cloud.rejected
+                                          else "some debts of earlier runs were not looked at: the credential was rejected")
+                    break
                 left += _settle_one(cloud, ledger, timeline, until, troubles)
             except OSError as failed:
                 troubles.append(f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}")
@@ -297,7 +477,7 @@ def _settle_one(cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, 
 
     lease = None
     if handle is not None:
-        lease = Lease(cloud, handle, ledger, timeline)
+        lease = Lease.of_debt(cloud, handle, ledger, timeline)
         try:
             lease.settle(until)
             paid = "is paid" if lease.settled else "is not there, and may yet appear"

@@ -1,8 +1,9 @@
 """The ledger: what one run owes, on disk before it is asked for. The first of the three nets.
 
 One file for one lease, named after its handle; one JSON object for one line: the lease itself; *intent* before a request
-leaves, *created* with the id after its reply, *refused* when nothing was made, *gone* once the absence was seen. It is
-append-only, fsynced, and locked as long as its run lives, so a file that can be locked is a debt. It holds no secret.
+leaves, *created* with the id after its reply, *belongs* for what the manager made for a server by itself, *refused* when
+nothing was made, *gone* once the absence was seen. It is append-only, fsynced, and locked as long as its run lives, so a
+file that can be locked is a debt. It holds no secret.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
 import re
 import stat
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from vmprobe import files
 from vmprobe import handle as handles
@@ -25,7 +27,7 @@ from vmprobe.model import Kind, Ref
 _SUFFIX = ".ledger"
 _NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet
 _LARGEST = 4 * 2 ** 20
-_EVENTS = ("intent", "created", "refused", "gone")
+_EVENTS = ("intent", "created", "belongs", "refused", "gone")
 
 
 class Debt(NamedTuple):
@@ -33,6 +35,7 @@ class Debt(NamedTuple):
 
     ref: Ref
     at: float  # when it was asked for or made, epoch
+    server: str = ""  # id of the server that the manager made it for by itself; '' for what the run asked for
 
     @property
     def is_intent(self) -> bool:
@@ -44,6 +47,7 @@ class Ledger:
 
     def __init__(self, path: str = "", descriptor: Optional[int] = None):
         self.path, self.trouble, self.damaged = path, "", False
+        self.denied = False  # the file is another user's
         self.about: Dict[str, Any] = {}  # the first line: site, endpoint, process
         self._descriptor = descriptor
         self._size, self._unwritten = 0, b""
@@ -64,7 +68,7 @@ class Ledger:
             ledger._descriptor = _open(ledger.path + _NEW, os.O_CREAT | os.O_EXCL)
             files.belong(ledger._descriptor, directory)
             fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ledger._record(event="lease", handle=str(handle), pid=os.getpid(), **about)
+            ledger._record({"event": "lease", "handle": str(handle), "pid": os.getpid(), **about})
             if not ledger.trouble:
                 os.rename(ledger.path + _NEW, ledger.path)  # nobody sees it before it is locked and has its first line
         except OSError as failed:
@@ -115,8 +119,23 @@ class Ledger:
             return None
         except OSError as failed:
             ledger.close(settled=False)
+            ledger.denied = isinstance(failed, PermissionError)
             ledger.trouble = f"a ledger cannot be read: {failed.strerror}: {path}"
         return ledger
+
+    @classmethod
+    def take(cls, state: str, handle: Handle) -> Optional["Ledger"]:
+        """The ledger of this handle below a state directory, of whichever site, locked by us; in memory where there is none.
+
+        None when its run lives: another process holds the lock, or another user's may.
+        """
+        for path in _paths(state, handle):
+            ledger = cls._debt(path)
+            if ledger is None and os.path.lexists(path) or ledger is not None and ledger.denied:
+                return None
+            if ledger is not None and not ledger.trouble:
+                return ledger
+        return cls()
 
     def close(self, settled: bool) -> None:
         """Let go of the file; a settled one is removed, another one stays for the next run."""
@@ -137,17 +156,25 @@ class Ledger:
 
     # --- what it records --------------------------------------------------------------------------------------
 
-    def intent(self, kind: Kind, name: str, at: float) -> None:
-        self._record(event="intent", kind=kind.value, name=name, at=at)
+    def intent(self, kind: Kind, names: Iterable[str], at: float) -> None:
+        """These will be asked for now."""
+        self._record(*({"event": "intent", "kind": kind.value, "name": name, "at": at} for name in names))
 
-    def created(self, ref: Ref, at: float) -> None:
-        self._record(event="created", kind=ref.kind.value, id=ref.id, name=ref.name, at=at)
+    def created(self, refs: Iterable[Ref], at: float) -> None:
+        """The manager has given these ids, in a reply or a list."""
+        self._record(*({"event": "created", **_words(ref), "at": at} for ref in refs))
 
-    def refused(self, kind: Kind, name: str) -> None:
-        self._record(event="refused", kind=kind.value, name=name)
+    def belongs(self, refs: Iterable[Ref], server: str, at: float) -> None:
+        """The manager made these by itself for the server of this id."""
+        self._record(*({"event": "belongs", **_words(ref), "server": server, "at": at, "sum": self._sum(ref, server)} for ref in refs))
 
-    def gone(self, ref: Ref) -> None:
-        self._record(event="gone", kind=ref.kind.value, id=ref.id, name=ref.name)
+    def refused(self, kind: Kind, names: Iterable[str]) -> None:
+        """These were not made, or never appeared."""
+        self._record(*({"event": "refused", "kind": kind.value, "name": name} for name in names))
+
+    def gone(self, refs: Iterable[Ref]) -> None:
+        """These are not there any more, or are not ours."""
+        self._record(*({"event": "gone", **_words(ref)} for ref in refs))
 
     # --- what it says -----------------------------------------------------------------------------------------
 
@@ -176,11 +203,16 @@ class Ledger:
         kind, event = str(entry.get("kind")), entry.get("event")
         if event not in _EVENTS or kind not in (known.value for known in Kind):
             return False
-        ref = Ref(Kind(kind), entry.get("id", ""), entry.get("name", ""))
-        if not isinstance(ref.id, str) or not isinstance(ref.name, str):
+        ref, server = Ref(Kind(kind), entry.get("id", ""), entry.get("name", "")), entry.get("server", "")
+        if not all(isinstance(word, str) for word in (ref.id, ref.name, server)):
             return False
         if event == "intent":
             self._debts[kind, "name", ref.name] = Debt(ref, _number(entry.get("at")))
+            return True
+        if event == "belongs":
+            if entry.get("sum") != self._sum(ref, server):
+                return False
+            self._debts[kind, "id", ref.id] = Debt(ref, _number(entry.get("at")), server)
             return True
         self._debts.pop((kind, "name", ref.name), None)
         if event == "created":
@@ -204,12 +236,21 @@ class Ledger:
         if self._size < size <= _LARGEST:
             os.ftruncate(self._descriptor, self._size)
 
-    def _record(self, **entry: Any) -> None:
-        """Into memory, and with what the disk has not taken yet, to the disk."""
-        self._apply(entry)
-        if self._descriptor is None:
+    def _sum(self, ref: Ref, server: str) -> str:
+        """What makes a line of a thing without a name one of this very ledger's: no manager will confirm it by a name."""
+        return hashlib.sha256("\0".join([str(self.handle), ref.kind.value, ref.id, ref.name, server]).encode()).hexdigest()[:16]
+
+    def _record(self, *entries: Any) -> None:
+        """Into memory, and with what the disk has not taken yet, to the disk: as one write, however many they are."""
+        for entry in entries:
+            self._apply(entry)
+        if self._descriptor is None or not entries:
             return
-        self._unwritten += json.dumps(entry, sort_keys=True).encode() + b"\n"
+        lines = b"".join(json.dumps(entry, sort_keys=True).encode() + b"\n" for entry in entries)
+        if self._size + len(self._unwritten) + len(lines) > _LARGEST:
+            self._give_up(OSError(errno.EFBIG, os.strerror(errno.EFBIG)))  # the handle finds what is not in here
+            return
+        self._unwritten += lines
         try:
             if os.write(self._descriptor, self._unwritten) != len(self._unwritten):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -229,6 +270,25 @@ class Ledger:
 def directory(state: str, site: str) -> str:
     """Where a site's ledgers are, below the state directory."""
     return os.path.join(state, "ledger", re.sub(r"[^A-Za-z0-9._-]", "_", site))
+
+
+def lives(state: str, handle: Handle) -> bool:
+    """Whether a process of this host that uses this state directory holds the ledger of this handle: its run is not over."""
+    ledger = Ledger.take(state, handle)
+    if ledger is not None:
+        ledger.close(settled=False)
+    return ledger is None
+
+
+def _paths(state: str, handle: Handle) -> List[str]:
+    """Where the ledger of a handle may be: sites have a directory each."""
+    above = os.path.join(state, "ledger")
+    try:
+        sites = sorted(os.listdir(above))
+    except OSError:
+        return []
+    found = (os.path.join(above, site, str(handle) + _SUFFIX) for site in sites)
+    return [path for path in found if os.path.lexists(path)]
 
 
 def _open(path: str, flags: int = 0) -> int:
@@ -253,6 +313,10 @@ def _forget(path: str, now: float) -> None:
     if handle is not None and handle.expires < now:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _words(ref: Ref) -> Dict[str, str]:
+    return {"kind": ref.kind.value, "id": ref.id, "name": ref.name}
 
 
 def _number(thing: object) -> float:

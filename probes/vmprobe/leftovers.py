@@ -1,12 +1,13 @@
 """What is in a cloud under handles, and whose lease is over: the third of the three nets. It needs no ledger.
 
 Everything is read from the names alone. What does not begin with an exact handle is not ours and never touched; what is
-removed carries the handle of one owner, exactly, and is past its lease.
+removed carries the handle of one owner, exactly, is past its lease, and its run does not live on this host: the lease is
+over by the wall clock, which can be set while a run lives.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from vmprobe import handle as handles
 from vmprobe import text
@@ -40,21 +41,27 @@ class Survey:
 
     def __init__(self) -> None:
         self.ours: List[Held] = []  # past their lease: left over
-        self.running: List[Held] = []  # within their lease: may be a run's
+        self.running: List[Held] = []  # within their lease, or of a run that lives on this host
         self.others: List[Held] = []  # another owner's, past their lease
         self.alike: List[Resource] = []  # their names only resemble a handle
 
 
-def survey(cloud: Cloud, owner: str, now: float) -> Survey:
-    """What there is at ``now`` (epoch) for ``owner``, of every kind; an error unless the cloud answers for every kind."""
+def survey(cloud: Cloud, owner: str, now: float, lives: Callable[[Handle], bool] = lambda handle: False) -> Survey:
+    """What there is at ``now`` (epoch) for ``owner``, of every kind; an error unless the cloud answers for every kind.
+
+    ``lives``: whether the run of a handle is known to live, whatever the clock says.
+    """
     found = Survey()
+    living: Dict[Handle, bool] = {}
     for thing in cloud.survey(handles.PREFIX):
         handle = handles.parse(thing.ref.name)
         if handle is None:
             found.alike.append(thing)
             continue
         held = Held(thing, handle, now - handle.expires)
-        if held.over <= 0:
+        if handle.owner == owner and held.over > 0 and handle not in living:
+            living[handle] = lives(handle)
+        if held.over <= 0 or living.get(handle):
             found.running += [held] if handle.owner == owner else []
         else:
             (found.ours if handle.owner == owner else found.others).append(held)
@@ -63,27 +70,45 @@ def survey(cloud: Cloud, owner: str, now: float) -> Survey:
     return found
 
 
-def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float) -> Tuple[List[Held], str]:
+def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float, state: str) -> Tuple[List[Held], str]:
     """Remove these and see that they are gone: what is still there, and why; '' when nothing is.
 
-    Everything is asked to go before the first is waited for; one handle is waited for at most ``patience`` seconds.
+    Everything is asked to go before the first is waited for; one handle is waited for at most ``patience`` seconds. The
+    ledgers that this host has of these handles, below the directory ``state``, are locked meanwhile, and settled.
     """
     leases: Dict[Handle, Lease] = {}
-    for held in sorted(leftovers, key=lambda held: -list(Kind).index(held.thing.ref.kind)):
-        if held.handle not in leases:
-            leases[held.handle] = Lease(cloud, held.handle, Ledger(), timeline)
-        leases[held.handle].adopt(held.thing.ref)
-    for lease in leases.values():
-        lease.ask_for_removal()
+    spared: List[Held] = []
+    try:
+        for handle, group in _by_handle(leftovers).items():
+            book = Ledger.take(state, handle)
+            if book is None:
+                spared += group  # its run lives after all
+                continue
+            leases[handle] = Lease(cloud, handle, book, timeline)
+            leases[handle].admit([held.thing for held in group])
+        for lease in leases.values():
+            lease.ask_for_removal()
 
-    why = ""
-    for waiting, lease in zip(range(len(leases), 0, -1), leases.values()):
-        try:
-            lease.settle(cloud.deadline.clock.now() + min(patience, cloud.deadline.left() / waiting))
-        except LeftBehind:
-            why = why or str(lease.refusal or "the removal was accepted")
+        why = "its run lives" if spared else ""
+        for waiting, lease in zip(range(len(leases), 0, -1), leases.values()):
+            try:
+                share = max(cloud.deadline.left() / waiting, 2 * cloud.deadline.polling.shortest)
+                lease.settle(cloud.deadline.clock.now() + min(patience, share))
+            except LeftBehind:
+                why = why or str(lease.refusal or "the removal was accepted")
+    finally:
+        for lease in leases.values():
+            lease.ledger.close(lease.settled and not lease.ledger.damaged)
     there = {ref for lease in leases.values() for ref in lease.leftovers}
-    return [held for held in leftovers if held.thing.ref in there], why
+    return [held for held in leftovers if held.thing.ref in there or held in spared], why
+
+
+def _by_handle(leftovers: Sequence[Held]) -> Dict[Handle, List[Held]]:
+    """These by their handle, each handle's in the order of creation: what is newest, such as servers, is removed first."""
+    found: Dict[Handle, List[Held]] = {}
+    for held in sorted(leftovers, key=lambda held: -list(Kind).index(held.thing.ref.kind)):
+        found.setdefault(held.handle, []).append(held)
+    return found
 
 
 def figures(leftovers: Sequence[Held]) -> Dict[str, float]:

@@ -45,6 +45,7 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
             group = Ref(Kind.SECURITY_GROUP, "")
             if test_vm["depth"] == "reach" and Kind.SECURITY_GROUP in cloud.kinds:
                 [group] = lease.create(SecurityGroupSpec(str(lease.handle), test_vm["reach port"]))
+                group = lease.confirmed(group)
             timeline.submitted = deadline.clock.now()
             spec = ServerSpec(str(lease.handle), plan, test_vm["count"], lease.handle.random, security_group=group.id)
             servers = lease.create(spec)
@@ -145,7 +146,7 @@ class _Wait:
                 if seen.server != host.id:
                     waiting[host.name] = f"{volume} is {seen.native}, not attached to {host}"
                     if not asked.get(volume.name):
-                        asked[volume.name] = self._accepted(self.cloud.attach, host, seen.ref)
+                        asked[volume.name] = self._accepted(self.lease.attach, host, seen.ref)
                         if not asked[volume.name]:
                             self._servers([host], {})  # one that has failed meanwhile will never accept it
                     elif not seen.server:
@@ -167,7 +168,7 @@ class _Wait:
         def look() -> Mapping[str, str]:
             for volume in volumes:
                 if not asked.get(volume.name):
-                    asked[volume.name] = self._accepted(self.cloud.detach, hosts[volume.name], volume)
+                    asked[volume.name] = self._accepted(self.lease.detach, hosts[volume.name], volume)
             found = self.lease.look(volumes)
             waiting = {}
             for volume in volumes:

@@ -88,7 +88,12 @@ class Memory(Driver):
         return self._request(f"create {spec.kind.value} {spec.name}", act)
 
     def show(self, ref: Ref) -> Resource:
-        return self._request(f"show {ref}", lambda: _resource(self.cloud.find(ref.id)))
+        def act() -> Resource:
+            thing = self.cloud.find(ref.id)
+            if thing.kind is not ref.kind:
+                raise NotFound(f"no such {ref.kind.value}: {ref.id}")
+            return _resource(thing)
+        return self._request(f"show {ref}", act)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         def act() -> List[Resource]:

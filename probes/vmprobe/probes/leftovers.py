@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence
 
-from vmprobe import cli, leftovers, verdict
+from vmprobe import cli, ledger, leftovers, paths, verdict
 from vmprobe.clock import Clock
 from vmprobe.handle import owner_word
 from vmprobe.leftovers import Held, Survey
@@ -76,13 +76,14 @@ class Run:
         return said.of(self.site.name, evidence.redactor.strike)
 
     def _look(self) -> Verdict:
+        state = paths.state_directory()
         with self.timeline.stage("auth"):
             self.cloud.connect()
         with self.timeline.stage("list"):
-            found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
+            found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc(), lambda handle: ledger.lives(state, handle))
         before, why = list(found.ours), ""
         if self.options.remove and found.ours:
-            found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve)
+            found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve, state)
         there = set(found.ours)
         removed = [held for held in before if held not in there]
         return self._judge(found, removed, why)
