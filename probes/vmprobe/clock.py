@@ -12,6 +12,8 @@ from typing import Iterator, NamedTuple, Optional
 
 from vmprobe.errors import DeadlinePassed, Interrupted, StageOverrun
 
+_LONGEST_SLEEP = 86400.0  # seconds
+
 
 class Clock:
     """The machine's clock. A signal ends a sleep early, so that whoever sleeps can see that it came."""
@@ -28,11 +30,13 @@ class Clock:
         return time.time()
 
     def sleep(self, duration: float) -> None:
-        """Let ``duration`` seconds pass, or fewer when a signal comes."""
+        """Let ``duration`` seconds pass, at most a day, or fewer when a signal comes."""
         if self._wake is None:
             time.sleep(max(0.0, duration))
             return
-        if select.select([self._wake], [], [], max(0.0, duration))[0]:
+        waiting = select.poll()  # unlike select, it takes descriptors from 1024 on, which a scheduler may have left open
+        waiting.register(self._wake, select.POLLIN)
+        if waiting.poll(math.ceil(1000 * min(max(0.0, duration), _LONGEST_SLEEP))):
             os.read(self._wake, 512)
 
     def wake_on_signals(self) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import stat
 import tempfile
 from typing import Any, BinaryIO, Callable, Tuple
 
+from vmprobe.clock import Deadline
+
 _LARGEST = 16 * 2 ** 20
+_LOCK_PAUSE = 0.1  # seconds between two attempts at a lock
 
 
 def replace(path: str, text: str, mode: int = 0o600) -> str:
@@ -106,6 +110,16 @@ def _all_of(file: BinaryIO, most: int) -> bytes:
     if len(held) > most:
         raise OSError(errno.EINVAL, f"is larger than {most} bytes")
     return held
+
+
+def lock(descriptor: int, deadline: Deadline) -> None:
+    """Take the lock of an open file, waiting for others no longer than ``deadline`` allows; raises as its ``sleep``, and OSError."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            deadline.sleep(_LOCK_PAUSE)
 
 
 # --- what a probe remembers from one run to the next ----------------------------------------------------------------

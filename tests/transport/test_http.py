@@ -1,5 +1,6 @@
 """What drivers may rely on when they speak HTTP, against real servers on loopback."""
 
+import gzip
 import os
 import pathlib
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from email.utils import formatdate
 
 import pytest
@@ -21,7 +23,7 @@ from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Dea
                             TooLarge)
 from vmprobe.evidence import Evidence
 from vmprobe.text import Redactor
-from vmprobe.transport import fields, x509
+from vmprobe.transport import fields, wire, x509
 from vmprobe.transport.http import Http, path
 
 
@@ -353,10 +355,46 @@ def test_an_answer_is_no_larger_than_allowed(head, serve, http):
     assert str(error) == "GET /x: the answer is larger than 100000 bytes"
 
 
-def test_an_answer_that_is_packed_is_not_unpacked(serve, http):
-    error = told(GatewayFailed, http(serve(reply(200, b"\x1f\x8b...", Content_Encoding="gzip"))).get, "x")
+PLAIN = b'{"id": "4f1c", "padding": "%s"}' % (b"x" * 1000)
+PACKED = {
+    "gzip": ("gzip", gzip.compress(PLAIN)), "its-old-name": ("X-Gzip", gzip.compress(PLAIN)),
+    "several-in-a-row": ("gzip", gzip.compress(PLAIN[:500]) + gzip.compress(b"") + gzip.compress(PLAIN[500:])),
+    "deflate": ("deflate", zlib.compress(PLAIN)), "deflate-without-its-frame": ("deflate", zlib.compress(PLAIN)[2:-4])}
 
-    assert str(error) == "GET /x: the answer is compressed, which was not asked for"
+
+@pytest.mark.parametrize("case", PACKED)
+def test_an_answer_that_a_proxy_packed_is_unpacked(case, serve, http):
+    encoding, body = PACKED[case]
+    server = serve(reply(200, body, Content_Encoding=encoding))
+
+    assert http(server).get("x").word("id") == "4f1c"
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding, body, said", [
+    ("gzip", b"\x1f\x8b...", "the answer is not the gzip that it is said to be"),
+    ("gzip", PLAIN, "the answer is not the gzip that it is said to be"),
+    ("deflate", PLAIN, "the answer is not the deflate that it is said to be"),
+    ("gzip", gzip.compress(PLAIN)[:-9], "the packed answer has no end"),
+    ("br", b"\x0b\x02\x80", "the answer is packed by 'br', which was not asked for"),
+    ("gzip, gzip", gzip.compress(gzip.compress(PLAIN)), "the answer is packed by 'gzip, gzip', which was not asked for"),
+], ids=["no-gzip", "plain-instead", "no-deflate", "cut", "another-form", "twice"])
+def test_what_cannot_be_unpacked_is_said_to_be_so(encoding, body, said, serve, http):
+    error = told(GatewayFailed, http(serve(reply(200, body, Content_Encoding=encoding))).get, "x")
+
+    assert str(error) == f"GET /x: {said}"
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"x" * 100_001), gzip.compress(b"x" * 60_000) * 2, gzip.compress(b"") * 9000],
+                         ids=["one-bomb", "several", "many-of-nothing"])
+def test_no_more_is_unpacked_than_may_be_read(body, serve, http):
+    error = told(TooLarge, http(serve(reply(200, body, Content_Encoding="gzip"))).get, "x", largest=100_000)
+
+    assert str(error).startswith("GET /x: the answer is larger than 100000 bytes")
+
+
+def test_an_answer_without_a_body_is_in_no_form(serve, http):
+    assert http(serve(reply(204, b"", Content_Encoding="gzip"))).delete("x").status == 204
 
 
 def test_what_is_not_http_is_said_to_be_so(serve, http):
@@ -526,6 +564,69 @@ def test_a_handshake_that_hangs_is_not_waited_for(http):
         error = told(Unreachable, http("https://127.0.0.1:%d" % silent.getsockname()[1], timeout=0.3).get)
 
     assert (str(error), error.sent) == ("GET /: no connection within 0.3 s", False)
+
+
+def test_a_handshake_has_only_what_time_the_way_to_it_left(http, monkeypatch):
+    """A proxy takes two thirds of the time for its answer, and then says nothing in the handshake."""
+    def proxy(connection):
+        threading.Event().wait(0.4)
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        while connection.recv(9999):
+            pass
+
+    with Server(lambda request: proxy) as tunnel:
+        monkeypatch.setenv("https_proxy", tunnel.url)
+        began = time.monotonic()
+        error = told(Unreachable, http("https://cloud.example.org", timeout=0.6).get)
+
+    assert (str(error), error.sent, time.monotonic() - began < 0.9) == ("GET /: no connection within 0.6 s", False, True)
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "all_proxy"])
+@pytest.mark.parametrize("proxy, said", [
+    ("socks5://127.0.0.1:1", "the environment names the proxy socks5://127.0.0.1:1: only a proxy by http or https can be used"),
+    ("socks5h://me:s3cret@proxy.example.org", "the environment names the proxy socks5h://proxy.example.org: only a proxy by http or https can be used"),
+    ("http://", "the proxy that the environment names is no URL like 'http://host:3128'"),
+    ("http://proxy.example.org:port", "the proxy that the environment names is no URL like 'http://host:3128'")])
+def test_a_proxy_that_cannot_be_used_is_our_fault_and_not_gone_past(variable, proxy, said, serve, http, authority, monkeypatch):
+    server = serve(reply(200, "{}"), tls=server_side(authority.issue("server")))
+    monkeypatch.setenv(variable, proxy)
+
+    error = told(ClientError, http(server, ca=str(authority.ca)).get)
+
+    assert (str(error), server.connections) == (said, 0)
+
+
+def test_a_proxy_with_tls_is_trusted_by_the_systems_authorities_and_not_by_the_sites(serve, http, authority, monkeypatch):
+    proxy = serve(reply(403, ""), tls=server_side(authority.issue("server")))
+    monkeypatch.setenv("https_proxy", proxy.url)
+
+    error = told(CloudError, http("https://cloud.example.org", ca=str(authority.ca)).get)
+
+    assert str(error) == "GET /: the certificate of 127.0.0.1 is not accepted: unable to get local issuer certificate"
+    assert proxy.requests == []
+
+
+def test_a_proxy_with_tls_that_drips_is_bounded_too(serve, http, authority, monkeypatch):
+    proxy = serve(LATE["drips-its-headers"], tls=server_side(authority.issue("server")))
+    monkeypatch.setenv("https_proxy", proxy.url)
+    made = wire.tls_context
+    monkeypatch.setattr(wire, "tls_context", lambda ca, *words: made(ca or str(authority.ca), *words))
+    began = time.monotonic()
+
+    error = told(Unreachable, http("https://cloud.example.org", timeout=0.5).get)
+
+    assert (str(error), error.sent) == ("GET /: no whole answer within 0.5 s", False)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_proxy_may_be_named_without_its_scheme(serve, http, monkeypatch):
+    proxy = serve(reply(403, ""))
+    monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
+
+    error = told(Unreachable, http("https://cloud.example.org").get)
+
+    assert str(error) == "GET /: tunnel connection failed: 403 forbidden"
 
 
 def test_an_answer_over_tls_that_drips_is_bounded_too(serve, http, authority):

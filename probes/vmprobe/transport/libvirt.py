@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import pwd
 import queue
@@ -20,6 +19,7 @@ import threading
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Type, TypeVar
 from urllib.parse import quote, urlsplit
 
+from vmprobe import files
 from vmprobe.clock import Deadline
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
                             Unreachable, VmprobeError)
@@ -191,17 +191,20 @@ class Connection:
         """The URI of the user's session, whose daemon is started if it does not run, as libvirt does it for a user."""
         home = session_home(self._user)
         path = os.path.join(home, ".cache", "libvirt", "libvirt-sock")
-        with _locked(os.path.dirname(home), self._user):
-            if not _listens(path):
+        with _locked(os.path.dirname(home), self._user, self._deadline):
+            if not _listens(path, self._limit()):
                 self._start_daemon(home)
         return f"qemu+unix:///session?socket={quote(path)}"
+
+    def _limit(self) -> float:
+        return max(0.1, min(self._timeout, self._deadline.left()))
 
     def _start_daemon(self, home: str) -> None:
         daemon = shutil.which("libvirtd", path=os.environ.get("PATH", "") + ":/usr/sbin")
         if not daemon:
             raise ClientError("no libvirtd is installed here: the package libvirt-daemon")
         account = pwd.getpwnam(self._user)
-        limit = max(0.1, min(self._timeout, self._deadline.left()))
+        limit = self._limit()
         try:  # it returns when the daemon can be asked
             done = subprocess.run([daemon, "--daemon", f"--timeout={_IDLE}"], cwd="/", stdin=subprocess.DEVNULL,
                                   env={"HOME": home, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, user=account.pw_uid,
@@ -222,7 +225,7 @@ def session_home(user: str) -> str:
 
 
 @contextlib.contextmanager
-def _locked(directory: str, user: str) -> Iterator[None]:
+def _locked(directory: str, user: str, deadline: Deadline) -> Iterator[None]:
     """The user's home below ``directory`` is there, and only one of us at a time looks whether its daemon runs."""
     try:
         account = pwd.getpwnam(user)
@@ -239,20 +242,28 @@ def _locked(directory: str, user: str) -> Iterator[None]:
             os.chown(home, account.pw_uid, account.pw_gid)
         if os.lstat(home).st_uid != account.pw_uid:
             raise ClientError(f"{home} does not belong to {user}")
-        lock = os.open(os.path.join(directory, f"{user}.lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(os.path.join(directory, f"{user}.lock"), flags, 0o600)
     except OSError as failed:
         raise ClientError(f"{failed.filename or home}: {failed.strerror}") from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            files.lock(lock, deadline)
+        except OSError as failed:
+            raise ClientError(f"{directory}/{user}.lock: {failed.strerror}") from None
         yield
     finally:
         os.close(lock)
 
 
-def _listens(path: str) -> bool:
+def _listens(path: str, seconds: float) -> bool:
+    """Whether somebody listens, be it that connections wait already that are not taken."""
     with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(seconds)
         try:
             client.connect(path)
+        except (socket.timeout, BlockingIOError):
+            return True
         except OSError:
             return False
     return True

@@ -6,6 +6,7 @@ library's, which shows no chain before Python 3.13.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -93,8 +94,9 @@ def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: floa
             left = end - time.monotonic()
             if left <= 0:
                 raise socket.timeout("no answer in time") from None
-            reads = isinstance(wants, library.WantReadError)
-            select.select([plain] if reads else [], [] if reads else [plain], [], left)
+            waiting = select.poll()  # takes descriptors from 1024 on
+            waiting.register(plain, select.POLLIN if isinstance(wants, library.WantReadError) else select.POLLOUT)
+            waiting.poll(math.ceil(1000 * left))
 
 
 def _facts(shown: Any, revoked: Set[int]) -> Certificate:

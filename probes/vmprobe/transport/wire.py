@@ -13,8 +13,10 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -27,6 +29,8 @@ from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed,
 from vmprobe.transport import x509
 
 _PIECE = 64 * 1024
+_GZIP = zlib.MAX_WBITS | 16
+_ALERT = 1.0  # seconds to wait for the reason why a server broke a connection
 _LARGEST_BUNDLE = 16 * 2 ** 20  # bytes of a file with authorities
 _HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 _CA_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/ca-trust/extracted/pem/directory-hash")
@@ -85,9 +89,7 @@ class _Large(_Wrong):
 
 
 def _read(response: requests.Response, method: str, largest: int) -> bytes:
-    """The body, from http.client, which bounds each line of a chunked one; undecoded, because a bomb may be packed."""
-    if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
-        raise _Wrong("the answer is compressed, which was not asked for")
+    """The body, from http.client, which bounds each line of a chunked one; unpacked here, because a bomb may be packed."""
     body = bytearray()
     while True:
         piece = response.raw.read(_PIECE, decode_content=False)
@@ -100,6 +102,33 @@ def _read(response: requests.Response, method: str, largest: int) -> bytes:
     if length.isdecimal() and len(length) < 20 and len(body) < int(length) and method != "HEAD" \
             and response.status_code not in (204, 304) and "Transfer-Encoding" not in response.headers:
         raise IncompleteRead(b"", int(length) - len(body))  # urllib3 before 2 does not see it
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    return bytes(body) if encoding in ("identity", "") or not body else _unpacked(bytes(body), encoding, largest)
+
+
+def _unpacked(packed: bytes, encoding: str, largest: int) -> bytes:
+    """What a body was before a proxy packed it, which nobody had asked for; no more of it is unpacked than may be read."""
+    windows = {"gzip": [_GZIP], "x-gzip": [_GZIP], "deflate": [zlib.MAX_WBITS, -zlib.MAX_WBITS]}.get(encoding)
+    if not windows:
+        raise _Wrong(f"the answer is packed by {encoding[:40]!r}, which was not asked for")
+    for window in windows:  # deflate should be in zlib's format, and some servers leave that out
+        try:
+            return _inflated(packed, window, largest)
+        except zlib.error:
+            continue
+    raise _Wrong(f"the answer is not the {encoding} that it is said to be")
+
+
+def _inflated(packed: bytes, window: int, largest: int) -> bytes:
+    body = bytearray()
+    while packed:  # a gzip may be several in a row
+        unpacking = zlib.decompressobj(window)
+        body += unpacking.decompress(packed, largest + 1 - len(body))
+        if len(body) > largest:
+            raise _Large(f"the answer is larger than {largest} bytes when it is unpacked")
+        if not unpacking.eof:
+            raise _Wrong("the packed answer has no end")
+        packed = unpacking.unused_data
     return bytes(body)
 
 
@@ -127,12 +156,27 @@ def _words(failed: OSError) -> str:
 
 
 def proxies(url: str) -> Dict[str, str]:
-    """The proxy that the environment names for https; what goes over http is not shown to one."""
+    """The proxy that the environment names for https; what goes over http is not shown to one.
+
+    ClientError for one that is not served, such as SOCKS: what is meant for a proxy must not go past it.
+    """
     if not url.startswith("https:"):
         return {}
     found = requests.utils.get_environ_proxies(url)
     proxy = found.get("https") or found.get("all")
-    return {"https": proxy} if proxy else {}
+    if not proxy:
+        return {}
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(proxy)
+        scheme, where = parts.scheme.lower(), f"{parts.hostname or ''}:{parts.port or ''}".rstrip(":")
+    except ValueError:
+        scheme, where = "", ""
+    if not where:
+        raise ClientError("the proxy that the environment names is no URL like 'http://host:3128'")
+    if scheme not in ("http", "https"):
+        raise ClientError(f"the environment names the proxy {scheme}://{where}: only a proxy by http or https can be used")
+    return {"https": proxy}
 
 
 # --- sockets that are never late ----------------------------------------------------------------------------------
@@ -159,6 +203,9 @@ class _Timed:
 
     limits: _Limits
 
+    def recv(self, *words: Any) -> Any:
+        return self._in_time(super().recv, *words)
+
     def recv_into(self, *words: Any) -> Any:
         return self._in_time(super().recv_into, *words)
 
@@ -181,6 +228,11 @@ class _Socket(_Timed, socket.socket):
 
 
 class _TlsSocket(_Timed, ssl.SSLSocket):
+    def do_handshake(self, *words: Any) -> None:
+        """A handshake has the time that is left, not as much as the connection was given."""
+        self.settimeout(self.limits.left(sent=False))
+        super().do_handshake(*words)
+
     def _in_time(self, act: Callable[..., Any], *words: Any) -> Any:
         try:
             return super()._in_time(act, *words)
@@ -190,10 +242,11 @@ class _TlsSocket(_Timed, ssl.SSLSocket):
     def _alert(self) -> Optional[ssl.SSLError]:
         """The alert behind a broken connection: in TLS 1.3 a refused certificate often breaks the first write."""
         try:
+            self.settimeout(min(_ALERT, self.limits.left()))
             ssl.SSLSocket.read(self, 1)
         except ssl.SSLError as alert:
             return alert
-        except (OSError, ValueError):
+        except (OSError, ValueError, Unreachable):
             return None
         return None
 
@@ -301,8 +354,9 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, limits: _Limits, tls: Optional[ssl.SSLContext]):
         self._classes, self._context = _pools(limits), tls
+        self._socket = type("TlsSocket", (_TlsSocket,), {"limits": limits})
         if tls is not None:
-            tls.sslsocket_class = type("TlsSocket", (_TlsSocket,), {"limits": limits})
+            tls.sslsocket_class = self._socket
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *words: Any, **more: Any) -> None:
@@ -310,6 +364,9 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = self._classes
 
     def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        if proxy.startswith("https:"):  # a proxy has nothing to do with the site: it is not shown the site's certificate
+            more["proxy_ssl_context"] = tls_context("", "", "")
+            more["proxy_ssl_context"].sslsocket_class = self._socket
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, **more)
         manager.pool_classes_by_scheme = self._classes
         return manager
