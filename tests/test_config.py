@@ -145,6 +145,41 @@ def test_runs_are_spread_and_always_the_same():
     assert {each.offset // 600 for each in found} == set(range(6)) | {6} & {each.offset // 600 for each in found}
 
 
+@pytest.mark.parametrize("interval, form", [
+    (60.0, ""), (300.0, ""), (540.0, ""), (900.0, r"\*:(0\d|1[0-4])/15"), (1800.0, r"\*:[0-2]\d/30"), (3000.0, ""), (3600.0, r"\*:[0-5]\d"),
+    (5400.0, ""), (7200.0, r"0[01]/2:[0-5]\d"), (5 * 3600.0, ""), (43200.0, r"(0\d|1[01])/12:[0-5]\d"), (86400.0, r"[0-2]\d:[0-5]\d"), (172800.0, "")],
+    ids=lambda value: str(value) if isinstance(value, float) else "form")
+def test_a_timer_goes_by_the_calendar_where_its_period_fits_into_it(interval, form):
+    found = [check(name=f"site-{number}", interval=interval).calendar for number in range(50)]
+
+    assert all(re.fullmatch(rf"\*-\*-\* {form}:[0-5]\d UTC" if form else "", each) for each in found), found
+    assert len(set(found)) > 40 if form else set(found) == {""}
+
+
+@pytest.mark.parametrize("interval", ["1 min", "10 min", "50 min", "1 h", "4 h", "1 d", "2 d"])
+def test_systemd_knows_when_each_timer_is_due(tmp_path, interval):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    for number in range(5):
+        write(tmp_path / "sites", name=f"site-{number}", schedule=f"submit = file:/var/a\nchecks = passive\ninterval = {interval}")
+    assert ctl("systemd", tmp_path / "out", tmp_path / "sites")[0] == 0
+
+    words = [line for path in (tmp_path / "out").glob("*.timer") for line in path.read_text().splitlines() if line.startswith("On")]
+    assert {word.split("=")[0] for word in words} <= {"OnCalendar", "OnBootSec", "OnUnitActiveSec"}
+    due = [word.split("=", 1)[1] for word in words if word.startswith("OnCalendar")]
+    done = subprocess.run(["systemd-analyze", "calendar", *due], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("Next elapse: ")) == (0, len(due))
+    spans = [word.split("=", 1)[1] for word in words if not word.startswith("OnCalendar")]
+    assert subprocess.run(["systemd-analyze", "timespan", *spans], capture_output=True, check=False).returncode == 0
+
+
+def test_no_timer_counts_from_its_own_start_which_a_daemon_reload_sets_anew():
+    units = [*(CHECKOUT / "rpm" / "systemd").glob("*.timer"), *(CHECKOUT / "templates" / "systemd").glob("*.timer")]
+
+    assert len(units) == 3
+    assert [unit.name for unit in units if re.search(r"(?m)^OnActiveSec", unit.read_text())] == []
+
+
 def test_a_passive_result_is_stale_after_two_runs_and_not_before():
     passive = check()
 

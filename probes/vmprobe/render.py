@@ -51,7 +51,8 @@ class Check(NamedTuple):
     retry: int
     minutes: str  # the interval, as Nagios counts
     retry_minutes: str
-    offset: int  # of a timer's first run
+    offset: int  # of a timer's first run after the boot, where it does not go by the calendar
+    calendar: str  # when a timer runs it, as systemd has it; '' where the period does not fit into hours and days
     passive: bool
     freshness: int
     after: str  # the service without which it does not run; '' if there is none
@@ -172,7 +173,7 @@ def _check(host: Host, probe: str, gateway: bool, target: str, options: Options)
     name, command, page = _words(probe, options.docs)
     return Check(
         name, probe, service.about, command, math.ceil(deadline), limit, period, interval,
-        round(retry), _minutes(interval), _minutes(retry), round(interval * chance), _passive(host, limit, target, options),
+        round(retry), _minutes(interval), _minutes(retry), round(interval * chance), _calendar(period, chance), _passive(host, limit, target, options),
         2 * interval + limit,
         _words(GATEWAY, "")[0] if gateway and probe != GATEWAY else "", page)
 
@@ -210,6 +211,27 @@ def _passive(host: Host, limit: int, target: str, options: Options) -> bool:
 def _chance(*words: str) -> float:
     """A number from 0 to 1 that is always the same for the same words."""
     return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:4], "big") / 2 ** 32
+
+
+def _calendar(period: int, chance: float) -> str:
+    """The hours and minutes at which a timer runs, where an hour or a day has a whole number of periods; else ''.
+
+    What runs more often than every ten minutes has '', too: it is spread soon enough, and is not to wait for its first run.
+
+    >>> _calendar(1800, 0.5), _calendar(3600, 0.5), _calendar(4 * 3600, 0.51), _calendar(86400, 0.5)
+    ('*-*-* *:15/30:00 UTC', '*-*-* *:30:00 UTC', '*-*-* 02/4:02:24 UTC', '*-*-* 12:00:00 UTC')
+    >>> _calendar(300, 0.5), _calendar(50 * 60, 0.5)
+    ('', '')
+    """
+    at = int(period * chance)
+    hour, minute, second = at // 3600, at // 60 % 60, at % 60
+    if period >= 600 and 3600 % period == 0:
+        hours, minutes = "*", f"{minute:02}" if period == 3600 else f"{minute:02}/{period // 60}"
+    elif period % 3600 == 0 and 86400 % period == 0:
+        hours, minutes = f"{hour:02}" if period == 86400 else f"{hour:02}/{period // 3600}", f"{minute:02}"
+    else:
+        return ""
+    return f"*-*-* {hours}:{minutes}:{second:02} UTC"
 
 
 def _minutes(seconds: float) -> str:
