@@ -11,7 +11,7 @@ import pytest
 from rawserver import Server, reply
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers.openstack import Openstack
-from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded
+from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded, RateLimited
 from vmprobe.evidence import Evidence
 from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State
 
@@ -46,6 +46,8 @@ class Services:
             return _json({"version": {"id": "v2.1", "version": "2.96"}})
         if parts.path == "/compute/v2.1/servers/detail":
             return self._page(parse_qs(parts.query))
+        if parts.path == "/compute/v2.1/servers":
+            return _json({"servers": [{"id": server["id"], "name": server["name"]} for server in SERVERS]})
         return _json({"itemNotFound": {"message": "no such thing"}}, 404)
 
     def _page(self, query, size=2):
@@ -142,21 +144,22 @@ def test_a_cloud_without_cinder_has_no_volumes_and_wants_none(services):
         cloud.resolve(TEST_VM)
 
 
-def test_of_a_list_of_images_glance_is_asked_for_as_many_as_it_gives(cloud, services):
+def test_each_list_is_asked_for_by_pages_that_can_be_read(cloud, services):
     services.answers["GET /image/v2/images"] = _json({"images": []})
 
     cloud.list(Kind.SNAPSHOT, "vmprobe-"), cloud.images()
 
-    assert [parse_qs(urlsplit(asked).query)["limit"] for asked in services.asked] == [["1000"], ["1000"]]
+    assert [parse_qs(urlsplit(asked).query)["limit"] for asked in services.asked] == [["200"], ["200"]]
 
 
-def test_a_list_is_followed_over_its_pages_and_asks_for_nothing_else(cloud, services):
+def test_a_list_is_followed_over_its_pages(cloud, services):
     found = cloud.list(Kind.SERVER, "vmprobe-")
 
     assert [server.ref.id for server in found] == ["s1", "s2", "s3", "s4", "s5"]
     assert found[0].state is State.FAILED and found[0].cause == "scheduler"
-    assert services.asked == ["GET /compute/v2.1/", "GET /compute/v2.1/servers/detail?name=%5Evmprobe-",
-                              "GET /compute/v2.1/servers/detail?marker=s2", "GET /compute/v2.1/servers/detail?marker=s4"]
+    assert services.asked == ["GET /compute/v2.1/", "GET /compute/v2.1/servers/detail?name=%5Evmprobe-&limit=200",
+                              "GET /compute/v2.1/servers/detail?name=%5Evmprobe-&marker=s2&limit=200",
+                              "GET /compute/v2.1/servers/detail?name=%5Evmprobe-&marker=s4&limit=200", "GET /compute/v2.1/servers"]
 
 
 def test_glances_pages_are_followed_too(cloud, services):
@@ -350,7 +353,7 @@ REFUSALS = {  # what a service answers to a create, and what that is
                                                         "current usage 1 and delta 1]"}}, QuotaExceeded),
     "volume-in-another-state": (400, {"badRequest": {"message": "Invalid volume: Volume status must be available or error, but "
                                                                 "current status is: detaching."}}, Conflict),
-    "too-many-requests": (429, {"overLimit": {"message": "This request was rate-limited."}}, GatewayFailed),
+    "too-many-requests": (429, {"overLimit": {"message": "This request was rate-limited."}}, RateLimited),
     "not-there": (404, {"itemNotFound": {"message": "Instance could not be found."}}, NotFound),
 }
 

@@ -7,37 +7,43 @@ Cinder's; a server's ports are made and removed by Nova, and their state is Neut
 from __future__ import annotations
 
 import base64
+import json
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Type
 
 from vmprobe import reasons
 from vmprobe.driver import Driver, Key
-from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
-                            VmprobeError)
+from vmprobe.drivers import openstack_lists
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotMeasured,
+                            NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, yes_or_no
 from vmprobe.transport.fields import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.keystone import CREDENTIALS, Keystone
 
-SERVER = {"ACTIVE": State.READY, "ERROR": State.FAILED, "SHUTOFF": State.FAILED, "DELETED": State.FAILED}
+HIDDEN = "SOFT_DELETED"  # removed, and kept for a while with all that it holds (reclaim_instance_interval)
+SERVER = {"ACTIVE": State.READY, "ERROR": State.FAILED, "SHUTOFF": State.FAILED, "DELETED": State.FAILED, HIDDEN: State.FAILED}
 PORT = {"ACTIVE": State.READY, "ERROR": State.FAILED}
 VOLUME = {"available": State.READY, "in-use": State.READY, "error": State.FAILED, "error_deleting": State.FAILED,
           "error_extending": State.FAILED, "error_restoring": State.FAILED, "error_managing": State.FAILED}
 IMAGE = {"active": State.READY, "killed": State.FAILED, "deactivated": State.FAILED}
-RESTS = {"SHUTOFF", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE"}  # by their owner's wish
-GONE = {"DELETED", "SOFT_DELETED", "deleted", "pending_delete"}  # still shown, and gone all the same
+RESTS = {"SHUTOFF", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE", HIDDEN}  # by their owner's wish
+GONE = {"DELETED", "deleted", "pending_delete"}  # still shown, and gone all the same
 
 _MICROVERSION = (2, 72)  # the newest Nova that this driver was written for
 _PLACEMENT = "1.10"  # the first that says what its candidates have
 _TYPED_DISKS = (2, 67)  # from here on the volume that a server boots from can be of a type
 _DIAGNOSTICS = (2, 48)  # from here on diagnostics have one form for all hypervisors
-_QUOTA = r"quota|limit ?exceeded|number of (?:ports|floating ips|security groups)\b.* exceeded|over (?:a )?limit"  # the last: Keystone's
+_DOWN_CELLS = (2, 69)  # from here on a list says which servers are in a cell that does not answer
+_ATTACHMENTS = "3.27"  # the first Cinder that has attachments of its own
+_NOT_NOW = r"status|currently in|attach(?:ed|ing)|detaching|in use|snapshot|dependent|migrating|state"  # of a volume that is "invalid"
 _SPECIAL = r"pci_passthrough:|accel:|resources\d*:(?!(?:VCPU|PCPU|MEMORY_MB|DISK_GB)$)"  # a flavor's extra specs
 _ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _GIB, _MIB = 2 ** 30, 2 ** 20
 _PORTS_OF = 150  # servers
-_PAGE = 1000  # images, which is what Glance gives at most; it gives 25 to who does not ask for more
+_CELLS_FOR = 30.0  # seconds for which it is believed that all cells answer
+_ATTRIBUTES = "APPLIANCE_ATTRIBUTES"  # the image property in which cloudkeeper writes down what EGI says of an image
 
 
 class Openstack(Driver):
@@ -60,6 +66,10 @@ class Openstack(Driver):
         self._nova_version: Optional[Dict[str, Any]] = None
         self._gnocchi_failed = ""  # why it is not asked again
         self._requests: Dict[Tuple[str, str], str] = {}  # by server and stage: the id of the request that is Nova's action
+        self._hidden: Set[str] = set()  # ids of servers that were shown SOFT_DELETED
+        self._asked_for: Set[Kind] = set()  # what a create was sent for in this session
+        self._cells: Tuple[float, bool, List[str]] = (0.0, False, [])  # when, for all projects, and which servers no cell answered for
+        self._short_list = True  # Nova's list without details may be asked for
 
     @property
     def identity(self) -> str:
@@ -81,19 +91,29 @@ class Openstack(Driver):
         keys = ("availability zone", "security group", "volume type", "boot from volume", "config drive", "depth")
         details = {"image": image["id"], "flavor": flavor["id"], "network": network["id"],
                    "port security": field(network, "port_security_enabled", bool, default=True),
-                   "disk": max(1, field(flavor, "disk", int, default=1), field(image, "min_disk", int, default=0)),
+                   "disk": max(field(flavor, "disk", int, default=1), _disk(image)),
                    "vcpus": field(flavor, "vcpus", int, default=0), "memory": field(flavor, "ram", int, default=0) * _MIB,
                    **{key: test_vm.get(key) for key in keys}}
         return Plan(_name(image) or image["id"], _name(flavor), _name(network) or network["id"], details, external)
 
     def create(self, spec: Any) -> Ref:
+        self._asked_for.add(spec.kind)
         return {Kind.SERVER: self._create_server, Kind.VOLUME: self._create_volume, Kind.ADDRESS: self._create_address,
                 Kind.SECURITY_GROUP: self._create_security_group}[spec.kind](spec)
 
     def _create_volume(self, spec: Any) -> Ref:
+        """In the server's zone, as Nova may attach no other; where Cinder has no such zone, in Cinder's own."""
         wanted = {"name": spec.name, "size": -(-spec.size // _GIB), "metadata": {"vmprobe": spec.name},
-                  "volume_type": spec.plan.details["volume type"]}
-        reply = self._cinder().post("volumes", json={"volume": _given(wanted)}, asked="create volume")
+                  "volume_type": spec.plan.details["volume type"], "availability_zone": spec.plan.details.get("availability zone")}
+        try:
+            reply = self._cinder().post("volumes", json={"volume": _given(wanted)}, asked="create volume")
+        except (Transient, AuthRejected, QuotaExceeded):
+            raise
+        except CloudError as refused:
+            if not wanted["availability_zone"] or not re.search(r"availability.?zone", str(refused), re.I):
+                raise
+            wanted["availability_zone"] = None
+            reply = self._cinder().post("volumes", json={"volume": _given(wanted)}, asked="create volume")
         return Ref(Kind.VOLUME, reply.word("volume", "id"), spec.name)
 
     def _create_security_group(self, spec: Any) -> Ref:
@@ -140,13 +160,13 @@ class Openstack(Driver):
 
     def show(self, ref: Ref) -> Resource:
         if ref.kind is Kind.SERVER:
-            found = _server(self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict))
-            if found.fault:
-                found = found._replace(request=self._failed_request(ref))
+            found = self._shown_server(ref)
         elif ref.kind is Kind.VOLUME:
             found = _volume(self._cinder().get(path("volumes", ref.id), asked=f"show {ref}").field("volume", dict))
         elif ref.kind is Kind.SNAPSHOT:
             found = _snapshot(self._glance().get(path("images", ref.id), asked=f"show {ref}").field(dict))
+        elif ref.kind is Kind.PORT:
+            found = self._shown_port(ref)
         else:
             where, key, read = _OF_NEUTRON[ref.kind]
             found = read(self._neutron().get(path(where, ref.id), asked=f"show {ref}").field(key, dict))
@@ -154,41 +174,177 @@ class Openstack(Driver):
             raise NotFound(f"{ref} is {found.native}")
         return found
 
+    def _shown_server(self, ref: Ref) -> Resource:
+        said = self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict)
+        if _is_out_of_sight(said):
+            raise GatewayFailed(f"show {ref}: it is in a cell of Nova that does not answer")
+        found = _server(said)
+        if found.native == HIDDEN:
+            self._hidden.add(ref.id)
+        return found._replace(request=self._failed_request(ref)) if found.fault else found
+
+    def _shown_port(self, ref: Ref) -> Resource:
+        """By a list, which a credential that is limited to what a run needs may ask for."""
+        ports = openstack_lists.read(self._neutron(), "ports", "ports", {"id": ref.id},
+                                     lambda port: _port(port) if port.get("id") == ref.id else None)
+        if not ports:
+            raise NotFound(f"show {ref}: there is no such port")
+        return ports[0]
+
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """Those of the project; without a name, where ``all projects`` says so, those of all that the credential can see."""
         everywhere = {"all_tenants": "1"} if self.endpoint["all projects"] and not name else {}
         if kind is Kind.SERVER:
-            query = {"name": f"^{name}"} if name else everywhere
-            found = [_server(server) for server in self._pages(self._nova(), "servers/detail", "servers", query)]
-        elif kind is Kind.VOLUME:
-            volumes = self._pages(self._cinder(), "volumes/detail", "volumes", everywhere) if self._has_volumes() else []
-            found = [_volume(volume) for volume in volumes]
-        elif kind is Kind.SNAPSHOT:
-            query = {"visibility": "private", "owner": self.keystone.project, "limit": _PAGE}
-            found = [_snapshot(image) for image in self._pages(self._glance(), "images", "images", query)]
-        elif kind in _OF_NEUTRON:
-            found = self._of_neutron(kind)
-        else:
-            return []
-        return [thing for thing in found if thing.ref.name.startswith(name) and thing.native not in GONE]
+            return self._servers(name, everywhere)
+        if kind is Kind.VOLUME:
+            return self._listed(self._cinder(), "volumes/detail", "volumes", everywhere, name, _volume) if self._has_volumes() else []
+        if kind is Kind.SNAPSHOT:
+            query = {"visibility": "private", "owner": self.keystone.project}
+            return self._listed(self._glance(), "images", "images", query, name, _snapshot)
+        return self._of_neutron(kind, name) if kind in _OF_NEUTRON else []
+
+    def _listed(self, service: Http, where: str, key: str, query: Mapping[str, Any], name: str,
+                read: Callable[[Mapping[str, Any]], Resource], called: str = "name") -> List[Resource]:
+        """Only what is called so is read any further: what else there is may be as odd as it likes."""
+        def keep(said: Mapping[str, Any]) -> Optional[Resource]:
+            thing = read(said) if str(said.get(called) or "").startswith(name) else None
+            return thing if thing is not None and thing.native not in GONE else None
+
+        return openstack_lists.read(service, where, key, query, keep)
+
+    def _servers(self, name: str, everywhere: Mapping[str, str]) -> List[Resource]:
+        """Incomplete while there are servers in a cell that does not answer: whose they are, and how they are called, is not known."""
+        unseen: List[Resource] = []
+
+        def read(said: Mapping[str, Any]) -> Resource:
+            server = _server(said)
+            if _is_out_of_sight(said):
+                unseen.append(server)
+            if server.native == HIDDEN:
+                self._hidden.add(server.ref.id)
+            return server
+
+        found = self._listed(self._nova(), "servers/detail", "servers", {"name": f"^{name}"} if name else everywhere, name, read)
+        known = {server.ref.id for server in unseen}
+        silent = known.union(self._servers_out_of_sight(everywhere))
+        if silent:
+            more = [Resource(Ref(Kind.SERVER, one), State.PENDING, "UNKNOWN") for one in sorted(silent - known)]
+            raise Incomplete(f"list servers: a cell of Nova does not answer, {len(silent)} of its servers cannot be seen", found + more)
+        return found
+
+    def _servers_out_of_sight(self, everywhere: Mapping[str, str]) -> List[str]:
+        """The ids of servers whose cell does not answer.
+
+        Nova leaves them out of each list that has a filter or a page: only the whole list has them, as far as it fits
+        into one answer. It is asked for now and then, without details where that is allowed.
+        """
+        at, whose, found = self._cells
+        now = self.deadline.clock.now()
+        if self._version() < _DOWN_CELLS or at and not found and whose == bool(everywhere) and now - at < _CELLS_FOR:
+            return found
+        try:
+            records = self._whole_list(everywhere).items("servers")
+        except TooLarge:
+            records = []  # so many that Nova would not say it anyway
+        found = [word(record, "id") for record in records if _is_out_of_sight(record)]
+        self._cells = now, bool(everywhere), found
+        return found
+
+    def _whole_list(self, everywhere: Mapping[str, str]) -> Reply:
+        """Without details, unless the credential's access rules or a gateway do not know that path."""
+        if self._short_list:
+            try:
+                return self._nova().get("servers", query=everywhere, asked="list servers")
+            except (NotFound, NotPermitted, AuthRejected):
+                self._short_list = False
+        return self._nova().get("servers/detail", query=everywhere, asked="list servers")
 
     def delete(self, ref: Ref) -> None:
+        if ref.kind is Kind.SERVER and ref.id in self._hidden:
+            self._remove_for_good(ref)
+            return
         service, where = {Kind.SERVER: (self._nova, "servers"), Kind.VOLUME: (self._cinder, "volumes"),
                           Kind.SNAPSHOT: (self._glance, "images"), Kind.ADDRESS: (self._neutron, "floatingips"),
-                          Kind.SECURITY_GROUP: (self._neutron, "security-groups")}[ref.kind]
+                          Kind.PORT: (self._neutron, "ports"), Kind.SECURITY_GROUP: (self._neutron, "security-groups")}[ref.kind]
         try:
-            service().delete(path(where, ref.id), asked=f"delete {ref}")
+            try:
+                service().delete(path(where, ref.id), asked=f"delete {ref}")
+            except Conflict:
+                if ref.kind is not Kind.VOLUME or not self._freed(ref):
+                    raise
+                service().delete(path(where, ref.id), asked=f"delete {ref}")
         except NotFound:
             return
 
-    def _of_neutron(self, kind: Kind) -> List[Resource]:
-        """A Neutron without routers has no floating IPs, and says that there is no such path."""
-        where, _, read = _OF_NEUTRON[kind]
+    def _remove_for_good(self, server: Ref) -> None:
+        """A server that is kept after its removal holds its ports, addresses and volumes until it is removed by force."""
         try:
-            found = self._pages(self._neutron(), where, where.replace("-", "_"), {"project_id": self.keystone.project})
+            self._nova().post(path("servers", server.id, "action"), json={"forceDelete": None}, asked=f"delete {server}, which is {HIDDEN}")
         except NotFound:
+            return
+
+    def _freed(self, volume: Ref) -> bool:
+        """Whether a volume that hangs between two states was let go of: by Cinder's attachments whose server is no more.
+
+        So it stays where Cinder or Nova died while it was being attached, until somebody says that nothing will come.
+        """
+        if self.show(volume).native not in ("attaching", "reserved", "detaching"):
+            return False
+        cinder = self._cinder()
+        cinder.headers = {**cinder.headers, "OpenStack-API-Version": f"volume {_ATTACHMENTS}"}
+        try:
+            said = cinder.get("attachments", query={"volume_id": volume.id}, accept=(404, 406), asked=f"attachments of {volume}")
+            attachments = said.items("attachments") if said.status == 200 else []  # before Ocata there are none
+            found = [one for one in attachments if one.get("volume_id", volume.id) == volume.id]
+            if not found or any(self._has_server(str(one.get("instance") or "")) for one in found):
+                return False
+            for one in found:
+                cinder.delete(path("attachments", word(one, "id")), accept=(404,), asked=f"free {volume}")
+        except (NotPermitted, AuthRejected):
+            return False  # the volume's own refusal says more
+        return True
+
+    def _has_server(self, server: str) -> bool:
+        if not server:
+            return False
+        try:
+            self._nova().get(path("servers", server), asked=f"show server {server}")
+        except NotFound:
+            return False
+        return True
+
+    def belongings(self, server: Ref) -> List[Ref]:
+        """The ports that Nova made for it, and the volume that Nova made for it to boot from.
+
+        What has a name was made by somebody, who may want it back; a volume also has to say itself that it is this server's.
+        """
+        said = self._nova().get(path("servers", server.id), asked=f"what belongs to {server}").field("server", dict)
+        ports = openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": server.id}, lambda port: _made_by_nova(port, server))
+        volumes = [word(one, "id") for one in items(said, "os-extended-volumes:volumes_attached", default=[])
+                   if one.get("delete_on_termination", not said.get("image")) is True]
+        return ports + [volume for volume in map(lambda one: self._made_for(server, one), volumes) if volume is not None]
+
+    def _made_for(self, server: Ref, volume: str) -> Optional[Ref]:
+        try:
+            seen = self.show(Ref(Kind.VOLUME, volume))
+        except NotFound:
+            return None
+        return seen.ref if seen.ref.name in ("", seen.ref.id) and seen.server in ("", server.id) else None
+
+    def _of_neutron(self, kind: Kind, name: str) -> List[Resource]:
+        """Security groups without their rules. What policy hides, and this session has not asked for, it cannot have made.
+
+        A Neutron without routers has no floating IPs, and says that there is no such path.
+        """
+        where, _, read = _OF_NEUTRON[kind]
+        query = {"project_id": self.keystone.project, **({"fields": ["id", "name"]} if kind is Kind.SECURITY_GROUP else {})}
+        called = "description" if kind is Kind.ADDRESS else "name"
+        try:
+            return self._listed(self._neutron(), where, where.replace("-", "_"), query, name, read, called)
+        except (NotFound, NotPermitted):
+            if kind in self._asked_for:
+                raise
             return []
-        return [read(thing) for thing in found]
 
     def describe(self) -> Dict[str, Any]:
         """Nova's version, and the services of the catalog."""
@@ -228,9 +384,9 @@ class Openstack(Driver):
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         """The ports of all these servers by one request, up to as many as a URL of 8 KiB can name."""
         wanted = [server.id for server in servers]
-        found = [_port(port) for start in range(0, len(wanted), _PORTS_OF)
-                 for port in self._pages(self._neutron(), "ports", "ports", {"device_id": wanted[start:start + _PORTS_OF]})]
-        return [port for port in found if port.server in wanted]
+        return [port for start in range(0, len(wanted), _PORTS_OF)
+                for port in openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": wanted[start:start + _PORTS_OF]},
+                                                 lambda port: _port(port) if port.get("device_id") in wanted else None)]
 
     def attach(self, server: Ref, volume: Ref) -> None:
         reply = self._nova().post(path("servers", server.id, "os-volume_attachments"), asked=f"attach {volume} to {server}",
@@ -279,7 +435,7 @@ class Openstack(Driver):
         forbidden, found = "", []
         try:
             found = self._diagnosed(server)
-        except NotPermitted as refusal:
+        except (NotPermitted, NotMeasured) as refusal:
             if not self.keystone.has("metric"):
                 raise
             forbidden = str(refusal)
@@ -293,10 +449,17 @@ class Openstack(Driver):
         return found
 
     def _diagnosed(self, server: Ref) -> List[Sample]:
-        """By Nova's diagnostics; nothing where the hypervisor has none."""
-        reply = self._nova().get(path("servers", server.id, "diagnostics"), accept=(501,), asked=f"diagnostics of {server}")
+        """By Nova's diagnostics; nothing where the hypervisor has none.
+
+        Of a server that is not running Nova has none (409), and of one that its hypervisor does not know well enough (500).
+        """
+        reply = self._nova().get(path("servers", server.id, "diagnostics"), accept=(409, 500, 501), asked=f"diagnostics of {server}")
         if reply.status == 501:
             return []
+        if reply.status == 500 and b"computeFault" not in reply.body:
+            raise reply.error(GatewayFailed)
+        if reply.status in (409, 500):
+            raise reply.error(NotMeasured)
         said = reply.field(dict)
         counters = _diagnostics(said) if self._version() >= _DIAGNOSTICS else _old_diagnostics(said)
         now = self.deadline.clock.now()
@@ -364,12 +527,19 @@ class Openstack(Driver):
     def _said_of_nova(self) -> Dict[str, Any]:
         """Nova's document of its version. Asked once, and not below a project's id, where older releases have none.
 
-        Without the slash at the end Nova redirects, behind a proxy often to an address of its own.
+        Without the slash at the end Nova redirects, behind a proxy often to an address of its own; a gateway may know the
+        path without it only. One that has no such document at all is spoken to as the first of its kind.
         """
         if self._nova_version is None:
             nova = self._service(("compute",), "/v2.1")
-            reply = nova.get(re.sub(r"(/v\d[\d.]*)(?:/.*)?$", r"\1/", nova.url), asked="Nova's version")
-            self._nova_version = reply.field("version", dict, default={})
+            root = re.sub(r"(/v\d[\d.]*)(?:/.*)?$", r"\1", nova.url)
+            self._nova_version = {}
+            for where in (root + "/", root):
+                try:
+                    self._nova_version = nova.get(where, asked="Nova's version").field("version", dict, default={})
+                    break
+                except NotFound:
+                    continue
         return self._nova_version
 
     def _neutron(self) -> Http:
@@ -400,21 +570,6 @@ class Openstack(Driver):
         service.classify = _classify
         return service
 
-    def _pages(self, service: Http, where: str, key: str, query: Mapping[str, Any]) -> List[Dict[str, Any]]:
-        """All pages of a list; a service that never ends it is believed a thousand of them."""
-        reply = service.get(where, query=query, asked=f"list {key}")
-        found = reply.items(key)
-        for _ in range(1000):
-            links = reply.items(f"{key}_links", default=[]) if key != "images" else []
-            following = next((link.get("href") for link in links if link.get("rel") == "next"), None)
-            if key == "images" and reply.field("next", str, default=""):
-                following = re.sub(r"^/v2/", "", reply.field("next", str))
-            if not following:
-                return found
-            reply = service.get(_below(following, service.url), asked=f"list {key}")
-            found += reply.items(key)
-        raise GatewayFailed(f"list {key}: no end of it")
-
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
     def _images(self, wanted: str) -> List[Dict[str, Any]]:
@@ -425,8 +580,13 @@ class Openstack(Driver):
             except NotFound:
                 return []
         name, _, value = wanted.partition("=")
-        query = {name: value} if value else {"name": wanted} if wanted else {}
-        return self._pages(self._glance(), "images", "images", {**query, "limit": _PAGE})
+        if not value:
+            return self._glance_images({"name": wanted} if wanted else {}, lambda image: not wanted or image.get("name") == wanted)
+        found = self._glance_images({name: value}, lambda image: _has(image, name, value))
+        return found or self._glance_images({}, lambda image: _has(image, name, value))
+
+    def _glance_images(self, query: Mapping[str, Any], wanted: Callable[[Mapping[str, Any]], bool]) -> List[Dict[str, Any]]:
+        return openstack_lists.read(self._glance(), "images", "images", query, lambda image: image if wanted(image) else None)
 
     def _image(self, wanted: str) -> Dict[str, Any]:
         """Of several that are active the newest."""
@@ -442,15 +602,16 @@ class Openstack(Driver):
 
     def _flavor(self, wanted: str, image: Mapping[str, Any], from_volume: bool) -> Dict[str, Any]:
         """By name or id, or the smallest that holds the image; one without disk only where the VM boots from a volume."""
-        flavors = self._pages(self._nova(), "flavors/detail", "flavors", {})
+        flavors = openstack_lists.read(self._nova(), "flavors/detail", "flavors", {}, lambda flavor: flavor)
+        if not flavors:
+            raise NotFound("Nova shows no flavor to this project", cause="image")
         if wanted:
             found = [flavor for flavor in flavors if wanted in (flavor.get("name"), flavor.get("id"))]
             if not found:
                 names = ", ".join(sorted(str(flavor.get("name")) for flavor in flavors))[:100]
-                raise NotFound(f"no flavor {wanted!r} among {names or 'none'}", cause="image")
+                raise NotFound(f"no flavor {wanted!r} among {names}", cause="image")
             return found[0]
-        size = field(image, "virtual_size", int, default=0) or field(image, "size", int, default=0)
-        disk = max(field(image, "min_disk", int, default=0), -(-size // _GIB), 1)
+        disk = _disk(image)
         fit = [flavor for flavor in flavors if field(flavor, "ram", int, default=0) >= field(image, "min_ram", int, default=0)
                and not _is_special(flavor) and (from_volume or field(flavor, "disk", int, default=0) >= disk)]
         if not fit:
@@ -459,12 +620,15 @@ class Openstack(Driver):
         return min(fit, key=lambda flavor: tuple(field(flavor, key, int, default=0) for key in ("ram", "vcpus", "disk")))
 
     def _network(self, wanted: str) -> Dict[str, Any]:
-        """By name or id, or the only one there is."""
+        """By name or id, or the only one there is; of several the project's own goes before those that others share with it."""
         query: Dict[str, Any] = {"id" if _ID.match(wanted) else "name": wanted} if wanted else {"router:external": "false"}
-        found = [network for network in self._pages(self._neutron(), "networks", "networks", query)
-                 if wanted or network.get("subnets")]
+        found = openstack_lists.read(self._neutron(), "networks", "networks", query,
+                                     lambda network: network if wanted or network.get("subnets") else None)
         if not found:
             raise NotFound(f"no network {wanted!r}" if wanted else "there is no network for a VM", cause="network")
+        if len(found) > 1:
+            own = [network for network in found if self.keystone.project in (network.get("project_id"), network.get("tenant_id"))]
+            found = own if len(own) == 1 else found
         if len(found) > 1:
             names = ", ".join(f"{network.get('name')} ({network.get('id')})" for network in found)[:200]
             raise ClientError(f"[test vm] network: there are {names}: name one")
@@ -506,6 +670,8 @@ class Openstack(Driver):
 
 
 _CINDER = ("block-storage", "volumev3", "block-store")
+_CREATES = re.compile(r"/(?:servers|volumes|floatingips|security-groups|security-group-rules)$")
+_KINDS: Dict[int, Type[CloudError]] = {404: NotFound}
 
 
 def _told(ask: Callable[[], Any]) -> Any:
@@ -526,7 +692,7 @@ def _name(said: Mapping[str, Any]) -> str:
 
 
 def _server(said: Mapping[str, Any]) -> Resource:
-    native = word(said, "status")
+    native = word(said, "status", default="without a status")
     addresses = [word(address, "addr") for network in field(said, "addresses", dict, default={}).values()
                  if isinstance(network, list) for address in network if isinstance(address, dict)]
     fault = field(said, "fault", "message", str, default="")
@@ -539,7 +705,12 @@ def _server(said: Mapping[str, Any]) -> Resource:
         created=moment(said.get("created")), launched=moment(said.get("OS-SRV-USG:launched_at")),
         vcpus=field(flavor, "vcpus", int, default=None), memory=_times(field(flavor, "ram", int, default=None), _MIB),
         image=str(image.get("id", "")) if isinstance(image, dict) else "",
-        owner=str(said.get("user_id") or ""), project=str(said.get("tenant_id") or ""))
+        owner=str(said.get("user_id") or ""), project=str(said.get("tenant_id") or ""), since=moment(said.get("updated")))
+
+
+def _is_out_of_sight(said: Mapping[str, Any]) -> bool:
+    """Whether this is a server of a cell that does not answer: Nova knows its id then, and not its name."""
+    return said.get("status") == "UNKNOWN" and "name" not in said
 
 
 def _volume(said: Mapping[str, Any]) -> Resource:
@@ -562,6 +733,14 @@ def _port(said: Mapping[str, Any]) -> Resource:
                     server=str(said.get("device_id") or ""))
 
 
+def _made_by_nova(said: Mapping[str, Any], server: Ref) -> Optional[Ref]:
+    """The port, if Nova made it for this server: such a one has no name, or its id for one."""
+    identity, name = word(said, "id"), _name(said)
+    owner = str(said.get("device_owner") or "compute:")
+    ours = said.get("device_id") == server.id and owner.startswith("compute:") and name in ("", identity)
+    return Ref(Kind.PORT, identity, name) if ours else None
+
+
 def _snapshot(said: Mapping[str, Any]) -> Resource:
     native = word(said, "status")
     return Resource(Ref(Kind.SNAPSHOT, word(said, "id"), _name(said)), IMAGE.get(native, State.PENDING),
@@ -582,12 +761,36 @@ _OF_NEUTRON = {Kind.ADDRESS: ("floatingips", "floatingip", _address),
                Kind.SECURITY_GROUP: ("security-groups", "security_group", _security_group)}
 
 
+def _attributes(image: Mapping[str, Any]) -> Dict[str, str]:
+    """What EGI says of an image, which cloudkeeper writes down as JSON in one property; nothing where that is none."""
+    text = image.get(_ATTRIBUTES)
+    try:
+        said = json.loads(text) if isinstance(text, str) and len(text) <= 65536 else {}
+    except (ValueError, RecursionError):
+        return {}
+    return {key: str(value) for key, value in said.items() if isinstance(value, (str, int))} if isinstance(said, dict) else {}
+
+
+def _has(image: Mapping[str, Any], name: str, value: str) -> bool:
+    """Whether an image has this value of a property, of its own or among what EGI says of it."""
+    own = image.get(name)
+    if name == "tag":
+        return value in (image.get("tags") or [])
+    return own == value or isinstance(own, (bool, int)) and str(own).lower() == value.lower() or _attributes(image).get(name) == value
+
+
+def _disk(image: Mapping[str, Any]) -> int:
+    """GiB of the smallest disk that holds an image."""
+    size = field(image, "virtual_size", int, default=0) or field(image, "size", int, default=0)
+    return max(1, field(image, "min_disk", int, default=0), -(-size // _GIB))
+
+
 def _glance_image(said: Mapping[str, Any]) -> Image:
     sums = {"md5": said.get("checksum"), str(said.get("os_hash_algo") or ""): said.get("os_hash_value")}
     native = word(said, "status")
     return Image(word(said, "id"), _name(said), IMAGE.get(native, State.PENDING), native,
                  {algorithm: str(digits).lower() for algorithm, digits in sums.items() if algorithm and digits},
-                 {key: value for key, value in said.items() if isinstance(value, str)})
+                 {**_attributes(said), **{key: value for key, value in said.items() if isinstance(value, str)}})
 
 
 def _diagnostics(said: Mapping[str, Any]) -> Dict[str, float]:
@@ -633,13 +836,26 @@ def _limit(name: str, said: Mapping[str, Any], used: str, total: str, unit: int 
 
 def _classify(reply: Reply) -> Optional[VmprobeError]:
     """Where the services' status is not what it means: quotas are 403, 409 or 413, a volume's state is a 400."""
-    if reply.status in (400, 403, 409, 413) and re.search(_QUOTA, reply.words, re.I):
+    words = reply.words
+    if reply.status in (400, 403, 409, 413) and reasons.cause(words) == "quota":
         return reply.error(QuotaExceeded)
-    if reply.status == 400 and re.search(r"invalid volume|volume status must be|invalid status", reply.words, re.I):
-        return reply.error(Conflict)
+    if reply.status == 400 and re.search(r"invalid volume|volume status must be|invalid status", words, re.I):
+        return reply.error(Conflict) if re.search(_NOT_NOW, words, re.I) else reply.error(CloudError, cause="storage")
     if reply.status == 503 and "Keystone service is temporarily unavailable" in reply.text:
         return reply.error(GatewayFailed, "Keystone is temporarily unavailable")  # short, as ids are long
+    if reply.method == "POST" and reply.status == 503 and reply.headers.get("Retry-After"):
+        return reply.error(RateLimited)
+    if reply.method == "POST" and reply.status in (400, 403, 404, 409) and _CREATES.search(reply.url):
+        return _refused(reply)
     return None
+
+
+def _refused(reply: Reply) -> Optional[VmprobeError]:
+    """Why a create was refused, where the words say more than the status: not each 403 is policy's, and no 409 will pass."""
+    cause = "image" if "zero disk" in reply.words else reasons.cause(reply.words)
+    if reply.status == 403 and (not cause or re.search(r"policy|not authori[sz]ed|permission", reply.words, re.I)):
+        return None
+    return reply.error(_KINDS.get(reply.status, CloudError), cause=cause)
 
 
 def _user_data(spec: Any) -> Optional[str]:
@@ -654,13 +870,3 @@ def _user_data(spec: Any) -> Optional[str]:
 def _given(wanted: Mapping[str, Any]) -> Dict[str, Any]:
     """What was asked for, without what was not."""
     return {key: value for key, value in wanted.items() if value is not None}
-
-
-def _below(link: str, base: str) -> str:
-    """A list's link to its next page: whole URLs may name the service as it sees itself, behind a proxy."""
-    if "://" not in link:
-        return link
-    query = link.partition("?")[2]
-    where = re.sub(r"^[a-z]+://[^/]+", "", link.partition("?")[0])
-    last = re.search(r"/(servers/detail|volumes/detail|flavors/detail|ports|networks|floatingips|security-groups)$", where)
-    return f"{last[1] if last else where.lstrip('/')}?{query}" if query else link
