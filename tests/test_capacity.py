@@ -4,7 +4,8 @@ import pytest
 
 from conftest import run_probe
 from vmprobe import capacity
-from vmprobe.model import Kind, Limit
+from vmprobe.driver import Driver
+from vmprobe.model import Kind, Limit, Plan
 
 GIB = 2 ** 30
 PERFDATA = (
@@ -59,7 +60,7 @@ def test_hosts_and_pools_are_shown_beside_the_quota(site):
     assert (state, output.splitlines()) == (1, [
         "VM_CAPACITY WARNING - site: only 1 of 3 small fit: memory by 2 hosts: 4 GiB of 8 GiB is free (cause=quota); free: "
         "4 GiB of 8 GiB host memory, 8 GiB of 10 GiB host storage | auth=0s;;;0 capacity=0s;;;0 fits=1;;;0 "
-        "host_load_full=37.5% host_load_used=2;;;0;4 host_memory_free=4294967296B;;;0;8589934592 host_memory_full=50% "
+        "host_load_full=37.5% host_load_used=1.5;;;0;4 host_memory_free=4294967296B;;;0;8589934592 host_memory_full=50% "
         "host_memory_used=4294967296B;;;0;8589934592 host_ready_full=5% host_ready_used=5s;;;0;100 host_storage_free=8589934592B;;;0;10737418240 host_storage_full=20% "
         "host_storage_used=2147483648B;;;0;10737418240 image=0s;;;0 servers_used=1;;;0 total=0s;;;0",
         "LIMIT    OF      USED   TOTAL      FREE   FULL",
@@ -132,6 +133,50 @@ def test_a_flavor_is_written_as_in_the_site_file():
      {"vcpus": 2.0, "memory": 5.0}, 0, "memory by 2 hosts: 11 B of 20 B is free"),
     # the quota and the hosts both limit: the tighter one counts
     ([Limit("vcpus", 0, 100), Limit("vcpus", 0, 8, "a")], {"vcpus": 2.0}, 4, "vcpus by a: 8 of 8 are free"),
+    # of several quotas for the same thing each has to leave room
+    ([Limit("servers", 0, 9), Limit("servers", 1, 3, "quota RUNNING_VMS")], {"servers": 1.0}, 2, "servers by quota RUNNING_VMS: 2 of 3 are free"),
+    # twelve times a tenth are 1.2, which no computer knows
+    ([Limit("cpus", 0, 1.2)], {"cpus": 0.1}, 12, "cpus by quota: 1.2 of 1.2 are free"),
+    ([Limit("cpus", 0.1 + 0.2, 0.5)], {"cpus": 0.2}, 1, "cpus by quota: 0.2 of 0.5 are free"),
 ])
 def test_the_tightest_limit_says_how_many_fit(limits, need, fits, limiting):
-    assert capacity.room(limits, need) == capacity.Room(fits, limiting)
+    assert capacity.room(limits, {(name, ""): amount for name, amount in need.items()}) == capacity.Room(fits, limiting)
+
+
+STORES = [Limit("storage", 0, 100, "datastore a", of="datastore 1", binding=True),
+          Limit("storage", 0, 30, "datastore b", of="datastore 2", binding=True), Limit("storage", 0, 10 ** 6)]
+
+
+@pytest.mark.parametrize("need, fits, limiting", [
+    ({("storage", "datastore 1"): 20.0}, 5, "storage by datastore a: 100 B of 100 B is free"),
+    ({("storage", "datastore 2"): 20.0}, 1, "storage by datastore b: 30 B of 30 B is free"),
+    ({("storage", "datastore 1"): 20.0, ("storage", "datastore 2"): 10.0}, 3, "storage by datastore b: 30 B of 30 B is free"),
+    ({("storage", "datastore 3"): 20.0}, None, ""),
+    ({("storage", ""): 20.0}, 50000, "storage by quota: 976.6 KiB of 976.6 KiB is free"),
+])
+def test_what_a_server_uses_has_to_hold_it_alone(need, fits, limiting):
+    assert capacity.room(STORES, need) == capacity.Room(fits, limiting)
+
+
+def test_nothing_is_added_up_that_one_server_could_not_use():
+    totals = capacity.totals([*STORES, Limit("memory", 1, 4, "host1"), Limit("memory", 1, 4, "host2"), Limit("servers", 3, 9),
+                              Limit("servers", 3, 5, "quota RUNNING_VMS"), Limit("servers", 0, 1, "quota RVMS of image 7", of="image 7")])
+
+    assert totals == {"pool_storage": capacity.Total(0, 100, "datastore a"), "storage": capacity.Total(0, 10 ** 6),
+                      "host_memory": capacity.Total(2, 8), "servers": capacity.Total(3, 5)}
+
+
+@pytest.mark.parametrize("plan, test_vm, needs", [
+    (Plan("i", details={"vcpus": 2, "memory": 512}), {}, {"vcpus": 2, "memory": 512}),
+    (Plan("i"), {"volume": GIB}, {"volumes": 1, "storage": GIB}),
+    (Plan("i", details={"root volume": 3 * GIB}), {}, {"volumes": 1, "storage": 3 * GIB}),
+    (Plan("i", details={"root volume": 3 * GIB}), {"volume": GIB}, {"volumes": 2, "storage": 4 * GIB}),
+    (Plan("i", external="net"), {"depth": "reach"}, {"addresses": 1}),
+    (Plan("i", external="net"), {"depth": "api"}, {}),
+])
+def test_a_test_vm_needs_what_its_lifecycle_makes(plan, test_vm, needs):
+    driver = Driver({}, {}, None, None)
+
+    found = driver.needs(plan, {"volume": None, "depth": "api", **test_vm})
+
+    assert found == {("servers", ""): 1, ("ports", ""): 1, **{(name, ""): amount for name, amount in needs.items()}}

@@ -1,7 +1,7 @@
 """What is free, by quota and by host, and how many more servers fit into it.
 
-A quota is one number for the project. Hosts and pools are added up, but a server has to fit into one of them whole: what
-is left over on each is of no use to it.
+A quota is one number for the project, and each one has to leave room. Of hosts a server needs one that has room for it whole:
+what is left over on each is of no use to it. A network or a datastore that the test VM uses is no choice: it binds like a quota.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from collections import defaultdict
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import text
-from vmprobe.model import BURDENS, RESOURCES, Limit, Plan
+from vmprobe.model import BURDENS, RESOURCES, Limit
 
 QUOTA = "quota"
+_EXACT = 1e-6  # shares of a CPU are no exact numbers: 1.2 has room for twelve times 0.1
 _UNITS = ((2 ** 40, "TiB"), (2 ** 30, "GiB"), (2 ** 20, "MiB"), (2 ** 10, "KiB"), (1, "B"))
 
 
 class Total(NamedTuple):
-    """All limits of one name, by quota or by hosts: ``total`` None when any of them is unlimited."""
+    """What there is of one name: ``total`` None when it is unlimited. ``of``: the pool that this is of, where it is one of several."""
 
     used: float
     total: Optional[float]
+    of: str = ""
 
     @property
     def free(self) -> Optional[float]:
@@ -35,13 +37,44 @@ class Room(NamedTuple):
     limiting: str = ""
 
 
+def is_quota(limit: Limit) -> bool:
+    """Whether this is set for a project or an account, whatever there may be."""
+    return limit.source == QUOTA or limit.source.startswith(f"{QUOTA} ")
+
+
 def totals(limits: Sequence[Limit]) -> Dict[str, Total]:
-    """By perfdata label without its end: ``memory`` by quota, ``host_memory`` for all hosts and pools together."""
+    """By perfdata label without its end: ``memory`` by quota, ``host_memory`` for all hosts together, ``pool_storage``.
+
+    Of several quotas for the same thing the one that leaves least counts; of things that cannot stand in for each other, such
+    as datastores, the one that has most room: nothing is added up that one server could not use.
+    """
     found: Dict[str, List[Limit]] = defaultdict(list)
     for limit in limits:
-        found[limit.name if limit.source == QUOTA else f"host_{limit.name}"].append(limit)
-    return {label: Total(sum(limit.used for limit in those), _sum([limit.total for limit in those]))
-            for label, those in found.items()}
+        found[_label(limit)].append(limit)
+    return {label: _together(those) if label.startswith("host_") else _roomiest(those) for label, those in found.items()}
+
+
+def _label(limit: Limit) -> str:
+    if is_quota(limit):
+        return limit.name
+    is_host = not limit.binding and (not limit.of or limit.of.startswith("host "))
+    return f"{'host' if is_host else 'pool'}_{limit.name}"
+
+
+def _together(limits: Sequence[Limit]) -> Total:
+    return Total(sum(limit.used for limit in limits), _sum([limit.total for limit in limits]))
+
+
+def _roomiest(limits: Sequence[Limit]) -> Total:
+    tightest: Dict[str, Limit] = {}
+    for limit in limits:
+        tightest[limit.of] = min(tightest.get(limit.of, limit), limit, key=_left)
+    best = tightest.get("") or max(tightest.values(), key=_left)  # what binds everybody comes first
+    return Total(best.used, best.total, "" if is_quota(best) else best.source)
+
+
+def _left(limit: Limit) -> float:
+    return float("inf") if limit.total is None else limit.total - limit.used
 
 
 def figures(limits: Sequence[Limit]) -> Tuple[Dict[str, float], Dict[str, float]]:
@@ -49,7 +82,7 @@ def figures(limits: Sequence[Limit]) -> Tuple[Dict[str, float], Dict[str, float]
     values: Dict[str, float] = {}
     highest: Dict[str, float] = {}
     for label, total in totals(limits).items():
-        if label.replace("host_", "", 1) not in RESOURCES:
+        if name_of(label) not in RESOURCES:
             continue
         values[f"{label}_used"] = total.used
         if total.total is None:
@@ -63,31 +96,33 @@ def figures(limits: Sequence[Limit]) -> Tuple[Dict[str, float], Dict[str, float]
     return values, highest
 
 
-def needs(plan: Plan, volume: Optional[int]) -> Dict[str, float]:
-    """What one server of this plan takes, by the name of the limit; what the manager does not say counts as nothing."""
-    details = plan.details
-    found = {"servers": 1.0, "vcpus": details.get("vcpus") or 0, "memory": details.get("memory") or 0, "ports": 1.0}
-    if volume:
-        found.update(volumes=1.0, storage=float(volume))
-    return {name: float(size) for name, size in found.items() if size}
+def name_of(label: str) -> str:
+    """``memory`` of ``host_memory``."""
+    return label.partition("_")[2] if label.startswith(("host_", "pool_")) else label
 
 
-def room(limits: Sequence[Limit], need: Mapping[str, float]) -> Room:
-    """How many more servers of this need fit, by the tightest of the quota and of the hosts and pools that say the same."""
-    sources: Dict[str, List[Limit]] = defaultdict(list)
-    for limit in limits:
-        if limit.total is not None and need.get(limit.name):
-            sources[limit.source].append(limit)
+def room(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> Room:
+    """How many more servers with these needs (Driver.needs) fit, by the tightest of all limits that such a server meets."""
+    met = [(limit, needs[limit.name, limit.of]) for limit in limits
+           if limit.total is not None and needs.get((limit.name, limit.of))]
 
-    alike: Dict[Tuple[bool, frozenset], List[List[Limit]]] = defaultdict(list)  # hosts of one kind can stand in for each other
-    for source, those in sources.items():
-        alike[source == QUOTA, frozenset(limit.name for limit in those)].append(those)
+    places: Dict[str, List[_Need]] = defaultdict(list)  # hosts and the like: one of them is enough
+    choices: List[List[List[_Need]]] = []
+    for limit, need in met:
+        if is_quota(limit) or limit.binding:
+            choices.append([[_Need(limit, need)]])
+        else:
+            places[limit.source].append(_Need(limit, need))
+    alike: Dict[frozenset, List[List[_Need]]] = defaultdict(list)  # those of one kind can stand in for each other
+    for those in places.values():
+        alike[frozenset(one.limit.name for one in those)].append(those)
+    choices += alike.values()
 
     best = Room(None)
-    for those in alike.values():
-        fits = sum(min(_fit(limit, need) for limit in one) for one in those)
+    for choice in choices:
+        fits = sum(min(one.fits for one in place) for place in choice)
         if best.fits is None or fits < best.fits:
-            best = Room(fits, _limiting([limit for one in those for limit in one], need))
+            best = Room(fits, _limiting([one for place in choice for one in place]))
     return best
 
 
@@ -106,20 +141,27 @@ def table(limits: Sequence[Limit]) -> List[str]:
 def amount(name: str, value: float) -> str:
     """A value of a limit for people: ``12``, ``3.5 GiB``."""
     if RESOURCES.get(name) != "B":
-        return text.number(value, 1)
+        return text.number(value, 2)
     size, unit = next(pair for pair in _UNITS if abs(value) >= pair[0] or pair[0] == 1)
     return f"{text.number(value / size, 1)} {unit}"
 
 
-def _fit(limit: Limit, need: Mapping[str, float]) -> int:
-    return math.floor(max(0.0, limit.total - limit.used) / need[limit.name])
+class _Need(NamedTuple):
+    """A limit, and how much of it one server takes."""
+
+    limit: Limit
+    need: float
+
+    @property
+    def fits(self) -> int:
+        return math.floor(max(0.0, self.limit.total - self.limit.used) / self.need + _EXACT)
 
 
-def _limiting(limits: Sequence[Limit], need: Mapping[str, float]) -> str:
+def _limiting(needs: Sequence[_Need]) -> str:
     """``vcpus by quota: 12 of 20 are free``: the name whose limits, each for itself, leave room for the fewest."""
-    names = {limit.name for limit in limits}
-    name = min(sorted(names), key=lambda one: sum(_fit(limit, need) for limit in limits if limit.name == one))
-    those = [limit for limit in limits if limit.name == name]
+    names = {one.limit.name for one in needs}
+    name = min(sorted(names), key=lambda name: sum(one.fits for one in needs if one.limit.name == name))
+    those = [one.limit for one in needs if one.limit.name == name]
     free, total = sum(max(0.0, limit.total - limit.used) for limit in those), sum(limit.total for limit in those)
     source = those[0].source if len(those) == 1 else f"{len(those)} hosts"
     return f"{name} by {source}: {amount(name, free)} of {amount(name, total)} {'is' if RESOURCES.get(name) == 'B' else 'are'} free"

@@ -6,7 +6,7 @@ the credential itself was rejected once: an account can be locked by asking agai
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Optional, Sequence, TypeVar
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from vmprobe.clock import Deadline
 from vmprobe.driver import Driver
@@ -54,6 +54,9 @@ class Cloud:
 
     def capacity(self) -> List[Limit]:
         return self._patiently(self.driver.capacity)
+
+    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+        return self._patiently(self.driver.needs, plan, test_vm)
 
     def describe(self) -> Mapping[str, Any]:
         return self._patiently(self.driver.describe)

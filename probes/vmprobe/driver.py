@@ -6,7 +6,7 @@ session. Waiting, deadlines, retry of reads, recording and clean-up exist once, 
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from vmprobe.clock import Deadline
 from vmprobe.evidence import Evidence
@@ -174,8 +174,19 @@ class Driver:
         raise NotImplementedError
 
     def capacity(self) -> List[Limit]:
-        """CAPACITY: limits and usage that this credential can see."""
+        """CAPACITY: limits and usage that this credential can see: each that a create would meet."""
         raise NotImplementedError
+
+    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+        """CAPACITY: what one test VM takes of each limit of ``capacity``, by the limit's ``name`` and ``of``.
+
+        Only reads. What the manager does not say is left out; a limit that is not in it is not met.
+        """
+        volumes = [size for size in (test_vm["volume"], plan.details.get("root volume")) if size]
+        address = 1 if plan.external and test_vm["depth"] == "reach" else 0
+        found = {"servers": 1, "vcpus": plan.details.get("vcpus"), "memory": plan.details.get("memory"), "ports": 1,
+                 "addresses": address, "volumes": len(volumes), "storage": sum(volumes)}
+        return {(name, ""): float(amount) for name, amount in found.items() if amount}
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """IMAGES: those of this name or id, in whichever state; '' is all that the credential can see.

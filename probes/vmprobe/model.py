@@ -156,20 +156,23 @@ class Sample(NamedTuple):
     source: str = ""
 
 
-RESOURCES = {"servers": "", "vcpus": "", "memory": "B", "volumes": "", "storage": "B", "addresses": "", "ports": "", "load": "",
-             "ready": "s"}
+RESOURCES = {"servers": "", "vcpus": "", "cpus": "", "memory": "B", "disk": "B", "volumes": "", "storage": "B", "addresses": "",
+             "ports": "", "leases": "", "load": "", "ready": "s"}
 BURDENS = ("load", "ready")  # what is felt: there is none of it to be had
 
 
 class Limit(NamedTuple):
     """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited, or unknown.
 
-    ``name`` is one of RESOURCES (with its unit) where one fits; ``load`` is a host's load average beside its CPUs,
+    ``name`` is one of RESOURCES (with its unit) where one fits: ``cpus`` are shares of physical CPUs, ``disk`` is for the disks
+    that servers boot from, ``storage`` for volumes, ``leases`` are addresses that a network hands out; ``load`` is a host's load average beside its CPUs,
     ``ready`` how long vCPUs waited for a CPU of all the time for which they could have run.
     """
 
     name: str
     used: float
     total: Optional[float]
-    source: str = "quota"  # or the name of a hypervisor, pool, ...
+    source: str = "quota"  # "quota ...", or the name of a hypervisor, pool, ...
     unknown: str = ""  # why the manager does not say the total, where there is one
+    of: str = ""  # the host, datastore, network, ... that a server has to use to meet this limit; '': every server meets it
+    binding: bool = False  # no other of its kind can stand in for it, as other hosts can; quotas are binding anyway

@@ -18,7 +18,7 @@ LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **{f"{metric}_{what}": "%" if metric == "cpu" else "" for metric in METRICS for what in ("avg", "peak")},
     **{step: "s" for step in ("tcp", "tls", "http", "version", "services", "list", "capacity", "tls_expires", "cred_expires", "skew")},
     **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""), "age_max": "s",
-    **{f"{of}{name}_{what}": unit for of in ("", "host_") for name, of_one in RESOURCES.items()
+    **{f"{of}{name}_{what}": unit for of in ("", "host_", "pool_") for name, of_one in RESOURCES.items()
        for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))}, "fits": "",
     **dict.fromkeys(("memory_avg", "memory_peak", "memory_total"), "B"), "ready_avg": "%", "ready_peak": "%", "interval": "s", "metrics": "s",
     **{f"{metric}_total": "" for metric in METRICS if metric != "cpu"},

@@ -20,6 +20,7 @@ _ALL = 8000  # the whole: Nagios takes 8192 bytes, with host, service and time, 
 
 _SHORTEST = 40  # characters of a reason that are shown whatever else has to be on line 1
 _LONG_ID = re.compile(r"\b([0-9a-fA-F]{8})(?:(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{24})\b")
+_FRACTIONS = re.compile(r"(host_|pool_)?(cpus|vcpus|load)_(used|free)$")  # counts of what can be had in part
 
 # What a stage lends where neither the manager nor its words tell: no scheduler has seen what is refused at the submission.
 _CAUSE_OF_STAGE = {"auth": "auth", "image": "image", "submit": "gateway", "active": "scheduler", "network": "network",
@@ -158,4 +159,6 @@ def perfdata(values: Mapping[str, float], thresholds: Thresholds, highest: Mappi
 
 def _value(label: str, value: float) -> str:
     uom = unit(label)
-    return text.seconds(value) if uom == "s" else text.number(value, 1 if uom == "%" else 0)
+    if uom == "s":
+        return text.seconds(value)
+    return text.number(value, 3 if _FRACTIONS.match(label) else 1 if uom == "%" else 0)

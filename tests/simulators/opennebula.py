@@ -50,7 +50,8 @@ class User:
     name: str
     password: str
     driver: str = "core"
-    limits: Dict[str, float] = field(default_factory=dict)  # VMS, CPU, MEMORY; IMAGES, SIZE
+    group: int = 100
+    limits: Dict[str, float] = field(default_factory=dict)  # of VMS, CPU, ...; IMAGES, SIZE; LEASES; RVMS
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Oned:
 
     def __init__(self, version: str = "6.10.0", step: float = 0.02):
         self.version, self.step = version, step
-        self.oneadmin, self.probe = User(0, "oneadmin", "opennebula"), User(2, "probe", "a-good-password")
+        self.oneadmin, self.probe = User(0, "oneadmin", "opennebula", group=0), User(2, "probe", "a-good-password")
         self.users = {user.name: user for user in (self.oneadmin, self.probe)}
         self.faults: set = set()
         self.plot: Dict[Any, str] = {}
@@ -100,7 +101,15 @@ class Oned:
         self.rejected: List[str] = []  # what the judge says against answers
         self.calls: List[str] = []
         self.hosts = ["node1", "node2"]
+        self.host_clusters: Dict[str, int] = {}  # by host; 0 otherwise
+        self.clusters: Dict[Tuple[str, int], List[int]] = {}  # of ("datastore", 1), ("network", 0), ...; cluster 0 otherwise
+        self.group_limits: Dict[str, float] = {"VMS": 50, "CPU": -2}
+        self.default_limits: Dict[str, float] = {}  # of all users
         self.networks = {0: "private"}
+        self.leases = {0: 254}  # by network; 254 otherwise
+        self.store_says: Dict[int, Dict[str, str]] = {
+            0: {"SHARED": "YES", "TYPE": "SYSTEM_DS"}, 1: {"CLONE_TARGET": "SYSTEM", "LN_TARGET": "NONE", "TYPE": "IMAGE_DS"}}
+        self.store_free: Dict[int, int] = {}  # FREE_MB, where it is not what is not used
         self.datastores = {0: ("system", 1, 0, 0), 1: ("default", 0, 20480, 4096), 2: ("files", 2, 20480, 4096)}
         self.templates: Dict[int, Tuple[str, str]] = {
             5: ("tiny", "<TEMPLATE><CPU>0.2</CPU><VCPU>2</VCPU><MEMORY>128</MEMORY><DISK><IMAGE>vmprobe-test</IMAGE></DISK>"
@@ -164,40 +173,65 @@ class Oned:
     # --- accounts ---------------------------------------------------------------------------------------------
 
     def _one_user_info(self, user: User, identity: int) -> str:
-        limits = {key: user.limits.get(key, -1) for key in ("VMS", "CPU", "MEMORY")}
-        mine = [image for image in self.images.values() if image.owner is user]
-        store = (f"<DATASTORE><ID>1</ID><IMAGES>{user.limits.get('IMAGES', -1):g}</IMAGES><IMAGES_USED>{len(mine)}</IMAGES_USED>"
-                 f"<SIZE>{user.limits.get('SIZE', -1):g}</SIZE><SIZE_USED>{sum(i.size for i in mine)}</SIZE_USED></DATASTORE>")
-        return (f"<USER><ID>{user.id}</ID><GID>100</GID><GROUPS><ID>100</ID></GROUPS><GNAME>users</GNAME><NAME>{user.name}</NAME>"
+        return (f"<USER><ID>{user.id}</ID><GID>{user.group}</GID><GROUPS><ID>{user.group}</ID></GROUPS><GNAME>users</GNAME><NAME>{user.name}</NAME>"
                 f"<PASSWORD>5f4dcc3b5aa765d61d8327deb882cf99</PASSWORD><AUTH_DRIVER>{user.driver}</AUTH_DRIVER>"
-                f"<ENABLED>1</ENABLED><TEMPLATE/><DATASTORE_QUOTA>{store}</DATASTORE_QUOTA><NETWORK_QUOTA/>"
-                f"<VM_QUOTA>{self._quota(user, limits)}</VM_QUOTA><IMAGE_QUOTA/><DEFAULT_USER_QUOTAS><DATASTORE_QUOTA/>"
-                f"<NETWORK_QUOTA/><VM_QUOTA/><IMAGE_QUOTA/></DEFAULT_USER_QUOTAS></USER>")
+                f"<ENABLED>1</ENABLED><TEMPLATE/>{self._quotas(user, user.limits)}"
+                f"<DEFAULT_USER_QUOTAS>{self._quotas(user, self.default_limits, used=False)}</DEFAULT_USER_QUOTAS></USER>")
 
     def _one_group_info(self, user: User, identity: int) -> str:
-        limits = {"VMS": 50, "CPU": -2, "MEMORY": -1}
-        return (f"<GROUP><ID>100</ID><NAME>users</NAME><TEMPLATE/><USERS><ID>2</ID></USERS><ADMINS/><DATASTORE_QUOTA/>"
-                f"<NETWORK_QUOTA/><VM_QUOTA>{self._quota(user, limits)}</VM_QUOTA><IMAGE_QUOTA/><DEFAULT_GROUP_QUOTAS>"
-                f"<DATASTORE_QUOTA/><NETWORK_QUOTA/><VM_QUOTA/><IMAGE_QUOTA/></DEFAULT_GROUP_QUOTAS></GROUP>")
+        empty = "<DATASTORE_QUOTA/><NETWORK_QUOTA/><VM_QUOTA/><IMAGE_QUOTA/>"
+        return (f"<GROUP><ID>{user.group}</ID><NAME>users</NAME><TEMPLATE/><USERS><ID>2</ID></USERS><ADMINS/>"
+                f"{self._quotas(user, self.group_limits)}<DEFAULT_GROUP_QUOTAS>{empty}</DEFAULT_GROUP_QUOTAS></GROUP>")
 
-    def _quota(self, user: User, limits: Dict[str, float]) -> str:
-        used = self._used(user)
-        rows = "".join(f"<{prefix}{key}>{limits[key] if not prefix else -1:g}</{prefix}{key}>"
-                       f"<{prefix}{key}_USED>{used[key]:g}</{prefix}{key}_USED>"
-                       for key in ("CPU", "MEMORY", "VMS") for prefix in ("", "RUNNING_"))
-        of_a_cluster = f"<VM><CLUSTER_IDS>100</CLUSTER_IDS>{rows.replace('>50<', '>1<')}</VM>" if self.since(7) else ""
-        return f"{of_a_cluster}<VM>{rows}<SYSTEM_DISK_SIZE>-1</SYSTEM_DISK_SIZE><SYSTEM_DISK_SIZE_USED>0</SYSTEM_DISK_SIZE_USED></VM>"
+    def _quotas(self, user: User, limits: Dict[str, float], used: bool = True) -> str:
+        """The four quotas of an account; those of defaults have nothing that is used."""
+        now = self._used(user) if used else {}
+
+        def rows(*keys: str) -> str:
+            return "".join(f"<{key}>{limits.get(key, -1):g}</{key}><{key}_USED>{now.get(key, 0):g}</{key}_USED>" for key in keys)
+
+        vms = rows("CPU", "MEMORY", "RUNNING_CPU", "RUNNING_MEMORY", "RUNNING_VMS", "SYSTEM_DISK_SIZE", "VMS")
+        of_a_cluster = f"<VM><CLUSTER_IDS>100</CLUSTER_IDS>{vms.replace('>50<', '>1<')}</VM>" if self.since(7) and used else ""
+        network = f"<NETWORK><ID>0</ID>{rows('LEASES')}</NETWORK>" if "LEASES" in limits else ""
+        image = f"<IMAGE><ID>7</ID>{rows('RVMS')}</IMAGE>" if "RVMS" in limits else ""
+        return (f"<DATASTORE_QUOTA><DATASTORE><ID>1</ID>{rows('IMAGES', 'SIZE')}</DATASTORE></DATASTORE_QUOTA>"
+                f"<NETWORK_QUOTA>{network}</NETWORK_QUOTA><VM_QUOTA>{of_a_cluster}<VM>{vms}</VM></VM_QUOTA><IMAGE_QUOTA>{image}</IMAGE_QUOTA>")
 
     def _used(self, user: User) -> Dict[str, float]:
+        """What counts against an account's quotas (QuotaVirtualMachine::check and its neighbours)."""
         vms = [vm for vm in self.vms.values() if vm.owner is user and vm.state != "DONE"]
-        return {"VMS": len(vms), **{key: sum(float(vm.template.findtext(key) or 0) for vm in vms) for key in ("CPU", "MEMORY")}}
+        mine = [image for image in self.images.values() if image.owner is user]
+        used: Dict[str, float] = {"IMAGES": len(mine), "SIZE": sum(image.size for image in mine)}
+        for vm in vms:
+            for key, more in self._wanted(vm.template).items():
+                used[key] = used.get(key, 0) + more
+        return used
+
+    def _wanted(self, template: ElementTree.Element) -> Dict[str, float]:
+        """What a VM of this template takes of the quotas of its owner."""
+        cpu, memory = float(template.findtext("CPU") or 0), float(template.findtext("MEMORY") or 0)
+        disks = [self._image_of(self.probe, disk) for disk in template.findall("DISK") if disk.find("IMAGE") is not None
+                 or disk.find("IMAGE_ID") is not None]
+        copied = self.store_says[1].get("CLONE_TARGET") == "SYSTEM"
+        volatile = sum(float(disk.findtext("SIZE") or 0) for disk in template.findall("DISK") if disk.findtext("TYPE") == "fs")
+        return {"VMS": 1, "RUNNING_VMS": 1, "CPU": cpu, "RUNNING_CPU": cpu, "MEMORY": memory, "RUNNING_MEMORY": memory,
+                "SYSTEM_DISK_SIZE": volatile + sum(image.size for image in disks if copied), "LEASES": len(template.findall("NIC")),
+                "RVMS": sum(1 for image in disks if image.id == 7)}
 
     def _check_quota(self, user: User, wanted: Dict[str, float]) -> None:
         used = self._used(user)
-        for key, more in wanted.items():
-            if user.limits.get(key, -1) >= 0 and used[key] + more > user.limits[key]:
-                raise Refused(AUTHORIZATION, f"User [{user.id}] : user [{user.id}] limit of {user.limits[key]:g} reached for "
-                                             f"{key} quota in VM.")
+        if user is self.oneadmin:
+            return
+        for account, limits in (("user", user.limits), ("group", self.group_limits)):
+            for key, more in wanted.items():
+                most = limits.get(key, -1)
+                if most == -1:
+                    most = self.default_limits.get(key, -2) if account == "user" else -2
+                if most >= 0 and used.get(key, 0) + more > most + 1e-6:
+                    thing = {"LEASES": "NETWORK with ID: 0", "RVMS": "IMAGE with ID: 7", "IMAGES": "DATASTORE with ID: 1",
+                             "SIZE": "DATASTORE with ID: 1"}.get(key, "VM")
+                    number = user.id if account == "user" else user.group
+                    raise Refused(AUTHORIZATION, f"User [{user.id}] : {account} [{number}] limit of {most:g} reached for {key} quota in {thing}.")
 
     # --- pools that do not change -----------------------------------------------------------------------------
 
@@ -209,7 +243,7 @@ class Oned:
         cpu = sum(float(vm.template.findtext("CPU") or 0) for vm in vms) * 100
         memory = sum(int(vm.template.findtext("MEMORY") or 0) for vm in vms) * 1024
         return (f"<HOST><ID>{number}</ID><NAME>{name}</NAME><STATE>2</STATE><PREV_STATE>2</PREV_STATE><IM_MAD>kvm</IM_MAD>"
-                f"<VM_MAD>kvm</VM_MAD><CLUSTER_ID>0</CLUSTER_ID><CLUSTER>default</CLUSTER><HOST_SHARE>"
+                f"<VM_MAD>kvm</VM_MAD><CLUSTER_ID>{self.host_clusters.get(name, 0)}</CLUSTER_ID><CLUSTER>default</CLUSTER><HOST_SHARE>"
                 f"<MEM_USAGE>{memory}</MEM_USAGE><CPU_USAGE>{cpu:.0f}</CPU_USAGE><TOTAL_MEM>8388608</TOTAL_MEM>"
                 f"<TOTAL_CPU>800</TOTAL_CPU><MAX_MEM>8388608</MAX_MEM><MAX_CPU>800</MAX_CPU>"
                 f"<RUNNING_VMS>{len(vms)}</RUNNING_VMS><VMS_THREAD>1</VMS_THREAD><DATASTORES><DISK_USAGE>0</DISK_USAGE>"
@@ -220,18 +254,26 @@ class Oned:
         return "<DATASTORE_POOL>" + "".join(
             f"<DATASTORE><ID>{number}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>{name}</NAME>"
             f"{_permissions()}<DS_MAD>fs</DS_MAD><TM_MAD>ssh</TM_MAD><BASE_PATH>/var/lib/one/datastores/{number}</BASE_PATH>"
-            f"<TYPE>{kind}</TYPE><DISK_TYPE>0</DISK_TYPE><STATE>0</STATE><CLUSTERS><ID>0</ID></CLUSTERS><TOTAL_MB>{total}</TOTAL_MB>"
-            f"<FREE_MB>{total - used}</FREE_MB><USED_MB>{used}</USED_MB><IMAGES/><TEMPLATE/></DATASTORE>"
+            f"<TYPE>{kind}</TYPE><DISK_TYPE>0</DISK_TYPE><STATE>0</STATE>{self._in_clusters('datastore', number)}<TOTAL_MB>{total}</TOTAL_MB>"
+            f"<FREE_MB>{self.store_free.get(number, total - used)}</FREE_MB><USED_MB>{used}</USED_MB><IMAGES/>"
+            f"{_vector('TEMPLATE', self.store_says.get(number, {}))}</DATASTORE>"
             for number, (name, kind, total, used) in self.datastores.items()) + "</DATASTORE_POOL>"
 
     def _one_vnpool_info(self, user: User, whose: int, start: int, end: int) -> str:
         return _pool("VNET_POOL", [
             f"<VNET><ID>{number}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>{name}</NAME>"
-            f"{_permissions()}<CLUSTERS><ID>0</ID></CLUSTERS><BRIDGE>br0</BRIDGE><BRIDGE_TYPE>linux</BRIDGE_TYPE><STATE>1</STATE>"
+            f"{_permissions()}{self._in_clusters('network', number)}<BRIDGE>br0</BRIDGE><BRIDGE_TYPE>linux</BRIDGE_TYPE><STATE>1</STATE>"
             f"<PREV_STATE>1</PREV_STATE><PARENT_NETWORK_ID/><VN_MAD>bridge</VN_MAD><PHYDEV/><VLAN_ID/><OUTER_VLAN_ID/>"
             f"<VLAN_ID_AUTOMATIC>0</VLAN_ID_AUTOMATIC><OUTER_VLAN_ID_AUTOMATIC>0</OUTER_VLAN_ID_AUTOMATIC>"
-            f"<USED_LEASES>0</USED_LEASES><VROUTERS/><UPDATED_VMS/><OUTDATED_VMS/><UPDATING_VMS/><ERROR_VMS/><TEMPLATE/>"
-            f"<AR_POOL/></VNET>" for number, name in self.networks.items()], start, end)
+            f"<USED_LEASES>{self._leased(number)}</USED_LEASES><VROUTERS/><UPDATED_VMS/><OUTDATED_VMS/><UPDATING_VMS/><ERROR_VMS/><TEMPLATE/>"
+            f"<AR_POOL><AR><AR_ID>0</AR_ID><IP>10.0.0.2</IP><MAC>02:00:0a:00:00:02</MAC><SIZE>{self.leases.get(number, 254)}</SIZE>"
+            f"<TYPE>IP4</TYPE></AR></AR_POOL></VNET>" for number, name in self.networks.items()], start, end)
+
+    def _in_clusters(self, kind: str, number: int) -> str:
+        return f"<CLUSTERS>{''.join(f'<ID>{one}</ID>' for one in self.clusters.get((kind, number), [0]))}</CLUSTERS>"
+
+    def _leased(self, network: int) -> int:
+        return sum(1 for vm in self.vms.values() if vm.state != "DONE" for nic in vm.nics if nic["NETWORK_ID"] == str(network))
 
     def _one_templatepool_info(self, user: User, whose: int, start: int, end: int) -> str:
         return _pool("VMTEMPLATE_POOL", [
@@ -261,19 +303,14 @@ class Oned:
         if self.datastores[store][1] != 0:
             raise Refused(ALLOCATE, "Error allocating a new image. New images can only be allocated in a files or image datastore.")
         total, used = self.datastores[store][2:]
-        if "full" in self.faults or size > total - used:
+        limit, free = self.store_says.get(store, {}).get("LIMIT_MB"), self.store_free.get(store, total - used)
+        if "full" in self.faults or size > (int(limit) - used if limit else free):
             raise Refused(ACTION, "Not enough space in datastore")
-        self._check_store(user, size)
+        self._check_quota(user, {"IMAGES": 1, "SIZE": size})
         self._check_name(user, name)
         made = self._keep(user, name, 2, size, wanted.findtext("PERSISTENT") == "YES")
         self._later(1, lambda: self._settle(made, "datablock-error", "Error creating datablock: mkfs failed: No space left on device"))
         return made.id
-
-    def _check_store(self, user: User, size: int) -> None:
-        used = sum(image.size for image in self.images.values() if image.owner is user)
-        if user.limits.get("SIZE", -1) >= 0 and used + size > user.limits["SIZE"]:
-            raise Refused(AUTHORIZATION, f"User [{user.id}] : user [{user.id}] limit of {user.limits['SIZE']:g} reached for SIZE "
-                                         f"quota in DATASTORE with ID: 1.")
 
     def _check_name(self, user: User, name: str) -> None:
         for image in self.images.values():
@@ -343,8 +380,8 @@ class Oned:
     def _start(self, user: User, template: ElementTree.Element, name: str = "", refusal: int = ALLOCATE) -> int:
         """``refusal``: the code of what is not to be had; INTERNAL by itself (RequestManagerAllocate.cc), ALLOCATE by a template."""
         preamble = "" if refusal == INTERNAL else "Error allocating a new virtual machine. "
-        self._check_quota(user, {"VMS": 1, "CPU": float(template.findtext("CPU")), "MEMORY": float(template.findtext("MEMORY"))})
-        if "no-lease" in self.faults:
+        self._check_quota(user, self._wanted(template))
+        if "no-lease" in self.faults or template.find("NIC") is not None and self._leased(0) >= self.leases.get(0, 254):
             raise Refused(refusal, f"{preamble}Cannot get IP/MAC lease from virtual network 0.")
         if "clusters" in self.faults:
             raise Refused(refusal, f"{preamble}Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by "

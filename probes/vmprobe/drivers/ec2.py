@@ -361,6 +361,15 @@ class Ec2(Driver):
         return [Limit(name, count, totals.get(name), unknown=unread.get(name, "") if totals.get(name) is None else "")
                 for name, count in used.items()]
 
+    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+        """Where Service Quotas count standard instances and gp3 volumes alone, others do not meet these limits."""
+        found = dict(super().needs(plan, test_vm))
+        if self._quotas is not None and not STANDARD.match(plan.flavor):
+            found.pop(("vcpus", ""), None)
+        if self._quotas is not None and plan.details.get("volume type") != "gp3":
+            found.pop(("storage", ""), None)
+        return found
+
     def _all_quotas(self, quotas: Quotas) -> Tuple[Dict[str, float], Dict[str, str]]:
         """(those that can be read, why the others cannot). Who does not answer once is not asked again: they are an extra."""
         found: Dict[str, float] = {}

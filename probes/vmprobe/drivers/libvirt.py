@@ -232,7 +232,7 @@ class Libvirt(Driver):
             ran = sum(sum(_of_vcpus(stats, "time")) for _, stats in running) / 1e9
             return [Limit("servers", len(running), None, name),
                     Limit("vcpus", sum(stats.get("vcpu.current", 0) for _, stats in running), None, name),
-                    Limit("memory", memory - host.getFreeMemory(), memory, name),
+                    Limit("memory", max(0, memory - _available(host, library)), memory, name),
                     Limit("storage", used, total, f"pool {self._pool_name}"),
                     *([Limit("ready", waited, ran + waited, name)] if waited else [])]
 
@@ -545,6 +545,15 @@ def _global(interfaces: Optional[Mapping[str, Any]]) -> Tuple[str, ...]:
             if not address.is_loopback and not address.is_link_local:
                 found.add(str(address))
     return tuple(sorted(found))
+
+
+def _available(host: Any, library: Any) -> int:
+    """Bytes of a host's memory that a VM can have: what is free, and what the host only caches files in."""
+    try:
+        said = host.getMemoryStats(library.VIR_NODE_MEMORY_STATS_ALL_CELLS)  # in KiB
+    except library.libvirtError:  # not every hypervisor says it
+        return host.getFreeMemory()
+    return sum(said.get(word, 0) for word in ("free", "buffers", "cached")) * 1024
 
 
 def _of_vcpus(stats: Mapping[str, Any], word: str) -> List[int]:

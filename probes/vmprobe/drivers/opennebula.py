@@ -13,6 +13,8 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 
 from vmprobe.driver import Driver, Key
+from vmprobe.drivers import opennebula_quotas as quotas
+from vmprobe.drivers import opennebula_room as room
 from vmprobe.drivers import opennebula_states as states
 from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotPermitted, ResourceFailed
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
@@ -26,7 +28,6 @@ _PAGE = 200  # things of a pool by one request, where it is everybody's
 _SNAPSHOT = "-snapshot"
 _DATABLOCK, _BOOTS = 2, (0, 1, 2)  # types of images; those that can be a VM's disk
 _IMAGES = 0  # type of a datastore
-_HOST_ENABLED = (1, 2)  # monitored just now, and monitored
 _MIB = 2 ** 20
 _DATED = re.compile(r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *: *")  # before each ERROR and SCHED_MESSAGE
 _EXIT_CODE = re.compile(r"(?<=[^:\s])\s*ExitCode: -?\d+\s*$")  # after each failure on a host, mostly without a space before it
@@ -88,10 +89,11 @@ class Opennebula(Driver):
         if template is not None:
             vcpus = vcpus or number(template, "TEMPLATE/VCPU", 1)
             memory = memory or number(template, "TEMPLATE/MEMORY", 0) * _MIB
+        given = _given(test_vm, template, image, network[0])
         details = {"image": text(image, "ID"), "network": network[0], "datastore": datastore,
                    "vcpus": vcpus or 1, "memory": memory or 256 * _MIB,
-                   "template": None if template is None else text(template, "ID"),
-                   "given": _given(test_vm, template, image, network[0])}
+                   "template": None if template is None else text(template, "ID"), "given": given,
+                   **{key: _made_with(key, given, template) for key in ("CPU", "DISK", "NIC", "SCHED_REQUIREMENTS")}}
         return Plan(text(image, "NAME"), "" if template is None else text(template, "NAME"), network[1], details)
 
     def create(self, spec: Any) -> Ref:
@@ -212,20 +214,25 @@ class Opennebula(Driver):
         return Ref(Kind.SNAPSHOT, made, name)
 
     def capacity(self) -> List[Limit]:
-        """The user's quotas and its group's, whichever leaves less, and the hosts and datastores that may be seen."""
-        quotas = _quotas(self.oned.xml("one.user.info", -1), "DEFAULT_USER_QUOTAS")
-        group = self._allowed("one.group.info", -1)
-        for name, limit in (_quotas(group, "DEFAULT_GROUP_QUOTAS") if group is not None else {}).items():
-            quotas[name] = min(quotas.get(name, limit), limit, key=_left)
-        found = list(quotas.values())
+        """The user's quotas and its group's, whichever leaves less, and the hosts, datastores and networks that may be seen."""
+        user, group = self.oned.xml("one.user.info", -1), self._allowed("one.group.info", -1)
+        found = quotas.limits(user, group)
         hosts, stores = self._allowed("one.hostpool.info"), self._allowed("one.datastorepool.info")
         for host in hosts.findall("HOST") if hosts is not None else ():
-            found += _host(host)
+            found += room.host(host)
         for store in stores.findall("DATASTORE") if stores is not None else ():
-            total = number(store, "TOTAL_MB", 0) * _MIB
-            if total and number(store, "TYPE", 0) == _IMAGES:  # 0: not monitored yet, or not to be measured
-                found.append(Limit("storage", number(store, "USED_MB", 0) * _MIB, total, f"datastore {text(store, 'NAME')}"))
+            found += room.datastore(store)
+        for network in self._pool("one.vnpool.info", "VNET", _ALL):
+            found += room.network(network)
         return found
+
+    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+        """CPU is a share of a physical CPU, and no number of VCPUs; a disk counts where its datastore's drivers copy it to."""
+        hosts, stores = self._allowed("one.hostpool.info"), self._allowed("one.datastorepool.info")
+        cloud = room.Cloud(hosts.findall("HOST") if hosts is not None else [],
+                           stores.findall("DATASTORE") if stores is not None else [],
+                           self._pool("one.vnpool.info", "VNET", _ALL), self._pool("one.imagepool.info", "IMAGE", _ALL))
+        return room.needs(cloud, plan.details, test_vm["volume"], test_vm["snapshot"])
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """The checksums are those that were given when the image was registered."""
@@ -379,6 +386,16 @@ def _given(test_vm: Mapping[str, Any], template: Any, image: Any, network: str) 
     return found
 
 
+def _made_with(key: str, given: Mapping[str, Any], template: Any) -> Any:
+    """What a VM is made with: as the site gives it, else as the template has it. Disks and NICs are lists of their texts."""
+    wanted = given.get(key)
+    if key in ("DISK", "NIC"):
+        if wanted is not None or template is None:
+            return [wanted] if wanted else []
+        return [_texts(one, ".") for one in template.findall(f"TEMPLATE/{key}")]
+    return wanted if wanted is not None or template is None else text(template, f"TEMPLATE/{key}", "")
+
+
 def _texts(thing: Any, path: str) -> Dict[str, str]:
     """What stands in the element at ``path``: text by name."""
     return {child.tag: (child.text or "").strip() for child in thing.findall(f"{path}/*")}
@@ -525,54 +542,3 @@ def _figure(said: Any, key: str) -> Optional[float]:
     """A figure that is not negative; None where there is none."""
     found = text(said, key, "")
     return float(found) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?", found) else None
-
-
-# --- capacity -----------------------------------------------------------------------------------------------------
-
-def _quotas(account: Any, defaults: str) -> Dict[str, Limit]:
-    """The limits of a user or group by name; -1 is the default of all of them, -2 unlimited.
-
-    From 7.0 on there can be more for single clusters, which bind a VM only there: they are left out.
-    """
-    found = {}
-    own, of_all = (_everywhere(account, path) for path in ("VM_QUOTA/VM", f"{defaults}/VM_QUOTA/VM"))
-    for name, key, unit in (("servers", "VMS", 1), ("vcpus", "CPU", 1), ("memory", "MEMORY", _MIB)):
-        used, most = _figure_at(own, f"{key}_USED"), _figure_at(own, key)
-        if most is None or most == -1:
-            most = _figure_at(of_all, key)
-        found[name] = Limit(name, max(0.0, used or 0.0) * unit, None if most is None or most < 0 else most * unit)
-    stores = account.findall("DATASTORE_QUOTA/DATASTORE")
-    if stores:
-        images, used = (sum(max(0.0, _figure_at(one, key) or 0.0) for one in stores) for key in ("IMAGES_USED", "SIZE_USED"))
-        limits = [_figure_at(store, "SIZE") for store in stores]
-        bounded = all(most is not None and most >= 0 for most in limits)
-        found["volumes"] = Limit("volumes", images, None)
-        found["storage"] = Limit("storage", used * _MIB, sum(limits) * _MIB if bounded else None)
-    return found
-
-
-def _everywhere(account: Any, path: str) -> Any:
-    return next((quota for quota in account.findall(path) if not text(quota, "CLUSTER_IDS", "")), None)
-
-
-def _figure_at(quota: Any, key: str) -> Optional[float]:
-    found = "" if quota is None else text(quota, key, "")
-    return float(found) if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", found) else None
-
-
-def _left(limit: Limit) -> float:
-    return float("inf") if limit.total is None else limit.total - limit.used
-
-
-def _host(host: Any) -> List[Limit]:
-    """What is promised to VMs of a host that takes some: CPUs are counted in hundredths, memory in KiB."""
-    if number(host, "STATE", 0) not in _HOST_ENABLED:
-        return []
-    name, share = text(host, "NAME"), host.find("HOST_SHARE")
-    cpus = number(share, "TOTAL_CPU", 0) if number(share, "MAX_CPU", 0) <= 0 else number(share, "MAX_CPU", 0)
-    memory = number(share, "MAX_MEM", 0) or number(share, "TOTAL_MEM", 0)
-    if not cpus or not memory:
-        return []  # not monitored yet
-    return [Limit("servers", number(share, "RUNNING_VMS", 0), None, name),
-            Limit("vcpus", max(0, number(share, "CPU_USAGE", 0)) / 100, cpus / 100, name),
-            Limit("memory", max(0, number(share, "MEM_USAGE", 0)) * 1024, memory * 1024, name)]

@@ -507,6 +507,11 @@ class Openstack(Driver):
             pass  # Neutron's policy: the quota is the administrators'
         return found + self._hosts()
 
+    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+        """A server that boots from a volume takes one more."""
+        root = plan.details["disk"] * _GIB if plan.details["boot from volume"] else None
+        return super().needs(plan._replace(details={**plan.details, "root volume": root}), test_vm)
+
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """Glance's checksum is by MD5, and since 2.7 also by the algorithm that the operator chose."""
         return [_glance_image(said) for said in self._images(name)]

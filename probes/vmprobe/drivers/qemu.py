@@ -240,7 +240,7 @@ class Qemu(Driver):
             vcpus = sum(int(process.option("-smp") or 1) for process in processes)
             return [Limit("servers", len(processes), None),
                     Limit("load", os.getloadavg()[0], os.cpu_count(), "host"),
-                    Limit("vcpus", vcpus, os.cpu_count(), "host"),
+                    Limit("vcpus", vcpus, None, "host"),  # may be more than the host has: load says what that means
                     Limit("memory", memory["MemTotal"] - memory["MemAvailable"], memory["MemTotal"], "host"),
                     Limit("storage", (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
                           (disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize, "host")]

@@ -23,11 +23,12 @@ Alerts by the ranges given, and with --need when so many more servers do not fit
 EPILOG = """\
 Ranges are Nagios ranges: -w servers_full=80 -c memory_free=8589934592:; a range
 without a metric means fits. Metrics: NAME_used, NAME_free (numbers, or bytes
-for memory and storage) and NAME_full (%) of servers vcpus memory volumes
-storage addresses ports, and the same with host_ before for all hosts and pools
-together; of host_load, and of host_ready (s for which vCPUs waited for a CPU),
-_used and _full; with --need also fits, so many more servers; auth capacity
-image total (s).
+for memory disk storage) and NAME_full (%) of servers vcpus cpus memory disk
+volumes storage addresses ports leases, the same with host_ before for all hosts
+together, and with pool_ for the datastore or network that has most room; of
+host_load, and of host_ready (s for which vCPUs waited for a CPU), _used and
+_full; with --need also fits, so many more servers; auth capacity image total
+(s).
 """
 
 
@@ -62,7 +63,8 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     if options.need or options.flavor:
         with timeline.stage("image"):
             plan = cloud.resolve({**site.test_vm, "flavor": flavor})
-        room = capacity.room(limits, capacity.needs(plan, site.test_vm["volume"]))
+            needs = cloud.needs(plan, site.test_vm)
+        room = capacity.room(limits, needs)
         if room.fits is not None:
             timeline.metrics["fits"] = room.fits
         if options.need and room.fits is not None and room.fits < options.need:
@@ -92,10 +94,15 @@ def _answer(room: capacity.Room, need: Optional[int], flavor: str) -> str:
 
 def _story(limits) -> str:
     """``free: 97 of 100 servers, 12 of 20 vcpus, 7.5 GiB of 16 GiB memory``."""
-    found = [f"{capacity.amount(label.replace('host_', ''), total.free)} of "
-             f"{capacity.amount(label.replace('host_', ''), total.total)} {label.replace('host_', 'host ')}"
-             for label, total in capacity.totals(limits).items()
+    found = [_free(label, total) for label, total in capacity.totals(limits).items()
              if total.free is not None and not label.endswith(BURDENS)]
     if not found:
         return "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
     return f"free: {', '.join(found)}"
+
+
+def _free(label: str, total: capacity.Total) -> str:
+    """``12 of 20 vcpus``, ``4 GiB of 8 GiB host memory``, ``67 GiB of 120 GiB storage in datastore default``."""
+    name = capacity.name_of(label)
+    where = f"{name} in {total.of}" if total.of else f"host {name}" if label != name else name
+    return f"{capacity.amount(name, total.free)} of {capacity.amount(name, total.total)} {where}"
