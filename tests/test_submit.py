@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import ssl
@@ -230,10 +231,10 @@ def test_the_spool_holds_the_newest_and_is_its_owners_alone(tmp_path, monkeypatc
     for number in range(8):
         held.put(RESULT._replace(ended=1000.0 + number))
 
-    assert [name.partition("-")[0] for name in held.waiting()] == [
+    assert [name.partition("-")[0] for name in held.waiting("")] == [
         "1007.000000", "1006.000000", "1005.000000", "1004.000000", "1003.000000"]
-    assert sorted(os.listdir(held.folder)) == sorted(held.waiting())
-    assert (os.stat(held.folder).st_mode & 0o077, os.stat(os.path.join(held.folder, held.waiting()[0])).st_mode & 0o077) == (0, 0)
+    assert sorted(os.listdir(held.folder)) == sorted(held.waiting(""))
+    assert (os.stat(held.folder).st_mode & 0o077, os.stat(os.path.join(held.folder, held.waiting("")[0])).st_mode & 0o077) == (0, 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a probe in another user's state directory")
@@ -287,6 +288,24 @@ def test_a_result_that_another_run_delivered_meanwhile_is_not_sent_twice(monitor
 
     assert (delivery.over, delivery.told()) == (True, "")
     assert [each.service for each in monitor.got] == ["vm-state", "vm-lifecycle"]
+
+
+def test_a_spool_that_vanishes_meanwhile_is_no_delivery(monitor, state_directory):
+    delivery = submit.Delivery(submit.target(monitor.word), RESULT)
+    shutil.rmtree(state_directory)
+
+    delivery.attempt(Deadline(5, 0))
+
+    assert [each.service for each in monitor.got] == ["vm-lifecycle"]
+
+
+def test_a_clock_that_is_set_right_meanwhile_loses_no_result(monitor, monkeypatch):
+    delivery = submit.Delivery(submit.target(monitor.word), RESULT)
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
+
+    delivery.attempt(Deadline(5, 0))
+
+    assert [each.service for each in monitor.got] == ["vm-lifecycle"]
 
 
 def test_many_probes_at_once_deliver_each_result_once(quick, tmp_path):

@@ -128,7 +128,12 @@ def remember(path: str, document: Any) -> None:
     """Keep ``document`` for the next run; OSError where it cannot be kept. No lock: the last of two runs is remembered."""
     directory = os.path.dirname(path)
     own(directory)
-    replace(path, json.dumps(document, allow_nan=False) + "\n")
+    text = json.dumps(document, allow_nan=False) + "\n"
+    try:
+        replace(path, text)
+    except IsADirectoryError:  # not ours, and it would be in the way for ever
+        os.rename(path, f"{path}.damaged")
+        replace(path, text)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         belong(descriptor, directory)
@@ -182,31 +187,65 @@ def folder(path: str) -> None:
 
 
 def own(path: str) -> None:
-    """Make the directory if need be; OSError when it is another user's, or others can write there."""
+    """Make the directory if need be; OSError when it is another user's, or others can write there.
+
+    Below a directory that a group shares (its mode is 2770, as the packages make the state directory), the members of the
+    group share it, too.
+    """
     _make(path)
-    found = os.lstat(path)
+    found, above = os.lstat(path), os.stat(os.path.dirname(os.path.abspath(path)))
     if not stat.S_ISDIR(found.st_mode):
         raise OSError(errno.ENOTDIR, f"{path} is not a directory")
-    if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0:
-        raise OSError(errno.EPERM, f"{path} is another user's")
     if found.st_mode & stat.S_IWOTH:
         raise OSError(errno.EPERM, f"everybody can write in {path}")
+    if _is_shared(above) and not _is_shared(found) and os.geteuid() in (0, found.st_uid):
+        _share(path)  # made before the directory above was shared
+        return
+    is_shared = _is_shared(above) and _is_shared(found) and found.st_gid == above.st_gid
+    if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0 and not is_shared:
+        raise OSError(errno.EPERM, f"{path} is another user's")
 
 
 def _make(path: str) -> None:
-    """A directory for this user only. Made by root, it is its parent's owner's: the next run may be the scheduler's."""
+    """A directory for this user only, or for the group that shares the one above.
+
+    Made by root, it is its parent's owner's: the next run may be the scheduler's.
+    """
     if os.path.lexists(path):
         return
-    _make(os.path.dirname(os.path.abspath(path)))
-    with contextlib.suppress(FileExistsError):
+    above = os.path.dirname(os.path.abspath(path))
+    _make(above)
+    try:
         os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    parent = os.stat(above)
     if os.geteuid() == 0:
-        parent = os.stat(os.path.dirname(os.path.abspath(path)))
         os.chown(path, parent.st_uid, parent.st_gid, follow_symlinks=False)
+    if _is_shared(parent):
+        _share(path)
 
 
 def belong(descriptor: int, directory: str) -> None:
-    """A file made by root is its directory's owner's, too."""
+    """A file made by root is its directory's owner's, too; one in a directory that a group shares is the group's."""
+    where = os.lstat(directory)
     if os.geteuid() == 0:
-        owner = os.lstat(directory)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        os.fchown(descriptor, where.st_uid, where.st_gid)
+    if _is_shared(where) and os.geteuid() in (0, os.fstat(descriptor).st_uid):
+        os.fchmod(descriptor, 0o660)
+
+
+def _is_shared(directory: os.stat_result) -> bool:
+    """Whether the members of a group keep what is theirs together in a directory: mode 2770 or 2775."""
+    mode = directory.st_mode
+    return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP) and not mode & stat.S_IWOTH
+
+
+def _share(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.geteuid() == 0:
+            os.fchown(descriptor, -1, os.stat(os.path.dirname(os.path.abspath(path))).st_gid)
+        os.fchmod(descriptor, 0o2770)
+    finally:
+        os.close(descriptor)

@@ -60,15 +60,17 @@ class Spool:
         files.remember(os.path.join(self.folder, name), result)
         return name
 
-    def waiting(self) -> List[str]:
+    def waiting(self, own: str) -> List[str]:
         """The names of all that waits, newest first, and what is not worth delivering any more is removed:
 
-        results that a newer one replaces, of more than a day ago, dated in the future, or too many.
+        results that a newer one replaces, too many, of more than a day ago, or dated in the future; but ``own`` has just
+        been put here, whatever the clock says now.
         """
         now, kept, services = time.time(), [], set()
         for ended, key, name in sorted(self._entries(now), reverse=True):
             replaced = key in services and not self._keeps_all
-            if replaced or len(kept) >= MOST or not -_AHEAD < now - ended < _OLDEST:
+            is_of_now = -_AHEAD < now - ended < _OLDEST or name == own
+            if replaced or len(kept) >= MOST or not is_of_now:
                 self.forget(name)
             else:
                 kept.append(name)
@@ -87,8 +89,14 @@ class Spool:
             return None
 
     def has(self, name: str) -> bool:
-        """Whether this result still waits."""
-        return os.path.lexists(os.path.join(self.folder, name))
+        """Whether this result still waits. Only its absence from a spool that is there means that it does not."""
+        try:
+            os.lstat(os.path.join(self.folder, name))
+        except FileNotFoundError:
+            return not os.path.isdir(self.folder)
+        except OSError:
+            return True
+        return True
 
     def forget(self, name: str) -> None:
         """Remove a result, if it is still there and can be removed."""
@@ -110,8 +118,7 @@ class Spool:
 
     def _lock_file(self) -> Optional[int]:
         try:
-            files.own(os.path.dirname(self.folder))
-            return locks.opened(os.path.join(self.folder, "lock"))
+            return locks.opened(os.path.join(self.folder, "lock")) if os.path.isdir(self.folder) else None
         except OSError:
             return None
 

@@ -162,7 +162,7 @@ class Delivery:
         """Try once to deliver this result, and then whatever else waits for the target; nothing is raised."""
         try:
             with self._spool.only_sender(deadline):
-                waiting = self._spool.waiting() if self._name else []  # what could not be written to is not read either
+                waiting = self._spool.waiting(self._name) if self._name else []  # what could not be written to is not read either
                 if self._name and not self._spool.has(self._name):  # another run delivered it, or has a newer one
                     self.over, self._failure = True, None
                 elif self._receiver.is_log:

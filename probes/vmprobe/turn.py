@@ -6,59 +6,64 @@ A turn is a locked file below the state directory; the kernel lets go of it howe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-from typing import Iterator, List
+from typing import Callable, Iterator, Optional
 
-from vmprobe import files, paths
+from vmprobe import locks, paths
 from vmprobe.clock import Deadline
 from vmprobe.errors import ClientError, DeadlinePassed
 from vmprobe.site import Site
 
 
 @contextlib.contextmanager
-def taken(site: Site, deadline: Deadline) -> Iterator[None]:
+def taken(site: Site, deadline: Deadline, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold one of the endpoint's turns, which are ``[schedule] parallel``; waiting counts against the deadline.
 
-    Sites at the same endpoint share them. ClientError when no turn came in half of the time there is.
+    Sites at the same endpoint share them. ClientError when no turn came in half of the time there is. Where turns cannot
+    be kept, because of the state directory or its file system, the run goes on without one, and ``tell`` is called with why.
     """
     many = site.schedule.get("parallel")
-    if not many:
-        yield
-        return
-    patience = deadline.left() / 2
     with contextlib.ExitStack() as held:
-        turns = [_open(site, number, held) for number in range(many)]
-        try:
-            for _ in deadline.polls(deadline.clock.now(), first=0.0):
-                if _locked(turns):
-                    break
-                if deadline.elapsed() >= patience:
-                    raise DeadlinePassed("")
-        except DeadlinePassed:
-            raise ClientError(f"{many} {'run is' if many == 1 else 'runs are'} at this endpoint already, and none ended within "
-                              f"{patience:g} s; [schedule] parallel allows no more") from None
+        if many:
+            try:
+                held.callback(os.close, _wait(site, many, deadline))
+            except OSError as failed:
+                tell(f"[schedule] parallel cannot be kept: {failed.strerror}: {failed.filename}")
         yield
 
 
-def _open(site: Site, number: int, held: contextlib.ExitStack) -> int:
-    endpoint = site.endpoint.get("url") or site.driver.__module__
-    folder = os.path.join(paths.state_directory(), "turn")
-    path = os.path.join(folder, f"{hashlib.sha256(str(endpoint).encode()).hexdigest()[:16]}-{number}")
+def _wait(site: Site, many: int, deadline: Deadline) -> int:
+    """The descriptor of a turn, once there is one; OSError when there can be none."""
+    patience = deadline.left() / 2
     try:
-        files.own(folder)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-        held.callback(os.close, descriptor)
-        files.belong(descriptor, folder)
-    except OSError as failed:
-        raise ClientError(f"[schedule] parallel: {path}: {failed.strerror}") from None
-    return descriptor
+        for _ in deadline.polls(deadline.clock.now(), first=0.0):
+            turn = _free(site, many)
+            if turn is not None:
+                return turn
+            if deadline.elapsed() >= patience:
+                break
+    except DeadlinePassed:
+        pass
+    raise ClientError(f"{many} {'run is' if many == 1 else 'runs are'} at this endpoint already, and none ended within "
+                      f"{patience:g} s; [schedule] parallel allows no more")
 
 
-def _locked(turns: List[int]) -> bool:
-    for descriptor in turns:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    return False
+def _free(site: Site, many: int) -> Optional[int]:
+    """The descriptor of a turn that nobody has; None when all are taken, OSError when one that is not cannot be had."""
+    endpoint = str(site.endpoint.get("url") or site.driver.__module__)
+    stem = os.path.join(paths.state_directory(), "turn", hashlib.sha256(endpoint.encode()).hexdigest()[:16])
+    for number in range(many):
+        path = f"{stem}-{number}"
+        turn = -1
+        try:
+            turn = locks.opened(path)
+            if locks.taken(turn):
+                return turn
+            os.close(turn)
+        except OSError as failed:
+            if turn >= 0:
+                os.close(turn)
+            failed.filename = path
+            raise
+    return None

@@ -74,7 +74,7 @@ class Run:
         self.evidence, self.cloud = self.session.evidence, self.session.cloud
         self.handle = handle.new(site.owner, site.deadline, clock.utc())
         self.debts: List[Ref] = []  # of earlier runs, and still there
-        self.troubles: List[str] = []  # with their ledgers
+        self.troubles: List[str] = []  # with their ledgers, and with the turn of this one
         self.lease: Optional[Lease] = None
 
     def verdict(self) -> Verdict:
@@ -106,7 +106,7 @@ class Run:
         book = Ledger.begin(directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity)
         self.lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
-            with turn.taken(self.site, self.deadline):
+            with turn.taken(self.site, self.deadline, self.troubles.append):
                 self.timeline.began = self.deadline.clock.now()  # waiting for a turn is not the cloud's time
                 lifecycle.run(self.site, self.cloud, self.lease, self.timeline, lambda: self._settle(directory))
         except Exception as error:
@@ -121,7 +121,8 @@ class Run:
     def _settle(self, directory: str) -> None:
         """Pay earlier runs' debts before anything is created; what cannot be paid is reported."""
         patience = min(self.site.reserve, self.deadline.left() / 8)
-        self.debts, self.troubles = settle_debts(self.cloud, directory, self.timeline, patience)
+        self.debts, troubles = settle_debts(self.cloud, directory, self.timeline, patience)
+        self.troubles += troubles
 
     def _find_leftovers(self) -> None:
         """Who fills the quota: what earlier runs left counts, also where no ledger knows of it."""
