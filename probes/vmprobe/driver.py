@@ -106,6 +106,10 @@ class Driver:
         """
         return []
 
+    def hides(self, seen: Resource) -> bool:
+        """Whether this was removed and is kept for a while, with all that it holds: a second ``delete`` ends it."""
+        return False
+
     # --- what more a driver can say, where its manager has it -------------------------------------------------
 
     def rests(self, server: Resource) -> bool:

@@ -44,6 +44,8 @@ class Lease:
         self._refused: Set[Kind] = set()  # asked for and refused: looked for once all the same
         self._asked: Dict[Key, float] = {}  # whose removal was accepted, and when
         self._many = False  # more is owed than is asked for one by one
+        self._kept: Dict[Kind, bool] = {}  # whether the cloud has what its lists do not show any more, by one example of the kind
+        self._hidden: Set[Key] = set()  # removed, and kept by the cloud for a while
         self._inventories: Dict[Key, int] = {}  # how often a server was asked what belongs to it
         self._faults: Dict[Key, str] = {}  # what the cloud says of things that are still there
         for debt in ledger.owed():
@@ -203,6 +205,9 @@ class Lease:
         self._made.add(thing.ref.kind)
         if not known:
             self._asked.pop(key, None)  # a removal before anything was there removed nothing
+        if key not in self._hidden and self.cloud.driver.hides(thing):
+            self._hidden.add(key)
+            self._asked.pop(key, None)  # only another removal ends it
 
     def _record(self, refs: Sequence[Ref]) -> None:
         new = [ref for ref in refs if not self.ledger.holds(ref)]
@@ -334,7 +339,7 @@ class Lease:
             if debt.is_intent:
                 if self._is_settled(debt):
                     never.append(debt.ref.name)
-            elif self._many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)):
+            elif self._many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)) and not self._is_kept(debt):
                 gone.append(debt.ref)  # of many, not each is asked for by itself once more
             elif self._is_there(debt) is not False:
                 there = True
@@ -344,6 +349,16 @@ class Lease:
         if never and unlisted:
             self.ledger.refused(unlisted[0].ref.kind, never)
         return there
+
+    def _is_kept(self, debt: Debt) -> bool:
+        """Whether the cloud may still have this, though no list shows it. Of each kind one thing is asked for, once."""
+        kind = debt.ref.kind
+        if kind not in self._kept:
+            there = self._is_there(debt)
+            if there is None:
+                return True
+            self._kept[kind] = there
+        return self._kept[kind]
 
     def _is_settled(self, debt: Debt) -> bool:
         """Whether it was asked for so long ago that every list would show it."""

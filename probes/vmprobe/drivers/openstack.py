@@ -417,6 +417,9 @@ class Openstack(Driver):
     def rests(self, server: Resource) -> bool:
         return server.native in RESTS
 
+    def hides(self, seen: Resource) -> bool:
+        return seen.ref.kind is Kind.SERVER and seen.native == HIDDEN
+
     def finished(self, server: Ref, stage: str) -> Optional[float]:
         """By the events of the action that the stage's request began; a member sees them from microversion 2.51 on."""
         request = self._requests.get((server.id, stage))
