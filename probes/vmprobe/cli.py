@@ -17,7 +17,8 @@ from typing import Any, Callable, List, NoReturn, TypeVar
 
 from vmprobe import __version__, verdict
 from vmprobe.errors import ClientError, Interrupted, VmprobeError
-from vmprobe.text import Redactor, among, one_line
+from vmprobe.redact import current
+from vmprobe.text import among, one_line, shortened
 from vmprobe.verdict import UNKNOWN, Verdict
 
 T = TypeVar("T")
@@ -45,18 +46,17 @@ def run(probe: str) -> NoReturn:
     except Answer as answer:
         leave(str(answer), UNKNOWN)
     except (VmprobeError, ImportError) as error:  # before anything was started
-        said = Verdict(UNKNOWN, str(error))
+        said = Verdict(UNKNOWN, current().strike(str(error)))
     except BaseException as error:
         said = unforeseen(error, loud)
     said = _submitted(probe, arguments, said, began)
     leave(verdict.render(name, said), said.state)
 
 
-def unforeseen(error: BaseException, loud: bool, redactor: Redactor = Redactor()) -> Verdict:
+def unforeseen(error: BaseException, loud: bool) -> Verdict:
     """A verdict for what nobody thought of: one clean line, and the traceback only when asked for."""
-    trace = redactor.strike("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-    words = redactor.strike(f"{type(error).__name__}: {error}")
-    return Verdict(UNKNOWN, f"unforeseen: {one_line(words)}", details=tuple(trace.splitlines()) if loud else ())
+    trace = current().strike("".join(traceback.format_exception(type(error), error, error.__traceback__))) if loud else ""
+    return Verdict(UNKNOWN, f"unforeseen: {one_line(f'{type(error).__name__}: {error}')}", details=tuple(trace.splitlines()))
 
 
 def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) -> Verdict:
@@ -77,7 +77,7 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
         told = [f"not submitted: {error}"]
     except Exception as error:
         told = [f"not submitted: {unforeseen(error, False).text}"]
-    return said.with_details(told)
+    return said.with_details([current().strike(line) for line in told])
 
 
 def leave(output: str, state: int) -> NoReturn:

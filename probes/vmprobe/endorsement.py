@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from vmprobe import files, paths, signature
 from vmprobe.errors import CloudError, GatewayFailed
+from vmprobe.text import cut
 from vmprobe.transport import dn
 from vmprobe.transport.fields import items, moment
 from vmprobe.transport.fields import field as value_at
@@ -117,7 +118,7 @@ def _text(content: bytes) -> str:
     said = {name.lower(): value.strip().lower() for name, value in re.findall(r"(?m)^([A-Za-z-]+):([^\n]*)$", headers[0])}
     kind, coding = said.get("content-type", "text/plain"), said.get("content-transfer-encoding", "7bit")
     if not re.match(r"text/|application/(json|octet-stream)\b", kind) or coding not in ("7bit", "8bit", "binary"):
-        raise _unread(f"what is signed is {kind[:60]}, {coding[:40]}, and not plain text")
+        raise _unread(f"what is signed is {cut(kind, 60)}, {cut(coding, 40)}, and not plain text")
     return text[headers.end():]
 
 
@@ -207,7 +208,7 @@ def _sums(said: Sequence[Tuple[str, Any]]) -> Dict[str, str]:
         if algorithm not in _ALGORITHMS:
             continue
         if len(digits) != _ALGORITHMS[algorithm] or not _HEX.fullmatch(digits):
-            raise _unread(f"{digits[:40]!r} is no checksum by {algorithm}")
+            raise _unread(f"{cut(digits, 40)!r} is no checksum by {algorithm}")
         if found.setdefault(algorithm, digits) != digits:
             raise _unread(f"it has two checksums by {algorithm} of one image")
     return found
@@ -219,7 +220,7 @@ def _until(text: str) -> Optional[float]:
         return None
     found = moment(text if "T" in text or " " in text else f"{text}T00:00:00Z")
     if found is None:
-        raise _unread(f"{text[:40]!r} is no date")
+        raise _unread(f"{cut(text, 40)!r} is no date")
     return found
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any, Dict, List, Optional
 
-from vmprobe.text import Redactor
+from vmprobe.redact import Redactor, current
 
 _BODY = 4000
 
@@ -15,7 +15,7 @@ class Evidence:
     """Exchanges in order, for ``-vv``, ``--evidence`` and the count of requests. Bodies are kept only when ``keep``."""
 
     def __init__(self, redactor: Optional[Redactor] = None, keep: bool = False):
-        self.redactor = redactor or Redactor()
+        self.redactor = redactor or current()
         self.keep = keep
         self.requests = 0
         self.exchanges: List[Dict[str, Any]] = []
@@ -32,8 +32,8 @@ class Evidence:
 
     def _cut(self, thing: object) -> str:
         text = thing if isinstance(thing, str) else json.dumps(thing, default=str, sort_keys=True)
-        text = self.redactor.strike(text[:100 * _BODY])
-        return text if len(text) <= _BODY else text[:_BODY] + f"... ({len(text)} characters)"
+        shown = self.redactor.cut(text, _BODY + 1)
+        return shown if len(shown) <= _BODY else shown[:_BODY] + f"... ({len(text)} characters)"
 
     def lines(self) -> List[str]:
         """The exchanges as text, for people."""

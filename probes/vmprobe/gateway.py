@@ -18,6 +18,7 @@ from vmprobe.cloud import Cloud
 from vmprobe.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
 from vmprobe.model import Capability, Kind, Plan
 from vmprobe.site import Site
+from vmprobe.text import cut
 from vmprobe.timeline import Timeline
 
 _PORTS = {"https": 443, "http": 80}
@@ -181,7 +182,7 @@ def _place(url: str) -> Tuple[str, str, int]:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
     except (ValueError, KeyError):
-        raise GatewayFailed(f"the manager names {url[:100]!r}, which is no URL that can be asked") from None
+        raise GatewayFailed(f"the manager names {cut(url, 100)!r}, which is no URL that can be asked") from None
 
 
 def _left(driver: Any, now: float) -> Dict[str, float]:

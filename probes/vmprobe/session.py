@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe import cli, files, progress, verdict
+from vmprobe import cli, files, progress, redact, verdict
 from vmprobe.clock import Clock, Deadline
 from vmprobe.cloud import Cloud
 from vmprobe.errors import DeadlinePassed, StageOverrun, VmprobeError
 from vmprobe.evidence import Evidence
 from vmprobe.site import Site, secrets
-from vmprobe.text import Redactor, seconds
+from vmprobe.text import seconds
 from vmprobe.thresholds import Thresholds
 from vmprobe.timeline import Timeline
 from vmprobe.verdict import OK, WORDS, Verdict
@@ -30,7 +30,7 @@ class Session:
         self.site, self.verbose = site, verbose
         self.deadline = Deadline(site.deadline, site.reserve if reserve is None else reserve, clock, site.polling)
         credentials = site.credentials()
-        self.evidence = Evidence(Redactor(secrets(credentials)), keep=keep or verbose >= 2)
+        self.evidence = Evidence(redact.begin(secrets(credentials)), keep=keep or verbose >= 2)
         self.timeline = Timeline(clock, progress.listener(self.evidence.redactor.strike))
         self.highest: Dict[str, float] = {}  # by perfdata label, the largest value that there can be
         self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
@@ -41,7 +41,7 @@ class Session:
     def failure(self, error: BaseException) -> Verdict:
         """What ended a run, blamed on the stage that it ended in."""
         if not isinstance(error, VmprobeError):
-            return cli.unforeseen(error, self.verbose >= 2, self.evidence.redactor)
+            return cli.unforeseen(error, self.verbose >= 2)
         failed = self.timeline.failed()
         stage = failed.name if failed else ""
         state, cause = verdict.of_error(error, self.site.verdict, stage)

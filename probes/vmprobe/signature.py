@@ -16,6 +16,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 from vmprobe import cms, signedxml
 from vmprobe.errors import ClientError, CloudError
 from vmprobe.signedxml import bad
+from vmprobe.text import cut
 from vmprobe.transport import dn
 
 _GOOD = re.compile(r"(SHA-|SHA3-|SHAKE)(224|256|384|512)")
@@ -162,4 +163,4 @@ def _why(said: str) -> str:
         match = re.search(pattern, said)
         if match:
             return match[1].strip().lower()
-    return "it does not fit the certificate" if "FAIL" in said else (said.strip().splitlines() or ["no reason given"])[-1][:100]
+    return "it does not fit the certificate" if "FAIL" in said else cut((said.strip().splitlines() or ["no reason given"])[-1], 100)

@@ -13,7 +13,7 @@ import re
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, TextIO, Tuple, Type
 from urllib.parse import urlsplit
 
-from vmprobe import drivers, files, paths
+from vmprobe import drivers, files, paths, redact
 from vmprobe.clock import Polling
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import CAUSES, ClientError
@@ -136,7 +136,7 @@ def http_url(text: str) -> str:
         raise ValueError("is not a URL like 'https://host:5000/v3'") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right or re.search(r"\s", text):
         raise ValueError("is not a URL like 'https://host:5000/v3'")
-    if parts.username or parts.password:
+    if "@" in text:
         raise ValueError("carries a user or password; these belong into the credentials file")
     return text.rstrip("/")
 
@@ -399,7 +399,8 @@ class _Sections:
         try:
             return key.parse(text)
         except ValueError as wrong:
-            shown = one_line(re.sub(r"//[^/]*@", "//***@", text), 60)  # a URL may have been given a password
+            redact.current().add_url(text)  # it may have been given a password
+            shown = one_line(re.sub(r"//\S*@", "//***@", text), 60)
             raise ClientError(f"{self._base} [{section}] {name}: '{shown}' {wrong}") from None
 
 
@@ -472,10 +473,13 @@ def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
             raise ClientError(f"{path} [credentials] {name}: no such key; {among(name, known)}")
         if not texts[name]:
             raise ClientError(f"{path} [credentials] {name}: is empty")
+    for secret in secrets(texts):
+        redact.current().add(secret)
     return texts
 
 
 def secrets(credentials: Mapping[str, str]) -> List[str]:
-    """Those of the credentials that nobody may see; names, ids and paths are not among them."""
-    return [value for key, value in credentials.items()
-            if re.search(r"(password|passphrase|secret|token|secret_key|access_key)$", key)]
+    """Those of the credentials that nobody may see, alone and behind their user; names, ids and paths are not among them."""
+    found = [value for key, value in credentials.items()
+             if re.search(r"(password|passphrase|secret|token|secret_key|access_key)$", key)]
+    return found + [f"{credentials['username']}:{secret}" for secret in found if credentials.get("username")]

@@ -98,6 +98,8 @@ def target(word: str) -> Target:
     if kind in ("icinga2", "nrdp"):
         if not where.startswith("https://"):
             raise ValueError(f"is no target: {kind} needs a URL that begins with https://")
+        if "@" in where:
+            raise ValueError("is no target: the URL carries a user or password; these belong into the credentials file")
         if "credentials" not in options:
             raise ValueError(f"is no target: {kind} needs credentials=FILE")
     if kind == "nsca":

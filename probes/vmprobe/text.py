@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, Iterable, List, Mapping, Sequence
-from urllib.parse import quote, quote_plus
+from typing import Iterable, List, Sequence
+
+from vmprobe.redact import current
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|\Z)", re.S)
-_NAMED = re.compile(
-    r"(?i)([\"']?\b(?:x-(?:auth|subject|service)-token|authorization|(?:[a-z_]*)(?:password|passwd"
-    r"|secret(?:_access)?(?:_key)?|access_token|id_token|refresh_token|api_?key|private_?key|signature|session_token))[\"']?\s*[=:>]\s*)"
-    r"(\"[^\"]*\"|'[^']*'|(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
-)
-STRUCK = "***"
-_OWN = ("site", "handle", "state", "text")  # of a document about a run
 
 
 def clean(text: str) -> str:
@@ -26,9 +18,19 @@ def clean(text: str) -> str:
 
 
 def one_line(text: object, limit: int = 160) -> str:
-    """``text`` cleaned, without needless space, at most ``limit`` characters long."""
-    line = re.sub(r" {2,}", " ", clean(str(text)[:20 * limit].replace("\\n", " "))).strip()
+    """``text`` without secrets, cleaned, without needless space, at most ``limit`` characters long."""
+    return shortened(current().cut(str(text), 20 * limit), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """``text``, whose secrets have been replaced already, as ``one_line`` makes it."""
+    line = re.sub(r" {2,}", " ", clean(text.replace("\\n", " "))).strip()
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def cut(text: object, limit: int) -> str:
+    """The first ``limit`` characters of foreign text, its secrets replaced before: a cut one would not be known any more."""
+    return current().cut(str(text), limit)
 
 
 def many_lines(lines: Iterable[str], limit: int) -> List[str]:
@@ -57,57 +59,6 @@ def among(word: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(word, known, 1, 0.7)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}" if known else "there are none"
-
-
-class Redactor:
-    """Strikes secrets out of text: the known values, and whatever stands where secrets stand.
-
-    >>> Redactor(["s3cr3t!"]).strike('{"password": "other"} s3cr3t!')
-    '{"password": ***} ***'
-    """
-
-    def __init__(self, secrets: Iterable[str] = ()):
-        self._known = set()
-        for secret in secrets:
-            self.add(secret)
-
-    def add(self, secret: str) -> None:
-        """From now on strike out this very value, too; values below four characters are too common to strike.
-
-        It is struck also as JSON, XML and URLs write it.
-        """
-        for form in (secret, secret.strip()):
-            if len(form) >= 4:
-                self._known.update(_written(form))
-
-    def strike(self, text: str) -> str:
-        """``text`` without secrets."""
-        for secret in sorted(self._known, key=len, reverse=True):
-            text = text.replace(secret, STRUCK)
-        text = _PEM.sub(STRUCK, text)
-        return _NAMED.sub(lambda match: match.group(1) + STRUCK, text)
-
-    def json(self, document: Any) -> str:
-        """A document as JSON without secrets: struck out text by text, so that it stays JSON.
-
-        What it has under the words of ``_OWN`` is the suite's own, or has been struck already.
-        """
-        return json.dumps(self._struck(document), indent=1, default=str) + "\n"
-
-    def _struck(self, thing: Any) -> Any:
-        if isinstance(thing, str):
-            return self.strike(thing)
-        if isinstance(thing, Mapping):
-            return {key if key in _OWN else self._struck(key): value if key in _OWN else self._struck(value)
-                    for key, value in thing.items()}
-        return [self._struck(value) for value in thing] if isinstance(thing, (list, tuple)) else thing
-
-
-def _written(secret: str) -> Iterable[str]:
-    """The forms that a text has on the wire."""
-    xml = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], xml, xml.replace('"', "&quot;"),
-            quote(secret, safe="", errors="replace"), quote(secret, errors="replace"), quote_plus(secret, errors="replace"))
 
 
 def number(value: float, decimals: int = 3) -> str:

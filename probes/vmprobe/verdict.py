@@ -119,12 +119,12 @@ def blame(stage: str, error: BaseException, cause: str) -> str:
 
 
 def render(name: str, verdict: Verdict) -> str:
-    """The plug-in's whole output: line 1 with all perfdata, the details, each of them one line.
+    """The plug-in's whole output: line 1 with all perfdata, the details, each of them one line; secrets are gone already.
 
     Where a reason had to be shortened for line 1, all of it stands whole on a line of its own below.
     """
     head = f"{name} {WORDS[verdict.state]} - "
-    whole = text.one_line(reasons.plain(verdict.text), _ALL)
+    whole = text.shortened(reasons.plain(verdict.text), _ALL)
     shown = fitted(verdict.text, verdict.reason, _LINE - len(head))
     data = " ".join(perfdata(verdict.perfdata, verdict.thresholds, verdict.highest))
     line = f"{head}{shown} | {data}" if data else head + shown
@@ -136,13 +136,13 @@ def fitted(said: str, reason: str, room: int) -> str:
     """``said`` as one line for ``room`` characters: without what wraps the ``reason``, then with short ids, then with less of it."""
     before, middle, after = said.partition(reason) if reason else (said, "", "")
     middle = reasons.innermost(middle)
-    line = text.one_line(before + middle + after, _ALL)
+    line = text.shortened(before + middle + after, _ALL)
     if len(line) <= room:
         return line
     before, middle, after = (_LONG_ID.sub(r"\1...", part) for part in (before, middle, after))
     if len(before + middle + after) > room:
-        middle = text.one_line(middle, max(_SHORTEST, room - len(before) - len(after)))
-    return text.one_line(before + middle + after, room)
+        middle = text.shortened(middle, max(_SHORTEST, room - len(before) - len(after)))
+    return text.shortened(before + middle + after, room)
 
 
 def perfdata(values: Mapping[str, float], thresholds: Thresholds, highest: Mapping[str, float] = {}) -> List[str]:

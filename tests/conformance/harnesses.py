@@ -14,7 +14,7 @@ from vmprobe.clock import Clock, Deadline, Polling
 from vmprobe.driver import Driver
 from vmprobe.evidence import Evidence
 from vmprobe.site import load, secrets
-from vmprobe.text import Redactor
+from vmprobe.redact import Redactor
 
 HARNESSES = {  # id: the function that makes it
     "memory": "conformance.harnesses.memory",

@@ -27,7 +27,7 @@ from vmprobe.evidence import Evidence
 from vmprobe.model import METRICS, Sample
 from vmprobe.probes import lifecycle
 from vmprobe.sampling import summarise
-from vmprobe.text import Redactor
+from vmprobe.redact import Redactor
 from vmprobe.timeline import Timeline
 from vmprobe.transport import fields, words, xml
 from vmprobe.transport.http import Http, Reply

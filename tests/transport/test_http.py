@@ -22,7 +22,7 @@ from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Dea
                             NotPermitted, RateLimited, QuotaExceeded, Unreachable,
                             TooLarge)
 from vmprobe.evidence import Evidence
-from vmprobe.text import Redactor
+from vmprobe.redact import Redactor
 from vmprobe.transport import fields, wire, x509
 from vmprobe.transport.http import Http, path
 

@@ -19,7 +19,7 @@ from virtual import VirtualClock
 from vmprobe.clock import Clock, Deadline
 from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted
 from vmprobe.evidence import Evidence
-from vmprobe.text import Redactor
+from vmprobe.redact import Redactor
 from vmprobe.transport.keystone import Keystone
 
 PROJECTS = [("a" * 32, "ops"), ("b" * 32, "ops-test"), ("c" * 32, "biomed")]

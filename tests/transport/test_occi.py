@@ -16,7 +16,7 @@ from vmprobe.drivers.occi import COMPUTE, INFRASTRUCTURE, INTERFACE, NETWORK, ST
 from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.evidence import Evidence
 from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
-from vmprobe.text import Redactor
+from vmprobe.redact import Redactor
 from vmprobe.transport import occi
 from vmprobe.transport.http import Reply
 

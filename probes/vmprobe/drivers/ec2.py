@@ -20,6 +20,7 @@ from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Gat
                             QuotaExceeded, Transient, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, http_url, one_of, yes_or_no
+from vmprobe.text import cut
 from vmprobe.transport.aws import Query, Refusal, refused, rows
 from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain
 from vmprobe.transport.awsquotas import Quotas
@@ -603,7 +604,7 @@ class Ec2(Driver):
         if not found:
             raise NotFound(f"no subnet {wanted!r}", cause="network")
         if len(found) > 1:
-            ids = ", ".join(text(one, "subnetId") for one in found)[:200]
+            ids = cut(", ".join(text(one, "subnetId") for one in found), 200)
             raise ClientError(f"[test vm] network: there are {ids}: name one by its id")
         return found[0]
 

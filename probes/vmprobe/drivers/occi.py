@@ -19,6 +19,7 @@ from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Gat
                             Transient, VmprobeError)
 from vmprobe.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.site import http_url, one_of, yes_or_no
+from vmprobe.text import cut
 from vmprobe.transport import occi
 from vmprobe.transport.fields import word
 from vmprobe.transport.http import Http, Reply
@@ -208,7 +209,7 @@ class OcciEndpoint(Driver):
         elif known.get("certificate"):
             raise reply.error(AuthRejected)
         else:
-            wanted = challenge[:80] or "it does not say which"
+            wanted = cut(challenge, 80) or "it does not say which"
             raise ClientError(f"the endpoint wants credentials that it was not given: {wanted}")
 
     def _named_keystone(self, reply: Reply, url: str) -> str:
@@ -216,9 +217,9 @@ class OcciEndpoint(Driver):
         try:
             found = http_url(url)
         except ValueError as wrong:
-            raise reply.error(GatewayFailed, f"names a Keystone {url[:120]!r} that {wrong}") from None
+            raise reply.error(GatewayFailed, f"names a Keystone {cut(url, 120)!r} that {wrong}") from None
         if urlsplit(self.http.url).scheme == "https" and urlsplit(found).scheme != "https":
-            raise reply.error(CloudError, f"names the Keystone {found[:120]}, which is not https as the endpoint is: not used",
+            raise reply.error(CloudError, f"names the Keystone {cut(found, 120)}, which is not https as the endpoint is: not used",
                               cause="auth")
         return found
 
@@ -250,11 +251,11 @@ class OcciEndpoint(Driver):
         found = [one for one in known if wanted in (one.term, one.id)] or [
             one for one in known if wanted in (one.title, one.title.rpartition(": ")[2])]
         if not found:
-            names = ", ".join(sorted(one.title or one.term for one in known))[:100]
+            names = cut(", ".join(sorted(one.title or one.term for one in known)), 100)
             raise NotFound(f"no {root} {wanted!r} among {names or 'none'}", cause=cause)
         if len(found) > 1:
             key = "image" if root == "os_tpl" else "flavor"
-            raise ClientError(f"[test vm] {key}: {wanted!r} are {', '.join(one.term for one in found)[:150]}: name one")
+            raise ClientError(f"[test vm] {key}: {wanted!r} are {cut(', '.join(one.term for one in found), 150)}: name one")
         return found[0]
 
     def _given(self, test_vm: Mapping[str, Any]) -> List[Tuple[str, str, str]]:
@@ -349,7 +350,7 @@ class OcciEndpoint(Driver):
         """What an entity says, in the suite's words."""
         said, native = entity.attributes, _state(entity) or "without a state"
         ref = Ref(kind, self._id(KINDS[kind], entity), entity.title[:255])
-        fault = str(said.get(f"{_prefix(entity)}.state.message") or "")[:500]
+        fault = cut(str(said.get(f"{_prefix(entity)}.state.message") or ""), 500)
         if kind is Kind.VOLUME:
             mine = [link for link in links if self._end(STORAGE, link.target) == ref.id]
             held = [self._end(COMPUTE, link.source) for link in mine if LINK.get(_state(link)) is State.READY]
@@ -416,7 +417,7 @@ def _content(path: str, key: str) -> bytes:
 def _classify(reply: Reply) -> Optional[VmprobeError]:
     """Where a status is not what it means: what is behind an endpoint speaks through it, mostly with 400 and 403."""
     if not reply.body.strip():
-        reply.body = reply.headers.get("X-OCCI-Error", "")[:500].encode()  # in text/occi what went wrong stands there
+        reply.body = cut(reply.headers.get("X-OCCI-Error", ""), 500).encode()  # in text/occi what went wrong stands there
     if reply.status in (400, 403, 409, 413) and re.search(r"quota|limit ?exceeded|limit of \d+ reached", reply.words, re.I):
         return reply.error(QuotaExceeded)
     if reply.status == 400 and re.search(r"invalid volume|status must be|invalid status|in use|still attached|is attached|"

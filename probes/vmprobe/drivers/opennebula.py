@@ -19,6 +19,7 @@ from vmprobe.drivers import opennebula_states as states
 from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotPermitted, ResourceFailed
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, size, whole, yes_or_no
+from vmprobe.text import cut
 from vmprobe.transport.oned import CREDENTIALS, Oned
 from vmprobe.transport.xml import number, text
 
@@ -350,7 +351,7 @@ class Opennebula(Driver):
         networks = self._pool("one.vnpool.info", "VNET", _ALL)
         found = _named(networks, wanted, self.credentials) if wanted else networks[0] if len(networks) == 1 else None
         if found is None and not wanted and networks:
-            names = ", ".join(f"{text(one, 'NAME')} ({text(one, 'ID')})" for one in networks)[:200]
+            names = cut(", ".join(f"{text(one, 'NAME')} ({text(one, 'ID')})" for one in networks), 200)
             raise ClientError(f"[test vm] network: there are {names}: name one")
         if found is None:
             raise NotFound(f"no network {wanted!r}" if wanted else "there is no network for a VM", cause="network")
@@ -432,7 +433,7 @@ def _document(wanted: Mapping[str, Any]) -> str:
 
 def _id(ref: Ref) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", ref.id):
-        raise GatewayFailed(f"{ref.id[:60]!r} is no id that can be asked for")
+        raise GatewayFailed(f"{cut(ref.id, 60)!r} is no id that can be asked for")
     return int(ref.id)
 
 

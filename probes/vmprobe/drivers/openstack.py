@@ -18,6 +18,7 @@ from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Gat
                             NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, yes_or_no
+from vmprobe.text import cut
 from vmprobe.transport.fields import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.keystone import CREDENTIALS, Keystone
@@ -616,7 +617,7 @@ class Openstack(Driver):
         if wanted:
             found = [flavor for flavor in flavors if wanted in (flavor.get("name"), flavor.get("id"))]
             if not found:
-                names = ", ".join(sorted(str(flavor.get("name")) for flavor in flavors))[:100]
+                names = cut(", ".join(sorted(str(flavor.get("name")) for flavor in flavors)), 100)
                 raise NotFound(f"no flavor {wanted!r} among {names}", cause="image")
             return found[0]
         disk = _disk(image)
@@ -638,7 +639,7 @@ class Openstack(Driver):
             own = [network for network in found if self.keystone.project in (network.get("project_id"), network.get("tenant_id"))]
             found = own if len(own) == 1 else found
         if len(found) > 1:
-            names = ", ".join(f"{network.get('name')} ({network.get('id')})" for network in found)[:200]
+            names = cut(", ".join(f"{network.get('name')} ({network.get('id')})" for network in found), 200)
             raise ClientError(f"[test vm] network: there are {names}: name one")
         word(found[0], "id")
         return found[0]

@@ -34,6 +34,7 @@ from vmprobe.driver import Driver, Key
 from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
 from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, size, whole, yes_or_no
+from vmprobe.text import cut
 
 STATE = {"running": State.READY, "shutdown": State.FAILED, "guest-panicked": State.FAILED, "io-error": State.FAILED,
          "internal-error": State.FAILED, "dead": State.FAILED}
@@ -112,7 +113,7 @@ class Qemu(Driver):
             text = done.stdout.decode("utf-8", "replace")
             note(text.partition("\n")[0])
         if "QEMU" not in text:
-            raise ClientError(f"{binary} is no QEMU: {text.strip()[:100] or f'exit code {done.returncode}'}")
+            raise ClientError(f"{binary} is no QEMU: {cut(text.strip(), 100) or f'exit code {done.returncode}'}")
         self._help = text
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:

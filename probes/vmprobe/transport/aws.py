@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 from urllib.parse import quote, urlsplit
 
 from vmprobe.errors import CloudError, VmprobeError
+from vmprobe.text import cut
 from vmprobe.transport import xml
 from vmprobe.transport.http import Http, Reply
 
@@ -105,7 +106,7 @@ def refusal(body: bytes) -> Refusal:
     request = next((found.strip() for found in map(document.findtext, (
         ".//RequestID", ".//RequestId", ".//requestId")) if found and found.strip()), "")
     code, message = (" ".join((error.findtext(name) or "").split()) for name in ("Code", "Message"))
-    return Refusal(code[:100], message[:500], request[:100])
+    return Refusal(cut(code, 100), cut(message, 500), cut(request, 100))
 
 
 def refused(kind: Any, reply: Reply, said: Refusal, cause: str = "", wait: Optional[float] = None) -> CloudError:

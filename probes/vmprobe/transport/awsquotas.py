@@ -12,6 +12,7 @@ import json
 from typing import Optional
 
 from vmprobe.errors import NotFound, VmprobeError
+from vmprobe.text import cut
 from vmprobe.transport.aws import Classify, Keys, Refusal, signed
 from vmprobe.transport.http import Http, Reply
 
@@ -50,4 +51,4 @@ class Quotas:
             kind = reply.field("__type", str, default="").rpartition("#")[2]
         except VmprobeError:
             return None
-        return self._classify(reply, Refusal(kind[:100], reply.words, reply.request)) if kind else None
+        return self._classify(reply, Refusal(cut(kind, 100), reply.words, reply.request)) if kind else None

@@ -26,6 +26,7 @@ from vmprobe.clock import Deadline
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, RateLimited,
                             TooLarge, Transient, VmprobeError)
 from vmprobe.evidence import Evidence
+from vmprobe.text import cut
 from vmprobe.transport import fields, words
 
 LARGEST = 4 * 2 ** 20  # bytes of an answer; a list of a thousand servers has half of it
@@ -63,7 +64,7 @@ class Http:
     def at(self, url: str) -> "Http":
         """This session at another base URL that the manager named, headers shared; never from https back to http."""
         if urlsplit(self.url).scheme == "https" and origin(url)[0] != "https":
-            raise CloudError(f"the manager names {url[:200]}, which is not https as {self.url} is: not used", cause="gateway")
+            raise CloudError(f"the manager names {cut(url, 200)}, which is not https as {self.url} is: not used", cause="gateway")
         other = copy.copy(self)
         other.url = url.rstrip("/")
         return other
@@ -71,6 +72,7 @@ class Http:
     def present(self, header: str, secret: str) -> None:
         """Send this header with every request from now on, and show it nowhere."""
         self.evidence.redactor.add(secret)
+        self.evidence.redactor.add(secret.partition(" ")[2])  # behind "Basic" or "Bearer", as a server may echo it
         self._secret.add(header.lower())
         self.headers[header] = secret
 
@@ -121,7 +123,7 @@ class Http:
                   largest: int, struck: bool) -> "Reply":
         self.deadline.check()
         wire = self._wire()
-        asked = asked or f"{method} {urlsplit(url).path[:80] or '/'}"
+        asked = asked or f"{method} {cut(urlsplit(url).path, 80) or '/'}"
         sent, status, received = self._shown(headers, body), "", ""
         began = time.monotonic()
         try:
@@ -159,7 +161,7 @@ class Http:
     def _url(self, path: str, query: Union[str, Mapping[str, Any], None]) -> str:
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
             if origin(path) != origin(self.url):
-                raise GatewayFailed(f"{self.url} names {path[:200]} for what follows, which is another host: not asked")
+                raise GatewayFailed(f"{self.url} names {cut(path, 200)} for what follows, which is another host: not asked")
             url = path
         else:
             url = f"{self.url}/{path.lstrip('/')}" if path else self.url
@@ -208,7 +210,7 @@ class Reply:
     @property
     def words(self) -> str:
         """The server's own words for what went wrong, else the status's."""
-        return words.of(self.body) or self.reason[:words.LONGEST] or "no reason given"
+        return words.of(self.body) or cut(self.reason, words.LONGEST) or "no reason given"
 
     @property
     def request(self) -> str:
@@ -291,7 +293,7 @@ def path(*segments: str) -> str:
     """Segments as a path, each quoted; GatewayFailed for one that would lead elsewhere, as ids from outside might."""
     for segment in segments:
         if segment in ("", ".", "..") or len(segment) > 255 or not segment.isprintable():
-            raise GatewayFailed(f"{segment[:60]!r} is no id that can be asked for")
+            raise GatewayFailed(f"{cut(segment, 60)!r} is no id that can be asked for")
     return "/".join(quote(segment, safe="") for segment in segments)
 
 
@@ -307,7 +309,7 @@ def _parsed(body: bytes) -> Any:
     except RecursionError:
         raise GatewayFailed("the JSON of the answer is nested too deep") from None
     except ValueError as wrong:
-        raise GatewayFailed(f"the answer is no JSON: {str(wrong)[:100]}") from None
+        raise GatewayFailed(f"the answer is no JSON: {cut(str(wrong), 100)}") from None
 
 
 def _whole(digits: str) -> Optional[int]:
@@ -327,7 +329,7 @@ def origin(url: str) -> Tuple[str, str, int]:
         if not parts.hostname or "@" in parts.netloc:
             raise ValueError
     except (ValueError, KeyError):
-        raise GatewayFailed(f"{url[:200]!r} is no URL that can be asked") from None
+        raise GatewayFailed(f"{cut(url, 200)!r} is no URL that can be asked") from None
     return parts.scheme, parts.hostname, port
 
 
@@ -341,7 +343,7 @@ def _redirected(reply: Reply) -> str:
     except ValueError:
         raise reply.error(GatewayFailed, "redirects to what is no URL") from None
     if origin(target) != origin(reply.url):
-        raise reply.error(CloudError, f"redirects to {target[:120]}, another host: not followed", cause="gateway")
+        raise reply.error(CloudError, f"redirects to {cut(target, 120)}, another host: not followed", cause="gateway")
     if reply.method not in ("GET", "HEAD"):
-        raise reply.error(CloudError, f"redirects to {target[:120]}: only reads are followed", cause="gateway")
+        raise reply.error(CloudError, f"redirects to {cut(target, 120)}: only reads are followed", cause="gateway")
     return target

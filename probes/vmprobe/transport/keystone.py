@@ -16,6 +16,7 @@ from vmprobe import files
 from vmprobe.clock import Deadline
 from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted, Transient
 from vmprobe.evidence import Evidence
+from vmprobe.text import cut
 from vmprobe.transport import fields
 from vmprobe.transport.http import Http, Reply, origin, path
 
@@ -239,7 +240,7 @@ class Keystone:
             raise CloudError("authentication: this identity is for no project", cause="auth")
         names = ", ".join(sorted(f"{one.get('name')} ({one.get('id')})" if len(chosen) > 1 and wanted else str(one.get("name"))
                                  for one in (chosen or mine)))
-        raise ClientError(f"this identity is for the projects {names[:200]}" + (
+        raise ClientError(f"this identity is for the projects {cut(names, 200)}" + (
             f", not for {wanted!r}" if wanted and not chosen else ": name one by 'project'"))
 
     # --- what proves who we are -------------------------------------------------------------------------------
@@ -325,7 +326,7 @@ def _region(offer: Mapping[str, Any]) -> str:
 
 
 def _regions(offers: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(sorted(set(map(_region, offers))))[:120]
+    return cut(", ".join(sorted(set(map(_region, offers)))), 120)
 
 
 # --- where settings and credentials come from ---------------------------------------------------------------------
@@ -350,7 +351,7 @@ def found(endpoint: Mapping[str, Any], credentials: Mapping[str, str]) -> Tuple[
         more, where = {}, ""
     form = _AUTH_TYPES.get(more.get("auth_type", "password"))
     if not form:
-        raise ClientError(f"{where}: auth_type {more['auth_type'][:40]!r} is none of {', '.join(sorted(_AUTH_TYPES))}")
+        raise ClientError(f"{where}: auth_type {cut(more['auth_type'], 40)!r} is none of {', '.join(sorted(_AUTH_TYPES))}")
 
     for end in ("id", "name"):
         domain = next((more[f"{word}_{end}"] for word in _DOMAINS if more.get(f"{word}_{end}")), "")

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 from urllib.parse import urlsplit
 
 from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound
+from vmprobe.text import cut
 from vmprobe.transport.fields import field as field_of, word
 from vmprobe.transport.http import Http, Reply
 
@@ -132,10 +133,10 @@ class Occi:
         try:
             parts = urlsplit(location)
         except ValueError:
-            raise GatewayFailed(f"{location[:120]!r} is no location") from None
+            raise GatewayFailed(f"{cut(location, 120)!r} is no location") from None
         dotted = {".", ".."} & set(parts.path.split("/"))
         if dotted or not re.fullmatch(r"[!-~]{1,1000}", location) or not re.fullmatch(r"(action=[\w-]+)?", parts.query):
-            raise GatewayFailed(f"{location[:120]!r} is no location")
+            raise GatewayFailed(f"{cut(location, 120)!r} is no location")
         return f"{ours.scheme}://{ours.netloc}/{parts.path.lstrip('/')}" + (f"?{parts.query}" if parts.query else "")
 
     def _plainly(self) -> str:
@@ -207,7 +208,7 @@ def _value(value: Any) -> str:
     if isinstance(value, (int, float)):
         return str(value)
     if not value.isprintable() or not value.isascii():
-        raise ClientError(f"{value[:60]!r} cannot be written in OCCI's text rendering")
+        raise ClientError(f"{cut(value, 60)!r} cannot be written in OCCI's text rendering")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -366,13 +367,13 @@ def _elements(reply: Reply, strictly: bool = True) -> Iterator[Tuple[str, _Eleme
                  if name.strip()]
     else:
         if strictly:
-            raise GatewayFailed(f"the answer is no OCCI, but {reply.headers.get('Content-Type', '')[:60]}")
+            raise GatewayFailed(f"the answer is no OCCI, but {cut(reply.headers.get('Content-Type', ''), 60)}")
         return
     for name, value in lines:
         if name in _NAMES:
             yield from ((name, element) for element in _parse(name, value) if element.head or element.values)
         elif strictly:
-            raise GatewayFailed(f"the answer is no OCCI: {name[:60]!r} begins a line")
+            raise GatewayFailed(f"the answer is no OCCI: {cut(name, 60)!r} begins a line")
 
 
 def weigh(body: bytes) -> None:

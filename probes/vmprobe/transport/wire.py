@@ -26,6 +26,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vmprobe import files
 from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
+from vmprobe.text import cut
 from vmprobe.transport import x509
 
 _PIECE = 64 * 1024
@@ -147,12 +148,12 @@ def _broken(asked: str, failed: BaseException) -> VmprobeError:
         return Unreachable(f"{asked}: {_words(inner)}")
     if isinstance(inner, (IncompleteRead, urllib3.exceptions.IncompleteRead)):
         return Unreachable(f"{asked}: the connection was closed before the end of the answer")
-    return GatewayFailed(f"{asked}: what came is not HTTP ({type(inner).__name__}: {str(inner)[:100]})")
+    return GatewayFailed(f"{asked}: what came is not HTTP ({type(inner).__name__}: {cut(str(inner), 100)})")
 
 
 def _words(failed: OSError) -> str:
     """The system's words for an error, without its number."""
-    return (failed.strerror or str(failed) or type(failed).__name__)[:200].lower()
+    return cut(failed.strerror or str(failed) or type(failed).__name__, 200).lower()
 
 
 def proxies(url: str) -> Dict[str, str]:

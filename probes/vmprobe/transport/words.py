@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from vmprobe.text import cut
+
 LONGEST = 500
 _PEEK = 64 * 1024
 _KEYS = ("message", "Message", "faultstring", "detail", "error_description", "explanation", "description", "title", "reason")
@@ -14,19 +16,19 @@ _PAGE = re.compile(r"<(title|h1)\b[^<>]{0,200}>([^<]{1,2000})<", re.I)
 
 
 def of(body: bytes) -> str:
-    """At most 500 characters of plain text; '' when the body says nothing."""
+    """At most 500 characters of plain text, secrets redacted; '' when the body says nothing."""
     text = body[:_PEEK].decode("utf-8", "replace").strip()
     if text[:1] in ("{", "["):
         try:
-            return _said(json.loads(text))[:LONGEST].strip()
+            return cut(_said(json.loads(text)), LONGEST).strip()
         except (ValueError, RecursionError):
             return ""
     found = _XML.search(text) or _PAGE.search(text)
     if found:
         import html  # its table of entities is large, and most runs meet no such answer
 
-        return html.unescape(found[found.lastindex]).strip()[:LONGEST]
-    return "" if text.startswith("<") else text[:LONGEST]
+        return cut(html.unescape(found[found.lastindex]).strip(), LONGEST)
+    return "" if text.startswith("<") else cut(text, LONGEST)
 
 
 def is_page(body: bytes) -> bool:

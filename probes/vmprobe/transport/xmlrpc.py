@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from vmprobe.errors import CloudError, GatewayFailed, VmprobeError
+from vmprobe.text import cut
 from vmprobe.transport import xml
 from vmprobe.transport.http import Http
 
@@ -48,6 +49,6 @@ class XmlRpc:
 
     def _fault(self, procedure: str, fault: Any) -> VmprobeError:
         code = fault.faultCode if type(fault.faultCode) is int else 0
-        words = str(fault.faultString)[:500]
+        words = cut(str(fault.faultString), 500)
         found = self._faults(procedure, code, words) if self._faults else None
         return found or CloudError(f"{procedure}: fault {code}: {words}", cause="gateway")

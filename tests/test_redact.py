@@ -1,0 +1,292 @@
+"""A secret is replaced in every form in which it may be echoed, before anything is cut or cleaned, in every output."""
+
+import base64
+import html
+import io
+import json
+import re
+import shlex
+import shutil
+import urllib.parse
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from outside.webserver import PASSWORD, TOKEN, WebServer
+from rawserver import reply
+from virtual import VirtualClock
+from vmprobe import redact, verdict
+from vmprobe.evidence import Evidence
+from vmprobe.probes import gateway, lifecycle, state
+from vmprobe.redact import Redactor
+from vmprobe.submit import target
+from vmprobe.text import cut, one_line
+from vmprobe.transport import words
+
+
+def examples(number):
+    return settings(max_examples=number, derandomize=True, deadline=None, database=None,
+                    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+def small_hex(text):
+    return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)
+
+
+ENCODERS = {
+    "as it is": lambda text: text,
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON with letters": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "JSON by PHP": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "JSON by Java": lambda text: re.sub("[<>&'=]", lambda match: f"\\u{ord(match[0]):04X}", json.dumps(text)[1:-1]),
+    "JSON, every letter": lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+    "URL": lambda text: urllib.parse.quote(text, safe=""),
+    "URL in small letters": lambda text: small_hex(urllib.parse.quote(text, safe="")),
+    "URL, a path": urllib.parse.quote,
+    "URL, a form": urllib.parse.quote_plus,
+    "URL, every byte": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "XML": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+    "HTML by Python": html.escape,
+    "HTML by Flask": lambda text: html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;"),
+    "HTML, every letter": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "HTML, hexadecimal": lambda text: "".join(f"&#X{ord(char):X};" for char in text),
+    "Python": lambda text: repr(text)[1:-1],
+    "shell": lambda text: re.sub(r"([^A-Za-z0-9])", r"\\\1", text),
+    "shell in quotes": shlex.quote,
+    "INI": lambda text: text.replace("%", "%%"),
+    "SQL": lambda text: text.replace("'", "''").replace("\\", "\\\\"),
+    "capital letters": lambda text: text.upper(),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 of user:password": lambda text: base64.b64encode(b"robot:" + text.encode()).decode(),
+    "base64 within a longer text": lambda text: base64.urlsafe_b64encode(b'{"p":"' + text.encode() + b'"}').decode(),
+    "base64 of Latin-1": lambda text: base64.b64encode(b"u:" + text.encode("latin-1", "replace")).decode(),
+    "hexadecimal": lambda text: text.encode().hex(),
+}
+TEXT = "Pa'ss/\"w\u00f6rd&1;x<y>%2 \\+|="
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_secret_is_replaced_in_every_form(name):
+    form = ENCODERS[name](TEXT)
+
+    found = Redactor([TEXT]).strike(f"you sent [{form}] and that is wrong")
+
+    assert re.fullmatch(r"you sent \['?[A-Za-z0-9]{0,8}\*\*\*[A-Za-z0-9]{0,8}'?\] and that is wrong", found), found
+
+
+@pytest.mark.parametrize("outer", ["JSON", "URL", "XML", "HTML by Python"])
+@pytest.mark.parametrize("inner", ["JSON", "URL", "URL, a form", "XML", "HTML by Flask", "Python", "base64"])
+def test_a_secret_is_replaced_where_forms_are_nested(inner, outer):
+    form = ENCODERS[outer](ENCODERS[inner](TEXT))
+
+    assert Redactor([TEXT]).strike(f"<{form}>") in ("<***>", "<***=>", "<***%3D>")
+
+
+letters = st.characters(min_codepoint=32, max_codepoint=0x2FF, blacklist_characters="\x7f")
+secrets = st.text(letters, min_size=5, max_size=40).map(str.strip).filter(lambda text: len(set(text)) > 3 and len(text) > 4)
+
+
+@examples(250)
+@given(secret=secrets, name=st.sampled_from(sorted(set(ENCODERS) - {"capital letters", "SQL", "base64 of Latin-1"})),
+       before=st.sampled_from(["", "x", "\\", "%", "&", "a:b ", "\n"]), after=st.sampled_from(["", "x", "\\", "%", ";", " z", "\n"]))
+@example(secret="a'b\"c'd\"e", name="shell in quotes", before="", after="")
+@example(secret="\\\\\\\\x", name="JSON", before="", after="")
+@example(secret="100%%25", name="URL", before="", after="")
+def test_any_secret_is_replaced_in_every_form_whatever_stands_beside_it(secret, name, before, after):
+    form = ENCODERS[name](secret)
+
+    found = Redactor([secret]).strike(before + form + after)
+
+    assert redact.STRUCK in found
+    assert form not in found and secret not in found
+
+
+@examples(100)
+@given(secret=st.text("QXZJ!#~", min_size=6, max_size=30), position=st.integers(0, 700), limit=st.integers(8, 600))
+@example(secret="QXZJ!#~Q", position=154, limit=160)
+@example(secret="QXZJQX", position=3195, limit=160)
+def test_no_part_of_a_secret_is_left_where_a_text_is_cut(secret, position, limit):
+    text = "." * position + secret + "." * 20_000
+    redact.begin([secret])
+
+    for found in (one_line(text, limit), cut(text, limit), cut("=" * 20 * limit + secret, limit), one_line(secret * 5000, limit)):
+        assert len(found) <= limit and not set(found) & set("QXZJ!#~")
+
+
+def test_a_secret_is_replaced_before_a_text_is_cleaned():
+    for secret in ("correct|horse|battery", "a<horse>b<carrot>c", "mot-de-pass\u00e9-s\u00fbr", "two  blanks  in", "tab\tin it", "k9!"):
+        redact.begin([secret])
+
+        assert one_line(f"no user with '{secret}' here") == "no user with '***' here"
+
+
+@pytest.mark.parametrize("secret, text, struck", [
+    ("k9!", "the key 'k9!' is wrong", "the key '***' is wrong"), ("k9!", "ak9!b k9!", "ak9!b ***"),
+    ("abc", "abc abcd xabc abc: (abc)", "*** abcd xabc ***: (***)"), ("abc", "password%3Dabc%26x", "password%3D***%26x"),
+    ("abc", "a line\\nabc\\n", "a line\\n***\\n"), ("abc", "it was YWJj.", "it was ***."), ("abc", "616263 1616263", "*** 1616263"),
+    ("a", "a user with a password 'a'; key=a", "a user with a password '***'; key=***"),
+    ("u:abc", "Basic dTphYmM= is wrong", "Basic *** is wrong")])
+def test_a_short_secret_is_replaced_where_it_is_a_word_of_its_own(secret, text, struck):
+    assert Redactor([secret]).strike(text) == struck
+
+
+@pytest.mark.parametrize("text, struck", [
+    ("http://robot:pa/ss@proxy:1 failed", "http://robot:***@proxy:1 failed"),
+    ("bad port 'pr0xy-s3cret' in http://h", "bad port '***' in http://h"),
+    ("robot%3Apr0xy-s3cret%2F7%40h", "***%40h"), ("ROBOT PR0XY-S3CRET", "ROBOT ***"), ("ftp://u:other@h/", "ftp://u:***@h/"),
+    ("http://[::1]:80/a and b@c.d", "http://[::1]:80/a and b@c.d"), ("qemu+ssh://root@host/system", "qemu+ssh://root@host/system")])
+def test_a_password_in_a_url_is_replaced_also_in_parts(text, struck):
+    redactor = Redactor()
+    redactor.add_url("http://robot:pr0xy-s3cret/7@127.0.0.1:1")
+
+    assert redactor.strike(text) == struck
+
+
+def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://robot:pr0xy-s3cret@proxy:3128")
+    monkeypatch.setenv("ALL_PROXY", "robot:other-s3cret@proxy:3128")
+    monkeypatch.setattr("sys.argv", ["check_vm_state", "--submit", "icinga2:https://root:t0p-s3cret@mon:5665"])
+    redact.begin(["of the site"])
+
+    assert one_line("pr0xy-s3cret other-s3cret t0p-s3cret of the site") == "*** *** *** ***"
+
+
+@pytest.mark.parametrize("text, struck", [
+    ('{"password": "a\\"b", "x": 1}', '{"password": ***, "x": 1}'), ('"{\\"password\\": \\"two words\\"}"', '"{\\"password\\": ***\\"}"'),
+    ('{"api_key": "cut in the mid', '{"api_key": ***'), ('{"api_key": "cut\\', '{"api_key": ***'),
+    ("<n:password kind='x'>two words</n:password>", "<n:password kind='x'>***</n:password>")])
+def test_what_stands_where_secrets_stand_is_replaced_whole(text, struck):
+    assert Redactor().strike(text) == struck
+
+
+def test_words_that_only_sound_like_it_are_kept():
+    text = "no secret here; the password is wrong; a token: expired; https://h/a?mail=x; 4f1c-%20-&amp;"
+
+    assert Redactor(["a-Secret-1"]).strike(text) == text
+
+
+def test_hostile_texts_are_looked_through_in_no_time():
+    redactor = Redactor(["Pa'ss/\"w\u00f6rd&1;x<y", "x" * 300, "a b"])
+
+    for piece in ("\\", "%25", "'\"", "://a:", "a:b@", " ", "-----BEGIN A-----", "password", "A", "&amp;", "x" * 299):
+        found = redactor.cut(piece * (400_000 // len(piece)), 500)
+        assert len(found) <= 500
+
+
+def test_the_words_of_a_server_are_without_secrets_before_they_are_cut():
+    redact.begin(["Zq7-wT4kX9pLm2vB8nRc"])
+    said = "x" * (words.LONGEST - 10) + " Zq7-wT4kX9pLm2vB8nRc is wrong"
+
+    for body in (said, json.dumps({"error": {"message": said}}), f"<html><title>{said}</title>", f"<fault><faultstring>{said}</faultstring>"):
+        assert "Zq7" not in words.of(body.encode())
+
+
+def test_evidence_is_cut_behind_what_was_replaced():
+    evidence = Evidence(Redactor(["Zq7-wT4kX9pLm2vB8nRc"]), keep=True)
+    evidence.note("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)
+
+    assert evidence.exchanges[0]["received"].endswith("x***" + "y" * 7 + "... (4110 characters)")
+
+
+def test_only_the_suites_own_words_of_a_document_are_as_they_are():
+    document = {"text": "site: all is well", "site": "site", "inner": {"text": "site", "state": "my site", "site": 1}}
+
+    assert json.loads(Redactor(["site"]).json(document)) == {
+        "text": "site: all is well", "site": "site", "inner": {"text": "***", "state": "my ***", "***": 1}}
+
+
+@pytest.mark.parametrize("where", ["icinga2:https://root:s3cret@mon:5665,credentials=/c", "nrdp:https://s3cret/9@mon/nrdp/,credentials=/c"])
+def test_a_target_with_a_password_in_its_url_is_refused(where):
+    with pytest.raises(ValueError, match="^is no target: the URL carries a user or password; these belong into the credentials file$"):
+        target(where)
+
+
+@pytest.mark.parametrize("url, shown", [
+    ("https://robot:s3cret/9@h:5000/v3", "https://***@h:5000/v3"), ("https://robot:1234/9@h/v3", "https://***@h/v3"),
+    ("https://h:1/v3 robot:s3cret@h", "https://***@h")])
+def test_a_site_with_a_password_in_its_url_is_refused_without_repeating_it(tmp_path, probe, url, shown):
+    path = tmp_path / "x.ini"
+    path.write_text(f"[site]\nname = x\n[endpoint]\nmanager = openstack\nurl = {url}\n[test vm]\nimage = x\n")
+
+    code, output, _ = probe("check_vm_gateway", "--site", str(path))
+
+    assert code == 3
+    assert output.startswith(f"VM_GATEWAY UNKNOWN - x.ini [endpoint] url: '{shown}' ") and "s3cret" not in output
+
+
+# --- whole probes, against a server that echoes secrets in every field ----------------------------------------------
+
+class Echo:
+    """Probes in virtual time against a server that puts secrets into all that it says, and every output that they have."""
+
+    def __init__(self, directory):
+        self.directory, self.echo, self.first, self.asked = directory, None, 0, 0
+        self.patient = self.signed_in = False
+        self.server = WebServer(self._twist)
+        self.site = self.server.site(directory, deadline=60, reserve=20, timeout=3)
+
+    def _twist(self, number, request, status, document):
+        patient, self.asked = self.patient and not self.signed_in, self.asked + 1
+        self.signed_in = self.signed_in or "/sessions" in request.target and status == 201
+        return self.echo(status, document) if not patient and self.asked > self.first else None
+
+    def outputs(self, probe, monkeypatch, *options):
+        """All that a run leaves, by where it is."""
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        monkeypatch.setattr("sys.stderr", terminal)
+        self.asked, self.signed_in = 0, False
+        self.server.things.clear()
+        evidence, timeline = self.directory / "evidence", self.directory / "timeline.json"
+        shutil.rmtree(evidence, ignore_errors=True)
+        shutil.rmtree(self.directory / "state", ignore_errors=True)
+        monkeypatch.setenv("VMPROBE_STATE", str(self.directory / "state"))
+        files = {lifecycle: ["--json", str(timeline), "--evidence", str(evidence)], gateway: ["--json", str(timeline)]}.get(probe, [])
+        said = probe.main(["--site", str(self.site), "-vv", *files], clock=VirtualClock())
+        found = {"the output": verdict.render("VM_X", said), "the terminal": terminal.getvalue()}
+        found.update({path.name: path.read_text() for path in [timeline, *evidence.glob("*")] if files and path.exists()})
+        return found
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory):
+    made = Echo(tmp_path_factory.mktemp("echo"))
+    with made.server:
+        yield made
+
+
+def filled(document, said):
+    """A document with ``said`` for each of its texts and keys' neighbours, in the same shape."""
+    if isinstance(document, dict):
+        return {**{key: filled(value, said) for key, value in document.items()}, said: said, "more": {"text": said, "state": said}}
+    if isinstance(document, list):
+        return [filled(value, said) for value in document]
+    return said if isinstance(document, str) else document
+
+
+SHAPES = {
+    "in each field": lambda status, document, said: reply(status, json.dumps(filled(document, said))),
+    "in an error": lambda status, document, said: reply(409, json.dumps({"error": {"message": said, "code": 409}})),
+    "in a page": lambda status, document, said: reply(502, f"<html><title>{said}</title><h1>{said}</h1>"),
+    "in plain text": lambda status, document, said: reply(403, said),
+    "in a header": lambda status, document, said: reply(301, "x", Location="http://elsewhere/" + urllib.parse.quote(said, safe="%")),
+    "in an id of a request": lambda status, document, said: reply(400, "no", **{"X-Request-Id": urllib.parse.quote(said, safe="%")}),
+}
+
+
+@examples(30)
+@given(secret=st.sampled_from([PASSWORD, TOKEN]), form=st.sampled_from(sorted(ENCODERS)), shape=st.sampled_from(sorted(SHAPES)),
+       room=st.integers(0, 130) | st.integers(470, 500), first=st.sampled_from([0, 1, 2, 4, 9]),
+       probe=st.sampled_from([lifecycle, lifecycle, gateway, state]))
+@example(secret=PASSWORD, form="as it is", shape="in an error", room=95, first=0, probe=lifecycle)
+@example(secret=TOKEN, form="as it is", shape="in each field", room=240, first=1, probe=state)
+def test_no_secret_leaves_by_any_field_in_any_form(secret, form, shape, room, first, probe, echo, monkeypatch):
+    written = ENCODERS[form](secret)
+    echo.patient = secret == TOKEN  # which nobody knows before it is given
+    echo.first, echo.echo = first, lambda status, document: SHAPES[shape](status, document, f"{'.' * room} you sent {written} to me")
+
+    for where, text in echo.outputs(probe, monkeypatch).items():
+        assert "unforeseen" not in text
+        assert written not in text and json.dumps(written)[1:-1] not in text, where
+        assert "s3cret" not in text and "cret-" not in text, where
