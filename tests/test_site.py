@@ -99,6 +99,20 @@ def test_a_host_is_found_beside_files_that_cannot_be_read(tmp_path, monkeypatch)
         site.find_by_host("cloud.example.org")
 
 
+@pytest.mark.parametrize("host", ["Cloud.Example.ORG", "cloud.example.org.", "ONE", "one"])
+def test_a_host_or_a_name_is_found_in_whatever_letters(tmp_path, monkeypatch, host):
+    monkeypatch.setattr(paths, "site_directories", lambda: [str(tmp_path)])
+    (tmp_path / "a.ini").write_text("[site]\nname = One\n[endpoint]\nurl = HTTPS://CLOUD.example.org:5000/\n")
+    (tmp_path / "b.ini").write_text("[site]\nname = Two\n[endpoint]\nurl = https://[2001:DB8::1]:5000/\n")
+    (tmp_path / "c.ini").write_text("[site]\nname = Three\n[endpoint]\nmanager = memory\n")
+
+    assert site.find_by_host(host) == str(tmp_path / "a.ini")
+    assert site.find_by_host("[2001:db8::1]") == site.find_by_host("2001:DB8::1") == str(tmp_path / "b.ini")
+    for nothing in ("", ".", "[]"):
+        with pytest.raises(ClientError, match="no site file has the host"):
+            site.find_by_host(nothing)
+
+
 # --- credentials --------------------------------------------------------------------------------------------------
 
 @pytest.fixture

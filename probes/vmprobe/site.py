@@ -255,8 +255,9 @@ def find(name: str) -> str:
 
 
 def find_by_host(host: str) -> str:
-    """The path of the one site file whose name, or whose endpoint's host, is ``host``."""
+    """The path of the one site file whose name, or whose endpoint's host, is ``host``, in whatever letters."""
     found: List[str] = []
+    wanted = _same(host)
     unread = ""
     for path in _site_files():
         try:
@@ -265,13 +266,18 @@ def find_by_host(host: str) -> str:
             unread = unread or f" ({wrong})"
             continue
         url = parser.get("endpoint", "url", fallback="")
-        if host in (parser.get("site", "name", fallback=""), _host(url)):
+        if wanted and wanted in (_same(parser.get("site", "name", fallback="")), _same(_host(url) or "")):
             found.append(path)
     if not found:
         raise ClientError(f"no site file has the host {host}{unread}; name one by --site")
     if len(found) > 1:
         raise ClientError(f"more than one site file has the host {host}: {', '.join(found)}; name one by --site")
     return found[0]
+
+
+def _same(host: str) -> str:
+    """A host's name or address in the one form of all that mean the same."""
+    return host.lower().strip("[]").rstrip(".")
 
 
 def _site_files() -> Iterator[str]:

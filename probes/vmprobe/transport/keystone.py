@@ -444,8 +444,8 @@ def _of_region(cloud: Dict[str, Any], wanted: str) -> Dict[str, Any]:
 
 def _clouds_file() -> str:
     """The clouds.yaml that the environment names, or the first one that there is; '' if there is none."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    directories = ["", os.path.join(home, "openstack"), os.path.expanduser("~/.config/openstack"), *_OF_THE_SYSTEM]
+    homes = [os.environ.get("XDG_CONFIG_HOME", ""), os.path.expanduser("~/.config")]  # of which a user without an account has none
+    directories = ["", *(os.path.join(home, "openstack") for home in homes if os.path.isabs(home)), *_OF_THE_SYSTEM]
     return _named_file("OS_CLIENT_CONFIG_FILE") or _first_file(directories, "clouds")
 
 
