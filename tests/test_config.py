@@ -428,6 +428,55 @@ def test_wherever_it_is_cut_off_the_next_run_makes_it_right(sites, tmp_path, mon
             assert (found.changes(second), found.remembered) == ([], {"some": "thing"})
 
 
+def test_a_disk_that_is_full_in_the_middle_is_one_line_and_the_next_run_makes_it_right(sites, tmp_path):
+    """As far as a process can tell: no file may have more than 1024 bytes."""
+    output, words = tmp_path / "out", ["config", "--target", "nagios", "--output", str(tmp_path / "out"), "--sites", str(sites), "--reload",
+                                       f"touch {tmp_path}/reloaded"]
+    ctl("nagios", output, sites)
+    (sites / "cesga-ops.ini").write_text((sites / "cesga-ops.ini").read_text().replace("country = es", "country = pt"))
+    done = subprocess.run(["sh", "-c", 'ulimit -f 2; exec "$0" "$@"', sys.executable, str(PROBES / "vmprobectl"), *words], capture_output=True,
+                          text=True, stdin=subprocess.DEVNULL, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"vmprobectl: {output}: File too large\n")
+    assert not [path for path in output.rglob("*") if path.name.endswith("-new")] and not (tmp_path / "reloaded").exists()
+    assert ctl("nagios", output, sites, "--reload", f"touch {tmp_path}/reloaded")[::2] == (0, "")
+    assert "pt" in (output / "sites" / "cesga-ops.cfg").read_text() and (tmp_path / "reloaded").exists()
+
+
+def test_a_reload_is_over_before_another_run_writes(sites, tmp_path):
+    other = f"{sys.executable} {PROBES}/vmprobectl config --target nagios --sites {sites} --output {tmp_path}/out"
+
+    code, _, errors = ctl("nagios", tmp_path / "out", sites, "--reload", other)
+
+    assert (code, errors.splitlines()) == (1, [f"vmprobectl: {tmp_path}/out: another run of vmprobectl writes here",
+                                               f"vmprobectl: --reload {other}: exit code 1; the files are written, and the next run tries it again"])
+
+
+def test_an_output_that_is_a_link_is_what_it_leads_to(sites, tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    assert ctl("nagios", tmp_path / "out", sites) == (1, "", f"vmprobectl: {tmp_path}/out: File exists\n")  # it leads nowhere
+    (tmp_path / "real").mkdir()
+
+    assert ctl("nagios", tmp_path / "out", sites)[::2] == (0, "")
+    assert (tmp_path / "real" / "vmprobe.cfg").exists() and (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["vmprobe.cfg", ".vmprobe-nagios.json", "vmprobe.cfg.vmprobe-new"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_lies_in_the_way_is_not_waited_for(sites, tmp_path, name, make):
+    output = tmp_path / "out"
+    ctl("nagios", output, sites)
+    for path in (output / "vmprobe.cfg", output / name):
+        path.unlink(missing_ok=True)
+    make(output / name)
+
+    code, said, errors = ctl("nagios", output, sites)
+    if name.endswith("-new") and make is os.mkfifo:  # left by a run that was cut off, as far as anybody can tell
+        assert (code, errors) == (0, "")
+    else:
+        assert (code, said, errors.count("\n")) == (1, "", 1) and errors.startswith(f"vmprobectl: {output}/{name}: ")
+
+
 def test_two_runs_do_not_write_at_once(sites, tmp_path):
     with files.opened(str(tmp_path / "out"), "nagios", True):
         assert ctl("nagios", tmp_path / "out", sites) == (1, "", f"vmprobectl: {tmp_path}/out: another run of vmprobectl writes here\n")
@@ -541,7 +590,7 @@ def test_nagios_looks_at_all_that_its_main_file_reads(tmp_path):
     (server / "conf.d").mkdir(parents=True)
     (server / "contacts.cfg").write_text(validate._CONTACT)
     (server / "resource.cfg").write_text("$USER1$=/usr/lib/nagios/plugins\n")
-    (server / "nagios.cfg").write_text("# mine\ncfg_file=contacts.cfg\nresource_file=resource.cfg\n cfg_dir = conf.d\nlog_file=/nowhere/log\n")
+    (server / "nagios.cfg").write_bytes(b"# \xdcberwachung\ncfg_file=contacts.cfg\nresource_file=resource.cfg\n cfg_dir = conf.d\nlog_file=/nowhere/log\n")
     write(tmp_path / "sites", schedule="contact groups = cloud-admins")
 
     def config(place, *options):

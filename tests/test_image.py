@@ -141,6 +141,20 @@ def test_a_relative_directory_will_do(by_hand, tmp_path, monkeypatch):
 
 
 @needs_kernel
+def test_what_is_built_can_be_read_by_every_user_whatever_the_umask_is(by_hand, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/nonexistent")  # how private a home is, is its owner's matter
+    before = os.umask(0o077)
+    try:
+        image.build(str(tmp_path / "new" / "images"), ["kernel", "raw"], **by_hand)
+    finally:
+        os.umask(before)
+
+    place = tmp_path / "new" / "images"
+    assert [path.stat().st_mode & 0o777 for path in (place.parent, place)] == [0o755, 0o755]
+    assert {path.name: path.stat().st_mode & 0o777 for path in place.glob("[!.]*")} == dict.fromkeys(
+        ("image.json", "initrd", "kernel", "vmprobe.raw"), 0o644)
+
+
 def test_a_record_that_is_not_ours_is_built_over(by_hand, tmp_path):
     (tmp_path / "image.json").write_text('{"inputs": 3, "files": []')
 

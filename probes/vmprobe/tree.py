@@ -183,6 +183,8 @@ def _load(path: str) -> Dict[str, Any]:
         return held
     except FileNotFoundError:
         return {}
+    except OSError as failed:
+        raise ClientError(f"{path}: {failed.strerror}") from None
     except (ValueError, KeyError, RecursionError):
         raise ClientError(f"{path}: is damaged; remove it together with the files that were generated beside it") from None
 
