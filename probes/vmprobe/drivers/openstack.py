@@ -542,13 +542,13 @@ class Openstack(Driver):
         if self._nova_version is None:
             nova = self._service(("compute",), "/v2.1")
             root = re.sub(r"(/v\d[\d.]*)(?:/.*)?$", r"\1", nova.url)
-            self._nova_version = {}
+            said: Dict[str, Any] = {}
             for where in (root + "/", root):
-                try:
-                    self._nova_version = nova.get(where, asked="Nova's version").field("version", dict, default={})
+                reply = nova.get(where, accept=(404,), asked="Nova's version")
+                if reply.status != 404:
+                    said = reply.field("version", dict, default={})
                     break
-                except NotFound:
-                    continue
+            self._nova_version = said
         return self._nova_version
 
     def _neutron(self) -> Http:
