@@ -26,6 +26,7 @@ from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain
 from vmprobe.transport.awsquotas import Quotas
 from vmprobe.transport.fields import moment
 from vmprobe.transport.http import Http, Reply
+from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
 
 SERVER = {"running": State.READY, "stopped": State.FAILED, "error": State.FAILED}  # the last is ec2-api's own
@@ -412,18 +413,17 @@ class Ec2(Driver):
         return self._ec2(action, words, asked)
 
     def _all(self, action: str, where: str, words: Mapping[str, Any], asked: str) -> List[Any]:
-        """All pages of a list; a service that never ends it is believed a thousand of them."""
-        found: List[Any] = []
+        """All pages of a list; Incomplete where they have no end."""
         token: Optional[str] = None
         by_id = any(word.endswith("Id") for word in words)  # which goes with no limit
         most = self.dialect.page if action in _PAGED and not by_id else 0
-        for _ in range(1000):
+        pages = Pages(asked or action)
+        while True:
             document = self._call(action, {**words, "MaxResults": most or None, "NextToken": token}, asked).xml()
-            found += rows(document, where)
+            pages.add(document, rows(document, where), token)
             token = text(document, "nextToken", "") or None
             if token is None:
-                return found
-        raise GatewayFailed(f"{asked or action}: no end of it")
+                return pages.things
 
     def _word(self, reply: Reply, where: str) -> str:
         return reply.understood(lambda: text(reply.xml(), where))

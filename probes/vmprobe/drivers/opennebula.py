@@ -21,6 +21,7 @@ from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Re
 from vmprobe.site import http_url, size, whole, yes_or_no
 from vmprobe.text import cut
 from vmprobe.transport.oned import CREDENTIALS, Oned
+from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
 
 _ALL, _MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or this user's own
@@ -262,13 +263,14 @@ class Opennebula(Driver):
         """All of a pool. One's own come whole: pages can lose something when another thing goes meanwhile."""
         if whose == _MINE or not self.pages:
             return self.oned.xml(procedure, whose, -1, -1, *more).findall(tag)
-        found: Dict[str, Any] = {}
-        for page in range(1000):
-            things = self.oned.xml(procedure, whose, page * _PAGE, -_PAGE, *more).findall(tag)
-            found.update((text(thing, "ID"), thing) for thing in things)
+        pages = Pages(procedure)
+        while True:
+            document = self.oned.xml(procedure, whose, len(pages) * _PAGE, -_PAGE, *more)
+            things = document.findall(tag)
+            pages.add(document, things, text(document, f"{tag}/ID", ""))
             if len(things) < _PAGE:
-                return list(found.values())
-        raise GatewayFailed(f"{procedure}: no end of it")
+                return list({text(thing, "ID"): thing for thing in pages.things}.values())
+            del document, things  # an error on the next page is remembered with this frame
 
     def _allowed(self, procedure: str, *words: int) -> Any:
         """The answer to what is not everybody's to ask; None where it is refused."""

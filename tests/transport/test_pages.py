@@ -1,0 +1,104 @@
+"""A list without an end is neither read for ever nor held until the memory is full."""
+
+import re
+from urllib.parse import parse_qs
+from xml.etree.ElementTree import fromstring
+from xml.sax.saxutils import escape
+
+import pytest
+
+from rawserver import Server, reply
+from virtual import VirtualClock
+from vmprobe.clock import Deadline
+from vmprobe.drivers import load
+from vmprobe.errors import Incomplete
+from vmprobe.evidence import Evidence
+from vmprobe.model import Kind
+from vmprobe.transport.pages import Pages
+
+
+def read(pages, xml, more=1000):
+    """Tell ``pages`` of the same document at one place after another; how many there were before it said that it is enough."""
+    for number in range(more):
+        document = fromstring(xml)
+        pages.add(document, document.findall("a"), number)
+    return len(pages)
+
+
+@pytest.mark.parametrize("xml, pages_read", [
+    ("<list>" + "<a/>" * 100_000 + "</list>", 10), ("<list><a>" + "x" * 4_000_000 + "</a></list>", 33), ("<list/>", 1000)],
+    ids=["many-things", "large-things", "empty-pages"])
+def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_thousand(xml, pages_read):
+    pages = Pages("list servers")
+
+    with pytest.raises(Incomplete) as endless:
+        read(pages, xml, 1001)
+
+    assert str(endless.value) == f"list servers: there is no end of it after {pages_read} pages"
+    assert pages.things == []
+
+
+def test_the_things_of_all_pages_are_kept_in_their_order():
+    pages = Pages("list servers")
+
+    for number, xml in enumerate(("<list><a>1</a><a>2</a></list>", "<list/>", "<list><b/><a>3</a></list>")):
+        document = fromstring(xml)
+        pages.add(document, document.findall("a"), number)
+
+    assert [thing.text for thing in pages.things] == ["1", "2", "3"]
+    assert len(pages) == 3
+
+
+@pytest.fixture
+def served():
+    """served(manager, answer, ...) is a driver of this manager that asks a server with these answers."""
+    servers = []
+
+    def start(manager, answer, credentials, **words):
+        servers.append(Server(answer))
+        kind = load(manager)
+        known = {name: key.default for name, key in kind.endpoint_keys.items()}
+        endpoint = {**known, "timeout": 5.0, "ca": None, "manager": manager, "url": servers[-1].url, **words}
+        made = kind(endpoint, credentials, Deadline(600, 60, VirtualClock()), Evidence())
+        made.connect()
+        return made, servers[-1]
+
+    yield start
+    for server in servers:
+        server.__exit__()
+
+
+def test_ec2s_pages_that_lead_round_and_round_are_an_incomplete_list(served):
+    tokens = []
+
+    def answer(request):
+        words = parse_qs(request.body.decode())
+        if words["Action"] != ["DescribeInstances"]:
+            return reply(200, "<R><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></R>")
+        tokens.append(words.get("NextToken", [""])[0])
+        return reply(200, f"<R><reservationSet/><nextToken>{'bc'[len(tokens) % 2]}</nextToken></R>")
+
+    driver, _ = served("ec2", answer, {"access_key": "AKID", "secret_key": "s"}, region="here")
+
+    with pytest.raises(Incomplete, match=r": its pages repeat themselves$"):
+        driver.list(Kind.SERVER, "")
+    assert tokens == ["", "c", "b", "c"]
+
+
+def test_opennebulas_pages_that_are_all_the_same_are_an_incomplete_list(served):
+    offsets = []
+
+    def answer(request):
+        procedure = re.search(rb"<methodName>(.*?)</methodName>", request.body)[1].decode()
+        said = "6.10.5"
+        if procedure == "one.vmpool.info":
+            offsets.append(int(re.findall(rb"<int>(-?\d+)</int>", request.body)[1]))
+            said = "<VM_POOL>" + "".join(f"<VM><ID>{number}</ID><NAME>n</NAME></VM>" for number in range(200)) + "</VM_POOL>"
+        values = f"<value><boolean>1</boolean></value><value><string>{escape(said)}</string></value><value><int>0</int></value>"
+        return reply(200, f"<methodResponse><params><param><value><array><data>{values}</data></array></value></param></params></methodResponse>")
+
+    driver, _ = served("opennebula", answer, {"username": "probe", "password": "s3cret"})
+
+    with pytest.raises(Incomplete, match=r"^one.vmpool.info: its pages repeat themselves$"):
+        driver.list(Kind.SERVER, "")
+    assert offsets == [0, 200]
