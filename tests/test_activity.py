@@ -298,7 +298,7 @@ def test_unknown_when_the_time_was_over_before_anything_was_measured(site, busy)
 
     state, line = site.probe("activity")
 
-    assert (state, line.split(" | ")[0]) == (3, "VM_ACTIVITY UNKNOWN - site: metrics: the deadline of 50 s passed")
+    assert (state, line.split(" | ")[0]) == (3, "VM_ACTIVITY UNKNOWN - site: metrics: no answer in 30 s; the deadline of 50 s passed (cause=gateway)")
 
 
 def test_a_manager_that_has_no_reading_yet_is_told_so_each_time(site, busy):

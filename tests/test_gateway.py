@@ -64,14 +64,14 @@ def test_unknown_when_the_time_is_over(site):
     site.set("endpoint", faults="hang@1,hang@2,hang@3", timeout="30 s")
 
     assert site.probe("gateway", "-t", "20") == (3, (
-        "VM_GATEWAY UNKNOWN - site: auth: the deadline of 20 s passed | total=20s;;;0"))
+        "VM_GATEWAY UNKNOWN - site: auth: no answer within 20 s; the deadline of 20 s passed (cause=gateway) | total=20s;;;0"))
 
 
 def test_critical_when_the_time_is_over_in_a_step_above_its_critical_range(site):
     site.set("endpoint", faults="hang@1,hang@2,hang@3", timeout="30 s")
 
     assert site.probe("gateway", "-t", "20", "-c", "auth=10") == (2, (
-        "VM_GATEWAY CRITICAL - site: auth: the deadline of 20 s passed (cause=auth) | total=20s;;;0"))
+        "VM_GATEWAY CRITICAL - site: auth: no answer within 20 s; the deadline of 20 s passed (cause=gateway) | total=20s;;;0"))
 
 
 def test_a_site_can_map_a_cause_to_another_state(site):

@@ -219,7 +219,7 @@ def test_an_expired_deadline_is_unknown(site):
 
     state, output = site.leftovers("-t", "20")
 
-    assert (state, output) == (3, "VM_LEFTOVERS UNKNOWN - site: list: the deadline of 20 s passed | total=20s;;;0")
+    assert (state, output) == (3, "VM_LEFTOVERS UNKNOWN - site: list: no answer within 20 s; the deadline of 20 s passed (cause=gateway) | total=20s;;;0")
 
 
 def test_as_a_process_it_is_one_clean_line():

@@ -136,7 +136,7 @@ VERDICTS = {  # fault: (exit code, what is said)
     "full": (2, "submit: [one.image.allocate] Not enough space in datastore (cause=storage)"),
     "no-lease": (2, "submit: [one.vm.allocate] Cannot get IP/MAC lease from virtual network 0. (cause=network)"),
     "clusters": (2, "submit: [one.vm.allocate] Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by "
-                    "other VM elements (cl... (cause=network)"),
+                    "other VM elements (clust... (cause=network)"),
     "saveas-error": (2, "snapshot: snapshot 9 is ERROR: Error executing image transfer script: Error dumping "
                         "/var/lib/one/datastores/0/40/disk.0 (cause=image)"),
     "election": (2, "auth: [one.system.version] Cannot process request, oned cluster in election mode (cause=gateway)"),
@@ -287,8 +287,8 @@ def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(w
 
 
 HANGS = {  # procedure that is not answered, or fault: what is said
-    "one.system.version": "auth: the deadline of T s passed",
-    "one.imagepool.info": "image: the deadline of T s passed",
+    "one.system.version": "auth: one.system.version: no whole answer within T s; the deadline of T s passed (cause=gateway)",
+    "one.imagepool.info": "image: one.imagepool.info: no whole answer within T s; the deadline of T s passed (cause=gateway)",
     "no-room": "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; the deadline of T s passed",
     "no-address": "network: server 40 has no address; the deadline of T s passed",
 }

@@ -135,7 +135,7 @@ def test_a_signal_while_a_debt_is_paid_ends_the_run_before_anything_is_created(w
 
     said = run.verdict()
 
-    assert (said.state, said.text) == (3, "site: interrupted by SIGTERM")
+    assert (said.state, said.text) == (3, "site: interrupted by SIGTERM; 2 owed by earlier runs")
     assert not any(request.startswith("create") for request in world.cloud.log)
     assert len(world.ledgers()) == 1
 

@@ -10,7 +10,7 @@ import pytest
 
 from vmprobe import cli, verdict
 from vmprobe.drivers.memory import Memory
-from vmprobe.errors import CloudError, NotFound, ResourceFailed, StageOverrun
+from vmprobe.errors import CloudError, Conflict, Ended, GatewayFailed, NotFound, ResourceFailed, StageOverrun
 from vmprobe.model import Kind, Sample
 from vmprobe.probes import lifecycle
 
@@ -83,9 +83,10 @@ FAULTS = {  # fault: (exit code, line without perfdata)
     "quota-full": (1, "WARNING - site: submit: quota exceeded for servers: 10 of 10 used (cause=quota)"),
     "no-room": (2, "CRITICAL - site: active: server ser-2 is BROKEN: No valid host was found (cause=scheduler)"),
     "dies-booting": (2, "CRITICAL - site: active: server ser-2 is BROKEN: the machine stopped while booting (cause=scheduler)"),
-    "never-active": (3, "UNKNOWN - site: active: server ser-2 is BUILDING; the deadline of 300 s passed"),
-    "no-network": (3, "UNKNOWN - site: network: server ser-2 has no address; the deadline of 300 s passed"),
-    "no-disk": (3, "UNKNOWN - site: storage: volume vol-1 is FREE, not attached to server ser-2; the deadline of 300 s passed"),
+    "never-active": (2, "CRITICAL - site: active: server ser-2 is BUILDING; not within its budget of 192 s (cause=scheduler)"),
+    "no-network": (2, "CRITICAL - site: network: server ser-2 has no address; not within its budget of 194.1 s (cause=network)"),
+    "no-disk": (2, "CRITICAL - site: storage: volume vol-1 is FREE, not attached to server ser-2; not within its budget of 194.1 s "
+                   "(cause=storage)"),
     "volume-broken": (2, "CRITICAL - site: storage: volume vol-1 is BROKEN: no space left in pool (cause=storage)"),
     "gone-after-boot": (2, "CRITICAL - site: active: connection refused (cause=gateway)"),
     "gone-for-good": (2, "CRITICAL - site: active: connection refused (cause=gateway); left behind: server ser-2, volume vol-1"),
@@ -131,7 +132,7 @@ def test_critical_when_a_stage_outruns_its_budget(site, fault, stage, line):
 
 
 def test_critical_when_the_deadline_passes_in_a_stage_that_is_over_its_critical_range(site):
-    site.set("endpoint", faults="never-active").set("thresholds", active="60, 120")
+    site.set("endpoint", faults="never-active").set("thresholds", active="60, 120").set("budget", active="300 s")
 
     state, line = site.lifecycle()
 
@@ -143,7 +144,7 @@ def test_critical_when_the_deadline_passes_in_a_stage_that_is_over_its_critical_
 def test_the_state_of_a_passed_deadline_can_be_chosen(site, word):
     site.set("endpoint", faults="never-active")
 
-    state, line = site.lifecycle("--timeout-state", word)
+    state, line = site.lifecycle("--timeout-state", word, "-t", "64")
 
     assert (state, line.split(" - ")[0]) == (verdict.WORDS.index(word), f"VM_LIFECYCLE {word}")
 
@@ -214,7 +215,7 @@ def test_the_deadline_while_the_manager_does_not_answer_ends_the_run_in_its_stag
 
     assert (state, line.split(" | ")[0]) == (
         (2, "VM_LIFECYCLE CRITICAL - site: submit: no answer within 10 s (cause=gateway)") if stage == "submit" else
-        (3, f"VM_LIFECYCLE UNKNOWN - site: {stage}: the deadline of 70 s passed"))
+        (3, f"VM_LIFECYCLE UNKNOWN - site: {stage}: no answer within 10 s; the deadline of 70 s passed (cause=gateway)"))
     assert site.cloud.things == {}
 
 
@@ -230,6 +231,8 @@ def test_a_signal_during_the_clean_up_does_not_stop_it(site, clock):
 
 @pytest.mark.parametrize("timeout, stage", [(64, "active"), (71, "storage"), (73, "sample")])
 def test_the_deadline_ends_the_run_in_its_stage_and_removes_everything(site, timeout, stage):
+    site.set("budget", active="30 s")
+
     state, line = site.lifecycle("-t", str(timeout))
 
     assert state == 3
@@ -482,3 +485,213 @@ def test_the_stages_cause_is_lent_only_where_nothing_better_is_known():
 def test_our_own_mistake_is_unknown_however_it_was_told_unless_the_site_says_otherwise():
     assert verdict.of_error(NotFound("no such choice", cause="client"), {}, "image") == (3, "client")
     assert verdict.of_error(NotFound("no such choice", cause="client"), {"client": "WARNING"}, "image") == (1, "client")
+
+
+def test_a_wait_with_no_time_to_judge_anybody_has_no_budget_of_its_own(site):
+    site.set("endpoint", faults="never-active")
+
+    state, line = site.lifecycle("-t", "64")
+
+    assert (state, line.split(" | ")[0]) == (3, (
+        "VM_LIFECYCLE UNKNOWN - site: active: server ser-2 is BUILDING; the deadline of 64 s passed"))
+
+
+# --- the reason of a wait -----------------------------------------------------------------------------------------
+
+def test_the_words_of_a_refusal_that_is_asked_again_until_the_budget_ends_are_told(site, monkeypatch):
+    def locked(server, volume):
+        raise Conflict(f"attach volume {volume} to server {server}: 409 Instance {server} is locked")
+    monkeypatch.setattr(site.cloud, "attach", locked)
+    site.set("budget", storage="30 s")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: storage: volume vol-1 is FREE, not attached to server ser-2: 409 Instance ser-2 is locked; not "
+        "within its budget of 30 s (cause=storage)"))
+
+
+def test_a_detachment_that_is_refused_until_the_budget_ends_says_why(site, monkeypatch):
+    def locked(volume):
+        raise Conflict(f"detach volume {volume} from server ser-2: 409 Instance ser-2 is locked")
+    monkeypatch.setattr(site.cloud, "detach", locked)
+    site.set("sample", readings="0").set("budget", detach="9 s")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: detach: volume vol-1 is ATTACHED, still attached: 409 Instance ser-2 is locked; not within its "
+        "budget of 9 s (cause=storage)"))
+
+
+def test_a_detachment_that_fails_without_a_word_is_the_storages_failure(site, monkeypatch):
+    monkeypatch.setattr(site.cloud, "detach", lambda volume: None)
+    site.set("sample", readings="0")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: detach: volume vol-1 is ATTACHED, still attached; not within its budget of 182.4 s (cause=storage)"))
+
+
+def test_a_manager_that_does_not_answer_until_the_budget_ends_is_the_gateways_failure(site):
+    site.cloud.plot = {5: "hang", 6: "hang"}  # the first looks
+    site.set("budget", active="60 s")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: active: no answer within 30 s; not within its budget of 60 s (cause=gateway)"))
+    assert site.cloud.things == {}
+
+
+def test_one_look_that_failed_at_the_end_does_not_change_whose_matter_a_long_wait_is(site, clock):
+    site.set("endpoint", faults="never-active").set("budget", active="60 s")
+    clock.at(59, lambda: site.cloud.plot.update({site.cloud.requests + 1: "500", site.cloud.requests + 2: "500"}))
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; 500 internal server error; not within its budget of 60 s "
+        "(cause=scheduler)"))
+
+
+def test_the_deadline_says_how_the_last_request_failed(site):
+    site.set("endpoint", faults="hang@1")
+
+    assert site.lifecycle("-t", "70")[1].split(" | ")[0] == (
+        "VM_LIFECYCLE UNKNOWN - site: auth: no answer within 10 s; the deadline of 70 s passed (cause=gateway)")
+
+
+# --- there, and gone again ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kind, stage, line", [
+    (Kind.SERVER, "network", "network: server ser-2 was RUNNING and is no longer there (cause=scheduler)"),
+    (Kind.VOLUME, "storage", "storage: volume vol-1 was FREE and is no longer there (cause=storage)"),
+])
+def test_what_was_there_and_is_gone_again_is_told_at_once(site, clock, kind, stage, line):
+    site.set("endpoint", faults="no-network" if stage == "network" else "no-disk")
+    clock.at(20, lambda: [site.cloud.things.pop(name) for name, thing in list(site.cloud.things.items()) if thing.kind is kind])
+
+    state, said = site.lifecycle()
+
+    assert (state, said.split(" | ")[0]) == (2, f"VM_LIFECYCLE CRITICAL - site: {line}")
+    assert clock.now() < 30
+
+
+def test_a_snapshot_that_vanishes_has_the_reason_of_its_servers_fault(site, clock):
+    site.set("test vm", snapshot="yes").set("sample", readings="0")
+
+    def vanish():
+        for thing in list(site.cloud.things.values()):
+            if thing.kind is Kind.SERVER:
+                thing.fault = "Failed to snapshot: No space left on device"
+            if thing.kind is Kind.SNAPSHOT:
+                del site.cloud.things[thing.id]
+    real = site.cloud.make
+
+    def make(kind, name, **more):
+        ref = real(kind, name, **more)
+        if kind is Kind.SNAPSHOT:
+            site.cloud.things[ref.id].word = "QUEUED"
+            clock.at(clock.now() + 2, vanish)
+        return ref
+    site.cloud.make = make
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: snapshot: snapshot sna-3 was QUEUED and is no longer there: Failed to snapshot: No space left on "
+        "device (cause=storage)"))
+
+
+def test_a_server_that_ended_before_the_first_look_is_told_at_once(site, monkeypatch):
+    def ended(identity):
+        raise Ended(f"server {identity} is DONE", cause="scheduler")
+    monkeypatch.setattr(site.cloud, "find", ended)
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is DONE (cause=scheduler)")
+
+
+# --- durations that hold the time of the request itself -----------------------------------------------------------
+
+def test_the_detachment_of_a_fleet_takes_as_long_for_each_as_the_requests_did(site, monkeypatch, clock):
+    real = site.cloud.detach
+
+    def slow(volume):
+        clock.sleep(3.5)
+        real(volume)
+    monkeypatch.setattr(site.cloud, "detach", slow)
+    site.set("sample", readings="0")
+
+    line = site.lifecycle("--count", "2", "--depth", "api")[1]
+
+    assert "detach=7s;;;0 detach_avg=7s;;;0 detach_max=7s;;;0 detach_min=7s;;;0" in line
+
+
+def test_a_look_that_takes_long_is_part_of_the_stages_duration(site, monkeypatch, clock):
+    real = site.cloud.find
+
+    def slow(identity):
+        thing = real(identity)
+        if thing.server:
+            clock.sleep(12)
+        return thing
+    monkeypatch.setattr(site.cloud, "find", slow)
+    site.set("sample", readings="0")
+
+    assert "storage=24s;;;0" in site.lifecycle("--depth", "api")[1]
+
+
+def test_each_server_of_a_fleet_has_the_time_at_which_it_was_first_seen_with_an_address(site, clock):
+    def hold_one_back():
+        slowest = [thing for thing in site.cloud.things.values() if thing.kind is Kind.SERVER][-1]
+        slowest.made += 6
+    clock.at(1, hold_one_back)
+    site.set("test vm", volume="none").set("sample", readings="0")
+
+    line = site.lifecycle("--count", "2", "--depth", "api")[1]
+
+    assert "active=16s;;;0 active_avg=13s;;;0 active_max=16s;;;0 active_min=10s;;;0" in line
+    assert "network=16s;;;0 network_avg=13s;;;0 network_max=16s;;;0 network_min=10s;;;0" in line
+
+
+# --- figures and leftovers ----------------------------------------------------------------------------------------
+
+def test_one_server_that_cannot_be_measured_does_not_lose_the_others_figures(site, monkeypatch):
+    real = site.cloud.metrics
+
+    def metrics(server):
+        if server == "ser-3":
+            raise GatewayFailed(f"metrics of server {server}: 500 Unexpected API Error")
+        return real(server)
+    monkeypatch.setattr(site.cloud, "metrics", metrics)
+    site.set("test vm", volume="none")
+
+    state, output = site.lifecycle("--count", "3", "--depth", "api", "-v")
+
+    assert state == 0
+    assert "cpu_avg=25% cpu_peak=25%" in output
+    assert "note: server ser-3 is not measured: metrics of server ser-3: 500 Unexpected API Error" in output.splitlines()
+
+
+def test_what_earlier_runs_owe_is_counted_where_the_cloud_cannot_be_asked(site):
+    site.set("endpoint", faults="delete-ignored")
+    site.lifecycle()
+    site.cloud.faults.clear()
+    site.set("endpoint", faults="auth-rejected")
+
+    assert site.lifecycle() == (2, (
+        "VM_LIFECYCLE CRITICAL - site: auth: user probe is not accepted (cause=auth); 2 owed by earlier runs | leftovers=2;;;0 total=0s;;;0"))
+
+
+def test_all_that_is_left_behind_is_listed_with_its_name(site):
+    site.set("endpoint", faults="delete-ignored").set("sample", readings="0")
+
+    output = site.lifecycle("-v", "--count", "3")[1]
+
+    named = [line.split(" (")[0] for line in output.splitlines() if line.startswith("left behind: ")]
+    assert named == ["left behind: server ser-6", "left behind: server ser-5", "left behind: server ser-4",
+                     "left behind: volume vol-3", "left behind: volume vol-2", "left behind: volume vol-1"]

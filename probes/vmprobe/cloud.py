@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, Type
 
 from vmprobe.clock import Deadline
 from vmprobe.driver import Driver
-from vmprobe.errors import AuthRejected, RateLimited, Transient
+from vmprobe.errors import AuthRejected, DeadlinePassed, RateLimited, Transient
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample
 
 T = TypeVar("T")
@@ -144,9 +144,16 @@ class Cloud:
             try:
                 return self._once(verb, *words)
             except Transient as passing:
-                self.deadline.sleep(max(passing.wait, self.deadline.polling.shortest))
+                self._pause(passing)
         self.deadline.check()
         return self._once(verb, *words)
+
+    def _pause(self, passing: Transient) -> None:
+        """Wait before the same is asked again; where the deadline ends that, its error says also why it had to be asked again."""
+        try:
+            self.deadline.sleep(max(passing.wait, self.deadline.polling.shortest))
+        except DeadlinePassed as late:
+            raise DeadlinePassed(f"{passing}; {late}", passing.cause, passing.request) from passing
 
 
 def _named(name: str, things: Sequence[Resource]) -> List[Resource]:

@@ -59,6 +59,10 @@ class NotFound(CloudError):
     """The thing is not there, said by the manager itself. Silence is never this."""
 
 
+class Ended(NotFound):
+    """The thing was there and has ended, and the manager still tells of it: it will not appear any more."""
+
+
 class NotMeasured(NotFound):
     """The manager has no reading of a server that runs, or none yet; the text says why."""
 

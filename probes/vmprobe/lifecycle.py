@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+import re
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe import console, contention, reasons
+from vmprobe import console, contention, reach, reasons
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, NotMeasured, NotPermitted, ResourceFailed, StageOverrun,
+from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Ended, NotMeasured, NotPermitted, ResourceFailed, StageOverrun,
                             Transient, VmprobeError)
 from vmprobe.lease import Lease
 from vmprobe.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
@@ -18,6 +18,10 @@ from vmprobe.site import Site
 from vmprobe.timeline import Stage, Timeline
 
 _FORGIVEN = 4  # so many failures in a row that may pass are waited out, the next one is the result
+_SHARE = 0.8  # of the time that is left, which a wait gets where the site has no budget for its stage
+_TOO_SHORT = 5.0  # seconds: where no more are left, a wait judges nobody
+_USUAL = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}  # whose matter it is when such a thing fails
+_UNMEASURED = 3  # so many servers that cannot be measured, and nothing of any other, are the manager's failure
 
 
 def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Callable[[], None]) -> None:
@@ -71,7 +75,7 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
         if test_vm["snapshot"] and cloud.can(Capability.SNAPSHOTS):
             with timeline.stage("snapshot") as stage:
                 snapshots = [lease.snapshot(server, server.name) for server in servers]
-                wait.until_ready(stage, snapshots)
+                wait.until_ready(stage, snapshots, servers)
 
         if volumes:
             with timeline.stage("detach") as stage:
@@ -95,13 +99,19 @@ class _Wait:
         self.deadline: Deadline = cloud.deadline
         self.depth = site.test_vm["depth"]
         self.created: Dict[str, Optional[float]] = {}  # by server, by the manager's clock
+        self.addressed: Dict[str, float] = {}  # by server, when it was first seen with an address, since the submission
+        self.shown: Dict[Tuple[Kind, str], Resource] = {}  # as the manager showed it last
 
     def until_active(self, stage: Stage, servers: Sequence[Ref]) -> List[Ref]:
         """Every server is READY; returns them with the ids that the manager gave them."""
         now: Dict[str, Resource] = {}
 
         def look() -> Mapping[str, str]:
-            now.update(self._servers(servers, now))
+            now.update(self._servers(servers))
+            for name, seen in now.items():
+                if seen.addresses:
+                    self.addressed.setdefault(name, self.deadline.clock.now() - stage.began)
+            self._end_seen(ref for ref in servers if ref.name not in now)
             return {ref.name: _pending(now.get(ref.name), ref) for ref in servers}
 
         self._until(stage, look, first=self.deadline.polling.first)
@@ -117,14 +127,17 @@ class _Wait:
         """
         now: Dict[str, Resource] = {}
 
+        if self.depth == "api" and not self.cloud.can(Capability.PORTS):
+            stage.servers.update({ref.name: self.addressed[ref.name] for ref in servers if ref.name in self.addressed})
+
         def look() -> Mapping[str, str]:
-            now.update(self._servers(servers, now))
+            now.update(self._servers(servers))
             waiting = self._ports(servers, now)
             if self.depth == "console":
                 waiting = self._and_console(waiting, servers, "network")
             elif self.depth == "reach":
                 outside = self.lease.look(floating) if floating else now
-                waiting = {**waiting, **{ref.name: waiting[ref.name] or self._unreached(ref, outside.get(ref.name)) for ref in servers}}
+                waiting = self._and_reached(waiting, servers, outside)
             return waiting
 
         self._until(stage, look)
@@ -136,7 +149,7 @@ class _Wait:
         now: Dict[str, Resource] = {}
 
         def look() -> Mapping[str, str]:
-            found = self.lease.look(volumes)
+            found = self._look(volumes)
             waiting = {}
             for volume in volumes:
                 seen, host = found.get(volume.name), hosts[volume.name]
@@ -146,13 +159,15 @@ class _Wait:
                 if seen.server != host.id:
                     waiting[host.name] = f"{volume} is {seen.native}, not attached to {host}"
                     if not asked.get(volume.name):
-                        asked[volume.name] = self._accepted(self.lease.attach, host, seen.ref)
-                        if not asked[volume.name]:
-                            self._servers([host], {})  # one that has failed meanwhile will never accept it
+                        refusal = self._refusal(self.lease.attach, host, seen.ref)
+                        asked[volume.name] = refusal is None
+                        if refusal is not None:
+                            waiting[host.name] += f": {_answer(refusal)}"
+                            self._servers([host])  # one that has failed meanwhile will never accept it
                     elif not seen.server:
                         self._refuse(host, waiting[host.name])
             if self.depth == "console":
-                now.update(self._servers(servers, now))
+                now.update(self._servers(servers))
                 waiting = self._and_console(waiting, servers, "disk")
             return waiting
 
@@ -166,10 +181,12 @@ class _Wait:
         asked: Dict[str, bool] = {}
 
         def look() -> Mapping[str, str]:
+            refusals = {}
             for volume in volumes:
                 if not asked.get(volume.name):
-                    asked[volume.name] = self._accepted(self.lease.detach, hosts[volume.name], volume)
-            found = self.lease.look(volumes)
+                    refusals[volume.name] = self._refusal(self.lease.detach, hosts[volume.name], volume)
+                    asked[volume.name] = refusals[volume.name] is None
+            found = self._look(volumes)
             waiting = {}
             for volume in volumes:
                 seen, host = found.get(volume.name), hosts[volume.name]
@@ -177,58 +194,109 @@ class _Wait:
                     waiting[volume.name] = _pending(seen, volume)
                     continue
                 waiting[volume.name] = f"{volume} is {seen.native}, still attached"
+                if refusals.get(volume.name) is not None:
+                    waiting[volume.name] += f": {_answer(refusals[volume.name])}"
                 if asked[volume.name] and seen.state is State.READY:
                     self._refuse(host, waiting[volume.name])
             return waiting
 
         self._until(stage, look, since=stage.began)
 
-    def until_ready(self, stage: Stage, things: Sequence[Ref]) -> None:
-        """Every one of these things is READY."""
+    def until_ready(self, stage: Stage, things: Sequence[Ref], servers: Sequence[Ref]) -> None:
+        """Every one of these things is READY; each was made of the server beside it, whose fault says why it is not."""
+        hosts = dict(zip((ref.name for ref in things), servers))
+
         def look() -> Mapping[str, str]:
-            found = self.lease.look(things)
+            found = self._look(things, hosts)
             return {ref.name: _pending(found.get(ref.name), ref) for ref in things}
 
         self._until(stage, look, since=stage.began)
 
     def _until(self, stage: Stage, look: Callable[[], Mapping[str, str]], first: float = 0.0, since: float = -1.0) -> None:
-        """Look until nothing is waited for. ``look`` says for each server what is missing, '' if nothing is."""
-        began = self.timeline.submitted if since < 0 else since
+        """Look until nothing is waited for. ``look`` says for each server what is missing, '' if nothing is.
+
+        What ends the wait says what is still missing, and why the last look failed if it did.
+        """
+        clock = self.deadline.clock
+        began = answered = self.timeline.submitted if since < 0 else since
         waiting: Mapping[str, str] = {}
         failures = 0
+        failed: Optional[Transient] = None
         try:
-            for elapsed in self.deadline.polls(began, first, self.site.budgets.get(stage.name)):
+            for _ in self.deadline.polls(began, first, self._budget(stage, began)):
                 try:
                     waiting = look()
                 except Transient as passing:
-                    failures += 1
+                    failures, failed = failures + 1, passing
                     if failures > _FORGIVEN and not isinstance(passing, Conflict):
                         raise
                     if passing.wait:
                         self.deadline.sleep(passing.wait)
                     continue
-                failures = 0
+                failures, failed, answered = 0, None, clock.now()
                 for name, what in waiting.items():
                     if not what:
-                        stage.servers.setdefault(name, elapsed)
+                        stage.servers.setdefault(name, answered - began)  # after the look: it may have taken long
                 if not any(waiting.values()):
                     return
         except (DeadlinePassed, StageOverrun) as late:
-            raise type(late)(_still(waiting, late), cause=late.cause) from None
+            silent = failed is not None and 2 * (clock.now() - answered) >= clock.now() - began
+            raise type(late)(_still(waiting, late, failed), cause=failed.cause if silent else late.cause) from None
+
+    def _budget(self, stage: Stage, began: float) -> Optional[float]:
+        """How long after ``began`` the stage may end: the site's budget, else a share of the time that is left now.
+
+        So what never comes is the cloud's failure and has its cause; the whole deadline would judge nobody.
+        """
+        given, left = self.site.budgets.get(stage.name), self.deadline.left()
+        if given is not None or left < _TOO_SHORT:
+            return given
+        return round(self.deadline.clock.now() - began + _SHARE * left, 1)
 
     # --- looking ----------------------------------------------------------------------------------------------
 
-    def _servers(self, servers: Sequence[Ref], before: Mapping[str, Resource]) -> Dict[str, Resource]:
+    def _look(self, refs: Sequence[Ref], hosts: Mapping[str, Ref] = {}) -> Dict[str, Resource]:
+        """What the manager says of these things now; one that it has shown before and that is not there any more ends the run.
+
+        ``hosts``: by name, the server whose fault may say why.
+        """
+        found = self.lease.look(refs)
+        for ref in refs:
+            before = self.shown.get((ref.kind, ref.name))
+            if ref.name not in found and before is not None:
+                raise self._vanished(before, hosts.get(ref.name))
+        self.shown.update({(thing.ref.kind, name): thing for name, thing in found.items()})
+        return found
+
+    def _vanished(self, before: Resource, host: Optional[Ref]) -> ResourceFailed:
+        fault = ""
+        if host is not None:
+            try:
+                fault = self.cloud.show(host).fault
+            except CloudError as unknown:
+                self.timeline.notes.append(f"why {before.ref} is gone is not known: {unknown}")
+        text = f"{before.ref} was {before.native} and is no longer there" + (f": {fault}" if fault else "")
+        return ResourceFailed(text, reasons.cause(fault) or _USUAL.get(before.ref.kind, "scheduler"))
+
+    def _servers(self, servers: Sequence[Ref]) -> Dict[str, Resource]:
         """The servers as they are now; one that failed, or is no longer there, ends the run."""
-        now = self.lease.look(servers)
-        for ref in servers:
-            seen = now.get(ref.name)
-            if seen is None and ref.name in before:
-                raise ResourceFailed(f"{before[ref.name].ref} was {before[ref.name].native} and is no longer there",
-                                     cause="scheduler")
-            if seen is not None and seen.state is State.FAILED:
+        now = self._look(servers)
+        for seen in now.values():
+            if seen.state is State.FAILED:
                 raise self._failed(seen, len(servers))
         return now
+
+    def _end_seen(self, unseen: Iterable[Ref]) -> None:
+        """Of servers that were never shown: one whose end the manager itself tells ends the run."""
+        for ref in unseen:
+            if not ref.id:
+                continue  # of a fleet, which has its ids by the list
+            try:
+                self.cloud.show(ref)
+            except Ended as ended:
+                raise ResourceFailed(str(ended), ended.cause or "scheduler", ended.request) from None
+            except CloudError:
+                continue  # not shown yet: the next look asks again
 
     def _failed(self, seen: Resource, count: int) -> ResourceFailed:
         """The error of a server that failed; a list often has not all of it, so it is asked for by itself."""
@@ -269,25 +337,20 @@ class _Wait:
                 found[ref.name] = console.missing(console.facts(text, self.lease.handle.random), fact, ref)
         return found
 
-    def _unreached(self, server: Ref, seen: Optional[Resource]) -> str:
-        """'' if a connection to one of the addresses that were seen can be made from here."""
-        port = self.site.test_vm["reach port"]
-        addresses = seen.addresses if seen else ()
-        for address in addresses:
-            try:
-                socket.create_connection((address, port), timeout=min(3.0, max(0.1, self.deadline.left()))).close()
-                return ""
-            except OSError as unreached:
-                reason = unreached.strerror or "no answer"
-        return f"{server}: {address} port {port}: {reason}" if addresses else f"{server} has no address"
+    def _and_reached(self, waiting: Mapping[str, str], servers: Sequence[Ref], seen: Mapping[str, Resource]) -> Dict[str, str]:
+        """``waiting``, and where nothing is missing by the manager, why no connection to the server can be made from here."""
+        ready = [ref for ref in servers if not waiting[ref.name]]
+        addresses = {ref.name: seen[ref.name].addresses if ref.name in seen else () for ref in ready}
+        unreached = reach.unreached(addresses, self.site.test_vm["reach port"], self.deadline)
+        return {**waiting, **{ref.name: unreached[ref.name] and f"{ref}: {unreached[ref.name]}" for ref in ready}}
 
-    def _accepted(self, ask: Callable[..., None], *words: Ref) -> bool:
-        """Whether the manager accepted this now; a conflict is asked again with the next look."""
+    def _refusal(self, ask: Callable[..., None], *words: Ref) -> Optional[Conflict]:
+        """Ask; the manager's refusal if it does not accept this now, which is asked again with the next look."""
         try:
             ask(*words)
-        except Conflict:
-            return False
-        return True
+        except Conflict as refusal:
+            return refusal
+        return None
 
     def _refine(self, stage: Stage, servers: Sequence[Ref], ended: Mapping[str, Optional[float]] = {}) -> None:
         """Where the manager stamps both moments, its own figures are better than what polling saw.
@@ -318,8 +381,7 @@ def _pending(seen, ref: Ref) -> str:
         return ""
     said = f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else "")  # why it failed, or has to wait
     if seen.state is State.FAILED:
-        usual = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}.get(ref.kind, "scheduler")
-        raise ResourceFailed(said, _cause(seen, usual))
+        raise ResourceFailed(said, _cause(seen, _USUAL.get(ref.kind, "scheduler")))
     return said
 
 
@@ -340,13 +402,17 @@ def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:
     return "" if any(port.addresses for port in ports) else f"{server} has no address"
 
 
-def _still(waiting: Mapping[str, str], late: VmprobeError) -> str:
-    """A sentence for a wait that ended before what was waited for came, stragglers named."""
+def _answer(refusal: Conflict) -> str:
+    """What the manager answered, without what it was asked, which has been said."""
+    return re.sub(r"^(?:attach|detach) [^:]*: ", "", str(refusal))
+
+
+def _still(waiting: Mapping[str, str], late: VmprobeError, failed: Optional[Transient]) -> str:
+    """A sentence for a wait that ended before what was waited for came, stragglers named, and how the last look failed."""
     missing = [what for what in waiting.values() if what]
-    if not missing:
-        return str(late)
     of = f"{len(missing)} of {len(waiting)}: " if len(waiting) > 1 else ""
-    return of + ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "") + f"; {late}"
+    named = of + ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "") if missing else ""
+    return "; ".join(part for part in (named, str(failed or ""), str(late)) if part)
 
 
 # --- sampling -----------------------------------------------------------------------------------------------------
@@ -368,20 +434,37 @@ def _sample(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers:
 def _measured(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]) -> Dict[str, float]:
     """Average and peak of what the manager measures of the servers; what it cannot say is named, never zero."""
     readings: Dict[str, List[List[Sample]]] = {ref.id: [] for ref in servers}
+    failed: Dict[str, CloudError] = {}  # one server that cannot be measured is not everybody's failure
     try:
         for number in range(site.sample["readings"]):
             if number:
                 cloud.deadline.sleep(site.sample["interval"])
             for ref in servers:
-                readings[ref.id].append(cloud.metrics(ref))
+                if ref.id not in failed:
+                    _read(cloud, ref, readings[ref.id], failed)
+                if len(failed) > _UNMEASURED and not any(readings.values()):
+                    raise failed[ref.id]
+        if len(failed) == len(servers):
+            raise next(iter(failed.values()))
     except (NotPermitted, NotMeasured) as unmeasured:
         timeline.notes.append(f"metrics are not measured: {unmeasured}")
         return {}
+    timeline.notes += [f"server {server} is not measured: {error}" for server, error in list(failed.items())[:_UNMEASURED]]
     figures, missing = summarise(list(readings.values()))
     timeline.notes += sources(list(readings.values()))
     if missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
     return figures
+
+
+def _read(cloud: Cloud, server: Ref, readings: List[List[Sample]], failed: Dict[str, CloudError]) -> None:
+    """One more reading of a server, or why there will be none; what policy forbids is forbidden for all of them."""
+    try:
+        readings.append(cloud.metrics(server))
+    except NotPermitted:
+        raise
+    except CloudError as error:
+        failed[server.id] = error
 
 
 def _heard(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]) -> List[List[console.Fact]]:

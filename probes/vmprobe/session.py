@@ -46,7 +46,7 @@ class Session:
         stage = failed.name if failed else ""
         state, cause = verdict.of_error(error, self.site.verdict, stage)
         if isinstance(error, DeadlinePassed) and failed and self.site.thresholds.broken(stage, failed.lasted) == "critical":
-            state, cause = verdict.of_error(StageOverrun(str(error)), self.site.verdict, stage)
+            state, cause = verdict.of_error(StageOverrun(str(error), error.cause), self.site.verdict, stage)
         return Verdict(state, verdict.blame(stage, error, cause), reason=str(error))
 
 

@@ -16,7 +16,7 @@ from vmprobe.driver import Driver, Key
 from vmprobe.drivers import opennebula_quotas as quotas
 from vmprobe.drivers import opennebula_room as room
 from vmprobe.drivers import opennebula_states as states
-from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotPermitted, ResourceFailed
+from vmprobe.errors import ClientError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted, ResourceFailed
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, size, whole, yes_or_no
 from vmprobe.text import cut
@@ -253,7 +253,7 @@ class Opennebula(Driver):
         """A VM; one that is DONE is gone, though it can be read for as long as the database has it."""
         vm = self.oned.xml("one.vm.info", _id(ref))
         if _word(vm) == "DONE":
-            raise NotFound(f"{ref} is DONE", cause="scheduler")
+            raise Ended(f"{ref} is DONE", cause="scheduler")
         return vm
 
     def _vms(self, name: str) -> List[Any]:

@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 from vmprobe import reasons
 from vmprobe.driver import Driver, Key
 from vmprobe.drivers import openstack_lists
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotMeasured,
-                            NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, VmprobeError)
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, Incomplete, NotFound,
+                            NotMeasured, NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, yes_or_no
 from vmprobe.text import cut
@@ -172,7 +172,7 @@ class Openstack(Driver):
             where, key, read = _OF_NEUTRON[ref.kind]
             found = read(self._neutron().get(path(where, ref.id), asked=f"show {ref}").field(key, dict))
         if found.native in GONE:
-            raise NotFound(f"{ref} is {found.native}")
+            raise Ended(f"{ref} is {found.native}")
         return found
 
     def _shown_server(self, ref: Ref) -> Resource:

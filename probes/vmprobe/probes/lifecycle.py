@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Dict, List, Optional, Sequence
 
 from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
@@ -15,6 +16,8 @@ from vmprobe.session import Session, attempt
 from vmprobe.site import Site
 from vmprobe.text import seconds
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
+
+_MOST_LEDGERS = 1000  # that are read only to be counted
 
 DESCRIPTION = """\
 Submit a test VM to a site's VM manager, wait until its network and storage
@@ -74,6 +77,7 @@ class Run:
         self.evidence, self.cloud = self.session.evidence, self.session.cloud
         self.handle = handle.new(site.owner, site.deadline, clock.utc())
         self.debts: List[Ref] = []  # of earlier runs, and still there
+        self.owed = 0  # by earlier runs and by their ledgers, where the cloud was not asked for it
         self.troubles: List[str] = []  # with their ledgers, and with the turn of this one
         self.lease: Optional[Lease] = None
 
@@ -103,17 +107,25 @@ class Run:
     def _live(self) -> Optional[BaseException]:
         """The story; returns what ended it, or None."""
         directory = ledger.directory(paths.state_directory(), self.site.name)
+        asked = False
+
+        def settle() -> None:
+            nonlocal asked
+            self._settle(directory)
+            asked = True
         book = Ledger.begin(directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity)
         self.lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
             with turn.taken(self.site, self.deadline, self.troubles.append):
                 self.timeline.began = self.deadline.clock.now()  # waiting for a turn is not the cloud's time
-                lifecycle.run(self.site, self.cloud, self.lease, self.timeline, lambda: self._settle(directory))
+                lifecycle.run(self.site, self.cloud, self.lease, self.timeline, settle)
         except Exception as error:
             if verdict.is_quota(error):
                 self._find_leftovers()
             return error
         finally:
+            if not asked:
+                self.owed = _owed(directory, self.deadline.clock.utc(), self.cloud.driver.identity)
             book.close(self.lease.settled)
             self.session.close()
         return None
@@ -142,7 +154,7 @@ class Run:
         """One outcome: the error that ended the run, else leftovers of earlier runs, else the ranges."""
         site = self.site
         measured = {**self.timeline.durations(), "total": self.timeline.total(), **self.timeline.metrics,
-                    "leftovers": len(self.debts) + len(self.lease.leftovers if self.lease else ())}
+                    "leftovers": len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())}
         remains = "; ".join(self._remains(error))
         if error is not None:
             said = self.session.failure(error)
@@ -170,6 +182,8 @@ class Run:
         if self.debts:
             filled = " fill the quota" if error is not None and verdict.is_quota(error) else ""
             found.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
+        if self.owed:
+            found.append(f"{self.owed} owed by earlier runs")
         if self.lease and self.lease.ledger.trouble:
             found.append(self.lease.ledger.trouble)
         return found + self.troubles
@@ -184,6 +198,7 @@ class Run:
                 found.append(f"{stage.name:<9} {took}{notes}{_stragglers(stage)}")
             if self.lease:
                 found.append(f"lease {self.lease.handle}")
+                found += [f"left behind: {ref} ({ref.name})" for ref in self.lease.leftovers + self.debts]
             found += [f"note: {note}" for note in self.timeline.notes]
             found.append(f"requests {self.evidence.requests}")
         if self.options.verbose >= 2:
@@ -206,6 +221,19 @@ class Run:
         left = self.lease.leftovers + self.debts if self.lease else []
         return {"site": self.site.name, "handle": str(self.handle), "state": WORDS[said.state], "text": said.text,
                 "requests": self.evidence.requests, "leftovers": list(map(str, left)), **self.timeline.document()}
+
+
+def _owed(directory: str, utc: float, endpoint: str) -> int:
+    """How many things the ledgers of earlier runs at this endpoint still hold; what cannot be read is not counted."""
+    found = 0
+    try:
+        for book in itertools.islice(Ledger.debts(directory, utc), _MOST_LEDGERS):
+            if book.about.get("endpoint", endpoint) == endpoint:
+                found += sum(not debt.is_intent for debt in book.owed())
+            book.close(settled=False)
+    except OSError:
+        return found  # that ledgers cannot be read is told by the run that needs them
+    return found
 
 
 def _refuse_what_cannot_work(site: Site) -> None:
