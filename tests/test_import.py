@@ -393,9 +393,10 @@ SIZE_LIMIT = "server ended it with '4 Size limit exceeded'"
     (lambda text: text + "\nresult: 0 Success\ncontrol: 1.2.840.113556.1.4.319 false MAUC\npagedresults: cookie=AQAAAA==\n",
      "ldapsearch stopped before the last one; use -E pr=200/noprompt"),
     (lambda text: text + "\nresult: 0 Success\n\n# numResponses: 201\n# numEntries: 200\n", "it says that it has 200 entries, and has 3"),
-    (lambda text: "# extended LDIF\n#\n# LDAPv3\n" + text, "there is no result at its end, as ldapsearch writes it"),
+    (lambda text: "# extended LDIF\n#\n# LDAPv3\n" + text + "\n# search result\nsearch: 2\n", "there is no result at its end, as ldapsearch writes it"),
+    (lambda text: "version: 1\n\n#\n# LDAPv3\n" + text, "there is no result at its end, as ldapsearch writes it"),
     (lambda text: text[:-9], "in the middle of its last line"),
-], ids=["size", "size-in-a-comment", "time", "reference", "reference-in-a-comment", "page", "number", "no-end", "cut"])
+], ids=["size", "size-in-a-comment", "time", "reference", "reference-in-a-comment", "page", "number", "no-end", "no-end-with-l", "cut"])
 def test_a_glue_dump_that_says_that_it_is_a_part_is_refused(tmp_path, output, change, words):
     (tmp_path / "glue.ldif").write_text(change(GLUE))
 
@@ -407,7 +408,7 @@ def test_a_glue_dump_that_says_that_it_is_a_part_is_refused(tmp_path, output, ch
 
 def test_a_glue_dump_that_says_that_it_is_whole_is_read(tmp_path):
     ends = "\n# search result\nsearch: 2\nresult: 0 Success\ncontrol: 1.2.840.113556.1.4.319 false MAUC\npagedresults: cookie=\n\n# numResponses: 3\n# numEntries: {}\n"
-    (tmp_path / "glue.ldif").write_text("# extended LDIF\n#\n# LDAPv3\n" + GLUE + ends.format(2) + ends.format(1))
+    (tmp_path / "glue.ldif").write_text("# extended LDIF\n#\n# LDAPv3\n" + GLUE + ends.format(2) + ends.format(3))
 
     assert [entry.name for entry in catalogue.read("glue", str(tmp_path / "glue.ldif")).entries] == [NAME]
 

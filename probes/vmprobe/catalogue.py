@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from vmprobe.errors import ClientError
 from vmprobe.text import one_line
 
+_HEAD = 200  # letters of a dump in which ldapsearch says what it is
 _LARGEST = 2 ** 28  # bytes of a catalogue
 
 MANAGERS = {  # service type at GOCDB, interface name in GLUE 2.0: our word for the manager
@@ -167,7 +168,7 @@ def _glue(place: str) -> Tuple[List[Entry], int]:
 def _whole_dump(place: str, text: str) -> None:
     """ClientError where ldapsearch says beside the entries that they are not all, or was cut off before it could say anything.
 
-    It says so in lines of their own, or with -L in comments; with -LL it says nothing.
+    It says so in lines of their own behind each page; with -L it only counts, and with -LL it says nothing.
     """
     result = re.search(r"(?m)^(?:# ?)?result: *(0*[1-9][0-9]*\b[^\r\n]*)", text)
     if result:
@@ -177,14 +178,16 @@ def _whole_dump(place: str, text: str) -> None:
     cookies = re.findall(r"(?m)^(?:# ?)?pagedresults:.*?cookie=(\S*)", text)
     if cookies and cookies[-1]:
         raise ClientError(f"{place}: is one page of several: ldapsearch stopped before the last one; use -E pr=200/noprompt")
-    entries = sum(map(int, re.findall(r"(?m)^# numEntries: *([0-9]{1,9})", text)))
+    entries = max(map(int, re.findall(r"(?m)^# numEntries: *([0-9]{1,9})", text)), default=0)
     there = len(re.findall(r"(?mi)^dn:", text))
     if entries > there:
         raise ClientError(f"{place}: is cut off: it says that it has {entries} entries, and has {there}")
-    if re.match(r"# extended LDIF", text) and not re.search(r"(?m)^(?:# ?)?result:", text):
-        raise ClientError(f"{place}: is cut off: there is no result at its end, as ldapsearch writes it")
     if text and not text.endswith("\n"):
         raise ClientError(f"{place}: is cut off in the middle of its last line")
+    begins = text[:_HEAD]
+    ends = "\nresult:" if begins.startswith("# extended LDIF") else "\n# search result" if "\n# LDAPv3" in begins else ""
+    if ends not in text:
+        raise ClientError(f"{place}: is cut off: there is no result at its end, as ldapsearch writes it")
 
 
 def _search(place: str) -> str:

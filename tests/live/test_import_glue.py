@@ -99,3 +99,35 @@ def test_a_server_that_is_not_there_is_one_line():
 
     with pytest.raises(ClientError, match=r"^ldap://127\.0\.0\.1:\d+/o=glue: ldap_sasl_bind\(SIMPLE\): Can't contact LDAP server"):
         catalogue.read("glue", place)
+
+
+def dump(bdii, path, *words):
+    """What ldapsearch writes into a file, asked in one of its ways; what is on stderr is lost, as it is in a cron job."""
+    with open(path, "wb") as file:
+        subprocess.run(["ldapsearch", "-x", *words, "-H", bdii.rpartition("/")[0], "-b", "o=glue", "(objectClass=GLUE2Endpoint)"], stdout=file,
+                       stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False, timeout=60)
+    return str(path)
+
+
+@pytest.mark.parametrize("bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"])
+def test_a_dump_of_ldapsearch_s_is_read_when_it_is_whole_and_refused_when_it_says_that_it_is_not(bdii, tmp_path):
+    pages = ("-E", "pr=200/noprompt")
+    for number, words in enumerate((pages, ("-L", *pages), ("-LL", *pages), ("-LLL", *pages), ("-o", "ldif-wrap=no", *pages))):
+        found = catalogue.read("glue", dump(bdii, tmp_path / f"whole{number}", *words))
+        assert (len(found.entries), found.passed_over) == (600, 0)
+
+    for words in ((), ("-z", "7"), ("-o", "ldif-wrap=no"), ("-z", "201", *pages)):
+        with pytest.raises(ClientError, match="is a part of the catalogue: the server ended it with '4 Size limit exceeded'$"):
+            catalogue.read("glue", dump(bdii, tmp_path / "part", *words))
+
+
+@pytest.mark.parametrize("bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"])
+def test_a_dump_of_ldapsearch_s_that_was_cut_anywhere_is_refused(bdii, tmp_path):
+    for words, last in (((), "result: "), (("-L",), "# search result")):
+        text = open(dump(bdii, tmp_path / "whole", *words, "-E", "pr=200/noprompt"), encoding="utf-8").read()
+        end = text.rindex(last)
+        for number in range(1, 50):
+            (tmp_path / "cut").write_text(text[: end * number // 50])
+
+            with pytest.raises(ClientError, match="is cut off|is one page of several"):
+                catalogue.read("glue", str(tmp_path / "cut"))
