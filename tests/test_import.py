@@ -419,6 +419,18 @@ def test_a_table_that_ends_within_a_quoted_cell_is_refused(table, output):
     assert adopt("csv", table, output)[::2] == (1, f"vmprobectl: {table} line 2: unexpected end of data\n")
 
 
+def test_a_table_without_a_line_end_is_read_and_its_last_line_is_shown(table, output):
+    table.write_text(CSV[:-10])  # some spreadsheets write none
+
+    assert adopt("csv", table, output) == (
+        1, "", f"vmprobectl: {table} line 3: has another number of columns than the first line\n")
+
+    table.write_text(CSV[:-1])
+    assert adopt("csv", table, output)[1].splitlines() == [
+        f"{table}: its last line has no line end; look whether it is whole: two,memory,memory://two,fusion,", "one: added", "two: added",
+        "2 sites found, 0 services passed over"]
+
+
 # --- columns -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("column, shown", [

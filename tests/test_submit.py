@@ -103,6 +103,15 @@ def test_a_result_goes_to_several_targets_and_the_output_stays_as_it_is(quick, t
         ("quick", "vm-lifecycle", 0, output.rstrip("\n"))]
 
 
+def test_a_new_file_of_results_can_be_read_by_who_forwards_them_and_an_old_one_keeps_its_mode(quick, tmp_path):
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.touch(0o640)
+
+    run_probe("check_vm_lifecycle", "--site", quick, "--submit", f"file:{new}", "--submit", f"file:{old}", umask=0o077)
+
+    assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o644, 0o640]
+
+
 def test_what_ends_a_run_before_it_begins_is_submitted_too(quick, tmp_path):
     file = tmp_path / "file"
 

@@ -42,19 +42,22 @@ class Entry(NamedTuple):
 class Catalogue(NamedTuple):
     entries: List[Entry]  # by name, each name once
     passed_over: int  # of services that no driver is for, or that are not in production
-    doubles: List[str] = []  # a line for each entry that has the name of another, and says something else
+    doubles: List[str] = []  # a line for each entry that has the name of another and says something else, or that may be cut off
+
+
+Read = Tuple[List[Entry], int, List[str]]  # entries, services that were passed over, lines that somebody has to look at
 
 
 def read(form: str, place: str) -> Catalogue:
     """What is at a place: ``gocdb`` FILE, ``glue`` FILE or ldap://HOST:PORT/BASE, ``csv`` FILE. ClientError names what is wrong."""
     try:
-        entries, passed_over = READERS[form](place)
+        entries, passed_over, notes = READERS[form](place)
     except OSError as failed:
         raise ClientError(f"{place}: {failed.strerror}") from None
     except UnicodeDecodeError:
         raise ClientError(f"{place}: is not UTF-8 text") from None
     seen: Dict[str, Entry] = {}
-    doubles = []
+    doubles = list(notes)
     for entry in entries:
         first = seen.setdefault(entry.name, entry).values
         for section, key in sorted(set(first) | set(entry.values)):
@@ -74,7 +77,7 @@ def _bytes(place: str) -> bytes:
     return body
 
 
-def _gocdb(place: str) -> Tuple[List[Entry], int]:
+def _gocdb(place: str) -> Read:
     root = _xml(place)
     if root.tag != "results":
         raise ClientError(f"{place}: begins with <{one_line(root.tag, 60)}>, and what GOCDB exports with <results>")
@@ -92,7 +95,7 @@ def _gocdb(place: str) -> Tuple[List[Entry], int]:
             continue
         labels = {"country": words.get("COUNTRY_CODE", "").lower(), "ngi": words.get("ROC_NAME", "")}
         found += [_entry(words.get("SITENAME", ""), manager, url, labels) for url in urls]
-    return found, passed_over
+    return found, passed_over, []
 
 
 def _manager(word: str) -> str:
@@ -147,7 +150,7 @@ def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _glue(place: str) -> Tuple[List[Entry], int]:
+def _glue(place: str) -> Read:
     text = _search(place) if re.match(r"ldaps?://", place, re.I) else _bytes(place).decode("utf-8-sig")
     _whole_dump(place, text)
     found, passed_over = [], 0
@@ -162,7 +165,7 @@ def _glue(place: str) -> Tuple[List[Entry], int]:
             passed_over += 1
             continue
         found.append(_entry(site[1].strip(), manager, url, {}))
-    return found, passed_over
+    return found, passed_over, []
 
 
 def _whole_dump(place: str, text: str) -> None:
@@ -236,7 +239,7 @@ _COLUMNS = {"manager": "endpoint", "url": "endpoint", "region": "endpoint", "pro
             "image": "test vm", "flavor": "test vm", "network": "test vm", "contact": "site", "notes": "site"}
 
 
-def _csv(place: str) -> Tuple[List[Entry], int]:
+def _csv(place: str) -> Read:
     """Columns ``name``, ``manager`` and ``url``; more of a site file's keys; what is none of them is a label.
 
     Between columns is a comma, a semicolon or a tab, as the first line has it.
@@ -252,7 +255,9 @@ def _csv(place: str) -> Tuple[List[Entry], int]:
                 found.append(_row(f"{place} line {rows.line_num}", columns, row))
     except csv.Error as wrong:
         raise ClientError(f"{place} line {rows.line_num}: {wrong}") from None
-    return found, 0
+    cut = [] if text.endswith(("\n", "\r")) or not found else [
+        f"{place}: its last line has no line end; look whether it is whole: {one_line(text.splitlines()[-1], 80)}"]
+    return found, 0, cut
 
 
 def _columns(place: str, words: Sequence[str]) -> List[str]:

@@ -481,13 +481,23 @@ class File(Receiver):
 
     def send(self, result: Result) -> None:
         try:
-            descriptor = os.open(self.where, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+            descriptor = self._opened()
             try:
                 self._append(descriptor, (json.dumps(result._asdict()) + "\n").encode())
             finally:
                 os.close(descriptor)
         except OSError as failed:
             raise Undelivered(f"{self.where}: {failed.strerror}") from None
+
+    def _opened(self) -> int:
+        """The file; a new one can be read by everybody, whatever the umask is, because who forwards results is another user."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.where, flags | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return os.open(self.where, flags, 0o644)
+        os.fchmod(descriptor, 0o644)
+        return descriptor
 
     def _append(self, descriptor: int, line: bytes) -> None:
         """One line in one write, behind a line end."""
