@@ -57,7 +57,8 @@ def answer(document, status=200, **headers):
     return reply(status, json.dumps(document), Content_Type="application/json", **headers)
 
 
-def driver(services, **endpoint):
+def driver(services, clock=None, **endpoint):
+    """The driver, at these services; ``clock``: default: real time."""
     keys = {name: key.default for name, key in Openstack.endpoint_keys.items()}
     endpoint = {"manager": "openstack", "timeout": 20.0, "ca": None, **keys, "url": services.server.url, "project": "ops", **endpoint}
-    return Openstack(endpoint, {"username": "robot", "password": "s3cret"}, Deadline(60, 0, Clock()), Evidence(keep=True))
+    return Openstack(endpoint, {"username": "robot", "password": "s3cret"}, Deadline(60, 0, clock or Clock()), Evidence(keep=True))

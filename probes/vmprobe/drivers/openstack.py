@@ -68,6 +68,8 @@ class Openstack(Driver):
         self._gnocchi_failed = ""  # why it is not asked again
         self._requests: Dict[Tuple[str, str], str] = {}  # by server and stage: the id of the request that is Nova's action
         self._hidden: Set[str] = set()  # ids of servers that were shown SOFT_DELETED
+        self._boots: Dict[str, List[str]] = {}  # of servers that were shown ACTIVE: the volumes that go away with them
+        self._ports: Dict[str, List[Ref]] = {}  # the ports of servers that are to be removed, asked for many at once
         self._asked_for: Set[Kind] = set()  # what a create was sent for in this session
         self._cells: Tuple[float, bool, List[str]] = (0.0, False, [])  # when, for all projects, and which servers no cell answered for
         self._short_list = True  # Nova's list without details may be asked for
@@ -179,10 +181,18 @@ class Openstack(Driver):
         said = self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict)
         if _is_out_of_sight(said):
             raise GatewayFailed(f"show {ref}: it is in a cell of Nova that does not answer")
-        found = _server(said)
-        if found.native == HIDDEN:
-            self._hidden.add(ref.id)
+        found = self._known(said)
         return found._replace(request=self._failed_request(ref)) if found.fault else found
+
+    def _known(self, said: Mapping[str, Any]) -> Resource:
+        """A server, of which is kept what its removal will need."""
+        server = _server(said)
+        self._boots.pop(server.ref.id, None)
+        if server.native == "ACTIVE":
+            self._boots[server.ref.id] = _boot_volumes(said)
+        if server.native == HIDDEN:
+            self._hidden.add(server.ref.id)
+        return server
 
     def _shown_port(self, ref: Ref) -> Resource:
         """By a list, which a credential that is limited to what a run needs may ask for."""
@@ -218,11 +228,9 @@ class Openstack(Driver):
         unseen: List[Resource] = []
 
         def read(said: Mapping[str, Any]) -> Resource:
-            server = _server(said)
+            server = self._known(said) if name else _server(said)
             if _is_out_of_sight(said):
                 unseen.append(server)
-            if server.native == HIDDEN:
-                self._hidden.add(server.ref.id)
             return server
 
         found = self._listed(self._nova(), "servers/detail", "servers", {"name": f"^{name}"} if name else everywhere, name, read)
@@ -264,6 +272,8 @@ class Openstack(Driver):
         if ref.kind is Kind.SERVER and ref.id in self._hidden:
             self._remove_for_good(ref)
             return
+        if ref.kind is Kind.SNAPSHOT and self._has_volumes():
+            self._remove_volumes_of(ref)
         service, where = {Kind.SERVER: (self._nova, "servers"), Kind.VOLUME: (self._cinder, "volumes"),
                           Kind.SNAPSHOT: (self._glance, "images"), Kind.ADDRESS: (self._neutron, "floatingips"),
                           Kind.PORT: (self._neutron, "ports"), Kind.SECURITY_GROUP: (self._neutron, "security-groups")}[ref.kind]
@@ -283,6 +293,24 @@ class Openstack(Driver):
             self._nova().post(path("servers", server.id, "action"), json={"forceDelete": None}, asked=f"delete {server}, which is {HIDDEN}")
         except NotFound:
             return
+
+    def _remove_volumes_of(self, image: Ref) -> None:
+        """The snapshots in Cinder of which a snapshot of a server that boots from a volume consists.
+
+        Conflict until they are gone: only the image says which they are.
+        """
+        try:
+            said = self._glance().get(path("images", image.id), asked=f"show {image}").field(dict)
+        except NotFound:
+            return
+        for one in _volume_snapshots(said):
+            where = path("snapshots", one)
+            reply = self._cinder().get(where, accept=(404,), asked=f"show snapshot {one} of {image}")
+            if reply.status == 404 or reply.field("snapshot", "name", str, default="") != f"snapshot for {_name(said)}":
+                continue
+            if reply.word("snapshot", "status") != "deleting":
+                self._cinder().delete(where, accept=(404,), asked=f"delete snapshot {one} of {image}")
+            raise Conflict(f"delete {image}: its snapshot {one} in Cinder is not gone yet")
 
     def _freed(self, volume: Ref) -> bool:
         """Whether a volume that hangs between two states was let go of: by Cinder's attachments whose server is no more.
@@ -318,12 +346,19 @@ class Openstack(Driver):
         """The ports that Nova made for it, and the volume that Nova made for it to boot from.
 
         What has a name was made by somebody, who may want it back; a volume also has to say itself that it is this server's.
+        Of a fleet that was shown ACTIVE this takes one request for all.
         """
-        said = self._nova().get(path("servers", server.id), asked=f"what belongs to {server}").field("server", dict)
-        ports = openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": server.id}, lambda port: _made_by_nova(port, server))
-        volumes = [word(one, "id") for one in items(said, "os-extended-volumes:volumes_attached", default=[])
-                   if one.get("delete_on_termination", not said.get("image")) is True]
-        return ports + [volume for volume in map(lambda one: self._made_for(server, one), volumes) if volume is not None]
+        volumes = self._boots.pop(server.id, None)
+        if volumes is None:
+            said = self._nova().get(path("servers", server.id), asked=f"what belongs to {server}").field("server", dict)
+            volumes = _boot_volumes(said)
+        if server.id not in self._ports:
+            self._take_ports([server.id, *(one for one in self._boots if one not in self._ports)][:_PORTS_OF])
+        return self._ports.pop(server.id) + [ref for ref in (self._made_for(server, volume) for volume in volumes) if ref is not None]
+
+    def _take_ports(self, servers: Sequence[str]) -> None:
+        made = openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": list(servers)}, _made_by_nova)
+        self._ports.update({server: [port for device, port in made if device == server] for server in servers})
 
     def _made_for(self, server: Ref, volume: str) -> Optional[Ref]:
         try:
@@ -629,15 +664,16 @@ class Openstack(Driver):
         return min(fit, key=lambda flavor: tuple(field(flavor, key, int, default=0) for key in ("ram", "vcpus", "disk")))
 
     def _network(self, wanted: str) -> Dict[str, Any]:
-        """By name or id, or the only one there is; of several the project's own goes before those that others share with it."""
+        """By name or id, or the only one there is; of several that work the project's own goes first."""
         query: Dict[str, Any] = {"id" if _ID.match(wanted) else "name": wanted} if wanted else {"router:external": "false"}
         found = openstack_lists.read(self._neutron(), "networks", "networks", query,
                                      lambda network: network if wanted or network.get("subnets") else None)
         if not found:
             raise NotFound(f"no network {wanted!r}" if wanted else "there is no network for a VM", cause="network")
         if len(found) > 1:
-            own = [network for network in found if self.keystone.project in (network.get("project_id"), network.get("tenant_id"))]
-            found = own if len(own) == 1 else found
+            works = [network for network in found if network.get("admin_state_up") is not False and network.get("status") != "DOWN"]
+            own = [network for network in works if self.keystone.project in (network.get("project_id"), network.get("tenant_id"))]
+            found = own or works or found
         if len(found) > 1:
             names = cut(", ".join(f"{network.get('name')} ({network.get('id')})" for network in found), 200)
             raise ClientError(f"[test vm] network: there are {names}: name one")
@@ -742,18 +778,34 @@ def _port(said: Mapping[str, Any]) -> Resource:
                     server=str(said.get("device_id") or ""))
 
 
-def _made_by_nova(said: Mapping[str, Any], server: Ref) -> Optional[Ref]:
-    """The port, if Nova made it for this server: such a one has no name, or its id for one."""
+def _made_by_nova(said: Mapping[str, Any]) -> Optional[Tuple[str, Ref]]:
+    """The server and the port, if Nova made it: such a one has no name, or its id for one."""
     identity, name = word(said, "id"), _name(said)
-    owner = str(said.get("device_owner") or "compute:")
-    ours = said.get("device_id") == server.id and owner.startswith("compute:") and name in ("", identity)
-    return Ref(Kind.PORT, identity, name) if ours else None
+    if not str(said.get("device_owner") or "compute:").startswith("compute:") or name not in ("", identity):
+        return None
+    return str(said.get("device_id") or ""), Ref(Kind.PORT, identity, name)
+
+
+def _boot_volumes(said: Mapping[str, Any]) -> List[str]:
+    """The volumes that Nova removes with this server. Before 2.3 it does not say which: it is one that stands for an image."""
+    return [word(one, "id") for one in items(said, "os-extended-volumes:volumes_attached", default=[])
+            if one.get("delete_on_termination", not said.get("image")) is True]
 
 
 def _snapshot(said: Mapping[str, Any]) -> Resource:
     native = word(said, "status")
     return Resource(Ref(Kind.SNAPSHOT, word(said, "id"), _name(said)), IMAGE.get(native, State.PENDING),
                     native, created=moment(said.get("created_at")), size=field(said, "size", int, default=None))
+
+
+def _volume_snapshots(image: Mapping[str, Any]) -> List[str]:
+    """The ids of the snapshots in Cinder that an image stands for, by the property that Nova gives it."""
+    text = image.get("block_device_mapping")
+    try:
+        said = json.loads(text) if isinstance(text, str) and len(text) <= 65536 else []
+        return [word(one, "snapshot_id") for one in said if isinstance(one, dict) and one.get("snapshot_id")] if isinstance(said, list) else []
+    except (ValueError, RecursionError, GatewayFailed):
+        return []
 
 
 def _address(said: Mapping[str, Any]) -> Resource:
@@ -848,7 +900,7 @@ def _classify(reply: Reply) -> Optional[VmprobeError]:
     words = reply.words
     if reply.status in (400, 403, 409, 413) and reasons.cause(words) == "quota":
         return reply.error(QuotaExceeded)
-    if reply.status == 400 and re.search(r"invalid volume|volume status must be|invalid status", words, re.I):
+    if reply.status == 400 and re.search(r"invalid (?:volume|snapshot)|volume status must be|invalid status", words, re.I):
         return reply.error(Conflict) if re.search(_NOT_NOW, words, re.I) else reply.error(CloudError, cause="storage")
     if reply.status == 503 and "Keystone service is temporarily unavailable" in reply.text:
         return reply.error(GatewayFailed, "Keystone is temporarily unavailable")  # short, as ids are long

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from vmprobe.errors import Incomplete, TooLarge
+from vmprobe.errors import GatewayFailed, Incomplete, TooLarge
 from vmprobe.transport.http import Http, Reply
 
 T = TypeVar("T")
@@ -32,12 +32,19 @@ def read(service: Http, where: str, key: str, query: Mapping[str, Any], keep: Ca
         pages = _Pages(service, where, key, query)
         found = []
         for records in pages:
-            found += [thing for thing in map(keep, records) if thing is not None]
+            found += [thing for thing in _kept(key, records, keep) if thing is not None]
         if not pages.trouble:
             return found
         if not pages.moved:
             break
     raise Incomplete(f"list {key}: {pages.trouble}", found, pages.request)
+
+
+def _kept(key: str, records: List[Dict[str, Any]], keep: Callable[[Dict[str, Any]], Optional[T]]) -> List[Optional[T]]:
+    try:
+        return [keep(record) for record in records]
+    except GatewayFailed as wrong:
+        raise GatewayFailed(f"list {key}: {wrong}") from None
 
 
 class _Pages:
