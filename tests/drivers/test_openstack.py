@@ -13,9 +13,10 @@ from simulators.openstack import PROJECT, SERVERS, driver
 from simulators.openstack import answer as _json
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers.openstack import Openstack
-from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded, RateLimited
+from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
+                            RateLimited, Transient)
 from vmprobe.evidence import Evidence
-from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State
+from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State, VolumeSpec
 
 
 # --- the services -------------------------------------------------------------------------------------------------
@@ -156,6 +157,46 @@ def test_what_nova_says_of_itself_is_asked_once(cloud, services):
     assert services.asked.count("GET /compute/v2.1/") == 1
 
 
+@pytest.mark.parametrize("slash, plain, spoken", [
+    (_json({"message": "Api does not exist"}, 404), _json({"version": {"version": "2.60"}}), "compute 2.60"),
+    (reply(404, "<html><title>404 Not Found</title></html>", Content_Type="text/html"), _json({"version": {"version": "2.60"}}), "compute 2.60"),
+    (_json({"message": "Api does not exist"}, 404), _json({"message": "Api does not exist"}, 404), "compute 2.1")],
+    ids=["json", "a-page", "neither"])
+def test_a_gateway_may_know_novas_version_without_the_slash_only_or_not_at_all(slash, plain, spoken, services):
+    services.answers.update({"GET /compute/v2.1/": slash, "GET /compute/v2.1": plain})
+    cloud = driver(services)
+    cloud.connect()
+
+    assert len(cloud.list(Kind.SERVER, "vmprobe-")) == 5
+    assert services.server.requests[-1].headers["openstack-api-version"] == spoken
+
+
+@pytest.mark.parametrize("status, body", [
+    (409, {"conflictingRequest": {"message": "Cannot 'get_diagnostics' instance s1 while it is in power state: SHUTDOWN"}}),
+    (500, {"computeFault": {"message": "Unexpected API Error. <class 'libvirt.libvirtError'>"}})], ids=["409", "500"])
+def test_a_server_whose_diagnostics_fail_is_not_measured_and_says_why(status, body, cloud, services):
+    services.answers["GET /compute/v2.1/servers/s1/diagnostics"] = _json(body, status)
+
+    with pytest.raises(NotMeasured, match=f"^diagnostics of server s1: {status} "):
+        cloud.metrics(Ref(Kind.SERVER, "s1"))
+
+
+def test_diagnostics_that_a_proxy_could_not_fetch_are_its_failure(cloud, services):
+    services.answers["GET /compute/v2.1/servers/s1/diagnostics"] = reply(500, "<html><title>500 Internal Server Error</title></html>")
+
+    with pytest.raises(GatewayFailed):
+        cloud.metrics(Ref(Kind.SERVER, "s1"))
+
+
+def test_a_server_says_since_when_it_is_in_its_state(cloud, services):
+    services.answers["GET /compute/v2.1/servers/s1"] = _json({"server": {
+        "id": "s1", "name": "db", "status": "RESIZE", "created": "2026-01-01T00:00:00Z", "updated": "2026-03-01T00:00:00Z"}})
+
+    seen = cloud.show(Ref(Kind.SERVER, "s1"))
+
+    assert (seen.created, seen.since) == (1767225600.0, 1772323200.0)
+
+
 # --- what more it offers ------------------------------------------------------------------------------------------
 
 def test_what_only_a_reader_wants_is_asked_only_for_him(cloud, services):
@@ -189,11 +230,12 @@ def flavor(name, ram=512, disk=1, **more):
 @pytest.fixture
 def made_of(cloud, services):
     """made_of(flavors, network=..., **keys of [test vm]): the plan, where the cloud has these."""
-    def plan(*flavors, network=NETWORK, **test_vm):
+    def plan(*flavors, network=NETWORK, image=IMAGE, images=None, image_wanted="vmprobe-test", **test_vm):
         services.answers.update({
-            "GET /image/v2/images": _json({"images": [IMAGE]}), "GET /network/v2.0/networks": _json({"networks": [network]}),
+            "GET /image/v2/images": images or _json({"images": [image]}),
+            "GET /network/v2.0/networks": _json({"networks": network if isinstance(network, list) else [network]}),
             "GET /compute/v2.1/flavors/detail": _json({"flavors": list(flavors)})})
-        return cloud.resolve({**TEST_VM, **test_vm})
+        return cloud.resolve({**TEST_VM, "image": image_wanted, **test_vm})
     return plan
 
 
@@ -241,6 +283,94 @@ def test_the_volume_that_a_server_boots_from_is_of_the_sites_type_where_nova_can
     assert "volume_type" not in sent(services)["block_device_mapping_v2"][0]
 
 
+@pytest.mark.parametrize("flavor_disk, image, gib", [
+    (0, {"min_disk": 0, "virtual_size": 10 * 2 ** 30, "size": 2362232012}, 10), (0, {"min_disk": 0, "virtual_size": None, "size": 2362232012}, 3),
+    (0, {"min_disk": 12, "virtual_size": 10 * 2 ** 30}, 12), (20, {"min_disk": 0, "size": 2 ** 20}, 20), (0, {"min_disk": 0, "size": 0}, 1)],
+    ids=["virtual-size", "size", "min-disk", "flavor", "nothing-said"])
+def test_the_volume_that_a_server_boots_from_holds_its_image(flavor_disk, image, gib, made_of, services, cloud):
+    services.answers["POST /compute/v2.1/servers"] = _json({"server": {"id": "s1"}}, 202)
+    plan = made_of(flavor("m1.tiny", disk=flavor_disk), image={**IMAGE, **image}, **{"boot from volume": True})
+
+    cloud.create(ServerSpec("vmprobe-x", plan))
+
+    assert sent(services)["block_device_mapping_v2"][0]["volume_size"] == gib
+
+
+def test_a_volume_is_made_in_the_zone_of_its_server(made_of, services, cloud):
+    services.answers[f"POST /volume/v3/{PROJECT}/volumes"] = _json({"volume": {"id": "v1"}}, 202)
+    plan = made_of(flavor("m1.tiny"), **{"availability zone": "zone-2"})
+
+    assert cloud.create(VolumeSpec("vmprobe-x", 2 ** 30, plan)) == Ref(Kind.VOLUME, "v1", "vmprobe-x")
+    assert sent(services, "volume") == {"name": "vmprobe-x", "size": 1, "metadata": {"vmprobe": "vmprobe-x"}, "availability_zone": "zone-2"}
+
+
+def test_where_cinder_has_no_such_zone_the_volume_is_made_in_cinders_own(made_of, services, cloud):
+    def make(request):
+        refused = "availability_zone" in json.loads(request.body)["volume"]
+        return _json({"badRequest": {"message": "Availability zone 'zone-2' is invalid."}}, 400) if refused else _json({"volume": {"id": "v1"}}, 202)
+    services.answers[f"POST /volume/v3/{PROJECT}/volumes"] = make
+
+    assert cloud.create(VolumeSpec("vmprobe-x", 2 ** 30, made_of(flavor("m1.tiny"), **{"availability zone": "zone-2"}))).id == "v1"
+    assert "availability_zone" not in sent(services, "volume")
+
+
+@pytest.mark.parametrize("status, message, kind", [(400, "Invalid input received: size", CloudError), (503, "zone is busy: availability zone", GatewayFailed),
+                                                   (413, "VolumeLimitExceeded: quota, availability zone", QuotaExceeded)], ids=["400", "503", "413"])
+def test_any_other_refusal_of_a_volume_is_not_asked_again(status, message, kind, made_of, services, cloud):
+    services.answers[f"POST /volume/v3/{PROJECT}/volumes"] = _json({"badRequest": {"message": message}}, status)
+    plan = made_of(flavor("m1.tiny"), **{"availability zone": "zone-2"})
+
+    with pytest.raises(kind):
+        cloud.create(VolumeSpec("vmprobe-x", 2 ** 30, plan))
+    assert len([asked for asked in services.asked if asked.startswith("POST")]) == 1
+
+
+EGI = json.dumps({"eu.egi.cloud.image_ref": "registry.example.org/images/ubuntu:22.04", "ad:appid": 1017, "deep": {}})
+
+
+@pytest.mark.parametrize("wanted", ["eu.egi.cloud.image_ref=registry.example.org/images/ubuntu:22.04", "ad:appid=1017"])
+def test_an_image_is_found_by_what_egi_says_of_it(wanted, made_of, services, cloud):
+    name = wanted.partition("=")[0]
+
+    def images(request):  # Glance has no property of that name
+        query = parse_qs(urlsplit(request.target).query)
+        others = [{**IMAGE, "id": f"o{number}", "name": "other", "APPLIANCE_ATTRIBUTES": text} for number, text in enumerate(("", "{", "[1]", "[" * 60000, 5))]
+        return _json({"images": [] if name in query else [*others, {**IMAGE, "APPLIANCE_ATTRIBUTES": EGI}]})
+
+    assert made_of(flavor("m1.tiny"), images=images, image_wanted=wanted).details["image"] == "i1"
+    [found] = cloud.images(wanted)
+    assert (found.id, found.properties["ad:appid"]) == ("i1", "1017")
+
+
+def test_an_image_that_glance_gives_for_a_property_has_to_have_it(made_of):
+    with pytest.raises(NotFound, match="^no image 'os_distro=debian'$"):
+        made_of(flavor("m1.tiny"), image={**IMAGE, "os_distro": "ubuntu"}, image_wanted="os_distro=debian")
+    assert made_of(flavor("m1.tiny"), image={**IMAGE, "os_distro": "debian", "protected": True}, image_wanted="protected=true").image == "vmprobe-test"
+
+
+SHARED = {"id": "n2", "name": "shared", "subnets": ["s"], "project_id": "b" * 32, "shared": True}
+OWN = {"id": "n3", "name": "own", "subnets": ["s"], "project_id": PROJECT}
+
+
+@pytest.mark.parametrize("networks, chosen", [
+    ([SHARED, OWN], "own"), ([SHARED, {**OWN, "project_id": None, "tenant_id": PROJECT}], "own"),
+    ([SHARED, {**OWN, "admin_state_up": False}], "shared"), ([{**OWN, "name": "down", "status": "DOWN"}, OWN], "own")],
+    ids=["own", "by-tenant", "own-is-down", "one-of-two"])
+def test_of_several_networks_the_projects_own_is_taken(networks, chosen, made_of):
+    assert made_of(flavor("m1.tiny"), network=networks).network == chosen
+
+
+def test_of_several_networks_of_its_own_one_has_to_be_named(made_of):
+    with pytest.raises(ClientError, match=r"^\[test vm\] network: there are own \(n3\), other \(n4\): name one$"):
+        made_of(flavor("m1.tiny"), network=[SHARED, OWN, {**OWN, "id": "n4", "name": "other"}])
+
+
+def test_a_project_that_is_shown_no_flavor_is_told_so(made_of):
+    for wanted in ("", "m1.huge"):
+        with pytest.raises(NotFound, match="^Nova shows no flavor to this project$"):
+            made_of(flavor=wanted)
+
+
 # --- to be reached ------------------------------------------------------------------------------------------------
 
 def test_a_vm_that_has_to_be_reached_gets_a_security_group_and_a_floating_ip_under_the_handle(cloud, services):
@@ -286,6 +416,12 @@ REFUSALS = {  # what a service answers to a create, and what that is
     "volume-in-another-state": (400, {"badRequest": {"message": "Invalid volume: Volume status must be available or error, but "
                                                                 "current status is: detaching."}}, Conflict),
     "too-many-requests": (429, {"overLimit": {"message": "This request was rate-limited."}}, RateLimited),
+    "metadata-quota": (403, {"forbidden": {"message": "Maximum number of metadata items exceeds 0"}}, QuotaExceeded),
+    "two-groups-of-one-name": (409, {"conflictingRequest": {"message": "Multiple security_group matches found for name 'web', use an ID to be "
+                                                                       "more specific."}}, CloudError),
+    "policy": (403, {"forbidden": {"message": "Policy doesn't allow os_compute_api:servers:create to be performed."}}, NotPermitted),
+    "volumes-in-another-zone": (400, {"badRequest": {"message": "Invalid volume: Instance i and volume v are not in the same availability_zone. "
+                                                                "Instance is in a. Volume is in b"}}, CloudError),
     "not-there": (404, {"itemNotFound": {"message": "Instance could not be found."}}, NotFound),
 }
 
@@ -302,6 +438,53 @@ def test_a_refusal_is_what_the_service_means_whatever_its_status(case, cloud, se
 
     assert type(raised.value) is kind
     assert next(iter(body.values()))["message"][:40] in str(raised.value)
+
+
+@pytest.mark.parametrize("status, message, cause", [
+    (404, "Volume type with name nonesuch could not be found.", "storage"), (400, "Volume type nonesuch could not be found.", "storage"),
+    (400, "Flavor's memory is too small for requested image.", "image"),
+    (400, "Flavor's disk is smaller than the minimum size specified in image metadata.", "image"),
+    (400, "Network n1 requires a subnet in order to boot instances on.", "network"),
+    (400, "Unable to find security_group with name or id 'nonesuch'", "network"),
+    (400, "The requested availability zone is not available", "client"),
+    (403, "Only volume-backed servers are allowed for flavors with zero disk.", "image"),
+    (403, "Policy doesn't allow os_compute_api:servers:create:attach_volume to be performed.", "auth"),
+    (403, "You are not authorized to use this image.", "auth"), (403, "Forbidden", "auth"), (400, "It did not work.", "")])
+def test_a_refused_create_says_whose_matter_it_is(status, message, cause, cloud, services):
+    services.answers["POST /compute/v2.1/servers"] = _json({"badRequest": {"message": message}}, status)
+    details = {"flavor": "f", "network": "n", "image": "i", "availability zone": None, "config drive": False, "security group": None,
+               "boot from volume": False}
+
+    with pytest.raises(CloudError) as raised:
+        cloud.create(ServerSpec("vmprobe-x", Plan("i", details=details)))
+
+    assert (raised.value.cause, isinstance(raised.value, Transient)) == (cause, False)
+
+
+@pytest.mark.parametrize("status, headers, kind", [(429, {}, RateLimited), (413, {"Retry-After": "2"}, RateLimited), (503, {"Retry-After": "2"}, RateLimited),
+                                                   (503, {}, GatewayFailed), (413, {}, GatewayFailed)],
+                         ids=["429", "413-wait", "503-wait", "503", "413"])
+def test_a_create_that_was_put_off_says_that_nothing_was_made_and_how_long_to_wait(status, headers, kind, cloud, services):
+    services.answers["POST /network/v2.0/security-groups"] = reply(status, '{"message": "too many requests"}', **headers)
+
+    with pytest.raises(kind) as raised:
+        cloud.create(SecurityGroupSpec("vmprobe-x", 22))
+
+    assert (type(raised.value), raised.value.wait) == (kind, 2.0 if headers else 0.0)
+
+
+@pytest.mark.parametrize("message, kind", [
+    ("Invalid volume: volume 'v1' status must be 'available'. Currently in 'creating'", Conflict),
+    ("Invalid volume: Volume v1 is already attached.", Conflict),
+    ("Invalid volume: Instance s1 and volume v1 are not in the same availability_zone. Instance is in a. Volume is in b", CloudError),
+    ("Invalid volume: read-only access is not supported", CloudError)])
+def test_only_what_may_pass_is_asked_again_when_an_attachment_is_refused(message, kind, cloud, services):
+    services.answers["POST /compute/v2.1/servers/s1/os-volume_attachments"] = _json({"badRequest": {"message": message}}, 400)
+
+    with pytest.raises(kind) as raised:
+        cloud.attach(Ref(Kind.SERVER, "s1"), Ref(Kind.VOLUME, "v1"))
+
+    assert (type(raised.value), str(raised.value)) == (kind, f"attach volume v1 to server s1: 400 {message}")
 
 
 def test_a_service_that_cannot_reach_keystone_says_so_first(cloud, services):
