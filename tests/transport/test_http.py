@@ -148,6 +148,20 @@ REFUSALS = {
         "GET /x: 404 Port a could not be found."),
     "404-as-a-page-is-a-proxy-that-knows-nothing": (
         404, "<html><head><title>404 Not Found</title></head></html>", GatewayFailed, "GET /x: 404 Not Found"),
+    "404-as-a-page-of-apache": (
+        404, '<?xml version="1.0" encoding="ISO-8859-1"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"\n"x">\n'
+             '<html><head><title>Object not found!</title></head></html>', GatewayFailed, "GET /x: 404 Object not found!"),
+    "404-as-a-page-with-a-comment-before-it": (
+        404, "\ufeff<!-- served by f5 -->\n<HTML><BODY><p>nothing here</p>", GatewayFailed, "GET /x: 404 Not Found"),
+    "404-as-a-headline": (404, "<h1>Not Found</h1>", GatewayFailed, "GET /x: 404 Not Found"),
+    "404-as-xml-is-the-managers-own": (404, "<?xml version='1.0'?><error><message>no vm 9</message></error>", NotFound, "GET /x: 404 no vm 9"),
+    "502-as-a-page-within-json": (
+        502, '{"error": {"message": "<html><head><title>504 Gateway Time-out</title></head>"}}', GatewayFailed,
+        "GET /x: 502 504 Gateway Time-out"),
+    "500-as-a-page-after-words": (500, "upstream failed: <html><p>Sorry", GatewayFailed, "GET /x: 500 upstream failed:"),
+    "500-about-a-python-class": (
+        500, '{"message": "Unexpected API Error. <class \'oslo_db.exception.DBError\'>"}', GatewayFailed,
+        "GET /x: 500 Unexpected API Error. <class 'oslo_db.exception.DBError'>"),
     "409-is-a-conflict": (
         409, '{"conflictingRequest": {"message": "it is building"}}', Conflict, "GET /x: 409 it is building"),
     "410-is-not-found": (410, "", NotFound, "GET /x: 410 Words"),
@@ -199,11 +213,24 @@ def test_a_refusal_that_is_expected_is_an_answer(serve, http):
 
 
 @pytest.mark.parametrize("status, kind", [(413, RateLimited), (429, RateLimited), (503, GatewayFailed)], ids=["413", "429", "503"])
-@pytest.mark.parametrize("said, wait", [("7", 7.0), ("100000", 60.0), ("-3", 0.0), ("soon", 0.0), ("9" * 400, 0.0),
+@pytest.mark.parametrize("said, wait", [("7", 7.0), ("1.5", 1.5), ("100000", 60.0), ("-3", 0.0), ("soon", 0.0), ("9" * 400, 0.0),
                                         ("Fri, 31 Dec 9999 23:59:59 GMT", 60.0), ("Mon, 01 Jan 2001 00:00:00 GMT", 0.0),
                                         ("Xyz, 99 Abc 99999999999 99:99:99 GMT", 0.0)])
 def test_retry_after_is_obeyed_up_to_a_minute(status, kind, said, wait, serve, http):
     assert told(kind, http(serve(reply(status, Retry_After=said))).get).wait == wait
+
+
+@pytest.mark.parametrize("until", ["Sun, 06 Nov 1994 08:49:57 GMT", "Sunday, 06-Nov-94 08:49:57 GMT", "Sun Nov  6 08:49:57 1994"])
+def test_a_date_in_retry_after_is_counted_from_the_servers_own_date(until, serve, http, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    server = serve(reply(503, Retry_After=until, Date="Sun, 06 Nov 1994 08:49:37 GMT"))
+
+    wait = told(GatewayFailed, http(server).get).wait
+    monkeypatch.undo()
+    time.tzset()
+
+    assert wait == 20.0
 
 
 def test_retry_after_as_a_date_is_a_duration(serve, http):
@@ -393,6 +420,15 @@ def test_no_more_is_unpacked_than_may_be_read(body, serve, http):
     assert str(error).startswith("GET /x: the answer is larger than 100000 bytes")
 
 
+def test_an_answer_of_very_many_packed_parts_costs_no_more_than_a_few(serve, http):
+    began = time.process_time()
+
+    error = told(GatewayFailed, http(serve(reply(200, gzip.compress(b"") * 200_000, Content_Encoding="gzip"))).get, "x")
+
+    assert str(error) == "GET /x: the answer is packed in more than 100 parts"
+    assert time.process_time() - began < 5
+
+
 def test_an_answer_without_a_body_is_in_no_form(serve, http):
     assert http(serve(reply(204, b"", Content_Encoding="gzip"))).delete("x").status == 204
 
@@ -425,6 +461,33 @@ def test_no_redirect_leads_to_another_host_or_from_https_to_http(serve, http):
     assert said[0] == f"GET /x: 302 redirects to {thief.url}/, another host: not followed"
     assert said[1] == said[0]
     assert said[2] == f"'{locations[2]}' is no URL that can be asked"
+    assert thief.connections == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_read_is_redirected_by_each_status_to_the_place_with_or_without_its_slash(status, serve, http):
+    for asked, right in (("v3", "/v3/"), ("v3/", "/v3")):
+        server = serve(lambda request: reply(200, "{}") if request.target == right else reply(status, Location=right))
+
+        assert http(server).get(asked).status == 200
+        assert [request.target for request in server.requests] == [f"/{asked}", right]
+
+
+def test_a_server_that_does_not_know_of_the_tls_before_it_is_asked_by_tls_all_the_same(serve, http, authority):
+    server = serve(lambda request: reply(200, "{}") if request.target == "/v2.1/" else reply(
+        302, Location=f"http://{request.headers['host']}/v2.1/"), tls=server_side(authority.issue("server")))
+
+    assert http(server, ca=str(authority.ca)).get("v2.1").status == 200
+    assert [request.target for request in server.requests] == ["/v2.1", "/v2.1/"]
+
+
+def test_a_redirect_from_https_to_http_at_another_port_is_not_followed(serve, http, authority):
+    thief = serve(reply(200, "{}"))
+    server = serve(reply(302, Location=f"{thief.url}/v2.1/"), tls=server_side(authority.issue("server")))
+
+    error = told(CloudError, http(server, ca=str(authority.ca)).get, "v2.1")
+
+    assert str(error) == f"GET /v2.1: 302 redirects to {thief.url}/v2.1/, another host: not followed"
     assert thief.connections == 0
 
 

@@ -226,14 +226,14 @@ class OcciEndpoint(Driver):
     def _check_keystone(self) -> None:
         """ClientError before credentials go to a host that only the endpoint's answer names."""
         if not (self._is_configured_or_near() or self.keystone.is_named_beside):
-            raise ClientError(f"the endpoint names the Keystone {self.keystone.url[:120]}, on another host than its own: no credentials "
-                              f"are sent there unless [endpoint] has 'keystone = {self.keystone.url[:120]}'")
+            raise ClientError(f"the endpoint names the Keystone {cut(self.keystone.url, 120)}, on another host than its own: no credentials "
+                              f"are sent there unless [endpoint] has 'keystone = {cut(self.keystone.url, 120)}'")
 
     def _check_token(self) -> None:
         """ClientError before a token goes to this endpoint that its cloud knows nothing of: it has only named the cloud's Keystone."""
         if not (self._is_configured_or_near() or self.keystone.names(self.http.url)):
-            raise ClientError(f"the catalog of {self.keystone.url[:120]} does not name this endpoint: no token of it is sent here "
-                              f"unless [endpoint] has 'keystone = {self.keystone.url[:120]}'")
+            raise ClientError(f"the catalog of {cut(self.keystone.url, 120)} does not name this endpoint: no token of it is sent here "
+                              f"unless [endpoint] has 'keystone = {cut(self.keystone.url, 120)}'")
 
     def _is_configured_or_near(self) -> bool:
         """Whether the site file names the Keystone, or it is on the endpoint's own host."""

@@ -27,7 +27,7 @@ CREDENTIALS = ("access_key", "secret_key", "session_token", "role_arn", "externa
 _VARIABLES = (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_ACCESS_KEY", "AWS_SECRET_KEY"),
               ("EC2_ACCESS_KEY", "EC2_SECRET_KEY"))
 _ELSEWHERE = ("sso_session", "sso_start_url", "credential_process", "web_identity_token_file", "credential_source", "mfa_serial")
-_SECRET = re.compile(rb"^\s*aws_(secret_access_key|session_token)\s*[=:]\s*\S", re.I | re.M)
+_SECRET = re.compile(rb"aws_(secret_access_key|session_token)[ \t]*[=:][ \t]*\S", re.I)
 _LARGEST = 2 ** 20  # bytes of a shared file
 _METADATA = "http://169.254.169.254"
 _QUICK = 2.0  # seconds: instance metadata is on the very same host, or nowhere

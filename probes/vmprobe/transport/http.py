@@ -63,7 +63,8 @@ class Http:
 
     def at(self, url: str) -> "Http":
         """This session at another base URL that the manager named, headers shared; never from https back to http."""
-        if urlsplit(self.url).scheme == "https" and origin(url)[0] != "https":
+        scheme = origin(url)[0]
+        if urlsplit(self.url).scheme == "https" and scheme != "https":
             raise CloudError(f"the manager names {cut(url, 200)}, which is not https as {self.url} is: not used", cause="gateway")
         other = copy.copy(self)
         other.url = url.rstrip("/")
@@ -219,17 +220,15 @@ class Reply:
 
     @property
     def wait(self) -> float:
-        """Seconds that Retry-After asks to wait, given in seconds or as a date; at most a minute."""
-        text = self.headers.get("Retry-After", "").strip()
-        if re.fullmatch(r"[0-9]{1,9}", text):
-            return min(float(text), _LONGEST_WAIT)
-        from email.utils import mktime_tz, parsedate_tz
+        """Seconds that Retry-After asks to wait, given in seconds or as a date; at most a minute.
 
-        try:
-            parsed = parsedate_tz(text[:60])
-            return min(max(0.0, mktime_tz(parsed) - self._utc), _LONGEST_WAIT) if parsed else 0.0
-        except (ValueError, OverflowError, TypeError, IndexError):
-            return 0.0
+        A date is compared with the server's own, where it says that: our clock or its may be wrong.
+        """
+        text = self.headers.get("Retry-After", "").strip()
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+            return min(float(text), _LONGEST_WAIT)
+        until, now = _date(text), _date(self.headers.get("Date", ""))
+        return min(max(0.0, until - (self._utc if now is None else now)), _LONGEST_WAIT) if until is not None else 0.0
 
     def error(self, kind: Type[CloudError], said: str = "", **more: Any) -> CloudError:
         """An error of this kind with what was asked, the status, the server's words (or ``said``) and its request id."""
@@ -333,8 +332,22 @@ def origin(url: str) -> Tuple[str, str, int]:
     return parts.scheme, parts.hostname, port
 
 
+def _date(text: str) -> Optional[float]:
+    """Seconds since the epoch of a date in any of HTTP's three forms (RFC 9110, 5.6.7); None when it is none."""
+    from email.utils import mktime_tz, parsedate_tz
+
+    try:
+        parsed = parsedate_tz(text[:60])
+        return float(mktime_tz((*parsed[:9], parsed[9] or 0))) if parsed else None  # the form without a zone means UTC
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
 def _redirected(reply: Reply) -> str:
-    """Where a read is redirected to, within the same host; everything else is refused: credentials stay here."""
+    """Where a read is redirected to, within the same host; everything else is refused: credentials stay here.
+
+    A server behind a proxy that ends TLS often redirects to http at its own address: it is asked there by https.
+    """
     location = reply.headers.get("Location", "")
     if not location:
         raise reply.error(GatewayFailed, "redirects to nowhere")
@@ -342,6 +355,9 @@ def _redirected(reply: Reply) -> str:
         target = urljoin(reply.url, location)
     except ValueError:
         raise reply.error(GatewayFailed, "redirects to what is no URL") from None
+    named, own = urlsplit(target), urlsplit(reply.url)
+    if (named.scheme, own.scheme) == ("http", "https") and named.netloc.lower() == own.netloc.lower():
+        target = named._replace(scheme="https").geturl()
     if origin(target) != origin(reply.url):
         raise reply.error(CloudError, f"redirects to {cut(target, 120)}, another host: not followed", cause="gateway")
     if reply.method not in ("GET", "HEAD"):

@@ -386,7 +386,7 @@ def _check_origin(url: str, theirs: str, named: str) -> None:
     _check_url(theirs)
     _check_url(url)
     if origin(url) != origin(theirs):
-        raise ClientError(f"the credentials belong to {theirs[:200]}, which is {named}, and are not sent to {url[:200]}")
+        raise ClientError(f"the credentials belong to {cut(theirs, 200)}, which is {named}, and are not sent to {cut(url, 200)}")
 
 
 def is_url(url: Any) -> bool:

@@ -30,6 +30,7 @@ from vmprobe.text import cut
 from vmprobe.transport import x509
 
 _PIECE = 64 * 1024
+_MOST_PARTS = 100  # of a packed answer: each costs a copy of those after it
 _GZIP = zlib.MAX_WBITS | 16
 _ALERT = 1.0  # seconds to wait for the reason why a server broke a connection
 _LARGEST_BUNDLE = 16 * 2 ** 20  # bytes of a file with authorities
@@ -111,7 +112,7 @@ def _unpacked(packed: bytes, encoding: str, largest: int) -> bytes:
     """What a body was before a proxy packed it, which nobody had asked for; no more of it is unpacked than may be read."""
     windows = {"gzip": [_GZIP], "x-gzip": [_GZIP], "deflate": [zlib.MAX_WBITS, -zlib.MAX_WBITS]}.get(encoding)
     if not windows:
-        raise _Wrong(f"the answer is packed by {encoding[:40]!r}, which was not asked for")
+        raise _Wrong(f"the answer is packed by {cut(encoding, 40)!r}, which was not asked for")
     for window in windows:  # deflate should be in zlib's format, and some servers leave that out
         try:
             return _inflated(packed, window, largest)
@@ -122,7 +123,7 @@ def _unpacked(packed: bytes, encoding: str, largest: int) -> bytes:
 
 def _inflated(packed: bytes, window: int, largest: int) -> bytes:
     body = bytearray()
-    while packed:  # a gzip may be several in a row
+    for _ in range(_MOST_PARTS):  # a gzip may be several in a row
         unpacking = zlib.decompressobj(window)
         body += unpacking.decompress(packed, largest + 1 - len(body))
         if len(body) > largest:
@@ -130,7 +131,9 @@ def _inflated(packed: bytes, window: int, largest: int) -> bytes:
         if not unpacking.eof:
             raise _Wrong("the packed answer has no end")
         packed = unpacking.unused_data
-    return bytes(body)
+        if not packed:
+            return bytes(body)
+    raise _Wrong(f"the answer is packed in more than {_MOST_PARTS} parts")
 
 
 def _broken(asked: str, failed: BaseException) -> VmprobeError:

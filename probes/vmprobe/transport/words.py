@@ -12,6 +12,8 @@ LONGEST = 500
 _PEEK = 64 * 1024
 _KEYS = ("message", "Message", "faultstring", "detail", "error_description", "explanation", "description", "title", "reason")
 _XML = re.compile(r"<(?:\w{1,20}:)?(?:Message|message|faultstring|explanation)\b[^<>]{0,200}>([^<]{1,2000})<")
+_BEGINS_A_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]{0,200}>|<!--[^>]{0,500}-->)*<(?:!doctype html|html|head|body|title|h1|center)\b", re.I)
+_MARKUP = re.compile(r"<(?:!doctype|html|head|body)\b", re.I)
 _PAGE = re.compile(r"<(title|h1)\b[^<>]{0,200}>([^<]{1,2000})<", re.I)
 
 
@@ -20,20 +22,23 @@ def of(body: bytes) -> str:
     text = body[:_PEEK].decode("utf-8", "replace").strip()
     if text[:1] in ("{", "["):
         try:
-            return cut(_said(json.loads(text)), LONGEST).strip()
+            text = _said(json.loads(text)).strip()
         except (ValueError, RecursionError):
             return ""
+        if not is_page(text.encode("utf-8", "replace")):  # a proxy's page may stand within the manager's answer
+            return cut(text, LONGEST).strip()
     found = _XML.search(text) or _PAGE.search(text)
     if found:
         import html  # its table of entities is large, and most runs meet no such answer
 
         return cut(html.unescape(found[found.lastindex]).strip(), LONGEST)
-    return "" if text.startswith("<") else cut(text, LONGEST)
+    text = _MARKUP.split(text, maxsplit=1)[0].lstrip("\ufeff")
+    return "" if text.startswith("<") else cut(text, LONGEST).strip()
 
 
 def is_page(body: bytes) -> bool:
     """Whether this is a page for people: then a web server or a proxy speaks, and not the manager behind it."""
-    return bool(re.match(rb"\s*(<!doctype html|<html)\b", body[:1000], re.I))
+    return bool(_BEGINS_A_PAGE.match(body[:2000]))
 
 
 def _said(thing: Any, depth: int = 4) -> str:

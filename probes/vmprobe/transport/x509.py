@@ -12,7 +12,7 @@ from vmprobe import files
 from vmprobe.errors import ClientError
 
 _LARGEST = 2 ** 20  # bytes of a file with certificates
-_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.+?-----END (?:TRUSTED )?CERTIFICATE-----", re.S)
+_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----")
 _VOMS = bytes.fromhex("060a2b06010401be45646405")  # 1.3.6.1.4.1.8005.100.100.5: the extension with attribute certificates
 _ATTESTED = re.compile(rb"\x30\x22\x18\x0f(\d{14}Z)\x18\x0f(\d{14}Z)")  # their attrCertValidityPeriod (RFC 5755, 4.2.6)
 
