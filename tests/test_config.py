@@ -399,6 +399,18 @@ def test_a_damaged_manifest_is_named(sites, tmp_path):
         1, "", f"vmprobectl: {output}/.vmprobe-nagios.json: is damaged; remove it together with the files that were generated beside it\n")
 
 
+@pytest.mark.parametrize("hosts", [7, [], {"{path}": 7}, {"{path}": [[], []]}, {"{path}": ["{marks}", ["one"]]}, {"{path}": ["{marks}", 7]}],
+                         ids=["number", "list", "no-entry", "empty", "too-short", "no-host"])
+def test_what_is_remembered_of_sites_is_not_believed_when_it_is_nothing_of_ours(tmp_path, hosts):
+    path = write(tmp_path / "sites")
+    state = path.stat()
+    text = json.dumps(hosts).replace("{path}", str(path)).replace('"{marks}"', json.dumps([state.st_mtime_ns, state.st_size, state.st_ino]))
+
+    found, kept = inventory.read([str(tmp_path / "sites")], {"suite": inventory._suite(), "hosts": json.loads(text)})
+
+    assert [each.name for each in found] == ["one"] and list(kept["hosts"]) == [str(path)]
+
+
 def test_wherever_it_is_cut_off_the_next_run_makes_it_right(sites, tmp_path, monkeypatch):
     """By the death of a process between two of its writes: what it replaced is whole, and what it did not is found."""
     class Killed(BaseException):

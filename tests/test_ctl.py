@@ -117,6 +117,15 @@ def test_a_template_that_is_not_utf8_is_named(sites, tmp_path):
         1, "", "vmprobectl: template templates.cfg: is not UTF-8 text\n")
 
 
+def test_a_template_may_begin_with_the_mark_of_an_editor(sites, tmp_path):
+    own = tmp_path / "own" / "nagios"
+    own.mkdir(parents=True)
+    (own / "templates.cfg").write_bytes(b"\xef\xbb\xbf# ours\r\n")
+
+    assert ctl("config", "--target", "nagios", "--sites", sites, "--output", tmp_path / "out", "--templates", own.parent)[::2] == (0, "")
+    assert (tmp_path / "out" / "templates.cfg").read_bytes() == b"# ours\n"
+
+
 @pytest.mark.parametrize("text, words", [
     (SITE.format(name="one", notes="J\u00fcrgen").encode("latin-1"), "is not UTF-8 text"),
     (SITE.format(name="one", notes="a").encode("utf-16"), "is not UTF-8 text"),

@@ -7,7 +7,7 @@ read anew only when these, or this suite, have changed.
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe import __version__, paths
@@ -43,17 +43,25 @@ def read(directories: Iterable[str], remembered: Dict[str, Any]) -> Tuple[List[H
 
     ClientError names the first bad file; none is left out silently.
     """
-    known = remembered.get("hosts", {}) if remembered.get("suite") == _suite() else {}
+    known = remembered.get("hosts") if remembered.get("suite") == _suite() else {}
+    known = known if isinstance(known, dict) else {}
     found: Dict[str, Host] = {}
     kept: Dict[str, Any] = {}
     for path, marks in _files(directories):
-        held = known.get(path)
-        host = Host(*held[1]) if held and held[0] == marks else _host(path)
+        host = _recalled(known.get(path), marks) or _host(path)
         if host.name in found:
             raise ClientError(f"{path} [site] name: {host.name} is the name of {found[host.name].file}, too")
         found[host.name] = host
         kept[path] = [marks, list(host)]  # as it comes back out of JSON
     return [found[name] for name in sorted(found)], {"suite": _suite(), "hosts": kept}
+
+
+def _recalled(held: Any, marks: List[int]) -> Optional[Host]:
+    """The host that was remembered with these marks of its file; None where there is none."""
+    try:
+        return Host(*held[1]) if held and held[0] == marks else None
+    except (TypeError, LookupError):  # somebody else has written there
+        return None
 
 
 def _files(directories: Iterable[str]) -> List[Tuple[str, List[int]]]:

@@ -292,7 +292,7 @@ def _templates(target: str, own: str) -> List[Tuple[str, Any]]:
     if own and not os.path.isdir(own):
         raise ClientError(f"{own}: No such directory")
     folders.append(paths.data("templates", target))
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folders), trim_blocks=True, lstrip_blocks=True,
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folders, encoding="utf-8-sig"), trim_blocks=True, lstrip_blocks=True,
                                      keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters["quote"] = _quote(TARGETS[target])
     names = [name for name in environment.list_templates() if not name.endswith("~") and "/." not in f"/{name}"]

@@ -28,7 +28,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
-from vmprobe import console
+from vmprobe import console, paths
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, ResourceFailed
 from vmprobe.handle import PREFIX
@@ -312,8 +312,7 @@ class Libvirt(Driver):
     def _forget_log(self, name: str) -> None:
         """libvirt keeps a log for each name that a domain ever had; ours are new with each run."""
         if self._is_session:
-            cache = os.path.join(session_home(self._user), ".cache") if self._user else (
-                os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+            cache = os.path.join(session_home(self._user), ".cache") if self._user else paths.of_user("XDG_CACHE_HOME", ".cache")
             directory = os.path.join(cache, "libvirt", "qemu", "log")
         else:
             directory = "/var/log/libvirt/qemu"
@@ -344,7 +343,9 @@ class Libvirt(Driver):
         if self._user:
             data = os.path.join(session_home(self._user), ".local", "share")
         elif self._is_session:
-            data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+            data = paths.of_user("XDG_DATA_HOME", ".local", "share")
+            if not data:
+                raise ClientError("[endpoint] pool: this user has no home for a pool of the suite's own; name one")
         else:
             data = "/var/lib"
         path = os.path.join(data, "libvirt", "images", OWN_POOL)
