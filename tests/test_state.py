@@ -150,7 +150,7 @@ def test_unknown_when_the_time_is_over(site):
     site.set("endpoint", faults="hang@2,hang@3")
 
     assert site.probe("state", "-t", "15") == (3, (
-        "VM_STATE UNKNOWN - site: list: the deadline of 15 s passed | auth=0s;;;0 total=15s;;;0"))
+        "VM_STATE UNKNOWN - site: list: no answer within 15 s; the deadline of 15 s passed (cause=gateway) | auth=0s;;;0 total=15s;;;0"))
 
 
 def test_the_first_line_stays_short_however_many_there_are(site, server):

@@ -184,11 +184,11 @@ def test_an_ooi_that_goes_away_is_told_with_what_it_took_along_and_the_next_run_
         0, "VM_LIFECYCLE OK - ooi: test VM ran without storage and is gone in T s (active T s, network T s)")
 
 
-def test_a_deadline_that_passes_is_unknown_and_what_was_made_is_gone(site, openstack):
+def test_a_server_that_never_comes_is_the_clouds_failure_and_what_was_made_is_gone(site, openstack):
     with a_flavor(openstack, "huge", 900_000):
         code, output, _ = run_probe(LIFECYCLE, "--site", site(flavor="huge", volume="none", budget={"deadline": "24 s", "reserve": "10 s"}))
 
-    assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - ooi: active: server ID is inactive; the deadline of T s passed")
+    assert (code, line(output)) == (2, "VM_LIFECYCLE CRITICAL - ooi: active: server ID is inactive; not within its budget of T s (cause=scheduler)")
 
 
 def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(site, openstack):
