@@ -6,20 +6,22 @@ a page of HTML, a Python traceback. The reason is what a person needs on line 1,
 
 from __future__ import annotations
 
-import html
 import re
 
 _LONGEST = 8000  # characters of a text that are read: what a server can make of a pattern stays short
-_TAG = re.compile(r"<!--.*?-->|<(script|style|head)\b[^<>]*>.*?</\1\s*>|<!doctype\b[^<>]*>|</?(?:html|head|title|body|h[1-6]|p|br|hr|center|div"
-                  r"|span|font|b|i|u|em|strong|small|big|tt|code|pre|blockquote|address|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th"
-                  r"|a|img|link|meta|form|input|section|article|header|footer|main|nav)\b[^<>]*>", re.I | re.S)
-_TITLE = re.compile(r"<(title|h1)\b[^<>]*>([^<]*)<", re.I)
-_CLASS = re.compile(r"<class '([\w.]{1,100})'>")
-_PATH = re.compile(r"\S+://\S*|\S*/\S*/\S*")  # where a file is, or a service, is not what went wrong
+# Patterns are compiled when they are first used: most runs meet no failure.
+_TAG = (r"(?is)<!--.*?-->|<(script|style|head)\b[^<>]*>.*?</\1\s*>|<!doctype\b[^<>]*>|</?(?:html|head|title|body|h[1-6]|p|br|hr|center|div"
+        r"|span|font|b|i|u|em|strong|small|big|tt|code|pre|blockquote|address|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th"
+        r"|a|img|link|meta|form|input|section|article|header|footer|main|nav)\b[^<>]*>")
+_PAGE = r"(?i)<(?:!doctype|html|head)\b"
+_TITLE = r"(?i)<(title|h1)\b[^<>]*>([^<]*)<"
+_ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|quot|apos|amp|lt|gt|nbsp);"
+_CLASS = r"<class '([\w.]{1,100})'>"
+_PATH = r"\S+://\S*|\S*/\S*/\S*"  # where a file is, or a service, is not what went wrong
 _TRACE = "Traceback (most recent call last)"
 _ID = r"(?:\[?\S{1,64}\]?)"
-_BEGINS = r"(?:^|(?<=: )|(?<=: \d\d\d ))"  # where a manager's words begin in a sentence of ours: "create server: 400 WORDS"
-_PREAMBLES = tuple(re.compile(_BEGINS + pattern + r"\s*(?=\S)", re.I | re.S) for pattern in (
+_BEGINS = r"(?is)(?:^|(?<=: )|(?<=: \d\d\d ))"  # where a manager's words begin in a sentence of ours: "create server: 400 WORDS"
+_PREAMBLES = tuple(_BEGINS + pattern + r"\s*(?=\S)" for pattern in (
     r"[^:]*\blast exception:(?:.*\blast exception:)?",
     rf"build of instance {_ID} (?:aborted|was re-?scheduled):",
     rf"failed to (?:build|spawn|create|launch|provision)(?: and run)? (?:instance|server)(?: {_ID})?:",
@@ -36,11 +38,11 @@ _CAUSES = (  # the first group that has a word in the reason decides; within the
      "scheduler"),
     (r"availability zone\b.*(?:not available|not found|invalid|does not exist)|multiple \w+ matches found", "client"),
 )
-_THINGS = re.compile(
-    r"(?P<network>network|neutron|binding failed|port binding|\bvif\b|subnet|fixed ips?\b|ip address|ip/mac|security[ _]?group|\bdhcp\b|\bnics?\b)"
+_THINGS = (
+    r"(?i)(?P<network>network|neutron|binding failed|port binding|\bvif\b|subnet|fixed ips?\b|ip address|ip/mac|security[ _]?group|\bdhcp\b|\bnics?\b)"
     r"|(?P<storage>volume|block[ _]?device|cinder|datastore|\biscsi\b|\bceph\b|\brbd\b|\blun\b|no space left|disk quota|disk is full)"
     r"|(?P<image>images?\b|glance|flavor)"
-    r"|(?P<scheduler>hypervisor|libvirt|compute host|compute service)", re.I)
+    r"|(?P<scheduler>hypervisor|libvirt|compute host|compute service)")
 
 
 def plain(text: str) -> str:
@@ -49,28 +51,32 @@ def plain(text: str) -> str:
     >>> plain("<html><head><title>503 Service Unavailable</title></head><body><h1>503</h1></body></html>")
     '503 Service Unavailable'
     """
-    text = _CLASS.sub(r"\1", text[:_LONGEST])
-    if not _TAG.search(text):
+    text = re.sub(_CLASS, r"\1", text[:_LONGEST])
+    if re.search(_ENTITY, text):
+        import html  # its table of names is large
+
+        text = html.unescape(text)
+    if not re.search(_TAG, text):
         return text
-    page = re.search(r"<(?:!doctype|html|head)\b", text, re.I)
-    title = _TITLE.search(text, page.start()) if page else None
+    page = re.search(_PAGE, text)
+    title = re.compile(_TITLE).search(text, page.start()) if page else None
     if page and title:
         text = f"{text[:page.start()]}{title[2]}"
-    return html.unescape(re.sub(r"\s+", " ", _TAG.sub(" ", text))).strip()
+    return re.sub(r"\s+", " ", re.sub(_TAG, " ", text)).strip()
 
 
 def innermost(text: str) -> str:
-    """A sentence with a manager's words in it, without what wraps the reason; whole where nothing does.
+    """A plain sentence with a manager's words in it, without what wraps the reason; whole where nothing does.
 
     >>> innermost("server 4f1c is ERROR: Build of instance 4f1c aborted: Failed to allocate the network(s), not rescheduling.")
     'server 4f1c is ERROR: Failed to allocate the network(s), not rescheduling.'
     """
-    text = _without_trace(plain(text)).strip()
+    text = _without_trace(text[:_LONGEST]).strip()
     before = ""
     while before != text:
         before = text
         for preamble in _PREAMBLES:
-            text = preamble.sub("", text, count=1)
+            text = re.sub(preamble, "", text, count=1)
     return text
 
 
@@ -80,11 +86,11 @@ def cause(text: str) -> str:
     >>> cause("Exceeded maximum number of retries. Last exception: Binding failed for port 4f1c"), cause("it broke")
     ('network', '')
     """
-    reason = _PATH.sub(" ", innermost(text))
+    reason = re.sub(_PATH, " ", innermost(plain(text)))
     for pattern, word in _CAUSES:
         if re.search(pattern, reason, re.I):
             return word
-    match = _THINGS.search(reason)
+    match = re.search(_THINGS, reason)
     if match:
         return str(match.lastgroup)
     return "scheduler" if re.search(r"maximum number of retries", reason, re.I) else ""

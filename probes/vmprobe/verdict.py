@@ -53,7 +53,14 @@ class Verdict(NamedTuple):
 
         The site's name is no secret, even where a password is the same word: struck out, it would tell that.
         """
-        return self._replace(text=f"{site}: {strike(self.text)}", details=tuple(map(strike, self.details)), reason=strike(self.reason))
+        before, reason, after = _parted(self.text, self.reason)
+        reason = strike(reasons.plain(strike(reason)))  # once more: a mark of HTML may have hidden a secret
+        return self._replace(text=f"{site}: {strike(before)}{reason}{strike(after)}", details=tuple(map(strike, self.details)), reason=reason)
+
+
+def _parted(said: str, reason: str) -> Tuple[str, str, str]:
+    """What stands before the reason, the reason, and what stands after it."""
+    return said.partition(reason) if reason else (said, "", "")
 
 
 # --- outcome to state ---------------------------------------------------------------------------------------------
@@ -124,7 +131,7 @@ def render(name: str, verdict: Verdict) -> str:
     Where a reason had to be shortened for line 1, all of it stands whole on a line of its own below.
     """
     head = f"{name} {WORDS[verdict.state]} - "
-    whole = text.shortened(reasons.plain(verdict.text), _ALL)
+    whole = text.shortened(verdict.text, _ALL)
     shown = fitted(verdict.text, verdict.reason, _LINE - len(head))
     data = " ".join(perfdata(verdict.perfdata, verdict.thresholds, verdict.highest))
     line = f"{head}{shown} | {data}" if data else head + shown
@@ -134,7 +141,7 @@ def render(name: str, verdict: Verdict) -> str:
 
 def fitted(said: str, reason: str, room: int) -> str:
     """``said`` as one line for ``room`` characters: without what wraps the ``reason``, then with short ids, then with less of it."""
-    before, middle, after = said.partition(reason) if reason else (said, "", "")
+    before, middle, after = _parted(said, reason)
     middle = reasons.innermost(middle)
     line = text.shortened(before + middle + after, _ALL)
     if len(line) <= room:
