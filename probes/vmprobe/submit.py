@@ -26,17 +26,14 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import stat
 import string
-import subprocess
-import tempfile
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 from urllib.parse import urlencode
 
-from vmprobe import files, paths
+from vmprobe import files, paths, programs
 from vmprobe.clock import Deadline
 from vmprobe.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, VmprobeError
 from vmprobe.spool import Result, Spool
@@ -404,35 +401,16 @@ class Nsca(Receiver):
         command = [program, "-H", host, "-p", port, "-to", str(int(seconds))]
         command += ["-c", self.target.options["config"]] if self.target.options.get("config") else []
         fields = (result.host, result.service, str(result.state), result.line.replace("\t", " "))
-        code, said = self._run(command, "\t".join(fields) + "\n", seconds)
+        try:
+            code, said = programs.run(command, seconds, self.deadline, ("\t".join(fields) + "\n").encode())
+        except programs.TooSlow:
+            raise Undelivered(f"send_nsca was not through in {seconds:.0f} s") from None
+        except OSError as failed:
+            raise Undelivered(f"send_nsca: {failed.strerror}") from None
         if code:
             raise Undelivered(f"send_nsca: {one_line(said) or f'exit code {code}'}")
         if re.search(r"(?m)^0 data packet", said):
             raise NotTaken(f"send_nsca: {one_line(said)}")
-
-    def _run(self, command: List[str], words: str, seconds: float) -> Tuple[int, str]:
-        """Exit code and output. Neither the program nor what it started is waited for any longer than that."""
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                       start_new_session=True)
-        except OSError as failed:
-            raise Undelivered(f"send_nsca: {failed.strerror}") from None
-        until = self.deadline.clock.now() + seconds
-        with process.stdin, process.stdout:
-            try:
-                with contextlib.suppress(BrokenPipeError):  # its exit code says why
-                    os.write(process.stdin.fileno(), words.encode())  # less than a pipe holds
-                process.stdin.close()
-                while process.poll() is None:
-                    if self.deadline.clock.now() >= until:
-                        raise Undelivered(f"send_nsca was not through in {seconds:.0f} s")
-                    self.deadline.sleep(0.02)
-            finally:
-                if process.returncode is None:  # else its number may be another process's by now
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-            os.set_blocking(process.stdout.fileno(), False)
-            return process.returncode, (process.stdout.read(4096) or b"").decode("utf-8", "replace")
 
 
 class Nrdp(Receiver):

@@ -11,6 +11,7 @@ States are QEMU's RunState; ``starting``, ``silent``, ``ending`` and ``dead`` ar
 Whenever its starter is killed, a server can be found and removed: its directory is made first, QEMU begins in it, its
 command line carries the name, and what it writes lies in the directory. So a QEMU that runs is in the process table,
 and one that would begin after its directory was removed cannot: removal is "first the directory, then the process".
+Where the process table cannot be seen whole, nothing is started, and nothing is taken for gone.
 Source: QEMU QMP Reference Manual.
 """
 
@@ -26,10 +27,11 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import console, handle, paths
+from vmprobe import console, handle, paths, programs
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
 from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
@@ -65,7 +67,13 @@ class Process(NamedTuple):
     arguments: Sequence[str]
 
     def option(self, name: str) -> str:
-        return self.arguments[self.arguments.index(name) + 1] if name in self.arguments else ""
+        following = self.arguments[self.arguments.index(name) + 1:] if name in self.arguments else []
+        return following[0] if following else ""
+
+    def number(self, name: str) -> int:
+        """What begins with digits; 0 where it does not."""
+        match = re.match(r"[0-9]{1,15}", self.option(name))
+        return int(match[0]) if match else 0
 
 
 class Qemu(Driver):
@@ -84,7 +92,7 @@ class Qemu(Driver):
 
     def __init__(self, *words: Any):
         super().__init__(*words)
-        self._base = os.path.realpath(self.endpoint["directory"] or os.path.join(paths.state_directory(), "qemu"))
+        self._base = os.path.realpath(self.endpoint["directory"] or _own_place(paths.state_directory()))
         self._children: List[subprocess.Popen] = []  # to be reaped: a zombie is a process, too
         self._help = ""  # what the binary says it can, once connected
         self._sent: List[str] = []
@@ -101,19 +109,18 @@ class Qemu(Driver):
         except ImportError:
             raise ClientError("the driver qemu needs Python's qemu.qmp: pip install 'vmprobe[qemu]'") from None
         self._own_directory()
+        _see_processes()
         binary = self.endpoint["binary"]
         with self._verb(f"{binary} -help", session=False) as note:
             try:
-                done = subprocess.run([binary, "-help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=subprocess.STDOUT, timeout=self._limit(), check=False)
+                code, text = programs.run([binary, "-help"], self._limit(), self.deadline)
             except OSError as failed:
                 raise ClientError(f"{binary} cannot be run: {failed.strerror}") from None
-            except subprocess.TimeoutExpired:
+            except programs.TooSlow:
                 raise Unreachable(f"{binary} -help does not answer") from None
-            text = done.stdout.decode("utf-8", "replace")
             note(text.partition("\n")[0])
         if "QEMU" not in text:
-            raise ClientError(f"{binary} is no QEMU: {cut(text.strip(), 100) or f'exit code {done.returncode}'}")
+            raise ClientError(f"{binary} is no QEMU: {cut(text.strip(), 100) or f'exit code {code}'}")
         self._help = text
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
@@ -158,10 +165,12 @@ class Qemu(Driver):
                     continue
                 try:
                     found.append(self._volume(known) if kind is Kind.VOLUME else self._server(known, process))
-                except Unreachable:  # it is there all the same, and can be removed
-                    found.append(Resource(Ref(kind, _id(kind, known), known), State.PENDING, "silent"))
                 except NotFound:  # removed between two looks
                     continue
+                except GatewayFailed:  # this host does not say what is there
+                    raise
+                except CloudError:  # its QEMU does not say how it is; it is there all the same, and can be removed
+                    found.append(Resource(Ref(kind, _id(kind, known), known), State.PENDING, "silent"))
             note([f"{thing.ref.name} {thing.native}" for thing in found])
             return found
 
@@ -172,8 +181,7 @@ class Qemu(Driver):
                     holder = self._holder(name)
                     if holder:
                         raise Conflict(f"{ref} is attached to server {_id(Kind.SERVER, holder)}")
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(self._path(ref.kind, name))
+                    _remove_tree(self._path(ref.kind, name))
                 else:
                     _remove_tree(self._path(ref.kind, name))
                     self._kill(name)
@@ -237,8 +245,10 @@ class Qemu(Driver):
         with self._verb("capacity"), _translated("capacity"):
             processes = self._processes().values()
             memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in _text("/proc/meminfo").splitlines()}
+            if not {"MemTotal", "MemAvailable"} <= set(memory):
+                raise GatewayFailed("/proc/meminfo does not say how much memory there is")
             disk = os.statvfs(next(path for path in _upwards(self._base) if os.path.isdir(path)))
-            vcpus = sum(int(process.option("-smp") or 1) for process in processes)
+            vcpus = sum(process.number("-smp") or 1 for process in processes)
             return [Limit("servers", len(processes), None),
                     Limit("load", os.getloadavg()[0], os.cpu_count(), "host"),
                     Limit("vcpus", vcpus, None, "host"),  # may be more than the host has: load says what that means
@@ -288,20 +298,25 @@ class Qemu(Driver):
         """The QEMUs that began in a directory of ours under its name, whether it is there still or not."""
         for child in self._children:
             child.poll()
-        servers, found = os.path.join(self._base, Kind.SERVER.value), {}
-        for entry in os.listdir("/proc"):
-            if not entry.isdigit():
-                continue
-            try:
-                place = os.readlink(f"/proc/{entry}/cwd")
-                if place.startswith(servers + os.sep):
-                    arguments = _arguments(int(entry))
-                    name = os.path.basename(place[: -len(" (deleted)")] if place.endswith(" (deleted)") else place)
-                    if f"guest={name}" in arguments or not any(arguments):  # one that is ending has none any more
-                        found[name] = Process(int(entry), arguments)
-            except OSError:  # another user's, or gone in between
-                continue
+        found = {}
+        for pid in _pids():
+            name, process = self._process(pid)
+            if process is not None:
+                found[name] = process
         return found
+
+    def _process(self, pid: int) -> Tuple[str, Optional[Process]]:
+        """The name and process of a QEMU that is ours; None for any other process, and one that has ended."""
+        servers = os.path.join(self._base, Kind.SERVER.value) + os.sep
+        try:
+            place = os.readlink(f"/proc/{pid}/cwd")
+            arguments = _arguments(pid) if place.startswith(servers) else []
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # gone in between, or another user's
+            return "", None
+        name = os.path.basename(place[: -len(" (deleted)")] if place.endswith(" (deleted)") else place)
+        if place.startswith(servers) and (f"guest={name}" in arguments or not any(arguments)):  # one that is ending has none
+            return name, Process(pid, arguments)
+        return "", None
 
     def _name(self, server: Ref) -> str:
         names = [name for name in self._names(Kind.SERVER) if _id(Kind.SERVER, name) == server.id]
@@ -333,7 +348,7 @@ class Qemu(Driver):
             word = "starting"  # its monitor is not there yet
         state = STATE.get(word, State.PENDING)
         return Resource(ref, state, word, _last_words(path) if state is State.FAILED else "", addresses=addresses,
-                        vcpus=int(process.option("-smp")), memory=int(process.option("-m").rstrip("K")) * 1024,
+                        vcpus=process.number("-smp"), memory=process.number("-m") * 1024,
                         image=process.option("-kernel") or process.option("-drive"))
 
     def _addresses(self, ask: Callable[..., Any], name: str, process: Process) -> Tuple[str, ...]:
@@ -353,7 +368,7 @@ class Qemu(Driver):
     def _volume(self, name: str) -> Resource:
         path = self._path(Kind.VOLUME, name)
         try:
-            length = os.stat(path).st_size
+            length = os.lstat(path).st_size
         except FileNotFoundError:
             raise NotFound(f"there is no volume {_id(Kind.VOLUME, name)}") from None
         holder = self._holder(name)
@@ -416,21 +431,25 @@ class Qemu(Driver):
                 env={**os.environ, "TMPDIR": path, "LC_ALL": "C"}))
 
     def _kill(self, name: str) -> None:
-        """End the QEMU of this name, and nothing else: its pid is held while its name is read again."""
+        """End the QEMU of this name, and nothing else: what has its number now is looked at again before the signal.
+
+        A pidfd holds the number meanwhile. Where there is none (Linux before 5.3, a container's filter, no descriptor
+        left) another process could get it in the microseconds between the second look and the signal.
+        """
         process = self._processes().get(name)
         if process is None:
             return
+        held = None
         try:
-            held = os.pidfd_open(process.pid)
+            held = _pidfd(process.pid)
+            found, process = self._process(process.pid)
+            if process is not None and found == name and any(process.arguments):
+                _end(process.pid, held)
         except ProcessLookupError:
             return
-        try:
-            if f"guest={name}" in _arguments(process.pid):
-                signal.pidfd_send_signal(held, signal.SIGKILL)
-        except (ProcessLookupError, FileNotFoundError):
-            return
         finally:
-            os.close(held)
+            if held is not None:
+                os.close(held)
 
     # --- the monitor ------------------------------------------------------------------------------------------
 
@@ -442,9 +461,18 @@ class Qemu(Driver):
         """
         import asyncio
 
-        from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
+        from qemu.qmp import ConnectError, ExecuteError, QMPClient
 
-        loop, client = asyncio.new_event_loop(), QMPClient()
+        try:  # by way of a descriptor, because a socket's path may have 107 bytes only
+            place = os.open(f"/proc/{process.pid}/cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            raise Unreachable(f"QEMU {process.pid} is gone", sent=False) from None
+        try:
+            loop = asyncio.new_event_loop()
+        except OSError:
+            os.close(place)
+            raise
+        client = QMPClient()
 
         def talk(words: str, exchange: Any) -> Any:
             try:
@@ -456,8 +484,8 @@ class Qemu(Driver):
                 raise Unreachable(f"QEMU {process.pid}: {words}: {failed.exc}", sent=not refused) from None
             except ExecuteError as refused:
                 raise CloudError(f"{words}: {refused}") from None
-            except (QMPError, EOFError, OSError) as failed:
-                raise Unreachable(f"QEMU {process.pid}: {words}: {failed}") from None
+            except Exception as failed:  # of the library's own errors not all are QMPErrors, when the answer is hostile
+                raise Unreachable(f"QEMU {process.pid}: {words}: {failed or type(failed).__name__}") from None
 
         def ask(command: str, arguments: Optional[Dict[str, Any]] = None) -> Any:
             self._sent.append(f"{command} {json.dumps(arguments) if arguments else ''}".rstrip())
@@ -465,14 +493,11 @@ class Qemu(Driver):
             self._received.append(f"{command}: {json.dumps(answer)[:1000]}")
             return answer
 
-        try:  # by way of a descriptor, because a socket's path may have 107 bytes only
-            place = os.open(f"/proc/{process.pid}/cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            loop.close()
-            raise Unreachable(f"QEMU {process.pid} is gone", sent=False) from None
         try:
             talk("connect", client.connect(f"/proc/self/fd/{place}/monitor"))
             yield ask
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as nonsense:
+            raise Unreachable(f"QEMU {process.pid} answers what cannot be understood: {type(nonsense).__name__}: {nonsense}") from None
         finally:
             try:
                 with contextlib.suppress(Exception):  # a QEMU that has gone meanwhile; there is nothing left to close
@@ -494,6 +519,10 @@ class Qemu(Driver):
         found = os.stat(there)
         if there == self._base and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
             raise ClientError(f"{self._base} is not a directory that only this user can write to")
+        for kind in self.kinds:
+            below = os.path.join(self._base, kind.value)
+            if os.path.lexists(below) and not stat.S_ISDIR(os.lstat(below).st_mode):
+                raise ClientError(f"{below} is not a directory; servers and volumes have to lie in {self._base}")
 
     @contextlib.contextmanager
     def _verb(self, words: str, session: bool = True) -> Iterator[Callable[..., None]]:
@@ -510,6 +539,9 @@ class Qemu(Driver):
 
         try:
             yield note
+        except OSError as failed:  # this host's, for lack of descriptors, memory or rights: no answer, and never "nothing there"
+            status = ": ".join(filter(None, (words, failed.strerror or str(failed), failed.filename)))
+            raise GatewayFailed(status) from None
         except Exception as failed:
             status = str(failed)
             raise
@@ -605,11 +637,14 @@ def _sparse(path: str, length: int) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Conflict when its QEMU was just making files in it: the next removal has it all."""
+    """Whatever lies there. Conflict when its QEMU was just making files in it: the next removal has it all."""
     try:
-        shutil.rmtree(path)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
     except FileNotFoundError:
-        if os.path.exists(path):
+        if os.path.lexists(path):
             raise Conflict(f"{path} is changing") from None
     except OSError as failed:
         if failed.errno != errno.ENOTEMPTY:
@@ -618,15 +653,22 @@ def _remove_tree(path: str) -> None:
 
 
 def _text(path: str, limit: int = 2 ** 20) -> str:
-    """The end of a file, '' while there is none."""
+    """The end of a regular file, '' while there is none. A pipe that lies there is not waited for."""
     try:
-        with open(path, "rb") as file:
-            length = os.fstat(file.fileno()).st_size
-            if length > limit:
-                file.seek(length - limit)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                return ""
+            if found.st_size > limit:
+                file.seek(found.st_size - limit)
             return file.read(limit).decode("utf-8", "replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return ""
+    except OSError as failed:
+        if failed.errno == errno.ENXIO:  # a socket
+            return ""
+        raise
 
 
 def _last_words(path: str) -> str:
@@ -637,6 +679,47 @@ def _last_words(path: str) -> str:
     if errors or said:
         return (errors or said)[-1]
     return f"its console ends with: {shown[-1]}" if shown else "it ended without a word"
+
+
+def _see_processes() -> None:
+    """ClientError where a QEMU that runs could not be seen: its end could never be seen, either."""
+    try:
+        _pids()
+    except GatewayFailed as hidden:
+        raise ClientError(f"{hidden}; without it no QEMU could be seen or ended, and nothing is started") from None
+
+
+def _pids() -> List[int]:
+    """The processes of this host; GatewayFailed where they cannot be seen, which is never read as "none"."""
+    try:
+        entries, shown = os.listdir("/proc"), os.readlink("/proc/self")
+    except OSError as failed:
+        raise GatewayFailed(f"/proc cannot be read: {failed.strerror}") from None
+    if shown != str(os.getpid()) or shown not in entries:  # of another namespace, whose numbers are other processes' here
+        raise GatewayFailed("/proc does not show the processes of this host")
+    return [int(entry) for entry in entries if entry.isdecimal()]
+
+
+def _pidfd(pid: int) -> Optional[int]:
+    """A descriptor that stands for this process and for no later one; None where there is none to be had."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except (OSError, AttributeError):  # the latter: a Python that was built for older kernels
+        return None
+
+
+def _end(pid: int, held: Optional[int]) -> None:
+    if held is not None:
+        try:
+            signal.pidfd_send_signal(held, signal.SIGKILL)
+            return
+        except ProcessLookupError:
+            raise
+        except OSError:  # a filter that knows one of the two calls only
+            pass
+    os.kill(pid, signal.SIGKILL)
 
 
 def _arguments(pid: int) -> List[str]:
@@ -670,6 +753,17 @@ def _tap_traffic(process: Process) -> Dict[str, float]:
     counters = {metric: _text(f"/sys/class/net/{match[1]}/statistics/{counter}")
                 for metric, counter in (("net_in", "tx_bytes"), ("net_out", "rx_bytes"))}
     return {metric: float(text) for metric, text in counters.items() if text}
+
+
+def _own_place(state: str) -> str:
+    """Where a user's servers and volumes lie below a state directory: beside others', where others write there, too."""
+    there = next(path for path in _upwards(os.path.abspath(state)) if os.path.isdir(path))
+    found = os.stat(there)
+    if there != os.path.abspath(state):  # made by root, it will be its parent's owner's
+        is_own = os.geteuid() != 0 or found.st_uid == 0
+    else:
+        is_own = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return os.path.join(state, "qemu" if is_own else f"qemu-{os.geteuid()}")
 
 
 def _upwards(path: str) -> Iterator[str]:
