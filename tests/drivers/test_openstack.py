@@ -211,6 +211,9 @@ def test_what_may_not_be_known_or_is_broken_keeps_nothing_else_from_being_told(c
 
     assert cloud.offers() == {"identity": "v3.14", "block storage": "3.70", "network extensions": ["dns", "router"],
                               "hypervisors": "not permitted"}
+    services.answers["GET /compute/v2.1/os-hypervisors/detail"] = _json({"hypervisors": [
+        {"hypervisor_type": None, "cpu_info": None}, {"hypervisor_type": "QEMU"}, {}]})
+    assert cloud.offers()["hypervisors"] == ["QEMU"]
     services.answers["GET /volume/v3/"] = _json({"versions": []})
     assert cloud.offers()["block storage"] == "Cinder's version: the answer has no versions.0.version"
 
@@ -613,6 +616,23 @@ def test_a_gnocchi_that_does_not_answer_is_waited_for_once_and_not_for_long(gnoc
         with pytest.raises(NotPermitted, match="^diagnostics of server s1: 403 Policy; Gnocchi's measures of server s1: no whole answer within"):
             cloud.metrics(Ref(Kind.SERVER, "s1"))
     assert len([one for one in services.asked if "/aggregates" in one]) == 2  # for its interfaces it was not asked any more
+
+
+def test_what_gnocchi_has_of_one_server_may_be_broken_and_the_others_are_measured(gnocchi, services):
+    cloud, disks = gnocchi
+    for number in range(1, 7):
+        services.answers[f"GET /compute/v2.1/servers/s{number}/diagnostics"] = services.answers["GET /compute/v2.1/servers/s1/diagnostics"]
+    good, broken = _means({1: 100.0, 2: 700.0}), _json({"measures": [1]})
+
+    for number, answer, measured in ((1, broken, False), (2, good, True), (3, broken, False), (4, good, True), (1, good, False),
+                                     (5, broken, False), (6, good, False)):  # of three it was broken: then it is not asked any more
+        disks(answer)
+        server = Ref(Kind.SERVER, f"s{number}")
+        if measured:
+            assert [sample.value for sample in cloud.metrics(server)] == [100.0, 700.0]
+        else:
+            with pytest.raises(NotPermitted, match="measures in the answer is a list, not an object$"):
+                cloud.metrics(server)
 
 
 def test_cpu_time_is_per_vcpu_and_left_out_where_nova_does_not_say_how_many(gnocchi, services):

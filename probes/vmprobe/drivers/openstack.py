@@ -15,7 +15,7 @@ from vmprobe import reasons
 from vmprobe.driver import Driver, Key
 from vmprobe.drivers import openstack_lists
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, Incomplete, NotFound,
-                            NotMeasured, NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, VmprobeError)
+                            NotMeasured, NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, Unreachable, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, yes_or_no
 from vmprobe.text import cut
@@ -43,6 +43,7 @@ _SPECIAL = r"pci_passthrough:|accel:|resources\d*:(?!(?:VCPU|PCPU|MEMORY_MB|DISK
 _ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _GIB, _MIB = 2 ** 30, 2 ** 20
 _PORTS_OF = 150  # servers
+_GNOCCHI_FAILURES = 3  # of so many servers: then it is not asked of any more
 _CELLS_FOR = 30.0  # seconds for which it is believed that all cells answer
 _ATTRIBUTES = "APPLIANCE_ATTRIBUTES"  # the image property in which cloudkeeper writes down what EGI says of an image
 
@@ -65,7 +66,7 @@ class Openstack(Driver):
         super().__init__(*words)
         self.keystone = Keystone(self.endpoint, self.credentials, self.deadline, self.evidence)
         self._nova_version: Optional[Dict[str, Any]] = None
-        self._gnocchi_failed = ""  # why it is not asked again
+        self._gnocchi_failed: Dict[str, str] = {}  # by server, "" for all: why it is not asked again
         self._requests: Dict[Tuple[str, str], str] = {}  # by server and stage: the id of the request that is Nova's action
         self._hidden: Set[str] = set()  # ids of servers that were shown SOFT_DELETED
         self._boots: Dict[str, List[str]] = {}  # of servers that were shown ACTIVE: the volumes that go away with them
@@ -407,7 +408,7 @@ class Openstack(Driver):
 
     def _hypervisors(self) -> List[str]:
         found = self._nova().get("os-hypervisors/detail", asked="hypervisors").items("hypervisors")
-        return sorted({str(one.get("hypervisor_type")) for one in found})
+        return sorted({str(one["hypervisor_type"]) for one in found if one.get("hypervisor_type")})
 
     def _said_of_gnocchi(self) -> Dict[str, str]:
         """How often it has which metric of this project's servers."""
@@ -481,8 +482,8 @@ class Openstack(Driver):
         missing = [metric for metric in self.metrics_offered if metric not in {sample.metric for sample in found}]
         if missing and self.keystone.has("metric"):
             found += self._kept(server, missing)
-        if forbidden and not found and self._gnocchi_failed:
-            raise NotPermitted(f"{forbidden}; {self._gnocchi_failed}")
+        if forbidden and not found and self._gnocchi_failed_for(server):
+            raise NotPermitted(f"{forbidden}; {self._gnocchi_failed_for(server)}")
         if forbidden and not found:
             raise NotMeasured(f"{forbidden}; Gnocchi has no measures of it yet")
         return found
@@ -505,19 +506,28 @@ class Openstack(Driver):
         return [Sample(metric, value, now, source="Nova's diagnostics") for metric, value in counters.items()]
 
     def _kept(self, server: Ref, wanted: Sequence[str]) -> List[Sample]:
-        """By Gnocchi; one that fails is not asked again, and is no failure of the cloud that it watches."""
+        """By Gnocchi; one that fails is no failure of the cloud that it watches, and is not asked again.
+
+        What it has of one server may be broken, which says nothing of the others; broken thrice, it is broken.
+        """
         from vmprobe.drivers import gnocchi
 
-        if self._gnocchi_failed:
+        if self._gnocchi_failed_for(server):
             return []
         try:
             found = gnocchi.measured(self._gnocchi(), server, wanted)
+        except (Unreachable, NotPermitted, AuthRejected) as failed:
+            self._gnocchi_failed[""] = str(failed)
+            return []
         except CloudError as failed:
-            self._gnocchi_failed = str(failed)
+            self._gnocchi_failed["" if len(self._gnocchi_failed) >= _GNOCCHI_FAILURES - 1 else server.id] = str(failed)
             return []
         vcpus = self.show(server).vcpus if any(sample.metric == "cpu" for sample in found) else None
         return [sample if sample.metric != "cpu" else sample._replace(value=sample.value / vcpus)
                 for sample in found if sample.metric != "cpu" or vcpus]
+
+    def _gnocchi_failed_for(self, server: Ref) -> str:
+        return self._gnocchi_failed.get("") or self._gnocchi_failed.get(server.id, "")
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         reply = self._nova().post(path("servers", server.id, "action"), json={"createImage": {"name": name}},
