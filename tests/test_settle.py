@@ -42,8 +42,8 @@ GOOD = "site: test VM ran and is gone in {} s (active 10.5 s, network 10.5 s, st
 def test_a_debt_is_paid_before_anything_is_created(world):
     assert line(world.run()) == (0, GOOD.format("19"))
     words = [request.split()[0] for request in world.cloud.log]
-    assert words[:11] == ["connect", "resolve", "list", "list", "list", "delete", "delete", "list", "show", "list", "show"]
-    assert words.index("create") == 11
+    assert words[:11] == ["connect", "resolve", "list", "list", "list", "belongings", "delete", "delete", "list", "show", "list"]
+    assert words[11:14] == ["show", "show", "create"]
     assert world.ours() == world.ledgers() == []
 
 

@@ -265,7 +265,7 @@ class Lease:
         for _ in self.deadline.polls(clock.now() if asked is None else asked, first=0.0 if asked is None else polling.shortest):
             with self._round():
                 waiting[:] = [kind for kind in waiting if not self._is_clear(kind, quiet)]
-                if not waiting and self._belongings_are_gone():
+                if self._belongings_are_gone() and not waiting:
                     return
                 if self.cloud.rejected:
                     raise self._left_behind()  # nothing can be asked any more
@@ -343,8 +343,9 @@ class Lease:
                 gone.append(debt.ref)  # of many, not each is asked for by itself once more
             elif self._is_there(debt) is not False:
                 there = True
-            elif self.ledger.holds(debt.ref) and (self.gate.named(debt.ref.kind, debt.ref.name) or self._is_settled(debt)):
-                gone.append(debt.ref)  # it was shown before, or another one under its name
+            elif self.ledger.holds(debt.ref) and (self.gate.passed(debt.ref) or self._is_settled(debt)
+                                                  or self.gate.named(debt.ref.kind, debt.ref.name)):  # another one, under its name
+                gone.append(debt.ref)
         self.ledger.gone(gone)
         if never and unlisted:
             self.ledger.refused(unlisted[0].ref.kind, never)
@@ -409,11 +410,12 @@ class Lease:
             return []
 
     def _belongings_are_gone(self) -> bool:
-        """Look at each thing that the manager made by itself, once no server is waited for any more."""
+        """Look at each thing that the manager made by itself, once its server is gone."""
         debts = [debt for debt in self.ledger.owed() if debt.server]
-        there = [self._is_there(debt) for debt in debts]
-        self.ledger.gone([debt.ref for debt, still in zip(debts, there) if still is False])
-        return not any(still is not False for still in there)
+        servers = {debt.ref.id for debt in self._owed(Kind.SERVER)} if debts else set()
+        gone = [debt.ref for debt in debts if debt.server not in servers and self._is_there(debt) is False]
+        self.ledger.gone(gone)
+        return len(gone) == len(debts)
 
     # ----------------------------------------------------------------------------------------------------------
 
@@ -434,7 +436,9 @@ class Lease:
             return _FAILED
 
     def _left_behind(self) -> LeftBehind:
-        self.leftovers = [debt.ref for debt in self.ledger.owed() if not debt.is_intent]
+        owed = [debt for debt in self.ledger.owed() if not debt.is_intent]
+        servers = {debt.ref.id for debt in owed if debt.ref.kind is Kind.SERVER}
+        self.leftovers = [debt.ref for debt in owed if debt.server not in servers]  # what goes with its server is not one more
         names = ", ".join(str(ref) for ref in self.leftovers[:3]) or "what there may be under the handle"
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
         said = self.refusal or self._fault()

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.clock import Clock
 from vmprobe.driver import Driver, Key
-from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded,
+from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted, QuotaExceeded,
                             RateLimited, Unreachable)
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 
@@ -92,12 +92,12 @@ class Memory(Driver):
             thing = self.cloud.find(ref.id)
             if thing.kind is not ref.kind:
                 raise NotFound(f"no such {ref.kind.value}: {ref.id}")
-            return _resource(thing)
+            return _resource(self.cloud.answered(thing), named=not self.cloud.forgets_names)
         return self._request(f"show {ref}", act)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         def act() -> List[Resource]:
-            return [_resource(thing) for thing in self.cloud.listed(kind, name)]
+            return [_resource(thing, named=not self.cloud.forgets_names) for thing in self.cloud.listed(kind, name)]
         return self._request(f"list {kind.value} {name}", act)
 
     def delete(self, ref: Ref) -> None:
@@ -108,6 +108,11 @@ class Memory(Driver):
 
     def offers(self) -> Dict[str, Any]:
         return self._request("offers", lambda: {"hypervisors": ["none"]})
+
+    def belongings(self, server: Ref) -> List[Ref]:
+        def act() -> List[Ref]:
+            return [Ref(Kind.PORT, self.cloud.port_of(self.cloud.find(server.id)).id)]
+        return self._request(f"belongings {server}", act)
 
     def attach(self, server: Ref, volume: Ref) -> None:
         self._request(f"attach {volume} to {server}", lambda: self.cloud.attach(server.id, volume.id))
@@ -167,8 +172,8 @@ class Memory(Driver):
             self.evidence.note(words, sent, str(status), received, self.deadline.clock.now() - began)
 
 
-def _resource(thing: "Thing") -> Resource:
-    ref = Ref(thing.kind, thing.id, thing.name)
+def _resource(thing: "Thing", named: bool = True) -> Resource:
+    ref = Ref(thing.kind, thing.id, thing.name if named else "")
     return Resource(ref, STATE.get(thing.word, State.PENDING), thing.word, fault=thing.fault,
                     addresses=thing.addresses, server=thing.server, created=thing.created, size=thing.size,
                     vcpus=1 if thing.kind is Kind.SERVER else None, memory=2 ** 27 if thing.kind is Kind.SERVER else None,
@@ -205,6 +210,10 @@ REQUEST_FAULTS = {  # of one request
     "delete-lost": "a removal is accepted and forgotten; another one works",
     "never-deleted": "a removal is accepted and never happens, and no later one either",
     "broken": "what this request made, or showed, is BROKEN",
+    "another": "the reply is about somebody else's thing",
+    "nameless": "the reply has no names",
+    "cut": "a list is cut, and says so",
+    "port-left": "the port of a removed server stays",
 }
 
 
@@ -284,6 +293,16 @@ class MemoryCloud:
 
     # --- things -----------------------------------------------------------------------------------------------
 
+    @property
+    def forgets_names(self) -> bool:
+        """Whether this request's reply has no names."""
+        return self._next == "nameless"
+
+    def answered(self, thing: Thing) -> Thing:
+        """What the reply is about: the thing itself, or one of the same kind that has another name."""
+        others = [other for other in self.things.values() if other.kind is thing.kind and other.name[:30] != thing.name[:30]]
+        return others[0] if self._next == "another" and others else thing
+
     def make(self, kind: Kind, name: str, size: Optional[int] = None, nonce: str = "", image: str = "") -> Ref:
         if kind is Kind.SERVER and "quota-full" in self.faults:
             raise QuotaExceeded("quota exceeded for servers: 10 of 10 used")
@@ -293,14 +312,26 @@ class MemoryCloud:
         if self._next == "lag":
             thing.hidden_looks = self.lag + 1
         self.things[thing.id] = thing
-        return Ref(kind, thing.id, name)
+        return Ref(kind, self.answered(thing).id, name)
+
+    def port_of(self, server: Thing) -> Thing:
+        """What the cloud made for a server by itself; it has no name, and is gone with the server."""
+        port = Thing(Kind.PORT, f"por-{server.id}", "", "ATTACHED", server.made)
+        port.server = server.id
+        return port
 
     def find(self, identity: str) -> Thing:
+        if identity.startswith("por-") and identity[4:] in self.things:
+            return self.port_of(self.things[identity[4:]])
         if identity not in self.things:
             raise NotFound(f"no such thing: {identity}")
         return self._age(self.things[identity])
 
     def listed(self, kind: Kind, name: str) -> List[Thing]:
+        if self._next == "cut":
+            raise Incomplete("the list is cut")
+        if self._next == "another":
+            return [thing for thing in self.things.values() if thing.kind is kind and not thing.name.startswith(name)]
         asked = [self._age(thing) for thing in self.things.values() if thing.kind is kind and thing.name.startswith(name)]
         for thing in asked:
             thing.hidden_looks = max(thing.hidden_looks - 1, self.lag if self._next == "lag" else 0)
@@ -310,7 +341,7 @@ class MemoryCloud:
         thing = self.things.get(identity)
         if thing is None:
             return
-        if thing.server:
+        if thing.server and thing.kind is Kind.VOLUME:
             raise Conflict(f"volume {identity} is ATTACHED to {thing.server}")
         if "delete-refused" in self.faults:
             raise NotPermitted(f"removal of {identity} is not allowed")
@@ -319,8 +350,11 @@ class MemoryCloud:
         if thing.undying or self._next == "delete-lost" or "delete-ignored" in self.faults:
             return
         del self.things[identity]
+        if thing.kind is Kind.SERVER and self._next == "port-left":
+            port = self.port_of(thing)
+            self.things[port.id] = port
         for other in self.things.values():
-            if other.server == identity:
+            if other.server == identity and other.kind is Kind.VOLUME:
                 other.server, other.word = "", "FREE"
 
     def attach(self, server: str, volume: str) -> None:
