@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, NotPermitted, RateLimited,
+from vmprobe.errors import (ClientError, CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, NotPermitted, RateLimited,
                             Transient, Unreachable, VmprobeError)
 from vmprobe.gate import Gate, Owner
 from vmprobe.handle import Handle
@@ -47,11 +47,13 @@ class Lease:
         self._kept: Dict[Kind, bool] = {}  # whether the cloud has what its lists do not show any more, by one example of the kind
         self._hidden: Set[Key] = set()  # removed, and kept by the cloud for a while
         self._inventories: Dict[Key, int] = {}  # how often a server was asked what belongs to it
+        self._shown_before: Set[Key] = set()  # by an earlier run: what is not there any more is gone
         self._faults: Dict[Key, str] = {}  # what the cloud says of things that are still there
         for debt in ledger.owed():
             self._made.add(debt.ref.kind)
             if debt.server:
                 self.gate.bind(debt.server, debt.ref)
+                self._shown_before.add((Kind.SERVER, debt.server))
 
     @classmethod
     def of_debt(cls, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline) -> "Lease":
@@ -94,6 +96,8 @@ class Lease:
 
     def _owe(self, kind: Kind, names: Sequence[str], ask: Any, *words: Any) -> Ref:
         self.deadline.check()
+        if not all(self.handle.covers(name) for name in names):
+            raise ClientError(f"{kind.value} {names[0]!r} would not be under {self.handle}: it is not asked for")
         self.settled = False
         self.ledger.intent(kind, names, self._utc())
         try:
@@ -192,8 +196,9 @@ class Lease:
         known = self.gate.passed(ref)
         owner = self.gate.answer(ref, thing)
         if owner is Owner.OURS:
+            thing = thing._replace(ref=ref._replace(name=thing.ref.name or ref.name))  # a reply without a name is none with ''
             self._seen(thing, known)
-            self._record([ref])
+            self._record([thing.ref])
         elif owner is Owner.OTHER:
             self._disown(ref, f"belongs to server {thing.server}" if thing.ref.name == ref.name else f"is called {thing.ref.name!r}")
         return owner, thing
@@ -265,7 +270,7 @@ class Lease:
         for _ in self.deadline.polls(clock.now() if asked is None else asked, first=0.0 if asked is None else polling.shortest):
             with self._round():
                 waiting[:] = [kind for kind in waiting if not self._is_clear(kind, quiet)]
-                if self._belongings_are_gone() and not waiting:
+                if self._belongings_are_gone(Kind.SERVER in waiting) and not waiting:
                     return
                 if self.cloud.rejected:
                     raise self._left_behind()  # nothing can be asked any more
@@ -343,8 +348,7 @@ class Lease:
                 gone.append(debt.ref)  # of many, not each is asked for by itself once more
             elif self._is_there(debt) is not False:
                 there = True
-            elif self.ledger.holds(debt.ref) and (self.gate.passed(debt.ref) or self._is_settled(debt)
-                                                  or self.gate.named(debt.ref.kind, debt.ref.name)):  # another one, under its name
+            elif self.ledger.holds(debt.ref) and not self._may_appear(debt):
                 gone.append(debt.ref)
         self.ledger.gone(gone)
         if never and unlisted:
@@ -360,6 +364,11 @@ class Lease:
                 return True
             self._kept[kind] = there
         return self._kept[kind]
+
+    def _may_appear(self, debt: Debt) -> bool:
+        """Whether what is not there may only be late: nobody was ever shown it, nor another one under its name."""
+        shown = self.gate.passed(debt.ref) or (debt.ref.kind, debt.ref.id) in self._shown_before
+        return not (shown or self.gate.named(debt.ref.kind, debt.ref.name) or self._is_settled(debt))
 
     def _is_settled(self, debt: Debt) -> bool:
         """Whether it was asked for so long ago that every list would show it."""
@@ -409,10 +418,10 @@ class Lease:
             self.timeline.notes.append(f"what the manager made for {server} is not known: {refused}")
             return []
 
-    def _belongings_are_gone(self) -> bool:
-        """Look at each thing that the manager made by itself, once its server is gone."""
+    def _belongings_are_gone(self, servers_wait: bool) -> bool:
+        """Look at each thing that the manager made by itself, once its server is gone, or is not waited for any more."""
         debts = [debt for debt in self.ledger.owed() if debt.server]
-        servers = {debt.ref.id for debt in self._owed(Kind.SERVER)} if debts else set()
+        servers = {debt.ref.id for debt in self._owed(Kind.SERVER)} if debts and servers_wait else set()
         gone = [debt.ref for debt in debts if debt.server not in servers and self._is_there(debt) is False]
         self.ledger.gone(gone)
         return len(gone) == len(debts)

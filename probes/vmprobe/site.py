@@ -191,7 +191,7 @@ _TEST_VM = {
     "volume": Key(volume, 2 ** 30), "depth": Key(one_of(*DEPTHS), "api"), "count": Key(servers, 1),
     "snapshot": Key(yes_or_no, False), "reach port": Key(whole(1), 22),
 }
-_BUDGET = {"deadline": Key(run_time, 300.0), "reserve": Key(above_zero, 60.0),
+_BUDGET = {"deadline": Key(run_time, 300.0), "reserve": Key(above_zero, 60.0), "leftovers": Key(whole(), 10),
            **{stage: Key(above_zero) for stage in STAGES}}
 _POLLING = {"first": Key(duration, 3.0), "fraction": Key(fraction, 0.08), "shortest": Key(above_zero, 1.5),
             "longest": Key(above_zero, 5.0)}
@@ -214,6 +214,7 @@ class Site(NamedTuple):
     deadline: float = 300.0
     reserve: float = 60.0
     budgets: Mapping[str, float] = {}  # of stages, in seconds
+    most_leftovers: int = 10  # of earlier runs: with more than these no test VM is started
     thresholds: Thresholds = Thresholds()
     polling: Polling = Polling()
     sample: Mapping[str, Any] = {}
@@ -328,7 +329,7 @@ def load(path: str) -> Site:
             endpoint[key] = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(endpoint[key]))
     return Site(
         path=path, name=about.pop("name"), driver=driver, endpoint=endpoint, test_vm=test_vm,
-        deadline=budget.pop("deadline"), reserve=budget.pop("reserve"),
+        deadline=budget.pop("deadline"), reserve=budget.pop("reserve"), most_leftovers=budget.pop("leftovers"),
         budgets={stage: limit for stage, limit in budget.items() if limit is not None},
         thresholds=_thresholds(base, parser), polling=_polling(base, section("polling", _POLLING)),
         sample=section("sample", _SAMPLE), schedule=section("schedule", _SCHEDULE),
