@@ -290,6 +290,21 @@ def test_what_a_killed_run_of_this_host_left_is_swept_and_its_ledger_with_it(kil
     assert killed.ours() == killed.ledgers() == []
 
 
+@pytest.mark.parametrize("clock, swept", [(0, 0), (HOUR, 0), (3 * HOUR, 1), (-HOUR, 0)], ids=["right", "hour-ahead", "lease-is-over", "behind"])
+def test_leases_are_judged_by_the_clouds_clock_where_this_hosts_is_ahead(tmp_path, clock, swept):
+    """A run of another host with the same owner lives there, whose ledger is not to be seen here."""
+    site = MemorySite(tmp_path, VirtualClock())
+    handle = handles.new("mon", 300.0, site.clock.utc() - (2 * HOUR if swept else 0))
+    site.cloud.things["4f1c"] = Thing(Kind.SERVER, "4f1c", str(handle), "RUNNING", 0.0)
+    site.cloud.dated = site.clock.utc()
+    site.clock._utc += clock
+
+    _, output = site.leftovers("--remove", "-v")
+
+    assert ("4f1c" not in site.cloud.things) == bool(swept)
+    assert ("ahead of the cloud's, by which leases are judged" in output) == (clock > 0)
+
+
 @pytest.mark.parametrize("one, other", [("mon.1", "mon-1"), ("mon_1", "mon-1"), ("mon-1.", "mon-1"), ("a.b-c", "a-b.c"), ("mon--1", "mon-1")])
 def test_two_owners_are_two(one, other):
     assert owner_word(one) != owner_word(other)

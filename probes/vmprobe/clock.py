@@ -46,6 +46,18 @@ class Clock:
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
 
+def ahead(date: str, now: float) -> Optional[float]:
+    """How far ``now`` (epoch) is ahead of an HTTP date, which shows whole seconds; negative: behind. None where it is none."""
+    from email.utils import mktime_tz, parsedate_tz
+
+    try:
+        parsed = parsedate_tz(date[:60])
+        difference = now - mktime_tz(parsed) - 0.5 if parsed else None
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return None if difference is None else difference - max(-0.5, min(0.5, difference))
+
+
 class Polling(NamedTuple):
     """When to look again: ``first`` after the submission, then at ``fraction`` of the time elapsed, within bounds."""
 

@@ -18,6 +18,7 @@ class Evidence:
         self.redactor = redactor or current()
         self.keep = keep
         self.requests = 0
+        self.dated = ("", 0.0)  # the Date of the last answer that has one, and when it came by this host's clock
         self.exchanges: List[Dict[str, Any]] = []
 
     def note(self, request: str, sent: object = "", status: object = "", received: object = "", seconds: float = 0.0) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe import handle
+from vmprobe.clock import ahead
 from vmprobe.cloud import Cloud
 from vmprobe.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
 from vmprobe.model import Capability, Kind, Plan
@@ -123,11 +124,11 @@ class _Steps:
             http.close()
         if reply.status in _UNWELL:
             raise reply.error(GatewayFailed)
-        skew = _skew(reply.headers.get("Date", ""), self.deadline.clock.utc())
+        skew = ahead(reply.headers.get("Date", ""), self.deadline.clock.utc())
         if skew is None:
             self.timeline.notes.append("the server says no date: its clock is not known")
         else:
-            self.timeline.metrics["skew"] = skew
+            self.timeline.metrics["skew"] = abs(skew)
 
     def _secure(self, plain: Any, host: str, port: int) -> None:
         from vmprobe.transport import wire
@@ -188,14 +189,3 @@ def _place(url: str) -> Tuple[str, str, int]:
 def _left(driver: Any, now: float) -> Dict[str, float]:
     expiry = driver.credential_expiry()
     return {} if expiry is None else {"cred_expires": max(0.0, expiry - now)}
-
-
-def _skew(date: str, now: float) -> Optional[float]:
-    """Seconds between two clocks, of which one shows whole seconds only; None where there is no date."""
-    from email.utils import mktime_tz, parsedate_tz
-
-    try:
-        parsed = parsedate_tz(date[:60])
-        return max(0.0, abs(mktime_tz(parsed) + 0.5 - now) - 0.5) if parsed else None
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from email.utils import formatdate
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from vmprobe.clock import Clock
@@ -169,6 +170,8 @@ class Memory(Driver):
         finally:
             sent = sent or f"X-Auth-Token: {self._session}"
             received = "a token" if struck else str(answer)
+            if self.cloud.dated:
+                self.evidence.dated = formatdate(self.cloud.dated, usegmt=True), self.deadline.clock.utc()
             self.evidence.note(words, sent, str(status), received, self.deadline.clock.now() - began)
 
 
@@ -241,6 +244,7 @@ class MemoryCloud:
         self.clock, self.boot = clock, 2.0
         self.images = {"vmprobe-test"}
         self.described: List[Image] = []  # what it says of its images, once somebody has set it
+        self.dated = 0.0  # the time that its answers bear, once somebody has set it
         self.limits: List[Limit] = []  # what it says that there is, once somebody has set it
         self.faults: set = set()
         self.things: Dict[str, Thing] = {}

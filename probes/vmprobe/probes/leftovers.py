@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, List, Optional, Sequence
 
 from vmprobe import cli, ledger, leftovers, paths, verdict
-from vmprobe.clock import Clock
+from vmprobe.clock import Clock, ahead
 from vmprobe.handle import owner_word
 from vmprobe.leftovers import Held, Survey
 from vmprobe.session import LOOK, Session
@@ -25,6 +25,9 @@ metric means leftovers. Metrics: leftovers (number of things), oldest_age (s
 since the oldest lease ended), and what they hold: vcpus, memory (B),
 volume_bytes (B). Default: -w leftovers=0.
 """
+
+
+_CLOCKS_AGREE = 30.0  # seconds by which two clocks may differ: a lease has a minute for it
 
 
 def parser() -> cli.Parser:
@@ -80,13 +83,22 @@ class Run:
         with self.timeline.stage("auth"):
             self.cloud.connect()
         with self.timeline.stage("list"):
-            found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc(), lambda handle: ledger.lives(state, handle))
+            found = leftovers.survey(self.cloud, self.site.owner, self._now(), lambda handle: ledger.lives(state, handle))
         before, why = list(found.ours), ""
         if self.options.remove and found.ours:
             found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve, state)
         there = set(found.ours)
         removed = [held for held in before if held not in there]
         return self._judge(found, removed, why)
+
+    def _now(self) -> float:
+        """The time by which leases are over: the cloud's, where this host's clock is ahead of it."""
+        now = self.deadline.clock.utc()
+        difference = ahead(*self.session.evidence.dated) or 0.0
+        if difference <= _CLOCKS_AGREE:
+            return now
+        self.timeline.notes.append(f"this host's clock is {span(difference)} ahead of the cloud's, by which leases are judged")
+        return now - difference
 
     def _judge(self, found: Survey, removed: List[Held], why: str) -> Verdict:
         counted_ones = found.ours + (found.others if self.options.all_owners else [])

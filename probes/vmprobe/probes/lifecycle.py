@@ -113,6 +113,9 @@ class Run:
             nonlocal asked
             self._settle(directory)
             asked = True
+            if len(self.debts) > self.site.most_leftovers:
+                raise LeftBehind(f"{len(self.debts)} things of earlier runs could not be removed, and [budget] leftovers is "
+                                 f"{self.site.most_leftovers}: no test VM was started")
         book = Ledger.begin(directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity)
         self.lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
@@ -135,9 +138,6 @@ class Run:
         patience = min(self.site.reserve, self.deadline.left() / 8)
         self.debts, troubles = settle_debts(self.cloud, directory, self.timeline, patience)
         self.troubles += troubles
-        if len(self.debts) > self.site.most_leftovers:
-            raise LeftBehind(f"{len(self.debts)} things of earlier runs could not be removed, and [budget] leftovers is "
-                             f"{self.site.most_leftovers}: no test VM was started")
 
     def _find_leftovers(self) -> None:
         """Who fills the quota: what earlier runs left counts, also where no ledger knows of it."""

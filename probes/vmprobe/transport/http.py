@@ -131,6 +131,8 @@ class Http:
             seconds = min(self.timeout, self.deadline.left())
             reply = Reply(asked, method, url, *wire.exchange(asked, method, url, headers, body, seconds, largest),
                           utc=self.deadline.clock.utc())
+            if reply.headers.get("Date"):
+                self.evidence.dated = reply.headers["Date"], self.deadline.clock.utc()
             status, received = f"{reply.status} {reply.reason}", self._shown(reply.headers, b"***" if struck else reply.body)
             return reply
         except VmprobeError as failed:
