@@ -445,9 +445,7 @@ class Lease:
             return _FAILED
 
     def _left_behind(self) -> LeftBehind:
-        owed = [debt for debt in self.ledger.owed() if not debt.is_intent]
-        servers = {debt.ref.id for debt in owed if debt.ref.kind is Kind.SERVER}
-        self.leftovers = [debt.ref for debt in owed if debt.server not in servers]  # what goes with its server is not one more
+        self.leftovers = self.ledger.remaining()
         names = ", ".join(str(ref) for ref in self.leftovers[:3]) or "what there may be under the handle"
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
         said = self.refusal or self._fault()

@@ -187,6 +187,12 @@ class Ledger:
         """What was created and not yet seen gone, and what may have been, newest first."""
         return list(reversed(list(self._debts.values())))
 
+    def remaining(self) -> List[Ref]:
+        """What was made and not yet seen gone, newest first; what goes with a server that is owed itself is not one more."""
+        owed = [debt for debt in self.owed() if not debt.is_intent]
+        servers = {debt.ref.id for debt in owed if debt.ref.kind is Kind.SERVER}
+        return [debt.ref for debt in owed if debt.server not in servers]
+
     def holds(self, ref: Ref) -> bool:
         """Whether this very thing is owed."""
         return (ref.kind.value, "id", ref.id) in self._debts

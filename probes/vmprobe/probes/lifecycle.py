@@ -232,7 +232,7 @@ def _owed(directory: str, utc: float, endpoint: str) -> int:
     try:
         for book in itertools.islice(Ledger.debts(directory, utc), _MOST_LEDGERS):
             if book.about.get("endpoint", endpoint) == endpoint:
-                found += sum(not debt.is_intent for debt in book.owed())
+                found += len(book.remaining())
             book.close(settled=False)
     except OSError:
         return found  # that ledgers cannot be read is told by the run that needs them
