@@ -1,5 +1,7 @@
 """Probes as schedulers and people call them: as processes, with one clean line and an exit code of 0 to 3."""
 
+import errno
+import io
 import json
 import os
 import re
@@ -166,6 +168,25 @@ def test_a_signal_before_anything_was_started_is_unknown(tmp_path, quick):
         3, "VM_LIFECYCLE UNKNOWN - interrupted by SIGTERM before anything was started\n")
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGHUP, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)],
+                         ids=lambda numbers: " and ".join(number.name for number in numbers))
+def test_signals_that_come_together_before_anything_was_started_are_unknown_once(tmp_path, quick, numbers):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "nagiosplugin.py").write_text(f"open({str(fifo)!r}).read()\n")
+    process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", quick], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with open(fifo, "w"):
+        process.send_signal(signal.SIGSTOP)
+        for number in numbers:
+            process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output, errors) == (
+        3, f"VM_LIFECYCLE UNKNOWN - interrupted by {min(numbers).name} before anything was started\n", "")
+
+
 def _wait_for(seen, limit=30.0):
     end = time.monotonic() + limit
     while not seen():
@@ -207,6 +228,53 @@ def test_the_environment_does_not_change_the_output(quick, environment):
     code, output, errors = run_probe("check_vm_lifecycle", "--site", quick, env=environment)
 
     assert (code, errors, output.count("\n")) == (0, "", 1)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", "cp037", "utf-16", "utf-32", "idna", "latin-1", "shift_jis"])
+def test_the_output_is_ascii_whatever_encoding_the_environment_asks_for(quick, encoding):
+    for options, code, begins in (([], 0, b"VM_LIFECYCLE OK - quick: test VM ran "), (["--help"], 3, b"usage: check_vm_lifecycle "),
+                                  (["--sight", "\u00e9"], 3, b"VM_LIFECYCLE UNKNOWN - unrecognized arguments: --sight ")):
+        done = subprocess.run([sys.executable, LIFECYCLE, "--site", quick, *options], capture_output=True, timeout=60,
+                              env={**os.environ, "PYTHONIOENCODING": encoding})
+
+        assert (done.returncode, done.stderr, done.stdout[:len(begins)]) == (code, b"", begins)
+        assert done.stdout.isascii() and b"\0" not in done.stdout and done.stdout.endswith(b"\n")
+
+
+@pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+@pytest.mark.parametrize("probe, options", [
+    ("check_vm_lifecycle", ["--site", b"\xff"]), ("check_vm_state", ["--site", "memory", "--name", b"\xff\xc2\xb2"]),
+    ("check_vm_activity", ["--site", "memory", "--name", b"\xff"]), ("check_vm_state", ["-H", b"\xff"]),
+    ("check_vm_state", ["--site", "memory", "--submit", b"file:{}/\xff"]), ("check_vm_leftovers", ["--site", "memory", "--owner", b"\xff"]),
+    ("check_vm_lifecycle", ["--site", "memory", "--plan", "--json", b"{}/\xff"]), ("check_vm_image", ["--site", "memory", "--list", b"\xff"])])
+def test_words_that_are_no_text_are_taken_as_they_are(tmp_path, environment, probe, options):
+    words = [word if isinstance(word, bytes) else word.encode() for word in options]
+    done = subprocess.run([sys.executable.encode(), str(PROBES / probe).encode(),
+                           *(word.replace(b"{}", str(tmp_path).encode()) for word in words)],
+                          capture_output=True, timeout=60, env={**os.environ, **environment})
+
+    assert done.returncode in range(4) and done.stderr == b""
+    assert done.stdout.startswith(probe.replace("check_", "").upper().encode() + b" ") and done.stdout.isascii()
+    assert b"unforeseen" not in done.stdout
+
+
+def test_a_library_that_is_broken_in_words_of_no_encoding_is_unknown(quick, tmp_path):
+    (tmp_path / "argparse.py").write_text("raise ImportError('caf\u00e9 \ud83d\ude00 | \udcff')".encode("unicode_escape").decode() + "\n")
+    code, output, errors = run_probe("check_vm_lifecycle", "--site", quick, env={"PYTHONPATH": str(tmp_path), "PYTHONIOENCODING": "ascii:strict"})
+
+    assert (code, output, errors) == (3, "VM_LIFECYCLE UNKNOWN - caf? ?? / ?\n", "")
+
+
+def test_a_terminal_that_is_gone_does_not_end_a_run(site, monkeypatch):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+    monkeypatch.setattr("sys.stderr", Gone())
+
+    assert site.lifecycle()[0] == 0
 
 
 def test_without_a_place_for_the_ledger_the_run_goes_on_and_says_so(quick):

@@ -29,7 +29,7 @@ class Memory:
     """The last readings of one service, on disk: by site, endpoint, and which servers it looks at."""
 
     def __init__(self, site: str, *about: str):
-        word = hashlib.sha256("\0".join(about).encode()).hexdigest()[:12]
+        word = hashlib.sha256("\0".join(about).encode("utf-8", "surrogateescape")).hexdigest()[:12]
         name = re.sub(r"[^A-Za-z0-9._-]", "_", site)
         self.path = os.path.join(paths.state_directory(), "activity", f"{name}-{word}.json")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -31,18 +32,11 @@ class Answer(Exception):
 
 def run(probe: str) -> NoReturn:
     """Run the probe ``vmprobe.probes.<probe>`` and exit with its state; for the executables."""
-    name = f"VM_{probe.upper()}"
-    arguments, began = sys.argv[1:], time.time()
+    name, arguments, began = f"VM_{probe.upper()}", sys.argv[1:], time.time()
     loud = sum(word.count("v") for word in arguments if word.startswith("-v") and set(word[1:]) == {"v"}) >= 2
     _open_streams()
-    warnings.simplefilter("ignore")  # a library's warning must not become the first line
-    os.umask(0o077)
-    for number in SIGNALS:
-        signal.signal(number, _stop_early)
     try:
-        importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
-        module = importlib.import_module(f"vmprobe.probes.{probe}")
-        said = module.main(arguments)
+        said = _said(probe, arguments)
     except Answer as answer:
         leave(str(answer), UNKNOWN)
     except (VmprobeError, ImportError) as error:  # before anything was started
@@ -51,6 +45,19 @@ def run(probe: str) -> NoReturn:
         said = unforeseen(error, loud)
     said = _submitted(probe, arguments, said, began)
     leave(verdict.render(name, said), said.state)
+
+
+def _said(probe: str, arguments: List[str]) -> Verdict:
+    """What the probe says. A signal raises Interrupted in here, once, until the probe itself listens; never afterwards."""
+    try:
+        for number in SIGNALS:
+            signal.signal(number, _stop_early)
+        warnings.simplefilter("ignore")  # a library's warning must not become the first line
+        os.umask(0o077)
+        importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
+        return importlib.import_module(f"vmprobe.probes.{probe}").main(arguments)
+    finally:
+        _came.append(0)
 
 
 def unforeseen(error: BaseException, loud: bool) -> Verdict:
@@ -93,13 +100,23 @@ def leave(output: str, state: int) -> NoReturn:
 
 
 def _open_streams() -> None:
-    """What of stdin, stdout and stderr the caller closed leads nowhere: else the next file would get its number."""
+    """Reopen closed standard streams on /dev/null, else the next file would get their numbers; the output is ASCII."""
     sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # each gets the lowest number that is free
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="ascii")
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="ascii")
+    for stream in (sys.stdout, sys.stderr):  # whoever reads them knows ASCII, whatever encoding the environment asks for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="ascii", errors="replace")
+
+
+_came: List[int] = []  # signals, until somebody listens; 0: from now on none of them raises
 
 
 def _stop_early(number: int, frame: Any) -> None:
+    """Raise for the first signal only: a second one would be raised where the first is being told, and caught by nobody."""
+    if _came:
+        return
+    _came.append(number)
     raise Interrupted(f"interrupted by {signal.Signals(number).name} before anything was started")
 
 

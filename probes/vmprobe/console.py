@@ -9,8 +9,9 @@ import re
 from typing import Dict, List, Mapping, NamedTuple, Sequence
 
 from vmprobe.model import Ref
+from vmprobe.text import whole_number
 
-_LINE = re.compile(r"vmprobe (?P<nonce>[A-Za-z0-9-]+) (?P<uptime>\d{1,9}(?:\.\d+)?) (?P<fact>[a-z_]+)(?: (?P<of>[a-z_]+))?"
+_LINE = re.compile(r"vmprobe (?P<nonce>[A-Za-z0-9-]+) (?P<uptime>[0-9]{1,9}(?:\.[0-9]{1,9})?) (?P<fact>[a-z_]+)(?: (?P<of>[a-z_]+))?"
                    r"(?P<rest>(?: [a-z_]+=\S*)*)\s*$")
 _MISSING = {"network": "its console says no network yet", "disk": "its console says no disk yet"}
 
@@ -49,4 +50,4 @@ def missing(said: Sequence[Fact], wanted: str, server: Ref) -> str:
 def _proves(fact: Fact) -> bool:
     if fact.fact == "network":
         return bool(fact.values.get("address")) and fact.values.get("answers") != "no"
-    return fact.values.get("verified", "0").isdigit() and int(fact.values.get("verified", "0")) > 0
+    return (whole_number(fact.values.get("verified")) or 0) > 0

@@ -10,6 +10,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.console import Fact
 from vmprobe.model import METRICS
+from vmprobe.text import decimal_number
 
 FACTOR = 4.0  # a window of a few seconds holds two rounds of work for one and three for the other
 _FLOOR = {"cpu": 10.0}  # in percent: an idle guest costs its host something, too
@@ -79,5 +80,5 @@ def _cpus(said: Sequence[Fact]) -> float:
 
 def _number(fact: Fact, word: str) -> List[float]:
     """The number under a word, as a list of one; of what a guest may write, only what is a number in plain digits."""
-    text = fact.values.get(word, "")
-    return [float(text)] if text.replace(".", "", 1).isdecimal() and text.isascii() and len(text) <= 20 else []
+    found = decimal_number(fact.values.get(word))
+    return [] if found is None else [found]

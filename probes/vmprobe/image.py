@@ -23,6 +23,7 @@ from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 
 from vmprobe import files, initramfs, paths
 from vmprobe.errors import ClientError
+from vmprobe.text import whole_number
 
 FORMATS = {  # format: the files it consists of
     "kernel": ("kernel", "initrd"),
@@ -121,9 +122,10 @@ def reporter(nonce: str, peers: Sequence[str] = (), awaited: bool = False) -> st
 def epoch() -> int:
     """The time that all files of the image carry, in seconds since 1970."""
     given = os.environ.get("SOURCE_DATE_EPOCH") or str(_EPOCH)
-    if not given.isdigit():
-        raise ClientError(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds")
-    return int(given)
+    seconds = whole_number(given, 10)
+    if seconds is None:
+        raise ClientError(f"SOURCE_DATE_EPOCH is {given[:40]!r}, not a number of seconds")
+    return seconds
 
 
 def _check(formats: Sequence[str]) -> None:
@@ -193,7 +195,8 @@ def _distributed(directory: str, update: bool) -> Kernel:
 
 
 def _version(file: str) -> list:
-    return [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", file)]
+    parts = (whole_number(part) for part in re.split(r"([0-9]+)", file))
+    return [-1 if part is None else part for part in parts]
 
 
 def _read(path: str) -> bytes:

@@ -16,6 +16,12 @@ def listener(strike: Callable[[str], str]) -> Callable[[Stage], None]:
     begun: Set[int] = set()
 
     def show(stage: Stage) -> None:
+        try:
+            write(stage)
+        except (OSError, ValueError):  # the terminal is gone, or was closed: the run goes on without it
+            return
+
+    def write(stage: Stage) -> None:
         if id(stage) not in begun:
             begun.add(id(stage))
             sys.stderr.write(f"  {stage.name:<9} ...")

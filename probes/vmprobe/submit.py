@@ -217,7 +217,7 @@ def _is_done_with(failed: Optional[Exception], is_told: bool) -> bool:
 
 
 def _folder(each: Target) -> str:
-    return os.path.join(paths.state_directory(), "spool", hashlib.sha256(each.name.encode()).hexdigest()[:16])
+    return os.path.join(paths.state_directory(), "spool", hashlib.sha256(each.name.encode("utf-8", "surrogateescape")).hexdigest()[:16])
 
 
 def _words(failed: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable, List, Sequence
+from typing import Iterable, List, Optional, Sequence
 
 from vmprobe.redact import current
 
@@ -50,6 +50,28 @@ def table(rows: Sequence[Sequence[str]], widest: int = 40) -> List[str]:
     cells = [[one_line(cell, 400) for cell in row] for row in rows]
     widths = [min(widest, max(map(len, column))) for column in zip(*cells)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+
+
+def whole_number(text: object, longest: int = 18) -> Optional[int]:
+    """The whole number that a foreign text is, in at most ``longest`` plain digits; None where it is anything else.
+
+    Python's own test takes more for digits than ``int`` does, and ``int`` takes more than a protocol means.
+
+    >>> whole_number("0042"), whole_number("\u00b2"), whole_number("\u0664"), whole_number("1_0"), whole_number("-1"), whole_number("9" * 5000), whole_number(None)
+    (42, None, None, None, None, None, None)
+    """
+    found = isinstance(text, str) and len(text) <= longest and re.fullmatch("[0-9]+", text)
+    return int(found[0]) if found else None
+
+
+def decimal_number(text: object) -> Optional[float]:
+    """The number, not negative, that a foreign text is in at most 20 plain digits; None where it is anything else.
+
+    >>> decimal_number("12.5"), decimal_number("7"), decimal_number("1e3"), decimal_number(".5"), decimal_number("\u00b2"), decimal_number("inf"), decimal_number("9" * 5000)
+    (12.5, 7.0, None, None, None, None, None)
+    """
+    found = isinstance(text, str) and len(text) <= 20 and re.fullmatch(r"[0-9]+(\.[0-9]+)?", text)
+    return float(found[0]) if found else None
 
 
 def among(word: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted, QuotaExceeded,
                             RateLimited, Unreachable)
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.text import whole_number
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def _faults(text: str) -> Tuple[str, ...]:
     names = tuple(word.strip() for word in text.split(",") if word.strip())
     for name in names:
         word, _, index = name.partition("@")
-        if word not in (REQUEST_FAULTS if index else FAULTS) or (index and not index.isdigit()):
+        if word not in (REQUEST_FAULTS if index else FAULTS) or (index and whole_number(index) is None):
             raise ValueError(f"is not among the faults: {', '.join(FAULTS)}; or, at the n-th request, "
                              f"{', '.join(word + '@n' for word in REQUEST_FAULTS)}")
     return names

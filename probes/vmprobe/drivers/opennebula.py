@@ -19,7 +19,7 @@ from vmprobe.drivers import opennebula_states as states
 from vmprobe.errors import ClientError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted, ResourceFailed
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, size, whole, yes_or_no
-from vmprobe.text import cut
+from vmprobe.text import cut, whole_number
 from vmprobe.transport.oned import CREDENTIALS, Oned
 from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
@@ -39,7 +39,7 @@ _FAULTS = ((r"^(PROLOG|EPILOG|CLONING)|image transfer|\bdatastores?\b(?!/)", "st
 
 
 def _share(text: str) -> float:
-    if not re.match(r"^\d{1,4}(\.\d{1,3})?$", text) or float(text) <= 0:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or float(text) <= 0:
         raise ValueError("is not a share of a CPU like '0.1' or '2'")
     return float(text)
 
@@ -300,7 +300,7 @@ class Opennebula(Driver):
 
     def _fault_of(self, vm: str) -> str:
         try:
-            return _said(self.oned.xml("one.vm.info", int(vm)), "USER_TEMPLATE/ERROR") if vm.isdigit() else ""
+            return _said(self.oned.xml("one.vm.info", int(vm)), "USER_TEMPLATE/ERROR") if whole_number(vm, 9) is not None else ""
         except (NotFound, NotPermitted):
             return ""
 
@@ -516,7 +516,8 @@ def _image_word(image: Any) -> str:
 
 
 def _users(image: Any) -> List[str]:
-    return [(one.text or "").strip() for one in image.findall("VMS/ID") if (one.text or "").strip().isdigit()]
+    said = ((one.text or "").strip() for one in image.findall("VMS/ID"))
+    return [user for user in said if whole_number(user, 9) is not None]
 
 
 def _named(things: Iterable[Any], wanted: str, credentials: Mapping[str, str]) -> Any:

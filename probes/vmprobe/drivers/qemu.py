@@ -697,7 +697,7 @@ def _pids() -> List[int]:
         raise GatewayFailed(f"/proc cannot be read: {failed.strerror}") from None
     if shown != str(os.getpid()) or shown not in entries:  # of another namespace, whose numbers are other processes' here
         raise GatewayFailed("/proc does not show the processes of this host")
-    return [int(entry) for entry in entries if entry.isdecimal()]
+    return [int(entry) for entry in entries if re.fullmatch("[0-9]+", entry)]
 
 
 def _pidfd(pid: int) -> Optional[int]:

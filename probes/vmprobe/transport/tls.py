@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import select
 import socket
 import time
@@ -15,7 +16,6 @@ from typing import Any, Callable, List, NamedTuple, Set, Tuple
 
 from vmprobe.errors import ClientError, Unreachable
 from vmprobe.transport import x509
-
 
 _REVOKED = 23  # X509_V_ERR_CERT_REVOKED
 
@@ -39,7 +39,7 @@ def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List
     Closes the connection. ClientError without pyOpenSSL, Unreachable when no chain comes within ``seconds``.
     """
     try:
-        from OpenSSL import SSL
+        from OpenSSL import SSL, crypto
     except ImportError as missing:
         plain.close()
         raise ClientError(f"the certificates of {host} are read by pyOpenSSL: {missing}") from None
@@ -47,8 +47,9 @@ def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List
     revoked = _trust(context, SSL, ca)
     connection = SSL.Connection(context, plain)
     connection.set_connect_state()
-    if not host.replace(".", "").isdigit() and ":" not in host:  # an address is no server name
-        connection.set_tlsext_host_name(host.encode("idna"))
+    name = _server_name(host)
+    if name:
+        connection.set_tlsext_host_name(name)
     plain.setblocking(False)
     try:
         _drive(connection.do_handshake, SSL, plain, time.monotonic() + seconds)
@@ -57,7 +58,18 @@ def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List
     finally:
         plain.close()
     shown, complete = connection.get_peer_cert_chain() or [], connection.get_verified_chain() or []
-    return [_facts(one, revoked) for one in (complete if len(complete) > len(shown) else shown)]
+    try:
+        return [_facts(one, revoked) for one in (complete if len(complete) > len(shown) else shown)]
+    except (crypto.Error, ValueError, TypeError):
+        raise Unreachable(f"{host}: a certificate of its chain has no date that can be read", sent=False) from None
+
+
+def _server_name(host: str) -> bytes:
+    """The host as TLS names it; an address is no server name, and neither is what DNS could not have."""
+    try:
+        return b"" if ":" in host or re.fullmatch("[0-9.]+", host) else host.encode("idna")
+    except UnicodeError:
+        return b""
 
 
 def _trust(context: Any, library: Any, ca: str) -> Set[int]:
@@ -100,9 +112,21 @@ def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: floa
 
 
 def _facts(shown: Any, revoked: Set[int]) -> Certificate:
-    one = shown.to_cryptography()
-    return Certificate(x509.name(one.subject), x509.name(one.issuer), x509.epoch(shown.get_notAfter()), _hosts(one),
-                       shown.get_serial_number() in revoked)
+    """The facts; names that break their own encoding, as old authorities' do, by their bytes."""
+    expires = x509.epoch(shown.get_notAfter())
+    try:
+        one = shown.to_cryptography()
+        subject, issuer, hosts = x509.name(one.subject), x509.name(one.issuer), _hosts(one)
+    except (ValueError, TypeError):
+        subject, issuer, hosts = _as_it_is(shown, "get_subject"), _as_it_is(shown, "get_issuer"), ()
+    return Certificate(subject, issuer, expires, hosts, shown.get_serial_number() in revoked)
+
+
+def _as_it_is(shown: Any, ask: str) -> str:
+    if not hasattr(shown, ask):  # pyOpenSSL is about to lose it
+        return "(a name that cannot be read)"
+    parts = getattr(shown, ask)().get_components()
+    return "".join(f"/{key.decode('ascii', 'replace')}={value.decode('utf-8', 'replace')}" for key, value in parts)
 
 
 def _hosts(one: Any) -> Tuple[str, ...]:
@@ -110,7 +134,8 @@ def _hosts(one: Any) -> Tuple[str, ...]:
 
     try:
         names = one.extensions.get_extension_for_class(certificates.SubjectAlternativeName).value
-    except (certificates.ExtensionNotFound, ValueError):
+    except (certificates.ExtensionNotFound, certificates.DuplicateExtension, certificates.UnsupportedGeneralNameType, ValueError,
+            TypeError):
         return ()
     return tuple(str(name.value) for name in names
                  if isinstance(name, (certificates.DNSName, certificates.IPAddress)))

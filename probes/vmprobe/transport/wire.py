@@ -26,7 +26,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vmprobe import files
 from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
-from vmprobe.text import cut
+from vmprobe.text import cut, whole_number
 from vmprobe.transport import x509
 
 _PIECE = 64 * 1024
@@ -100,10 +100,10 @@ def _read(response: requests.Response, method: str, largest: int) -> bytes:
         body += piece
         if len(body) > largest:
             raise _Large(f"the answer is larger than {largest} bytes")
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and len(length) < 20 and len(body) < int(length) and method != "HEAD" \
+    length = whole_number(response.headers.get("Content-Length"))
+    if length is not None and len(body) < length and method != "HEAD" \
             and response.status_code not in (204, 304) and "Transfer-Encoding" not in response.headers:
-        raise IncompleteRead(b"", int(length) - len(body))  # urllib3 before 2 does not see it
+        raise IncompleteRead(b"", length - len(body))  # urllib3 before 2 does not see it
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     return bytes(body) if encoding in ("identity", "") or not body else _unpacked(bytes(body), encoding, largest)
 
