@@ -37,7 +37,9 @@ SENTENCES = {  # what a manager says: (the reason in it, its cause)
     "Thu Nov 28 11:00:00 2026 : Error executing image transfer script: Error copying one:/1 to host:/1":
         ("Error executing image transfer script: Error copying one:/1 to host:/1", "image"),
     "<html><head><title>503 Service Unavailable</title></head><body><h1>503 Service Unavailable</h1>No server</body></html>":
-        ("503 Service Unavailable", ""),
+        ("503 Service Unavailable No server", ""),
+    "it says: <html><head><title>503 Service Unavailable</title></head><body></body></html>": ("it says: 503 Service Unavailable", ""),
+    "<html><h1>400 Bad Request</h1><p>the <i>subnet</i> is full</p></html>": ("400 Bad Request the subnet is full", "network"),
     "Last exception: <p>The <b>volume</b> &quot;V&quot; is lost</p>": ('The volume "V" is lost', "storage"),
     "Couldn&#39;t attach &lt;b&gt;volume&lt;/b&gt; V": ("Couldn't attach volume V", "storage"),
     "[Errno 122] Disk quota exceeded": ("[Errno 122] Disk quota exceeded", "storage"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -425,11 +426,11 @@ def test_a_page_of_html_in_a_fault_is_its_title_and_hides_no_secret(site, clock)
     state, output = site.lifecycle()
 
     assert (state, output.split(" | ")[0]) == (2, (
-        "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BROKEN: 502 Bad Gateway (cause=scheduler)"))
+        "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BROKEN: 502 nginx (cause=scheduler)"))
 
     _broken_with(site, clock, "<html><h1>502 Bad Gateway: it&#39;s-s3cret</h1><hr>nginx</html>")
     assert site.lifecycle()[1].split(" | ")[0] == (
-        "VM_LIFECYCLE CRITICAL - site: active: server ser-4 is BROKEN: 502 Bad Gateway: *** (cause=scheduler)")
+        "VM_LIFECYCLE CRITICAL - site: active: server ser-4 is BROKEN: 502 Bad Gateway: *** nginx (cause=scheduler)")
 
 
 def test_a_short_fault_is_not_repeated_below_the_line(site, clock):
@@ -452,6 +453,20 @@ def test_a_long_fault_leaves_room_for_what_is_left_behind(site, clock):
         "room for it,... (cause=scheduler); left behind: server ser-2, volume vol-1"))
     assert len(line.split(" | ")[0]) <= 199
     assert whole.endswith("(cause=scheduler); left behind: server ser-2, volume vol-1")
+
+
+def test_of_a_long_list_of_stragglers_the_budget_stays(site):
+    site.set("endpoint", faults="lag@4").set("budget", active="30 s").set("test vm", volume="none")
+    site.cloud.lag = 1000
+
+    state, output = site.lifecycle("--count", "5")
+
+    line, whole = output.splitlines()[:2]
+    [number] = set(re.findall(r"-([a-z0-9]{8})-[1-5] is", whole))
+    assert (state, line.split(" | ")[0].replace(number, "RANDOM")) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: active: 5 of 5: server ...RANDOM-1 is not shown yet, server ...RANDOM-2 is not shown yet, "
+        "server ...RANDOM-3 is...; not within its budget of 30 s (cause=scheduler)"))
+    assert len(line.split(" | ")[0]) <= 199
 
 
 def test_a_quota_in_a_fault_is_searched_for_our_own_leftovers(site, clock):

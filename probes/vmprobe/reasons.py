@@ -13,8 +13,7 @@ _LONGEST = 8000  # characters of a text that are read: what a server can make of
 _TAG = (r"(?is)<!--.*?-->|<(script|style|head)\b[^<>]*>.*?</\1\s*>|<!doctype\b[^<>]*>|</?(?:html|head|title|body|h[1-6]|p|br|hr|center|div"
         r"|span|font|b|i|u|em|strong|small|big|tt|code|pre|blockquote|address|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th"
         r"|a|img|link|meta|form|input|section|article|header|footer|main|nav)\b[^<>]*>")
-_PAGE = r"(?i)<(?:!doctype|html|head)\b"
-_TITLE = r"(?i)<(title|h1)\b[^<>]*>([^<]*)<"
+_TITLE = r"(?i)<title\b[^<>]*>([^<]*)"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|quot|apos|amp|lt|gt|nbsp);"
 _CLASS = r"<class '([\w.]{1,100})'>"
 _PATH = r"\S+://\S*|\S*/\S*/\S*"  # where a file is, or a service, is not what went wrong
@@ -46,10 +45,10 @@ _THINGS = (
 
 
 def plain(text: str) -> str:
-    """``text`` without the marks of HTML; of a whole page its title, which says what the rest repeats.
+    """``text`` without the marks of HTML; of a page what stands in it, or its title where that is all.
 
-    >>> plain("<html><head><title>503 Service Unavailable</title></head><body><h1>503</h1></body></html>")
-    '503 Service Unavailable'
+    >>> plain("<html><head><title>Error</title></head><body><h1>503</h1>No server is available.</body></html>")
+    '503 No server is available.'
     """
     text = re.sub(_CLASS, r"\1", text[:_LONGEST])
     if re.search(_ENTITY, text):
@@ -58,10 +57,14 @@ def plain(text: str) -> str:
         text = html.unescape(text)
     if not re.search(_TAG, text):
         return text
-    page = re.search(_PAGE, text)
-    title = re.compile(_TITLE).search(text, page.start()) if page else None
-    if page and title:
-        text = f"{text[:page.start()]}{title[2]}"
+    said = _without_tags(text)
+    title = re.search(_TITLE, text)
+    if title and said in ("", _without_tags(text[:title.start()])):  # there is nothing but a head
+        said = f"{said} {title[1]}"
+    return said.strip()
+
+
+def _without_tags(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(_TAG, " ", text)).strip()
 
 

@@ -19,7 +19,9 @@ _LINE = 199  # line 1 before its perfdata
 _ALL = 8000  # the whole: Nagios takes 8192 bytes, with host, service and time, as a passive result
 
 _SHORTEST = 40  # characters of a reason that are shown whatever else has to be on line 1
+_LAST = 60  # characters of a reason's last clause that stay: often the budget that was outrun
 _LONG_ID = re.compile(r"\b([0-9a-fA-F]{8})(?:(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{24})\b")
+_HANDLE = re.compile(r"\bvmprobe-[a-z0-9-]{1,30}-\d{8}t\d{6}z-\d{1,6}-([a-z0-9]{8}(?:-\d{1,4})?)\b")
 _FRACTIONS = re.compile(r"(host_|pool_)?(cpus|vcpus|load)_(used|free)$")  # counts of what can be had in part
 
 # What a stage lends where neither the manager nor its words tell: no scheduler has seen what is refused at the submission.
@@ -146,9 +148,12 @@ def fitted(said: str, reason: str, room: int) -> str:
     line = text.shortened(before + middle + after, _ALL)
     if len(line) <= room:
         return line
-    before, middle, after = (_LONG_ID.sub(r"\1...", part) for part in (before, middle, after))
+    before, middle, after = (_HANDLE.sub(r"...\1", _LONG_ID.sub(r"\1...", part)) for part in (before, middle, after))
     if len(before + middle + after) > room:
-        middle = text.shortened(middle, max(_SHORTEST, room - len(before) - len(after)))
+        middle, mark, last = middle.rpartition("; ")
+        if not mark or len(last) > _LAST:
+            middle, mark, last = middle + mark + last, "", ""
+        middle = text.shortened(middle, max(_SHORTEST, room - len(before + mark + last + after))) + mark + last
     return text.shortened(before + middle + after, room)
 
 

@@ -181,7 +181,8 @@ class Run:
         """What line 1 has to add: leftovers, and a ledger that could not be kept."""
         found = []
         if self.lease and self.lease.leftovers and not isinstance(error, LeftBehind):
-            found.append(f"left behind: {', '.join(map(str, self.lease.leftovers[:3]))}")
+            more = f" and {len(self.lease.leftovers) - 3} more" if len(self.lease.leftovers) > 3 else ""
+            found.append(f"left behind: {', '.join(map(str, self.lease.leftovers[:3]))}{more}")
         if self.debts:
             filled = " fill the quota" if error is not None and verdict.is_quota(error) else ""
             found.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
