@@ -66,7 +66,9 @@ means; see
 .TP
 .I /var/lib/vmprobe
 What is owed to clouds, and results that wait for a monitoring server; else, where that cannot be written,
-.IR ~/.local/state/vmprobe .
+.IR ~/.local/state/vmprobe ,
+or for a user without a home
+.IR /var/tmp/vmprobe\\-UID .
 .SH ENVIRONMENT
 .TP
 .B VMPROBE_STATE

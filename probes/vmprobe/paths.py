@@ -54,9 +54,9 @@ def _roots() -> List[str]:
 
 
 def home() -> str:
-    """This user's home directory; '' where there is none: no account and no HOME, or a daemon's that is ``/``."""
+    """This user's home directory; '' where there is none: no account and no HOME, or a daemon's that is ``/`` or not there."""
     found = os.path.expanduser("~")
-    return found if os.path.isabs(found) and found.strip("/") else ""
+    return found if os.path.isabs(found) and found.strip("/") and os.path.isdir(found) else ""
 
 
 def of_user(variable: str, *below_home: str) -> str:
