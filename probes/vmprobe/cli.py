@@ -132,6 +132,7 @@ class Parser(argparse.ArgumentParser):
         self.probe = f"VM_{probe.upper()}"
         super().__init__(prog=f"check_vm_{probe}", description=description, epilog=epilog, add_help=False, allow_abbrev=False,
                          formatter_class=_Help)
+        self._optionals.title = "options"  # Python 3.9 calls them otherwise
         self.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
         self.add_argument("-H", "--hostname", metavar="HOST",
                           help="the site whose name or whose endpoint's host this is, where no --site is given")

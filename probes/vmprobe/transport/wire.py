@@ -369,8 +369,9 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
         if proxy.startswith("https:"):  # a proxy has nothing to do with the site: it is not shown the site's certificate
-            more["proxy_ssl_context"] = tls_context("", "", "")
-            more["proxy_ssl_context"].sslsocket_class = self._socket
+            context = tls_context("", "", "")
+            context.peer, context.sslsocket_class = urlsplit(proxy).hostname or "", self._socket
+            more["proxy_ssl_context"] = context
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, **more)
         manager.pool_classes_by_scheme = self._classes
         return manager
