@@ -47,6 +47,7 @@ class Disaster:
         strangers += [(kind, name) for kind in (Kind.VOLUME, Kind.SNAPSHOT) for name in STRANGERS[::3]]
         for number, (kind, name) in enumerate(strangers):
             self.cloud.things[f"x-{number}"] = Thing(kind, f"x-{number}", name, "RUNNING", -HOUR, 2 ** 30)
+            self.cloud.things[f"x-{number}"].owner = "somebody else"
         self.strangers = dict(_copy(self.cloud.things))
         self.cloud.plot.update(faults or {})
         self.cloud.lag = lag
