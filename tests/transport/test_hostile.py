@@ -255,6 +255,17 @@ def test_any_text_is_one_clean_line_with_clean_lines_below(said, details, state)
 
 # --- the whole probe ----------------------------------------------------------------------------------------------
 
+def stranger(kind, identity, name):
+    return {"id": identity, "kind": kind, "name": name, "state": "RUNNING" if kind == "servers" else "FREE", "nonce": "n", "size": 2 ** 30,
+            "server": None, "fault": None, "created": "2026-01-01T00:00:00Z", "launched": "2026-01-01T00:00:01Z",
+            "addresses": [{"ip": "10.0.0.9"}] if kind == "servers" else []}
+
+
+STRANGERS = {thing["id"]: thing for thing in (  # what no run may change, whatever it is answered
+    stranger("servers", "x-1", "prod-db"), stranger("volumes", "x-2", "prod-data"), stranger("servers", "x-3", ""),
+    stranger("volumes", "x-4", ""), stranger("servers", "x-5", "vmprobe-mon2-20260101t000000z-6-aaaaaaaa"))}
+
+
 class Probe:
     """A whole lifecycle, in virtual time, against a WebServer whose answers are twisted."""
 
@@ -273,6 +284,7 @@ class Probe:
         """The output, read strictly, after all that must be true of every run was seen to be."""
         self.hostile, self.first, self.last, self.number = hostile, first, first + many, 0
         self.server.things.clear()
+        self.server.things.update(json.loads(json.dumps(STRANGERS)))
         shutil.rmtree(os.environ["VMPROBE_STATE"], ignore_errors=True)
         clock = VirtualClock()
         said = lifecycle.main(["--site", str(self.site), *options], clock=clock)
@@ -282,6 +294,7 @@ class Probe:
         assert PASSWORD not in str(output) and TOKEN not in str(output)
         assert clock.now() <= 60
         assert self.thief.connections == 0
+        assert {key: self.server.things.get(key) for key in STRANGERS} == STRANGERS, "what is somebody else's was touched"
         return output
 
 
@@ -297,7 +310,7 @@ def hostile_probe(tmp_path_factory):
 def test_without_hostility_all_is_well(hostile_probe):
     output = hostile_probe.run(None, 0, 0)
 
-    assert (output.state, hostile_probe.server.things) == (0, {})
+    assert (output.state, hostile_probe.server.things) == (0, STRANGERS)
     assert abs(hostile_probe.number - REQUESTS) <= 3
     assert output.text == "site: test VM ran and is gone in 10 s (active 1.5 s, network 2 s, storage 4 s)"
 
@@ -340,6 +353,39 @@ def test_any_value_in_any_field_ends_in_one_clean_line(place, raw, first, many, 
         found = places(document)
         return reply(status, with_raw(document, found[place % len(found)], raw).encode("utf-8", "surrogatepass"))
     hostile_probe.run(hostile, first, many)
+
+
+def about_another(how, other):
+    """A twist: a whole reply about somebody else's thing, or one with its id, its name or no name.
+
+    In a list an id under our own name is not changed: a manager that shows another's thing under the run's handle, asked
+    for that, cannot be told from one that is right.
+    """
+    def hostile(status, document):
+        if not isinstance(document, dict) or not document.keys() & {"item", "items"}:
+            return None
+        if how == "whole":
+            return reply(status, json.dumps({"item": other, "items": [other]}))
+        said = json.loads(json.dumps(document))
+        for thing in said.get("items", []) + ([said["item"]] if "item" in said else []):
+            if how == "id" and "item" in said:
+                thing["id"] = other["id"]
+            elif how == "name":
+                thing["name"] = other["name"]
+            elif how == "no name":
+                thing["name"] = ""
+        return reply(status, json.dumps(said))
+    return hostile
+
+
+@examples(90)
+@given(how=st.sampled_from(["whole", "id", "name", "no name"]), other=st.sampled_from(sorted(STRANGERS)), **where)
+@example(how="id", other="x-1", first=3, many=1)
+@example(how="id", other="x-2", first=2, many=1)
+@example(how="id", other="x-3", first=3, many=999)
+@example(how="whole", other="x-1", first=4, many=1)
+def test_no_reply_about_somebody_elses_things_makes_a_run_touch_them(how, other, first, many, hostile_probe):
+    hostile_probe.run(about_another(how, STRANGERS[other]), first, many)
 
 
 @examples(20)
