@@ -135,8 +135,7 @@ VERDICTS = {  # fault: (exit code, what is said)
     "detach-failure": (2, "detach: volume 8 is USED_PERS, still attached: DETACHDISK: Could not detach vdb (cause=storage)"),
     "full": (2, "submit: [one.image.allocate] Not enough space in datastore (cause=storage)"),
     "no-lease": (2, "submit: [one.vm.allocate] Cannot get IP/MAC lease from virtual network 0. (cause=network)"),
-    "clusters": (2, "submit: [one.vm.allocate] Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by "
-                    "other VM elements (clust... (cause=network)"),
+    "clusters": (2, "submit: [one.vm.allocate] Missing clusters. Network for NIC 0 is not in any cluster (cause=network)"),
     "saveas-error": (2, "snapshot: snapshot 9 is ERROR: Error executing image transfer script: Error dumping "
                         "/var/lib/one/datastores/0/40/disk.0 (cause=image)"),
     "election": (2, "auth: [one.system.version] Cannot process request, oned cluster in election mode (cause=gateway)"),

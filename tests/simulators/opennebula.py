@@ -36,7 +36,7 @@ FAULTS = {
     "no-metrics": "monitord never came", "delete-ignored": "terminate-hard is answered, and nothing happens",
     "not-owner": "VMs belong to somebody else", "election": "the leader is being elected", "full": "a datastore has no room",
     "detach-failure": "a disk is not let go", "cancel-failure": "a guest cannot be ended", "rm-failure": "nor an image removed", "no-file": "an image has no file that could be removed",
-    "no-lease": "a network has no lease left", "clusters": "network and image are in clusters that have none in common", "saveas-error": "a disk cannot be saved", "away": "nobody answers",
+    "no-lease": "a network has no lease left", "clusters": "a network is in no cluster", "saveas-error": "a disk cannot be saved", "away": "nobody answers",
 }
 
 
@@ -384,8 +384,7 @@ class Oned:
         if "no-lease" in self.faults or template.find("NIC") is not None and self._leased(0) >= self.leases.get(0, 254):
             raise Refused(refusal, f"{preamble}Cannot get IP/MAC lease from virtual network 0.")
         if "clusters" in self.faults:
-            raise Refused(refusal, f"{preamble}Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by "
-                                   "other VM elements (cluster 100)")
+            raise Refused(refusal, f"{preamble}Missing clusters. Network for NIC 0 is not in any cluster")
         number = next(self._ids["vm"])
         vm = Vm(number, self.oneadmin if "not-owner" in self.faults else user, name or template.findtext("NAME"), template,
                 made=time.time())
