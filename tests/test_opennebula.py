@@ -574,6 +574,40 @@ def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(world, state, 
     soon(lambda: removed(driver, ref))
 
 
+YEAR = 365 * 86400
+
+
+@pytest.mark.parametrize("state, seq, stuck", [
+    ("PENDING", None, True), ("PROLOG", 0, True), ("BOOT", 0, True), ("EPILOG", 0, False), ("PROLOG", 1, False), ("SHUTDOWN", 0, False),
+    ("PENDING", 0, False),  # it was undeployed, and comes back
+])
+def test_a_vm_is_stuck_since_it_came_to_its_state_and_not_since_its_creation(world, state, seq, stuck):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site()).test_vm)))
+    world.oned._due.clear()
+    vm = world.oned.vms[int(ref.id)]
+    vm.state, vm.made, vm.host, vm.seq, vm.stamps = state, time.time() - YEAR, "" if seq is None else "node1", seq or 0, {"ESTIME": time.time() - 60}
+    code, output, _ = run_probe("check_vm_state", "--site", world.site())
+
+    assert (code, "stuck=1" in output) == ((1, True) if stuck else (0, False))
+    assert not stuck or f"server {ref.id} (web-1) is {state} for 365 d" in output
+    vm.state, vm.host = "RUNNING", "node1"
+    soon(lambda: removed(driver, ref))
+
+
+def test_an_epilog_that_does_not_end_is_told_with_its_own_age(world):
+    driver = connected(world)
+    ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site()).test_vm)))
+    world.oned._due.clear()
+    vm = world.oned.vms[int(ref.id)]
+    vm.state, vm.made, vm.host, vm.stamps = "EPILOG", time.time() - YEAR, "node1", {"ESTIME": time.time() - 7260}
+    code, output, _ = run_probe("check_vm_state", "--site", world.site())
+
+    assert code == 1 and f"server {ref.id} (web-1) is EPILOG for 2 h" in output
+    vm.state = "RUNNING"
+    soon(lambda: removed(driver, ref))
+
+
 def test_of_many_other_vms_none_is_asked_for_by_itself(world):
     world.oned.faults.add("no-address")
     driver = connected(world)

@@ -91,6 +91,8 @@ FAULTS = {  # fault: (exit code, line without perfdata)
     "volume-broken": (2, "CRITICAL - site: storage: volume vol-1 is BROKEN: no space left in pool (cause=storage)"),
     "gone-after-boot": (2, "CRITICAL - site: active: connection refused (cause=gateway)"),
     "gone-for-good": (2, "CRITICAL - site: active: connection refused (cause=gateway); left behind: server ser-2, volume vol-1"),
+    "delete-breaks": (1, "WARNING - site: test VM ran and is gone in 49.4 s (active 10.5 s, network 10.5 s, storage 12 s); server ser-2 was "
+                         "BROKEN while it was removed (cause=teardown): its disks could not be..."),
     "delete-ignored": (1, "WARNING - site: gone: server ser-2, volume vol-1 could not be seen gone (cause=teardown)"),
     "delete-refused": (1, "WARNING - site: gone: server ser-2, volume vol-1 could not be seen gone: removal of vol-1 is not "
                           "allowed (cause=teardown)"),

@@ -19,7 +19,7 @@ from vmprobe.errors import (ClientError, CloudError, Conflict, DeadlinePassed, I
 from vmprobe.gate import Gate, Owner
 from vmprobe.handle import Handle
 from vmprobe.ledger import Debt, Ledger
-from vmprobe.model import Capability, Kind, Ref, Resource
+from vmprobe.model import Capability, Kind, Ref, Resource, State
 from vmprobe.timeline import Timeline
 
 _LOOKS = 3  # so often must a cloud not show a thing that was never seen, before that is believed
@@ -49,6 +49,7 @@ class Lease:
         self._inventories: Dict[Key, int] = {}  # how often a server was asked what belongs to it
         self._shown_before: Set[Key] = set()  # by an earlier run: what is not there any more is gone
         self._faults: Dict[Key, str] = {}  # what the cloud says of things that are still there
+        self.failed_removals: Dict[Key, Resource] = {}  # what failed while it was removed, though it went in the end
         for debt in ledger.owed():
             self._made.add(debt.ref.kind)
             if debt.server:
@@ -207,6 +208,8 @@ class Lease:
         """Something of ours is there; ``known``: it has been shown before."""
         key = (thing.ref.kind, thing.ref.id)
         self._faults[key] = thing.fault
+        if key in self._asked and thing.state is State.FAILED and thing.fault:
+            self.failed_removals.setdefault(key, thing)
         self._made.add(thing.ref.kind)
         if not known:
             self._asked.pop(key, None)  # a removal before anything was there removed nothing

@@ -67,6 +67,8 @@ class Vm:
     nics: List[Dict[str, str]] = field(default_factory=list)
     said: Dict[str, str] = field(default_factory=dict)  # USER_TEMPLATE
     host: str = ""
+    seq: int = 0  # of its history's last record
+    stamps: Dict[str, float] = field(default_factory=dict)  # of that record, where they are not those of its creation
 
 
 @dataclass
@@ -617,7 +619,7 @@ class Oned:
         rows = "".join(f"<{key}>{vm.template.findtext(key) or ''}</{key}>"
                        for key in (("CPU", "MEMORY", "VCPU") if self.since(6, 8) else ("CPU", "MEMORY")))
         disks = "".join(_vector("DISK", {key: value for key, value in disk.items() if key != "ATTACH"}) for disk in vm.disks)
-        host = (f"<HISTORY><OID>{vm.id}</OID><SEQ>0</SEQ><HOSTNAME>{vm.host}</HOSTNAME><HID>0</HID><CID>0</CID><DS_ID>0</DS_ID>"
+        host = (f"<HISTORY><OID>{vm.id}</OID><SEQ>{vm.seq}</SEQ><HOSTNAME>{vm.host}</HOSTNAME><HID>0</HID><CID>0</CID><DS_ID>0</DS_ID>"
                 f"<VM_MAD>kvm</VM_MAD><TM_MAD>ssh</TM_MAD><ACTION>0</ACTION></HISTORY>") if vm.host else ""
         return (f"<VM><ID>{vm.id}</ID>{_owned(vm.owner)}<NAME>{escape(vm.name)}</NAME><LAST_POLL>{self._polled(vm)}</LAST_POLL>"
                 f"<STATE>{state}</STATE><LCM_STATE>{lcm}</LCM_STATE><RESCHED>0</RESCHED><STIME>{vm.made:.0f}</STIME><ETIME>0</ETIME>"
@@ -631,8 +633,8 @@ class Oned:
         disks, nics = ("".join(_vector(tag, one) for one in those) for tag, those in (("DISK", vm.disks), ("NIC", vm.nics)))
         context = vm.template.find("CONTEXT")
         shown = "" if context is None else ElementTree.tostring(context, encoding="unicode")
-        history = "".join(f"<{key}>{value}</{key}>" for key, value in (
-            ("OID", vm.id), ("SEQ", 0), ("HOSTNAME", vm.host), ("HID", 0), ("CID", 0), ("STIME", int(vm.made)), ("ETIME", 0),
+        history = "".join(f"<{key}>{int(vm.stamps[key]) if key in vm.stamps else value}</{key}>" for key, value in (
+            ("OID", vm.id), ("SEQ", vm.seq), ("HOSTNAME", vm.host), ("HID", 0), ("CID", 0), ("STIME", int(vm.made)), ("ETIME", 0),
             ("VM_MAD", "kvm"), ("TM_MAD", "ssh"), ("DS_ID", 0), ("PSTIME", int(vm.made)), ("PETIME", int(vm.made)),
             ("RSTIME", int(vm.made)), ("RETIME", 0), ("ESTIME", 0), ("EETIME", 0), ("ACTION", 0), ("UID", -1), ("GID", -1),
             ("REQUEST_ID", -1)))

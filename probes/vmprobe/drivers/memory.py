@@ -202,6 +202,7 @@ FAULTS = {
     "gone-for-good": "the manager does not answer any more once a server runs",
     "delete-ignored": "a removal is accepted and never happens",
     "delete-refused": "a removal is refused",
+    "delete-breaks": "the first removal of a server leaves it BROKEN, the second one succeeds",
 }
 REQUEST_FAULTS = {  # of one request
     "reset": "the connection is reset before the request is served",
@@ -350,6 +351,9 @@ class MemoryCloud:
             raise Conflict(f"volume {identity} is ATTACHED to {thing.server}")
         if "delete-refused" in self.faults:
             raise NotPermitted(f"removal of {identity} is not allowed")
+        if "delete-breaks" in self.faults and thing.kind is Kind.SERVER and thing.word != "BROKEN":
+            thing.word, thing.fault = "BROKEN", "its disks could not be removed"
+            return
         if self._next == "never-deleted":
             thing.undying = True
         if thing.undying or self._next == "delete-lost" or "delete-ignored" in self.faults:

@@ -27,6 +27,7 @@ from vmprobe.transport.xml import number, text
 _ALL, _MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or this user's own
 _NOT_DONE = -1  # of all states of a VM
 _PAGE = 200  # things of a pool by one request, where it is everybody's
+_ASKED_BY_ONE = 20  # VMs of everybody's that are asked for by themselves in one look
 _SNAPSHOT = "-snapshot"
 _DATABLOCK, _BOOTS = 2, (0, 1, 2)  # types of images; those that can be a VM's disk
 _IMAGES = 0  # type of a datastore
@@ -132,7 +133,7 @@ class Opennebula(Driver):
         """
         if kind is Kind.SERVER:
             named = [vm for vm in self._vms(name) if text(vm, "NAME", "").startswith(name)]
-            found = [self._with_address(_server(vm)) if name else _server(vm) for vm in named]
+            found = [self._with_address(_server(vm)) for vm in named] if name else self._with_changes(named)
         else:
             whose = _MINE if name else _ALL
             images = [image for image in self._pool("one.imagepool.info", "IMAGE", whose)
@@ -287,6 +288,30 @@ class Opennebula(Driver):
             return self.show(seen.ref)
         except NotFound:
             return seen
+
+    def _with_changes(self, vms: Sequence[Any]) -> List[Resource]:
+        """These VMs, and of those between two states when they came there, if that was not at their creation.
+
+        oned stamps the phases on a host alone, and says that of each VM by itself, which a few are asked for. Of the others no
+        more is known than that it is so now.
+        """
+        found, asked = [], 0
+        for vm in vms:
+            seen = _server(vm)
+            if seen.state is State.PENDING and seen.native not in states.RESTS and not states.is_first(seen.native, _last_host(vm)):
+                ask = seen.native in states.STAMPED and asked < _ASKED_BY_ONE
+                asked += ask
+                seen = seen._replace(since=(self._stamped(seen.ref) if ask else 0.0) or self.deadline.clock.utc())
+            found.append(seen)
+        return found
+
+    def _stamped(self, ref: Ref) -> float:
+        """When the newest phase on its last host began or ended; 0 where that is not said."""
+        try:
+            last = _last_host(self.oned.xml("one.vm.info", _id(ref)))
+        except (NotFound, NotPermitted):
+            return 0.0
+        return float(max(number(last, key, 0) for key in ("PSTIME", "RSTIME", "RETIME", "ESTIME", "EETIME"))) if last is not None else 0.0
 
     def _hosts_of(self, image: Any) -> Dict[str, str]:
         """The states of the VMs that use an image, by id; one that cannot be seen is not in it."""
@@ -459,6 +484,12 @@ def _server(vm: Any) -> Resource:
         created=float(created) if created else None, vcpus=number(vm, "TEMPLATE/VCPU", 0) or (1 if memory and whole else None),
         memory=memory * _MIB or None, image=text(disk, "IMAGE", "") if disk is not None else "",
         owner=text(vm, "UNAME", ""), project=text(vm, "GNAME", ""))
+
+
+def _last_host(vm: Any) -> Any:
+    """The last element of a VM's history, None before it was on any host."""
+    found = vm.findall("HISTORY_RECORDS/HISTORY")
+    return found[-1] if found else None
 
 
 def _word(vm: Any) -> str:

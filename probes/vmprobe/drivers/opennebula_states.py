@@ -5,7 +5,7 @@ The tables are those of 7.x; numbers that older ones had and newer ones dropped 
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Any, Dict
 
 from vmprobe.model import State
 
@@ -39,6 +39,8 @@ RUNS = {"RUNNING", "MIGRATE", "HOTPLUG", "HOTPLUG_SNAPSHOT", "HOTPLUG_NIC", "HOT
 RESTS = {"HOLD", "STOPPED", "SUSPENDED", "POWEROFF", "UNDEPLOYED"}  # by their owner's wish
 STOPPED_BY_ITSELF = {"POWEROFF", "FAILED", "FAILURE", "UNKNOWN"}  # a test VM that nobody has touched
 LEAVES = {"EPILOG", "SHUTDOWN", "CANCEL", "CLEANUP_DELETE"}  # on its way to DONE already
+STAMPED = {word for word in LCM_STATE.values() if word.startswith(("PROLOG", "EPILOG")) and not word.endswith("_FAILURE")}
+_BEGINS = {"INIT", "PENDING", "LCM_INIT", "PROLOG", "BOOT", "CLONING"}
 MOVES_A_DISK = {"HOTPLUG", "HOTPLUG_PROLOG_POWEROFF", "HOTPLUG_EPILOG_POWEROFF"}  # attaches or detaches one
 
 IMAGE: Dict[int, str] = {
@@ -53,6 +55,11 @@ def word(state: int, lcm_state: int) -> str:
     if state == ACTIVE:
         return LCM_STATE.get(lcm_state, f"LCM_STATE {lcm_state}")
     return STATE.get(state, f"STATE {state}")
+
+
+def is_first(native: str, last_host: Any) -> bool:
+    """Whether a VM has been on its way to this word since its creation; ``last_host``: of its history, None if there is none."""
+    return native in _BEGINS and (last_host is None or native != "PENDING" and (last_host.findtext("SEQ") or "0") == "0")
 
 
 def of(native: str) -> State:

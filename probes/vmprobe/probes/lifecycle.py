@@ -165,6 +165,8 @@ class Run:
             state, broken = verdict.of_ranges(measured, site.thresholds)
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
+            if self.lease.failed_removals and state == OK:
+                state = WORDS.index(site.verdict.get("teardown", WORDS[WARNING]))
             said = Verdict(state, "; ".join(broken + [self._story()]), reason=remains)
         return said._replace(text=f"{said.text}; {remains}" if remains else said.text, perfdata=measured, thresholds=site.thresholds,
                              details=cli.lines(self._details(), list(said.details)))
@@ -188,6 +190,9 @@ class Run:
             found.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
         if self.owed:
             found.append(f"{self.owed} owed by earlier runs")
+        if error is None and self.lease.failed_removals:
+            failed = next(iter(self.lease.failed_removals.values()))
+            found.append(f"{failed.ref} was {failed.native} while it was removed (cause=teardown): {failed.fault}")
         if self.lease and self.lease.ledger.trouble:
             found.append(self.lease.ledger.trouble)
         return found + self.troubles
