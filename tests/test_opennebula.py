@@ -219,6 +219,16 @@ def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(world):
            "(cause=client)")
 
 
+def test_a_vm_that_somebody_ended_before_it_was_seen_is_told_so_at_once(world):
+    def ends():
+        (vm,) = world.oned.vms.values()
+        world.oned._free(vm)
+    world.oned.plot["one.vm.allocate"], world.oned.killer = "killed-after", ends
+
+    assert world.run(volume="none") == (
+        2, "VM_LIFECYCLE CRITICAL - opennebula: active: server 40 is DONE (cause=scheduler)")
+
+
 def test_a_certificate_that_has_expired_is_ours(world, tmp_path):
     certificate = Authority(tmp_path).issue("probe", days=-1, since=-3)
 
