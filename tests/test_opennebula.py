@@ -125,6 +125,9 @@ VERDICTS = {  # fault: (exit code, what is said)
     "no-room": (2, "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; not within its "
                    "budget of T s (cause=scheduler)"),
     "never-running": (2, "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)"),
+    "slow-prolog": (2, "active: server 40 is PROLOG; not within its budget of T s (cause=storage)"),
+    "system-full": (2, "active: server 40 is PENDING: Cannot dispatch VM: No system datastore with enough capacity for the VM; not within "
+                       "its budget of T s (cause=storage)"),
     "dies": (2, "active: server 40 is POWEROFF: on node1 (cause=scheduler)"),
     "no-address": (2, "network: server 40 has no address; not within its budget of T s (cause=network)"),
     "attach-hangs": (2, "storage: volume 8 is USED_PERS (HOTPLUG); not within its budget of T s (cause=storage)"),
@@ -142,7 +145,7 @@ VERDICTS = {  # fault: (exit code, what is said)
 }
 
 
-BUDGETS = {"no-room": "active", "never-running": "active", "no-address": "network", "attach-hangs": "storage"}
+BUDGETS = {"no-room": "active", "never-running": "active", "slow-prolog": "active", "system-full": "active", "no-address": "network", "attach-hangs": "storage"}
 
 
 @pytest.mark.parametrize("fault", VERDICTS)
@@ -154,7 +157,7 @@ def test_what_fails_is_told_in_oneds_words_and_nothing_is_left(world, fault):
         world.oned.faults.discard(fault)
         for vm in list(world.oned.vms.values()):
             vm.state = "RUNNING"
-    if fault in ("never-running", "attach-hangs"):
+    if fault in ("never-running", "slow-prolog", "attach-hangs"):
         world.oned.plot["one.vm.action"], world.oned.killer = "killed-after", goes_on
     code, said = VERDICTS[fault]
 

@@ -241,7 +241,13 @@ class _Wait:
                     return
         except (DeadlinePassed, StageOverrun) as late:
             silent = failed is not None and 2 * (clock.now() - answered) >= clock.now() - began
-            raise type(late)(_still(waiting, late, failed), cause=failed.cause if silent else late.cause) from None
+            cause = failed.cause if silent else self._whose(waiting) or late.cause
+            raise type(late)(_still(waiting, late, failed), cause=cause) from None
+
+    def _whose(self, waiting: Mapping[str, str]) -> str:
+        """Whose matter it is, by the driver's word, that the first of those that are waited for is still on its way."""
+        return next((seen.cause for (_, name), seen in self.shown.items()
+                     if waiting.get(name) and seen.state is State.PENDING and seen.cause), "")
 
     def _budget(self, stage: Stage, began: float) -> Optional[float]:
         """How long after ``began`` the stage may end: the site's budget, else a share of the time that is left now.

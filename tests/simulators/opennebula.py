@@ -30,7 +30,7 @@ READY, USED, DISABLED, LOCKED_IMAGE, ERROR, DELETING, USED_PERS = 1, 2, 3, 4, 5,
 FAULTS = {
     "boot-failure": "the hypervisor does not start a VM", "prolog-failure": "a disk cannot be brought to the host",
     "epilog-failure": "a disk cannot be taken away from the host", "no-room": "what fits nowhere stays PENDING",
-    "never-running": "a VM stays in BOOT", "dies": "a guest powers itself off at once", "no-address": "a NIC has no lease",
+    "never-running": "a VM stays in BOOT", "slow-prolog": "a VM stays in PROLOG", "system-full": "no system datastore has room", "dies": "a guest powers itself off at once", "no-address": "a NIC has no lease",
     "guest-address": "a NIC has none, and the guest's agent says its own",
     "attach-failure": "a disk is not attached", "attach-hangs": "a VM stays in HOTPLUG", "datablock-error": "no image is made",
     "no-metrics": "monitord never came", "delete-ignored": "terminate-hard is answered, and nothing happens",
@@ -424,12 +424,13 @@ class Oned:
     def _placed(self, vm: Vm) -> None:
         if vm.state != "PENDING":
             return
-        if "no-room" in self.faults or vm.said.get("SCHED_REQUIREMENTS"):
+        if self.faults & {"no-room", "system-full"} or vm.said.get("SCHED_REQUIREMENTS"):
             wanted = vm.said.get("SCHED_REQUIREMENTS")
             if not self.since(4):  # that stands in its log alone
                 return
             vm.said["SCHED_MESSAGE"] = DATED + "Cannot dispatch VM: " + (
                 f"No host meets capacity and SCHED_REQUIREMENTS: {wanted}" if wanted else
+                "No system datastore with enough capacity for the VM" if "system-full" in self.faults else
                 "No host with enough capacity to deploy the VM")
             return
         vm.host = self.hosts[vm.id % len(self.hosts)]
@@ -437,6 +438,8 @@ class Oned:
                 "dies": ["BOOT", "POWEROFF"]}
         if not self.since(4):  # whatever fails ends in FAILED, and a guest that is off is one that is not found
             ends.update({"boot-failure": ["BOOT", "FAILED"], "prolog-failure": ["FAILED"], "dies": ["BOOT", "UNKNOWN"]})
+        if "slow-prolog" in self.faults:
+            return self._walk(vm, ["LCM_INIT", "PROLOG"])
         way = next((ends[fault] for fault in self.faults if fault in ends), ["BOOT", "RUNNING"])
         self._walk(vm, ["LCM_INIT", "PROLOG", *way])
 
