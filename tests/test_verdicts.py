@@ -134,6 +134,16 @@ def test_critical_when_a_stage_outruns_its_budget(site, fault, stage, line):
     assert site.cloud.things == {}
 
 
+def test_critical_when_a_stage_that_does_not_wait_or_the_whole_run_is_over_its_budget(site):
+    site.set("budget", total="15 s", sample="3 s", gone="2 s")
+
+    state, line = site.lifecycle()
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: sample 4 s is over its budget of 3 s (critical); total 17.5 s is over its budget of 15 s (critical); "
+        "test VM ran and is gone in 17.5 s (active 10.5 s, network 10.5 s,..."))
+
+
 def test_critical_when_the_deadline_passes_in_a_stage_that_is_over_its_critical_range(site):
     site.set("endpoint", faults="never-active").set("thresholds", active="60, 120").set("budget", active="300 s")
 

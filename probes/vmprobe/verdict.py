@@ -110,6 +110,12 @@ def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[in
     return state, broken["critical"] + broken["warning"]
 
 
+def over_budget(measured: Mapping[str, float], budgets: Mapping[str, float]) -> List[str]:
+    """Which of these durations are longer than the site's budgets allow."""
+    return [f"{label} {figure(label, value)} is over its budget of {figure(label, budgets[label])} (critical)"
+            for label, value in measured.items() if label in budgets and value > budgets[label]]
+
+
 def figure(label: str, value: float) -> str:
     """A value with its unit, for people: ``41.2 s``, ``12.5 %``."""
     uom = unit(label)

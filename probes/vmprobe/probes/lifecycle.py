@@ -15,8 +15,9 @@ from vmprobe.model import Capability, Ref
 from vmprobe.session import Session, attempt
 from vmprobe.site import Site
 from vmprobe.text import seconds
-from vmprobe.verdict import OK, WARNING, WORDS, Verdict
+from vmprobe.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
 
+_NOT_WAITED = ("auth", "image", "submit", "sample", "delete", "gone", "total")  # the others end when they outrun their budgets
 _MOST_LEDGERS = 1000  # that are read only to be counted
 
 DESCRIPTION = """\
@@ -163,6 +164,8 @@ class Run:
             said = self.session.failure(error)
         else:
             state, broken = verdict.of_ranges(measured, site.thresholds)
+            late = verdict.over_budget({label: measured[label] for label in _NOT_WAITED if label in measured}, site.budgets)
+            state, broken = CRITICAL if late else state, late + broken
             if self.debts and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
             if self.lease.failed_removals and state == OK:
