@@ -132,13 +132,6 @@ class Lease:
         """As the driver's; Conflict as long as one of them has not been shown under the handle."""
         self.cloud.detach(self.gate.require(server), self.gate.require(volume))
 
-    def confirmed(self, ref: Ref) -> Ref:
-        """The thing, once the cloud shows it under the handle: waits for that, within the deadline."""
-        for _ in self.deadline.polls(self.deadline.clock.now(), first=0.0, budget=self.cloud.driver.shown_by or None):
-            if self.look([ref]):
-                break
-        return self.gate.require(ref)
-
     # --- look -------------------------------------------------------------------------------------------------
 
     def look(self, refs: Sequence[Ref]) -> Dict[str, Resource]:

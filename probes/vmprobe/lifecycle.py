@@ -41,7 +41,7 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
     with lease:  # from here on something may be owed; closing it pays
         wait = _Wait(site, cloud, lease, timeline)
 
-        with timeline.stage("submit"):
+        with timeline.stage("submit") as stage:
             volumes: List[Ref] = []
             if test_vm["volume"]:
                 for name in _names(lease, test_vm["count"]):
@@ -49,7 +49,8 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
             group = Ref(Kind.SECURITY_GROUP, "")
             if test_vm["depth"] == "reach" and Kind.SECURITY_GROUP in cloud.kinds:
                 [group] = lease.create(SecurityGroupSpec(str(lease.handle), test_vm["reach port"]))
-                group = lease.confirmed(group)
+                wait.until_ready(stage, [group])  # no server is put into a group that is not shown as ours
+                group = lease.gate.require(group)
             timeline.submitted = deadline.clock.now()
             spec = ServerSpec(str(lease.handle), plan, test_vm["count"], lease.handle.random, security_group=group.id)
             servers = lease.create(spec)
@@ -202,8 +203,8 @@ class _Wait:
 
         self._until(stage, look, since=stage.began)
 
-    def until_ready(self, stage: Stage, things: Sequence[Ref], servers: Sequence[Ref]) -> None:
-        """Every one of these things is READY; each was made of the server beside it, whose fault says why it is not."""
+    def until_ready(self, stage: Stage, things: Sequence[Ref], servers: Sequence[Ref] = ()) -> None:
+        """Every one of these things is READY; the fault of the server beside it, where it was made of one, says why it is not."""
         hosts = dict(zip((ref.name for ref in things), servers))
 
         def look() -> Mapping[str, str]:
