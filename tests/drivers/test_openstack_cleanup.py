@@ -66,6 +66,17 @@ def test_a_volume_belongs_to_a_server_only_if_it_says_so_itself(volume, cloud, s
     assert cloud.belongings(SERVER) == []
 
 
+@pytest.mark.parametrize("created, expected", [("2026-03-01T10:00:05.000000", [Ref(Kind.VOLUME, "root")]), ("2026-02-28T10:00:05.000000", []),
+                                               (None, [])], ids=["as-young", "older", "not-said"])
+def test_a_volume_that_is_attached_to_nothing_belongs_to_a_server_only_if_it_is_as_young(created, expected, cloud, services):
+    services.answers.update({
+        f"GET {NOVA}/servers/s1": a_server({"id": "root", "delete_on_termination": True}, created="2026-03-01T10:00:00Z"),
+        f"GET {CINDER}/volumes/root": answer({"volume": {"id": "root", "name": "", "status": "available", "attachments": [], "created_at": created}}),
+        f"GET {NEUTRON}/ports": answer({"ports": []})})
+
+    assert cloud.belongings(SERVER) == expected
+
+
 @pytest.mark.parametrize("image, expected", [("", [Ref(Kind.VOLUME, "root")]), ({"id": "i1"}, [])], ids=["from-volume", "from-image"])
 def test_before_nova_says_what_goes_away_the_volume_of_a_server_without_an_image_does(image, expected, cloud, services):
     services.answers.update({f"GET {NOVA}/servers/s1": a_server({"id": "root"}, image=image),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Type
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 from vmprobe import reasons
 from vmprobe.driver import Driver, Key
@@ -44,6 +44,7 @@ _ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _GIB, _MIB = 2 ** 30, 2 ** 20
 _PORTS_OF = 150  # servers
 _GNOCCHI_FAILURES = 3  # of so many servers: then it is not asked of any more
+_CLOCKS = 300.0  # seconds by which the clocks of two services may be apart
 _CELLS_FOR = 30.0  # seconds for which it is believed that all cells answer
 _ATTRIBUTES = "APPLIANCE_ATTRIBUTES"  # the image property in which cloudkeeper writes down what EGI says of an image
 
@@ -69,7 +70,7 @@ class Openstack(Driver):
         self._gnocchi_failed: Dict[str, str] = {}  # by server, "" for all: why it is not asked again
         self._requests: Dict[Tuple[str, str], str] = {}  # by server and stage: the id of the request that is Nova's action
         self._hidden: Set[str] = set()  # ids of servers that were shown SOFT_DELETED
-        self._boots: Dict[str, List[str]] = {}  # of servers that were shown ACTIVE: the volumes that go away with them
+        self._boots: Dict[str, _Boots] = {}  # of servers that were shown ACTIVE
         self._ports: Dict[str, List[Ref]] = {}  # the ports of servers that are to be removed, asked for many at once
         self._asked_for: Set[Kind] = set()  # what a create was sent for in this session
         self._cells: Tuple[float, bool, List[str]] = (0.0, False, [])  # when, for all projects, and which servers no cell answered for
@@ -349,24 +350,27 @@ class Openstack(Driver):
         What has a name was made by somebody, who may want it back; a volume also has to say itself that it is this server's.
         Of a fleet that was shown ACTIVE this takes one request for all.
         """
-        volumes = self._boots.pop(server.id, None)
-        if volumes is None:
-            said = self._nova().get(path("servers", server.id), asked=f"what belongs to {server}").field("server", dict)
-            volumes = _boot_volumes(said)
+        boots = self._boots.pop(server.id, None)
+        if boots is None:
+            boots = _boot_volumes(self._nova().get(path("servers", server.id), asked=f"what belongs to {server}").field("server", dict))
         if server.id not in self._ports:
             self._take_ports([server.id, *(one for one in self._boots if one not in self._ports)][:_PORTS_OF])
-        return self._ports.pop(server.id) + [ref for ref in (self._made_for(server, volume) for volume in volumes) if ref is not None]
+        volumes = [self._made_for(server, volume, boots.created) for volume in boots.volumes]
+        return self._ports.pop(server.id) + [volume for volume in volumes if volume is not None]
 
     def _take_ports(self, servers: Sequence[str]) -> None:
         made = openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": list(servers)}, _made_by_nova)
         self._ports.update({server: [port for device, port in made if device == server] for server in servers})
 
-    def _made_for(self, server: Ref, volume: str) -> Optional[Ref]:
+    def _made_for(self, server: Ref, volume: str, created: Optional[float]) -> Optional[Ref]:
+        """The volume, if Cinder says that it is this server's; one that is attached to none has to be as young as the server."""
         try:
             seen = self.show(Ref(Kind.VOLUME, volume))
         except NotFound:
             return None
-        return seen.ref if seen.ref.name in ("", seen.ref.id) and seen.server in ("", server.id) else None
+        young = created is not None and seen.created is not None and seen.created >= created - _CLOCKS
+        ours = seen.server == server.id or not seen.server and young
+        return seen.ref if ours and seen.ref.name in ("", seen.ref.id) else None
 
     def _of_neutron(self, kind: Kind, name: str) -> List[Resource]:
         """Security groups without their rules. What policy hides, and this session has not asked for, it cannot have made.
@@ -796,10 +800,18 @@ def _made_by_nova(said: Mapping[str, Any]) -> Optional[Tuple[str, Ref]]:
     return str(said.get("device_id") or ""), Ref(Kind.PORT, identity, name)
 
 
-def _boot_volumes(said: Mapping[str, Any]) -> List[str]:
-    """The volumes that Nova removes with this server. Before 2.3 it does not say which: it is one that stands for an image."""
-    return [word(one, "id") for one in items(said, "os-extended-volumes:volumes_attached", default=[])
-            if one.get("delete_on_termination", not said.get("image")) is True]
+class _Boots(NamedTuple):
+    """When a server was created, and the volumes that Nova removes with it."""
+
+    created: Optional[float]
+    volumes: List[str]
+
+
+def _boot_volumes(said: Mapping[str, Any]) -> _Boots:
+    """Before 2.3 Nova does not say which volumes it removes: it is one that stands for an image."""
+    return _Boots(moment(said.get("created")), [
+        word(one, "id") for one in items(said, "os-extended-volumes:volumes_attached", default=[])
+        if one.get("delete_on_termination", not said.get("image")) is True])
 
 
 def _snapshot(said: Mapping[str, Any]) -> Resource:
