@@ -10,14 +10,13 @@ from rawserver import Server, reply
 from virtual import VirtualClock
 from vmprobe.clock import Deadline
 from vmprobe.drivers import load
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                            QuotaExceeded,
-                            VmprobeError)
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted,
+                            QuotaExceeded, RateLimited, VmprobeError)
 from vmprobe.evidence import Evidence
 from vmprobe.model import Capability, Kind, Ref, Sample, ServerSpec, State, VolumeSpec
 
 KEYS = {"access_key": "AKID", "secret_key": "s"}
-ZONES = b"<R><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></R>"
+ZONES = b"<AResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></AResponse>"
 HANDLE = "vmprobe-mon-20261123t000000z-6-abcdefgh"
 SERVER = Ref(Kind.SERVER, "i-1", HANDLE)
 
@@ -38,12 +37,12 @@ def cloud():
         def answer(request):
             target = request.headers.get("x-amz-target", "").rpartition(".")[2]
             action = target or dict(part.split("=", 1) for part in request.body.decode().split("&"))["Action"]
-            found = answers.get(action, ZONES if action == "DescribeAvailabilityZones" else answers.get("", b"<R/>"))
+            found = answers.get(action, ZONES if action == "DescribeAvailabilityZones" else answers.get("", b"<AResponse/>"))
             if callable(found):
                 return found(request)
             return found if found[:4] == b"HTTP" else reply(200, found)
         servers.append(Server(answer))
-        made = driver(url=servers[-1].url, **{"cloudwatch url": servers[-1].url, "service quotas url": servers[-1].url, **words})
+        made = driver(words.pop("manager", "ec2"), url=servers[-1].url, **{"cloudwatch url": servers[-1].url, "service quotas url": servers[-1].url, **words})
         made.connect()
         return made
 
@@ -115,10 +114,12 @@ def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
     ("ExpiredToken", 400, AuthRejected, "auth"),
     ("UnauthorizedOperation", 403, NotPermitted, "auth"), ("OptInRequired", 401, NotPermitted, "auth"),
     ("InstanceLimitExceeded", 400, QuotaExceeded, "quota"), ("VcpuLimitExceeded", 400, QuotaExceeded, "quota"),
+    ("MaxSpotInstanceCountExceeded", 400, QuotaExceeded, "quota"), ("TooManyInstances", 413, QuotaExceeded, "quota"),
+    ("InvalidNetworkInterface.InUse", 400, Conflict, ""),
     ("InsufficientInstanceCapacity", 500, CloudError, "scheduler"), ("InsufficientVolumeCapacity", 500, CloudError,
                                                                      "storage"),
     ("InsufficientFreeAddressesInSubnet", 400, CloudError, "network"), ("Unsupported", 400, CloudError, "scheduler"),
-    ("RequestLimitExceeded", 503, GatewayFailed, "gateway"), ("InternalError", 500, GatewayFailed, "gateway"),
+    ("RequestLimitExceeded", 503, RateLimited, "gateway"), ("ThrottlingException", 400, RateLimited, "gateway"), ("InternalError", 500, GatewayFailed, "gateway"),
     ("InvalidAMIID.NotFound", 400, NotFound, "image"), ("InvalidSubnetID.NotFound", 400, NotFound, "network"),
     ("InvalidSnapshot.InUse", 400, Conflict, ""), ("IncorrectState", 400, Conflict, ""),
     ("VolumeInUse", 400, Conflict, ""),
@@ -143,8 +144,9 @@ def test_long_lists_come_by_pages_and_what_has_an_id_without(cloud):
         form = dict(parse_qsl(request.body.decode()))
         asked.append({word: form[word] for word in ("MaxResults", "NextToken", "InstanceId.1") if word in form})
         token = b"" if "NextToken" in form or "InstanceId.1" in form else b"<nextToken>more</nextToken>"
-        return reply(200, b"<R><reservationSet><item><instancesSet><item><instanceId>i-1</instanceId><instanceState><name>running</name>"
-                          b"</instanceState></item></instancesSet></item></reservationSet>" + token + b"</R>")
+        number = b"2" if "NextToken" in form else b"1"
+        return reply(200, b"<AResponse><reservationSet><item><instancesSet><item><instanceId>i-" + number + b"</instanceId><instanceState><name>running</name>"
+                          b"</instanceState></item></instancesSet></item></reservationSet>" + token + b"</AResponse>")
     made = cloud({"DescribeInstances": instances})
 
     assert len(made.list(Kind.SERVER, "")) == 2
@@ -156,20 +158,20 @@ def test_a_local_zone_is_no_zone_for_a_test_vm(cloud):
     zones = "".join(f"<item><zoneName>{name}</zoneName><zoneState>available</zoneState><zoneType>{kind}</zoneType></item>" for name, kind in (
         ("us-west-2-lax-1a", "local-zone"), ("us-west-2a", "availability-zone"), ("us-west-2-wl1", "wavelength-zone")))
 
-    assert cloud({"DescribeAvailabilityZones": f"<R><availabilityZoneInfo>{zones}</availabilityZoneInfo></R>".encode()}).describe()[
+    assert cloud({"DescribeAvailabilityZones": f"<AResponse><availabilityZoneInfo>{zones}</availabilityZoneInfo></AResponse>".encode()}).describe()[
         "zones"] == ["us-west-2a"]
 
 
 def test_a_group_whose_name_several_vpcs_have_is_meant_in_the_default_one(cloud):
     groups = ["<item><groupId>sg-1</groupId></item>", "<item><groupId>sg-2</groupId></item>"]
     for several, wanted in ((groups[:1], {"SecurityGroupId": ["sg-1"]}), (groups, {"SecurityGroup": ["default"]})):
-        made = cloud({"DescribeSecurityGroups": f"<R><securityGroupInfo>{''.join(several)}</securityGroupInfo></R>".encode()})
+        made = cloud({"DescribeSecurityGroups": f"<AResponse><securityGroupInfo>{''.join(several)}</securityGroupInfo></AResponse>".encode()})
         assert made._group("default", None) == wanted
 
 
 def test_what_was_asked_for_just_now_and_is_not_known_is_not_gone(cloud):
     clock = VirtualClock()
-    made = cloud({"CreateVolume": b"<R><volumeId>vol-1</volumeId></R>",
+    made = cloud({"CreateVolume": b"<AResponse><volumeId>vol-1</volumeId></AResponse>",
                   "DescribeVolumes": refusal("InvalidVolume.NotFound"),
                   "DeleteVolume": refusal("InvalidVolume.NotFound")}, clock=clock)
     plan = type("Plan", (), {"details": {"volume zone": "a", "volume type": None}})
@@ -187,9 +189,9 @@ def test_what_was_asked_for_just_now_and_is_not_known_is_not_gone(cloud):
 # --- what is said of servers --------------------------------------------------------------------------------------
 
 def instances(*items):
-    return b"<R><reservationSet><item><instancesSet>" + "".join(
+    return b"<AResponse><reservationSet><item><instancesSet>" + "".join(
         f"<item><instanceId>i-{number}</instanceId><instanceState><name>{state}</name></instanceState>{more}</item>"
-        for number, (state, more) in enumerate(items, 1)).encode() + b"</instancesSet></item></reservationSet></R>"
+        for number, (state, more) in enumerate(items, 1)).encode() + b"</instancesSet></item></reservationSet></AResponse>"
 
 
 def test_members_of_a_fleet_are_told_apart_by_their_launch_index(cloud):
@@ -210,8 +212,8 @@ def test_a_strangers_token_is_no_name(cloud):
 def test_one_that_ended_by_itself_has_failed_until_its_removal_was_asked_for(cloud):
     reason = ("<stateReason><code>Client.VolumeLimitExceeded</code><message>Client.VolumeLimitExceeded: Volume limit exceeded</message></stateReason>")
     made = cloud({"DescribeInstances": instances(("terminated", reason)),
-                  "RunInstances": b"<R><instancesSet><item><instanceId>i-1</instanceId>"
-                  b"</item></instancesSet></R>"})
+                  "RunInstances": b"<AResponse><instancesSet><item><instanceId>i-1</instanceId>"
+                  b"</item></instancesSet></AResponse>"})
     with pytest.raises(NotFound):
         made.show(SERVER)
 
@@ -234,7 +236,7 @@ def test_one_that_ended_by_itself_has_failed_until_its_removal_was_asked_for(clo
 ])
 def test_a_volume_is_attached_when_ec2_says_so_and_not_when_it_is_in_use(cloud, status, attachments, state, server):
     held = f"<attachmentSet><item><instanceId>i-1</instanceId><status>{attachments}</status></item></attachmentSet>" if attachments else ""
-    body = f"<R><volumeSet><item><volumeId>vol-1</volumeId><status>{status}</status><size>1</size>{held}</item></volumeSet></R>".encode()
+    body = f"<AResponse><volumeSet><item><volumeId>vol-1</volumeId><status>{status}</status><size>1</size>{held}</item></volumeSet></AResponse>".encode()
     seen = cloud({"DescribeVolumes": body}).show(Ref(Kind.VOLUME, "vol-1"))
 
     assert (seen.state, seen.server) == (state, server)
@@ -245,13 +247,13 @@ def test_figures_are_the_newest_and_sums_become_rates(cloud):
         stamps, values = ("".join(f"<member>{pair[index]}</member>" for pair in pairs) for index in (0, 1))
         return f"<member><Id>{name}</Id><Timestamps>{stamps}</Timestamps><Values>{values}</Values></member>"
 
-    body = ("<R><GetMetricDataResult><MetricDataResults>" + result("cpuutilization", ("2026-11-23T00:05:00Z", "1.5E1"),
+    body = ("<AResponse><GetMetricDataResult><MetricDataResults>" + result("cpuutilization", ("2026-11-23T00:05:00Z", "1.5E1"),
                                                                    ("2026-11-23T00:00:00Z", "9"))
             + result("diskreadbytes", ("2026-11-23T00:05:00Z", "300")) + result("ebsreadbytes",
                                                                                 ("2026-11-23T00:05:00Z", "600"))
             + result("networkin", ("soon", "1")) + result("networkout", ("2026-11-23T00:05:00Z",
                                                                          "1.2.3")) + result("ebswritebytes")
-            + "</MetricDataResults></GetMetricDataResult></R>").encode()
+            + "</MetricDataResults></GetMetricDataResult></AResponse>").encode()
 
     assert cloud({"GetMetricData": body}).metrics(SERVER) == [
         Sample("cpu", 15.0, 1795392300.0, counter=False), Sample("disk_read", 3.0, 1795392300.0, counter=False)]
@@ -266,7 +268,7 @@ def test_vcpus_are_those_of_running_on_demand_instances_of_the_standard_families
     types = "".join(f"<item><instanceType>{kind}</instanceType><vCpuInfo><defaultVCpus>{cores}</defaultVCpus></vCpuInfo></item>"
                     for kind, cores in (("t3.nano", 2), ("m5.xlarge", 4)))
     limits = cloud({"DescribeInstances": said, "GetServiceQuota": b'{"Quota": {"Value": 16}}',
-                    "DescribeInstanceTypes": f"<R><instanceTypeSet>{types}</instanceTypeSet></R>".encode()}).capacity()
+                    "DescribeInstanceTypes": f"<AResponse><instanceTypeSet>{types}</instanceTypeSet></AResponse>".encode()}).capacity()
 
     assert {limit.name: (limit.used, limit.total) for limit in limits} == {
         "servers": (6, None), "vcpus": (8, 16), "volumes": (0, None), "storage": (0, 16 * 2 ** 40), "addresses": (0, 16)}
@@ -291,7 +293,7 @@ _documents = some.recursive(some.sampled_from(["", "1", "-1", "x", "\u00e9", "9"
                                                                  HealthCheck.too_slow])
 @given(body=_documents)
 def test_whatever_is_answered_is_understood_or_one_of_our_errors(cloud, body):
-    made = cloud({"": f"<R>{body}</R>".encode()})
+    made = cloud({"": f"<AResponse>{body}</AResponse>".encode()})
     volume, image = Ref(Kind.VOLUME, "vol-1"), Ref(Kind.SNAPSHOT, "ami-1")
     acts = [lambda kind=kind: made.list(kind, "") for kind in made.kinds]
     acts += [lambda ref=ref: made.show(ref) for ref in (SERVER, volume, image)]
@@ -303,3 +305,340 @@ def test_whatever_is_answered_is_understood_or_one_of_our_errors(cloud, body):
             act()
         except VmprobeError as understood:
             assert "\n" not in str(understood)
+
+
+# --- lists that are not whole -------------------------------------------------------------------------------------------
+
+def form_of(request):
+    return dict(parse_qsl(request.body.decode()))
+
+
+def volumes(numbers, token=""):
+    items = "".join(f"<item><volumeId>vol-{number}</volumeId><status>available</status><size>1</size></item>" for number in numbers)
+    following = f"<nextToken>{token}</nextToken>" if token else ""
+    return reply(200, f"<AResponse><volumeSet>{items}</volumeSet>{following}</AResponse>".encode())
+
+
+def pages(*numbers):
+    """Volumes of which each page has so many; the token is the number of the page."""
+    def answer(request):
+        page = int(form_of(request).get("NextToken", 0))
+        following = str(page + 1) if page + 1 < len(numbers) else ""
+        return volumes(range(1000 * page, 1000 * page + numbers[page]), following)
+    return answer
+
+
+def test_a_list_of_many_pages_is_whole(cloud):
+    found = cloud({"DescribeVolumes": pages(3, 0, 2)}).list(Kind.VOLUME, "")
+
+    assert [one.ref.id for one in found] == ["vol-0", "vol-1", "vol-2", "vol-2000", "vol-2001"]
+
+
+@pytest.mark.parametrize("answer, words, shown", [
+    (lambda request: volumes([1], "again"), "its pages repeat themselves", 1),
+    (lambda request: volumes([1], form_of(request).get("NextToken", "") + "x"), "its pages repeat themselves", 1),
+    (lambda request: volumes([], form_of(request).get("NextToken", "").replace("x", "") or "x"), "its pages repeat themselves", 0),
+    (lambda request: volumes(range(*_next_thousand(request)), _next_thousand(request)[1]), "there is no end of it", 101_000),
+], ids=["same-token", "same-things", "tokens-in-turn", "no-end"])
+def test_a_list_without_an_end_is_incomplete_and_soon(cloud, answer, words, shown):
+    made = cloud({"DescribeVolumes": answer})
+
+    with pytest.raises(Incomplete, match=f"list volumes: {words}") as cut:
+        made.list(Kind.VOLUME, "")
+    assert len(cut.value.shown) == shown
+
+
+def _next_thousand(request):
+    begin = int(form_of(request).get("NextToken", 0))
+    return begin, begin + 1000
+
+
+def test_a_list_whose_next_page_is_lost_is_begun_anew(cloud):
+    lost = [refusal("InvalidNextToken")]
+
+    def answer(request):
+        return lost.pop() if lost and "NextToken" in form_of(request) else pages(2, 1)(request)
+
+    assert len(cloud({"DescribeVolumes": answer}).list(Kind.VOLUME, "")) == 3
+
+
+def test_a_list_whose_next_page_is_always_lost_is_incomplete(cloud):
+    def answer(request):
+        return refusal("InvalidNextToken") if "NextToken" in form_of(request) else pages(2, 1)(request)
+
+    with pytest.raises(Incomplete, match="list volumes: its next page cannot be had: list volumes: 400 InvalidNextToken: words"):
+        cloud({"DescribeVolumes": answer}).list(Kind.VOLUME, "")
+
+
+def test_pages_that_are_too_large_to_be_read_are_asked_for_smaller(cloud):
+    asked = []
+
+    def answer(request):
+        size = int(form_of(request)["MaxResults"])
+        asked.append(size)
+        return volumes([1, 2]) if size <= 50 else reply(200, b"<AResponse>" + b"<a/>" * 100_001 + b"</AResponse>")
+
+    assert len(cloud({"DescribeVolumes": answer}).list(Kind.VOLUME, "")) == 2
+    assert asked == [200, 50]
+
+
+def test_parts_of_one_reservation_on_two_pages_are_all_seen(cloud):
+    def answer(request):
+        first = "NextToken" not in form_of(request)
+        ids, token = (range(1, 3), "<nextToken>2</nextToken>") if first else (range(3, 5), "")
+        items = "".join(f"<item><instanceId>i-{one}</instanceId><instanceState><name>running</name></instanceState></item>" for one in ids)
+        return reply(200, f"<AResponse><reservationSet><item><reservationId>r-1</reservationId><instancesSet>{items}</instancesSet>"
+                          f"</item></reservationSet>{token}</AResponse>".encode())
+
+    assert [one.ref.id for one in cloud({"DescribeInstances": answer}).list(Kind.SERVER, "")] == ["i-1", "i-2", "i-3", "i-4"]
+
+
+# --- what somebody in between says ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("said", [
+    reply(200, b"<html><body>Please sign in</body></html>"), reply(200, b'<?xml version="1.0"?><html xmlns="x"/>'), reply(200, b""),
+    reply(200, b"{}"), reply(404, b"no such page"), reply(404, b"<html><body>404</body></html>"), reply(410, b""), reply(409, b""),
+], ids=["sign-in", "xhtml", "empty", "json", "404", "404-page", "410", "409"])
+@pytest.mark.parametrize("verb", ["show", "list", "delete", "belongings"])
+def test_a_page_of_a_proxy_does_not_say_that_a_thing_is_gone(cloud, said, verb):
+    made = cloud({"": said})
+
+    with pytest.raises(GatewayFailed):
+        getattr(made, verb)(*(Kind.SERVER, HANDLE) if verb == "list" else (SERVER,))
+
+
+# --- who is behind -----------------------------------------------------------------------------------------------------------
+
+RUN = b"<AResponse><instancesSet><item><instanceId>i-1</instanceId></item></instancesSet></AResponse>"
+PLAN = type("Plan", (), {"details": {"image": "ami-1", "flavor": "t", "zone": "a", "subnet": "", "group": {}, "kept": [],
+                                     "volume zone": "a", "volume type": None}})
+VOLUME = Ref(Kind.VOLUME, "vol-1", HANDLE)
+
+
+@pytest.fixture
+def young(cloud):
+    """young(answers) is a driver that has just asked for a server and a volume."""
+    def start(answers, clock=None):
+        made = cloud({"RunInstances": RUN, "CreateVolume": b"<AResponse><volumeId>vol-1</volumeId></AResponse>", **answers},
+                     clock=clock or VirtualClock())
+        made.create(ServerSpec(HANDLE, PLAN))
+        made.create(VolumeSpec(HANDLE, 2 ** 30, PLAN))
+        return made
+    return start
+
+
+@pytest.mark.parametrize("verb, words", [
+    ("show", (SERVER,)), ("delete", (SERVER,)), ("belongings", (SERVER,)), ("ports", ([SERVER],)), ("attach", (SERVER, VOLUME)),
+    ("console", (SERVER,)), ("show", (VOLUME,)), ("delete", (VOLUME,)), ("detach", (SERVER, VOLUME))])
+@pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "InvalidVolume.NotFound"])
+def test_a_young_thing_that_is_not_known_somewhere_is_not_now(young, verb, words, code):
+    with pytest.raises(Conflict):
+        getattr(young({"": refusal(code)}), verb)(*words)
+
+
+def test_a_snapshot_of_a_server_that_is_not_known_somewhere_may_be_asked_for_again(young):
+    with pytest.raises(RateLimited, match="server i-1 was asked for just now and is not shown yet") as later:
+        young({"CreateImage": refusal("InvalidInstanceID.NotFound")}).snapshot(SERVER, HANDLE)
+
+    assert later.value.wait == 2.0
+
+
+def test_one_answer_of_somebody_who_is_behind_does_not_end_an_old_server(young):
+    clock = VirtualClock()
+    said = {"known": True}
+    made = young({"DescribeInstances": lambda request: reply(200, instances(("running", ""))) if said["known"] else
+                  refusal("InvalidInstanceID.NotFound")}, clock)
+    clock.sleep(100)
+
+    for _ in range(2):
+        said["known"] = True
+        assert made.show(SERVER).state is State.READY
+        said["known"] = False
+        with pytest.raises(Conflict, match="server i-1 was there, and is not shown just now"):
+            made.show(SERVER)
+    with pytest.raises(NotFound):
+        made.show(SERVER)
+
+
+def test_what_this_session_did_not_ask_for_is_gone_at_once(cloud):
+    with pytest.raises(NotFound):
+        cloud({"DescribeInstances": refusal("InvalidInstanceID.NotFound")}).show(SERVER)
+
+
+@pytest.mark.parametrize("volume, attached", [
+    ("<status>in-use</status><attachmentSet><item><instanceId>i-1</instanceId><status>attached</status></item></attachmentSet>", True),
+    ("<status>in-use</status><attachmentSet><item><instanceId>i-1</instanceId><status>detaching</status></item></attachmentSet>", True),
+    ("<status>available</status>", False)])
+@pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "IncorrectState"])
+def test_a_volume_is_let_go_of_when_ec2_shows_it_so_and_not_when_something_is_not_known(cloud, code, volume, attached):
+    made = cloud({"DetachVolume": refusal(code), "DescribeVolumes":
+                  f"<AResponse><volumeSet><item><volumeId>vol-1</volumeId>{volume}</item></volumeSet></AResponse>".encode()})
+
+    if attached:
+        with pytest.raises(CloudError, match=code):
+            made.detach(SERVER, VOLUME)
+    else:
+        made.detach(SERVER, VOLUME)
+
+
+def test_a_volume_whose_name_was_refused_gets_it_later(cloud):
+    refusals, named = [refusal("InvalidVolume.NotFound"), refusal("UnauthorizedOperation", 403)], []
+
+    def tags(request):
+        if refusals:
+            return refusals.pop(0)
+        named.append(form_of(request)["Tag.1.Value"])
+        return reply(200, b"<AResponse/>")
+
+    made = cloud({"CreateVolume": b"<AResponse><volumeId>vol-1</volumeId></AResponse>", "CreateTags": tags,
+                  "DescribeVolumes": volumes([1])}, manager="ec2-api")
+    volume = made.create(VolumeSpec(HANDLE, 2 ** 30, PLAN))
+    with pytest.raises(Conflict, match="volume vol-1 has no name yet: name of volume vol-1: 403 UnauthorizedOperation: words"):
+        made.show(volume)
+    made.show(volume)
+
+    assert named == [HANDLE]
+
+
+# --- addresses -----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("nic, addresses", [
+    ("<ipv6AddressesSet><item><ipv6Address>2001:db8::5</ipv6Address></item></ipv6AddressesSet><privateIpAddressesSet/>", ("2001:db8::5",)),
+    ("<privateIpAddress/><ipv6Address>2001:db8::5</ipv6Address>", ("2001:db8::5",)),
+    ("<privateIpAddress>10.0.0.5</privateIpAddress><ipv6AddressesSet><item><ipv6Address>2001:db8::5</ipv6Address></item>"
+     "</ipv6AddressesSet>", ("10.0.0.5", "2001:db8::5")),
+    ("<privateIpAddress/><ipv6AddressesSet/>", ()),
+])
+def test_an_interface_has_addresses_of_both_kinds_or_of_one(cloud, nic, addresses):
+    interface = f"<networkInterfaceSet><item><networkInterfaceId>eni-1</networkInterfaceId><attachment><status>attached</status></attachment>{nic}</item></networkInterfaceSet>"
+    made = cloud({"DescribeInstances": instances(("running", interface))})
+
+    assert [(port.ref.id, port.state, port.addresses) for port in made.ports([SERVER])] == [("eni-1", State.READY, addresses)]
+    assert made.show(SERVER).addresses == addresses
+
+
+# --- what came with a server ----------------------------------------------------------------------------------------------------
+
+CAME = """<rootDeviceName>/dev/xvda</rootDeviceName><blockDeviceMapping>
+<item><deviceName>/dev/xvda</deviceName><ebs><volumeId>vol-1</volumeId><deleteOnTermination>false</deleteOnTermination></ebs></item>
+<item><deviceName>/dev/sdb</deviceName><ebs><volumeId>vol-2</volumeId><deleteOnTermination>true</deleteOnTermination></ebs></item>
+<item><deviceName>/dev/sdf</deviceName><ebs><volumeId>vol-3</volumeId><deleteOnTermination>false</deleteOnTermination></ebs></item>
+</blockDeviceMapping><networkInterfaceSet>
+<item><networkInterfaceId>eni-1</networkInterfaceId><attachment><deviceIndex>0</deviceIndex><deleteOnTermination>false</deleteOnTermination></attachment></item>
+<item><networkInterfaceId>eni-2</networkInterfaceId><attachment><deviceIndex>1</deviceIndex><deleteOnTermination>false</deleteOnTermination></attachment></item>
+</networkInterfaceSet>"""
+
+
+def _volumes_of(holder):
+    held = f"<attachmentSet><item><instanceId>{holder}</instanceId><status>attached</status></item></attachmentSet>"
+    items = "".join(f"<item><volumeId>vol-{number}</volumeId><status>in-use</status>{held}<tagSet>{tags}</tagSet></item>" for number, tags in (
+        (1, "<item><key>Name</key><value>root</value></item>"), (2, ""), (9, "")))
+    return f"<AResponse><volumeSet>{items}</volumeSet></AResponse>".encode()
+
+
+INTERFACES = b"""<AResponse><networkInterfaceSet><item><networkInterfaceId>eni-1</networkInterfaceId><status>in-use</status>
+<attachment><instanceId>i-1</instanceId></attachment><privateIpAddress>10.0.0.5</privateIpAddress></item></networkInterfaceSet></AResponse>"""
+
+
+def test_what_came_with_a_server_belongs_to_it_and_what_was_attached_later_does_not(cloud):
+    made = cloud({"DescribeInstances": instances(("running", CAME)), "DescribeVolumes": _volumes_of("i-1"), "DescribeNetworkInterfaces": INTERFACES})
+
+    assert made.belongings(SERVER) == [Ref(Kind.VOLUME, "vol-1", "root"), Ref(Kind.VOLUME, "vol-2", ""), Ref(Kind.PORT, "eni-1", "")]
+
+
+def test_what_another_server_holds_is_not_what_belongs_to_this_one(cloud):
+    made = cloud({"DescribeInstances": instances(("running", CAME)), "DescribeVolumes": _volumes_of("i-2"), "DescribeNetworkInterfaces": INTERFACES})
+
+    assert made.belongings(SERVER) == [Ref(Kind.PORT, "eni-1", "")]
+
+
+@pytest.mark.parametrize("answer", [instances(("terminated", CAME)), refusal("InvalidInstanceID.NotFound"),
+                                    instances(("running", CAME)).replace(b"i-1", b"i-2")], ids=["terminated", "unknown", "another"])
+def test_a_server_that_is_gone_has_no_belongings(cloud, answer):
+    with pytest.raises(NotFound):
+        cloud({"DescribeInstances": answer, "DescribeVolumes": _volumes_of("i-1")}).belongings(SERVER)
+
+
+def test_an_interface_is_shown_and_removed_by_its_id(cloud):
+    removed = []
+
+    def delete(request):
+        removed.append(form_of(request)["NetworkInterfaceId"])
+        return reply(200, b"<AResponse/>")
+
+    made, port = cloud({"DescribeNetworkInterfaces": INTERFACES, "DeleteNetworkInterface": delete}), Ref(Kind.PORT, "eni-1", "")
+    shown = made.show(port)
+    made.delete(port)
+
+    assert (shown.ref, shown.native, shown.server, shown.addresses, removed) == (port, "in-use", "i-1", ("10.0.0.5",), ["eni-1"])
+    with pytest.raises(NotFound):
+        made.show(Ref(Kind.PORT, "eni-2", ""))
+
+
+def test_an_interface_that_is_held_is_not_now(cloud):
+    made = cloud({"DeleteNetworkInterface": refusal("InvalidParameterValue", words="Network interface 'eni-1' is currently in use.")})
+
+    with pytest.raises(Conflict, match="is currently in use"):
+        made.delete(Ref(Kind.PORT, "eni-1", ""))
+
+
+# --- snapshots ------------------------------------------------------------------------------------------------------------------
+
+AMI = Ref(Kind.SNAPSHOT, "ami-1", HANDLE)
+
+
+def _images(identity, *parts):
+    mapping = "".join(f"<item><ebs><snapshotId>{part}</snapshotId></ebs></item>" for part in parts)
+    return (f"<AResponse><imagesSet><item><imageId>{identity}</imageId><name>{HANDLE}</name><blockDeviceMapping>{mapping}</blockDeviceMapping>"
+            "</item></imagesSet></AResponse>").encode()
+
+
+def _snapshot_of(request):
+    identity = form_of(request)["SnapshotId.1"]
+    said = {"snap-1": f"<tagSet><item><key>Name</key><value>{HANDLE}</value></item></tagSet>",
+            "snap-2": "<description>Created by CreateImage(i-1) for ami-1</description>", "snap-3": "<description>golden</description>"}[identity]
+    return reply(200, f"<AResponse><snapshotSet><item><snapshotId>{identity}</snapshotId>{said}</item></snapshotSet></AResponse>".encode())
+
+
+def test_an_image_goes_with_the_snapshots_that_were_made_for_it_and_with_no_others(cloud):
+    removed = []
+
+    def delete(request):
+        removed.append(form_of(request)["SnapshotId"])
+        return refusal("InvalidSnapshot.InUse") if len(removed) == 1 else reply(200, b"<AResponse/>")
+
+    answers = {"DescribeImages": _images("ami-1", "snap-1", "snap-2", "snap-3"), "DescribeSnapshots": _snapshot_of, "DeleteSnapshot": delete}
+    made = cloud(answers)
+    with pytest.raises(Conflict):
+        made.delete(AMI)
+    answers["DescribeImages"] = refusal("InvalidAMIID.Unavailable")
+    made.delete(AMI)
+
+    assert removed == ["snap-1", "snap-1", "snap-2"]
+
+
+def test_the_answer_about_another_image_removes_nothing(cloud):
+    removed = []
+    made = cloud({"DescribeImages": _images("ami-2", "snap-1"), "DescribeSnapshots": _snapshot_of,
+                  "DeregisterImage": lambda request: removed.append("image"), "DeleteSnapshot": lambda request: removed.append("snapshot")})
+
+    made.delete(AMI)
+
+    assert removed == []
+
+
+# --- odd answers ----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("identity", ["x" * 256, "i-1\u2028i-2"], ids=["long", "two-lines"])
+def test_an_id_that_could_not_be_written_down_is_no_answer(cloud, identity):
+    made = cloud({"RunInstances": f"<AResponse><instancesSet><item><instanceId>{identity}</instanceId></item></instancesSet></AResponse>".encode()})
+
+    with pytest.raises(GatewayFailed, match="create server: instanceId in the answer is no short, printable text"):
+        made.create(ServerSpec(HANDLE, PLAN))
+
+
+def test_a_state_has_the_age_that_its_reason_says(cloud):
+    made = cloud({"DescribeInstances": instances(("shutting-down", "<launchTime>2025-01-01T00:00:00Z</launchTime>"
+                                                  "<reason>User initiated (2026-11-28 11:00:00 GMT)</reason>"), ("running", "<reason/>"))})
+
+    assert [one.since for one in made.list(Kind.SERVER, "")] == [1795863600.0, None]

@@ -9,15 +9,18 @@ says how many there are, and the launch index which one it is. Managers of this 
 from __future__ import annotations
 
 import base64
+import contextlib
+import fnmatch
 import re
 import time
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 from urllib.parse import urlsplit
 
 from vmprobe import handle
 from vmprobe.driver import Driver, Key
+from vmprobe.drivers import ec2_lists
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                            QuotaExceeded, Transient, VmprobeError)
+                            QuotaExceeded, RateLimited, Transient, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, http_url, one_of, yes_or_no
 from vmprobe.text import cut
@@ -26,7 +29,6 @@ from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain
 from vmprobe.transport.awsquotas import Quotas
 from vmprobe.transport.fields import moment
 from vmprobe.transport.http import Http, Reply
-from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
 
 SERVER = {"running": State.READY, "stopped": State.FAILED, "error": State.FAILED}  # the last is ec2-api's own
@@ -44,11 +46,12 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
      r"|InvalidAccessKeyId|MissingAuthenticationToken|IncompleteSignature|InvalidSecurity", AuthRejected, ""),
     (r"UnauthorizedOperation|AccessDenied(Exception)?|OperationNotPermitted|OptInRequired|Blocked|PendingVerification",
      NotPermitted, ""),
-    (r"(Request|Throttling|SlowDown|EC2Throttled|Bandwidth).*|.*Throttled(Exception)?", GatewayFailed, ""),
+    (r"(RequestLimit|Throttling|SlowDown|EC2Throttled|Bandwidth).*|.*(Throttled|TooManyRequests)(Exception)?", RateLimited, ""),
+    (r"Request.*", GatewayFailed, ""),
     (r"Insufficient(Instance|Host|Reserved\w*)?Capacity|NotEnoughResources\w*|Unsupported", CloudError, "scheduler"),
     (r"InsufficientVolumeCapacity", CloudError, "storage"),
     (r"InsufficientFreeAddressesInSubnet", CloudError, "network"),
-    (r".*LimitExceeded|.*QuotaExceeded\w*|.*Limit", QuotaExceeded, ""),
+    (r".*(Limit|Quota|Count)Exceeded\w*|.*Limit|TooManyInstances|AddressLimit\w*", QuotaExceeded, ""),
     (r"InvalidAMI\w*\..*", NotFound, "image"),
     (r"Invalid(Subnet|VpcID|Group|SecurityGroup)\w*\.(NotFound|Malformed|Unavailable)", NotFound, "network"),
     (r"Invalid\w+\.(NotFound|Malformed|Unknown)", NotFound, ""),  # what cannot be an id names nothing either
@@ -61,6 +64,9 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
     (r"NotFound", NotFound, ""), (r"Conflict", Conflict, ""),
     (r"NoSuchResourceException", NotFound, ""),  # Service Quotas'
 )
+_NOT_NOW = re.compile(r"currently in use|is in use|not in a (?:valid|correct) state", re.I)  # under codes that say less
+_LONGEST = 255  # characters of an id
+T = TypeVar("T")
 REASONS = (  # codes of a server's StateReason: whose matter it is
     (r"LimitExceeded|Quota", "quota"), (r"Volume|Snapshot|Ebs", "storage"), (r"Image|AMI", "image"),
     (r"Network|Address", "network"))
@@ -75,6 +81,7 @@ QUOTAS = {  # of Service Quotas: service, code, and how much one is
 STANDARD = re.compile(r"(?!inf|hpc|dl|trn|mac)[acdhimrtz]")  # how names of instance types of these families begin
 
 _YOUNG = 60.0  # seconds for which a thing that was asked for may not be known everywhere: EC2 is eventually consistent
+_MISSED = 2  # times in a row after which it is believed that a thing of ours is not there, once it is not young any more
 _EXTRA = 5.0  # seconds that Service Quotas, which may be out of reach, get to answer
 _BY_US = ("Client.UserInitiatedShutdown",)  # the reason of a removal that was asked for
 _GIB, _MIB = 2 ** 30, 2 ** 20
@@ -133,6 +140,9 @@ class Ec2(Driver):
         self._https: List[Http] = []
         self._zones: List[str] = []
         self._asked: Dict[str, float] = {}  # by id: what this session asked for and has not asked to remove, and when
+        self._missed: Dict[str, int] = {}  # of these: how often in a row it was not known
+        self._unnamed: Dict[str, Ref] = {}  # by id: volumes whose name was not given yet
+        self._parts: Dict[str, List[str]] = {}  # by id of an image of ours: the snapshots that it is made of, and are left
         self.metrics_period = self.endpoint.get("metrics period", 300.0)
         if not self._metrics_url():
             self.capabilities = self.capabilities - {Capability.METRICS}
@@ -185,9 +195,11 @@ class Ec2(Driver):
             reply = self._call("CreateVolume", {
                 "Size": -(-spec.size // _GIB), "AvailabilityZone": plan["volume zone"] or None,
                 "VolumeType": plan["volume type"], **self._tagged(spec.name, "volume")}, asked="create volume")
-            made = Ref(Kind.VOLUME, self._word(reply, "volumeId"), spec.name)
+            made = Ref(Kind.VOLUME, reply.understood(lambda: _identity(reply.xml(), "volumeId")), spec.name)
             self._asked[made.id] = now
-            self._tag_after(made)
+            if self.dialect.tags == "after":
+                self._unnamed[made.id] = made
+                self._name(made)
             return made
 
         token = spec.name if spec.count == 1 else f"{spec.name}/{spec.count}"
@@ -199,7 +211,7 @@ class Ec2(Driver):
             "BlockDeviceMapping": [{"DeviceName": device, "Ebs": {"SnapshotId": snapshot, "DeleteOnTermination": True}}
                                    for device, snapshot in plan["kept"]],
             "Monitoring": {"Enabled": True} if self.metrics_period < 300 else None}, asked="create server")
-        ids = reply.understood(lambda: [text(one, "instanceId") for one in rows(reply.xml(), "instancesSet")])
+        ids = reply.understood(lambda: [_identity(one, "instanceId") for one in rows(reply.xml(), "instancesSet")])
         if len(ids) < spec.count:
             raise reply.failed(f"{len(ids)} instances in the answer, not {spec.count}")
         self._asked.update(dict.fromkeys(ids, now))
@@ -212,15 +224,23 @@ class Ec2(Driver):
             self._check_young(ref)
             raise
         if found is None or _is_gone(found):
+            if found is None:
+                self._check_young(ref)
             raise NotFound(f"{ref} is {found.native if found else 'not there'}")
+        self._missed.pop(ref.id, None)
+        if found.ref.name:
+            self._unnamed.pop(ref.id, None)
+        elif ref.id in self._unnamed:
+            refusal = self._name(self._unnamed[ref.id])
+            if refusal:
+                raise Conflict(f"{ref} has no name yet: {refusal}")
         return found
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         if kind is Kind.SERVER:
             found = self._servers(self._filter(name, "client-token" if self.dialect.tags != "at once" else "tag:Name"))
         elif kind is Kind.VOLUME:
-            found = [_volume(one) for one in
-                     self._all("DescribeVolumes", "volumeSet", self._filter(name), "list volumes")]
+            found = self._all("DescribeVolumes", "volumeSet", self._filter(name), "list volumes", _volume)
         elif kind is Kind.SNAPSHOT:
             found = self._snapshots(name)
         else:
@@ -234,11 +254,36 @@ class Ec2(Driver):
                 self._delete_image(ref)
             elif ref.kind is Kind.VOLUME:
                 self._call("DeleteVolume", {"VolumeId": ref.id}, asked=f"delete {ref}")
+            elif ref.kind is Kind.PORT:
+                self._call("DeleteNetworkInterface", {"NetworkInterfaceId": ref.id}, asked=f"delete {ref}")
             else:
                 self._call("TerminateInstances", {"InstanceId": [ref.id]}, asked=f"delete {ref}")
         except NotFound:
             self._check_young(ref)
-        self._asked.pop(ref.id, None)
+        for known in (self._asked, self._missed, self._unnamed):
+            known.pop(ref.id, None)
+
+    def belongings(self, server: Ref) -> List[Ref]:
+        """The volumes and network interfaces that came with the instance, each with the name that it has.
+
+        Those that were attached later are whoever's made them: these do not go with the instance, unless somebody says so.
+        """
+        try:
+            item = next(iter(self._instances({"InstanceId": [server.id]}, f"belongings of {server}",
+                                             lambda one: [one] if text(one, "instanceId") == server.id else [])), None)
+        except NotFound:
+            self._check_young(server)
+            raise
+        if item is None or text(item, "instanceState/name", "") in GONE:
+            raise NotFound(f"{server} is not there")
+        volumes, ports = _came_with(item)
+        named: List[Resource] = []
+        if volumes:
+            named += self._all("DescribeVolumes", "volumeSet", {"VolumeId": volumes}, f"volumes of {server}", _volume)
+        if ports:
+            named += self._all("DescribeNetworkInterfaces", "networkInterfaceSet", {"NetworkInterfaceId": ports},
+                               f"interfaces of {server}", _interface)
+        return [one.ref for one in named if one.ref.id in (*volumes, *ports) and one.server in ("", server.id)]
 
     def describe(self) -> Dict[str, Any]:
         """The version of the API is the one that is spoken; the zones are as ``connect`` was told."""
@@ -269,48 +314,59 @@ class Ec2(Driver):
         """The network interfaces of all these by one request; with ``status checks`` a server has passed these, too."""
         found: List[Resource] = []
         words = {"InstanceId": [server.id for server in servers]}
-        for item in self._instances(words):
-            server = self._server(item)
-            nics = rows(item, "networkInterfaceSet")
-            found += [_port(nic, server) for nic in nics] or [Resource(
-                Ref(Kind.PORT, server.ref.id, ""), State.READY if server.addresses else State.PENDING,
-                "address" if server.addresses else "no address", addresses=server.addresses, server=server.ref.id)]
-        if self.endpoint.get("status checks"):
-            reply = self._call("DescribeInstanceStatus", {**words, "IncludeAllInstances": True}, asked="status checks")
-            found += [_check(one, found) for one in rows(reply.xml(), "instanceStatusSet")]
+        with self._young(*servers):
+            found += self._instances(words, "list servers", self._ports_of)
+            if self.endpoint.get("status checks"):
+                reply = self._call("DescribeInstanceStatus", {**words, "IncludeAllInstances": True}, asked="status checks")
+                found += reply.understood(lambda: [_check(one, found) for one in rows(reply.xml(), "instanceStatusSet")])
         return found
 
+    def _ports_of(self, item: Any) -> List[Resource]:
+        server = self._server(item)
+        return [_port(nic, server) for nic in rows(item, "networkInterfaceSet")] or [Resource(
+            Ref(Kind.PORT, server.ref.id, ""), State.READY if server.addresses else State.PENDING,
+            "address" if server.addresses else "no address", addresses=server.addresses, server=server.ref.id)]
+
     def attach(self, server: Ref, volume: Ref) -> None:
-        self._call("AttachVolume", {"VolumeId": volume.id, "InstanceId": server.id, "Device": self.endpoint["device"]},
-                   asked=f"attach {volume} to {server}")
+        with self._young(server, volume):
+            self._call("AttachVolume", {"VolumeId": volume.id, "InstanceId": server.id, "Device": self.endpoint["device"]},
+                       asked=f"attach {volume} to {server}")
 
     def detach(self, server: Ref, volume: Ref) -> None:
-        """That a volume is not attached is told by the same code as that it cannot be detached just now."""
+        """That a volume is not attached is told by the same codes as that it cannot be detached just now, or is not known."""
         try:
-            self._call("DetachVolume", {"VolumeId": volume.id, "InstanceId": server.id},
-                       asked=f"detach {volume} from {server}")
-        except NotFound:
-            return
-        except Conflict:
-            seen = self._shown(volume)
-            if seen is not None and (seen.server or seen.state is not State.READY):
+            with self._young(server, volume):
+                self._call("DetachVolume", {"VolumeId": volume.id, "InstanceId": server.id},
+                           asked=f"detach {volume} from {server}")
+        except (NotFound, Conflict):
+            if self._may_be_attached(volume):
                 raise
+
+    def _may_be_attached(self, volume: Ref) -> bool:
+        try:
+            seen = self._shown(volume)
+        except NotFound:
+            self._check_young(volume)
+            return False
+        return seen is not None and (bool(seen.server) or seen.state is not State.READY)
 
     def console(self, server: Ref) -> str:
         """As it is now where the instance's hypervisor can say that, else as it was when EC2 looked last."""
-        asked = f"console of {server}"
         try:
-            reply = self._call("GetConsoleOutput", {"InstanceId": server.id, "Latest": self.dialect.latest or None},
-                               asked=asked)
+            reply = self._console(server, self.dialect.latest)
         except CloudError as failed:
             if not self.dialect.latest or "UnsupportedOperation" not in str(failed):
                 raise
-            reply = self._call("GetConsoleOutput", {"InstanceId": server.id}, asked=asked)
+            reply = self._console(server, False)
         said = text(reply.xml(), "output", "")
         try:
             return base64.b64decode(said).decode("utf-8", "replace")
         except ValueError:
             raise reply.failed("the output in the answer is not base64") from None
+
+    def _console(self, server: Ref, latest: bool) -> Reply:
+        with self._young(server):
+            return self._call("GetConsoleOutput", {"InstanceId": server.id, "Latest": latest or None}, asked=f"console of {server}")
 
     def metrics(self, server: Ref) -> List[Sample]:
         """CloudWatch's newest figures of this instance; a young one has none yet."""
@@ -331,9 +387,13 @@ class Ec2(Driver):
         tags = self._tagged(name, "image")
         if tags:
             tags["TagSpecification"] += self._tagged(name, "snapshot")["TagSpecification"]
-        reply = self._call("CreateImage", {"InstanceId": server.id, "Name": name, "NoReboot": True, **tags},
-                           asked=f"snapshot of {server}")
-        made = Ref(Kind.SNAPSHOT, self._word(reply, "imageId"), name)
+        try:
+            with self._young(server):
+                reply = self._call("CreateImage", {"InstanceId": server.id, "Name": name, "NoReboot": True, **tags},
+                                   asked=f"snapshot of {server}")
+        except Conflict as unknown:  # so that nothing was made, and the same may be asked for again
+            raise RateLimited(str(unknown), wait=2.0) from None
+        made = Ref(Kind.SNAPSHOT, reply.understood(lambda: _identity(reply.xml(), "imageId")), name)
         self._asked[made.id] = self.deadline.clock.now()
         return made
 
@@ -348,16 +408,16 @@ class Ec2(Driver):
         totals: Dict[str, Optional[float]] = {
             "servers": _whole(stated.get("max-instances", "")) if self.dialect.max_instances else None,
             "addresses": _whole(stated.get("vpc-max-elastic-ips") or stated.get("max-elastic-ips") or "")}
-        instances = [one for one in self._instances({}) if text(one, "instanceState/name") not in GONE]
-        volumes = self._all("DescribeVolumes", "volumeSet", {}, "list volumes")
-        used: Dict[str, float] = {"servers": len(instances), "volumes": len(volumes), "storage": _size(volumes)}
+        instances = self._instances({}, "list servers", _counted)
+        volumes = self._all("DescribeVolumes", "volumeSet", {}, "list volumes", lambda one: (text(one, "volumeType", ""), number(one, "size", 0) * _GIB))
+        used: Dict[str, float] = {"servers": len(instances), "volumes": len(volumes), "storage": sum(size for _, size in volumes)}
 
         unread: Dict[str, str] = {}
         if self._quotas is not None:
             quotas, unread = self._all_quotas(self._quotas)
             totals.update(quotas)
             used["vcpus"] = self._standard_vcpus(instances)
-            used["storage"] = _size([one for one in volumes if text(one, "volumeType", "") == "gp3"])
+            used["storage"] = sum(size for kind, size in volumes if kind == "gp3")
         if totals["addresses"] is not None:
             used["addresses"] = len(rows(self._call("DescribeAddresses", asked="list addresses").xml(), "addressesSet"))
         return [Limit(name, count, totals.get(name), unknown=unread.get(name, "") if totals.get(name) is None else "")
@@ -385,25 +445,23 @@ class Ec2(Driver):
                 unread[name] = str(refusal)
         return found, unread
 
-    def _standard_vcpus(self, instances: Sequence[Any]) -> int:
+    def _standard_vcpus(self, instances: Sequence["Counted"]) -> int:
         """The vCPUs of all that count as running on-demand standard instances, by what their types have."""
-        types = [text(one, "instanceType", "") for one in instances if text(one, "instanceState/name") in ("pending", "running")
-                 and text(one, "instanceLifecycle", "") != "spot"]
-        counted = [one for one in types if STANDARD.match(one)]
+        counted = [one.flavor for one in instances if one.state in ("pending", "running") and one.lifecycle != "spot"
+                   and STANDARD.match(one.flavor)]
         names, vcpus = sorted(set(counted)), {}
         for first in range(0, len(names), 100):  # so many can be asked for at once
             words = {"InstanceType": names[first:first + 100]}
-            found = self._all("DescribeInstanceTypes", "instanceTypeSet", words, "flavors in use")
-            vcpus.update({name: cores for name, cores, _ in map(_flavor, found)})
+            found = self._all("DescribeInstanceTypes", "instanceTypeSet", words, "flavors in use", _flavor)
+            vcpus.update({name: cores for name, cores, _ in found})
         return sum(vcpus.get(one, 0) for one in counted)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """EC2 knows no checksums."""
         try:
-            found = self._images(name)
+            return self._images(name, _image)
         except NotFound:
             return []
-        return [_image(one) for one in found]
 
     # --- calls ------------------------------------------------------------------------------------------------
 
@@ -412,21 +470,19 @@ class Ec2(Driver):
             raise AuthRejected("no session")
         return self._ec2(action, words, asked)
 
-    def _all(self, action: str, where: str, words: Mapping[str, Any], asked: str) -> List[Any]:
-        """All pages of a list; Incomplete where they have no end."""
-        token: Optional[str] = None
-        by_id = any(word.endswith("Id") for word in words)  # which goes with no limit
-        most = self.dialect.page if action in _PAGED and not by_id else 0
-        pages = Pages(asked or action)
-        while True:
-            document = self._call(action, {**words, "MaxResults": most or None, "NextToken": token}, asked).xml()
-            pages.add(document, rows(document, where), token)
-            token = text(document, "nextToken", "") or None
-            if token is None:
-                return pages.things
+    def _all(self, action: str, where: str, words: Mapping[str, Any], asked: str, made: Callable[[Any], T]) -> List[T]:
+        """What is ``made`` of each thing in a list, all pages of it; Incomplete when it is not whole."""
+        return self._each(action, where, words, asked, lambda one: [made(one)])
 
-    def _word(self, reply: Reply, where: str) -> str:
-        return reply.understood(lambda: text(reply.xml(), where))
+    def _elements(self, action: str, where: str, words: Mapping[str, Any], asked: str, wanted: Callable[[Any], bool]) -> List[Any]:
+        """The elements themselves of what is wanted in a list, which is no long one."""
+        return self._each(action, where, words, asked, lambda one: [one] if wanted(one) else [], ec2_lists.WHOLE)
+
+    def _each(self, action: str, where: str, words: Mapping[str, Any], asked: str, keep: Callable[[Any], List[T]],
+              *most: int) -> List[T]:
+        by_id = any(word.endswith("Id") for word in words)  # which goes with no limit
+        page = self.dialect.page if action in _PAGED and not by_id else 0
+        return ec2_lists.read(lambda more: self._call(action, {**words, **more}, asked), where, keep, page, *most)
 
     def _classify(self, reply: Reply, said: Refusal) -> Optional[VmprobeError]:
         """The error of a code; EC2 answers 500 where it has no room, and 400 for nearly everything else."""
@@ -434,13 +490,15 @@ class Ec2(Driver):
             return refused(Conflict, reply, said)
         if said.code == "InvalidParameterValue" and re.search(r"Expected: [a-z]+-", said.message):
             return refused(NotFound, reply, said)  # ec2-api's way to say that what cannot be an id names nothing
+        if said.code in ("InvalidParameterValue", "InvalidRequest", "InvalidParameterCombination") and _NOT_NOW.search(said.message):
+            return refused(Conflict, reply, said)
         kind, cause = next(((kind, cause) for pattern, kind, cause in ERRORS if re.fullmatch(pattern, said.code)),
                            (None, ""))
-        if kind is NotPermitted and re.search(r"quota exceeded", said.message, re.I):
+        if kind in (NotPermitted, None) and re.search(r"quota (?:was |is )?exceeded|exceed\w* (?:the |your )?quota", said.message, re.I):
             kind = QuotaExceeded
         if kind is None:
             return refused(CloudError, reply, said) if reply.status < 500 else None
-        wait = reply.wait or 5.0 if kind is GatewayFailed and reply.status != 500 else None
+        wait = reply.wait or 5.0 if kind is RateLimited or kind is GatewayFailed and reply.status != 500 else None
         return refused(kind, reply, said, cause, wait)
 
     def _filter(self, name: str, key: str = "tag:Name") -> Dict[str, Any]:
@@ -455,47 +513,67 @@ class Ec2(Driver):
         tags = [{"Key": "Name", "Value": name}, {"Key": "vmprobe", "Value": token or name}]
         return {"TagSpecification": [{"ResourceType": kind, "Tag": tags}]}
 
-    def _tag_after(self, ref: Ref) -> None:
-        """Where a volume cannot be given its name at once. Whatever becomes of this, its id is known and will be noted."""
-        if self.dialect.tags != "after":
-            return
+    def _name(self, ref: Ref) -> str:
+        """Give a volume its name, where that cannot be at once; why it was refused, '' if it was not. ``show`` asks again."""
         try:
             self._call("CreateTags", {"ResourceId": [ref.id], "Tag": [{"Key": "Name", "Value": ref.name}]},
                        asked=f"name of {ref}")
-        except CloudError:
-            return
+        except CloudError as refusal:
+            return str(refusal)
+        return ""
 
     def _check_young(self, ref: Ref) -> None:
-        """Conflict for a thing that was asked for just now: that it is not known yet does not say that it is not there."""
+        """Conflict for a thing of ours that is not known, as long as that need not say that it is not there.
+
+        It may have been asked for just now, or this answer alone be by somebody who is behind.
+        """
         asked = self._asked.get(ref.id)
-        if asked is not None and self.deadline.clock.now() - asked < _YOUNG:
+        if asked is None:
+            return
+        self._missed[ref.id] = self._missed.get(ref.id, 0) + 1
+        if self.deadline.clock.now() - asked < _YOUNG:
             raise Conflict(f"{ref} was asked for just now and is not shown yet") from None
+        if self._missed[ref.id] < _MISSED:
+            raise Conflict(f"{ref} was there, and is not shown just now") from None
+
+    @contextlib.contextmanager
+    def _young(self, *refs: Ref) -> Iterator[None]:
+        """Whoever does not know one of these things may only not know it yet: Conflict, "not now"."""
+        try:
+            yield
+        except NotFound:
+            for ref in refs:
+                self._check_young(ref)
+            raise
+        for ref in refs:
+            self._missed.pop(ref.id, None)
 
     # --- things -----------------------------------------------------------------------------------------------
 
     def _shown(self, ref: Ref) -> Optional[Resource]:
         asked = f"show {ref}"
         if ref.kind is Kind.SERVER:
-            found: List[Any] = self._servers({"InstanceId": [ref.id]}, asked)
+            found = self._servers({"InstanceId": [ref.id]}, asked)
         elif ref.kind is Kind.VOLUME:
-            found = [_volume(one) for one in self._all("DescribeVolumes", "volumeSet", {"VolumeId": [ref.id]}, asked)]
+            found = self._all("DescribeVolumes", "volumeSet", {"VolumeId": [ref.id]}, asked, _volume)
+        elif ref.kind is Kind.PORT:
+            found = self._all("DescribeNetworkInterfaces", "networkInterfaceSet", {"NetworkInterfaceId": [ref.id]}, asked, _interface)
         elif ref.id.startswith("snap-"):
-            words = {"SnapshotId": [ref.id]}
-            found = [_snapshot(one) for one in self._all("DescribeSnapshots", "snapshotSet", words, asked)]
+            found = self._all("DescribeSnapshots", "snapshotSet", {"SnapshotId": [ref.id]}, asked, _snapshot)
         else:
-            found = [_ami(one) for one in self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, asked)]
+            found = self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, asked, _ami)
         return next((one for one in found if one.ref.id == ref.id), None)
 
-    def _instances(self, words: Mapping[str, Any], asked: str = "list servers") -> List[Any]:
-        return [item for one in self._all("DescribeInstances", "reservationSet", words, asked)
-                for item in rows(one, "instancesSet")]
+    def _instances(self, words: Mapping[str, Any], asked: str, keep: Callable[[Any], List[T]]) -> List[T]:
+        return self._each("DescribeInstances", "reservationSet", words, asked,
+                          lambda one: [made for item in rows(one, "instancesSet") for made in keep(item)])
 
     def _servers(self, words: Mapping[str, Any], asked: str = "list servers") -> List[Resource]:
-        return [self._server(item) for item in self._instances(words, asked)]
+        return self._instances(words, asked, lambda item: [self._server(item)])
 
     def _server(self, said: Any) -> Resource:
         """One that ended by itself has failed, as long as the run that asked for it has not removed it."""
-        identity, native = text(said, "instanceId"), text(said, "instanceState/name")
+        identity, native = _identity(said, "instanceId"), text(said, "instanceState/name")
         code, fault = text(said, "stateReason/code", ""), text(said, "stateReason/message", "")
         state = SERVER.get(native, State.PENDING)
         if native in ("shutting-down", "terminated") and identity in self._asked and code not in (*_BY_US, ""):
@@ -504,54 +582,85 @@ class Ec2(Driver):
         cause = next((cause for pattern, cause in REASONS if re.search(pattern, code)), "") if failed else ""
         cores, threads = (number(said, f"cpuOptions/{word}", 0) for word in ("coreCount", "threadsPerCore"))
         addresses = [text(said, word, "") for word in ("ipAddress", "privateIpAddress", "ipv6Address")]
+        addresses += [address for nic in rows(said, "networkInterfaceSet") for address in _addresses(nic)]
         return Resource(
             Ref(Kind.SERVER, identity, _server_name(said)), state, native, fault if failed else "", cause,
             addresses=tuple(dict.fromkeys(address for address in addresses if address)),
-            created=moment(text(said, "launchTime", "")), vcpus=cores * threads or None, image=text(said, "imageId", ""))
+            created=moment(text(said, "launchTime", "")), since=_since(said), vcpus=cores * threads or None,
+            image=text(said, "imageId", ""))
 
     def _snapshots(self, name: str) -> List[Resource]:
         """Our images by their name, and what was left of images that are gone."""
         words: Dict[str, Any] = {"Owner": ["self"]}
         if name and self.dialect.filters:
             words["Filter"] = [{"Name": "name", "Value": [f"{name}*"]}]
-        images = self._all("DescribeImages", "imagesSet", words, "list images")
-        found = [_ami(one) for one in images]
+        images = self._all("DescribeImages", "imagesSet", words, "list images", lambda one: (_ami(one), _parts(one)))
+        found = [image for image, _ in images]
         if name and self.dialect.tags == "at once":
-            parts = {part for one in images for part in _parts(one)}
+            parts = {part for _, those in images for part in those}
             words = {"Owner": ["self"], **self._filter(name)}
-            others = [_snapshot(one) for one in self._all("DescribeSnapshots", "snapshotSet", words, "list snapshots")]
+            others = self._all("DescribeSnapshots", "snapshotSet", words, "list snapshots", _snapshot)
             found += [one for one in others if one.ref.id not in parts]
         return found
 
     def _delete_image(self, ref: Ref) -> None:
-        parts = [ref.id]
-        if not ref.id.startswith("snap-"):
-            image = next(iter(self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, f"show {ref}")), None)
-            if image is None:
-                raise NotFound(f"{ref} is not there")
-            self._call("DeregisterImage", {"ImageId": ref.id}, asked=f"delete {ref}")
-            parts = _parts(image)
-        for part in parts:
-            self._call("DeleteSnapshot", {"SnapshotId": part}, asked=f"delete snapshot {part}")
+        """Also the second time, when the image is gone and some of its snapshots are not."""
+        parts = self._parts.setdefault(ref.id, [])
+        if ref.id.startswith("snap-"):
+            parts[:] = [ref.id]
+        else:
+            try:
+                images = self._elements("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, f"show {ref}",
+                                        lambda one: text(one, "imageId", "") == ref.id)
+                parts += [part for image in images for part in _parts(image)
+                          if part not in parts and self._is_part(part, ref)]
+                if not images and not parts:
+                    raise NotFound(f"{ref} is not there")
+                if images:
+                    self._call("DeregisterImage", {"ImageId": ref.id}, asked=f"delete {ref}")
+            except NotFound:
+                if not parts:
+                    raise
+        while parts:
+            with contextlib.suppress(NotFound):  # it is gone
+                self._call("DeleteSnapshot", {"SnapshotId": parts[0]}, asked=f"delete snapshot {parts[0]}")
+            del parts[0]
+
+    def _is_part(self, snapshot: str, image: Ref) -> bool:
+        """Whether a snapshot was made for our image, by its name or its description: an image may name somebody else's, too.
+
+        Where names are not given at once neither may be there, and the image alone says it.
+        """
+        if self.dialect.tags != "at once":
+            return True
+        try:
+            found = self._all("DescribeSnapshots", "snapshotSet", {"SnapshotId": [snapshot]}, f"show snapshot {snapshot}",
+                              lambda one: (text(one, "snapshotId"), _tags(one).get("Name"), text(one, "description", "")))
+        except NotFound:
+            return False
+        return any(identity == snapshot and (name == image.name or image.id in said) for identity, name, said in found)
 
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
-    def _images(self, wanted: str) -> List[Any]:
-        if not self.dialect.filters:
-            found = self._all("DescribeImages", "imagesSet", {}, f"image {wanted}".strip())
+    def _images(self, wanted: str, made: Callable[[Any], T]) -> List[T]:
+        """What is ``made`` of each image of this id or name; a name may have ``*`` in it, as EC2 takes it."""
+        def fits(one: Any) -> List[T]:
             names = ("imageId", "name", "imageLocation")
-            return [one for one in found if not wanted or wanted in [text(one, word, "") for word in names]]
-        if re.match(r"[ae]mi-", wanted):
-            return self._all("DescribeImages", "imagesSet", {"ImageId": [wanted]}, f"image {wanted}")
-        owner = self.endpoint.get("image owner") or self.dialect.owner
-        words: Dict[str, Any] = {"Owner": [owner] if owner not in ("", "anybody") else None}
-        if wanted:
-            words["Filter"] = [{"Name": "name", "Value": [wanted]}]
-        return self._all("DescribeImages", "imagesSet", words, f"image {wanted}".strip())
+            return [made(one)] if not wanted or any(fnmatch.fnmatchcase(text(one, word, ""), wanted) for word in names) else []
+
+        words: Dict[str, Any] = {}
+        if self.dialect.filters and re.match(r"[ae]mi-", wanted):
+            words = {"ImageId": [wanted]}
+        elif self.dialect.filters:
+            owner = self.endpoint.get("image owner") or self.dialect.owner
+            words["Owner"] = [owner] if owner not in ("", "anybody") else None
+            if wanted:
+                words["Filter"] = [{"Name": "name", "Value": [wanted]}]
+        return self._each("DescribeImages", "imagesSet", words, f"image {wanted}".strip(), fits, ec2_lists.WHOLE)
 
     def _image(self, wanted: str) -> Any:
         """By id, or the newest of this owner and name."""
-        found = self._images(wanted)
+        found = self._images(wanted, lambda one: one)
         ready = [one for one in found if IMAGE.get(text(one, "imageState", "available").lower()) is State.READY]
         if not found:
             owner = self.endpoint.get("image owner") or self.dialect.owner
@@ -573,8 +682,8 @@ class Ec2(Driver):
             words["Filter"] = [*({"Name": name, "Value": [value]} for name, value in about.items()),
                                {"Name": "memory-info.size-in-mib", "Value": list(_MEMORIES)}]
         where = "instanceTypeSet" if self.dialect.types == "offered" else "instanceTypeDetails"
-        document = self._all("DescribeInstanceTypes", where, words, f"flavor {wanted}".strip())
-        found = [one for one in map(_flavor, document) if wanted in ("", one[0])]
+        flavors = self._all("DescribeInstanceTypes", where, words, f"flavor {wanted}".strip(), _flavor)
+        found = [one for one in flavors if wanted in ("", one[0])]
         offered: Dict[str, List[str]] = {}
         if self.dialect.types == "offered":
             offered = self._offered(wanted, zone)
@@ -591,16 +700,18 @@ class Ec2(Driver):
         filters = [{"Name": "location", "Value": [zone]}] if zone else []
         filters += [{"Name": "instance-type", "Value": [wanted]}] if wanted else []
         found: Dict[str, List[str]] = {}
-        for one in self._all("DescribeInstanceTypeOfferings", "instanceTypeOfferingSet",
-                             {"LocationType": "availability-zone", "Filter": filters}, "flavors on offer"):
-            found.setdefault(text(one, "instanceType"), []).append(text(one, "location"))
+        for flavor, where in self._all("DescribeInstanceTypeOfferings", "instanceTypeOfferingSet",
+                                       {"LocationType": "availability-zone", "Filter": filters}, "flavors on offer",
+                                       lambda one: (text(one, "instanceType"), text(one, "location"))):
+            found.setdefault(flavor, []).append(where)
         return found
 
     def _subnet(self, wanted: str) -> Any:
         """By id or by its tag Name."""
         by_name = {"Filter": [{"Name": "tag:Name", "Value": [wanted]}]}
         words = {"SubnetId": [wanted]} if wanted.startswith("subnet-") else by_name
-        found = self._all("DescribeSubnets", "subnetSet", words, f"network {wanted}")
+        found = self._elements("DescribeSubnets", "subnetSet", words, f"network {wanted}",
+                               lambda one: wanted in (text(one, "subnetId", ""), _tags(one).get("Name")))
         if not found:
             raise NotFound(f"no subnet {wanted!r}", cause="network")
         if len(found) > 1:
@@ -617,7 +728,8 @@ class Ec2(Driver):
             words = {"Filter": [{"Name": "group-name", "Value": [wanted]}]}
             if subnet is not None:
                 words["Filter"].append({"Name": "vpc-id", "Value": [text(subnet, "vpcId")]})
-        found = self._all("DescribeSecurityGroups", "securityGroupInfo", words, f"security group {wanted}")
+        found = self._elements("DescribeSecurityGroups", "securityGroupInfo", words, f"security group {wanted}",
+                               lambda one: wanted in (text(one, "groupId", ""), text(one, "groupName", wanted)))
         if not found:
             raise NotFound(f"no security group {wanted!r}", cause="network")
         identity = text(found[0], "groupId", "") if len(found) == 1 else ""  # several VPCs: by its name in the default one
@@ -669,7 +781,7 @@ def keys_without(*names: str) -> Dict[str, Key]:
 # --- what the service says ----------------------------------------------------------------------------------------
 
 def _tags(said: Any) -> Dict[str, str]:
-    return {text(one, "key", ""): text(one, "value", "") for one in rows(said, "tagSet")}
+    return {text(one, "key", ""): text(one, "value", "")[:_LONGEST] for one in rows(said, "tagSet")}
 
 
 def _is_gone(thing: Resource) -> bool:
@@ -686,11 +798,62 @@ def _server_name(said: Any) -> str:
     return f"{name}-{number(said, 'amiLaunchIndex', 0) + 1}" if count else name
 
 
+def _identity(said: Any, where: str) -> str:
+    """An id; GatewayFailed when it is none that could be written down."""
+    found = text(said, where)
+    if len(found) > _LONGEST or not found.isprintable():
+        raise GatewayFailed(f"{where} in the answer is no short, printable text")
+    return found
+
+
+def _since(said: Any) -> Optional[float]:
+    """When an instance last changed its state, as far as the reason for it says that."""
+    when = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", text(said, "reason", ""))
+    return moment(when[1]) if when else None
+
+
+def _addresses(nic: Any) -> List[str]:
+    """A network interface's own addresses, of both versions of IP."""
+    found = [text(one, "privateIpAddress", "") for one in (*rows(nic, "privateIpAddressesSet"), nic)]
+    found += [text(one, "ipv6Address", "") for one in (*rows(nic, "ipv6AddressesSet"), nic)]
+    return [address for address in dict.fromkeys(found) if address]
+
+
+def _came_with(instance: Any) -> Tuple[List[str], List[str]]:
+    """Ids of the volumes and of the network interfaces that were made with an instance, or are to go with it."""
+    root = text(instance, "rootDeviceName", "")
+    volumes = [text(one, "ebs/volumeId", "") for one in rows(instance, "blockDeviceMapping")
+               if root and text(one, "deviceName", "") == root or text(one, "ebs/deleteOnTermination", "") == "true"]
+    ports = [text(one, "networkInterfaceId", "") for one in rows(instance, "networkInterfaceSet")
+             if text(one, "attachment/deviceIndex", "0") in ("", "0") or text(one, "attachment/deleteOnTermination", "") == "true"]
+    return [one for one in volumes if one], [one for one in ports if one]
+
+
 def _port(said: Any, server: Resource) -> Resource:
     native = text(said, "attachment/status", "") or text(said, "status", "")
-    addresses = [text(one, "privateIpAddress", "") for one in (*rows(said, "privateIpAddressesSet"), said)]
     return Resource(Ref(Kind.PORT, text(said, "networkInterfaceId"), ""), PORT.get(native, State.PENDING), native,
-                    addresses=tuple(dict.fromkeys(one for one in addresses if one)), server=server.ref.id)
+                    addresses=tuple(_addresses(said)), server=server.ref.id)
+
+
+def _interface(said: Any) -> Resource:
+    """A network interface by itself."""
+    native = text(said, "status", "")
+    return Resource(Ref(Kind.PORT, text(said, "networkInterfaceId"), _tags(said).get("Name", "")),
+                    State.READY if native in ("available", "in-use") else State.PENDING, native,
+                    addresses=tuple(_addresses(said)), server=text(said, "attachment/instanceId", ""))
+
+
+class Counted(NamedTuple):
+    """What of an instance counts for a quota."""
+
+    flavor: str
+    state: str
+    lifecycle: str
+
+
+def _counted(said: Any) -> List[Counted]:
+    found = Counted(text(said, "instanceType", ""), text(said, "instanceState/name"), text(said, "instanceLifecycle", ""))
+    return [] if found.state in GONE else [found]
 
 
 def _check(said: Any, ports: Sequence[Resource]) -> Resource:
@@ -714,11 +877,6 @@ def _volume(said: Any) -> Resource:
     return Resource(Ref(Kind.VOLUME, text(said, "volumeId"), _tags(said).get("Name", "")), state, (moving or [native])[0],
                     server=held[0] if held and not moving else "", created=moment(text(said, "createTime", "")),
                     size=number(said, "size", 0) * _GIB)
-
-
-def _size(volumes: Sequence[Any]) -> int:
-    """Bytes of all of these."""
-    return sum(number(one, "size", 0) for one in volumes) * _GIB
 
 
 def _ami(said: Any) -> Resource:

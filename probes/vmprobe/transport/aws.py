@@ -17,12 +17,13 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
-from vmprobe.errors import CloudError, VmprobeError
+from vmprobe.errors import CloudError, GatewayFailed, VmprobeError
 from vmprobe.text import cut
 from vmprobe.transport import xml
 from vmprobe.transport.http import Http, Reply
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
+_ANSWER = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]*\?>\s*)?<(?:[\w.-]+:)?\w*Response[\s/>]")
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
@@ -70,7 +71,10 @@ class Query:
         """
         form = {"Action": action, "Version": self.version, **flat(words or {})}
         body, headers = self._signed(form)
-        return self.http.post(body=body.encode("ascii"), headers=headers, asked=asked or action, struck=struck)
+        reply = self.http.post(body=body.encode("ascii"), headers=headers, asked=asked or action, struck=struck)
+        if not _ANSWER.match(reply.body[:1000]):
+            raise reply.failed("the answer is no answer of this service")  # a page of somebody in between has nothing in it, too
+        return reply
 
     def _version_4(self, form: Mapping[str, str]) -> Tuple[str, Dict[str, str]]:
         body = encoded(form)
@@ -87,6 +91,8 @@ class Query:
 
     def _refused(self, reply: Reply) -> Optional[VmprobeError]:
         said = refusal(reply.body)
+        if not said.code and reply.status in (404, 409, 410):
+            return reply.error(GatewayFailed)  # the service says by a code what it does not know: this is somebody in between
         return self._classify(reply, said) if said.code and self._classify else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Optional
 
-from vmprobe.errors import GatewayFailed
+from vmprobe.errors import GatewayFailed, TooLarge
 
 DEEPEST = 100
 MOST = 100_000  # elements, attributes included
@@ -33,8 +33,8 @@ def feed(body: bytes, target: Any, parser: Any = None, named: Optional[Callable[
         nonlocal depth, count
         depth, count = depth + 1, count + 1 + len(attributes)
         if depth > DEEPEST or count > MOST:
-            raise GatewayFailed(f"the XML of the answer is nested more than {DEEPEST} deep" if depth > DEEPEST else
-                                f"the XML of the answer has more than {MOST} elements")
+            raise (GatewayFailed(f"the XML of the answer is nested more than {DEEPEST} deep") if depth > DEEPEST else
+                   TooLarge(f"the XML of the answer has more than {MOST} elements"))
         target.start(named(name), {named(key): value for key, value in attributes.items()})
 
     def end(name: str) -> None:
