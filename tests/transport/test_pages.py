@@ -74,15 +74,15 @@ def test_ec2s_pages_that_lead_round_and_round_are_an_incomplete_list(served):
     def answer(request):
         words = parse_qs(request.body.decode())
         if words["Action"] != ["DescribeInstances"]:
-            return reply(200, "<R><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></R>")
+            return reply(200, "<AResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></AResponse>")
         tokens.append(words.get("NextToken", [""])[0])
-        return reply(200, f"<R><reservationSet/><nextToken>{'bc'[len(tokens) % 2]}</nextToken></R>")
+        return reply(200, f"<AResponse><reservationSet/><nextToken>{'bc'[len(tokens) % 2]}</nextToken></AResponse>")
 
     driver, _ = served("ec2", answer, {"access_key": "AKID", "secret_key": "s"}, region="here")
 
     with pytest.raises(Incomplete, match=r": its pages repeat themselves$"):
         driver.list(Kind.SERVER, "")
-    assert tokens == ["", "c", "b", "c"]
+    assert tokens == ["", "c", "b"]
 
 
 def test_opennebulas_pages_that_are_all_the_same_are_an_incomplete_list(served):

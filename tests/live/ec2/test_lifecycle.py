@@ -245,7 +245,7 @@ def test_a_gateway_that_fails_is_critical(site, gateway):
 def test_a_wrong_key_is_critical_and_a_missing_one_is_ours(site, gateway):
     code, output = run(site(credentials=f"access_key = {ACCESS}\nsecret_key = wrong\n"))
     assert (code, line(output)) == (2, "VM_LIFECYCLE CRITICAL - ec2: auth: authentication: 401 SignatureDoesNotMatch: The request signature "
-                                       "we calculated does not match the si... (cause=auth, REQUEST)")
+                                       "we calculated does not match the signature you provided. (cause=auth, 4f2c0d1e...)")
     code, output = run(site(credentials=f"access_key = {ACCESS}\n"))
     assert (code, line(output)) == (3, "VM_LIFECYCLE UNKNOWN - ec2: auth: the credentials file has access_key and no secret_key (cause=client)")
 
