@@ -3,6 +3,7 @@
 Each transport by itself, and the whole of check_vm_lifecycle through a driver that speaks HTTP (``outside.webcloud``).
 """
 
+import gzip
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -94,10 +96,13 @@ def closing(content):
     return lambda connection: connection.sendall(content)
 
 
+PACK = {"gzip": gzip.compress, "deflate": zlib.compress, "x-gzip": lambda body: gzip.compress(body)[:-4], "br": bytes}
+
 as_json = documents.map(lambda document: json.dumps(document).encode("utf-8", "surrogatepass"))
 bodies = as_json | xmls | st.binary(max_size=200) | st.sampled_from(RAW).map(lambda text: text.encode()) | \
     texts.map(lambda text: text.encode("utf-8", "replace"))
 answers = st.builds(answer, statuses, headers, bodies) | st.builds(answer, statuses, st.just({}), bodies) | \
+    st.builds(lambda status, body, form: answer(status, {"Content-Encoding": form}, PACK[form](body)), statuses, bodies, st.sampled_from(sorted(PACK))) | \
     st.builds(lambda head, rest: head + b"\r\n" + rest, heads, st.binary(max_size=200))
 
 
@@ -490,7 +495,10 @@ HEAVY = {
     "short-texts-just-accepted": heavy(b"[" + b",".join(b'"%d"' % number for number in range(190_000)) + b"]"),
     "a-redirect-with-100-MB": flood(b"Location: /v1/x\r\nContent-Length: 104857600", b" " * MIB, status=b"302 Found"),
     "a-refusal-with-100-MB": flood(b"Content-Length: 104857600", b'{"message": "' + b"a" * MIB, status=b"500 Words"),
-    "a-bomb-in-gzip": heavy(b"\x1f\x8b\x08\x00" + b"\x00" * 100000, Content_Encoding="gzip"),
+    "a-bomb-in-gzip": heavy(gzip.compress(b" " * 100 * MIB, 1), Content_Encoding="gzip"),
+    "a-bomb-in-deflate": heavy(zlib.compress(b"[" * 100 * MIB, 1), Content_Encoding="deflate"),
+    "empty-objects-just-accepted-in-gzip": heavy(gzip.compress(b"[" + b"{}," * 63_000 + b"{}]"), Content_Encoding="gzip"),
+    "no-gzip": heavy(b"\x1f\x8b\x08\x00" + b"\x00" * 100000, Content_Encoding="gzip"),
 }
 
 

@@ -293,6 +293,22 @@ def test_credentials_do_not_go_to_another_host_that_only_the_endpoint_names(stag
     assert (elsewhere.requests, challenged()) == ([], [])
 
 
+@pytest.mark.parametrize("uri", [
+    "http://127.0.0.2:{port}/v3", "HTTP://127.0.0.2:{port}", "//127.0.0.2:{port}/v3", "http:127.0.0.2:{port}", "http:\\\\127.0.0.2:{port}",
+    "http://127.0.0.1@127.0.0.2:{port}", "http://127.0.0.1:80\\@127.0.0.2:{port}", "http://127.0.0.2:{port}\\@127.0.0.1/",
+    "http://127.0.0.2:{port}#@127.0.0.1/", "http://127.0.0.2:{port}?http://127.0.0.1/", "http://0x7f000002:{port}", "http://[::ffff:127.0.0.2]:{port}"])
+@pytest.mark.parametrize("ours", [True, False], ids=["of-the-site", "of-the-environment"])
+def test_no_way_to_write_a_challenge_takes_credentials_to_another_host(ours, uri, stage, elsewhere, challenged, monkeypatch):
+    openrc(monkeypatch, OS_AUTH_URL="http://127.0.0.1:1/v3")
+    challenge = f"Keystone uri='{uri.format(port=elsewhere.port)}'"
+    stage.reply = lambda request: said("no", 401, **{"WWW-Authenticate": challenge})
+
+    with pytest.raises(VmprobeError):
+        stage.driver(OURS if ours else {}).connect()
+
+    assert elsewhere.connections == 0
+
+
 def test_credentials_go_to_the_keystone_that_the_site_names(stage, elsewhere, challenged):
     stage.driver(keystone=f"{elsewhere.url}/v3", project="ops").connect()
 
