@@ -62,11 +62,10 @@ def test_a_directory_that_nobody_meant_to_share_is_not_shared(tmp_path, above):
 LIBRARIES = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
 
 
-def as_user(user, *command):
-    """A command as a user whose other group is GROUP."""
+def as_user(user, *command, **environment):
+    """A command as a user whose other group is GROUP, and who has no home."""
     return subprocess.run(["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={GROUP}", *command], capture_output=True, text=True,
-                          env={"PATH": os.environ["PATH"], "VMPROBE_STATE": os.environ["VMPROBE_STATE"], "PYTHONPATH": LIBRARIES,
-                               "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}, check=False)
+                          env={"PATH": os.environ["PATH"], "PYTHONPATH": LIBRARIES, "PYTHONDONTWRITEBYTECODE": "1", **environment}, check=False)
 
 
 @pytest.fixture
@@ -80,7 +79,8 @@ def python():
 
 def probe(python, user, site, *arguments):
     """(exit code, output) of check_vm_lifecycle as a user."""
-    done = as_user(user, python, str(PROBES / "check_vm_lifecycle"), "--site", str(site), *arguments)
+    done = as_user(user, python, str(PROBES / "check_vm_lifecycle"), "--site", str(site), *arguments,
+                   VMPROBE_STATE=os.environ["VMPROBE_STATE"])
     return done.returncode, done.stdout
 
 
@@ -152,3 +152,19 @@ def test_a_directory_in_the_place_of_what_is_remembered_is_set_aside(tmp_path):
 
     assert files.recall(str(tmp_path / "state" / "site.json"), lambda document: document, None) == ({"taken": 1}, "")
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["site.json", "site.json.damaged"]
+
+
+@as_root
+def test_a_result_of_a_user_who_has_no_place_for_its_state_is_handed_over_all_the_same(shared, python):
+    (shared / "out").mkdir()
+    (shared / "out").chmod(0o777)
+    somebody_s = Path(f"/var/tmp/vmprobe-{PERSON}")
+    somebody_s.mkdir()
+    try:
+        somebody_s.chmod(0o777)
+        done = as_user(PERSON, python, str(PROBES / "check_vm_lifecycle"), "--site", str(shared / "site.ini"), "--submit", f"file:{shared}/out/file")
+    finally:
+        somebody_s.rmdir()
+
+    assert (done.returncode, "everybody can write in" in done.stdout, done.stdout.count("\n")) == (3, True, 1)
+    assert json.loads((shared / "out" / "file").read_text())["output"] == done.stdout.rstrip("\n")

@@ -686,6 +686,8 @@ class Server(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.got.append((self.path, body))
+        if self.reply is None:  # the connection ends without an answer
+            return
         self.send_response(self.status)
         self.end_headers()
         self.wfile.write(self.reply.encode())
@@ -805,6 +807,17 @@ def test_an_answer_that_cannot_be_understood_is_said_and_its_result_is_not_sent_
     assert said.endswith("; it is not sent again")
     deliver(nrdp, RESULT._replace(state=0, ended=1011.0))
     assert states(server) == ["2", "0"]
+
+
+def test_a_result_whose_answer_is_lost_is_sent_once_by_each_run_and_holds_back_nothing(nrdp, server):
+    server.answer(None)
+
+    (said,) = deliver(nrdp)
+    assert said.endswith("; spooled") and states(server) == ["2"]
+    server.answer(TAKEN)
+    assert deliver(nrdp, RESULT._replace(service="vm-state", state=1)) == []
+
+    assert states(server) == ["2", "1", "2"]
 
 
 def test_a_page_for_people_is_no_answer_of_nrdp(nrdp, server):

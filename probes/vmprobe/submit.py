@@ -35,7 +35,7 @@ from urllib.parse import urlencode
 
 from vmprobe import files, paths, programs
 from vmprobe.clock import Deadline
-from vmprobe.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, VmprobeError
+from vmprobe.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, Unreachable, VmprobeError
 from vmprobe.spool import Result, Spool
 from vmprobe.text import one_line
 
@@ -149,12 +149,13 @@ class Delivery:
         self.target, self.result = target, result
         self.over = False  # delivered, or to be left to the next run
         self._receiver = RECEIVERS[target.kind]
-        self._spool = Spool(_folder(target), keeps_all=self._receiver.is_log)
+        self._spool = Spool("")
         self._failure: Optional[Exception] = Undelivered("there was no time for it")
         self._name, self._trouble = "", ""
         try:
+            self._spool = Spool(_folder(target), keeps_all=self._receiver.is_log)
             self._name = self._spool.put(result)
-        except OSError as failed:
+        except (OSError, ClientError) as failed:
             self._trouble = f"and it cannot be spooled: {_words(failed)}"
 
     def attempt(self, deadline: Deadline) -> None:
@@ -170,7 +171,7 @@ class Delivery:
                     self._deliver([self._name, *(name for name in waiting if name != self._name)], deadline)
         except (VmprobeError, OSError) as failed:
             self._failure = failed
-        self.over = self.over or isinstance(self._failure, (NotTaken, ClientError))  # no pause makes that better
+        self.over = self.over or _is_no_better_soon(self._failure)
 
     def told(self) -> str:
         """What its operator has to know of this delivery, '' if nothing."""
@@ -214,6 +215,11 @@ class Delivery:
 def _is_done_with(failed: Optional[Exception], is_told: bool) -> bool:
     """Whether a result need not be sent again. What is discarded is left to its own run to tell, while that may live."""
     return failed is None or isinstance(failed, Unread) or isinstance(failed, Discarded) and is_told
+
+
+def _is_no_better_soon(failed: Optional[Exception]) -> bool:
+    """Whether this run need not try again: no pause helps, or the request left, its answer is lost, and once more may be twice."""
+    return isinstance(failed, (NotTaken, ClientError)) or isinstance(failed, Unreachable) and failed.sent
 
 
 def _folder(each: Target) -> str:
