@@ -4,6 +4,8 @@ import json
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import MemorySite
 from disasters import HOUR, Disaster
@@ -458,3 +460,17 @@ def test_a_rate_limit_that_does_not_end_is_the_gateways_and_nothing_is_looked_fo
     assert (code, said.text) == (2, "site: submit: 429 too many requests (cause=gateway)")
     assert len(requests(world, "list volume")) == 1
     assert world.ledgers() == []
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(st.data())
+def test_a_handle_covers_exactly_the_names_that_it_can_be_read_from(data):
+    handle = data.draw(st.sampled_from([HANDLE, HANDLE._replace(owner="a-20270115t080000z"), HANDLE._replace(owner="a")]))
+    text = str(handle)
+    place = data.draw(st.integers(0, len(text)))
+    name = text[:place] + data.draw(st.text("-abc019zAZ_\n\u0660\u212a", max_size=3)) + text[data.draw(st.integers(place, len(text))):]
+    name += data.draw(st.sampled_from(["", "", "-1", "-snapshot", "-", "-" + text]))
+
+    assert handle.covers(name) == (handles.parse(name) == handle)
