@@ -2,6 +2,7 @@
 
 import base64
 import html
+import html.entities
 import io
 import json
 import re
@@ -34,6 +35,8 @@ def small_hex(text):
     return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)
 
 
+NAMES = {letter: name[:-1] for name, letter in html.entities.html5.items() if name.endswith(";") and name[:-1] in (
+    "amp lt gt quot apos sol bsol percnt plus equals semi lowbar ouml verbar").split()}
 ENCODERS = {
     "as it is": lambda text: text,
     "JSON": lambda text: json.dumps(text)[1:-1],
@@ -49,6 +52,7 @@ ENCODERS = {
     "XML": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
     "HTML by Python": html.escape,
     "HTML by Flask": lambda text: html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;"),
+    "HTML by names": lambda text: "".join(f"&{NAMES[char]};" if char in NAMES else char for char in text),
     "HTML, every letter": lambda text: "".join(f"&#{ord(char)};" for char in text),
     "HTML, hexadecimal": lambda text: "".join(f"&#X{ord(char):X};" for char in text),
     "Python": lambda text: repr(text)[1:-1],
@@ -135,6 +139,7 @@ def test_a_short_secret_is_replaced_where_it_is_a_word_of_its_own(secret, text, 
     ("http://robot:pa/ss@proxy:1 failed", "http://robot:***@proxy:1 failed"),
     ("bad port 'pr0xy-s3cret' in http://h", "bad port '***' in http://h"),
     ("robot%3Apr0xy-s3cret%2F7%40h", "***%40h"), ("ROBOT PR0XY-S3CRET", "ROBOT ***"), ("ftp://u:other@h/", "ftp://u:***@h/"),
+    ('"https:\\/\\/u:other@h"', '"https:\\/\\/u:***@h"'), ("https://h:5000/v3?mail=a@b.c", "https://h:5000/v3?mail=a@b.c"),
     ("http://[::1]:80/a and b@c.d", "http://[::1]:80/a and b@c.d"), ("qemu+ssh://root@host/system", "qemu+ssh://root@host/system")])
 def test_a_password_in_a_url_is_replaced_also_in_parts(text, struck):
     redactor = Redactor()
@@ -187,6 +192,21 @@ def test_evidence_is_cut_behind_what_was_replaced():
     evidence.note("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)
 
     assert evidence.exchanges[0]["received"].endswith("x***" + "y" * 7 + "... (4110 characters)")
+
+
+def test_a_secret_that_is_learned_later_is_gone_from_evidence_that_was_taken_before():
+    evidence = Evidence(Redactor(), keep=True)
+    evidence.note("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)
+    evidence.redactor.add("Zq7-wT4kX9pLm2vB8nRc")
+
+    assert "Zq7" not in "\n".join(evidence.lines())
+    assert evidence.exchanges[0]["received"].endswith("x***" + "y" * 7 + "... (4110 characters)")
+
+
+def test_a_long_token_is_replaced_as_urls_json_and_pages_write_it():
+    token = "gAAAAAB+/=_x-y.z&\u00e9" * 30
+    for name in ("as it is", "JSON", "JSON with letters", "JSON by PHP", "URL", "URL in small letters", "XML", "HTML by Python", "base64", "hexadecimal"):
+        assert Redactor([token]).strike(f"<{ENCODERS[name](token)}>") in ("<***>", "<***=>"), name
 
 
 def test_only_the_suites_own_words_of_a_document_are_as_they_are():

@@ -14,6 +14,7 @@ import traceback
 from typing import Any, Callable, List, Optional, Sequence, TextIO
 
 from vmprobe.errors import VmprobeError
+from vmprobe.redact import current
 from vmprobe.text import one_line
 
 
@@ -48,7 +49,7 @@ def _run(argv: Optional[List[str]]) -> int:
 
 
 def _failed(words: str) -> int:
-    print(f"vmprobectl: {words}", file=sys.stderr)
+    print(f"vmprobectl: {current().strike(words)}", file=sys.stderr)
     return 1
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from vmprobe.redact import Redactor, current
 
-_BODY = 4000
+_BODY = 4000  # characters of a text that are shown
+_KEPT = 4 * _BODY  # that are kept until then: half of a secret that is learned later would not be known any more
 
 
 class Evidence:
@@ -19,22 +20,30 @@ class Evidence:
         self.keep = keep
         self.requests = 0
         self.dated = ("", 0.0)  # the Date of the last answer that has one, and when it came by this host's clock
-        self.exchanges: List[Dict[str, Any]] = []
+        self._kept: List[Dict[str, Any]] = []
 
     def note(self, request: str, sent: object = "", status: object = "", received: object = "", seconds: float = 0.0) -> None:
         """One request and its answer; ``request`` is the method or command with its target."""
         self.requests += 1
         if not self.keep:
             return
-        self.exchanges.append({
-            "request": self._cut(request), "sent": self._cut(sent), "status": self._cut(status),
-            "received": self._cut(received), "seconds": round(seconds, 3),
-        })
+        texts = {"request": request, "sent": sent, "status": status, "received": received}
+        self._kept.append({**{word: self._taken(thing) for word, thing in texts.items()}, "seconds": round(seconds, 3)})
 
-    def _cut(self, thing: object) -> str:
+    @property
+    def exchanges(self) -> List[Dict[str, Any]]:
+        """The exchanges as they may be shown, without all secrets that are known by now."""
+        return [{word: self._shown(*thing) if isinstance(thing, tuple) else thing for word, thing in exchange.items()}
+                for exchange in self._kept]
+
+    def _taken(self, thing: object) -> Tuple[str, int]:
+        """The beginning of a text, and the length of all of it."""
         text = thing if isinstance(thing, str) else json.dumps(thing, default=str, sort_keys=True)
+        return self.redactor.cut(text, _KEPT), len(text)
+
+    def _shown(self, text: str, length: int) -> str:
         shown = self.redactor.cut(text, _BODY + 1)
-        return shown if len(shown) <= _BODY else shown[:_BODY] + f"... ({len(text)} characters)"
+        return shown if len(shown) <= _BODY else shown[:_BODY] + f"... ({length} characters)"
 
     def lines(self) -> List[str]:
         """The exchanges as text, for people."""

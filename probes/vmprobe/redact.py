@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Pattern, Tuple
+from urllib.parse import quote, unquote
 
 STRUCK = "***"
 _OWN = ("site", "handle", "state", "text")  # of a document about a run: the suite's own words, or redacted already
@@ -31,7 +32,7 @@ _NAMED = re.compile(
     rf"({_VALUE}(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
 )
 _TAGGED = re.compile(r"(?i)(<(?:\w{1,20}:)?(?:password|passwd|secret|token)\b[^<>]{0,100}>)([^<]+)")
-_IN_URL = re.compile(r"(://[^\s\"'<>?#@:/\[\]]{0,200}:)[^\s\"'<>]{0,500}@")
+_IN_URL = re.compile(r"(:(?:\\{0,2}/){2}[^\s\"'<>?#@:/\[\]]{0,200}:)(?![0-9]{1,5}[/?#])[^\s\"'<>]{0,500}@")  # a port is no password
 _URL = re.compile(r"://(?P<pair>.*)@", re.S)
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}|[\\&]|[^\x00-\x7f]")
 
@@ -60,8 +61,6 @@ class Redactor:
 
     def add_url(self, url: str) -> None:
         """Replace the password in a URL, if it has one: all from the first ``:`` behind ``//`` to the last ``@``."""
-        from urllib.parse import unquote
-
         match = _URL.search(url)
         user, colon, password = match["pair"].partition(":") if match else ("", "", "")
         for name, secret in ((user, password), (unquote(user), unquote(password))) if password else ():
@@ -181,7 +180,7 @@ def _written(secret: str) -> str:
         if run[1]:
             parts.append("".join(_letter(char, fold) for char in run[1]) if rich else run[1])
         else:
-            parts.append(_BLANK + "{1,64}" if run[2] else _sign(run[3], len(run[0]), fold))
+            parts.append(_BLANK + "{1,64}" if run[2] else (_sign if rich else _sign_of_many)(run[3], len(run[0]), fold))
     found = "".join(parts)
     if len(secret) >= _SHORT:
         return found
@@ -220,7 +219,18 @@ def _sign(char: str, times: int, fold: bool) -> str:
     return f"{pattern}{{{times}}}" if times > 1 else pattern
 
 
-_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+def _sign_of_many(char: str, times: int, fold: bool) -> str:
+    """The same for a secret so long that the whole pattern for each of its characters would take seconds to make."""
+    forms = [char, json.dumps(char)[1:-1], f"\\{char}", quote(char, safe="", errors="replace"), _NAMES.get(char) and f"&{_NAMES[char]};",
+             f"&#{ord(char)};", *(f"\\u{half:04X}" for half in _halves(char))]
+    forms += [form.lower() for form in forms[3:] if form]
+    return "".join(f"(?:{'|'.join(re.escape(form) for form in dict.fromkeys(forms) if form)})" for _ in range(times))
+
+
+_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos", "/": "sol", "\\": "bsol", "@": "commat", "!": "excl", "#": "num",
+          "$": "dollar", "%": "percnt", "*": "ast", "+": "plus", "=": "equals", "_": "lowbar", ":": "colon", ";": "semi", "?": "quest",
+          ",": "comma", ".": "period", "(": "lpar", ")": "rpar", "[": "lsqb", "]": "rsqb", "{": "lcub", "}": "rcub", "|": "verbar",
+          "^": "Hat", "`": "grave"}
 
 
 def _foreign(char: str, coded: bytes, fold: bool) -> List[str]:

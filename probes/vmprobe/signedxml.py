@@ -14,6 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from xml.etree import ElementTree
 
 from vmprobe.errors import CloudError
+from vmprobe.text import cut
 from vmprobe.transport import xml
 
 KEY = "vmprobe"  # what the one key is called for xmlsec1
@@ -105,14 +106,14 @@ def _children(node: Node, wanted: Tuple[str, ...], optional: Tuple[str, ...] = (
     """The children of a part of the signature, which have to be exactly these, in this order, and perhaps the optional ones."""
     names = tuple(child.name if child.space == _DSIG else f"{child.space} {child.name}" for child in node.children)
     if names not in (wanted, wanted + optional):
-        raise bad(f"its signature is not of the whole document: {node.name} has {', '.join(names)[:100] or 'nothing'} in it")
+        raise bad(f"its signature is not of the whole document: {node.name} has {cut(', '.join(names), 100) or 'nothing'} in it")
     return node.children
 
 
 def _known(algorithms: Dict[str, str], method: Node) -> str:
     word = method.attributes.get("Algorithm", "")
     if word not in algorithms:
-        raise bad(f"it is signed by {word[:80] or 'nothing'}, which does not count here")
+        raise bad(f"it is signed by {cut(word, 80) or 'nothing'}, which does not count here")
     return algorithms[word]
 
 
@@ -150,7 +151,7 @@ def _parsed(document: bytes) -> Node:
 
 def _declared(version: str, encoding: Optional[str], standalone: int) -> None:
     if encoding is not None and encoding.upper() not in ("UTF-8", "UTF8", "US-ASCII"):
-        raise bad(f"it is not in UTF-8, but says that it is in {encoding[:40]}")
+        raise bad(f"it is not in UTF-8, but says that it is in {cut(encoding, 40)}")
 
 
 class _Builder:

@@ -390,7 +390,7 @@ class Openstack(Driver):
     def describe(self) -> Dict[str, Any]:
         """Nova's version, and the services of the catalog."""
         services = sorted({str(entry.get("type")) for entry in items(self.keystone.token, "catalog")})
-        return {"version": f"Nova {str(self._said_of_nova().get('version') or '2.0')[:20]}", "services": services,
+        return {"version": f"Nova {cut(str(self._said_of_nova().get('version') or '2.0'), 20)}", "services": services,
                 "project": self.keystone.project}
 
     def offers(self) -> Dict[str, Any]:
