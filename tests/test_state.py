@@ -49,6 +49,18 @@ def test_warning_when_a_server_has_failed_with_its_fault(site, server):
         "BROKEN: No valid host was found | " + perfdata(age_max=60, running=1, failed=1, servers=2)))
 
 
+def test_a_fault_is_told_by_its_innermost_reason_and_whole_below(site, server):
+    fault = "Build of instance 4f1c aborted: Failed to allocate the network(s), not rescheduling."
+    server("db1", "BROKEN", fault=fault, age=60)
+
+    state, output = site.probe("state", "-v")
+
+    assert (state, output.split(" | ")[0]) == (1, (
+        "VM_STATE WARNING - site: failed 1 is outside 0 (warning); 1 server (1 failed): server ser-1 (db1) is BROKEN: Failed to allocate "
+        "the network(s), not rescheduling."))
+    assert f"server ser-1: {fault}" in output.splitlines()
+
+
 def test_warning_when_a_server_is_stuck_and_not_before(site, server):
     server("slow", "BUILDING", age=1000)
     site.set("endpoint", faults="never-active")

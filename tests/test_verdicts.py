@@ -735,3 +735,27 @@ def test_all_that_is_left_behind_is_listed_with_its_name(site):
     named = [line.split(" (")[0] for line in output.splitlines() if line.startswith("left behind: ")]
     assert named == ["left behind: server ser-6", "left behind: server ser-5", "left behind: server ser-4",
                      "left behind: volume vol-3", "left behind: volume vol-2", "left behind: volume vol-1"]
+
+
+def _vanish_at(site, words, kind=Kind.SERVER):
+    """Everything of this kind is gone as the cloud serves the request that begins with these words."""
+    real = site.cloud.serve
+
+    def serve(said, act, limit):
+        if said.startswith(words):
+            for thing in [thing for thing in site.cloud.things.values() if thing.kind is kind]:
+                site.cloud.remove(thing.id)
+        return real(said, act, limit)
+    site.cloud.serve = serve
+
+
+@pytest.mark.parametrize("words, stage", [("metrics", "sample"), ("snapshot", "snapshot"), ("attach", "storage")])
+def test_a_server_that_is_gone_when_something_is_asked_of_it_is_what_is_told(site, words, stage):
+    site.set("test vm", snapshot="yes")
+    _vanish_at(site, words)
+
+    state, line = site.lifecycle("--depth", "api")
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        f"VM_LIFECYCLE CRITICAL - site: {stage}: server ser-2 was RUNNING and is no longer there (cause=scheduler)"))
+    assert site.cloud.things == {}

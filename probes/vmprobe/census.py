@@ -8,7 +8,7 @@ import fnmatch
 from collections import Counter
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from vmprobe import handle, text
+from vmprobe import handle, reasons, text
 from vmprobe.model import Resource, State
 
 KEPT = ("running", "stopped", "pending", "failed")  # each server is in one of them
@@ -28,8 +28,13 @@ class Server(NamedTuple):
         name = f" ({self.seen.ref.name})" if self.seen.ref.name not in ("", self.seen.ref.id) else ""
         seconds = self.moving if self.trouble == "stuck" else self.age if self.trouble == "aged" else None
         since = f" for {text.span(seconds)}" if seconds is not None else ""
-        fault = f": {self.seen.fault}" if self.seen.fault and self.trouble == "failed" else ""
+        fault = f": {self.reason}" if self.seen.fault and self.trouble == "failed" else ""
         return f"{self.seen.ref}{name} is {self.seen.native}{since}{fault}"
+
+    @property
+    def reason(self) -> str:
+        """What is at the bottom of the manager's words for what went wrong."""
+        return reasons.innermost(reasons.plain(self.seen.fault))
 
 
 class Patterns(NamedTuple):
@@ -66,7 +71,7 @@ def figures(servers: Sequence[Server]) -> Dict[str, float]:
 
 
 def table(servers: Sequence[Server], limit: int) -> List[str]:
-    """One line for each server, in the order given, no more than ``limit`` of them; and who has how many."""
+    """One line for each server, in the order given, no more than ``limit`` of them; faults that are more than a reason; who has how many."""
     if not servers:
         return []
     rows = [("STATE", "AGE", "OWNER", "PROJECT", "IMAGE", "ID", "NAME")]
@@ -74,6 +79,7 @@ def table(servers: Sequence[Server], limit: int) -> List[str]:
               "-" if one.age is None else text.span(one.age), one.seen.owner or "-", one.seen.project or "-",
               one.seen.image or "-", one.seen.ref.id, one.seen.ref.name) for one in servers[:limit]]
     more = [f"and {len(servers) - limit} more"] if len(servers) > limit else []
+    more += [f"{one.seen.ref}: {one.seen.fault}" for one in servers[:limit] if one.trouble == "failed" and one.reason != one.seen.fault]
     return text.table(rows) + more + [f"by {word}: {_shares(servers, word)}" for word in ("owner", "project", "image")]
 
 

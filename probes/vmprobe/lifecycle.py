@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe import console, contention, reach, reasons
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
-from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Ended, NotMeasured, NotPermitted, ResourceFailed, StageOverrun,
+from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Ended, NotFound, NotMeasured, NotPermitted, ResourceFailed, StageOverrun,
                             Transient, VmprobeError)
 from vmprobe.lease import Lease
 from vmprobe.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
@@ -70,12 +71,13 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
                 wait.until_attached(stage, servers, volumes)
 
         if (cloud.can(Capability.METRICS) or test_vm["depth"] == "console") and site.sample["readings"] > 1:
-            with timeline.stage("sample"):
+            with timeline.stage("sample"), wait.blaming(servers):
                 _sample(site, cloud, lease, timeline, servers)
 
         if test_vm["snapshot"] and cloud.can(Capability.SNAPSHOTS):
             with timeline.stage("snapshot") as stage:
-                snapshots = [lease.snapshot(server, server.name) for server in servers]
+                with wait.blaming(servers):
+                    snapshots = [lease.snapshot(server, server.name) for server in servers]
                 wait.until_ready(stage, snapshots, servers)
 
         if volumes:
@@ -164,7 +166,6 @@ class _Wait:
                         asked[volume.name] = refusal is None
                         if refusal is not None:
                             waiting[host.name] += f": {_answer(refusal)}"
-                            self._servers([host])  # one that has failed meanwhile will never accept it
                     elif not seen.server:
                         self._refuse(host, waiting[host.name])
             if self.depth == "console":
@@ -351,13 +352,31 @@ class _Wait:
         unreached = reach.unreached(addresses, self.site.test_vm["reach port"], self.deadline)
         return {**waiting, **{ref.name: unreached[ref.name] and f"{ref}: {unreached[ref.name]}" for ref in ready}}
 
-    def _refusal(self, ask: Callable[..., None], *words: Ref) -> Optional[Conflict]:
+    def _refusal(self, ask: Callable[[Ref, Ref], None], server: Ref, volume: Ref) -> Optional[Conflict]:
         """Ask; the manager's refusal if it does not accept this now, which is asked again with the next look."""
         try:
-            ask(*words)
+            with self.blaming([server]):
+                ask(server, volume)
         except Conflict as refusal:
             return refusal
         return None
+
+    @contextmanager
+    def blaming(self, servers: Sequence[Ref]) -> Iterator[None]:
+        """Where a request about servers is refused because one of them has failed or is gone, that is what is told."""
+        try:
+            yield
+        except (Conflict, NotFound):
+            self._look_for_failures(servers)
+            raise
+
+    def _look_for_failures(self, servers: Sequence[Ref]) -> None:
+        try:
+            self._servers(servers)
+        except ResourceFailed:
+            raise
+        except CloudError as unknown:
+            self.timeline.notes.append(f"whether the servers are well is not known: {unknown}")
 
     def _refine(self, stage: Stage, servers: Sequence[Ref], ended: Mapping[str, Optional[float]] = {}) -> None:
         """Where the manager stamps both moments, its own figures are better than what polling saw.
