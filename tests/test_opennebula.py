@@ -25,7 +25,7 @@ from test_image import BOOT, NETWORK as REACHED, NONCE, SHELLS, Machine
 from vmprobe import verdict
 from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers import opennebula_states as states
-from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, QuotaExceeded
+from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted, QuotaExceeded
 from vmprobe.evidence import Evidence
 from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
@@ -904,3 +904,72 @@ def removed(driver, ref):
     except Conflict:
         pass
     return False
+
+
+# --- large pools --------------------------------------------------------------------------------------------------
+
+def _many(world, count):
+    """A user of ``count`` VMs beside the one that is ours, which is the last."""
+    driver = connected(world)
+    plan = driver.resolve(load(world.site()).test_vm)
+    world.oned.group_limits.clear()
+    world.oned.leases[0] = 10 ** 6
+    for number in range(count):
+        driver.create(ServerSpec(f"worker-{number}", plan))
+    ref = driver.create(ServerSpec("vmprobe-x", plan))
+    world.oned._due.clear()
+    world.oned.judge = lambda procedure, answer: None  # it takes long
+    world.oned.calls.clear()
+    return driver, ref
+
+
+def _emptied(world):
+    for vm in list(world.oned.vms.values()):
+        world.oned._free(vm)
+
+
+def _going(world, driver, often):
+    """After each of the first ``often`` pages the first of the user's VMs goes."""
+    asked, left = driver.oned.xml, [often]
+
+    def xml(procedure, *words):
+        answer = asked(procedure, *words)
+        if procedure == "one.vmpool.info" and left[0]:
+            left[0] -= 1
+            world.oned._free(next(vm for vm in world.oned.vms.values() if vm.state != "DONE"))
+        return answer
+    driver.oned.xml = xml
+
+
+def test_a_user_has_more_vms_than_one_answer_may_hold(world):
+    driver, ref = _many(world, 401)
+
+    assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
+    assert len(driver.list(Kind.SERVER, "worker-")) == 401
+    assert world.oned.calls == ["one.vmpool.info"] * 6
+    _emptied(world)
+
+
+@pytest.mark.parametrize("count", [198, 199, 200])
+def test_a_pool_that_ends_with_its_page_is_whole(world, count):
+    driver, ref = _many(world, count)
+
+    assert len(driver.list(Kind.SERVER, "")) == len(driver.list(Kind.SERVER, "w")) + 1 == count + 1
+    _emptied(world)
+
+
+def test_nothing_of_ours_is_overlooked_when_another_vm_goes_while_pages_are_read(world):
+    driver, ref = _many(world, 199)  # ours is the first of the second page, and moves to the first one
+    _going(world, driver, 1)
+
+    assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
+    _emptied(world)
+
+
+def test_a_pool_that_never_stands_still_is_incomplete(world):
+    driver, ref = _many(world, 250)
+    _going(world, driver, 50)
+
+    with pytest.raises(Incomplete, match="one.vmpool.info: things go while it is read, each of 3 times"):
+        driver.list(Kind.SERVER, "vmprobe-")
+    _emptied(world)

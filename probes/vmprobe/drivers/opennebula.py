@@ -16,7 +16,7 @@ from vmprobe.driver import Driver, Key
 from vmprobe.drivers import opennebula_quotas as quotas
 from vmprobe.drivers import opennebula_room as room
 from vmprobe.drivers import opennebula_states as states
-from vmprobe.errors import ClientError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted, ResourceFailed
+from vmprobe.errors import ClientError, Conflict, Ended, GatewayFailed, Incomplete, NotFound, NotPermitted, ResourceFailed
 from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, size, whole, yes_or_no
 from vmprobe.text import cut, whole_number
@@ -26,7 +26,8 @@ from vmprobe.transport.xml import number, text
 
 _ALL, _MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or this user's own
 _NOT_DONE = -1  # of all states of a VM
-_PAGE = 200  # things of a pool by one request, where it is everybody's
+_PAGE = 200  # things of a pool by one request
+_TRIES = 3  # to read one's own pool while it changes
 _ASKED_BY_ONE = 20  # VMs of everybody's that are asked for by themselves in one look
 _SNAPSHOT = "-snapshot"
 _DATABLOCK, _BOOTS = 2, (0, 1, 2)  # types of images; those that can be a VM's disk
@@ -261,14 +262,30 @@ class Opennebula(Driver):
         return self._pool("one.vmpool.info", "VM", _MINE if name else _ALL, _NOT_DONE)
 
     def _pool(self, procedure: str, tag: str, whose: int, *more: int) -> List[Any]:
-        """All of a pool. One's own come whole: pages can lose something when another thing goes meanwhile."""
-        if whose == _MINE or not self.pages:
+        """All of a pool, by pages: a user can have more VMs than one answer may hold.
+
+        While it is read something can go, and what follows moves to a page that was read already. So one's own pages overlap,
+        and are read anew when they do not fit: Incomplete when they never do. Of everybody's a view may lack one.
+        """
+        if not self.pages:
             return self.oned.xml(procedure, whose, -1, -1, *more).findall(tag)
+        for _ in range(_TRIES if whose == _MINE else 1):
+            found = self._by_pages(procedure, tag, whose, *more)
+            if found is not None:
+                return found
+        raise Incomplete(f"{procedure}: things go while it is read, each of {_TRIES} times")
+
+    def _by_pages(self, procedure: str, tag: str, whose: int, *more: int) -> Optional[List[Any]]:
+        """A pool as its pages have it; None when those of one's own do not fit."""
+        overlap = 1 if whose == _MINE else 0
         pages = Pages(procedure)
         while True:
-            document = self.oned.xml(procedure, whose, len(pages) * _PAGE, -_PAGE, *more)
+            document = self.oned.xml(procedure, whose, len(pages) * (_PAGE - overlap), -_PAGE, *more)
             things = document.findall(tag)
-            pages.add(document, things, text(document, f"{tag}/ID", ""))
+            first = text(things[0], "ID") if things else ""
+            if overlap and len(pages) and first != text(pages.things[-1], "ID"):
+                return None
+            pages.add(document, things, first)
             if len(things) < _PAGE:
                 return list({text(thing, "ID"): thing for thing in pages.things}.values())
             del document, things  # an error on the next page is remembered with this frame

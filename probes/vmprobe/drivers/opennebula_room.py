@@ -29,6 +29,8 @@ def host(found: Any) -> List[Limit]:
     if number(found, "STATE", 0) not in _HOST_ENABLED:
         return []
     name, of, share = text(found, "NAME"), _of_host(found), found.find("HOST_SHARE")
+    if share is None:
+        return []
     cpus = number(share, "TOTAL_CPU", 0) if number(share, "MAX_CPU", 0) <= 0 else number(share, "MAX_CPU", 0)
     memory = number(share, "MAX_MEM", 0) or number(share, "TOTAL_MEM", 0)
     if not cpus or not memory:
@@ -60,6 +62,8 @@ def datastore(store: Any) -> List[Limit]:
 
 def network(found: Any) -> List[Limit]:
     """The addresses of a network's ranges; those that are held or reserved are used, too."""
+    if found.find("AR_POOL") is None:
+        return []  # older than 4.8
     ranges = found.findall("AR_POOL/AR")
     return [Limit("leases", number(found, "USED_LEASES", 0), sum(number(one, "SIZE", 0) for one in ranges),
                   f"network {text(found, 'NAME')}", of=f"network {text(found, 'ID')}", binding=True)]
