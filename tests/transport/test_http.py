@@ -3,6 +3,7 @@
 import gzip
 import os
 import pathlib
+import resource
 import socket
 import ssl
 import subprocess
@@ -269,6 +270,40 @@ def test_a_resolver_that_hangs_is_not_waited_for(http, monkeypatch):
 
     assert (str(error), error.sent) == ("GET /: the address of slow.invalid could not be found within 0.2 s", False)
     assert time.monotonic() - began < 2
+
+
+def test_an_address_of_a_family_that_this_machine_does_not_have_is_passed_over(serve, http, monkeypatch):
+    server, really = serve(reply(200, "{}")), socket.getaddrinfo
+    other = (socket.AF_APPLETALK, socket.SOCK_STREAM, 6, "", ("nowhere", 1))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words: [other] + really(*words) + [other])
+
+    assert http(server).get().status == 200
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    assert str(told(Unreachable, http(f"http://127.0.0.1:{port}").get)) == f"GET /: 127.0.0.1 port {port}: connection refused"
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words: [other])
+    assert str(told(Unreachable, http(server).get)) == (
+        f"GET /: 127.0.0.1 port {server.port}: address family not supported by protocol")
+
+
+def test_too_many_open_files_are_our_own_matter(serve, http):
+    server, asking = serve(reply(200, "{}")), None
+    http(server).get()  # what has to be loaded is loaded
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    asking, held = http(server), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        with pytest.raises(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        error = told(ClientError, asking.get)
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert str(error) == "GET /: no connection can be made from here: too many open files"
 
 
 def test_a_host_that_takes_no_connection_is_not_waited_for(http):
@@ -930,7 +965,7 @@ BAD_XML = {
 def test_xml_that_could_hurt_is_refused(case, answer):
     body, said = BAD_XML[case]
 
-    assert str(told(GatewayFailed, answer(body).xml)).startswith(said)
+    assert str(told(TooLarge if case == "many" else GatewayFailed, answer(body).xml)).startswith(said)
 
 
 @pytest.mark.parametrize("text, seconds", [

@@ -7,6 +7,7 @@ REQUESTS_CA_BUNDLE and .netrc, and read the body of a redirect whatever its size
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -281,7 +282,13 @@ def _connect(limits: _Limits, host: str, port: int, options: Any) -> socket.sock
     addresses = _resolve(limits, host, port)
     reason = "no address"
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        found = _Socket(family, kind, protocol)
+        try:
+            found = _Socket(family, kind, protocol)
+        except OSError as failed:
+            if failed.errno in (errno.EMFILE, errno.ENFILE):
+                raise ClientError(f"{limits.asked}: no connection can be made from here: {_words(failed)}") from None
+            reason = _words(failed) if reason == "no address" else reason  # a host without IPv6 may be told of such addresses
+            continue
         found.limits = limits
         try:
             for option in options or ():
