@@ -182,6 +182,22 @@ def test_a_clean_up_does_not_end_before_what_is_kept_is_gone(count, services, tm
     assert keeping.servers == {}
 
 
+def test_a_server_that_nova_calls_deleted_is_gone_when_it_is_not_shown_any_more_or_has_been_for_a_while(services):
+    clock = VirtualClock()
+    cloud = driver(services, clock)
+    cloud.connect()
+    deleted = {"id": "s1", "name": "vmprobe-x", "status": "DELETED"}
+    services.answers.update({f"GET {NOVA}/servers/s1": answer({"server": deleted}), f"GET {NOVA}/servers/detail": answer({"servers": [deleted]})})
+
+    assert cloud.show(SERVER).native == "DELETED"
+    assert [seen.ref for seen in cloud.list(Kind.SERVER, "vmprobe-")] == [SERVER]
+    assert cloud.list(Kind.SERVER, "") == []  # for who only looks there is no such server
+    clock.sleep(10)
+    with pytest.raises(NotFound, match="^server s1 is DELETED$"):
+        cloud.show(SERVER)
+    assert cloud.list(Kind.SERVER, "vmprobe-") == []
+
+
 # --- volumes that hang --------------------------------------------------------------------------------------------
 
 def hanging(services, status, *attachments, server=GONE):

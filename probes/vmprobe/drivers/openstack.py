@@ -44,6 +44,7 @@ _ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _GIB, _MIB = 2 ** 30, 2 ** 20
 _PORTS_OF = 150  # servers
 _GNOCCHI_FAILURES = 3  # of so many servers: then it is not asked of any more
+_DELETED_FOR = 10.0  # seconds after which a server that is still shown DELETED is gone all the same
 _CLOCKS = 300.0  # seconds by which the clocks of two services may be apart
 _CELLS_FOR = 30.0  # seconds for which it is believed that all cells answer
 _ATTRIBUTES = "APPLIANCE_ATTRIBUTES"  # the image property in which cloudkeeper writes down what EGI says of an image
@@ -70,6 +71,7 @@ class Openstack(Driver):
         self._gnocchi_failed: Dict[str, str] = {}  # by server, "" for all: why it is not asked again
         self._requests: Dict[Tuple[str, str], str] = {}  # by server and stage: the id of the request that is Nova's action
         self._hidden: Set[str] = set()  # ids of servers that were shown SOFT_DELETED
+        self._deleted: Dict[str, float] = {}  # since when a server is shown DELETED
         self._boots: Dict[str, _Boots] = {}  # of servers that were shown ACTIVE
         self._ports: Dict[str, List[Ref]] = {}  # the ports of servers that are to be removed, asked for many at once
         self._asked_for: Set[Kind] = set()  # what a create was sent for in this session
@@ -175,9 +177,16 @@ class Openstack(Driver):
         else:
             where, key, read = _OF_NEUTRON[ref.kind]
             found = read(self._neutron().get(path(where, ref.id), asked=f"show {ref}").field(key, dict))
-        if found.native in GONE:
+        if self._is_gone(found):
             raise Ended(f"{ref} is {found.native}")
         return found
+
+    def _is_gone(self, thing: Resource) -> bool:
+        """Nova says DELETED a moment before it lets go of a server; where it says so for long, that is all that comes."""
+        if thing.native not in GONE:
+            return False
+        now = self.deadline.clock.now()
+        return thing.ref.kind is not Kind.SERVER or now - self._deleted.setdefault(thing.ref.id, now) >= _DELETED_FOR
 
     def _shown_server(self, ref: Ref) -> Resource:
         said = self._nova().get(path("servers", ref.id), asked=f"show {ref}").field("server", dict)
@@ -221,7 +230,8 @@ class Openstack(Driver):
         """Only what is called so is read any further: what else there is may be as odd as it likes."""
         def keep(said: Mapping[str, Any]) -> Optional[Resource]:
             thing = read(said) if str(said.get(called) or "").startswith(name) else None
-            return thing if thing is not None and thing.native not in GONE else None
+            gone = thing is None or (self._is_gone(thing) if name else thing.native in GONE)
+            return None if gone else thing
 
         return openstack_lists.read(service, where, key, query, keep)
 
