@@ -15,7 +15,8 @@ from conftest import CHECKOUT
 from packages.conftest import source
 from packages.test_oldest import oldest  # noqa: F401  a fixture
 
-pytestmark = [pytest.mark.packaging, pytest.mark.slow]
+pytestmark = pytest.mark.packaging
+QUICK = "tests/test_ids.py tests/test_ctl.py tests/transport/test_http.py"  # the first collects every test
 PATIENCE = 3600  # seconds
 NEEDED = ("hypothesis", "jinja2", "nagiosplugin", "OpenSSL", "pytest", "requests", "responses")
 
@@ -33,7 +34,7 @@ def unpacked(tmp_path):
     if not (CHECKOUT / ".git").exists():
         pytest.skip("packages are made from a git checkout")
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True).stdout
-    subprocess.run(["tar", "x"], cwd=tmp_path, input=archive, check=True)
+    subprocess.run(["tar", "x", "--no-same-permissions"], cwd=tmp_path, input=archive, umask=0o022, check=True)
     return tmp_path
 
 
@@ -57,6 +58,30 @@ def run(command, cwd, python, **environment):
     return done.returncode, done.stdout[-6000:]
 
 
+@pytest.fixture
+def plain(tmp_path_factory):
+    """``run`` with the distribution's Python, on a Debian on which nothing else is installed."""
+    if not shutil.which("dpkg-query"):
+        pytest.skip("what every Debian has is known on Debian only")
+    if subprocess.run(["/usr/bin/python3", "-c", f"import {', '.join(NEEDED)}"], capture_output=True, check=False).returncode:
+        pytest.skip("the distribution's Python has not what the packages' check needs (Debian: see tests/packages.txt)")
+    path = essential(tmp_path_factory.mktemp("plain") / "bin")
+    return lambda command, cwd: run(command, cwd, "/usr/bin/python3", PATH=path)
+
+
+def test_every_test_can_be_collected_with_the_distributions_pytest(unpacked, plain):
+    code, output = plain(f"{check()} {QUICK}", unpacked)
+
+    assert code == 0, output
+
+
+def test_every_test_can_be_collected_with_the_pytest_of_el_9(unpacked, oldest):  # noqa: F811
+    code, output = run(f"{check()} {QUICK}", unpacked, oldest)
+
+    assert code == 0, output
+
+
+@pytest.mark.slow
 def test_make_rpm_is_green_where_rpm_knows_of_no_package(new_root):
     root = new_root()
     source(root)
@@ -67,17 +92,14 @@ def test_make_rpm_is_green_where_rpm_knows_of_no_package(new_root):
     assert re.search(r"\n\d{4,} passed, ", output) and not re.search(r"\d+ (failed|error)", output)
 
 
-def test_the_check_is_green_with_the_distributions_pytest_and_nothing_else(unpacked, tmp_path_factory):
-    if not shutil.which("dpkg-query"):
-        pytest.skip("what every Debian has is known on Debian only")
-    if subprocess.run(["/usr/bin/python3", "-c", f"import {', '.join(NEEDED)}"], capture_output=True, check=False).returncode:
-        pytest.skip("the distribution's Python has not what the packages' check needs (Debian: see tests/packages.txt)")
-
-    code, output = run(check(), unpacked, "/usr/bin/python3", PATH=essential(tmp_path_factory.mktemp("plain") / "bin"))
+@pytest.mark.slow
+def test_the_check_is_green_with_the_distributions_pytest_and_nothing_else(unpacked, plain):
+    code, output = plain(check(), unpacked)
 
     assert code == 0, output
 
 
+@pytest.mark.slow
 def test_the_check_is_green_with_the_pytest_of_el_9(unpacked, oldest):  # noqa: F811
     code, output = run(check(), unpacked, oldest)
 
