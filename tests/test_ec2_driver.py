@@ -642,3 +642,22 @@ def test_a_state_has_the_age_that_its_reason_says(cloud):
                                                   "<reason>User initiated (2026-11-28 11:00:00 GMT)</reason>"), ("running", "<reason/>"))})
 
     assert [one.since for one in made.list(Kind.SERVER, "")] == [1795863600.0, None]
+
+
+def test_a_volume_that_is_not_known_does_not_say_that_its_server_is_gone(cloud):
+    made = cloud({"DescribeInstances": instances(("running", CAME)), "DescribeVolumes": refusal("InvalidVolume.NotFound")})
+
+    with pytest.raises(Conflict, match="volumes of server i-1: 400 InvalidVolume.NotFound: words"):
+        made.belongings(SERVER)
+
+
+def test_of_a_refusal_by_policy_the_reason_is_kept_and_not_who_asks(cloud):
+    words = ("You are not authorized to perform this operation. User: arn:aws:iam::1:user/probe is not authorized to perform: "
+             "ec2:RunInstances on resource: arn:aws:ec2:x:1:instance/* because no identity-based policy allows the "
+             "ec2:RunInstances action. Encoded authorization failure message: " + "Ab3_" * 300)
+
+    with pytest.raises(NotPermitted) as refused:
+        cloud({"RunInstances": refusal("UnauthorizedOperation", 403, words)}).create(ServerSpec(HANDLE, PLAN))
+    assert str(refused.value) == (
+        "create server: 403 UnauthorizedOperation: not authorized to perform: ec2:RunInstances on resource: "
+        "arn:aws:ec2:x:1:instance/* because no identity-based policy allows the ec2:RunInstances action.")

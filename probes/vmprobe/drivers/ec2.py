@@ -276,14 +276,20 @@ class Ec2(Driver):
             raise
         if item is None or text(item, "instanceState/name", "") in GONE:
             raise NotFound(f"{server} is not there")
-        volumes, ports = _came_with(item)
-        named: List[Resource] = []
-        if volumes:
-            named += self._all("DescribeVolumes", "volumeSet", {"VolumeId": volumes}, f"volumes of {server}", _volume)
-        if ports:
-            named += self._all("DescribeNetworkInterfaces", "networkInterfaceSet", {"NetworkInterfaceId": ports},
-                               f"interfaces of {server}", _interface)
-        return [one.ref for one in named if one.ref.id in (*volumes, *ports) and one.server in ("", server.id)]
+        return self._named(server, *_came_with(item))
+
+    def _named(self, server: Ref, volumes: List[str], ports: List[str]) -> List[Ref]:
+        """These with their names; Conflict when one is not known, which does not say that its server is gone."""
+        found: List[Resource] = []
+        try:
+            if volumes:
+                found += self._all("DescribeVolumes", "volumeSet", {"VolumeId": volumes}, f"volumes of {server}", _volume)
+            if ports:
+                found += self._all("DescribeNetworkInterfaces", "networkInterfaceSet", {"NetworkInterfaceId": ports},
+                                   f"interfaces of {server}", _interface)
+        except NotFound as unknown:
+            raise Conflict(str(unknown)) from None
+        return [one.ref for one in found if one.ref.id in (*volumes, *ports) and one.server in ("", server.id)]
 
     def describe(self) -> Dict[str, Any]:
         """The version of the API is the one that is spoken; the zones are as ``connect`` was told."""

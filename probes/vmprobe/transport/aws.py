@@ -24,6 +24,8 @@ from vmprobe.transport.http import Http, Reply
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 _ANSWER = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]*\?>\s*)?<(?:[\w.-]+:)?\w*Response[\s/>]")
+_PREAMBLE = re.compile(r"^You are not authorized to perform this operation\. User: \S+ is (?=not authorized to perform:)")
+_ENCODED = re.compile(r" ?Encoded authorization failure message: \S+")
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
@@ -112,7 +114,7 @@ def refusal(body: bytes) -> Refusal:
     request = next((found.strip() for found in map(document.findtext, (
         ".//RequestID", ".//RequestId", ".//requestId")) if found and found.strip()), "")
     code, message = (" ".join((error.findtext(name) or "").split()) for name in ("Code", "Message"))
-    return Refusal(cut(code, 100), cut(message, 500), cut(request, 100))
+    return Refusal(cut(code, 100), cut(_ENCODED.sub("", _PREAMBLE.sub("", message)), 500), cut(request, 100))
 
 
 def refused(kind: Any, reply: Reply, said: Refusal, cause: str = "", wait: Optional[float] = None) -> CloudError:
