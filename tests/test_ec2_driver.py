@@ -661,3 +661,46 @@ def test_of_a_refusal_by_policy_the_reason_is_kept_and_not_who_asks(cloud):
     assert str(refused.value) == (
         "create server: 403 UnauthorizedOperation: not authorized to perform: ec2:RunInstances on resource: "
         "arn:aws:ec2:x:1:instance/* because no identity-based policy allows the ec2:RunInstances action.")
+
+
+def _fleet(said, known=lambda ids: True):
+    """A fleet of two: every request about it is noted in ``said``."""
+    def describe(request):
+        ids = [value for name, value in form_of(request).items() if name.startswith("InstanceId.")]
+        said.append(ids)
+        if not known(ids):
+            return refusal("InvalidInstanceID.NotFound")
+        items = "".join(f"<item><instanceId>{one}</instanceId><instanceState><name>running</name></instanceState><rootDeviceName>/dev/a"
+                        f"</rootDeviceName><blockDeviceMapping><item><deviceName>/dev/a</deviceName><ebs><volumeId>vol-{one}</volumeId></ebs>"
+                        "</item></blockDeviceMapping></item>" for one in ids)
+        return reply(200, f"<AResponse><reservationSet><item><instancesSet>{items}</instancesSet></item></reservationSet></AResponse>".encode())
+
+    def disks(request):
+        ids = [value for name, value in form_of(request).items() if name.startswith("VolumeId.")]
+        said.append(ids)
+        items = "".join(f"<item><volumeId>{one}</volumeId><status>in-use</status><attachmentSet><item><instanceId>{one[4:]}</instanceId>"
+                        "<status>attached</status></item></attachmentSet></item>" for one in ids)
+        return reply(200, f"<AResponse><volumeSet>{items}</volumeSet></AResponse>".encode())
+
+    return {"RunInstances": RUN.replace(b"<item>", b"<item><instanceId>i-2</instanceId></item><item>"), "DescribeInstances": describe, "DescribeVolumes": disks}
+
+
+def test_what_came_with_a_fleet_is_asked_for_at_once(cloud):
+    said = []
+    made = cloud(_fleet(said))
+    made.create(ServerSpec(HANDLE, PLAN, 2))
+
+    found = [made.belongings(Ref(Kind.SERVER, one, HANDLE)) for one in ("i-1", "i-2")]
+
+    assert found == [[Ref(Kind.VOLUME, "vol-i-1", "")], [Ref(Kind.VOLUME, "vol-i-2", "")]]
+    assert said == [["i-1", "i-2"], ["vol-i-1", "vol-i-2"]]
+
+
+def test_a_member_that_is_not_known_does_not_hide_what_came_with_the_others(cloud):
+    said = []
+    made = cloud(_fleet(said, lambda ids: "i-2" not in ids))
+    made.create(ServerSpec(HANDLE, PLAN, 2))
+
+    assert made.belongings(SERVER) == [Ref(Kind.VOLUME, "vol-i-1", "")]
+    with pytest.raises(Conflict):
+        made.belongings(Ref(Kind.SERVER, "i-2", HANDLE))

@@ -288,6 +288,11 @@ def test_a_digest_that_anybody_can_forge_does_not_count(message, jane, md, words
         message(jane.smime("a list\n", md=md))
 
 
+def test_what_is_signed_as_something_else_than_a_text_is_refused(message, jane):
+    with pytest.raises(CloudError, match="its signature cannot be read"):
+        message(jane.smime("a list\n", "-nodetach", "-econtent_type", "1.2.840.113549.1.9.16.1.4"))
+
+
 def test_sha1_is_noted(message, jane):
     assert message(jane.smime("a list\n", md="sha1")).notes == ("the signature is by SHA-1",)
 

@@ -9,6 +9,7 @@ import calendar
 import time
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
+_DATA = bytes.fromhex("2a864886f70d010701")
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 _SIGNING_TIME = bytes.fromhex("2a864886f70d010905")
 _SEQUENCE, _SET, _OID, _FIRST = 0x30, 0x31, 0x06, 0xA0
@@ -33,9 +34,10 @@ def signers(der: bytes) -> List[Signer]:
     if identifier != _SIGNED_DATA:
         raise ValueError("it is no signed message")
     (_, signed), = _things(wrapped, _SEQUENCE)
-    *_, (tag, infos) = _things(signed)
-    if tag != _SET:
-        raise ValueError("it has no signatures")
+    _, _, (_, content), *_, (tag, infos) = _things(signed)
+    (_, kind), *_ = _things(content)
+    if tag != _SET or kind != _DATA:
+        raise ValueError("it is no signed text")
     return [_signer(info) for _, info in _things(infos)]
 
 

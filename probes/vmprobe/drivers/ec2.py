@@ -82,6 +82,7 @@ STANDARD = re.compile(r"(?!inf|hpc|dl|trn|mac)[acdhimrtz]")  # how names of inst
 
 _YOUNG = 60.0  # seconds for which a thing that was asked for may not be known everywhere: EC2 is eventually consistent
 _MISSED = 2  # times in a row after which it is believed that a thing of ours is not there, once it is not young any more
+_AT_ONCE = 100  # things that one request names
 _EXTRA = 5.0  # seconds that Service Quotas, which may be out of reach, get to answer
 _BY_US = ("Client.UserInitiatedShutdown",)  # the reason of a removal that was asked for
 _GIB, _MIB = 2 ** 30, 2 ** 20
@@ -142,6 +143,8 @@ class Ec2(Driver):
         self._asked: Dict[str, float] = {}  # by id: what this session asked for and has not asked to remove, and when
         self._missed: Dict[str, int] = {}  # of these: how often in a row it was not known
         self._unnamed: Dict[str, Ref] = {}  # by id: volumes whose name was not given yet
+        self._fleet: Dict[str, None] = {}  # ids of servers that this session asked for
+        self._came: Dict[str, List[Ref]] = {}  # by id of a server: what belongs to it, and was not asked for yet
         self._parts: Dict[str, List[str]] = {}  # by id of an image of ours: the snapshots that it is made of, and are left
         self.metrics_period = self.endpoint.get("metrics period", 300.0)
         if not self._metrics_url():
@@ -215,6 +218,7 @@ class Ec2(Driver):
         if len(ids) < spec.count:
             raise reply.failed(f"{len(ids)} instances in the answer, not {spec.count}")
         self._asked.update(dict.fromkeys(ids, now))
+        self._fleet.update(dict.fromkeys(ids))
         return Ref(Kind.SERVER, ids[0], spec.name)
 
     def show(self, ref: Ref) -> Resource:
@@ -260,25 +264,44 @@ class Ec2(Driver):
                 self._call("TerminateInstances", {"InstanceId": [ref.id]}, asked=f"delete {ref}")
         except NotFound:
             self._check_young(ref)
-        for known in (self._asked, self._missed, self._unnamed):
+        for known in (self._asked, self._missed, self._unnamed, self._fleet):
             known.pop(ref.id, None)
 
     def belongings(self, server: Ref) -> List[Ref]:
         """The volumes and network interfaces that came with the instance, each with the name that it has.
 
         Those that were attached later are whoever's made them: these do not go with the instance, unless somebody says so.
+        Of a fleet that this session made, all members are asked about at once.
         """
+        if server.id not in self._came:
+            self._came.update(self._came_with(server))
+        if server.id not in self._came:
+            raise NotFound(f"{server} is not there")
+        return self._came.pop(server.id)
+
+    def _came_with(self, server: Ref) -> Dict[str, List[Ref]]:
+        """By id of those that are there: what belongs to this server and its fellows."""
+        fellows = [one for one in self._fleet if one != server.id and one not in self._came]
         try:
-            item = next(iter(self._instances({"InstanceId": [server.id]}, f"belongings of {server}",
-                                             lambda one: [one] if text(one, "instanceId") == server.id else [])), None)
+            there = self._equipment([server.id, *fellows][:_AT_ONCE], server)
         except NotFound:
+            if fellows:  # one of whom is not known
+                self._fleet.clear()
+                return self._came_with(server)
             self._check_young(server)
             raise
-        if item is None or text(item, "instanceState/name", "") in GONE:
-            raise NotFound(f"{server} is not there")
-        return self._named(server, *_came_with(item))
+        volumes, ports = ([one for both in there.values() for one in both[kind]] for kind in (0, 1))
+        named = self._named(server, volumes, ports) if volumes or ports else []
+        return {identity: [one.ref for one in named if one.ref.id in (*both[0], *both[1]) and one.server in ("", identity)]
+                for identity, both in there.items()}
 
-    def _named(self, server: Ref, volumes: List[str], ports: List[str]) -> List[Ref]:
+    def _equipment(self, servers: List[str], server: Ref) -> Dict[str, Tuple[List[str], List[str]]]:
+        """By id: the volumes and interfaces of these servers, of those that are there."""
+        found = self._instances({"InstanceId": servers}, f"belongings of {server}", lambda one: [(_identity(one, "instanceId"), _equipped(one))]
+                                if text(one, "instanceState/name", "") not in GONE else [])
+        return {identity: both for identity, both in found if identity in servers}
+
+    def _named(self, server: Ref, volumes: List[str], ports: List[str]) -> List[Resource]:
         """These with their names; Conflict when one is not known, which does not say that its server is gone."""
         found: List[Resource] = []
         try:
@@ -289,7 +312,7 @@ class Ec2(Driver):
                                    f"interfaces of {server}", _interface)
         except NotFound as unknown:
             raise Conflict(str(unknown)) from None
-        return [one.ref for one in found if one.ref.id in (*volumes, *ports) and one.server in ("", server.id)]
+        return found
 
     def describe(self) -> Dict[str, Any]:
         """The version of the API is the one that is spoken; the zones are as ``connect`` was told."""
@@ -456,8 +479,8 @@ class Ec2(Driver):
         counted = [one.flavor for one in instances if one.state in ("pending", "running") and one.lifecycle != "spot"
                    and STANDARD.match(one.flavor)]
         names, vcpus = sorted(set(counted)), {}
-        for first in range(0, len(names), 100):  # so many can be asked for at once
-            words = {"InstanceType": names[first:first + 100]}
+        for first in range(0, len(names), _AT_ONCE):
+            words = {"InstanceType": names[first:first + _AT_ONCE]}
             found = self._all("DescribeInstanceTypes", "instanceTypeSet", words, "flavors in use", _flavor)
             vcpus.update({name: cores for name, cores, _ in found})
         return sum(vcpus.get(one, 0) for one in counted)
@@ -825,7 +848,7 @@ def _addresses(nic: Any) -> List[str]:
     return [address for address in dict.fromkeys(found) if address]
 
 
-def _came_with(instance: Any) -> Tuple[List[str], List[str]]:
+def _equipped(instance: Any) -> Tuple[List[str], List[str]]:
     """Ids of the volumes and of the network interfaces that were made with an instance, or are to go with it."""
     root = text(instance, "rootDeviceName", "")
     volumes = [text(one, "ebs/volumeId", "") for one in rows(instance, "blockDeviceMapping")
