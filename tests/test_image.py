@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import fcntl
 import hashlib
 import itertools
 import json
@@ -247,14 +248,28 @@ def test_vmprobectl_prints_the_sum_size_and_place_of_what_it_made(by_hand, tmp_p
         (["--kernel", "{tmp}/text", "--modules", "{tmp}"],
          "the kernel is not a bzImage (a file like /boot/vmlinuz-6.1.0-56-cloud-amd64)"),
         (["--output", "{tmp}/text/below"], "{tmp}/text/below: Not a directory"),
+        (["--kernel", "{tmp}/pipe", "--modules", "{tmp}"], "{tmp}/pipe: is not a regular file"),
+        (["--output", "{tmp}/piped"], "{tmp}/piped/.lock: No such device or address"),
     ],
 )
 def test_a_wrong_option_is_one_line(tmp_path, capsys, options, line):
     (tmp_path / "text").write_text("no kernel")
+    (tmp_path / "piped").mkdir()
+    for pipe in ("pipe", "piped/.lock"):
+        os.mkfifo(tmp_path / pipe)
     given = [option.format(tmp=tmp_path) for option in ["--output", "{tmp}/output", *options]]
 
     assert ctl.main(["image", "build", *given]) == 1
     assert capsys.readouterr().err == f"vmprobectl: {line.format(tmp=tmp_path)}\n"
+
+
+def test_another_build_in_the_same_directory_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(image, "_PATIENCE", 0.1)
+    with open(tmp_path / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        with pytest.raises(ClientError, match=f"^{tmp_path}: another build is at work here, and did not end within 0.1 s$"):
+            image.build(str(tmp_path), kernel="k", modules="m")
 
 
 @needs_kernel

@@ -8,7 +8,6 @@ device and no mount. The same inputs give the same bytes; times in the image are
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -22,7 +21,8 @@ import zlib
 from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 
 from vmprobe import files, initramfs, paths
-from vmprobe.errors import ClientError
+from vmprobe.clock import Deadline
+from vmprobe.errors import ClientError, DeadlinePassed
 from vmprobe.text import whole_number
 
 FORMATS = {  # format: the files it consists of
@@ -37,6 +37,8 @@ FORMATS = {  # format: the files it consists of
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 COMMAND_LINE = "console=tty0 console=ttyS0 quiet panic=-1"  # the last console is the one that /dev/console means
 _GUEST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guest")
+_LARGEST = 2**28  # bytes of one file that goes into it
+_PATIENCE = 600.0  # seconds for another build in the same directory
 _EPOCH = 1577836800  # 2020-01-01; FAT knows none before 1980, VHD none before 2000
 
 
@@ -162,11 +164,10 @@ def _given(kernel: str, modules: str) -> Kernel:
     if not kernel or not modules:
         raise ClientError("a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)")
     try:
-        with open(kernel, "rb") as file:
-            image = file.read()
+        image = files.content(kernel, _LARGEST)
         os.listdir(modules)
     except OSError as error:
-        raise ClientError(f"{error.filename}: {error.strerror}") from error
+        raise ClientError(f"{error.filename or kernel}: {error.strerror}") from error
     return _fitting(image, initramfs.select(initramfs.modules_below(modules)))
 
 
@@ -202,8 +203,7 @@ def _version(file: str) -> list:
 def _read(path: str) -> bytes:
     """A file's content, nothing if it is not there."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return files.content(path, _LARGEST)
     except FileNotFoundError:
         return b""
 
@@ -290,11 +290,10 @@ class _Record:
         self._inputs = inputs
         self.files: Dict[str, File] = {}
         try:
-            with open(self._path, encoding="utf-8") as file:
-                known = json.load(file)
+            known = json.loads(files.content(self._path, _LARGEST))
             if known["inputs"] == inputs:
                 self.files = {name: File(os.path.join(directory, name), *entry) for name, entry in known["files"].items()}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return  # none, or not ours: everything is made anew
 
     def holds(self, name: str) -> bool:
@@ -326,9 +325,16 @@ def _locked(directory: str) -> Iterator[None]:
             os.makedirs(directory, exist_ok=True)  # how private that is, is its owner's matter
         else:
             files.folder(directory)
-        lock = open(os.path.join(directory, ".lock"), "w", encoding="ascii")
+        lock = os.open(os.path.join(directory, ".lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ClientError(f"{error.filename}: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        try:
+            files.lock(lock, Deadline(_PATIENCE, 0))
+        except DeadlinePassed:
+            raise ClientError(f"{directory}: another build is at work here, and did not end within {_PATIENCE:g} s") from None
+        except OSError as error:
+            raise ClientError(f"{directory}/.lock: {error.strerror}") from error
         yield
+    finally:
+        os.close(lock)

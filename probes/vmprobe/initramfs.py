@@ -15,6 +15,7 @@ import struct
 import subprocess
 from typing import Callable, Dict, Iterable, List, NamedTuple, Set
 
+from vmprobe import files
 from vmprobe.errors import ClientError
 
 # The init loads of these what the machine has, by its modaliases. A kernel that has one built in needs no file of it.
@@ -32,6 +33,7 @@ APPLETS = (  # what those scripts call
     "acpid arping base64 cat cmp dd dmesg grep head ip md5sum mkdir modprobe mount ping poweroff reboot rm sed sh sleep sort "
     "timeout tr udhcpc umount uname wget"
 )
+_LARGEST = 2**28  # bytes of one file that goes into it
 _CONSOLE, _NULL = (5, 1), (1, 3)
 
 
@@ -105,8 +107,8 @@ def select(available: Dict[str, Callable[[], bytes]]) -> Dict[str, bytes]:
 def modules_below(directory: str) -> Dict[str, Callable[[], bytes]]:
     """Each module below ``directory`` (a /lib/modules/RELEASE), plain or compressed, by name, with what reads it."""
     found = {}
-    for folder, _, files in sorted(os.walk(directory)):
-        for file in files:
+    for folder, _, names in sorted(os.walk(directory)):
+        for file in names:
             match = re.fullmatch(r"(.+)\.ko(\.gz|\.xz|\.zst)?", file)
             if match:
                 path = os.path.join(folder, file)
@@ -202,7 +204,6 @@ def _applets(busybox: str) -> List[str]:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return files.content(path, _LARGEST)
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}") from error

@@ -143,11 +143,8 @@ class Spool:
 
 
 def _wait(descriptor: int, deadline: Deadline) -> None:
-    pause = 0.02
     try:
-        while not locks.taken(descriptor):
-            deadline.sleep(pause)
-            pause = min(0.5, 1.5 * pause)
+        files.lock(descriptor, deadline)
     except DeadlinePassed:
         raise Busy("another run is sending to it") from None
     except OSError:  # a file system without locks
