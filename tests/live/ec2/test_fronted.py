@@ -38,7 +38,7 @@ def site(front, tmp_path):
 def line(output):
     """The first line without perfdata; durations as T, ids as ID."""
     text = re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0])
-    text = re.sub(r"\breq-[0-9a-f-]{36}\b", "REQUEST", text)
+    text = re.sub(r"\breq-(?:[0-9a-f-]{36}\b|[0-9a-f]{8}\.\.\.)", "REQUEST", text)
     return re.sub(r"\b(i|vol|eni)-[0-9a-f]{8}\b", r"\1-ID", text)
 
 

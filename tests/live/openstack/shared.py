@@ -68,12 +68,12 @@ def site_file(directory: Path, cloud: Cloud, account: Account | None = None, cre
 
 
 def line(output: str) -> str:
-    """The first line without perfdata; durations as T, ids as ID, also one that the line's end has cut."""
+    """The first line without perfdata; durations as T, ids as ID, also where the line has had no room for all of them."""
     text = re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0])
-    text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "ID", text)
-    text = re.sub(r"vmprobe-live-\w+-\d+-\w+", "HANDLE", text)
+    text = re.sub(r"\b[0-9a-f]{8}(?:-[0-9a-f-]{27}\b|\.\.\.)", "ID", text)
+    text = re.sub(r"vmprobe-live-\w+-\d+-\w+|\.\.\.[a-z0-9]{8}\b", "HANDLE", text)
     text = re.sub(r" [0-9a-f-]+\.\.\.$", " ID", text)
-    return re.sub(r"req-ID\b", "REQUEST", text)
+    return re.sub(r"req-ID", "REQUEST", text)
 
 
 def left(openstack) -> list:
