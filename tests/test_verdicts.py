@@ -145,12 +145,21 @@ def test_critical_when_a_stage_that_does_not_wait_or_the_whole_run_is_over_its_b
 
 
 def test_critical_when_the_deadline_passes_in_a_stage_that_is_over_its_critical_range(site):
-    site.set("endpoint", faults="never-active").set("thresholds", active="60, 120").set("budget", active="300 s")
+    site.set("endpoint", faults="never-active").set("thresholds", active="2, 3")
 
-    state, line = site.lifecycle()
+    state, line = site.lifecycle("-t", "64")
 
     assert (state, line.split(" | ")[0]) == (2, (
-        "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; the deadline of 300 s passed (cause=scheduler)"))
+        "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; the deadline of 64 s passed (cause=scheduler)"))
+
+
+def test_a_budget_that_the_deadline_does_not_leave_time_for_is_cut_short(site):
+    site.set("endpoint", faults="never-active").set("budget", active="120 s")
+
+    state, line = site.lifecycle("-t", "110")
+
+    assert (state, line.split(" | ")[0]) == (2, (
+        "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; not within its budget of 40 s (cause=scheduler)"))
 
 
 @pytest.mark.parametrize("word", ["OK", "WARNING", "CRITICAL", "UNKNOWN"])
@@ -244,7 +253,7 @@ def test_a_signal_during_the_clean_up_does_not_stop_it(site, clock):
 
 @pytest.mark.parametrize("timeout, stage", [(64, "active"), (71, "storage"), (73, "sample")])
 def test_the_deadline_ends_the_run_in_its_stage_and_removes_everything(site, timeout, stage):
-    site.set("budget", active="30 s")
+    site.set("budget", active="10.9 s")
 
     state, line = site.lifecycle("-t", str(timeout))
 

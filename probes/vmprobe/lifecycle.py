@@ -252,14 +252,15 @@ class _Wait:
                      if waiting.get(name) and seen.state is State.PENDING and seen.cause), "")
 
     def _budget(self, stage: Stage, began: float) -> Optional[float]:
-        """How long after ``began`` the stage may end: the site's budget, else a share of the time that is left now.
+        """How long after ``began`` the stage may end: the site's budget if there is time for it, else a share of what is left.
 
         So what never comes is the cloud's failure and has its cause; the whole deadline would judge nobody.
         """
         given, left = self.site.budgets.get(stage.name), self.deadline.left()
-        if given is not None or left < _TOO_SHORT:
+        gone_by = self.deadline.clock.now() - began
+        if given is not None and given <= gone_by + left or left < _TOO_SHORT:
             return given
-        return round(self.deadline.clock.now() - began + _SHARE * left, 1)
+        return round(gone_by + _SHARE * left, 1)
 
     # --- looking ----------------------------------------------------------------------------------------------
 

@@ -104,8 +104,8 @@ def test_an_image_is_its_term_or_its_full_identifier_too(well, tmp_path, image):
      "CRITICAL - pyssf: storage: volume ID is offline; not within its budget of T s (cause=storage)"),
     ("never-linked", {"storage": "6 s"}, 2,
      "CRITICAL - pyssf: storage: volume ID is online, not attached to server ID; not within its budget of T s (cause=storage)"),
-    ("no-address", {"deadline": "12 s", "reserve": "6 s", "network": "60 s"}, 3,
-     "UNKNOWN - pyssf: network: server ID has no address; the deadline of T s passed"),
+    ("no-address", {"deadline": "20 s", "reserve": "6 s", "network": "60 s"}, 2,
+     "CRITICAL - pyssf: network: server ID has no address; not within its budget of T s (cause=network)"),
 ])
 def test_a_fault_is_told_in_the_servers_words_and_nothing_is_left(tmp_path, fault, budget, code, said):
     with pyssf(fault) as url:
