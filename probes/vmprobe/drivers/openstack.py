@@ -229,28 +229,32 @@ class Openstack(Driver):
                 read: Callable[[Mapping[str, Any]], Resource], called: str = "name") -> List[Resource]:
         """Only what is called so is read any further: what else there is may be as odd as it likes."""
         def keep(said: Mapping[str, Any]) -> Optional[Resource]:
-            thing = read(said) if str(said.get(called) or "").startswith(name) else None
-            gone = thing is None or (self._is_gone(thing) if name else thing.native in GONE)
-            return None if gone else thing
+            return self._if_there(read(said), name) if str(said.get(called) or "").startswith(name) else None
 
         return openstack_lists.read(service, where, key, query, keep)
 
+    def _if_there(self, thing: Resource, name: str) -> Optional[Resource]:
+        gone = self._is_gone(thing) if name else thing.native in GONE
+        return None if gone else thing
+
     def _servers(self, name: str, everywhere: Mapping[str, str]) -> List[Resource]:
         """Incomplete while there are servers in a cell that does not answer: whose they are, and how they are called, is not known."""
-        unseen: List[Resource] = []
+        unseen: Set[str] = set()
 
-        def read(said: Mapping[str, Any]) -> Resource:
-            server = self._known(said) if name else _server(said)
+        def keep(said: Mapping[str, Any]) -> Optional[Resource]:
             if _is_out_of_sight(said):
-                unseen.append(server)
-            return server
+                unseen.add(word(said, "id"))
+                return None
+            if not _name(said).startswith(name):
+                return None
+            return self._if_there(self._known(said) if name else _server(said), name)
 
-        found = self._listed(self._nova(), "servers/detail", "servers", {"name": f"^{name}"} if name else everywhere, name, read)
-        known = {server.ref.id for server in unseen}
-        silent = known.union(self._servers_out_of_sight(everywhere))
-        if silent:
-            more = [Resource(Ref(Kind.SERVER, one), State.PENDING, "UNKNOWN") for one in sorted(silent - known)]
-            raise Incomplete(f"list servers: a cell of Nova does not answer, {len(silent)} of its servers cannot be seen", found + more)
+        query = {"name": f"^{name}"} if name else everywhere
+        found = openstack_lists.read(self._nova(), "servers/detail", "servers", query, keep)
+        unseen.update(self._servers_out_of_sight(everywhere))
+        if unseen:
+            silent = [Resource(Ref(Kind.SERVER, one), State.PENDING, "UNKNOWN") for one in sorted(unseen)]
+            raise Incomplete(f"list servers: a cell of Nova does not answer, {len(unseen)} of its servers cannot be seen", found + silent)
         return found
 
     def _servers_out_of_sight(self, everywhere: Mapping[str, str]) -> List[str]:
