@@ -39,11 +39,11 @@ def unpacked(tmp_path):
 
 
 def essential(folder):
-    """A PATH of what every Debian has, and nothing else."""
+    """A PATH of what every Debian has, and openssl, which Python's requests cannot be installed without."""
     folder.mkdir()
     told = subprocess.run(["dpkg-query", "-W", "-f", "${Essential} ${Priority} ${Package}\n"], capture_output=True, text=True, check=True).stdout
     names = [line.split()[-1] for line in told.splitlines() if line.startswith("yes") or " required " in line]
-    files = subprocess.run(["dpkg-query", "-L", *names], capture_output=True, text=True, check=True).stdout
+    files = subprocess.run(["dpkg-query", "-L", "openssl", *names], capture_output=True, text=True, check=True).stdout
     for path in sorted(set(re.findall(r"(?m)^(?:/usr)?/s?bin/[^/\n]+$", files))):
         if os.path.exists(path):
             (folder / os.path.basename(path)).symlink_to(path)

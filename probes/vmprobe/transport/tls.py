@@ -113,7 +113,7 @@ def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: floa
 
 def _facts(shown: Any, revoked: Set[int]) -> Certificate:
     """The facts; names that break their own encoding, as old authorities' do, by their bytes."""
-    expires = x509.epoch(shown.get_notAfter())
+    expires = x509.when(shown.get_notAfter)
     try:
         one = shown.to_cryptography()
         subject, issuer, hosts = x509.name(one.subject), x509.name(one.issuer), _hosts(one)

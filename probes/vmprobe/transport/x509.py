@@ -6,7 +6,7 @@ import binascii
 import calendar
 import re
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from vmprobe import files
 from vmprobe.errors import ClientError
@@ -35,7 +35,7 @@ def validity(path: str) -> Tuple[float, float]:
         raise ClientError(f"the dates of {path} are read by pyOpenSSL: {missing}") from None
     try:
         found = [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
-        return max(epoch(one.get_notBefore()) for one in found), min(epoch(one.get_notAfter()) for one in found)
+        return max(when(one.get_notBefore) for one in found), min(when(one.get_notAfter) for one in found)
     except (crypto.Error, ValueError, TypeError):
         raise ClientError(f"certificate {path}: a certificate in it cannot be read") from None
 
@@ -93,6 +93,14 @@ def name(found: Any) -> str:
 
 
 _SHORT = {"1.2.840.113549.1.9.1": "emailAddress"}
+
+
+def when(ask: Callable[[], bytes]) -> float:
+    """A date of a certificate, which pyOpenSSL is asked for; ValueError or TypeError where it cannot be read."""
+    try:
+        return epoch(ask())
+    except RuntimeError as failed:  # pyOpenSSL 23's word for it
+        raise ValueError(str(failed)) from None
 
 
 def epoch(asn1: bytes) -> float:
