@@ -9,8 +9,12 @@
 """
 
 import base64
+import html
+import html.entities
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -19,6 +23,44 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from conftest import PROBES
+
+
+def small_hex(text):
+    return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)
+
+
+NAMES = {letter: name[:-1] for name, letter in html.entities.html5.items() if name.endswith(";") and name[:-1] in (
+    "amp lt gt quot apos sol bsol percnt plus equals semi lowbar ouml verbar").split()}
+ENCODERS = {
+    "as it is": lambda text: text,
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON with letters": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "JSON by PHP": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "JSON by Java": lambda text: re.sub("[<>&'=]", lambda match: f"\\u{ord(match[0]):04X}", json.dumps(text)[1:-1]),
+    "JSON, every letter": lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+    "URL": lambda text: urllib.parse.quote(text, safe=""),
+    "URL in small letters": lambda text: small_hex(urllib.parse.quote(text, safe="")),
+    "URL, a path": urllib.parse.quote,
+    "URL, a form": urllib.parse.quote_plus,
+    "URL, every byte": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "XML": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+    "HTML by Python": html.escape,
+    "HTML by Flask": lambda text: html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;"),
+    "HTML by names": lambda text: "".join(f"&{NAMES[char]};" if char in NAMES else char for char in text),
+    "HTML, every letter": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "HTML, hexadecimal": lambda text: "".join(f"&#X{ord(char):X};" for char in text),
+    "Python": lambda text: repr(text)[1:-1],
+    "shell": lambda text: re.sub(r"([^A-Za-z0-9])", r"\\\1", text),
+    "shell in quotes": shlex.quote,
+    "INI": lambda text: text.replace("%", "%%"),
+    "SQL": lambda text: text.replace("'", "''").replace("\\", "\\\\"),
+    "capital letters": lambda text: text.upper(),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 of user:password": lambda text: base64.b64encode(b"robot:" + text.encode()).decode(),
+    "base64 within a longer text": lambda text: base64.urlsafe_b64encode(b'{"p":"' + text.encode() + b'"}').decode(),
+    "base64 of Latin-1": lambda text: base64.b64encode(b"u:" + text.encode("latin-1", "replace")).decode(),
+    "hexadecimal": lambda text: text.encode().hex(),
+}
 
 
 class Done(NamedTuple):
@@ -42,11 +84,13 @@ class Secrets:
         return path
 
     def forms(self) -> Iterator[Tuple[str, str]]:
-        """(name, text) of each secret as it is, quoted for a URL or JSON, in base64 and in hexadecimal."""
+        """(name, text) of each secret in every form that a server may write, of base64 what is the same wherever it begins."""
         for name, secret in self.known.items():
-            coded = base64.b64encode(secret.encode()).decode()
-            for form in {secret, urllib.parse.quote(secret), urllib.parse.quote_plus(secret), json.dumps(secret)[1:-1],
-                         coded.rstrip("="), secret.encode().hex()}:
+            forms = {encode(secret) for what, encode in ENCODERS.items() if not what.startswith("base64")}
+            for before in range(3):
+                coded = base64.b64encode(b"u" * before + secret.encode()).decode().rstrip("=")
+                forms.add(coded[-(-before * 8 // 6):(before + len(secret.encode())) * 8 // 6])
+            for form in forms:
                 yield name, form
 
     def check(self, text: str, where: str) -> None:

@@ -1,12 +1,8 @@
 """A secret is replaced in every form in which it may be echoed, before anything is cut or cleaned, in every output."""
 
-import base64
-import html
-import html.entities
 import io
 import json
 import re
-import shlex
 import shutil
 import urllib.parse
 
@@ -16,6 +12,7 @@ from hypothesis import strategies as st
 
 from outside.webserver import PASSWORD, TOKEN, WebServer
 from rawserver import reply
+from secrets_check import ENCODERS
 from virtual import VirtualClock
 from vmprobe import redact, verdict
 from vmprobe.evidence import Evidence
@@ -31,42 +28,6 @@ def examples(number):
                     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-def small_hex(text):
-    return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)
-
-
-NAMES = {letter: name[:-1] for name, letter in html.entities.html5.items() if name.endswith(";") and name[:-1] in (
-    "amp lt gt quot apos sol bsol percnt plus equals semi lowbar ouml verbar").split()}
-ENCODERS = {
-    "as it is": lambda text: text,
-    "JSON": lambda text: json.dumps(text)[1:-1],
-    "JSON with letters": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
-    "JSON by PHP": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
-    "JSON by Java": lambda text: re.sub("[<>&'=]", lambda match: f"\\u{ord(match[0]):04X}", json.dumps(text)[1:-1]),
-    "JSON, every letter": lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
-    "URL": lambda text: urllib.parse.quote(text, safe=""),
-    "URL in small letters": lambda text: small_hex(urllib.parse.quote(text, safe="")),
-    "URL, a path": urllib.parse.quote,
-    "URL, a form": urllib.parse.quote_plus,
-    "URL, every byte": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
-    "XML": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
-    "HTML by Python": html.escape,
-    "HTML by Flask": lambda text: html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;"),
-    "HTML by names": lambda text: "".join(f"&{NAMES[char]};" if char in NAMES else char for char in text),
-    "HTML, every letter": lambda text: "".join(f"&#{ord(char)};" for char in text),
-    "HTML, hexadecimal": lambda text: "".join(f"&#X{ord(char):X};" for char in text),
-    "Python": lambda text: repr(text)[1:-1],
-    "shell": lambda text: re.sub(r"([^A-Za-z0-9])", r"\\\1", text),
-    "shell in quotes": shlex.quote,
-    "INI": lambda text: text.replace("%", "%%"),
-    "SQL": lambda text: text.replace("'", "''").replace("\\", "\\\\"),
-    "capital letters": lambda text: text.upper(),
-    "base64": lambda text: base64.b64encode(text.encode()).decode(),
-    "base64 of user:password": lambda text: base64.b64encode(b"robot:" + text.encode()).decode(),
-    "base64 within a longer text": lambda text: base64.urlsafe_b64encode(b'{"p":"' + text.encode() + b'"}').decode(),
-    "base64 of Latin-1": lambda text: base64.b64encode(b"u:" + text.encode("latin-1", "replace")).decode(),
-    "hexadecimal": lambda text: text.encode().hex(),
-}
 TEXT = "Pa'ss/\"w\u00f6rd&1;x<y>%2 \\+|="
 
 
@@ -151,10 +112,11 @@ def test_a_password_in_a_url_is_replaced_also_in_parts(text, struck):
 def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://robot:pr0xy-s3cret@proxy:3128")
     monkeypatch.setenv("ALL_PROXY", "robot:other-s3cret@proxy:3128")
+    monkeypatch.setenv("HTTPS_PROXY", "http://a-token-of-a-proxy@proxy:3128")
     monkeypatch.setattr("sys.argv", ["check_vm_state", "--submit", "icinga2:https://root:t0p-s3cret@mon:5665"])
     redact.begin(["of the site"])
 
-    assert one_line("pr0xy-s3cret other-s3cret t0p-s3cret of the site") == "*** *** *** ***"
+    assert one_line("pr0xy-s3cret other-s3cret a-token-of-a-proxy t0p-s3cret of the site") == "*** *** *** *** ***"
 
 
 @pytest.mark.parametrize("text, struck", [

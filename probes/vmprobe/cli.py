@@ -34,7 +34,6 @@ def run(probe: str) -> NoReturn:
     """Run the probe ``vmprobe.probes.<probe>`` and exit with its state; for the executables."""
     name, arguments, began = f"VM_{probe.upper()}", sys.argv[1:], time.time()
     loud = sum(word.count("v") for word in arguments if word.startswith("-v") and set(word[1:]) == {"v"}) >= 2
-    _open_streams()
     try:
         said = _said(probe, arguments)
     except Answer as answer:
@@ -52,6 +51,7 @@ def _said(probe: str, arguments: List[str]) -> Verdict:
     try:
         for number in SIGNALS:
             signal.signal(number, _stop_early)
+        _open_streams()
         warnings.simplefilter("ignore")  # a library's warning must not become the first line
         os.umask(0o077)
         importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
@@ -92,6 +92,7 @@ def leave(output: str, state: int) -> NoReturn:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
+        _open_streams()  # again, in case a signal came in between
         sys.stdout.write(output.rstrip("\n") + "\n")
         sys.stdout.flush()
     except OSError:  # nobody reads; the exit code still counts

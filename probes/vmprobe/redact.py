@@ -60,9 +60,12 @@ class Redactor:
             self.longest = max(self.longest, 12 * len(secret.encode("utf-8", "replace")))
 
     def add_url(self, url: str) -> None:
-        """Replace the password in a URL, if it has one: all from the first ``:`` behind ``//`` to the last ``@``."""
+        """Replace the password in a URL, if it has one: all from the first ``:`` behind ``//`` to the last ``@``; or a token there."""
         match = _URL.search(url)
-        user, colon, password = match["pair"].partition(":") if match else ("", "", "")
+        user, _, password = match["pair"].partition(":") if match else ("", "", "")
+        if not password and len(user) >= _FOLDED:  # a token instead of a user
+            self.add(user)
+            self.add(unquote(user))
         for name, secret in ((user, password), (unquote(user), unquote(password))) if password else ():
             parts = [part for part in re.split(r"[/?#@:]", secret) if len(part) >= _SHORT]  # as who parses it may split it
             for form in (secret, f"{name}:{secret}", *parts):

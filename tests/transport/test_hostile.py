@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import plugin_output
 from outside.webserver import PASSWORD, TOKEN, WebServer
 from rawserver import Server, reply
+from secrets_check import ENCODERS, Secrets
 from virtual import VirtualClock
 from vmprobe import verdict
 from vmprobe.clock import Deadline
@@ -54,7 +55,10 @@ NASTY = ["", "|", "a | b=c;1;2", "a\nb\r\nc", "\x1b[31m\x00\x07", "<script>", "\
 ODD = [None, True, -1, -1.5, 0, 10 ** 12, 2 ** 64, 10 ** 29, [], {}, [None], {"": None}, [[]], [{}], "RUNNING", "BROKEN"]
 RAW = ["NaN", "-Infinity", "1e400", "-1e400", "9" * 5000, "[" * 3000 + "]" * 3000, '{"a":' * 3000, '"\\ud83d"', "'a'", "\ufeff{}"]
 
-texts = st.text(max_size=40) | st.sampled_from(NASTY)
+LEAKS = Secrets(password=PASSWORD, token=TOKEN)
+echoes = st.builds(lambda room, secret, encode: "." * room + encode(secret), st.integers(0, 600), st.sampled_from([PASSWORD, TOKEN]),
+                   st.sampled_from(list(ENCODERS.values())))  # cut anywhere, in any form
+texts = st.text(max_size=40) | st.sampled_from(NASTY) | echoes
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.sampled_from(ODD)
 documents = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
                          max_leaves=12)
@@ -147,7 +151,7 @@ def test_any_bytes_are_a_reply_or_an_error_of_this_suite(content, stage):
             except VmprobeError:
                 continue
     except VmprobeError as error:
-        assert str(error).startswith(("GET /x: ", "'")), error
+        assert re.match("GET /|'", str(error)), error  # another path than /x where that redirects to it
     assert TOKEN not in "\n".join(stage.evidence.lines()).replace(TOKEN + "\n", "")[-5000:] or TOKEN.encode() in content
 
 
@@ -296,7 +300,8 @@ class Probe:
         output = plugin_output.read(verdict.render("VM_LIFECYCLE", said))
 
         assert "unforeseen: " not in output.text.replace("'unforeseen", "")
-        assert PASSWORD not in str(output) and TOKEN not in str(output)
+        LEAKS.check(str(output), "the output")
+        assert "s3cret" not in str(output), "not even a part of one"
         assert clock.now() <= 60
         assert self.thief.connections == 0
         assert {key: self.server.things.get(key) for key in STRANGERS} == STRANGERS, "what is somebody else's was touched"
@@ -393,6 +398,21 @@ def test_no_reply_about_somebody_elses_things_makes_a_run_touch_them(how, other,
     hostile_probe.run(about_another(how, STRANGERS[other]), first, many)
 
 
+digits = st.sampled_from(["\u00b2", "\u0664", "9" * 5000, "-1", "1_0", "0", "", "nan", "1e9"]) | texts
+
+
+@examples(30)
+@given(key=st.sampled_from(["verified", "size", "address", "answers", "device", "interface"]), value=digits, uptime=digits)
+def test_anything_that_a_guest_writes_with_the_runs_nonce_ends_in_one_clean_line(key, value, uptime, hostile_probe):
+    def hostile(status, document):
+        if not isinstance(document, dict) or "output" not in document:
+            return None
+        said = re.sub(rf"\b{key}=\S*", lambda match: f"{key}={value}", document["output"])
+        nonce = document["output"].split()[1]
+        return reply(status, json.dumps({"output": f"{said}vmprobe {nonce} {uptime} boot cpus={value}\n"}).encode("utf-8", "surrogatepass"))
+    hostile_probe.run(hostile, 0, 999)
+
+
 @examples(20)
 @given(first=st.integers(0, REQUESTS), many=st.sampled_from([1, 999]), status=st.sampled_from([301, 302, 303, 307, 308]),
        form=st.sampled_from(["http://{host}/", "//{host}/v1/servers", "http://probe:x@{host}/", "http:\\\\{host}/",
@@ -416,7 +436,7 @@ def test_files_of_a_hostile_run_are_right_and_hold_no_secret(content, raw, first
         for path in written:
             text = path.read_text()
             json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in {path.name}"))
-            assert PASSWORD not in text and "s3cret-pass&amp;word" not in text
+            LEAKS.check(text, path.name)
 
 
 @pytest.mark.slow
