@@ -26,8 +26,9 @@ def read(pages, xml, more=1000):
 
 
 @pytest.mark.parametrize("xml, pages_read", [
-    ("<list>" + "<a/>" * 100_000 + "</list>", 10), ("<list><a>" + "x" * 4_000_000 + "</a></list>", 33), ("<list/>", 1000)],
-    ids=["many-things", "large-things", "empty-pages"])
+    ("<list>" + "<a/>" * 100_000 + "</list>", 10), ("<list><a>" + "x" * 4_000_000 + "</a></list>", 67), ("<list><a>" + "x" * 1_000_000 + "\u20ac</a></list>", 67),
+    ("<list>" + "<a b='c'/>" * 10_000 + "</list>", 48), ("<list/>", 1000)],
+    ids=["many-things", "large-things", "wide-things", "attributes", "empty-pages"])
 def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_thousand(xml, pages_read):
     pages = Pages("list servers")
 

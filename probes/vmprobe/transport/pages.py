@@ -8,7 +8,7 @@ from vmprobe.errors import Incomplete
 
 _MOST_PAGES = 1000
 _HEAVIEST = 256 * 2 ** 20  # bytes that the pages of one list may take together
-_ELEMENT = 250  # bytes of an element without its text
+_ELEMENT, _ATTRIBUTE, _TEXT = 250, 300, 60  # bytes of an element, of an attribute, and of a text without its letters
 
 
 class Pages:
@@ -28,7 +28,7 @@ class Pages:
         Incomplete when the list has been there before, or holds more than a list may; then all of it is let go, because
         an error is remembered with the frames that it passed.
         """
-        self._weight += sum(_ELEMENT + 2 * len(element.text or "") for element in page.iter())
+        self._weight += sum(map(_weight, page.iter()))
         trouble = ""
         if place in self._places:
             trouble = "its pages repeat themselves"
@@ -40,3 +40,9 @@ class Pages:
             raise Incomplete(f"{self._asked}: {trouble}")
         self._places.add(place)
         self.things += things
+
+
+def _weight(element: Any) -> int:
+    """About the bytes that an element takes; one rare character makes a whole text wide."""
+    texts = [text for text in (element.text, element.tail) if text]
+    return _ELEMENT + _ATTRIBUTE * len(element.attrib) + sum(_TEXT + len(text) * (1 if text.isascii() else 4) for text in texts)
