@@ -9,7 +9,7 @@ from rawserver import reply
 from simulators.openstack import PROJECT, answer, driver
 from virtual import VirtualClock
 from vmprobe.cloud import Cloud
-from vmprobe.errors import Conflict, NotFound
+from vmprobe.errors import Conflict, GatewayFailed, NotFound
 from vmprobe.handle import new
 from vmprobe.leftovers import Held, remove
 from vmprobe.model import Kind, Ref, Resource, State
@@ -83,6 +83,17 @@ def test_before_nova_says_what_goes_away_the_volume_of_a_server_without_an_image
                              f"GET {CINDER}/volumes/root": a_volume(), f"GET {NEUTRON}/ports": answer({"ports": []})})
 
     assert cloud.belongings(SERVER) == expected
+
+
+def test_an_answer_about_another_server_or_volume_tells_of_no_belongings(cloud, services):
+    other = {"id": "s2", "name": "web", "status": "ACTIVE", "image": "", "os-extended-volumes:volumes_attached": [{"id": "root", "delete_on_termination": True}]}
+    services.answers.update({f"GET {NOVA}/servers/s1": answer({"server": other}), f"GET {NEUTRON}/ports": answer({"ports": []})})
+    with pytest.raises(GatewayFailed, match="^what belongs to server s1: the answer is about another one$"):
+        cloud.belongings(SERVER)
+
+    services.answers[f"GET {NOVA}/servers/s1"] = a_server({"id": "other", "delete_on_termination": True})
+    services.answers[f"GET {CINDER}/volumes/other"] = a_volume()  # its id is root
+    assert cloud.belongings(SERVER) == []
 
 
 def test_what_belongs_to_a_fleet_that_runs_is_asked_for_by_one_request(cloud, services):
@@ -232,7 +243,8 @@ def test_a_volume_that_hangs_between_two_states_is_freed_when_its_server_is_gone
 
 @pytest.mark.parametrize("status, attachment, server", [
     ("attaching", ATTACHMENT, answer({"server": {"id": "s1", "name": "vmprobe-x", "status": "ACTIVE"}})),
-    ("in-use", ATTACHMENT, GONE), ("attaching", {**ATTACHMENT, "volume_id": "v2"}, GONE)], ids=["server-there", "in-use", "of-another-volume"])
+    ("in-use", ATTACHMENT, GONE), ("attaching", {**ATTACHMENT, "volume_id": "v2"}, GONE), ("attaching", {"id": "a1", "instance": "s1"}, GONE),
+    ("attaching", ATTACHMENT, reply(503, "busy"))], ids=["server-there", "in-use", "of-another-volume", "of-no-volume", "server-not-known"])
 def test_a_volume_that_may_still_be_attached_is_not_freed(status, attachment, server, cloud, services):
     hanging(services, status, attachment, server=server)
 
@@ -278,6 +290,16 @@ def test_an_image_goes_after_the_snapshots_in_cinder_that_it_stands_for(cloud, s
 
 def test_a_snapshot_in_cinder_that_is_not_of_this_image_is_not_touched(cloud, services):
     snapshot_of_a_volume(services, name="backup of somebody")
+
+    cloud.delete(IMAGE)
+
+    assert removals(services) == ["DELETE /image/v2/images/i1"]
+
+
+@pytest.mark.parametrize("said", [{"id": "i2", "name": "vmprobe-x"}, {"id": "i1", "name": "of-somebody"}], ids=["another-id", "another-name"])
+def test_an_answer_about_another_image_removes_none_of_its_snapshots(said, cloud, services):
+    snapshot_of_a_volume(services, name=f"snapshot for {said['name']}")
+    services.answers["GET /image/v2/images/i1"] = answer({**said, "status": "active", "block_device_mapping": '[{"snapshot_id": "c1"}]'})
 
     cloud.delete(IMAGE)
 

@@ -319,10 +319,13 @@ class Openstack(Driver):
             said = self._glance().get(path("images", image.id), asked=f"show {image}").field(dict)
         except NotFound:
             return
+        if said.get("id") != image.id or _name(said) != image.name:
+            return  # an answer about something else
         for one in _volume_snapshots(said):
             where = path("snapshots", one)
             reply = self._cinder().get(where, accept=(404,), asked=f"show snapshot {one} of {image}")
-            if reply.status == 404 or reply.field("snapshot", "name", str, default="") != f"snapshot for {_name(said)}":
+            if reply.status == 404 or (reply.word("snapshot", "id"), reply.field("snapshot", "name", str, default="")) != (
+                    one, f"snapshot for {image.name}"):
                 continue
             if reply.word("snapshot", "status") != "deleting":
                 self._cinder().delete(where, accept=(404,), asked=f"delete snapshot {one} of {image}")
@@ -340,12 +343,12 @@ class Openstack(Driver):
         try:
             said = cinder.get("attachments", query={"volume_id": volume.id}, accept=(404, 406), asked=f"attachments of {volume}")
             attachments = said.items("attachments") if said.status == 200 else []  # before Ocata there are none
-            found = [one for one in attachments if one.get("volume_id", volume.id) == volume.id]
+            found = [one for one in attachments if one.get("volume_id") == volume.id]
             if not found or any(self._has_server(str(one.get("instance") or "")) for one in found):
                 return False
             for one in found:
                 cinder.delete(path("attachments", word(one, "id")), accept=(404,), asked=f"free {volume}")
-        except (NotPermitted, AuthRejected):
+        except CloudError:
             return False  # the volume's own refusal says more
         return True
 
@@ -366,7 +369,10 @@ class Openstack(Driver):
         """
         boots = self._boots.pop(server.id, None)
         if boots is None:
-            boots = _boot_volumes(self._nova().get(path("servers", server.id), asked=f"what belongs to {server}").field("server", dict))
+            said = self._nova().get(path("servers", server.id), asked=f"what belongs to {server}").field("server", dict)
+            if said.get("id") != server.id:
+                raise GatewayFailed(f"what belongs to {server}: the answer is about another one")
+            boots = _boot_volumes(said)
         if server.id not in self._ports:
             self._take_ports([server.id, *(one for one in self._boots if one not in self._ports)][:_PORTS_OF])
         volumes = [self._made_for(server, volume, boots.created) for volume in boots.volumes]
@@ -383,7 +389,7 @@ class Openstack(Driver):
         except NotFound:
             return None
         young = created is not None and seen.created is not None and seen.created >= created - _CLOCKS
-        ours = seen.server == server.id or not seen.server and young
+        ours = seen.ref.id == volume and (seen.server == server.id or not seen.server and young)
         return seen.ref if ours and seen.ref.name in ("", seen.ref.id) else None
 
     def _of_neutron(self, kind: Kind, name: str) -> List[Resource]:
