@@ -57,14 +57,35 @@ def test_the_innermost_reason_is_kept_and_decides_the_cause(sentence):
     assert (reasons.innermost(reasons.plain(sentence)), reasons.cause(sentence)) == SENTENCES[sentence]
 
 
+CAUSES = {  # a reason: whose matter it is
+    "Virtual Interface creation failed": "network", "PortBindingFailed: it was refused": "network",
+    "No more IP addresses available on network 4f1c": "network", "Connection to neutron failed: timed out": "network",
+    "iscsiadm: No portals found": "storage", "libvirt.libvirtError: Cannot access storage file": "storage",
+    "cinderclient.exceptions.ClientException: Gateway Time-out": "storage", "Block Device Mapping is Invalid.": "storage",
+    "Image 4f1c is unacceptable: Converted to raw, but format is now qcow2": "image", "GlanceConnectionFailed: no answer": "image",
+    "Insufficient compute resources: Free memory 512.00 MB < requested 2048 MB.": "scheduler",
+    "internal error: process exited while connecting to monitor": "scheduler", "libvirt.libvirtError: Domain not found": "scheduler",
+    "InsufficientInstanceCapacity": "scheduler", "Unable to find valid host for 4f1c": "scheduler",
+    "VolumeLimitExceeded: Maximum number of volumes allowed (10) exceeded": "quota", "Maximum number of ports exceeded": "quota",
+    "user [2] limit of 0 reached for VMS quota in VM.": "quota", "You have reached the maximum of servers": "quota",
+    "Request limit exceeded.": "", "RequestLimitExceeded": "", "Rate limit exceeded": "", "time limit exceeded": "",
+    "cannot read https://glance.example.org/volume/1": "", "GET /v2/images/volume: it broke": "",
+}
+
+
+@pytest.mark.parametrize("reason", CAUSES, ids=[f"reason-{number}" for number in range(len(CAUSES))])
+def test_the_words_of_a_reason_say_whose_matter_it_is(reason):
+    assert reasons.cause(reason) == CAUSES[reason]
+
+
 @pytest.mark.parametrize("head", ["server 4f1c is ERROR: ", "server 4f1c is ERROR (one of 3): ", "create server: 500 "])
 def test_what_stands_before_the_managers_words_stays(head):
     assert reasons.innermost(f"{head}Build of instance {UUID} aborted: Last exception: no room") == f"{head}no room"
 
 
 @pytest.mark.parametrize("text", ["<script" * 3000, "<" * 20000, ": " * 10000, "Last exception: " * 2000, "Traceback (most recent call last)" * 500,
-                                  "Build of instance " * 1000, "&lt;script" * 2000, "a/" * 8000, "<head " * 3000, "number of ports " * 1000],
-                         ids=["scripts", "brackets", "colons", "exceptions", "tracebacks", "builds", "entities", "paths", "heads", "ports"])
+                                  "Build of instance " * 1000, "maximum number of a " * 400, "&lt;script" * 2000, "a/" * 8000, "<head " * 3000, "number of ports " * 1000],
+                         ids=["scripts", "brackets", "colons", "exceptions", "tracebacks", "builds", "numbers", "entities", "paths", "heads", "ports"])
 def test_a_text_made_to_be_slow_is_read_within_two_seconds(text):
 
 

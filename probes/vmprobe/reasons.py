@@ -29,19 +29,21 @@ _PREAMBLES = tuple(_BEGINS + pattern + r"\s*(?=\S)" for pattern in (
     r"(?:invalid input received|remote error|bad request):",
     r"(?:mon|tue|wed|thu|fri|sat|sun) \w{3} +\d{1,2} \d\d:\d\d:\d\d \d{4} *:",
 ))
-_CAUSES = (  # the first group that has a word in the reason decides; within the last group, the word that comes first
-    (r"(?<!disk )quota|limit ?exceeded|exceed\w* (?:the )?limit|over (?:a |the )?limit|"
-     r"maximum number of (?!retries|scheduling|attempts)[\w ]+ (?:exceed|reached|allowed)|"
-     r"number of (?:ports|floating ips|security groups)\b.* exceeded", "quota"),
-    (r"no valid host|not enough hosts|no suitable host|insufficient \w*\s?capacity|\bschedul(?:er|ing)|unexpectedly closed the monitor",
-     "scheduler"),
+_CAUSES = (  # the first of these that is in the reason decides
+    (r"(?<!disk )quota|(?<!rate )(?<!request)(?<!request )(?<!time )limit ?exceeded|exceed\w* (?:the )?limit|over (?:a |the )?limit|"
+     r"max(?:imum)? number of (?!retries|scheduling|attempts)[\w ]+ (?:[\w()]+ )?(?:exceed|reached|allowed)|"
+     r"number of (?:ports|floating ips|security groups)\b.* exceeded|reached (?:the|its|your) (?:max|limit)|limit (?:has been |was |is )?reached",
+     "quota"),
+    (r"no valid host|valid host|not enough hosts|no suitable host|insufficient (?:\w+ )?(?:capacity|resources)|insufficient\w*capacity|"
+     r"not enough (?:free )?(?:memory|ram|cpus?)|\bschedul(?:er|ing)|closed the monitor|connecting to monitor", "scheduler"),
     (r"availability zone\b.*(?:not available|not found|invalid|does not exist)|multiple \w+ matches found", "client"),
 )
-_THINGS = (
-    r"(?i)(?P<network>network|neutron|binding failed|port binding|\bvif\b|subnet|fixed ips?\b|ip address|ip/mac|security[ _]?group|\bdhcp\b|\bnics?\b)"
-    r"|(?P<storage>volume|block[ _]?device|cinder|datastore|\biscsi\b|\bceph\b|\brbd\b|\blun\b|no space left|disk quota|disk is full)"
-    r"|(?P<image>images?\b|glance|flavor)"
-    r"|(?P<scheduler>hypervisor|libvirt|compute host|compute service)")
+_THINGS = (  # of these the one that comes first
+    r"(?i)(?P<network>network|neutron|binding failed|port ?binding|virtual ?interface|\bvif\b|subnet|fixed ips?\b|ip address|ip/mac"
+    r"|security[ _]?group|\bdhcp\b|\bnics?\b)"
+    r"|(?P<storage>volume|block[ _]?device|cinder|datastore|iscsi|\bceph\b|\brbd\b|\blun\b|storage|no space left|disk quota|disk is full)"
+    r"|(?P<image>images?\b|glance|flavor)")
+_HOST = r"(?i)hypervisor|libvirt|compute (?:host|service|node)|maximum number of retries"  # where nothing says more
 
 
 def plain(text: str) -> str:
@@ -96,7 +98,7 @@ def cause(text: str) -> str:
     match = re.search(_THINGS, reason)
     if match:
         return str(match.lastgroup)
-    return "scheduler" if re.search(r"maximum number of retries", reason, re.I) else ""
+    return "scheduler" if re.search(_HOST, reason) else ""
 
 
 def _without_trace(text: str) -> str:
