@@ -1,6 +1,7 @@
 """vmprobectl does what was asked, whatever becomes of its streams, and whoever runs it."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -189,7 +190,13 @@ def test_a_daemon_is_asked_for_its_word_whatever_the_umask_and_the_path_are(site
 
 # --- users ---------------------------------------------------------------------------------------------------------
 
-NOBODY = 54321  # has no account
+def _without_account():
+    """A user's number that has no account, and that no other run of these tests takes."""
+    known = {each.pw_uid for each in pwd.getpwall()}
+    return next(number for number in range(20000 + os.getpid() % 30000, 65000) if number not in known)
+
+
+NOBODY = _without_account()
 
 
 @pytest.fixture
@@ -233,7 +240,7 @@ def test_a_probe_of_a_user_without_an_account_keeps_its_ledgers_where_the_next_r
 def test_a_state_directory_that_somebody_else_made_is_not_used(nobody, quick):
     place = Path(f"/var/tmp/vmprobe-{NOBODY}")
     place.mkdir()
-    os.chown(place, 54322, 54322)
+    os.chown(place, 65001, 65001)
 
     done = nobody("check_vm_lifecycle", "--site", quick)
 
