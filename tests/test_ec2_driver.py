@@ -281,7 +281,8 @@ _WORDS = ["instanceId", "instanceState", "name", "item", "reservationSet", "inst
           "attachmentSet", "status", "imagesSet", "imageId", "creationDate", "output", "nextToken", "member", "Id",
           "Timestamps", "Values", "Error",
           "Code", "amiLaunchIndex", "clientToken", "coreCount", "cpuOptions", "GetMetricDataResult",
-          "MetricDataResults", "snapshotSet"]
+          "MetricDataResults", "snapshotSet", "networkInterfaceSet", "networkInterfaceId", "attachment", "deviceIndex", "blockDeviceMapping",
+          "ebs", "deleteOnTermination", "rootDeviceName", "deviceName", "ipv6AddressesSet", "ipv6Address", "reason", "description"]
 _documents = some.recursive(some.sampled_from(["", "1", "-1", "x", "\u00e9", "9" * 40, f"{HANDLE}/5", "vmprobe-",
                                                "1e999", "2026-11-23T00:00:00Z"]),
                             lambda inner: some.lists(some.tuples(some.sampled_from(_WORDS), inner), max_size=4).map(
@@ -299,7 +300,9 @@ def test_whatever_is_answered_is_understood_or_one_of_our_errors(cloud, body):
     acts += [lambda ref=ref: made.show(ref) for ref in (SERVER, volume, image)]
     acts += [lambda: made.ports([SERVER]), lambda: made.console(SERVER), lambda: made.metrics(SERVER), made.capacity,
              made.describe,
-             lambda: made.images(""), lambda: made.snapshot(SERVER, HANDLE), lambda: made.delete(image)]
+             lambda: made.images(""), lambda: made.snapshot(SERVER, HANDLE), lambda: made.delete(image),
+             lambda: made.belongings(SERVER), lambda: made.show(Ref(Kind.PORT, "eni-1")), lambda: made.detach(SERVER, volume),
+             lambda: made.create(ServerSpec(HANDLE, PLAN)), lambda: made.create(VolumeSpec(HANDLE, 2 ** 30, PLAN))]
     for act in acts:
         try:
             act()

@@ -226,6 +226,28 @@ def test_sha1_is_noted_in_the_signature_and_in_the_digest(authority, jane, metho
     assert found.notes == ("the Marketplace's signature is by SHA-1",)
 
 
+PIECES = [b"<!--", b"-->", b"<KeyInfo>", b"</KeyInfo>", b"<![CDATA[", b"]]>", b"<?x ", b"?>", b"&#x20;", b"&lt;", b" ", b"\r\n", b"\0", b"\xff",
+          b"<t:image>evil</t:image>", b"evil", b"</t:image>", b"<t:image>", b"</rdf:RDF>", b"<rdf:RDF>", b' xmlns:t="urn:evil"', b' xmlns=""',
+          b'<!DOCTYPE rdf:RDF [<!ENTITY e "evil">]>', b"&e;", b'<Signature xmlns="' + DSIG.encode() + b'"/>', b"<Object>", b"</Object>"]
+
+
+@given(some.lists(some.tuples(some.integers(0, 1000), some.integers(0, 40), some.sampled_from(PIECES)), min_size=1, max_size=4))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_a_signed_document_is_changed_it_says_the_same_or_is_refused(authority, signed, changes):
+    """Pieces that parsers stumble over, put in anywhere, in the place of something or of nothing."""
+    changed = signed
+    for at, over, piece in changes:
+        at = at * len(changed) // 1000
+        changed = changed[:at] + piece + changed[at + (over if over < 20 else 0):]
+
+    try:
+        content = signature.enveloped(changed, str(authority.ca), time.time() + 60, 20).content
+    except VmprobeError:
+        return
+    assert ElementTree.tostring(content) == (
+        b'<RDF><image kind="a&#10;b &amp; &quot;c&quot;">good<more /> &lt;tail&gt; \r</image></RDF>')
+
+
 TEXT = some.text(max_size=12).map(lambda text: "".join(letter for letter in text if letter in "\t\n\r" or " " <= letter < "\ud800"))
 
 
