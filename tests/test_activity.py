@@ -288,6 +288,40 @@ def test_what_was_measured_before_the_time_was_over_is_told(site, busy):
     assert "note: 1 of 3 not measured: the deadline of 30 s passed" in output.splitlines()
 
 
+def test_a_server_whose_figures_never_come_leaves_the_others_their_time(site, busy):
+    for name in ("web1", "web2", "web3"):
+        busy(name, cpu=0.5, traffic=1024)
+    site.probe("activity")
+    site.clock.sleep(300)
+    counted = site.cloud.metrics
+
+    def metrics(identity):
+        if identity == "ser-1":
+            site.clock.sleep(30)
+            raise Unreachable("no answer in 30 s")
+        return counted(identity)
+    site.cloud.metrics = metrics
+
+    state, output = site.probe("activity", "-v")
+
+    assert (state, output.split(": ")[1]) == (0, "3 servers (1 not measured) over 6 min")
+    assert "note: 1 of 3 not measured: no answer in 30 s" in output.splitlines()
+    assert " metrics=30s;;;0 " in output
+
+
+def test_a_failure_that_passes_costs_a_server_nothing(site, busy):
+    busy("web1", cpu=0.5, traffic=1024)
+    counted, failures = site.cloud.metrics, [GatewayFailed("503 busy")] * 2
+
+    def metrics(identity):
+        if failures:
+            raise failures.pop()
+        return counted(identity)
+    site.cloud.metrics = metrics
+
+    assert site.probe("activity")[1].startswith("VM_ACTIVITY OK - site: 1 server, whose first reading this is | ")
+
+
 def test_unknown_when_the_time_was_over_before_anything_was_measured(site, busy):
     busy("web1")
 

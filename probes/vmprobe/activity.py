@@ -10,17 +10,18 @@ import hashlib
 import math
 import os
 import re
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe import files, paths
 from vmprobe.cloud import Cloud
 from vmprobe.errors import (AuthRejected, CloudError, Conflict, DeadlinePassed, NotFound, NotMeasured, NotPermitted,
-                            VmprobeError)
-from vmprobe.model import EXTRA_METRICS, METRICS, Resource, Sample
+                            Transient, VmprobeError)
+from vmprobe.model import EXTRA_METRICS, METRICS, Ref, Resource, Sample
 from vmprobe.sampling import rates, summarise
 
 Readings = Dict[str, List[List[Sample]]]  # by the server's id, in order of time
 _SHARE = 0.8  # of the time that is left, for one more reading
+_SLOW = 5.0  # seconds after which a server that failed is not asked again
 _UNMEASURED = (NotMeasured, NotPermitted, Conflict)  # the manager is well, and does not measure this server (now)
 _JUMP = 300.0  # seconds by which the clock of the stamps may run apart from ours, and a tenth of the time between
 
@@ -35,7 +36,7 @@ class Memory:
 
     def recall(self) -> Tuple[float, Dict[str, List[Sample]], str]:
         """(when it was, readings by server, what was wrong with the file)."""
-        (taken, readings), trouble = files.recall(self.path, _read, (0.0, {}))
+        (taken, readings), trouble = files.recall(self.path, _parsed, (0.0, {}))
         return taken, readings, trouble
 
     def remember(self, taken: float, readings: Readings) -> str:
@@ -58,6 +59,7 @@ def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: flo
     """
     found: Readings = {server.ref.id: [] for server in servers}
     failed: Dict[str, VmprobeError] = {}
+    late: Optional[DeadlinePassed] = None
     took = 0.0
     for number in range(count if servers else 0):
         if number and interval + took > _SHARE * cloud.deadline.left():
@@ -67,33 +69,53 @@ def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: flo
             if number:
                 cloud.deadline.sleep(interval)
             _read_all(cloud, servers, found, failed)
-        except DeadlinePassed as late:
-            failed.update((server, late) for server, readings in found.items() if not readings and server not in failed)
+        except DeadlinePassed as passed:
+            late = passed
+            failed.update((server, passed) for server, readings in found.items() if not readings and server not in failed)
         took = max(took, cloud.deadline.clock.now() - began - (interval if number else 0.0))
 
     if not any(found.values()):
         blamed = [error for error in failed.values() if not isinstance(error, _UNMEASURED)]
+        if late is not None and blamed and str(blamed[0]) not in str(late):
+            raise DeadlinePassed(f"{blamed[0]}; {late}", blamed[0].cause)
         if blamed:
-            raise blamed[0]
+            raise late or blamed[0]
     return found, {server: error for server, error in failed.items() if not found[server]}
 
 
 def _read_all(cloud: Cloud, servers: Sequence[Resource], found: Readings, failed: Dict[str, VmprobeError]) -> None:
-    """Add one reading of each server to ``found``, or the reason why there is none to ``failed``."""
+    """Add one reading of each server to ``found``, or the reason why there is none to ``failed``.
+
+    Each is asked once first, so that one whose figures do not come leaves the others their time; what failed and may pass is
+    then asked for again, but what took long only where there is nothing else to tell.
+    """
+    clock, again, slow = cloud.deadline.clock, [], []
     for server in servers:
-        identity = server.ref.id
-        if not isinstance(failed.get(identity), (NotMeasured, type(None))):
+        if not isinstance(failed.get(server.ref.id), (NotMeasured, type(None))):
             continue
-        try:
-            found[identity].append(cloud.metrics(server.ref))
-        except NotMeasured as reason:
-            failed[identity] = reason
-        except NotFound:
-            continue
-        except AuthRejected:
-            raise
-        except CloudError as reason:
-            failed[identity] = reason
+        cloud.deadline.check()
+        began = clock.now()
+        if _read(server.ref, cloud.reading, found, failed):
+            (slow if clock.now() - began > _SLOW else again).append(server)
+    for server in again + ([] if any(found.values()) else slow):
+        _read(server.ref, cloud.metrics, found, failed)
+
+
+def _read(server: Ref, ask: Callable[[Ref], List[Sample]], found: Readings, failed: Dict[str, VmprobeError]) -> bool:
+    """Add one reading; returns whether it failed in a way that may pass at once."""
+    try:
+        found[server.id].append(ask(server))
+    except AuthRejected:
+        raise
+    except NotFound as reason:
+        if isinstance(reason, NotMeasured):  # otherwise it is gone
+            failed[server.id] = reason
+        return False
+    except CloudError as reason:
+        failed[server.id] = reason
+        return isinstance(reason, Transient) and not isinstance(reason, Conflict)
+    failed.pop(server.id, None)
+    return False
 
 
 def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings) -> Readings:
@@ -146,7 +168,7 @@ def busiest(readings: Readings) -> Dict[str, List[str]]:
     return found
 
 
-def _read(document: Any) -> Tuple[float, Dict[str, List[Sample]]]:
+def _parsed(document: Any) -> Tuple[float, Dict[str, List[Sample]]]:
     """The file's content; anything that is not exactly that raises."""
     servers = {str(server): [_sample(*row) for row in rows] for server, rows in document["servers"].items()}
     return _number(document["taken"]), servers

@@ -91,6 +91,10 @@ class Cloud:
     def show(self, ref: Ref) -> Resource:
         return self._once(self.driver.show, ref)
 
+    def reading(self, server: Ref) -> List[Sample]:
+        """As ``metrics``, for whoever asks for many servers and may come back."""
+        return self._once(self.driver.metrics, server)
+
     def finished(self, server: Ref, stage: str) -> Optional[float]:
         return self._once(self.driver.finished, server, stage)
 

@@ -65,7 +65,7 @@ def network(found: Any) -> List[Limit]:
     if found.find("AR_POOL") is None:
         return []  # older than 4.8
     ranges = found.findall("AR_POOL/AR")
-    return [Limit("leases", number(found, "USED_LEASES", 0), sum(number(one, "SIZE", 0) for one in ranges),
+    return [Limit("leases", number(found, "USED_LEASES", 0), sum(max(0, number(one, "SIZE", 0)) for one in ranges),
                   f"network {text(found, 'NAME')}", of=f"network {text(found, 'ID')}", binding=True)]
 
 
