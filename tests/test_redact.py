@@ -113,10 +113,11 @@ def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://robot:pr0xy-s3cret@proxy:3128")
     monkeypatch.setenv("ALL_PROXY", "robot:other-s3cret@proxy:3128")
     monkeypatch.setenv("HTTPS_PROXY", "http://a-token-of-a-proxy@proxy:3128")
+    monkeypatch.setenv("OS_AUTH_URL", "https://robot:5000/s3cret@keystone/v3")
     monkeypatch.setattr("sys.argv", ["check_vm_state", "--submit", "icinga2:https://root:t0p-s3cret@mon:5665"])
     redact.begin(["of the site"])
 
-    assert one_line("pr0xy-s3cret other-s3cret a-token-of-a-proxy t0p-s3cret of the site") == "*** *** *** *** ***"
+    assert one_line("pr0xy-s3cret other-s3cret a-token-of-a-proxy t0p-s3cret 5000/s3cret of the site") == "*** *** *** *** *** ***"
 
 
 @pytest.mark.parametrize("text, struck", [
@@ -195,6 +196,17 @@ def test_a_site_with_a_password_in_its_url_is_refused_without_repeating_it(tmp_p
 
     assert code == 3
     assert output.startswith(f"VM_GATEWAY UNKNOWN - x.ini [endpoint] url: '{shown}' ") and "s3cret" not in output
+
+
+@pytest.mark.parametrize("url", ["qemu+ssh://robot:s3cret@h/system", "qemu+ssh://robot:s3/cret@h/system", "qemu+tcp://robot:1/s3cret@h:1/system"])
+def test_a_connection_uri_with_a_password_in_it_is_refused_without_repeating_it(tmp_path, probe, url):
+    path = tmp_path / "x.ini"
+    path.write_text(f"[site]\nname = x\n[endpoint]\nmanager = libvirt\nurl = {url}\n[test vm]\nimage = x\n")
+
+    code, output, _ = probe("check_vm_gateway", "--site", str(path))
+
+    assert (code, output) == (3, f"VM_GATEWAY UNKNOWN - x.ini [endpoint] url: 'qemu+{url[5:8]}://***@{url.rpartition('@')[2]}' carries a "
+                                 "password; it belongs into the credentials file\n")
 
 
 # --- whole probes, against a server that echoes secrets in every field ----------------------------------------------

@@ -4,7 +4,7 @@
     redact.current().strike(text)       the text without secrets
 
 A process has one redactor at a time. ``text.py`` asks it before it cleans or cuts anything, so a secret is replaced while
-it is still whole. It knows from the start what stands in URLs among the process's arguments and in its proxies.
+it is still whole. It knows from the start what stands in URLs among the process's arguments and in its environment, such as proxies.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def begin(secrets: Iterable[str] = ()) -> Redactor:
     for word in sys.argv[1:]:
         found.add_url(word)
     for name, value in os.environ.items():
-        if name.lower().endswith("_proxy"):
+        if "@" in value and ("://" in value or name.lower().endswith("_proxy")):
             found.add_url(value if "://" in value else f"://{value}")
     _current[:] = [found]
     return found

@@ -62,7 +62,7 @@ def _uri(text: str) -> str:
     parts = urlsplit(text)
     if not re.match(r"^[a-z]+(\+[a-z0-9]+)?$", parts.scheme) or not parts.path or re.search(r"\s", text):
         raise ValueError("is not a connection URI of libvirt's like 'qemu:///system' or 'qemu+ssh://user@host/system'")
-    if parts.password:
+    if parts.password or re.search(r"//[^@\[]*:.*@", text):
         raise ValueError("carries a password; it belongs into the credentials file")
     return text
 
