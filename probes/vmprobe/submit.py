@@ -21,7 +21,6 @@ import base64
 import contextlib
 import errno
 import hashlib
-import ipaddress
 import json
 import os
 import re
@@ -33,7 +32,7 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 from urllib.parse import urlencode
 
-from vmprobe import files, paths, programs
+from vmprobe import files, paths
 from vmprobe.clock import Deadline
 from vmprobe.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, Unreachable, VmprobeError
 from vmprobe.spool import Result, Spool
@@ -112,6 +111,8 @@ def _host_and_port(where: str) -> Tuple[str, str]:
         raise ValueError("is no target: nsca needs a host")
     try:
         if ":" in host:
+            import ipaddress  # few need it, and each start pays
+
             ipaddress.IPv6Address(host.partition("%")[0])
         if not (match or ":" in host) or not 0 < port < 65536:
             raise ValueError
@@ -399,6 +400,8 @@ class Nsca(Receiver):
     """NSCA's own program, which speaks its protocol and knows its ciphers."""
 
     def send(self, result: Result) -> None:
+        from vmprobe import programs
+
         program = shutil.which("send_nsca", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
         if not program:
             raise Undelivered("send_nsca is not installed")
