@@ -312,6 +312,16 @@ def test_a_region_is_without_a_service_that_only_another_one_has(identity):
         assert (session.lacks("volumev3"), session.lacks("compute"), session.lacks("metric")) == (lacking, False, True)
 
 
+@pytest.mark.parametrize("region, expected", [(None, "a"), ("RegionOne", "a"), ("REGIONONE", "b"), ("regionone", "a")])
+def test_a_region_in_other_letters_is_the_same_unless_it_is_there_in_these(region, expected, identity, monkeypatch):
+    monkeypatch.setitem(globals(), "_catalog", lambda url: [{"type": "compute", "endpoints": [
+        {"interface": "public", "region_id": name, "url": f"{url}/{path}"} for name, path in (("RegionOne", "a"), ("REGIONONE", "b"))]}])
+    session = keystone(identity(), SENT["application-credential"][0], **({"region": region} if region else {}))
+    session.authenticate()
+
+    assert session.service("compute").url.rpartition("/")[2] == expected
+
+
 def test_an_older_catalog_names_its_regions_by_another_word(identity, monkeypatch):
     monkeypatch.setitem(globals(), "_catalog", lambda url: [{"type": "compute", "endpoints": [
         {"interface": "public", "region": region, "url": f"{url}/{region}"} for region in ("north", "south")]}])

@@ -169,12 +169,18 @@ class Keystone:
     # --- the catalog ------------------------------------------------------------------------------------------
 
     def _offers(self, kind: str, anywhere: bool = False, interface: Optional[str] = None) -> List[Dict[str, Any]]:
-        """The endpoints of a type that the site's interface ('': any) and, unless ``anywhere``, its region leave."""
+        """The endpoints of a type that the site's interface ('': any) and, unless ``anywhere``, its region leave.
+
+        A region may be spelled in other letters for one service than for the next.
+        """
         wanted = self._interface if interface is None else interface
         found = [endpoint for entry in fields.items(self.token, "catalog") if entry.get("type") == kind
                  for endpoint in fields.items(entry, "endpoints", default=[]) if wanted in ("", endpoint.get("interface"))]
         region = None if anywhere else self.settings.get("region")
-        return [endpoint for endpoint in found if _region(endpoint) == region] if region else found
+        if not region:
+            return found
+        exact = [endpoint for endpoint in found if _region(endpoint) == region]
+        return exact or [endpoint for endpoint in found if _region(endpoint).lower() == region.lower()]
 
     @property
     def _interface(self) -> str:
@@ -182,7 +188,7 @@ class Keystone:
 
     def _url(self, kind: str) -> str:
         offers = self._offers(kind)
-        if len(set(map(_region, offers))) > 1:
+        if len({_region(offer).lower() for offer in offers}) > 1:
             raise ClientError(f"the catalog has {kind} in the regions {_regions(offers)}: name one by 'region'")
         return fields.field(offers[0], "url", str).rstrip("/")
 
