@@ -628,30 +628,37 @@ def test_what_was_there_and_is_gone_again_is_told_at_once(site, clock, kind, sta
     assert clock.now() < 30
 
 
-def test_a_snapshot_that_vanishes_has_the_reason_of_its_servers_fault(site, clock):
+SNAPSHOTS = {  # how a snapshot fails, told at its server alone: what is said
+    "vanishes": "snapshot sna-3 was QUEUED and is no longer there: Failed to snapshot: No space left on device (cause=storage)",
+    "breaks": "snapshot sna-3 is BROKEN: Failed to snapshot: No space left on device (cause=storage)",
+}
+
+
+@pytest.mark.parametrize("how", SNAPSHOTS)
+def test_a_snapshot_that_fails_has_the_reason_of_its_servers_fault(site, clock, how):
     site.set("test vm", snapshot="yes").set("sample", readings="0")
 
-    def vanish():
+    def fail():
         for thing in list(site.cloud.things.values()):
             if thing.kind is Kind.SERVER:
                 thing.fault = "Failed to snapshot: No space left on device"
-            if thing.kind is Kind.SNAPSHOT:
+            elif thing.kind is Kind.SNAPSHOT and how == "vanishes":
                 del site.cloud.things[thing.id]
+            elif thing.kind is Kind.SNAPSHOT:
+                thing.word = "BROKEN"
     real = site.cloud.make
 
     def make(kind, name, **more):
         ref = real(kind, name, **more)
         if kind is Kind.SNAPSHOT:
             site.cloud.things[ref.id].word = "QUEUED"
-            clock.at(clock.now() + 2, vanish)
+            clock.at(clock.now() + 2, fail)
         return ref
     site.cloud.make = make
 
     state, line = site.lifecycle()
 
-    assert (state, line.split(" | ")[0]) == (2, (
-        "VM_LIFECYCLE CRITICAL - site: snapshot: snapshot sna-3 was QUEUED and is no longer there: Failed to snapshot: No space left on "
-        "device (cause=storage)"))
+    assert (state, line.split(" | ")[0]) == (2, f"VM_LIFECYCLE CRITICAL - site: snapshot: {SNAPSHOTS[how]}")
 
 
 def test_a_server_that_ended_before_the_first_look_is_told_at_once(site, monkeypatch):

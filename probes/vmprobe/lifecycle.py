@@ -274,18 +274,24 @@ class _Wait:
             before = self.shown.get((ref.kind, ref.name))
             if ref.name not in found and before is not None:
                 raise self._vanished(before, hosts.get(ref.name))
+        for name, host in hosts.items():
+            if name in found and found[name].state is State.FAILED and not found[name].fault:
+                found[name] = found[name]._replace(fault=self._fault(host, found[name].ref))
         self.shown.update({(thing.ref.kind, name): thing for name, thing in found.items()})
         return found
 
     def _vanished(self, before: Resource, host: Optional[Ref]) -> ResourceFailed:
-        fault = ""
-        if host is not None:
-            try:
-                fault = self.cloud.show(host).fault
-            except CloudError as unknown:
-                self.timeline.notes.append(f"why {before.ref} is gone is not known: {unknown}")
+        fault = self._fault(host, before.ref) if host is not None else ""
         text = f"{before.ref} was {before.native} and is no longer there" + (f": {fault}" if fault else "")
         return ResourceFailed(text, reasons.cause(fault) or _USUAL.get(before.ref.kind, "scheduler"))
+
+    def _fault(self, host: Ref, ref: Ref) -> str:
+        """What the manager says at a server of what went wrong with a thing that was made of it."""
+        try:
+            return self.cloud.show(host).fault
+        except CloudError as unknown:
+            self.timeline.notes.append(f"why {ref} failed is not known: {unknown}")
+            return ""
 
     def _servers(self, servers: Sequence[Ref]) -> Dict[str, Resource]:
         """The servers as they are now; one that failed, or is no longer there, ends the run."""
