@@ -13,7 +13,7 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from xml.etree import ElementTree
 
-from vmprobe.errors import CloudError
+from vmprobe.errors import CloudError, GatewayFailed
 from vmprobe.text import cut
 from vmprobe.transport import xml
 
@@ -146,7 +146,10 @@ def _parsed(document: bytes) -> Node:
     parser.namespace_prefixes = True
     builder = _Builder()
     parser.XmlDeclHandler, parser.StartNamespaceDeclHandler = _declared, builder.declare
-    return xml.feed(document, builder, parser, str)
+    try:
+        return xml.feed(document, builder, parser, str)
+    except GatewayFailed as wrong:
+        raise bad(str(wrong)) from None
 
 
 def _declared(version: str, encoding: Optional[str], standalone: int) -> None:
