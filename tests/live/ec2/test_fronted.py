@@ -75,7 +75,7 @@ def test_a_full_quota_is_a_warning_in_novas_words(site, front):
 
     assert code == 1
     assert re.match(r"VM_LIFECYCLE WARNING - ec2-api: submit: create server: 403 Forbidden: Quota exceeded for instances: Requested 1, "
-                    r"but already used 0.*\(cause=quota, REQUEST\)", said)
+                    r"but already used 0.*\(cause=quota, (REQUEST|req-[0-9a-f]{8}\.\.\.)\)", said)
 
 
 @pytest.mark.parametrize("test_vm, said", [
