@@ -187,6 +187,20 @@ def test_signals_that_come_together_before_anything_was_started_are_unknown_once
         3, f"VM_LIFECYCLE UNKNOWN - interrupted by {min(numbers).name} before anything was started\n", "")
 
 
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_unknown_all_the_same(tmp_path, quick):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "nagiosplugin.py").write_text(f"class Ending:\n    def __del__(self):\n        open({str(fifo)!r}).read()\nEnding()\n")
+    process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", quick], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with open(fifo, "w"):
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output, errors) == (
+        3, "VM_LIFECYCLE UNKNOWN - interrupted by SIGTERM before anything was started\n", "")
+
+
 def _wait_for(seen, limit=30.0):
     end = time.monotonic() + limit
     while not seen():

@@ -150,6 +150,13 @@ def test_the_words_of_a_server_are_without_secrets_before_they_are_cut():
         assert "Zq7" not in words.of(body.encode())
 
 
+def test_a_secret_with_marks_in_it_is_not_halved_by_the_reader_of_a_page():
+    redact.begin(["Zq7<b>wT4</title>kX9"])
+
+    for page in ("<html><title>no user with Zq7<b>wT4</title>kX9 here</title>", "<fault><faultstring>no user with Zq7<b>wT4</title>kX9 here</faultstring>"):
+        assert words.of(page.encode()) == "no user with *** here"
+
+
 def test_evidence_is_cut_behind_what_was_replaced():
     evidence = Evidence(Redactor(["Zq7-wT4kX9pLm2vB8nRc"]), keep=True)
     evidence.note("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)

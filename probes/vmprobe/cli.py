@@ -49,6 +49,7 @@ def run(probe: str) -> NoReturn:
 def _said(probe: str, arguments: List[str]) -> Verdict:
     """What the probe says. A signal raises Interrupted in here, once, until the probe itself listens; never afterwards."""
     try:
+        sys.unraisablehook = _missed_by_python
         for number in SIGNALS:
             signal.signal(number, _stop_early)
         _open_streams()
@@ -119,6 +120,17 @@ def _stop_early(number: int, frame: Any) -> None:
         return
     _came.append(number)
     raise Interrupted(f"interrupted by {signal.Signals(number).name} before anything was started")
+
+
+_missed: List[BaseException] = []
+
+
+def _missed_by_python(found: Any) -> None:
+    """Remember a signal that came where nothing can be raised, such as a destructor: whoever listens first is told."""
+    if isinstance(found.exc_value, Interrupted):
+        _missed.append(found.exc_value)
+    else:
+        sys.__unraisablehook__(found)
 
 
 # --- options ------------------------------------------------------------------------------------------------------
@@ -253,10 +265,12 @@ def _parsed(parse: Callable[[str], T], word: str) -> T:
 
 
 def listen(deadline) -> None:
-    """From now on a signal marks the deadline instead of ending the process."""
+    """From now on a signal marks the deadline instead of ending the process; Interrupted where one came that nobody has heard."""
     deadline.clock.wake_on_signals()
     for number in SIGNALS:
         signal.signal(number, deadline.interrupt)
+    if _missed:
+        raise _missed[0]
 
 
 def lines(*groups: List[str]) -> tuple:

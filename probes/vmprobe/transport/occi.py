@@ -360,20 +360,21 @@ def _elements(reply: Reply, strictly: bool = True) -> Iterator[Tuple[str, _Eleme
     """Every element of every line; a line that is none of OCCI's is GatewayFailed, unless something else may stand there."""
     media = _media(reply)
     if media == HEADERS:
-        lines = [(name, reply.headers.get(name, "")) for name in _NAMES]
+        lines = [(name, reply.headers.get(name, ""), name) for name in _NAMES]
     elif media == TEXT:
         weigh(reply.body)
-        lines = [(name.strip().lower(), value) for name, _, value in (line.partition(":") for line in reply.text.splitlines())
-                 if name.strip()]
+        lines = [(name.strip().lower(), value, line) for line in reply.text.splitlines()
+                 for name, _, value in [line.partition(":")] if name.strip()]
     else:
         if strictly:
             raise GatewayFailed(f"the answer is no OCCI, but {cut(reply.headers.get('Content-Type', ''), 60)}")
         return
-    for name, value in lines:
+    for name, value, line in lines:
         if name in _NAMES:
             yield from ((name, element) for element in _parse(name, value) if element.head or element.values)
         elif strictly:
-            raise GatewayFailed(f"the answer is no OCCI: {cut(name, 60)!r} begins a line")
+            begins = cut(line, 1000).partition(":")[0].strip().lower()  # in this order: a secret may have a colon in it
+            raise GatewayFailed(f"the answer is no OCCI: {begins[:60]!r} begins a line")
 
 
 def weigh(body: bytes) -> None:

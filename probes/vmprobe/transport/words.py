@@ -27,6 +27,7 @@ def of(body: bytes) -> str:
             return ""
         if not is_page(text.encode("utf-8", "replace")):  # a proxy's page may stand within the manager's answer
             return cut(text, LONGEST).strip()
+    text = cut(text, _PEEK)  # before the marks are looked for: a secret may have one in it
     found = _XML.search(text) or _PAGE.search(text)
     if found:
         import html  # its table of entities is large, and most runs meet no such answer
