@@ -12,15 +12,16 @@ import csv
 import io
 import re
 import shutil
-import subprocess
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from vmprobe import programs
 from vmprobe.errors import ClientError
 from vmprobe.text import one_line
 
 _HEAD = 200  # letters of a dump in which ldapsearch says what it is
 _LARGEST = 2 ** 28  # bytes of a catalogue
+_PATIENCE = 120.0  # seconds for a server's answer
 
 MANAGERS = {  # service type at GOCDB, interface name in GLUE 2.0: our word for the manager
     "org.openstack.nova": "openstack", "org.openstack.keystone": "openstack", "OpenStack": "openstack",
@@ -203,15 +204,16 @@ def _search(place: str) -> str:
     command = [program, "-x", "-LLL", "-o", "ldif-wrap=no", "-o", "nettimeout=10", "-l", "60", "-E", "pr=200/noprompt",
                "-H", f"{parts.scheme}://{parts.netloc}", "-b", base, "(objectClass=GLUE2Endpoint)"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                              check=False)
-    except subprocess.TimeoutExpired:
-        raise ClientError(f"{place}: did not answer in 120 s") from None
-    if done.returncode == 4:  # sizeLimitExceeded: half a catalogue would make the other half "no longer found"
+        done = programs.run(command, _PATIENCE, largest=_LARGEST)
+    except programs.TooSlow:
+        raise ClientError(f"{place}: did not answer in {_PATIENCE:g} s") from None
+    if not done.is_whole:
+        raise ClientError(f"{place}: is larger than {_LARGEST // 2 ** 20} MiB")
+    if done.code == 4:  # sizeLimitExceeded: half a catalogue would make the other half "no longer found"
         raise ClientError(f"{place}: the server cuts the answer; ask below a narrower base, or let it give more (size.prtotal)")
-    if done.returncode:
-        raise ClientError(f"{place}: {one_line(done.stderr.decode('utf-8', 'replace')) or f'exit code {done.returncode}'}")
-    return done.stdout.decode("utf-8", "replace")
+    if done.code:
+        raise ClientError(f"{place}: {one_line(done.errors.decode('utf-8', 'replace')) or f'exit code {done.code}'}")
+    return done.output.decode("utf-8", "replace")
 
 
 def _records(place: str, text: str) -> Iterator[Dict[str, List[str]]]:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tempfile
 import time
 from typing import Any, List, NamedTuple, Optional, Tuple
 
-from vmprobe import cms, signedxml
+from vmprobe import cms, programs, signedxml
 from vmprobe.errors import ClientError, CloudError
 from vmprobe.signedxml import bad
 from vmprobe.text import cut
 from vmprobe.transport import dn
 
 _GOOD = re.compile(r"(SHA-|SHA3-|SHAKE)(224|256|384|512)")
+_LARGEST = 2 ** 24  # bytes that a command may write
 _TIME_LEFT = 0.1  # seconds that a command gets when there are none
 
 
@@ -142,17 +142,18 @@ class _Commands:
         """What a command writes; CloudError (cause image) when it fails, ClientError when it cannot do its work."""
         left = max(_TIME_LEFT, self._end - time.monotonic())
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                  check=False, timeout=left, env={**os.environ, "LC_ALL": "C"})
+            done = programs.run(command, left, largest=_LARGEST, env={**os.environ, "LC_ALL": "C"})
         except FileNotFoundError:
             raise ClientError(f"signatures of this form are verified by {command[0]}, which is not installed") from None
-        except subprocess.TimeoutExpired:
+        except programs.TooSlow:
             raise ClientError(f"{command[0]} did not end within {left:.3g} s") from None
         except OSError as failed:
             raise ClientError(f"{command[0]} did not do its work: {failed.strerror}") from None
-        if done.returncode:
-            raise bad(f"{wrong}: {_why(done.stderr.decode('utf-8', 'replace'))}")
-        return done.stdout
+        if done.code:
+            raise bad(f"{wrong}: {_why(done.errors.decode('utf-8', 'replace'))}")
+        if not done.is_whole:
+            raise bad(f"{wrong}: {command[0]} says more than {_LARGEST // 2 ** 20} MiB")
+        return done.output
 
 
 def _why(said: str) -> str:

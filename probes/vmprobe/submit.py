@@ -411,15 +411,15 @@ class Nsca(Receiver):
         command += ["-c", self.target.options["config"]] if self.target.options.get("config") else []
         fields = (result.host, result.service, str(result.state), result.line.replace("\t", " "))
         try:
-            code, said = programs.run(command, seconds, self.deadline, ("\t".join(fields) + "\n").encode())
+            done = programs.run(command, seconds, self.deadline, ("\t".join(fields) + "\n").encode())
         except programs.TooSlow:
             raise Undelivered(f"send_nsca was not through in {seconds:.0f} s") from None
         except OSError as failed:
             raise Undelivered(f"send_nsca: {failed.strerror}") from None
-        if code:
-            raise Undelivered(f"send_nsca: {one_line(said) or f'exit code {code}'}")
-        if re.search(r"(?m)^0 data packet", said):
-            raise NotTaken(f"send_nsca: {one_line(said)}")
+        if done.code:
+            raise Undelivered(f"send_nsca: {one_line(done.said) or f'exit code {done.code}'}")
+        if re.search(r"(?m)^0 data packet", done.said):
+            raise NotTaken(f"send_nsca: {one_line(done.said)}")
 
 
 class Nrdp(Receiver):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Set
 
-from vmprobe import files, tree
+from vmprobe import files, programs, tree
 from vmprobe.errors import ClientError
 from vmprobe.text import one_line
 
@@ -37,12 +36,11 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
         files.folder(objects)
         tree.write_all(objects, wanted)
         try:
-            done = subprocess.run([binary, *command(directory, objects, main, place)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=_PATIENCE, check=False)
-        except subprocess.TimeoutExpired:
+            done = programs.run([binary, *command(directory, objects, main, place)], _PATIENCE)
+        except programs.TooSlow:
             raise ClientError(f"--validate: {binary} was not through in {_PATIENCE} s") from None
-    if done.returncode:
-        said = done.stdout.decode("utf-8", "replace").replace(objects + os.sep, "")
+    if done.code:
+        said = done.said.replace(objects + os.sep, "")
         raise ClientError(f"{os.path.basename(binary)} refuses this, and nothing was changed: {_objection(said)}")
     return os.path.basename(binary)
 

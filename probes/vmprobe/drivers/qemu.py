@@ -113,15 +113,15 @@ class Qemu(Driver):
         binary = self.endpoint["binary"]
         with self._verb(f"{binary} -help", session=False) as note:
             try:
-                code, text = programs.run([binary, "-help"], self._limit(), self.deadline)
+                done = programs.run([binary, "-help"], self._limit(), self.deadline)
             except OSError as failed:
                 raise ClientError(f"{binary} cannot be run: {failed.strerror}") from None
             except programs.TooSlow:
                 raise Unreachable(f"{binary} -help does not answer") from None
-            note(text.partition("\n")[0])
-        if "QEMU" not in text:
-            raise ClientError(f"{binary} is no QEMU: {cut(text.strip(), 100) or f'exit code {code}'}")
-        self._help = text
+            note(done.said.partition("\n")[0])
+        if "QEMU" not in done.said:
+            raise ClientError(f"{binary} is no QEMU: {cut(done.said.strip(), 100) or f'exit code {done.code}'}")
+        self._help = done.said
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         with self._verb(f"resolve image {test_vm['image']}") as note:

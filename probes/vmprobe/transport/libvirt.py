@@ -14,12 +14,11 @@ import pwd
 import queue
 import shutil
 import socket
-import subprocess
 import threading
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Type, TypeVar
 from urllib.parse import quote, urlsplit
 
-from vmprobe import files
+from vmprobe import files, programs
 from vmprobe.clock import Deadline
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
                             Unreachable, VmprobeError)
@@ -206,16 +205,14 @@ class Connection:
         account = pwd.getpwnam(self._user)
         limit = self._limit()
         try:  # it returns when the daemon can be asked
-            done = subprocess.run([daemon, "--daemon", f"--timeout={_IDLE}"], cwd="/", stdin=subprocess.DEVNULL,
-                                  env={"HOME": home, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, user=account.pw_uid,
-                                  group=account.pw_gid, extra_groups=[], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=limit, check=False)
+            done = programs.run([daemon, "--daemon", f"--timeout={_IDLE}"], limit, self._deadline, cwd="/", user=account.pw_uid,
+                                group=account.pw_gid, extra_groups=[], env={"HOME": home, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         except OSError as failed:
             raise ClientError(f"{daemon} cannot be run as {self._user}: {failed.strerror}") from None
-        except subprocess.TimeoutExpired:
+        except programs.TooSlow:
             raise Unreachable(f"{daemon} of {self._user} does not come up", sent=False) from None
-        if done.returncode:
-            said = done.stdout.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        if done.code:
+            said = done.said.strip().splitlines() or [f"exit code {done.code}"]
             raise Unreachable(f"{daemon} of {self._user}: {said[-1]}", sent=False)
 
 
