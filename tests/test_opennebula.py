@@ -966,6 +966,17 @@ def test_nothing_of_ours_is_overlooked_when_another_vm_goes_while_pages_are_read
     _emptied(world)
 
 
+def test_an_oned_that_takes_no_notice_of_pages_has_said_all_at_once(world):
+    driver, ref = _many(world, 250)
+    paged = world.oned._one_vmpool_info
+    world.oned._one_vmpool_info = lambda user, whose, start, end, state: paged(user, whose, -1, -1, state)
+
+    assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
+    assert len(driver.list(Kind.SERVER, "")) == 251
+    assert world.oned.calls == ["one.vmpool.info"] * 2
+    _emptied(world)
+
+
 def test_a_pool_that_never_stands_still_is_incomplete(world):
     driver, ref = _many(world, 250)
     _going(world, driver, 50)

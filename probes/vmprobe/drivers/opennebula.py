@@ -289,7 +289,7 @@ class Opennebula(Driver):
             if overlap and len(pages) and first != text(pages.things[-1], "ID"):
                 return None
             pages.add(document, things, first)
-            if len(things) < _PAGE:
+            if len(things) < _PAGE or len(things) > _PAGE and len(pages) == 1:  # more than was asked for is all there is
                 return list({text(thing, "ID"): thing for thing in pages.things}.values())
             del document, things  # an error on the next page is remembered with this frame
 
