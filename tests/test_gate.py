@@ -233,6 +233,22 @@ def test_a_port_that_outlives_its_server_and_its_run_is_removed_by_the_next_run(
         world.check_strangers()
 
 
+def test_what_belongs_to_a_server_that_somebody_else_removes_is_removed(tmp_path):
+    number = _number_of(tmp_path, "belongings")
+    world = Disaster(tmp_path / "world")
+
+    def removed_by_somebody():
+        world.cloud._next = "port-left"
+        world.cloud.remove("ser-2")
+    world.cloud.killer = removed_by_somebody
+    world.cloud.plot[number] = "killed-after"
+
+    code, said = world.run()
+
+    assert (code, said.text.split(":")[1]) == (2, " storage")
+    assert (world.ours(), requests(world, "delete port")) == ([], ["delete port por-ser-2"])
+
+
 def test_a_port_that_cannot_be_removed_is_a_leftover(tmp_path, monkeypatch):
     world = Disaster(tmp_path / "world", faults={_number_of(tmp_path, "delete server"): "port-left"})
     remove = world.cloud.remove

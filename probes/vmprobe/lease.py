@@ -386,6 +386,12 @@ class Lease:
 
     # --- what the manager made by itself ----------------------------------------------------------------------
 
+    def take_inventory(self, servers: Sequence[Ref]) -> None:
+        """Write down what belongs to these servers now: when somebody else removes one, it is what is known of them."""
+        for server in servers:
+            if self.gate.passed(server):
+                self._took_inventory(server)
+
     def _took_inventory(self, server: Ref) -> bool:
         """Write down what belongs to a server before it is removed; True when there is nothing more to wait for."""
         key = (server.kind, server.id)

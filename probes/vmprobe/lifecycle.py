@@ -65,6 +65,7 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
                 for server in servers:
                     floating += lease.create(AddressSpec(server.name, server, plan))
             wait.until_connected(stage, servers, floating)
+        lease.take_inventory(servers)
 
         if volumes:
             with timeline.stage("storage") as stage:
