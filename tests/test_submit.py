@@ -20,7 +20,7 @@ import pytest
 
 from conftest import PROBES, run_probe
 from virtual import VirtualClock
-from vmprobe import spool, submit
+from vmprobe import cli, spool, submit, verdict
 from vmprobe.clock import Deadline
 from waiting import soon
 
@@ -119,6 +119,28 @@ def test_what_ends_a_run_before_it_begins_is_submitted_too(quick, tmp_path):
 
     assert code == 3
     assert [(each["state"], each["output"]) for each in lines(file)] == [(3, output.rstrip("\n"))]
+
+
+@pytest.fixture
+def own_signals():
+    """What a probe does with its signals ends with the test."""
+    before = {number: signal.getsignal(number) for number in cli.SIGNALS}
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("probe, options, lasted, seconds", [
+    ("lifecycle", [], 10, 20), ("lifecycle", ["-t", "40"], 10, 30), ("lifecycle", [], 29, 5),
+    ("state", [], 10, 30), ("state", [], 42, 8), ("state", [], 50, 5), ("state", ["-t", "100"], 80, 20)])
+def test_a_submission_ends_with_the_probe_s_own_time_that_a_scheduler_kills_at(quick, monitor, own_signals, probe, options, lasted, seconds):
+    given = []
+    monitor.send = lambda self, result: given.append(self.deadline.total)
+
+    said = cli._submitted(probe, ["--site", quick, "--submit", "nsca:monitor", *options], verdict.Verdict(0, "good"), 1020.0 - lasted)
+
+    assert (said, given) == (verdict.Verdict(0, "good"), [seconds])
 
 
 def test_a_target_that_fails_changes_neither_line_1_nor_the_state(quick, tmp_path):
@@ -797,7 +819,7 @@ def test_what_php_writes_before_the_answer_does_not_matter(nrdp, server, before)
     assert spooled(nrdp) == []
 
 
-@pytest.mark.parametrize("answer", ["", "OK", "<result><sta", "<result/>", "{}"])
+@pytest.mark.parametrize("answer", ["", "OK", "<result><sta", "<result/>", "{}", '{"result": ', '{"result": []}', '{"result": {"status": null}}'])
 def test_an_answer_that_cannot_be_understood_is_said_and_its_result_is_not_sent_again(nrdp, server, answer):
     server.answer(answer)
 
@@ -807,6 +829,21 @@ def test_an_answer_that_cannot_be_understood_is_said_and_its_result_is_not_sent_
     assert said.endswith("; it is not sent again")
     deliver(nrdp, RESULT._replace(state=0, ended=1011.0))
     assert states(server) == ["2", "0"]
+
+
+@pytest.mark.parametrize("answer, said", [
+    ({"status": 0, "message": "OK", "meta": {"output": "1 checks processed"}}, []),
+    ({"status": "0", "message": "OK"}, []),
+    ({"status": -1, "message": "BAD JSON", "information": "Syntax error"}, ["it says: BAD JSON; spooled"]),
+    ({"status": -1, "message": ["no\ntoken"], "meta": []}, ["it says: ['no token']; spooled"]),
+    ({"status": 0, "message": "OK", "meta": {"output": "0 checks processed"}}, ["it says: 0 checks processed; spooled"]),
+], ids=["taken", "taken-in-text", "refused", "refused-in-odd-types", "nothing-processed"])
+@pytest.mark.parametrize("form", ["{}", "\ufeff<br />\n<b>Warning</b>: date(): {{ in <b>config.inc.php</b>\n{}\n"], ids=["plain", "behind-php"])
+def test_nrdp_that_answers_in_json_is_read_to_what_it_says(nrdp, server, answer, said, form):
+    server.answer(form.format(json.dumps({"result": answer}, indent=4)))
+
+    assert deliver(nrdp) == [f"not submitted to nrdp:{server.url}/nrdp/: {each}" for each in said]
+    assert len(spooled(nrdp)) == len(said)
 
 
 def test_a_result_whose_answer_is_lost_is_sent_once_by_each_run_and_holds_back_nothing(nrdp, server):

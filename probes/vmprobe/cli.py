@@ -72,13 +72,14 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
     if not any(word.startswith("--submit") for word in arguments):
         return said
     try:
-        from vmprobe import services, submit
+        from vmprobe import services, session, submit
 
         options = Parser(probe).parse_known_args(arguments)[0]
         site, ended = site_of(options), time.time()
         result = submit.Result(site.name, services.service_name(probe), said.state,
                                verdict.render(f"VM_{probe.upper()}", said), began, ended)
-        deadline = submit.patience((options.timeout or site.deadline) - (ended - began))
+        usual = site.deadline if services.SERVICES[probe].creates else session.LOOK
+        deadline = submit.patience((options.timeout or usual) - (ended - began))
         listen(deadline)
         told = submit.submit(options.submit, result, deadline)
     except VmprobeError as error:

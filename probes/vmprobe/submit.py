@@ -423,7 +423,7 @@ class Nsca(Receiver):
 
 
 class Nrdp(Receiver):
-    """NRDP, whose answer is XML, behind whatever its PHP wrote before it."""
+    """NRDP, whose answer is XML, or JSON where the URL says ``output_type=json``, between whatever else its PHP wrote."""
 
     def __init__(self, target: Target, deadline: Deadline):
         super().__init__(target, deadline)
@@ -444,18 +444,24 @@ class Nrdp(Receiver):
         if status != "0":
             raise Undelivered(f"it says: {one_line(message or reply.text)}")
         if re.match(r"0 checks? processed", output):
-            raise NotTaken(f"it says: {output}")
+            raise NotTaken(f"it says: {one_line(output)}")
 
     @staticmethod
     def _read(reply: Any) -> Tuple[str, str, str]:
         """(status, message, output) of NRDP's answer."""
-        from vmprobe.transport import words, xml
+        from vmprobe.transport import fields, http, words, xml
 
         if words.is_page(reply.body):
             raise Undelivered("a page for people answers there, and not NRDP: is the URL right?")
-        begin, end = reply.body.find(b"<result>"), reply.body.rfind(b"</result>")
+        document = re.search(rb'\{\s*"result"\s*:.*\}', reply.body, re.S)
+        tree = re.search(rb"<result>.*</result>", reply.body, re.S)
         try:
-            root = xml.parse(reply.body[begin: end + len(b"</result>")] if 0 <= begin < end else reply.body)
+            if document and not tree:
+                found = fields.field(http.parsed(document[0]), "result", dict)
+                meta = found.get("meta")
+                output = meta.get("output") if isinstance(meta, dict) else ""
+                return fields.word(found, "status"), str(found.get("message") or ""), str(output or "")
+            root = xml.parse(tree[0] if tree else reply.body)
             return xml.text(root, "status"), xml.text(root, "message", ""), xml.text(root, "meta/output", "")
         except GatewayFailed as wrong:
             raise Unread(str(wrong)) from None
