@@ -12,13 +12,17 @@ def _run(*command, **words):
 
 
 class Authority:
-    """``ca`` is the path of its certificate."""
+    """``ca`` is the path of its certificate, which the authority ``above`` has signed by ``md``, or it itself."""
 
-    def __init__(self, directory, name="Test CA"):
+    def __init__(self, directory, name="Test CA", above=None, md="sha256"):
         self.directory = directory
         self.ca, self._key = directory / "ca.pem", directory / "ca.key"
-        _run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self._key, "-out", self.ca, "-days", "30",
-             "-subj", f"/C=XX/O=Tests/CN={name}")
+        signed_by = ("-CA", above.ca, "-CAkey", above._key) if above else ()
+        request = _run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", self._key, "-subj", f"/C=XX/O=Tests/CN={name}")
+        extensions = directory / "ca.extensions"
+        extensions.write_text("basicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n")
+        _run("openssl", "x509", "-req", f"-{md}", *(signed_by or ("-signkey", self._key)), "-set_serial", "1", "-days", "30",
+             "-extfile", extensions, "-out", self.ca, input=request)
 
     def person(self, name, subject=None):
         """A signer of this name, ``/C=XX/O=Tests/CN=<name>`` unless a subject is given as openssl takes it."""

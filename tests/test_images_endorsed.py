@@ -462,7 +462,39 @@ def test_a_list_that_does_not_say_when_it_was_made_is_noted(site, jane, listed, 
 
     assert state == 0
     assert "images.list: it does not say when it was made, so that an older one would not be noticed" in output
-    assert not state_directory.exists()
+    assert not list(state_directory.glob("lists/*"))
+
+
+@pytest.mark.parametrize("undated", [
+    lambda clock, jane: jane.smime(f"sha512:{SUM} - vmprobe-test\n", "-noattr"),
+    lambda clock, jane: jane.smime(hepix(clock).replace("dc:date:created", "dc:date:made"), "-noattr"),
+    lambda clock, jane: jane.xml(re.sub("<dcterms:created>.*</dcterms:created>", "", marketplace(clock)))],
+    ids=["plain", "hepix", "marketplace"])
+def test_critical_when_a_list_without_a_date_comes_after_one_that_had_one(site, clock, jane, listed, undated, state_directory):
+    assert site.probe("image", *listed(undated(clock, jane)))[0] == 0
+    assert site.probe("image", *listed(_hepix_of(clock, jane, -2)))[0] == 0
+
+    state, output = site.probe("image", *listed(undated(clock, jane)))
+
+    (kept,) = (state_directory / "lists").iterdir()
+    date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(clock.utc() - 2 * 86400))
+    assert (state, output.split(" | ")[0].split("\n")[0]) == (2, (
+        "VM_IMAGE CRITICAL - site: lists: images.list: it may be a replay: it does not say when it was made, "
+        f"and one of {date} was here before (lists/{kept.name}) (cause=image)"))
+
+
+def test_critical_when_a_list_was_signed_before_another_one_of_the_same_date(site, clock, jane, listed, state_directory):
+    signed = jane.smime(hepix(clock))
+    site.probe("image", *listed(signed))
+    (kept,) = (state_directory / "lists").iterdir()
+    seen = json.loads(kept.read_text())
+
+    assert site.probe("image", *listed(signed))[0] == 0
+    kept.write_text(json.dumps({**seen, "signed": seen["signed"] + 1}))
+    state, output = site.probe("image", *listed(signed))
+    assert state == 2
+    assert "images.list: a replay: it was signed on " in output
+    assert site.probe("image", *listed(_hepix_of(clock, jane, 0)))[0] == 0
 
 
 def test_a_list_of_the_future_does_not_shut_out_the_next_one(site, clock, jane, listed):

@@ -280,6 +280,36 @@ def test_a_long_text_in_small_pieces_takes_no_time():
     assert time.monotonic() - began < 5
 
 
+# --- certificates between the signer's and the authority's ---
+
+@pytest.fixture(params=["xml", "smime"])
+def signed_below(request, authority, tmp_path):
+    """Who signs a list whose certificate is of an authority below the one that counts, which has signed that by ``md``."""
+    def sign(md, name="Lower CA"):
+        below = Authority(tmp_path, name, authority, md)
+        john = below.person("John")
+        if request.param == "smime":
+            return signature.smime(john.smime("a list\n", "-certfile", below.ca), str(authority.ca), time.time() + 60, 20)
+        beside = f"<X509Certificate>{der(below.ca)}</X509Certificate></X509Data>".encode()
+        document = john.xml(SAID).replace(b"</X509Data>", beside)
+        return signature.enveloped(document, str(authority.ca), time.time() + 60, 20)
+    return sign
+
+
+@pytest.mark.parametrize("md, notes", [("sha256", ()), ("sha1", ("a certificate beside the signer's is by SHA-1",))])
+def test_the_authority_may_vouch_by_another_one(signed_below, md, notes):
+    found = signed_below(md)
+
+    assert (dn.written(found.signer), found.notes) == ("/C=XX/O=Tests/CN=John", notes)
+
+
+@pytest.mark.parametrize("name", ["Lower CA", "Test CA"], ids=["lower", "same-name"])
+def test_an_authority_that_another_one_vouches_for_by_md5_is_none(signed_below, name):
+    with pytest.raises(CloudError, match="where certificates by MD5 and the like do not count: (unable to get local issuer certificate|"
+                                         "certificate signature failure)"):
+        signed_below("md5", name)
+
+
 # --- S/MIME -------------------------------------------------------------------------------------------------------
 
 def test_a_message_is_read_as_far_as_it_is_signed(message, jane):

@@ -40,7 +40,8 @@ class Endorsed(NamedTuple):
 
 
 class Endorsements(NamedTuple):
-    """What one list says, who signed it, and when it was made, in seconds since the epoch (None where nothing signed says so)."""
+    """What one list says, who signed it, when it was made and when it was signed, in seconds since the epoch (None where
+    nothing signed says so)."""
 
     form: str
     title: str
@@ -48,6 +49,7 @@ class Endorsements(NamedTuple):
     images: Tuple[Endorsed, ...]
     notes: Tuple[str, ...] = ()
     made: Optional[float] = None
+    signed: Optional[float] = None
 
 
 def read(document: bytes, ca: str, now: float, seconds: float, endorsers: Sequence[str] = ()) -> Endorsements:
@@ -68,38 +70,47 @@ def read(document: bytes, ca: str, now: float, seconds: float, endorsers: Sequen
     if endorsers and not any(dn.same(one, signed.signer) for one in endorsers):
         raise CloudError(f"it is signed by {endorser}, who is not among those who may endorse", cause="image")
     made = signed.made if found.made is None else found.made
-    return found._replace(endorser=endorser, notes=signed.notes, made=made)
+    return found._replace(endorser=endorser, notes=signed.notes, made=made, signed=signed.made)
 
 
-def check_newest(where: str, made: Optional[float], now: float) -> List[str]:
+def check_newest(where: str, made: Optional[float], now: float, signed: Optional[float] = None) -> List[str]:
     """CloudError (cause image) for a list that is older than one that was seen at this place before: what has been revoked since
     would be endorsed again. Returns notes on what keeps older ones from being noticed.
 
-    What an endorser dates into the future is remembered as of now, so that the next list is not older.
+    Of two lists with the same date the one that was signed first is older; one without any date may always be. What an
+    endorser dates into the future is remembered as of now, so that the next list is not older.
     """
-    if made is None:
-        return ["it does not say when it was made, so that an older one would not be noticed"]
     place = where if "://" in where else os.path.abspath(where)
     name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     path = os.path.join(paths.state_directory(), "lists", f"{name}.json")
     newest, trouble = files.recall(path, _remembered, None)
-    if newest is not None and made < newest:
-        raise CloudError(f"a replay: it is of {_day(made)}, and one of {_day(newest)} was here before "
-                         f"(lists/{os.path.basename(path)})", cause="image")
     notes = [trouble] if trouble else []
-    if newest is None or min(made, now) > newest:
+    here = f"and one of {_day(newest[0])} was here before (lists/{os.path.basename(path)})" if newest else ""
+    if made is None:
+        if newest:
+            raise CloudError(f"it may be a replay: it does not say when it was made, {here}", cause="image")
+        return [*notes, "it does not say when it was made, so that an older one would not be noticed"]
+    if newest and made < newest[0]:
+        raise CloudError(f"a replay: it is of {_day(made)}, {here}", cause="image")
+    if newest and made == newest[0] and signed is not None and signed < newest[1]:
+        raise CloudError(f"a replay: it was signed on {_day(signed)}, and one that was signed on {_day(newest[1])} was here before "
+                         f"(lists/{os.path.basename(path)})", cause="image")
+    this = (min(made, now), min(signed or 0.0, now))
+    if newest is None or this > newest:
         try:
-            files.remember(path, {"made": min(made, now)})
+            files.remember(path, {"made": this[0], "signed": this[1]})
         except (OSError, ValueError) as failed:
             notes.append(f"{path} cannot be written, so that an older list would not be noticed: "
                          f"{getattr(failed, 'strerror', None) or failed}")
     return notes
 
 
-def _remembered(document: Any) -> float:
-    if not math.isfinite(document["made"]):
+def _remembered(document: Any) -> Tuple[float, float]:
+    """(when the newest list was made, when it was signed, 0 where that is not known)."""
+    made, signed = float(document["made"]), float(document.get("signed", 0))
+    if not math.isfinite(made) or not math.isfinite(signed):
         raise ValueError("no moment")
-    return float(document["made"])
+    return made, signed
 
 
 def _day(utc: float) -> str:
@@ -181,7 +192,7 @@ def _marketplace(root: Any) -> Tuple[Endorsements, str]:
 
 def _plain(text: str) -> Endorsements:
     found: List[Endorsed] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import time
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import cms, programs, signedxml
 from vmprobe.errors import ClientError, CloudError
@@ -49,11 +49,11 @@ def smime(document: bytes, ca: str, now: float, seconds: float) -> Signed:
         if len(signers) != 1:
             raise bad(f"it has {len(signers) or 'no'} signers, and not one")
         notes = _weak([signers[0].digest], "the signature")
-        signer = commands.path("signer.pem")
-        content = commands.run(["openssl", "cms", "-verify", "-inform", "SMIME", "-in", given, "-purpose", "any",
-                                *_authorities(ca), "-attime", str(int(now)), "-signer", signer], "the signature is not good")
-        with open(signer, "rb") as file:
-            name, more = _certificate(file.read())
+        signer, beside = commands.path("signer"), commands.path("beside")
+        content = commands.run(["openssl", "cms", "-verify", "-inform", "SMIME", "-in", given, "-noverify",
+                                "-signer", signer, "-certsout", beside], "the signature is not good")
+        own, others = _certificates(signer)[0], _certificates(beside)
+        name, more = _vouched(commands, own, others, ca, now, "the signature is not good")
     return Signed(content, name, notes + more, signers[0].made)
 
 
@@ -66,18 +66,42 @@ def enveloped(document: bytes, ca: str, now: float, seconds: float) -> Signed:
     signed = signedxml.read(document)
     notes = _weak(signed.hashes, "the Marketplace's signature")
     with _Commands(seconds) as commands:
-        own = commands.file("signer.pem", signed.certificates[0])
-        others = commands.file("others.pem", b"".join(signed.certificates[1:]) or signed.certificates[0])
-        commands.run(["openssl", "verify", "-purpose", "any", *_authorities(ca), "-attime", str(int(now)), "-untrusted", others,
-                      own], "the signer's certificate is not accepted")
-        name, more = _certificate(signed.certificates[0])
+        own, *others = signed.certificates
+        name, more = _vouched(commands, own, others, ca, now, "the signer's certificate is not accepted")
         commands.run(["xmlsec1", "--verify", "--enabled-reference-uris", "empty", "--enabled-key-data", "key-name",
-                      f"--pubkey-cert-pem:{signedxml.KEY}", own, commands.file("document.xml", signed.bare())],
-                     "the signature is not good")
+                      f"--pubkey-cert-pem:{signedxml.KEY}", commands.file("signer.pem", own),
+                      commands.file("document.xml", signed.bare())], "the signature is not good")
     return Signed(signed.content(), name, notes + more)
 
 
-def _weak(hashes: Any, what: str) -> Tuple[str, ...]:
+def _vouched(commands: "_Commands", own: bytes, beside: Sequence[bytes], ca: str, now: float,
+             wrong: str) -> Tuple[dn.Name, Tuple[str, ...]]:
+    """(whose certificate it is, notes on weak ones), once the authorities vouch for it; CloudError ``wrong`` otherwise.
+
+    Of the certificates that came beside it only those lead to an authority whose own signatures count: whoever has one
+    harmless certificate signed by MD5 can make an authority of it.
+    """
+    known = [(certificate, *_facts(certificate)) for certificate in beside if certificate != own]
+    counting = [(certificate, found, word) for certificate, found, word in known if not word or word == "SHA-1" or _GOOD.fullmatch(word)]
+    others = commands.file("others.pem", b"".join(certificate for certificate, *_ in counting) or own)
+    if len(counting) < len(known):
+        wrong += ", where certificates by MD5 and the like do not count"
+    commands.run(["openssl", "verify", "-purpose", "any", *_authorities(ca), "-attime", str(int(now)), "-untrusted", others,
+                  commands.file("signer.pem", own)], wrong)
+
+    found, word = _facts(own)
+    if found is None:
+        raise bad("the signer's certificate cannot be read")
+    name = dn.of(found.subject)
+    if not name:
+        raise bad("the signer's certificate has no name")
+    notes = _weak([word] if word else [], "the signer's certificate")
+    if any(word == "SHA-1" and found.subject != found.issuer for _, found, word in counting):
+        notes += ("a certificate beside the signer's is by SHA-1",)
+    return name, notes
+
+
+def _weak(hashes: Sequence[str], what: str) -> Tuple[str, ...]:
     """A note on SHA-1; CloudError for what anybody can forge, and for what nobody here knows."""
     for word in hashes:
         if word != "SHA-1" and not _GOOD.fullmatch(word):
@@ -85,8 +109,8 @@ def _weak(hashes: Any, what: str) -> Tuple[str, ...]:
     return (f"{what} is by SHA-1",) if "SHA-1" in hashes else ()
 
 
-def _certificate(pem: bytes) -> Tuple[dn.Name, Tuple[str, ...]]:
-    """(whose it is, a note when it is weak); CloudError when it cannot be read or counts for nothing."""
+def _facts(pem: bytes) -> Tuple[Any, str]:
+    """(the certificate, by which digest it is signed); (None, why) when it cannot be read, no digest where there is none of its own."""
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.x509 import load_pem_x509_certificate
@@ -94,14 +118,17 @@ def _certificate(pem: bytes) -> Tuple[dn.Name, Tuple[str, ...]]:
         raise ClientError(f"certificates are read by cryptography: {missing}") from None
     try:
         found = load_pem_x509_certificate(pem)
-        name, algorithm = dn.of(found.subject), found.signature_hash_algorithm
+        dn.of(found.subject), dn.of(found.issuer)
+        algorithm = found.signature_hash_algorithm
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise bad("the signer's certificate cannot be read") from None
-    if not name:
-        raise bad("the signer's certificate has no name")
-    if algorithm is None:  # which digests by itself, as Ed25519 does
-        return name, ()
-    return name, _weak([re.sub(r"^SHA(?!3-)", "SHA-", algorithm.name.upper())], "the signer's certificate")
+        return None, "unreadable"
+    return found, re.sub(r"^SHA(?!3-)", "SHA-", algorithm.name.upper()) if algorithm else ""  # Ed25519 digests by itself
+
+
+def _certificates(path: str) -> List[bytes]:
+    """The certificates in a file that openssl wrote."""
+    with open(path, "rb") as file:
+        return re.findall(rb"-----BEGIN CERTIFICATE-----\n[^-]*-----END CERTIFICATE-----\n", file.read())
 
 
 def _authorities(ca: str) -> List[str]:

@@ -116,7 +116,7 @@ def _lists(run: Session, options: argparse.Namespace) -> Tuple[List[Endorsed], L
             document = _fetched(run, where)
             now = run.deadline.clock.utc()
             found = endorsement.read(document, _authorities(run, options), now, min(10.0, run.deadline.left()), options.endorser)
-            notes = [*found.notes, *endorsement.check_newest(where, found.made, now)]
+            notes = [*found.notes, *endorsement.check_newest(where, found.made, now, found.signed)]
         except VmprobeError as wrong:
             raise type(wrong)(f"{os.path.basename(where.rstrip('/'))}: {wrong}", cause=wrong.cause) from None
         endorsed += found.images
