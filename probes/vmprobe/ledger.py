@@ -181,7 +181,7 @@ class Ledger:
     @property
     def handle(self) -> Optional[Handle]:
         """Whose lease this is: by the file's name, because the lock that says that its run is over is the file's."""
-        return handles.parse(os.path.basename(self.path).partition(".")[0])
+        return handles.parse(self._name)
 
     def owed(self) -> List[Debt]:
         """What was created and not yet seen gone, and what may have been, newest first."""
@@ -242,9 +242,13 @@ class Ledger:
         if self._size < size <= _LARGEST:
             os.ftruncate(self._descriptor, self._size)
 
+    @property
+    def _name(self) -> str:
+        return os.path.basename(self.path).partition(".")[0]
+
     def _sum(self, ref: Ref, server: str) -> str:
         """What makes a line of a thing without a name one of this very ledger's: no manager will confirm it by a name."""
-        return hashlib.sha256("\0".join([str(self.handle), ref.kind.value, ref.id, ref.name, server]).encode()).hexdigest()[:16]
+        return hashlib.sha256("\0".join([self._name, ref.kind.value, ref.id, ref.name, server]).encode()).hexdigest()[:16]
 
     def _record(self, *entries: Any) -> None:
         """Into memory, and with what the disk has not taken yet, to the disk: as one write, however many they are."""
