@@ -85,6 +85,12 @@ class Cloud:
     def detach(self, server: Ref, volume: Ref) -> None:
         return self._once(self.driver.detach, server, volume)
 
+    def open(self, group: Ref, port: int) -> None:
+        return self._unless_limited(self.driver.open, group, port)
+
+    def start(self, server: Ref) -> None:
+        return self._once(self.driver.start, server)
+
     def delete(self, ref: Ref) -> None:
         return self._once(self.driver.delete, ref)
 

@@ -63,7 +63,8 @@ class Driver:
     def create(self, spec: Union[ServerSpec, VolumeSpec, SecurityGroupSpec, AddressSpec]) -> Ref:
         """Ask, do not wait. The name in the spec is visible in the manager from this moment.
 
-        What is not among ``kinds`` is never asked for. An address is asked for once its server is READY.
+        What is not among ``kinds`` is never asked for. An address is asked for once its server is READY. One request,
+        and none about the id in its answer, which may be another's: what is done to the new thing are verbs of their own.
         """
         raise NotImplementedError
 
@@ -138,6 +139,18 @@ class Driver:
         In seconds since the epoch; None where it does not say. At most one request.
         """
         return None
+
+    def open(self, group: Ref, port: int) -> None:
+        """With security groups: let TCP connections to ``port`` of the servers that have this group in."""
+        raise NotImplementedError
+
+    def is_made_at_rest(self, seen: Resource) -> bool:
+        """Whether this server, which the run has made, does nothing until it is told to ``start``."""
+        return False
+
+    def start(self, server: Ref) -> None:
+        """Start a server that was made at rest. Conflict while it cannot be started."""
+        raise NotImplementedError
 
     # --- verbs: by capability ---------------------------------------------------------------------------------
 

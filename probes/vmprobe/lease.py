@@ -132,6 +132,14 @@ class Lease:
         """As the driver's; Conflict as long as one of them has not been shown under the handle."""
         self.cloud.detach(self.gate.require(server), self.gate.require(volume))
 
+    def open(self, group: Ref, port: int) -> None:
+        """As the driver's; Conflict as long as the group has not been shown under the handle."""
+        self.cloud.open(self.gate.require(group), port)
+
+    def start(self, server: Ref) -> None:
+        """As the driver's; Conflict as long as the server has not been shown under the handle."""
+        self.cloud.start(self.gate.require(server))
+
     # --- look -------------------------------------------------------------------------------------------------
 
     def look(self, refs: Sequence[Ref]) -> Dict[str, Resource]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from vmprobe import console, contention, reach, reasons
 from vmprobe.clock import Deadline
@@ -49,9 +49,10 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
                     volumes += lease.create(VolumeSpec(name, test_vm["volume"], plan))
             group = Ref(Kind.SECURITY_GROUP, "")
             if test_vm["depth"] == "reach" and Kind.SECURITY_GROUP in cloud.kinds:
-                [group] = lease.create(SecurityGroupSpec(str(lease.handle), test_vm["reach port"]))
-                wait.until_ready(stage, [group])  # no server is put into a group that is not shown as ours
+                [group] = lease.create(SecurityGroupSpec(str(lease.handle)))
+                wait.until_ready(stage, [group])  # no group is opened, nor a server put into it, that is not shown as ours
                 group = lease.gate.require(group)
+                lease.open(group, test_vm["reach port"])
             timeline.submitted = deadline.clock.now()
             spec = ServerSpec(str(lease.handle), plan, test_vm["count"], lease.handle.random, security_group=group.id)
             servers = lease.create(spec)
@@ -105,6 +106,7 @@ class _Wait:
         self.created: Dict[str, Optional[float]] = {}  # by server, by the manager's clock
         self.addressed: Dict[str, float] = {}  # by server, when it was first seen with an address, since the submission
         self.shown: Dict[Tuple[Kind, str], Resource] = {}  # as the manager showed it last
+        self.started: Set[str] = set()  # ids of servers that were made at rest
 
     def until_active(self, stage: Stage, servers: Sequence[Ref]) -> List[Ref]:
         """Every server is READY; returns them with the ids that the manager gave them."""
@@ -115,6 +117,7 @@ class _Wait:
             for name, seen in now.items():
                 if seen.addresses:
                     self.addressed.setdefault(name, self.deadline.clock.now() - stage.began)
+            self._start(now.values())
             self._end_seen(ref for ref in servers if ref.name not in now)
             return {ref.name: _pending(now.get(ref.name), ref) for ref in servers}
 
@@ -301,6 +304,17 @@ class _Wait:
             if seen.state is State.FAILED:
                 raise self._failed(seen, len(servers))
         return now
+
+    def _start(self, seen: Iterable[Resource]) -> None:
+        """Start those that were made at rest, each once; what cannot be started yet is tried again with the next look."""
+        for server in seen:
+            if server.ref.id in self.started or not self.cloud.driver.is_made_at_rest(server):
+                continue
+            try:
+                self.lease.start(server.ref)
+            except (Conflict, NotFound):
+                continue
+            self.started.add(server.ref.id)
 
     def _end_seen(self, unseen: Iterable[Ref]) -> None:
         """Of servers that were never shown: one whose end the manager itself tells ends the run."""

@@ -120,11 +120,10 @@ class VolumeSpec(NamedTuple):
 
 
 class SecurityGroupSpec(NamedTuple):
-    """What lets TCP connections to ``port`` in, for the servers whose spec names it."""
+    """What lets connections in, once it is opened, for the servers whose spec names it."""
 
     kind = Kind.SECURITY_GROUP
     name: str
-    port: int
 
 
 class AddressSpec(NamedTuple):

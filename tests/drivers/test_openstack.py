@@ -12,11 +12,16 @@ from rawserver import reply
 from simulators.openstack import PROJECT, SERVERS, driver
 from simulators.openstack import answer as _json
 from vmprobe.clock import Clock, Deadline
+from vmprobe.cloud import Cloud
 from vmprobe.drivers.openstack import Openstack
 from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
                             RateLimited, Transient)
 from vmprobe.evidence import Evidence
+from vmprobe.handle import new
+from vmprobe.lease import Lease
+from vmprobe.ledger import Ledger
 from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State, VolumeSpec
+from vmprobe.timeline import Timeline
 
 
 # --- the services -------------------------------------------------------------------------------------------------
@@ -387,7 +392,8 @@ def test_a_vm_that_has_to_be_reached_gets_a_security_group_and_a_floating_ip_und
              "id": "f2", "description": "", "status": "ACTIVE", "floating_ip_address": "192.0.2.10"}]}),
         "GET /network/v2.0/security-groups": _json({"security_groups": [{"id": "g0", "name": "default"}, {"id": "g1", "name": "vmprobe-x"}]}),
     }
-    group = cloud.create(SecurityGroupSpec("vmprobe-x", 22))
+    group = cloud.create(SecurityGroupSpec("vmprobe-x"))
+    cloud.open(group, 22)
     address = cloud.create(AddressSpec("vmprobe-x", Ref(Kind.SERVER, "s1", "vmprobe-x"), Plan("i", external="e1")))
 
     assert (group, address) == (Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), Ref(Kind.ADDRESS, "f1", "vmprobe-x"))
@@ -399,6 +405,38 @@ def test_a_vm_that_has_to_be_reached_gets_a_security_group_and_a_floating_ip_und
         {"floatingip": {"floating_network_id": "e1", "port_id": "p1", "description": "vmprobe-x"}}]
     assert [(thing.ref, thing.addresses) for kind in (Kind.ADDRESS, Kind.SECURITY_GROUP) for thing in cloud.list(kind, "vmprobe-")] == [
         (address, ("192.0.2.9",)), (group, ())]
+
+
+def test_no_group_is_opened_but_one_that_was_shown_under_the_handle(cloud, services):
+    handle = new("mon", 60, 1_800_000_000)
+    there = [{"id": "theirs", "name": "web"}, {"id": "ours", "name": str(handle)}]
+    services.answers = {
+        **{f"GET /network/v2.0/security-groups/{group['id']}": _json({"security_group": group}) for group in there},
+        "GET /network/v2.0/security-groups": _json({"security_groups": there}),
+        "POST /network/v2.0/security-groups": _json({"security_group": there[0]}, 201),  # the answer to another request
+        "POST /network/v2.0/security-group-rules": _json({"security_group_rule": {"id": "r"}}, 201)}
+    lease = Lease(Cloud(cloud, cloud.deadline), handle, Ledger(), Timeline(Clock()))
+    [group] = lease.create(SecurityGroupSpec(str(handle)))
+
+    with pytest.raises(Conflict, match=f"^security group theirs has not been shown under {handle} yet: it is not touched$"):
+        lease.open(group, 22)
+    assert services.asked == ["POST /network/v2.0/security-groups"]
+
+    lease.look([group])
+    lease.open(group, 22)
+    rules = [json.loads(request.body)["security_group_rule"] for request in services.server.requests if request.target.endswith("-rules")]
+    assert [rule["security_group_id"] for rule in rules] == ["ours", "ours"]
+
+
+def test_a_rule_that_is_there_already_is_no_failure(cloud, services):
+    refusals = iter([_json({"NeutronError": {"type": "SecurityGroupRuleExists", "message": "Security group rule already exists. Rule id is r1."}}, 409),
+                     _json({"security_group_rule": {"id": "r2"}}, 201),
+                     _json({"NeutronError": {"type": "OverQuota", "message": "Quota exceeded for resources: ['security_group_rule']."}}, 409)])
+    services.answers["POST /network/v2.0/security-group-rules"] = lambda request: next(refusals)
+    cloud.open(Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), 22)
+
+    with pytest.raises(QuotaExceeded):
+        cloud.open(Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), 22)
 
 
 def test_a_neutron_without_routers_has_no_floating_ips(cloud, services):
@@ -471,7 +509,7 @@ def test_a_create_that_was_put_off_says_that_nothing_was_made_and_how_long_to_wa
     services.answers["POST /network/v2.0/security-groups"] = reply(status, '{"message": "too many requests"}', **headers)
 
     with pytest.raises(kind) as raised:
-        cloud.create(SecurityGroupSpec("vmprobe-x", 22))
+        cloud.create(SecurityGroupSpec("vmprobe-x"))
 
     assert (type(raised.value), raised.value.wait) == (kind, 2.0 if headers else 0.0)
 

@@ -211,7 +211,7 @@ def test_a_server_in_a_cell_that_does_not_answer_is_not_said_to_be_anything(clou
 
 @pytest.mark.parametrize("kind, where, spec", [
     (Kind.ADDRESS, "floatingips", AddressSpec("vmprobe-x", Ref(Kind.SERVER, "s1"), Plan("i", external="e1"))),
-    (Kind.SECURITY_GROUP, "security-groups", SecurityGroupSpec("vmprobe-x", 22))], ids=["addresses", "security-groups"])
+    (Kind.SECURITY_GROUP, "security-groups", SecurityGroupSpec("vmprobe-x"))], ids=["addresses", "security-groups"])
 @pytest.mark.parametrize("status, error", [(403, NotPermitted), (404, NotFound)], ids=["403", "404"])
 def test_what_policy_forbids_to_list_the_run_cannot_have_made_unless_it_asked_for_one(status, error, kind, where, spec, cloud, services):
     refusal = answer({"NeutronError": {"message": "(rule:get) is disallowed by policy"}}, status)

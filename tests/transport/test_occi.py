@@ -405,6 +405,21 @@ def test_an_endpoint_that_finds_nothing_any_more_says_nothing_of_what_is_gone(st
         driver.list(Kind.SERVER, "")
 
 
+def test_a_new_server_is_started_once_it_is_shown_at_rest_and_never_by_the_answer_to_its_creation(stage):
+    driver = stage.session()
+    plan = driver.resolve({"image": "linux", "flavor": "", "network": "", "start": True})
+    stage.reply = lambda request: said("X-OCCI-Location: http://h/compute/1", 201)
+    asked = len(stage.server.requests)
+    server = driver.create(ServerSpec("vm", plan))
+    assert [request.method for request in stage.server.requests[asked:]] == ["POST"]
+
+    stage.reply = lambda request: said(OOI)
+    assert [driver.is_made_at_rest(driver.show(server)._replace(native=native)) for native in ("inactive", "suspended", "active", "error")] == [
+        True, True, False, False]
+    driver.start(server)
+    assert stage.server.requests[-1].target == "/compute/1?action=start"
+
+
 def test_an_endpoint_without_storage_has_no_volumes(stage):
     stage.reply = lambda request: said(QUERY.replace("Category: storage;", "Category: store;"))
     driver = stage.driver()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from vmprobe import files
 from vmprobe.driver import Driver, Key
 from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded,
-                            Transient, VmprobeError)
+                            VmprobeError)
 from vmprobe.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.site import http_url, one_of, yes_or_no
 from vmprobe.text import cut
@@ -66,6 +66,7 @@ class OcciEndpoint(Driver):
                          classify=_classify)
         self.occi = occi.Occi(self.http, _RENDERINGS[self.endpoint["rendering"]])
         self.keystone: Optional[Keystone] = None  # once the endpoint has named one
+        self._starts = False  # a new server has to be told to start
 
     def connect(self) -> None:
         """The query interface; what it asks for, if it refuses, is shown: Keystone's token, or a password."""
@@ -85,8 +86,9 @@ class OcciEndpoint(Driver):
         network = self._network(test_vm["network"]) if test_vm["network"] else None
         given = self._given(test_vm)
         mixins = [image.id] + ([flavor.id] if flavor else []) + [mixin for mixin, _, _ in given]
-        details = {"mixins": mixins, "attributes": {name: value for _, name, value in given}, "start": test_vm.get("start"),
+        details = {"mixins": mixins, "attributes": {name: value for _, name, value in given},
                    "network": network.location if network else ""}
+        self._starts = bool(test_vm.get("start"))
         return Plan(image.title or image.term, (flavor.title or flavor.term) if flavor else "", network.title if network else "",
                     details)
 
@@ -99,10 +101,7 @@ class OcciEndpoint(Driver):
             links = [occi.Entity(INTERFACE, target=plan["network"], target_kind=NETWORK)] if plan["network"] else []
             wanted = occi.Entity(kind, tuple(plan["mixins"]), plan["attributes"], tuple(links), title=spec.name)
         made = self.occi.create(self._location(kind), wanted, f"create {spec.kind.value}")
-        ref = Ref(spec.kind, self._id(kind, made), spec.name)
-        if spec.kind is Kind.SERVER and spec.plan.details["start"]:
-            self._start(ref)
-        return ref
+        return Ref(spec.kind, self._id(kind, made), spec.name)
 
     def show(self, ref: Ref) -> Resource:
         """A 404 is believed where the collection does not have it either: behind it something else may be missing."""
@@ -156,6 +155,13 @@ class OcciEndpoint(Driver):
         self.http.close()
 
     # --- what more there is -----------------------------------------------------------------------------------
+
+    def is_made_at_rest(self, seen: Resource) -> bool:
+        """Some managers leave a new server at rest, where [test vm] says ``start``."""
+        return self._starts and seen.native in RESTS
+
+    def start(self, server: Ref) -> None:
+        self.occi.act(self._where(COMPUTE, server.id), START, f"start {server}")
 
     def rests(self, server: Resource) -> bool:
         return server.native in RESTS
@@ -291,15 +297,6 @@ class OcciEndpoint(Driver):
         if len(found) > 1:
             raise ClientError(f"[test vm] network: {len(found)} are called {wanted!r}: name one by its id")
         return found[0]
-
-    def _start(self, server: Ref) -> None:
-        """Some managers make a server and leave it at rest. Whatever comes of it, the server is there and owed."""
-        try:
-            self.occi.act(self._where(COMPUTE, server.id), START, f"start {server}")
-        except Transient:
-            raise
-        except CloudError as refused:
-            raise GatewayFailed(str(refused), refused.cause, refused.request) from None
 
     # --- entities and where they are --------------------------------------------------------------------------
 

@@ -124,15 +124,19 @@ class Openstack(Driver):
         return Ref(Kind.VOLUME, reply.word("volume", "id"), spec.name)
 
     def _create_security_group(self, spec: Any) -> Ref:
-        """Its rules follow it; one that is refused leaves a group behind that the lease finds by its name."""
         wanted = {"name": spec.name, "description": "lets a test VM be reached"}
         reply = self._neutron().post("security-groups", json={"security_group": wanted}, asked="create security group")
-        group = reply.word("security_group", "id")
+        return Ref(Kind.SECURITY_GROUP, reply.word("security_group", "id"), spec.name)
+
+    def open(self, group: Ref, port: int) -> None:
         for family in ("IPv4", "IPv6"):
-            rule = {"security_group_id": group, "direction": "ingress", "ethertype": family, "protocol": "tcp",
-                    "port_range_min": spec.port, "port_range_max": spec.port}
-            self._neutron().post("security-group-rules", json={"security_group_rule": rule}, asked="create security group rule")
-        return Ref(Kind.SECURITY_GROUP, group, spec.name)
+            rule = {"security_group_id": group.id, "direction": "ingress", "ethertype": family, "protocol": "tcp",
+                    "port_range_min": port, "port_range_max": port}
+            try:
+                self._neutron().post("security-group-rules", json={"security_group_rule": rule}, asked="create security group rule")
+            except CloudError as refused:
+                if "already exists" not in str(refused):  # asked once more after a rate limit
+                    raise
 
     def _create_address(self, spec: Any) -> Ref:
         """A floating IP for the server's first port; it has no name, and its description is ours."""
