@@ -187,6 +187,55 @@ def test_signals_that_come_together_before_anything_was_started_are_unknown_once
         3, f"VM_LIFECYCLE UNKNOWN - interrupted by {min(numbers).name} before anything was started\n", "")
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGHUP, signal.SIGTERM), (signal.SIGALRM,)],
+                         ids=lambda numbers: " and ".join(number.name for number in numbers))
+@pytest.mark.parametrize("path", sorted(PROBES.glob("check_vm_*")), ids=lambda path: path.name)
+def test_signals_that_come_with_the_first_line_that_python_reads_are_unknown_once(tmp_path, quick, path, numbers):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "argparse.py").write_text(f"import sys\nopen({str(fifo)!r}).read()\nsys.path.remove({str(tmp_path)!r})\n"
+                                          "del sys.modules['argparse']\nimport argparse\n")
+    process = subprocess.Popen([sys.executable, path, "--site", quick], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with open(fifo, "w"):  # the first library that vmprobe.cli loads
+        for number in numbers:
+            process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output, errors) == (
+        3, f"VM_{path.name[9:].upper()} UNKNOWN - interrupted by {min(numbers).name} before anything was started\n", "")
+
+
+@pytest.mark.parametrize("caller", ["ignores", "blocks"])
+def test_a_caller_who_ignores_or_blocks_signals_does_not_make_a_probe_deaf(tmp_path, quick, caller):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "nagiosplugin.py").write_text(f"open({str(fifo)!r}).read()\n")
+
+    def deaf():
+        if caller == "blocks":
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))
+        else:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    process = subprocess.Popen([sys.executable, LIFECYCLE, "--site", quick], stdout=subprocess.PIPE, text=True, preexec_fn=deaf,
+                               env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with open(fifo, "w"):
+        process.send_signal(signal.SIGHUP)
+        output, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (3, "VM_LIFECYCLE UNKNOWN - interrupted by SIGHUP before anything was started\n")
+
+
+def test_a_library_that_is_missing_is_exit_code_3_on_a_full_disk_too(quick, tmp_path):
+    (tmp_path / "argparse.py").write_text("raise ImportError('missing')\n")
+
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, LIFECYCLE, "--site", quick], stdout=full, stderr=subprocess.PIPE,
+                              env={**os.environ, "PYTHONPATH": str(tmp_path)})
+
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
 def test_a_signal_that_comes_where_nothing_can_be_raised_is_unknown_all_the_same(tmp_path, quick):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -328,6 +377,6 @@ def test_the_same_line_is_short_enough_for_nrpe(quick):
 
 @pytest.mark.parametrize("path", sorted(PROBES.glob("check_vm_*")), ids=lambda path: path.name)
 def test_an_executable_is_a_few_lines(path):
-    assert len(path.read_text().splitlines()) <= 10
+    assert len(path.read_text().splitlines()) <= 14
     assert os.access(path, os.X_OK)
     assert (CHECKOUT / "setup.cfg").read_text().count(f"probes/{path.name}\n") == 1

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -262,3 +263,17 @@ def test_an_image_has_no_place_where_a_user_has_no_home(nobody):
     assert done.returncode == 1
     assert done.stderr in ("vmprobectl: there is no place for the test image, because this user has no home; name a directory in VMPROBE_IMAGES\n",
                            "vmprobectl: /var/cache/vmprobe/image/.lock: Permission denied\n")
+
+
+def test_an_interrupt_while_python_loads_is_one_line(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "argparse.py").write_text(f"import sys\nopen({str(fifo)!r}).read()\nsys.path.remove({str(tmp_path)!r})\n"
+                                          "del sys.modules['argparse']\nimport argparse\n")
+    process = subprocess.Popen([sys.executable, str(PROBES / "vmprobectl"), "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with open(fifo, "w"):
+        process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output, errors) == (1, "", "vmprobectl: interrupted\n")

@@ -47,11 +47,15 @@ def run(probe: str) -> NoReturn:
 
 
 def _said(probe: str, arguments: List[str]) -> Verdict:
-    """What the probe says. A signal raises Interrupted in here, once, until the probe itself listens; never afterwards."""
+    """What the probe says. A signal raises Interrupted in here, once, until the probe itself listens; never afterwards.
+
+    One that came while Python loaded this does so at once.
+    """
     try:
         sys.unraisablehook = _missed_by_python
         for number in SIGNALS:
             signal.signal(number, _stop_early)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the executable, or whoever started it, held them back
         _open_streams()
         warnings.simplefilter("ignore")  # a library's warning must not become the first line
         os.umask(0o077)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 import traceback
 from typing import Any, Callable, List, Optional, Sequence, TextIO
@@ -32,6 +33,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def _run(argv: Optional[List[str]]) -> int:
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         chosen = parser().parse_args(argv)
         return chosen.run(chosen)
     except SystemExit as ended:  # argparse's: help, and usage errors
@@ -41,6 +43,7 @@ def _run(argv: Optional[List[str]]) -> int:
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses it twice means it once
         return _failed("interrupted")
     except Exception as error:
         if sys.flags.dev_mode:
