@@ -123,7 +123,13 @@ def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
 @pytest.mark.parametrize("text, struck", [
     ('{"password": "a\\"b", "x": 1}', '{"password": ***, "x": 1}'), ('"{\\"password\\": \\"two words\\"}"', '"{\\"password\\": ***\\"}"'),
     ('{"api_key": "cut in the mid', '{"api_key": ***'), ('{"api_key": "cut\\', '{"api_key": ***'),
-    ("<n:password kind='x'>two words</n:password>", "<n:password kind='x'>***</n:password>")])
+    ("<n:password kind='x'>two words</n:password>", "<n:password kind='x'>***</n:password>"),
+    ('{"server": {"adminPass": "zX9qPlm3Wq", "id": 1}}', '{"server": {"adminPass": ***, "id": 1}}'),
+    ("<GRAPHICS><PASSWD><![CDATA[of a screen]]></PASSWD></GRAPHICS>", "<GRAPHICS><PASSWD><![CDATA[***]]></PASSWD></GRAPHICS>"),
+    ("<SecretAccessKey>a</SecretAccessKey><SessionToken>b</SessionToken>", "<SecretAccessKey>***</SecretAccessKey><SessionToken>***</SessionToken>"),
+    ('{"authToken": "a", "accessToken": "b", "secretKey": "c"}', '{"authToken": ***, "accessToken": ***, "secretKey": ***}'),
+    ("https://h/?X-Amz-Security-Token=a&X-Amz-Signature=b", "https://h/?X-Amz-Security-Token=***&X-Amz-Signature=***"),
+    ("Authorization: Negotiate YIIabc for us", "Authorization: *** for us"), ("{u'password': u'a b'}", "{u'password': ***}")])
 def test_what_stands_where_secrets_stand_is_replaced_whole(text, struck):
     assert Redactor().strike(text) == struck
 
@@ -140,6 +146,23 @@ def test_hostile_texts_are_looked_through_in_no_time():
     for piece in ("\\", "%25", "'\"", "://a:", "a:b@", " ", "-----BEGIN A-----", "password", "A", "&amp;", "x" * 299):
         found = redactor.cut(piece * (400_000 // len(piece)), 500)
         assert len(found) <= 500
+
+
+@pytest.mark.parametrize("secret, echoed", [
+    ("\u043f\u0430\u0440\u043e\u043b\u044c" * 4 + "1", "as it is"), ("\u043f\u0430\u0440\u043e\u043b\u044c" * 4 + "1", "in marks"),
+    ("!@#$^&*()!@#$^&*()1", "in JSON"), ("a + b + c + d + e + f + g + h", "in plus signs"), ("a - - - - - - - - - - b", "in JSON")])
+def test_most_of_a_secret_again_and_again_is_looked_through_in_no_time(secret, echoed):
+    most = {"as it is": secret[:-1], "in marks": "?" * 100, "in plus signs": "a" + "+" * 100,
+            "in JSON": "".join(f"\\\\\\\\u{ord(char):04x}" for char in secret[:-1])}[echoed]
+
+    assert Redactor([secret]).strike(f"{most} \\ " * 20) == f"{most} \\ " * 20
+
+
+@pytest.mark.parametrize("form", ["?" * 8, "?" * 4, "\ufffd" * 8, "c??", "c\ufffd", "\u0446??"])
+def test_a_secret_of_letters_that_a_charset_lacks_is_replaced(form):
+    secrets = {"c": "c\U0001f600", "\u0446": "\u0446\U0001f600"}
+
+    assert Redactor([secrets.get(form[0], "\u043f\u0430\u0440\u043e")]).strike(f"you sent [{form}]") == "you sent [***]"
 
 
 def test_the_words_of_a_server_are_without_secrets_before_they_are_cut():

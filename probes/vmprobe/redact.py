@@ -24,14 +24,15 @@ _RICH = 100  # up to this length every letter may be encoded; the letters and di
 _CODED = 5  # letters of base64 that must be certain before they count as a secret's
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|\Z)", re.S)
-_VALUE = r"\\{1,3}\"[^\"\\]*|\"(?:[^\"\\]|\\[\s\S]?)*(?:\"|\Z)|'(?:[^'\\]|\\[\s\S]?)*(?:'|\Z)|"
+_VALUE = r"\\{1,3}\"[^\"\\]*|u?\"(?:[^\"\\]|\\[\s\S]?)*(?:\"|\Z)|u?'(?:[^'\\]|\\[\s\S]?)*(?:'|\Z)|"
+_WORDS = (r"password|passwd|passphrase|admin_?pass|secret(?:_?access)?(?:_?key)?|(?:access|auth|id|refresh|session|security)[_-]?token"
+          r"|api_?key|private_?key|signature")
 _NAMED = re.compile(
-    r"(?i)((?:\\{0,3}[\"'])?\b(?:x-(?:auth|subject|service)-token|(?:proxy-)?authorization|(?:[a-z_]*)(?:password|passwd"
-    r"|secret(?:_access)?(?:_key)?|access_token|id_token|refresh_token|api_?key|private_?key|signature|session_token))"
+    r"(?i)((?:\\{0,3}[\"'])?\b(?:x-(?:auth|subject|service)-token|((?:proxy-)?authorization)|(?:[a-z_]*)(?:" + _WORDS + "))"
     r"(?:\\{0,3}[\"'])?\s*[=:>]\s*)"
-    rf"({_VALUE}(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
+    rf"({_VALUE}(?(2)[^\s,;&\"'<>]+\s+[^\s,;&\"'<>]+|(?!))|(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
 )
-_TAGGED = re.compile(r"(?i)(<(?:\w{1,20}:)?(?:password|passwd|secret|token)\b[^<>]{0,100}>)([^<]+)")
+_TAGGED = re.compile(r"(?i)(<(?:\w{1,20}:)?(?:\w{0,20}(?:" + _WORDS + r")|token)\b[^<>]{0,100}>\s*(?:<!\[CDATA\[)?)([^<\s][^<]*?(?=\]\]>|<|\Z))")
 _IN_URL = re.compile(r"(:(?:\\{0,2}/){2}[^\s\"'<>?#@:/\[\]]{0,200}:)(?![0-9]{1,5}[/?#])[^\s\"'<>]{0,500}@")  # a port is no password
 _URL = re.compile(r"://(?P<pair>.*)@", re.S)
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}|[\\&]|[^\x00-\x7f]")
@@ -167,9 +168,9 @@ _AND = r"(?:&|%(?:25){0,2}26|\\{1,4}u0026)(?:amp(?:;|%(?:25){0,2}3[bB])){0,2}"
 _NUMBER = r"(?:#|%(?:25){0,2}23)"
 _END = r"(?:;|%(?:25){0,2}3[bB])"
 _BACKSLASH = r"(?:\\|%(?:25){0,2}5[cC]|&#92;)"
-_BLANK = (rf"(?:\s|\+|{_PER_CENT}(?:20|09|0[aAdD]|2[bB]|[cC]2{_PER_CENT}[aA]0)"
+_BLANK = (rf"(?:\s|{_PER_CENT}(?:20|09|0[aAdD]|[cC]2{_PER_CENT}[aA]0)"
           rf"|{_AND}(?:#0{{0,4}}(?:32|9|10|160)|#[xX]0{{0,4}}(?:20|9|[aA]|[aA]0)|nbsp){_END}"
-          rf"|{_BACKSLASH}{{1,4}}(?:u00[02aA][09dDaA]|x[02][09dDaA]|[ tnr]|040))")
+          rf"|{_BACKSLASH}{{1,4}}(?:(?:u00|x)(?:20|09|0[aAdD]|[aA]0)|[ tnr]|040))")
 
 
 def _written(secret: str) -> str:
@@ -179,11 +180,13 @@ def _written(secret: str) -> str:
     """
     rich, fold = len(secret) <= _RICH, _FOLDED <= len(secret) <= _RICH
     parts = []
-    for run in re.finditer(r"([A-Za-z0-9]+)|([ \t\r\n]+)|(.)\3*", secret, re.S):
+    for run in re.finditer(r"([A-Za-z0-9]+)|(\+*[ \t\r\n][ \t\r\n+]*)|(\?*(?:[^\x00-\x7f]+\?*)+)|(.)\4*", secret, re.S):
         if run[1]:
             parts.append("".join(_letter(char, fold) for char in run[1]) if rich else run[1])
+        elif run[3]:
+            parts.append(_foreign_run(run[3], fold) if rich else "".join(_sign_of_many(char, 1) for char in run[3]))
         else:
-            parts.append(_BLANK + "{1,64}" if run[2] else (_sign if rich else _sign_of_many)(run[3], len(run[0]), fold))
+            parts.append(_blanks() if run[2] else _sign(run[4], len(run[0])) if rich else _sign_of_many(run[4], len(run[0])))
     found = "".join(parts)
     if len(secret) >= _SHORT:
         return found
@@ -200,19 +203,30 @@ def _letter(char: str, fold: bool) -> str:
 
 def _escaped(code: int) -> str:
     """A pattern of a character below 256 as URLs, JSON, Python and XML escape it."""
-    return (rf"{_PER_CENT}{_hex(code)}|{_BACKSLASH}{{1,4}}(?:u00|x){_hex(code)}"
-            rf"|{_AND}{_NUMBER}(?:0{{0,4}}{code}|[xX]0{{0,4}}{_hex(code)}){_END}")
+    return "|".join(_escapes(code))
 
 
-def _sign(char: str, times: int, fold: bool) -> str:
+def _escapes(code: int) -> List[str]:
+    return [f"{_PER_CENT}{_hex(code)}", rf"{_BACKSLASH}{{1,4}}(?:u00|x){_hex(code)}",
+            rf"{_AND}{_NUMBER}(?:0{{0,4}}{code}|[xX]0{{0,4}}{_hex(code)}){_END}"]
+
+
+def _blanks() -> str:
+    """A pattern of blanks, each of which may be written as ``+``, and of plus signs beside them."""
+    return f"(?:{_BLANK}|{_sign('+', 1)}){{1,64}}"
+
+
+def _sign(char: str, times: int, fold: bool = False) -> str:
     """A pattern of another character, which stands ``times`` times in a row; ``fold``: capital or small."""
     coded = char.encode("utf-8", "surrogatepass")
     forms = [re.escape(char), "".join(rf"{_BACKSLASH}{{1,4}}{byte:03o}" for byte in coded)]
     if char in _NAMES:
         forms.append(f"{_AND}{_NAMES[char]}{_END}")
-    forms += [_escaped(ord(char))] if ord(char) < 256 else []
+    forms += _escapes(ord(char)) if ord(char) < 256 else []
     forms += _foreign(char, coded, fold) if ord(char) > 127 else []
-    pattern = "(?:" + "|".join(forms) + ")"
+    if char != "\\":
+        forms = [_behind_backslashes(form) for form in forms]
+    pattern = "(?:" + "|".join(dict.fromkeys(forms)) + ")"  # the same form twice would be tried twice, for each character
     if char == "'":
         return rf"(?:'\"'\"'|'\\{{1,2}}''|{_BACKSLASH}{{0,4}}{pattern}){{{times},{2 * times}}}"
     if char in "\\\"%":  # these are doubled by JSON, SQL, INI files, and once more by what nests
@@ -222,7 +236,14 @@ def _sign(char: str, times: int, fold: bool) -> str:
     return f"{pattern}{{{times}}}" if times > 1 else pattern
 
 
-def _sign_of_many(char: str, times: int, fold: bool) -> str:
+def _behind_backslashes(form: str) -> str:
+    """The form, where backslashes before it are matched already: then it begins with one at most, and there is one way to read them."""
+    if form.startswith(_BACKSLASH):
+        return form.replace("{1,4}", "", 1)
+    return form.replace(r"\\{1,4}u", r"\\u", 1) if form.startswith((_PER_CENT, _AND)) else form
+
+
+def _sign_of_many(char: str, times: int) -> str:
     """The same for a secret so long that the whole pattern for each of its characters would take seconds to make."""
     forms = [char, json.dumps(char)[1:-1], f"\\{char}", quote(char, safe="", errors="replace"), _NAMES.get(char) and f"&{_NAMES[char]};",
              f"&#{ord(char)};", *(f"\\u{half:04X}" for half in _halves(char))]
@@ -236,6 +257,15 @@ _NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos", "/": "sol"
           "^": "Hat", "`": "grave"}
 
 
+def _foreign_run(run: str, fold: bool) -> str:
+    """A pattern of characters beyond ASCII, and of question marks beside them.
+
+    Where a charset lacks them each becomes one mark, or several. There must be one way only to read a row of marks:
+    with n ways for each character, a server that sends many marks would keep the run busy for years.
+    """
+    return rf"(?:[\ufffd?]{{{len(run) + 1},{4 * len(run)}}}|" + "".join(_sign(char, 1, fold) for char in run) + ")"
+
+
 def _foreign(char: str, coded: bytes, fold: bool) -> List[str]:
     """What becomes of a character beyond ASCII in other charsets, other normal forms, and where it cannot be shown."""
     import unicodedata
@@ -245,7 +275,7 @@ def _foreign(char: str, coded: bytes, fold: bool) -> List[str]:
     forms = [re.escape(coded.decode(charset, "replace")) for charset in ("latin-1", "cp1252")]
     forms += [re.escape(unicodedata.normalize(form, char)) for form in ("NFC", "NFD")]
     forms += [re.escape(other) for other in (char.upper(), char.lower()) if fold]
-    forms += ["\ufffd{1,4}", r"\?{1,4}"]
+    forms.append(r"[\ufffd?]" if code < 0x10000 else r"(?:[\ufffd?]{2,4}(?![\ufffd?])|[\ufffd?])")
     forms += ["".join(f"{_PER_CENT}{_hex(byte)}" for byte in coded), "".join(rf"{_BACKSLASH}{{1,4}}x{_hex(byte)}" for byte in coded)]
     forms += ["".join(rf"{_BACKSLASH}{{1,4}}u{_hex(half, 4)}" for half in _halves(char)), rf"{_BACKSLASH}{{1,4}}U{_hex(code, 8)}"]
     forms.append(rf"{_AND}{_NUMBER}(?:0{{0,4}}{code}|[xX]0{{0,4}}{_hex(code, 1)}){_END}")
