@@ -8,7 +8,7 @@ from vmprobe.clock import Clock, Deadline
 from vmprobe.drivers.libvirt import Libvirt, _samples
 from vmprobe.errors import ClientError, NotFound, ResourceFailed, Unreachable
 from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, Ref
+from vmprobe.model import Kind, Plan, Ref
 from vmprobe.transport.libvirt import _without_questions
 
 
@@ -79,6 +79,18 @@ def test_a_pool_that_is_not_there_is_no_proof_that_its_volumes_are_gone(connecte
 def test_what_runs_on_a_host_is_counted(connected):
     assert [(limit.name, limit.source) for limit in connected.capacity()][-1] == ("storage", "pool default-pool")
     assert connected.list(Kind.SERVER, "te")[0].native == "running"
+
+
+def test_volumes_larger_than_the_pool_are_made_and_so_they_fit_but_a_kernel_takes_room(connected, tmp_path):
+    for name in ("kernel", "initrd"):
+        (tmp_path / name).write_bytes(b"k" * 1000)
+    plan = {"memory": 2 ** 27, "vcpus": 1}
+    own = Plan("vmprobe-test", "128 MiB", "user", {**plan, "kernel": str(tmp_path / "kernel"), "initrd": str(tmp_path / "initrd")})
+    test_vm = {"volume": 2 ** 50, "depth": "console"}
+
+    assert connected.needs(own, test_vm) == {("servers", ""): 1, ("vcpus", ""): 1, ("memory", ""): 2 ** 27, ("ports", ""): 1,
+                                             ("volumes", ""): 1, ("storage", ""): 2 ** 19 + 2000}
+    assert connected.needs(own._replace(details={**plan, "base": "/disk"}), test_vm)["storage", ""] == 2 ** 19
 
 
 def test_a_request_without_an_answer_ends_in_time(connected):

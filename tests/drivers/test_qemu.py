@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from vmprobe import handle
+from vmprobe import capacity, handle
 from vmprobe.clock import Deadline
 from vmprobe.drivers.qemu import Qemu
 from vmprobe.errors import ClientError, GatewayFailed, Transient, Unreachable
@@ -364,6 +364,21 @@ def test_names_with_line_ends_and_names_that_lead_elsewhere_are_nobody_s(place):
 
     assert driver.list(Kind.SERVER, f"{place.handle}-") == []
     assert (place.base / "server" / f"{place.handle}\n").is_dir()
+
+
+# --- what fits ----------------------------------------------------------------------------------------------------
+
+def test_a_volume_that_is_larger_than_the_file_system_is_made_and_so_it_fits(place):
+    driver = place.driver()
+    (storage,) = [limit for limit in driver.capacity() if limit.name == "storage"]
+    size = int(storage.total) + 2 ** 30
+
+    needs = driver.needs(place.plan, {"volume": size, "depth": "api"})
+
+    assert needs == {("servers", ""): 1, ("vcpus", ""): 1, ("memory", ""): 2 ** 25, ("ports", ""): 1, ("volumes", ""): 1,
+                     ("storage", ""): 2 ** 19}
+    assert capacity.room([storage._replace(used=0, total=2 ** 20)], needs) == capacity.Room(2, "storage by host: 1 MiB of 1 MiB is free")
+    assert driver.show(driver.create(VolumeSpec(place.handle, size))).size == size
 
 
 # --- whose directory it is ----------------------------------------------------------------------------------------

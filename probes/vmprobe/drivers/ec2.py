@@ -189,7 +189,8 @@ class Ec2(Driver):
         details = {"image": text(image, "imageId"), "flavor": flavor, "vcpus": vcpus, "memory": memory,
                    "subnet": text(subnet, "subnetId") if subnet is not None else None, "zone": zone or None,
                    "group": self._group(test_vm.get("security group"), subnet), "kept": _kept(image),
-                   "volume zone": volume_zone, "volume type": test_vm.get("volume type"), "depth": test_vm["depth"]}
+                   "volume zone": volume_zone, "volume type": test_vm.get("volume type"), "depth": test_vm["depth"],
+                   "gp3 of image": _gp3(image)}
         return Plan(text(image, "name", "") or details["image"], flavor, details["subnet"] or "", details)
 
     def create(self, spec: Any) -> Ref:
@@ -449,17 +450,41 @@ class Ec2(Driver):
             used["storage"] = sum(size for kind, size in volumes if kind == "gp3")
         if totals["addresses"] is not None:
             used["addresses"] = len(rows(self._call("DescribeAddresses", asked="list addresses").xml(), "addressesSet"))
-        return [Limit(name, count, totals.get(name), unknown=unread.get(name, "") if totals.get(name) is None else "")
-                for name, count in used.items()]
+        return [*(Limit(name, count, totals.get(name), unknown=unread.get(name, "") if totals.get(name) is None else "")
+                  for name, count in used.items()), *self._subnets()]
 
     def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
         """Where Service Quotas count standard instances and gp3 volumes alone, others do not meet these limits."""
         found = dict(super().needs(plan, test_vm))
         if self._quotas is not None and not STANDARD.match(plan.flavor):
             found.pop(("vcpus", ""), None)
-        if self._quotas is not None and plan.details.get("volume type") != "gp3":
-            found.pop(("storage", ""), None)
-        return found
+        if self._quotas is not None:
+            whole = -(-test_vm["volume"] // _GIB) * _GIB if test_vm["volume"] and plan.details.get("volume type") == "gp3" else 0
+            found["storage", ""] = float(whole + plan.details["gp3 of image"])
+        subnet = plan.details["subnet"] or self._default_subnet(plan.details["zone"])
+        return {**found, **({("leases", f"subnet {subnet}"): 1.0} if subnet else {})}
+
+    def _subnets(self) -> List[Limit]:
+        """The addresses of each subnet; nothing where these cannot be listed, as a create does not need that."""
+        try:
+            found = self._all("DescribeSubnets", "subnetSet", {}, "list subnets", _addresses_of)
+        except AuthRejected:
+            raise
+        except CloudError:
+            return []
+        return [limit for limit in found if limit is not None]
+
+    def _default_subnet(self, zone: Optional[str]) -> str:
+        """The subnet that a server gets in a zone when it asks for none; '' where there is no such thing."""
+        try:
+            found = self._elements("DescribeSubnets", "subnetSet", {"Filter": [{"Name": "default-for-az", "Value": ["true"]}]},
+                                   "default subnets", lambda one: text(one, "defaultForAz", "") == "true" and
+                                   text(one, "availabilityZone", "") == zone)
+        except AuthRejected:
+            raise
+        except CloudError:
+            return ""
+        return text(found[0], "subnetId", "") if found else ""
 
     def _all_quotas(self, quotas: Quotas) -> Tuple[Dict[str, float], Dict[str, str]]:
         """(those that can be read, why the others cannot). Who does not answer once is not asked again: they are an extra."""
@@ -932,6 +957,22 @@ def _kept(image: Any) -> List[Tuple[str, str]]:
     """(device, snapshot) of volumes that would outlive a server of this image, if it were not asked for otherwise."""
     return [(text(one, "deviceName"), text(one, "ebs/snapshotId", "")) for one in rows(image, "blockDeviceMapping")
             if text(one, "ebs/deleteOnTermination", "true") == "false"]
+
+
+def _gp3(image: Any) -> int:
+    """The bytes of gp3 volumes that a server of this image gets."""
+    return sum(number(one, "ebs/volumeSize", 0) * _GIB for one in rows(image, "blockDeviceMapping")
+               if text(one, "ebs/volumeType", "") == "gp3")
+
+
+def _addresses_of(subnet: Any) -> Optional[Limit]:
+    """How many of a subnet's addresses are taken; None where it has none of IPv4. EC2 keeps five of each for itself."""
+    prefix = re.fullmatch(r"[0-9.]{7,15}/([0-9]|[12][0-9]|3[0-2])", text(subnet, "cidrBlock", ""))
+    if not prefix or text(subnet, "ipv6Native", "") == "true":
+        return None
+    identity, free = text(subnet, "subnetId", ""), number(subnet, "availableIpAddressCount", 0)
+    total = max(free, 2 ** (32 - int(prefix[1])) - 5)
+    return Limit("leases", total - free, total, f"subnet {identity}", of=f"subnet {identity}", binding=True)
 
 
 def _parts(image: Any) -> List[str]:

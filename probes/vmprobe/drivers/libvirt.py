@@ -55,6 +55,7 @@ OWN_IMAGE = "vmprobe-test"
 OWN_POOL = "vmprobe"  # where the site names none
 FILES = ("kernel", "initrd", "console", "disk")  # what a server has in the pool, named after it, and takes with it
 _CONSOLE = 4 * 2 ** 20
+_WRITTEN = 2.0 ** 19  # bytes that a test VM writes, at most
 _PIECE = 16 * 2 ** 20  # of a volume, for one request
 
 
@@ -238,6 +239,11 @@ class Libvirt(Driver):
 
         library = self._libvirt.library
         return self._ask("capacity", act)
+
+    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+        """Volumes and overlays are sparse: a test VM takes what it writes, and a kernel and initrd of its own."""
+        boots = [plan.details[word] for word in ("kernel", "initrd") if word in plan.details]
+        return {**super().needs(plan, test_vm), ("storage", ""): _WRITTEN + sum(map(os.path.getsize, boots))}
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """The pool's volumes that no test VM made, or any pool's by its path; the suite's own image lies with us.

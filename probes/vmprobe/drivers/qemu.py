@@ -45,6 +45,7 @@ OWN_IMAGE = "vmprobe-test"
 GUEST_ADDRESS = "10.0.2.15"  # what QEMU's own DHCP server has to hand out
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _CONSOLE = 4 * 2 ** 20
+_WRITTEN = 2.0 ** 19  # bytes that a test VM writes, at most
 
 
 def _network(text: str) -> str:
@@ -255,6 +256,10 @@ class Qemu(Driver):
                     Limit("memory", memory["MemTotal"] - memory["MemAvailable"], memory["MemTotal"], "host"),
                     Limit("storage", (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
                           (disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize, "host")]
+
+    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+        """Volumes are sparse, however large: what a test VM takes of the file system is what it writes."""
+        return {**super().needs(plan, test_vm), ("storage", ""): _WRITTEN}
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """The image's file as it is now; one of kernel and initrd has no checksum of its own. There is no list of all."""
