@@ -1,5 +1,6 @@
 """The debts of earlier runs are paid before anything is created; what cannot be paid is told, and the run goes on."""
 
+import itertools
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from conftest import PROBES, run_probe
 from disasters import HOUR, Disaster
 from vmprobe import cli
-from vmprobe.errors import NotPermitted, Unreachable
+from vmprobe.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
 from vmprobe.model import Kind
 from vmprobe.probes import lifecycle
 
@@ -249,3 +250,82 @@ def test_a_process_killed_by_a_scheduler_is_settled_by_the_next(tmp_path):
 def _fast(site):
     site.write_text(site.read_text().replace("boot = 20 s", "boot = 0.1 s"))
     return site
+
+
+# --- many debts ---------------------------------------------------------------------------------------------------
+
+def test_a_debt_that_cannot_be_paid_does_not_keep_the_others_from_being_paid(tmp_path):
+    world = Disaster(tmp_path / "world")
+    for number in range(2):
+        world.cloud.plot = {len(world.cloud.log) + 8: "killed-before"}
+        world.state = world.directory / f"state-{number}"
+        world.run_and_be_killed()
+    world.cloud.plot = {}
+    _into_one(world)
+    stuck(world)
+
+    assert line(world.run()) == (1, GOOD.format("29") + "; 2 left behind by earlier runs: server ser-2")
+    assert {key for key in world.cloud.things if key not in world.strangers} == {"ser-2", "vol-1"}
+    assert len(world.ledgers()) == 1
+
+
+def test_debts_for_which_there_was_no_time_come_first_the_next_time(tmp_path):
+    world = Disaster(tmp_path / "world")
+    world.cloud.faults.add("never-active")
+    for number in range(6):
+        world.cloud.plot = {len(world.cloud.log) + 8: "killed-before"}
+        world.state = world.directory / f"state-{number}"
+        world.run_and_be_killed()
+    world.cloud.plot, world.cloud.faults = {}, set()
+    _into_one(world)
+    for key in sorted(set(world.cloud.things) - set(world.strangers))[:-2]:
+        world.cloud.things[key].undying = True
+    world.site.set("budget", deadline="100 s").set("polling", shortest="5 s")
+
+    for _ in range(6):
+        assert "12 things of earlier runs could not be removed" in world.run()[1].text
+        if len(world.ours()) == 10:
+            break
+
+    assert len(world.ours()) == 10
+
+
+def test_no_test_vm_is_started_while_many_runs_have_left_more_than_the_site_allows(tmp_path):
+    world = Disaster(tmp_path / "world")
+    world.cloud.faults.add("delete-ignored")
+
+    left = []
+    for _ in range(8):
+        assert world.run()[0] == 1
+        left.append(len(world.ours()))
+
+    assert left == [3, 6, 9, 12, 12, 12, 12, 12], "[budget] leftovers is 10"
+
+
+def _into_one(world):
+    """Runs of one host, which found each other's ledgers only now."""
+    world.state = world.directory / "state"
+    (world.state / "ledger" / "site").mkdir(parents=True)
+    for path in sorted(world.directory.glob("state-*/ledger/site/*.ledger")):
+        path.rename(world.state / "ledger" / "site" / path.name)
+
+
+# --- what a driver's library may raise ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError, RecursionError, Interrupted,
+                                    DeadlinePassed])
+@pytest.mark.parametrize("verb", ["find", "remove", "listed"])
+def test_whatever_is_raised_in_a_clean_up_the_next_round_comes(tmp_path, monkeypatch, raised, verb):
+    world = Disaster(tmp_path / "world")
+    real, raises = getattr(world.cloud, verb), itertools.count()
+
+    def broken(*words):
+        if world.clock.now() > 12 and next(raises) < 4:
+            raise raised("a library's own")
+        return real(*words)
+    monkeypatch.setattr(world.cloud, verb, broken)
+
+    code, _ = world.run()
+
+    assert code in (0, 3)
+    assert world.ours() == world.ledgers() == []

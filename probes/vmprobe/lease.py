@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
@@ -25,6 +25,7 @@ from vmprobe.timeline import Timeline
 _LOOKS = 3  # so often must a cloud not show a thing that was never seen, before that is believed
 _ASK_AGAIN = 30.0  # seconds after which an accepted removal that did not happen is asked for once more
 _BY_ONE = 3  # up to so many things are looked at one by one, more by one list
+_COUNTING = 1.0  # seconds in which ledgers are read that are only counted
 _RESTARTS = 3  # so many unforeseen failures of its own machinery does a clean-up survive
 
 Key = Tuple[Kind, str]  # a thing by its id
@@ -261,7 +262,7 @@ class Lease:
                     raise self._left_behind() from None
                 except (Interrupted, LeftBehind):
                     raise
-                except Exception as unforeseen:  # of our own machinery, such as a wait: what is owed stays owed
+                except BaseException as unforeseen:  # of our own machinery, such as a wait: what is owed stays owed
                     self.refusal = unforeseen
             else:
                 raise self._left_behind() from None
@@ -291,7 +292,7 @@ class Lease:
             raise self._left_behind() from None
         except (Interrupted, LeftBehind):
             raise
-        except Exception as unforeseen:  # nothing that happens in a round may end the clean-up
+        except BaseException as unforeseen:  # nothing that happens in a round may end the clean-up
             self.refusal = unforeseen
 
     def ask_for_removal(self) -> None:
@@ -443,11 +444,10 @@ class Lease:
         self.deadline.check()
         try:
             return verb(*words)
-        except (DeadlinePassed, Interrupted):
-            raise
-        except Exception as error:
+        except BaseException as error:  # also what a driver's library raises to end the process
             if self.deadline.left() <= 0:
-                raise DeadlinePassed("the time to clean up is over") from error
+                raise error if isinstance(error, DeadlinePassed) else DeadlinePassed("the time to clean up is over") from error
+            self.deadline.check()  # a signal, while the clean-up has not begun
             self.refusal = error
             wait = min(getattr(error, "wait", 0.0), self.deadline.left() / 4)  # obeyed, but it shall not eat all that is left
             if wait > 0:
@@ -458,7 +458,7 @@ class Lease:
         self.leftovers = self.ledger.remaining()
         names = ", ".join(str(ref) for ref in self.leftovers[:3]) or "what there may be under the handle"
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
-        said = self.refusal or self._fault()
+        said = self._fault() if self.refusal is None else str(self.refusal) or type(self.refusal).__name__
         why = f": {said}" if said else ""
         return LeftBehind(f"{names}{more} could not be seen gone{why}", request=getattr(self.refusal, "request", ""))
 
@@ -476,30 +476,66 @@ _FAILED = object()
 
 # --- debts of earlier runs ----------------------------------------------------------------------------------------
 
-def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: float) -> Tuple[List[Ref], List[str]]:
+class Debts(NamedTuple):
+    """What earlier runs left: what is there still, of how much the cloud was not asked, and what is wrong with the ledgers."""
+
+    left: List[Ref]
+    unasked: int
+    troubles: List[str]
+
+
+def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: float) -> Debts:
     """Pay what earlier runs left owed at this endpoint, within ``patience`` seconds, before anything is created.
 
-    Returns what is still there, and what is wrong with the ledgers themselves. Ledgers of other endpoints stay: only
-    there can their debts be paid. A damaged one is paid as far as it and the cloud can tell, and then set aside.
+    Each debt has its share of the time, so that one that cannot be paid does not keep the others from being paid. Ledgers
+    of other endpoints stay: only there can their debts be paid. A damaged one is paid as far as it and the cloud can tell,
+    and then set aside.
     """
     left: List[Ref] = []
     troubles: List[str] = []
-    until = cloud.deadline.clock.now() + patience
+    clock, shortest = cloud.deadline.clock, 2 * cloud.deadline.polling.shortest
+    until = clock.now() + patience
     try:
-        for ledger in Ledger.debts(directory, cloud.deadline.clock.utc()):
-            try:
-                if cloud.deadline.clock.now() >= until or cloud.rejected:
-                    timeline.notes.append("some debts of earlier runs were not looked at: there was no time" if not cloud.rejected
-                                          else "some debts of earlier runs were not looked at: the credential was rejected")
-                    break
-                left += _settle_one(cloud, ledger, timeline, until, troubles)
-            except OSError as failed:
-                troubles.append(f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}")
-            finally:
-                ledger.close(settled=False)
+        paths = Ledger.files(directory, clock.utc())
     except OSError as failed:
-        troubles.append(f"the ledgers cannot be read: {failed.strerror}")
-    return left, troubles
+        return Debts(left, 0, [f"the ledgers cannot be read: {failed.strerror}"])
+    for number, path in enumerate(paths):
+        now = clock.now()
+        if now >= until or cloud.rejected:
+            why = "the credential was rejected" if cloud.rejected else "there was no time"
+            timeline.notes.append(f"some debts of earlier runs were not looked at: {why}")
+            return Debts(left, _owed_by(cloud, paths[number:]), troubles)
+        share = max((until - now) / (len(paths) - number), shortest)
+        ledger = Ledger.debt(path)
+        if ledger is None:
+            continue
+        try:
+            left += _settle_one(cloud, ledger, timeline, min(until, now + share), troubles)
+        except OSError as failed:
+            troubles.append(f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}")
+        finally:
+            ledger.close(settled=False)
+    return Debts(left, 0, troubles)
+
+
+def owed_by_earlier_runs(cloud: Cloud, directory: str) -> int:
+    """How many things the ledgers of earlier runs at this endpoint still hold, without asking it."""
+    try:
+        return _owed_by(cloud, Ledger.files(directory, cloud.deadline.clock.utc()))
+    except OSError:
+        return 0  # that ledgers cannot be read is told by the run that needs them
+
+
+def _owed_by(cloud: Cloud, paths: Sequence[str]) -> int:
+    """How many things these ledgers hold; as many of them as can be read in a second. What cannot be read is not counted."""
+    found, until = 0, cloud.deadline.clock.now() + _COUNTING
+    for ledger in filter(None, map(Ledger.debt, paths)):
+        if ledger.about.get("endpoint", cloud.driver.identity) == cloud.driver.identity:
+            found += len(ledger.remaining())
+        ledger.close(settled=False)
+        if cloud.deadline.clock.now() >= until:
+            break
+    return found
 
 
 def _settle_one(cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, troubles: List[str]) -> List[Ref]:
@@ -524,6 +560,8 @@ def _settle_one(cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, 
     if lease is None or ledger.damaged and lease.settled:
         troubles.append(f"a damaged ledger is set aside: {ledger.set_aside()}")
     else:
+        if not lease.settled:
+            ledger.put_off()
         ledger.close(lease.settled)
     return lease.leftovers if lease else []
 

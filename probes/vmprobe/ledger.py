@@ -85,26 +85,37 @@ class Ledger:
         return ledger
 
     @classmethod
-    def debts(cls, directory: str, now: float) -> Iterator["Ledger"]:
-        """The ledgers that runs left behind, each locked by us; those of runs that live are passed over.
+    def files(cls, directory: str, now: float) -> List[str]:
+        """The paths of a directory's ledgers, of runs that live and of those that do not: first what was not looked at longest.
 
-        One that cannot be read is yielded with its ``trouble`` and nothing in it. OSError when the directory cannot.
+        OSError when the directory cannot be read.
         """
         if not os.path.lexists(directory):
-            return
+            return []
         files.own(directory)
+        found = []
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
             if name.endswith(_SUFFIX + _NEW):
                 _forget(path, now)
             elif name.endswith(_SUFFIX):
-                found = cls._debt(path)
-                if found is not None:
-                    yield found
+                found.append(path)
+        return sorted(found, key=_changed)
 
     @classmethod
-    def _debt(cls, path: str) -> Optional["Ledger"]:
-        """The ledger in a file, locked; None when its run lives, or has just ended."""
+    def debts(cls, directory: str, now: float) -> Iterator["Ledger"]:
+        """The ledgers that runs left behind, as ``debt`` has them. OSError when the directory cannot be read."""
+        for path in cls.files(directory, now):
+            found = cls.debt(path)
+            if found is not None:
+                yield found
+
+    @classmethod
+    def debt(cls, path: str) -> Optional["Ledger"]:
+        """The ledger in a file, locked by us; None when its run lives, or has just ended.
+
+        One that cannot be read has its ``trouble`` and nothing in it.
+        """
         ledger = cls(path)
         try:
             ledger._descriptor = _open(path)
@@ -130,7 +141,7 @@ class Ledger:
         None when its run lives: another process holds the lock, or another user's may.
         """
         for path in _paths(state, handle):
-            ledger = cls._debt(path)
+            ledger = cls.debt(path)
             if ledger is None and os.path.lexists(path) or ledger is not None and ledger.denied:
                 return None
             if ledger is not None and not ledger.trouble:
@@ -146,6 +157,12 @@ class Ledger:
                 os.unlink(self.path)
         os.close(self._descriptor)
         self._descriptor = None
+
+    def put_off(self) -> None:
+        """It was looked at, and is owed still: others come first the next time."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):  # then it comes first once more
+                os.utime(self._descriptor)
 
     def set_aside(self) -> str:
         """Rename a damaged ledger, so that it is seen by people and no longer by runs; returns the new path."""
@@ -315,6 +332,14 @@ def _sync(directory: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _changed(path: str) -> float:
+    """When a file was written to or looked at last."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:  # it has just been settled
+        return 0.0
 
 
 def _forget(path: str, now: float) -> None:

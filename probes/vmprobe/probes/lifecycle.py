@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, Dict, List, Optional, Sequence
 
 from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
 from vmprobe import site as sites
 from vmprobe.clock import Clock
 from vmprobe.errors import ClientError, LeftBehind, VmprobeError
-from vmprobe.lease import Lease, settle_debts
+from vmprobe.lease import Lease, owed_by_earlier_runs, settle_debts
 from vmprobe.ledger import Ledger
 from vmprobe.model import Capability, Ref
 from vmprobe.session import Session, attempt
@@ -18,7 +17,6 @@ from vmprobe.text import seconds
 from vmprobe.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
 
 _NOT_WAITED = ("auth", "image", "submit", "sample", "delete", "gone", "total")  # the others end when they outrun their budgets
-_MOST_LEDGERS = 1000  # that are read only to be counted
 
 DESCRIPTION = """\
 Submit a test VM to a site's VM manager, wait until its network and storage
@@ -114,8 +112,9 @@ class Run:
             nonlocal asked
             self._settle(directory)
             asked = True
-            if len(self.debts) > self.site.most_leftovers:
-                raise LeftBehind(f"{len(self.debts)} things of earlier runs could not be removed, and [budget] leftovers is "
+            there = len(self.debts) + self.owed
+            if there > self.site.most_leftovers:
+                raise LeftBehind(f"{there} things of earlier runs could not be removed, and [budget] leftovers is "
                                  f"{self.site.most_leftovers}: no test VM was started")
         book = Ledger.begin(directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity)
         self.lease = Lease(self.cloud, self.handle, book, self.timeline)
@@ -123,13 +122,13 @@ class Run:
             with turn.taken(self.site, self.deadline, self.troubles.append):
                 self.timeline.began = self.deadline.clock.now()  # waiting for a turn is not the cloud's time
                 lifecycle.run(self.site, self.cloud, self.lease, self.timeline, settle)
-        except Exception as error:
+        except BaseException as error:  # also what a driver's library raises to end the process
             if verdict.is_quota(error):
                 self._find_leftovers()
             return error
         finally:
             if not asked:
-                self.owed = _owed(directory, self.deadline.clock.utc(), self.cloud.driver.identity)
+                self.owed = owed_by_earlier_runs(self.cloud, directory)
             book.close(self.lease.settled)
             self.session.close()
         return None
@@ -137,7 +136,7 @@ class Run:
     def _settle(self, directory: str) -> None:
         """Pay earlier runs' debts before anything is created; what cannot be paid is reported."""
         patience = min(self.site.reserve, self.deadline.left() / 8)
-        self.debts, troubles = settle_debts(self.cloud, directory, self.timeline, patience)
+        self.debts, self.owed, troubles = settle_debts(self.cloud, directory, self.timeline, patience)
         self.troubles += troubles
 
     def _find_leftovers(self) -> None:
@@ -166,7 +165,7 @@ class Run:
             state, broken = verdict.of_ranges(measured, site.thresholds)
             late = verdict.over_budget({label: measured[label] for label in _NOT_WAITED if label in measured}, site.budgets)
             state, broken = CRITICAL if late else state, late + broken
-            if self.debts and state == OK:
+            if (self.debts or self.owed) and state == OK:
                 state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
             if self.lease.failed_removals and state == OK:
                 state = WORDS.index(site.verdict.get("teardown", WORDS[WARNING]))
@@ -233,19 +232,6 @@ class Run:
         left = self.lease.leftovers + self.debts if self.lease else []
         return {"site": self.site.name, "handle": str(self.handle), "state": WORDS[said.state], "text": said.text,
                 "requests": self.evidence.requests, "leftovers": list(map(str, left)), **self.timeline.document()}
-
-
-def _owed(directory: str, utc: float, endpoint: str) -> int:
-    """How many things the ledgers of earlier runs at this endpoint still hold; what cannot be read is not counted."""
-    found = 0
-    try:
-        for book in itertools.islice(Ledger.debts(directory, utc), _MOST_LEDGERS):
-            if book.about.get("endpoint", endpoint) == endpoint:
-                found += len(book.remaining())
-            book.close(settled=False)
-    except OSError:
-        return found  # that ledgers cannot be read is told by the run that needs them
-    return found
 
 
 def _refuse_what_cannot_work(site: Site) -> None:
