@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from email.utils import formatdate
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from vmprobe.clock import Clock
@@ -172,6 +171,8 @@ class Memory(Driver):
             sent = sent or f"X-Auth-Token: {self._session}"
             received = "a token" if struck else str(answer)
             if self.cloud.dated:
+                from email.utils import formatdate
+
                 self.evidence.dated = formatdate(self.cloud.dated, usegmt=True), self.deadline.clock.utc()
             self.evidence.note(words, sent, str(status), received, self.deadline.clock.now() - began)
 
