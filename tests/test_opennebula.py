@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from urllib.parse import quote
 
 import pytest
 
@@ -763,6 +764,16 @@ def test_a_service_is_known_by_server_cipher_as_each_version_derives_its_key(wor
 
     world.oned.authenticate = authenticate
     connected(world, credentials="server_user = serveradmin\nserver_password = server-password\nusername = probe\n")
+
+
+def test_a_services_token_is_shown_nowhere_not_even_alone(world):
+    sent = []
+    world.oned.authenticate = lambda session: sent.append(session) or world.oned.users["probe"]
+
+    driver = connected(world, credentials="server_user = serveradmin\nserver_password = server-password\nusername = probe\n")
+
+    token = sent[0].split(":")[2]
+    assert driver.evidence.redactor.strike(f"probe:{token} {token} {quote(token, safe='')}") == "*** *** ***"
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,10 @@ def test_a_secret_is_replaced_before_a_text_is_cleaned():
         assert one_line(f"no user with '{secret}' here") == "no user with '***' here"
 
 
+def test_a_plus_sign_that_a_server_read_as_a_blank_is_replaced():
+    assert Redactor(["p%s&++=x"]).strike("you sent [p%s&amp;  =x]") == "you sent [***]"
+
+
 @pytest.mark.parametrize("secret, text, struck", [
     ("k9!", "the key 'k9!' is wrong", "the key '***' is wrong"), ("k9!", "ak9!b k9!", "ak9!b ***"),
     ("abc", "abc abcd xabc abc: (abc)", "*** abcd xabc ***: (***)"), ("abc", "password%3Dabc%26x", "password%3D***%26x"),

@@ -185,6 +185,8 @@ def _written(secret: str) -> str:
             parts.append("".join(_letter(char, fold) for char in run[1]) if rich else run[1])
         elif run[3]:
             parts.append(_foreign_run(run[3], fold) if rich else "".join(_sign_of_many(char, 1) for char in run[3]))
+        elif run[4] == "+" and rich:  # a server that takes all for a form reads it as a blank
+            parts.append(f"(?:{_sign('+', len(run[0]))}| {{{len(run[0])}}})")
         else:
             parts.append(_blanks() if run[2] else _sign(run[4], len(run[0])) if rich else _sign_of_many(run[4], len(run[0])))
     found = "".join(parts)

@@ -62,7 +62,7 @@ class Oned:
         sessions = self.sessions()
         for number, session in enumerate(sessions, 1):
             self._session = session
-            self.evidence.redactor.add(session.partition(":")[2])
+            self._keep_secret(session)
             try:
                 self.version = self._asked_version()
                 return
@@ -70,6 +70,13 @@ class Oned:
                 self._session = ""
                 if number == len(sessions):
                     raise
+
+    def _keep_secret(self, session: str) -> None:
+        """What is behind the user is shown nowhere; of a service's, which names two users, neither is the token alone."""
+        known, secret = self.evidence.redactor, session.partition(":")[2]
+        known.add(secret)
+        if self.credentials.get("server_user"):
+            known.add(secret.partition(":")[2])
 
     def _asked_version(self) -> str:
         """Any answer but a rejection accepts the session; before 3.6 there was no such procedure, and another one tells."""
