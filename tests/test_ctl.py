@@ -99,6 +99,13 @@ def test_letters_that_an_output_lacks_are_written_by_their_numbers(sites, table,
     assert ctl("config", "--target", "icinga2", "--sites", sites, "--output", tmp_path / "none", "--check", env={"PYTHONIOENCODING": encoding})[::2] == (1, "")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "idna", "punycode", "cp037", "utf-7"])
+def test_an_encoding_that_is_not_like_ascii_is_not_written(sites, table, tmp_path, encoding):
+    done = ctl("sites", "import", "--from", "csv", table, "--output", tmp_path / "Łódź", env={"PYTHONIOENCODING": encoding})
+
+    assert done == (1, "", f"vmprobectl: {tmp_path}/\\u0141\\xf3d\\u017a: No such directory\n")
+
+
 def test_names_that_are_no_text_are_one_line(sites, tmp_path):
     name = os.fsdecode(b"J\xfcrgen")
     (tmp_path / name).mkdir()
@@ -255,6 +262,22 @@ def test_a_user_without_an_account_can_have_nagios_asked(nobody, quick):
     done = nobody("vmprobectl", "config", "--target", "nagios", "--sites", quick.parent, "--output", "out", "--validate", PATH="/usr/sbin:/usr/bin:/bin")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "1 site, 3 files: 3 new, 0 changed, 0 removed\n", "")
+
+
+def test_a_user_whose_umask_takes_everything_can_import_and_configure(nobody, quick, table):
+    place = Path(f"/tmp/vmprobe-test-{os.getpid()}/here")
+    shutil.copy(table, place)
+    (place / "sites").mkdir(0o755)
+    os.chown(place / "sites", NOBODY, NOBODY)
+    before = os.umask(0o777)
+    try:
+        imported = nobody("vmprobectl", "sites", "import", "--from", "csv", table.name, "--output", "sites")
+        configured = nobody("vmprobectl", "config", "--target", "nagios", "--sites", "sites", "--output", "out")
+    finally:
+        os.umask(before)
+
+    assert (imported.returncode, imported.stdout, imported.stderr) == (0, "one: added\n1 site found, 0 services passed over\n", "")
+    assert (configured.returncode, configured.stdout, configured.stderr) == (0, "1 site, 3 files: 3 new, 0 changed, 0 removed\n", "")
 
 
 def test_an_image_has_no_place_where_a_user_has_no_home(nobody):

@@ -413,6 +413,26 @@ def test_a_glue_dump_that_says_that_it_is_whole_is_read(tmp_path):
     assert [entry.name for entry in catalogue.read("glue", str(tmp_path / "glue.ldif")).entries] == [NAME]
 
 
+@pytest.mark.parametrize("text", ["", "\n", "version: 1\n"], ids=["empty", "blank", "version"])
+def test_a_glue_dump_without_any_entry_is_refused(tmp_path, output, text):
+    (tmp_path / "glue.ldif").write_text(text)  # as it is where ldapsearch could not be started
+
+    assert adopt("glue", tmp_path / "glue.ldif", output) == (
+        1, "", f"vmprobectl: {tmp_path}/glue.ldif: has no entry, so that it is no catalogue\n")
+
+
+def test_a_glue_dump_that_may_end_within_an_entry_is_read_and_its_last_line_is_shown(tmp_path, output):
+    whole = GLUE[:GLUE.index("dn: GLUE2EndpointID=other")]
+    cut = whole[:whole.index("GLUE2EndpointURL")]
+    place = tmp_path / "glue.ldif"
+
+    for text, told in ((whole, []), (whole.replace("\n", "\r\n"), []), (whole[:-1], [whole.split("\n")[-3]]), (cut, [cut.split("\n")[-2]]),
+                       (whole[:-1] + "# numEntries: 1\n", []), (whole[:-1] + "result: 0 Success\n", [])):
+        place.write_bytes(text.encode())
+        assert catalogue.read("glue", str(place)).doubles == [
+            f"{place}: its last entry has no blank line behind it; look whether it is whole: {line}" for line in told]
+
+
 def test_a_table_that_ends_within_a_quoted_cell_is_refused(table, output):
     table.write_text('name,manager,url,notes\none,memory,memory://one,"a note, and it is\n')
 

@@ -251,8 +251,10 @@ def _put(path: str, text: str) -> None:
 def _check(text: str, path: str) -> None:
     """ClientError where the text is no whole site file; nothing has been written then."""
     with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o700)  # a umask can take even that from them
         draft = os.path.join(directory, os.path.basename(path))
         with open(draft, "w", encoding="utf-8", newline="") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(text)
         sites.load(draft)
 

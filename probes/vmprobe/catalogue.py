@@ -155,8 +155,9 @@ def _glue(place: str) -> Read:
     text = _search(place) if re.match(r"ldaps?://", place, re.I) else _bytes(place).decode("utf-8-sig")
     _whole_dump(place, text)
     found, passed_over = [], 0
+    record: Dict[str, List[str]] = {}
     for record in _records(place, text):
-        if not {"glue2endpoint", "glue2computingendpoint"} & {word.lower() for word in record.get("objectclass", [])}:
+        if not _is_endpoint(record):
             continue
         manager = _manager(record.get("glue2endpointinterfacename", [""])[0])
         url = record.get("glue2endpointurl", [""])[0]
@@ -166,7 +167,19 @@ def _glue(place: str) -> Read:
             passed_over += 1
             continue
         found.append(_entry(site[1].strip(), manager, url, {}))
-    return found, passed_over, []
+    return found, passed_over, _open_end(place, text, record)
+
+
+def _open_end(place: str, text: str, last: Mapping[str, List[str]]) -> List[str]:
+    """A line to look at where the last record may go on: ldapsearch writes a blank line behind each one, or a result."""
+    line = text.rstrip("\n").rpartition("\n")[2]
+    if re.search(r"\n\r?\n\Z|^#? ?result:", text, re.M) or line.startswith("#") or "objectclass" in last and not _is_endpoint(last):
+        return []
+    return [f"{place}: its last entry has no blank line behind it; look whether it is whole: {one_line(line, 80)}"]
+
+
+def _is_endpoint(record: Mapping[str, List[str]]) -> bool:
+    return bool({"glue2endpoint", "glue2computingendpoint"} & {word.lower() for word in record.get("objectclass", [])})
 
 
 def _whole_dump(place: str, text: str) -> None:
@@ -184,6 +197,8 @@ def _whole_dump(place: str, text: str) -> None:
         raise ClientError(f"{place}: is one page of several: ldapsearch stopped before the last one; use -E pr=200/noprompt")
     entries = max(map(int, re.findall(r"(?m)^# numEntries: *([0-9]{1,9})", text)), default=0)
     there = len(re.findall(r"(?mi)^dn:", text))
+    if not there:
+        raise ClientError(f"{place}: has no entry, so that it is no catalogue")
     if entries > there:
         raise ClientError(f"{place}: is cut off: it says that it has {entries} entries, and has {there}")
     if text and not text.endswith("\n"):

@@ -10,6 +10,7 @@ import argparse
 import io
 import os
 import signal
+import string
 import sys
 import traceback
 from typing import Any, Callable, List, Optional, Sequence, TextIO
@@ -65,7 +66,8 @@ class _Stream(io.TextIOBase):
         self._stream = stream
         self.failure: Optional[OSError] = None
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            readable = _writes_ascii(stream.encoding)
+            stream.reconfigure(encoding=stream.encoding if readable else "ascii", errors="backslashreplace")
 
     def write(self, text: str) -> int:
         self._try(lambda: self._stream.write(text))
@@ -85,6 +87,14 @@ class _Stream(io.TextIOBase):
             action()
         except OSError as failed:
             self.failure, self._stream = failed, _nowhere()
+
+
+def _writes_ascii(encoding: str) -> bool:
+    """Whether text in this encoding can be read as plain ASCII, as far as it is that, and every other letter by its number."""
+    try:
+        return string.printable.encode(encoding) == string.printable.encode() and "\u00e9".encode(encoding, "backslashreplace") != b""
+    except UnicodeError:  # such as idna's, which knows of no numbers
+        return False
 
 
 def _nowhere() -> TextIO:
