@@ -40,8 +40,8 @@ def cloud():
             action = target or dict(part.split("=", 1) for part in request.body.decode().split("&"))["Action"]
             found = answers.get(action, ZONES if action == "DescribeAvailabilityZones" else answers.get("", b"<AResponse/>"))
             if callable(found):
-                return found(request)
-            return found if found[:4] == b"HTTP" else reply(200, found)
+                found = found(request)
+            return of_action(action, found if found[:4] == b"HTTP" else reply(200, found))
         servers.append(Server(answer))
         made = driver(words.pop("manager", "ec2"), url=servers[-1].url, **{"cloudwatch url": servers[-1].url, "service quotas url": servers[-1].url, **words})
         made.connect()
@@ -50,6 +50,12 @@ def cloud():
     yield start
     for server in servers:
         server.__exit__()
+
+
+def of_action(action, answer):
+    """``AResponse`` stands for the answer to whatever was asked."""
+    body = answer.partition(b"\r\n\r\n")[2]
+    return reply(200, body.replace(b"AResponse", action.encode() + b"Response")) if b"AResponse" in body else answer
 
 
 def refusal(code, status=400, words="words"):
@@ -400,6 +406,23 @@ def _next_thousand(request):
     return begin, begin + 1000
 
 
+@pytest.mark.parametrize("first, error", [([1], None), ([2], GatewayFailed), ([], Incomplete)], ids=["this", "another", "nothing"])
+def test_the_answer_about_one_thing_is_one_page(cloud, first, error):
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        return volumes(first or [], "more")
+
+    made = cloud({"DescribeVolumes": answer})
+    if error is None:
+        assert made.show(Ref(Kind.VOLUME, "vol-1")).ref.id == "vol-1"
+    else:
+        with pytest.raises(error):
+            made.show(Ref(Kind.VOLUME, "vol-1"))
+    assert len(asked) == 1
+
+
 def test_a_list_whose_next_page_is_lost_is_begun_anew(cloud):
     lost = [refusal("InvalidNextToken")]
 
@@ -444,8 +467,9 @@ def test_parts_of_one_reservation_on_two_pages_are_all_seen(cloud):
 
 @pytest.mark.parametrize("said", [
     reply(200, b"<html><body>Please sign in</body></html>"), reply(200, b'<?xml version="1.0"?><html xmlns="x"/>'), reply(200, b""),
-    reply(200, b"{}"), reply(404, b"no such page"), reply(404, b"<html><body>404</body></html>"), reply(410, b""), reply(409, b""),
-], ids=["sign-in", "xhtml", "empty", "json", "404", "404-page", "410", "409"])
+    reply(200, b"{}"), reply(200, b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"),
+    reply(200, b"<Response><Errors><Error><Code>InternalError</Code><Message>words</Message></Error></Errors></Response>"), reply(404, b"no such page"), reply(404, b"<html><body>404</body></html>"), reply(410, b""), reply(409, b""),
+], ids=["sign-in", "xhtml", "empty", "json", "another-answer", "error-with-200", "404", "404-page", "410", "409"])
 @pytest.mark.parametrize("verb", ["show", "list", "delete", "belongings"])
 def test_a_page_of_a_proxy_does_not_say_that_a_thing_is_gone(cloud, said, verb):
     made = cloud({"": said})
@@ -599,11 +623,33 @@ def test_what_another_server_holds_is_not_what_belongs_to_this_one(cloud):
     assert made.belongings(SERVER) == [Ref(Kind.PORT, "eni-1", "")]
 
 
-@pytest.mark.parametrize("answer", [instances(("terminated", CAME)), refusal("InvalidInstanceID.NotFound"),
-                                    instances(("running", CAME)).replace(b"i-1", b"i-2")], ids=["terminated", "unknown", "another"])
+@pytest.mark.parametrize("answer", [instances(("terminated", CAME)), refusal("InvalidInstanceID.NotFound")], ids=["terminated", "unknown"])
 def test_a_server_that_is_gone_has_no_belongings(cloud, answer):
     with pytest.raises(NotFound):
         cloud({"DescribeInstances": answer, "DescribeVolumes": _volumes_of("i-1")}).belongings(SERVER)
+
+
+def test_an_answer_about_another_server_does_not_say_that_nothing_belongs_to_this_one(cloud):
+    made = cloud({"DescribeInstances": instances(("running", CAME)).replace(b"i-1", b"i-2")})
+
+    with pytest.raises(GatewayFailed, match="belongings of server i-1: the answer is about i-2"):
+        made.belongings(SERVER)
+
+
+def test_a_volume_that_is_missing_in_the_answer_is_not_forgotten(cloud):
+    made = cloud({"DescribeInstances": instances(("running", CAME)), "DescribeVolumes": _volumes_of("i-1").replace(b"vol-2", b"vol-9")})
+
+    with pytest.raises(Conflict, match="volumes of server i-1: vol-2 is not in the answer"):
+        made.belongings(SERVER)
+
+
+def test_where_policy_hides_interfaces_the_volumes_are_known(cloud):
+    made = cloud({"DescribeInstances": instances(("running", CAME)), "DescribeVolumes": _volumes_of("i-1"),
+                  "DescribeNetworkInterfaces": refusal("UnauthorizedOperation", 403)})
+
+    with pytest.raises(NotPermitted, match="interfaces of server i-1: 403 UnauthorizedOperation: words") as refused:
+        made.belongings(SERVER)
+    assert refused.value.known == [Ref(Kind.VOLUME, "vol-1", "root"), Ref(Kind.VOLUME, "vol-2", "")]
 
 
 def test_an_interface_is_shown_and_removed_by_its_id(cloud):
@@ -618,7 +664,7 @@ def test_an_interface_is_shown_and_removed_by_its_id(cloud):
     made.delete(port)
 
     assert (shown.ref, shown.native, shown.server, shown.addresses, removed) == (port, "in-use", "i-1", ("10.0.0.5",), ["eni-1"])
-    with pytest.raises(NotFound):
+    with pytest.raises(GatewayFailed, match="show port eni-2: the answer is about port eni-1"):
         made.show(Ref(Kind.PORT, "eni-2", ""))
 
 

@@ -18,6 +18,7 @@ url = {url}
 credentials = {credentials}
 [test vm]
 image = probe-image
+{words}
 [budget]
 deadline = 300 s
 reserve = 60 s
@@ -30,7 +31,13 @@ def cloud():
 
 
 @pytest.fixture
-def run(cloud, clock, tmp_path):
+def site_words():
+    """More lines of [test vm]."""
+    return []
+
+
+@pytest.fixture
+def run(cloud, clock, tmp_path, site_words):
     """run(probe) is (exit code, first line without perfdata and figures)."""
     def once(probe=lifecycle, name="VM_LIFECYCLE"):
         credentials = tmp_path / "credentials.ini"
@@ -38,7 +45,7 @@ def run(cloud, clock, tmp_path):
         credentials.chmod(0o600)
         with Server(cloud.answer) as server:
             path = tmp_path / "site.ini"
-            path.write_text(SITE.format(url=server.url, credentials=credentials))
+            path.write_text(SITE.format(url=server.url, words="\n".join(site_words), credentials=credentials))
             said = probe.main(["--site", str(path)], clock=clock)
         line = verdict.render(name, said).split(" | ")[0]
         return said.state, re.sub(r"\d+(\.\d+)? s\b", "T s", line)
@@ -152,6 +159,65 @@ def test_a_page_of_a_proxy_in_the_clean_up_does_not_say_that_all_is_gone(run, cl
 
     assert code == 1
     assert "could not be seen gone" in line
+
+
+@pytest.mark.parametrize("answer", [
+    lambda cloud, form: getattr(cloud, form["Action"])({"Action": form["Action"], "InstanceId.1": "i-theirs", "VolumeId.1": "vol-theirs"}),
+    lambda cloud, form: reply(200, b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"),
+    lambda cloud, form: reply(200, b"<Response><Errors><Error><Code>InternalError</Code></Error></Errors></Response>"),
+], ids=["about-another-thing", "to-another-question", "error-with-200"])
+def test_what_does_not_answer_the_question_does_not_say_that_all_is_gone(run, cloud, answer):
+    cloud.servers["i-theirs"] = {"state": "running", "name": "web", "token": ""}
+    cloud.volumes["vol-theirs"] = {"name": "web", "server": ""}
+
+    def fault(action, form):
+        if action in ("TerminateInstances", "DeleteVolume"):
+            return reply(200, f"<{action}Response/>".encode())  # accepted, and not done
+        if action in ("DescribeInstances", "DescribeVolumes") and cloud.count("TerminateInstances"):
+            return answer(cloud, form)
+        return None
+
+    cloud.faults.append(fault)
+    code, line = run()
+
+    assert code == 1
+    assert re.match(r"VM_LIFECYCLE WARNING - site: gone: (volume \S+, )*server i-2(, volume \S+)? could not be seen gone: ", line)
+
+
+def test_where_policy_hides_interfaces_a_volume_that_outlives_its_server_is_removed(run, cloud):
+    cloud.leaves = ("vol",)
+    cloud.faults.append(lambda action, form: refused("UnauthorizedOperation", "not authorized", 403) if action == "DescribeNetworkInterfaces" else None)
+
+    assert run() == OK
+    assert cloud.volumes == {}
+
+
+def test_a_volume_whose_tag_name_is_rewritten_is_still_ours(run, cloud):
+    def rewrite(action, form):
+        for volume in cloud.volumes.values():
+            volume["name"] = "by-policy"
+
+    cloud.faults.append(rewrite)
+
+    assert run() == OK
+    assert cloud.volumes == {}
+
+
+def test_a_server_that_somebody_terminated_is_told_at_once(run, cloud):
+    cloud.reason = "<stateReason><code>Client.UserInitiatedShutdown</code><message>User initiated shutdown</message></stateReason>"
+    cloud.faults.append(lambda action, form: cloud.servers["i-1"].update(state="terminated") if action == "DescribeInstances" and cloud.servers
+                        else None)
+
+    assert run() == (2, "VM_LIFECYCLE CRITICAL - site: active: server i-1 is terminated: User initiated shutdown (cause=scheduler)")
+    assert cloud.count("DescribeInstances") < 12
+
+
+def test_why_a_server_ended_before_its_snapshot_is_told(run, cloud, site_words):
+    cloud.reason = "<stateReason><code>Server.InternalError</code><message>Server.InternalError: Internal error</message></stateReason>"
+    cloud.faults.append(lambda action, form: cloud.servers["i-1"].update(state="terminated") if action == "CreateImage" else None)
+    site_words.append("snapshot = yes")
+
+    assert run() == (2, "VM_LIFECYCLE CRITICAL - site: snapshot: server i-1 is terminated: Server.InternalError: Internal error (cause=scheduler)")
 
 
 def test_empty_names_and_times_are_no_reason_to_fail(run, cloud):

@@ -53,6 +53,7 @@ class NotPermitted(CloudError):
     """The credential is accepted, and the policy of the cloud forbids this very request."""
 
     cause = "auth"
+    known: Sequence[Any] = ()  # what the manager told all the same, of what was asked for
 
 
 class NotFound(CloudError):
@@ -134,3 +135,7 @@ class Conflict(Transient):
     """Not now: the thing is in a state in which the manager does not accept this."""
 
     cause = ""
+
+
+class NotYet(Conflict, RateLimited):
+    """Not now, and nothing was made: what creates may be sent again after ``wait`` s."""

@@ -427,7 +427,7 @@ class Lease:
             return []
         except NotPermitted as refused:
             self.timeline.notes.append(f"what the manager made for {server} is not known: {refused}")
-            return []
+            return list(refused.known)
 
     def _belongings_are_gone(self, servers_wait: bool) -> bool:
         """Look at each thing that the manager made by itself, once its server is gone, or is not waited for any more."""

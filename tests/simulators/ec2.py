@@ -61,6 +61,9 @@ class Ec2:
     def DescribeInstanceTypeOfferings(self, form):
         return self._said(form, f"<instanceTypeOfferingSet>{OFFER}</instanceTypeOfferingSet>")
 
+    def CreateImage(self, form):
+        return refused("IncorrectInstanceState", "the instance is not running")
+
     def DescribeSnapshots(self, form):
         return self._said(form, "<snapshotSet/>")
 
@@ -96,14 +99,15 @@ class Ec2:
 
     def CreateVolume(self, form):
         identity = f"vol-{len(self.volumes) + 1}"
-        self.volumes[identity] = {"name": form["TagSpecification.1.Tag.1.Value"], "server": ""}
+        self.volumes[identity] = {"name": form["TagSpecification.1.Tag.1.Value"], "server": "", "tag": form["TagSpecification.1.Tag.2.Value"]}
         return self._said(form, f"<volumeId>{identity}</volumeId>")
 
     def DescribeVolumes(self, form):
         return self._some(form, "VolumeId", "volumeSet", self.volumes, "InvalidVolume", lambda one, volume: (
             f"<item><volumeId>{one}</volumeId><size>1</size><status>{'in-use' if volume['server'] else 'available'}</status><attachmentSet>"
             + (f"<item><instanceId>{volume['server']}</instanceId><status>attached</status></item>" if volume["server"] else "")
-            + f"</attachmentSet><tagSet><item><key>Name</key><value>{volume['name']}</value></item></tagSet></item>"))
+            + f"</attachmentSet><tagSet><item><key>Name</key><value>{volume['name']}</value></item>"
+            f"<item><key>vmprobe</key><value>{volume.get('tag', '')}</value></item></tagSet></item>"))
 
     def DescribeNetworkInterfaces(self, form):
         return self._some(form, "NetworkInterfaceId", "networkInterfaceSet", self.interfaces, "InvalidNetworkInterfaceID", lambda one, found: (

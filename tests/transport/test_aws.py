@@ -106,7 +106,7 @@ def query(server, evidence, keys=SUITE, **more):
 
 
 def test_a_call_is_a_signed_form_and_its_answer_is_xml(evidence):
-    with Server(lambda request: reply(200, b"<AResponse><a>1</a></AResponse>", Content_Type="text/xml")) as server:
+    with Server(lambda request: reply(200, b"<DescribeRegionsResponse><a>1</a></DescribeRegionsResponse>", Content_Type="text/xml")) as server:
         said = query(server, evidence, Keys("AKID", "hidden", "token!"))("DescribeRegions", {"RegionName": ["a b"]})
 
     (request,) = server.requests
@@ -119,7 +119,7 @@ def test_a_call_is_a_signed_form_and_its_answer_is_xml(evidence):
 
 
 def test_version_2_puts_its_signature_into_the_form_and_shows_it_nowhere(evidence):
-    with Server(lambda request: reply(200, b"<AResponse/>")) as server:
+    with Server(lambda request: reply(200, b"<DescribeRegionsResponse/>")) as server:
         query(server, evidence, signature=2)("DescribeRegions")
 
     form = dict(parse_qsl(server.requests[0].body.decode()))

@@ -75,9 +75,9 @@ def test_ec2s_pages_that_lead_round_and_round_are_an_incomplete_list(served):
     def answer(request):
         words = parse_qs(request.body.decode())
         if words["Action"] != ["DescribeInstances"]:
-            return reply(200, "<AResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></AResponse>")
+            return reply(200, "<DescribeAvailabilityZonesResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></DescribeAvailabilityZonesResponse>")
         tokens.append(words.get("NextToken", [""])[0])
-        return reply(200, f"<AResponse><reservationSet/><nextToken>{'bc'[len(tokens) % 2]}</nextToken></AResponse>")
+        return reply(200, f"<DescribeInstancesResponse><reservationSet/><nextToken>{'bc'[len(tokens) % 2]}</nextToken></DescribeInstancesResponse>")
 
     driver, _ = served("ec2", answer, {"access_key": "AKID", "secret_key": "s"}, region="here")
 

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from vmprobe import handle
 from vmprobe.driver import Driver, Key
 from vmprobe.drivers import ec2_lists
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                            QuotaExceeded, RateLimited, Transient, VmprobeError)
+from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted,
+                            NotYet, QuotaExceeded, RateLimited, Transient, VmprobeError)
 from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, http_url, one_of, yes_or_no
 from vmprobe.text import cut
@@ -145,6 +145,7 @@ class Ec2(Driver):
         self._unnamed: Dict[str, Ref] = {}  # by id: volumes whose name was not given yet
         self._fleet: Dict[str, None] = {}  # ids of servers that this session asked for
         self._came: Dict[str, List[Ref]] = {}  # by id of a server: what belongs to it, and was not asked for yet
+        self._unnameable: Optional[NotPermitted] = None  # why names of what came with servers cannot be had
         self._parts: Dict[str, List[str]] = {}  # by id of an image of ours: the snapshots that it is made of, and are left
         self.metrics_period = self.endpoint.get("metrics period", 300.0)
         if not self._metrics_url():
@@ -231,7 +232,8 @@ class Ec2(Driver):
         if found is None or _is_gone(found):
             if found is None:
                 self._check_young(ref)
-            raise NotFound(f"{ref} is {found.native if found else 'not there'}")
+                raise NotFound(f"{ref} is not there")
+            raise (Ended if ref.id in self._asked else NotFound)(f"{ref} is {found.native}" + (f": {found.fault}" if found.fault else ""))
         self._missed.pop(ref.id, None)
         if found.ref.name:
             self._unnamed.pop(ref.id, None)
@@ -272,12 +274,16 @@ class Ec2(Driver):
         """The volumes and network interfaces that came with the instance, each with the name that it has.
 
         Those that were attached later are whoever's made them: these do not go with the instance, unless somebody says so.
-        Of a fleet that this session made, all members are asked about at once.
+        Of a fleet that this session made, all members are asked about at once. NotPermitted, with what is ``known``, where
+        policy forbids to ask for their names.
         """
         if server.id not in self._came:
             self._came.update(self._came_with(server))
         if server.id not in self._came:
             raise NotFound(f"{server} is not there")
+        if self._unnameable is not None:
+            self._unnameable.known = self._came.pop(server.id)
+            raise self._unnameable
         return self._came.pop(server.id)
 
     def _came_with(self, server: Ref) -> Dict[str, List[Ref]]:
@@ -300,19 +306,28 @@ class Ec2(Driver):
         """By id: the volumes and interfaces of these servers, of those that are there."""
         found = self._instances({"InstanceId": servers}, f"belongings of {server}", lambda one: [(_identity(one, "instanceId"), _equipped(one))]
                                 if text(one, "instanceState/name", "") not in GONE else [])
-        return {identity: both for identity, both in found if identity in servers}
+        there = {identity: both for identity, both in found if identity in servers}
+        if found and not there:
+            raise GatewayFailed(f"belongings of {server}: the answer is about {found[0][0]}")
+        return there
 
     def _named(self, server: Ref, volumes: List[str], ports: List[str]) -> List[Resource]:
-        """These with their names; Conflict when one is not known, which does not say that its server is gone."""
+        """These with their names; Conflict when one is not shown, which does not say that its server is gone."""
         found: List[Resource] = []
-        try:
-            if volumes:
-                found += self._all("DescribeVolumes", "volumeSet", {"VolumeId": volumes}, f"volumes of {server}", _volume)
-            if ports:
-                found += self._all("DescribeNetworkInterfaces", "networkInterfaceSet", {"NetworkInterfaceId": ports},
-                                   f"interfaces of {server}", _interface)
-        except NotFound as unknown:
-            raise Conflict(str(unknown)) from None
+        for ids, action, where, word, asked, made in (
+                (volumes, "DescribeVolumes", "volumeSet", "VolumeId", "volumes", _volume),
+                (ports, "DescribeNetworkInterfaces", "networkInterfaceSet", "NetworkInterfaceId", "interfaces", _interface)):
+            try:
+                shown = self._all(action, where, {word: ids}, f"{asked} of {server}", made) if ids else []
+            except NotFound as unknown:
+                raise Conflict(str(unknown)) from None
+            except NotPermitted as refusal:  # what cannot be shown cannot pass the gate later, either
+                self._unnameable = refusal
+                continue
+            missing = set(ids) - {one.ref.id for one in shown}
+            if missing:
+                raise Conflict(f"{asked} of {server}: {min(missing)} is not in the answer")
+            found += shown
         return found
 
     def describe(self) -> Dict[str, Any]:
@@ -422,7 +437,7 @@ class Ec2(Driver):
                 reply = self._call("CreateImage", {"InstanceId": server.id, "Name": name, "NoReboot": True, **tags},
                                    asked=f"snapshot of {server}")
         except Conflict as unknown:  # so that nothing was made, and the same may be asked for again
-            raise RateLimited(str(unknown), wait=2.0) from None
+            raise NotYet(str(unknown), wait=2.0) from None
         made = Ref(Kind.SNAPSHOT, reply.understood(lambda: _identity(reply.xml(), "imageId")), name)
         self._asked[made.id] = self.deadline.clock.now()
         return made
@@ -534,9 +549,9 @@ class Ec2(Driver):
 
     def _each(self, action: str, where: str, words: Mapping[str, Any], asked: str, keep: Callable[[Any], List[T]],
               *most: int) -> List[T]:
-        by_id = any(word.endswith("Id") for word in words)  # which goes with no limit
-        page = self.dialect.page if action in _PAGED and not by_id else 0
-        return ec2_lists.read(lambda more: self._call(action, {**words, **more}, asked), where, keep, page, *most)
+        ids = sum(len(asked_for) for word, asked_for in words.items() if word.endswith("Id"))  # which go with no limit
+        page = self.dialect.page if action in _PAGED and not ids else 0
+        return ec2_lists.read(lambda more: self._call(action, {**words, **more}, asked), where, keep, page, *most, ids=ids)
 
     def _classify(self, reply: Reply, said: Refusal) -> Optional[VmprobeError]:
         """The error of a code; EC2 answers 500 where it has no room, and 400 for nearly everything else."""
@@ -605,18 +620,25 @@ class Ec2(Driver):
     # --- things -----------------------------------------------------------------------------------------------
 
     def _shown(self, ref: Ref) -> Optional[Resource]:
+        """None where nothing is in the answer; GatewayFailed when something else is."""
+        found = self._answer(ref)
+        this = next((one for one in found if one.ref.id == ref.id), None)
+        if this is None and found:
+            raise GatewayFailed(f"show {ref}: the answer is about {found[0].ref}")
+        return this
+
+    def _answer(self, ref: Ref) -> List[Resource]:
+        """What the answer to a question by this id has in it."""
         asked = f"show {ref}"
         if ref.kind is Kind.SERVER:
-            found = self._servers({"InstanceId": [ref.id]}, asked)
-        elif ref.kind is Kind.VOLUME:
-            found = self._all("DescribeVolumes", "volumeSet", {"VolumeId": [ref.id]}, asked, _volume)
-        elif ref.kind is Kind.PORT:
-            found = self._all("DescribeNetworkInterfaces", "networkInterfaceSet", {"NetworkInterfaceId": [ref.id]}, asked, _interface)
-        elif ref.id.startswith("snap-"):
-            found = self._all("DescribeSnapshots", "snapshotSet", {"SnapshotId": [ref.id]}, asked, _snapshot)
-        else:
-            found = self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, asked, _ami)
-        return next((one for one in found if one.ref.id == ref.id), None)
+            return self._servers({"InstanceId": [ref.id]}, asked)
+        if ref.kind is Kind.VOLUME:
+            return self._all("DescribeVolumes", "volumeSet", {"VolumeId": [ref.id]}, asked, _volume)
+        if ref.kind is Kind.PORT:
+            return self._all("DescribeNetworkInterfaces", "networkInterfaceSet", {"NetworkInterfaceId": [ref.id]}, asked, _interface)
+        if ref.id.startswith("snap-"):
+            return self._all("DescribeSnapshots", "snapshotSet", {"SnapshotId": [ref.id]}, asked, _snapshot)
+        return self._all("DescribeImages", "imagesSet", {"ImageId": [ref.id]}, asked, _ami)
 
     def _instances(self, words: Mapping[str, Any], asked: str, keep: Callable[[Any], List[T]]) -> List[T]:
         return self._each("DescribeInstances", "reservationSet", words, asked,
@@ -633,12 +655,13 @@ class Ec2(Driver):
         if native in ("shutting-down", "terminated") and identity in self._asked and code not in (*_BY_US, ""):
             state = State.FAILED
         failed = state is State.FAILED
+        ended = failed or identity in self._asked and native in ("shutting-down", "terminated")
         cause = next((cause for pattern, cause in REASONS if re.search(pattern, code)), "") if failed else ""
         cores, threads = (number(said, f"cpuOptions/{word}", 0) for word in ("coreCount", "threadsPerCore"))
         addresses = [text(said, word, "") for word in ("ipAddress", "privateIpAddress", "ipv6Address")]
         addresses += [address for nic in rows(said, "networkInterfaceSet") for address in _addresses(nic)]
         return Resource(
-            Ref(Kind.SERVER, identity, _server_name(said)), state, native, fault if failed else "", cause,
+            Ref(Kind.SERVER, identity, _server_name(said)), state, native, fault if ended else "", cause,
             addresses=tuple(dict.fromkeys(address for address in addresses if address)),
             created=moment(text(said, "launchTime", "")), since=_since(said), vcpus=cores * threads or None,
             image=text(said, "imageId", ""))
@@ -852,6 +875,12 @@ def _server_name(said: Any) -> str:
     return f"{name}-{number(said, 'amiLaunchIndex', 0) + 1}" if count else name
 
 
+def _tagged_name(said: Any) -> str:
+    """A run's own by its second tag, which no site's tagging rules rewrite as they may ``Name``."""
+    tags = _tags(said)
+    return tags["vmprobe"] if tags.get("vmprobe", "").startswith(handle.PREFIX) else tags.get("Name", "")
+
+
 def _identity(said: Any, where: str) -> str:
     """An id; GatewayFailed when it is none that could be written down."""
     found = text(said, where)
@@ -928,7 +957,7 @@ def _volume(said: Any) -> Resource:
     held = [text(one, "instanceId", "") for one in attachments if text(one, "status", "") == "attached"]
     moving = [word for word in (text(one, "status", "") for one in attachments) if word in MOVING]
     state = State.PENDING if moving or native == "in-use" and not held else VOLUME.get(native, State.PENDING)
-    return Resource(Ref(Kind.VOLUME, text(said, "volumeId"), _tags(said).get("Name", "")), state, (moving or [native])[0],
+    return Resource(Ref(Kind.VOLUME, text(said, "volumeId"), _tagged_name(said)), state, (moving or [native])[0],
                     server=held[0] if held and not moving else "", created=moment(text(said, "createTime", "")),
                     size=number(said, "size", 0) * _GIB)
 
@@ -948,7 +977,7 @@ def _image(said: Any) -> Image:
 
 def _snapshot(said: Any) -> Resource:
     native = text(said, "status", "")
-    return Resource(Ref(Kind.SNAPSHOT, text(said, "snapshotId"), _tags(said).get("Name", "")),
+    return Resource(Ref(Kind.SNAPSHOT, text(said, "snapshotId"), _tagged_name(said)),
                     IMAGE.get(native, State.PENDING), native, text(said, "statusMessage", ""),
                     created=moment(text(said, "startTime", "")), size=number(said, "volumeSize", 0) * _GIB)
 

@@ -24,14 +24,15 @@ _IDENTITIES = {"volumeSet": "volumeId", "snapshotSet": "snapshotId", "imagesSet"
 
 
 def read(ask: Callable[[Mapping[str, Any]], Reply], where: str, keep: Callable[[Any], Iterable[T]], page: int = 0,
-         most: int = _READ) -> List[T]:
+         most: int = _READ, ids: int = 0) -> List[T]:
     """What ``keep`` makes of each ``item`` in the list, which is at ``where`` in the answers.
 
-    ``ask`` sends one request with more words; ``page``: so many things are asked for at once, 0 where that cannot be.
+    ``ask`` sends one request with more words; ``page``: so many things are asked for at once, 0 where that cannot be;
+    ``ids``: so many things are asked for by their ids, 0 for all that there are.
     Incomplete, with what was read so far, when pages repeat themselves or there is no end of them.
     """
     found: List[T] = []
-    pages = _Pages(ask, where, page, most)
+    pages = _Pages(ask, where, page, most, ids)
     for _ in range(_STARTS):
         found = []
         for reply, things in pages.all():
@@ -47,8 +48,8 @@ def read(ask: Callable[[Mapping[str, Any]], Reply], where: str, keep: Callable[[
 class _Pages:
     """``trouble`` says after ``all`` why the list is not whole; ``lost``: its next page is not known, begin anew."""
 
-    def __init__(self, ask: Callable[[Mapping[str, Any]], Reply], where: str, page: int, most: int):
-        self._ask, self._where, self._page, self._most = ask, where, page, most
+    def __init__(self, ask: Callable[[Mapping[str, Any]], Reply], where: str, page: int, most: int, ids: int):
+        self._ask, self._where, self._page, self._most, self._ids = ask, where, page, most, ids
         self.trouble, self.lost, self.asked, self.request = "", False, "", ""
 
     def all(self) -> Iterable[Tuple[Reply, List[Any]]]:
@@ -58,7 +59,7 @@ class _Pages:
         seen: Set[Hashable] = set()
         token: Optional[str] = None
         size = things = 0
-        for _ in range(_MOST_PAGES):
+        for _ in range(self._ids or _MOST_PAGES):  # at the worst each of them is on a page of its own
             answer = self._next(token)
             if answer is None:
                 return
@@ -70,7 +71,7 @@ class _Pages:
             seen.update(one for one in (_identity(self._where, row) for row in new) if one)
             things += len(new)
             yield reply, new
-            if token is None:
+            if token is None or self._ids and things >= self._ids:
                 return
             if token in tokens or every and not new:
                 self.trouble = "its pages repeat themselves"

@@ -23,7 +23,8 @@ from vmprobe.transport import xml
 from vmprobe.transport.http import Http, Reply
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
-_ANSWER = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]*\?>\s*)?<(?:[\w.-]+:)?\w*Response[\s/>]")
+_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]*\?>\s*)?<(?:[\w.-]+:)?(\w+)[\s/>]")
+_ERRORS = ("Response", "ErrorResponse")  # what an error document is called
 _PREAMBLE = re.compile(r"^You are not authorized to perform this operation\. User: \S+ is (?=not authorized to perform:)")
 _ENCODED = re.compile(r" ?Encoded authorization failure message: \S+")
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -74,8 +75,12 @@ class Query:
         form = {"Action": action, "Version": self.version, **flat(words or {})}
         body, headers = self._signed(form)
         reply = self.http.post(body=body.encode("ascii"), headers=headers, asked=asked or action, struck=struck)
-        if not _ANSWER.match(reply.body[:1000]):
-            raise reply.failed("the answer is no answer of this service")  # a page of somebody in between has nothing in it, too
+        root = _ROOT.match(reply.body[:1000])
+        said = root[1].decode("ascii", "replace") if root else ""
+        if said != f"{action}Response":  # what answers another question, and a page of somebody in between, has nothing in it
+            error = self._refused(reply) if said in _ERRORS else None
+            raise error or reply.failed(f"the answer is one to {cut(said[:-8], 60)}" if said[:-8] and said.endswith("Response") else
+                                        "the answer is no answer of this service")
         return reply
 
     def _version_4(self, form: Mapping[str, str]) -> Tuple[str, Dict[str, str]]:
