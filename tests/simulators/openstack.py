@@ -18,6 +18,7 @@ class Services:
 
     def __init__(self):
         self.where = {"compute": "compute", "network": "network", "image": "image", "block-storage": "volume"}  # by type, the path
+        self.roles = ["member"]
         self.answers = {}  # "METHOD /path": what is answered instead of what stands below
         self.asked = []
         self.server = Server(self.respond)
@@ -32,7 +33,8 @@ class Services:
         if parts.path == "/v3/auth/tokens":
             catalog = [{"type": kind, "endpoints": [{"interface": "public", "region_id": "one", "url": f"{self.server.url}/{where}"}]}
                        for kind, where in self.where.items()]
-            return answer({"token": {"project": {"id": PROJECT, "name": "ops"}, "catalog": catalog}}, 201, X_Subject_Token="the-token")
+            return answer({"token": {"project": {"id": PROJECT, "name": "ops"}, "roles": [{"name": role} for role in self.roles],
+                                     "catalog": catalog}}, 201, X_Subject_Token="the-token")
         if parts.path == "/compute/v2.1":  # as Nova behind a proxy that it does not know of
             return reply(302, Location="http://nova.internal:8774/v2.1/")
         if parts.path == "/compute/v2.1/":

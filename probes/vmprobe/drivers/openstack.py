@@ -33,7 +33,6 @@ RESTS = {"SHUTOFF", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESC
 GONE = {"DELETED", "deleted", "pending_delete"}  # still shown, and gone all the same
 
 _MICROVERSION = (2, 72)  # the newest Nova that this driver was written for
-_PLACEMENT = "1.10"  # the first that says what its candidates have
 _TYPED_DISKS = (2, 67)  # from here on the volume that a server boots from can be of a type
 _DIAGNOSTICS = (2, 48)  # from here on diagnostics have one form for all hypervisors
 _DOWN_CELLS = (2, 69)  # from here on a list says which servers are in a cell that does not answer
@@ -100,6 +99,7 @@ class Openstack(Driver):
                    "port security": field(network, "port_security_enabled", bool, default=True),
                    "disk": max(field(flavor, "disk", int, default=1), _disk(image)),
                    "vcpus": field(flavor, "vcpus", int, default=0), "memory": field(flavor, "ram", int, default=0) * _MIB,
+                   "local disk": _local_disk(flavor),
                    **{key: test_vm.get(key) for key in keys}}
         return Plan(_name(image) or image["id"], _name(flavor), _name(network) or network["id"], details, external)
 
@@ -567,27 +567,27 @@ class Openstack(Driver):
         return Ref(Kind.SNAPSHOT, made, name)
 
     def capacity(self) -> List[Limit]:
-        """The project's quotas and what is used of them, -1 is unlimited; for an administrator also the hosts."""
-        nova = self._nova().get("limits").field("limits", "absolute", dict)
-        found = [_limit("servers", nova, "totalInstancesUsed", "maxTotalInstances"),
-                 _limit("vcpus", nova, "totalCoresUsed", "maxTotalCores"),
-                 _limit("memory", nova, "totalRAMUsed", "maxTotalRAMSize", _MIB)]
+        """The project's quotas and what is used of them, -1 is unlimited; for an administrator also the hosts and networks."""
+        from vmprobe.drivers import openstack_room as room
+
+        found = room.of_nova(self._nova())
         if self._has_volumes():
-            cinder = self._cinder().get("limits").field("limits", "absolute", dict)
-            found += [_limit("volumes", cinder, "totalVolumesUsed", "maxTotalVolumes"),
-                      _limit("storage", cinder, "totalGigabytesUsed", "maxTotalVolumeGigabytes", _GIB)]
-        try:
-            neutron = self._neutron().get(path("quotas", self.keystone.project, "details.json")).field("quota", dict)
-            found += [_limit(name, field(neutron, key, dict), "used", "limit")
-                      for name, key in (("ports", "port"), ("addresses", "floatingip")) if key in neutron]
-        except (NotPermitted, NotFound):
-            pass  # Neutron's policy: the quota is the administrators'
-        return found + self._hosts()
+            found += room.of_cinder(self._cinder(), self.keystone.project)
+        found += room.of_neutron(self._neutron(), self.keystone.project)
+        if "admin" in [role.get("name") for role in items(self.keystone.token, "roles", default=[])]:
+            found += room.of_networks(self._neutron())
+            if self.keystone.has("placement"):  # by others it often cannot even be reached
+                found += room.of_hosts(self.keystone.service("placement"))
+        return found
 
     def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
-        """A server that boots from a volume takes one more."""
+        """A server that boots from a volume takes one more; volumes meet the quotas of their type, too."""
+        from vmprobe.drivers import openstack_room as room
+
         root = plan.details["disk"] * _GIB if plan.details["boot from volume"] else None
-        return super().needs(plan._replace(details={**plan.details, "root volume": root}), test_vm)
+        found = super().needs(plan._replace(details={**plan.details, "root volume": root}), test_vm)
+        unsaid = found.get(("volumes", "")) and not plan.details["volume type"]
+        return room.needs(found, plan, test_vm, room.default_type(self._cinder()) if unsaid else None)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """Glance's checksum is by MD5, and since 2.7 also by the algorithm that the operator chose."""
@@ -717,31 +717,6 @@ class Openstack(Driver):
             raise ClientError(f"[test vm] network: there are {names}: name one")
         word(found[0], "id")
         return found[0]
-
-    def _hosts(self) -> List[Limit]:
-        """What Placement has for servers on each host that is not full: reserves and overcommit are counted in.
-
-        Only an administrator is shown it, and to others Placement often cannot even be reached.
-        """
-        roles = [role.get("name") for role in items(self.keystone.token, "roles", default=[])]
-        if "admin" not in roles or not self.keystone.has("placement"):
-            return []
-        placement = self.keystone.service("placement")
-        placement.headers = {**placement.headers, "OpenStack-API-Version": f"placement {_PLACEMENT}"}
-        try:
-            said = placement.get("allocation_candidates", query={"resources": "MEMORY_MB:1,VCPU:1"}, accept=(406,), asked="what hosts have")
-            if said.status == 406:  # before Pike it cannot be asked this
-                return []
-            names = {one.get("uuid"): one.get("name") for one in placement.get("resource_providers").items("resource_providers")}
-        except (NotPermitted, NotFound):
-            return []
-        found = []
-        for identity, host in sorted(said.field("provider_summaries", dict).items()):
-            for name, resource, unit in (("vcpus", "VCPU", 1), ("memory", "MEMORY_MB", _MIB)):
-                if field(host, "resources", resource, dict, default=None):
-                    found.append(_limit(name, field(host, "resources", resource, dict), "used", "capacity", unit,
-                                        str(names.get(identity) or identity)))
-        return found
 
     def _failed_request(self, server: Ref) -> str:
         """The request that a server failed in, by its actions; '' where these cannot be read."""
@@ -936,9 +911,11 @@ def _times(value: Optional[int], unit: int) -> Optional[int]:
     return None if value is None else value * unit
 
 
-def _limit(name: str, said: Mapping[str, Any], used: str, total: str, unit: int = 1, source: str = "quota") -> Limit:
-    most = field(said, total, int, default=-1)
-    return Limit(name, field(said, used, int, default=0) * unit, None if most < 0 else most * unit, source)
+def _local_disk(flavor: Mapping[str, Any]) -> int:
+    """The bytes that a server of this flavor takes of its host's disk, where it does not boot from a volume."""
+    swap = flavor.get("swap") or 0  # in MiB, an empty text before 2.75
+    parts = [field(flavor, key, int, default=0) for key in ("disk", "OS-FLV-EXT-DATA:ephemeral")]
+    return (sum(parts) + (-(-swap // 1024) if isinstance(swap, int) else 0)) * _GIB
 
 
 def _classify(reply: Reply) -> Optional[VmprobeError]:

@@ -9,7 +9,7 @@ from vmprobe import capacity, cli, session
 from vmprobe.clock import Clock
 from vmprobe.driver import Key
 from vmprobe.errors import ClientError
-from vmprobe.model import BURDENS, Capability
+from vmprobe.model import BURDENS, RESOURCES, Capability
 from vmprobe.session import Finding, Session
 from vmprobe.site import Site
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
@@ -95,7 +95,7 @@ def _answer(room: capacity.Room, need: Optional[int], flavor: str) -> str:
 def _story(limits) -> str:
     """``free: 97 of 100 servers, 12 of 20 vcpus, 7.5 GiB of 16 GiB memory``."""
     found = [_free(label, total) for label, total in capacity.totals(limits).items()
-             if total.free is not None and not label.endswith(BURDENS)]
+             if total.free is not None and capacity.name_of(label) in RESOURCES and not label.endswith(BURDENS)]
     if not found:
         return "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
     return f"free: {', '.join(found)}"

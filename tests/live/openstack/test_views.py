@@ -7,7 +7,7 @@ import pytest
 
 from conftest import run_probe
 
-from .shared import a_server, site_file
+from .shared import a_server, quota, site_file
 
 pytestmark = pytest.mark.live
 
@@ -67,6 +67,28 @@ def test_quotas_say_what_is_free_and_what_limits(look):
     assert re.match(r"VM_CAPACITY WARNING - openstack: only \d+ of 100000 nano fit: \w+ by quota: .* free \(cause=quota\)", output)
 
 
+def test_as_many_fit_as_the_quota_has_left(look, openstack, server):
+    with quota(openstack, instances=3):
+        for need, state in ((2, 0), (3, 1)):
+            code, output = look("capacity", "--need", str(need))
+            assert (code, figures(output)["fits"]) == (state, 2), output
+        assert "only 2 of 3 nano fit: servers by quota: 2 of 3 are free (cause=quota)" in output
+
+
+def test_a_member_is_told_the_quotas_of_types_of_volumes(look, openstack):
+    cinder = openstack.api()
+    member = openstack.api(openstack.cloud().member).token["project"]["id"]
+    kind = cinder.get("block-storage", "/types/default")["volume_type"]["name"]
+    cinder("PUT", "block-storage", f"/os-quota-sets/{member}", json={"quota_set": {f"gigabytes_{kind}": 0}})
+    try:
+        code, output = look("capacity", "--need", "1")
+    finally:
+        cinder("DELETE", "block-storage", f"/os-quota-sets/{member}")
+
+    assert code == 1, output
+    assert f"only 0 of 1 nano fit: storage by quota of volume type {kind}: 0 B of 0 B is free (cause=quota)" in output
+
+
 def test_an_administrator_also_sees_what_placement_has_left_on_each_host(openstack, tmp_path):
     cloud = openstack.cloud()
     code, output, _ = run_probe("check_vm_capacity", "--site", str(site_file(tmp_path, cloud, account=cloud.admin)), "-v",
@@ -76,6 +98,8 @@ def test_an_administrator_also_sees_what_placement_has_left_on_each_host(opensta
     assert {"host_vcpus_free", "host_vcpus_full", "host_memory_free", "fits"} <= set(figures(output))
     assert figures(output)["host_vcpus_free"] > 1000  # Nova's fake hypervisor has 1000, overcommitted
     assert re.search(r"^vcpus +fake\S* +\d+ +\d+ +\d+ +\d+ %$", output, re.M)
+    assert re.search(r"^disk +fake\S* +\S+( [GTM]iB)? +\S+ [GT]iB +\S+ [GT]iB +\d+ %$", output, re.M)
+    assert re.search(r"^leases +network \S+ +\d+ +\d+ +\d+ +\d+ %$", output, re.M)
 
 
 def test_activity_is_what_diagnostics_say(look, server):

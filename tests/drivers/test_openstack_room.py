@@ -1,0 +1,161 @@
+"""What fits into an OpenStack by check_vm_capacity: each quota that a test VM meets, hosts and networks; over services in small."""
+
+import json
+
+import pytest
+
+from rawserver import reply
+from simulators.openstack import PROJECT, driver
+from vmprobe import capacity
+from vmprobe.model import Plan
+from vmprobe.probes import capacity as probe
+
+GIB = 2 ** 30
+DETAILS = {"image": "i", "flavor": "f", "network": "net-1", "disk": 1, "vcpus": 1, "memory": 64 * 2 ** 20, "local disk": GIB,
+           "volume type": None, "boot from volume": False}
+TEST_VM = {"volume": GIB, "snapshot": False, "depth": "api"}
+NOVA = {"maxTotalInstances": 100, "totalInstancesUsed": 0, "maxTotalCores": -1, "maxTotalRAMSize": -1}
+CINDER = {"maxTotalVolumes": -1, "maxTotalVolumeGigabytes": -1, "maxTotalSnapshots": -1}
+
+
+def said(document, status=200):
+    return reply(status, json.dumps(document), Content_Type="application/json")
+
+
+class Cloud:
+    """Services with quotas, whose driver says how many test VMs fit."""
+
+    def __init__(self, services):
+        self.services, self.nova, self.cinder, self.types, self.neutron = services, dict(NOVA), dict(CINDER), {}, {}
+        self.more = {}  # answers beside these
+
+    def room(self, external="", **details):
+        test_vm = {**TEST_VM, **{key: details.pop(key) for key in TEST_VM if key in details}}
+        self.services.answers = {
+            "GET /compute/v2.1/limits": said({"limits": {"absolute": self.nova}}),
+            f"GET /volume/v3/{PROJECT}/limits": said({"limits": {"absolute": self.cinder}}),
+            f"GET /volume/v3/{PROJECT}/os-quota-sets/{PROJECT}": said({"quota_set": {"id": PROJECT, "volumes": {"limit": -1}, **self.types}}),
+            f"GET /volume/v3/{PROJECT}/types/default": said({"volume_type": {"name": "slow"}}),
+            f"GET /network/v2.0/quotas/{PROJECT}/details.json": said({"quota": self.neutron}),
+            **self.more}
+        made = driver(self.services)
+        made.connect()
+        limits = made.capacity()
+        return capacity.room(limits, made.needs(Plan("image", "tiny", "private", {**DETAILS, **details}, external), test_vm))
+
+
+@pytest.fixture
+def cloud(services):
+    return Cloud(services)
+
+
+def quota(limit, used=0):
+    return {"limit": limit, "in_use": used, "used": used, "reserved": 0}
+
+
+def test_a_quota_of_the_type_that_the_site_names_or_else_of_the_default_one_is_met(cloud):
+    cloud.types = {"volumes_slow": quota(7, 4), "gigabytes_slow": quota(-1), "gigabytes_fast": quota(10, 6), "volumes_fast": quota(-1)}
+
+    assert cloud.room() == capacity.Room(3, "volumes by quota of volume type slow: 3 of 7 are free")
+    assert cloud.room(**{"volume type": "fast"}) == capacity.Room(4, "storage by quota of volume type fast: 4 GiB of 10 GiB is free")
+    assert cloud.room(volume=None) == capacity.Room(100, "servers by quota: 100 of 100 are free")
+
+
+def test_a_snapshot_of_a_server_that_boots_from_a_volume_is_cinders(cloud):
+    cloud.cinder.update(maxTotalSnapshots=3, totalSnapshotsUsed=1, maxTotalVolumeGigabytes=10)
+
+    assert cloud.room() == capacity.Room(10, "storage by quota: 10 GiB of 10 GiB is free")
+    assert cloud.room(snapshot=True) == capacity.Room(10, "storage by quota: 10 GiB of 10 GiB is free")
+    volume = {"boot from volume": True, "snapshot": True}
+    assert cloud.room(**volume) == capacity.Room(2, "snapshots by quota: 2 of 3 are free")
+    cloud.cinder.update(maxTotalSnapshots=-1)
+    assert cloud.room(**volume) == capacity.Room(3, "storage by quota: 10 GiB of 10 GiB is free")
+    assert cloud.room(disk=4, volume=None, **volume) == capacity.Room(1, "storage by quota: 10 GiB of 10 GiB is free")
+
+
+def test_a_fleet_that_is_to_be_reached_needs_one_security_group(cloud):
+    cloud.neutron = {"security_group": quota(10, 9), "port": quota(500, 0)}
+    assert cloud.room(depth="reach").fits == 100
+    cloud.neutron = {"security_group": quota(10, 10), "port": quota(500, 0)}
+    assert cloud.room(depth="reach") == capacity.Room(0, "security groups by quota: 0 of 10 are free")
+    assert cloud.room().fits == 100
+
+
+@pytest.mark.parametrize("answer", [said({"forbidden": {"message": "Policy doesn't allow"}}, 403), said({}, 404), said({"quota_set": []}),
+                                    reply(500, "<html>oops</html>")], ids=["forbidden", "not-there", "odd", "broken"])
+def test_quotas_of_types_are_an_extra(cloud, answer):
+    cloud.more[f"GET /volume/v3/{PROJECT}/os-quota-sets/{PROJECT}"] = answer
+    cloud.more[f"GET /volume/v3/{PROJECT}/types/default"] = answer
+
+    assert cloud.room().fits == 100
+
+
+# --- what administrators see --------------------------------------------------------------------------------------
+
+def host(vcpus, memory, disk=None):
+    what = {"VCPU": vcpus, "MEMORY_MB": memory, **({} if disk is None else {"DISK_GB": disk})}
+    return {"resources": {name: {"used": 0, "capacity": total} for name, total in what.items()}}
+
+
+@pytest.fixture
+def administrators(cloud):
+    cloud.services.roles, cloud.services.where["placement"] = ["admin"], "placement"
+    cloud.more["GET /placement/resource_providers"] = said({"resource_providers": [{"uuid": "u1", "name": "node1"}]})
+    return cloud
+
+
+def placed(**hosts):
+    return said({"provider_summaries": hosts})
+
+
+def test_hosts_whose_disks_are_full_have_no_room_but_for_servers_that_boot_from_a_volume(administrators):
+    administrators.more["GET /placement/allocation_candidates"] = placed(u1=host(50, 10 ** 5, 3), u2=host(50, 10 ** 5, 1))
+
+    assert administrators.room(**{"local disk": 2 * GIB}) == capacity.Room(1, "disk by 2 hosts: 4 GiB of 4 GiB is free")
+    assert administrators.room(**{"boot from volume": True}) == capacity.Room(100, "servers by quota: 100 of 100 are free")
+    assert administrators.room(**{"local disk": 0}).fits == 100
+
+
+def test_a_placement_that_does_not_know_the_newer_version_is_asked_by_the_older(administrators):
+    def candidates(request):
+        newer = request.headers["openstack-api-version"] == "placement 1.27"
+        return said({"errors": []}, 406) if newer else placed(u1=host(2, 10 ** 5))
+    administrators.more["GET /placement/allocation_candidates"] = candidates
+
+    assert administrators.room() == capacity.Room(2, "vcpus by node1: 2 of 2 are free")
+
+
+def network(name, *subnets):
+    return {"network_id": name, "network_name": name, "subnet_ip_availability": [
+        {"ip_version": version, "total_ips": total, "used_ips": used} for version, total, used in subnets]}
+
+
+def test_a_network_has_no_more_room_than_its_ipv4_addresses_that_are_free(administrators):
+    administrators.more["GET /network/v2.0/network-ip-availabilities"] = said({"network_ip_availabilities": [
+        network("net-1", (4, 253, 250), (6, 2 ** 64, 0)), network("net-2", (6, 2 ** 64, 0)), network("net-3", (4, 5, 4))]})
+
+    assert administrators.room() == capacity.Room(3, "leases by network net-1: 3 of 253 are free")
+    assert administrators.room(network="net-2").fits == 100
+    assert administrators.room("net-3", depth="reach") == capacity.Room(1, "leases by network net-3: 1 of 5 are free")
+
+
+def test_who_is_no_administrator_asks_for_no_networks(cloud, services):
+    cloud.room()
+
+    assert not [asked for asked in services.asked if "availabilities" in asked or "placement" in asked]
+
+
+# --- what is said -------------------------------------------------------------------------------------------------
+
+def test_only_what_has_a_figure_is_in_the_first_line_and_everything_below_it(cloud):
+    cloud.neutron = {"security_group": quota(10, 9), "port": quota(500, 0)}
+    cloud.cinder.update(maxTotalSnapshots=3, totalSnapshotsUsed=1)
+    cloud.room()
+    made = driver(cloud.services)
+    made.connect()
+    limits = made.capacity()
+
+    assert probe._story(limits) == "free: 100 of 100 servers, 500 of 500 ports"
+    assert sorted(label for label in capacity.figures(limits)[0] if label.endswith("_free")) == ["ports_free", "servers_free"]
+    assert "snapshots        quota  1     3          2     33 %" in capacity.table(limits)
+    assert "security groups  quota  9     10         1     90 %" in capacity.table(limits)
