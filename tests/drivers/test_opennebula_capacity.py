@@ -7,7 +7,7 @@ import re
 import pytest
 
 from simulators import opennebula_sites
-from simulators.opennebula import Oned, Stored, User, served
+from simulators.opennebula import READY, Oned, Stored, User, served
 from simulators.opennebula_sites import site_file
 from vmprobe import capacity, verdict
 from vmprobe.clock import Clock, Deadline
@@ -246,6 +246,24 @@ def test_a_disk_that_stays_in_the_images_datastore_takes_room_there(world):
 
     assert (needs["storage", "datastore 1"], needs.get(("disk", ""))) == (4 * GIB, None)
     assert world.room(volume="none") == capacity.Room(4, "storage by datastore default: 16 GiB of 20 GiB is free")
+
+
+def test_a_volume_that_is_copied_to_the_host_while_it_is_attached_counts_as_a_disk(world):
+    """So it is where TM_MAD is ssh."""
+    world.oned.store_says[1].update(CLONE_TARGET="SYSTEM", LN_TARGET="SYSTEM")
+    world.oned.probe.limits["SYSTEM_DISK_SIZE"] = 2100
+    assert world.room(volume="1 GiB") == capacity.Room(2, "disk by quota: 2.1 GiB of 2.1 GiB is free")
+
+    driver, test_vm = world.driver(volume="1 GiB")
+    plan, attached = driver.resolve(test_vm), []
+    with pytest.raises(QuotaExceeded, match="limit of 2100 reached for SYSTEM_DISK_SIZE quota"):
+        for number in range(3):
+            volume, server = driver.create(VolumeSpec(f"vmprobe-x-{number}", GIB, plan)), driver.create(ServerSpec(f"vmprobe-x-{number}", plan))
+            world.oned.vms[int(server.id)].state = "RUNNING"
+            world.oned.images[int(volume.id)].state = READY
+            driver.attach(server, volume)
+            attached.append(volume)
+    assert len(attached) == 2
 
 
 def test_a_full_system_datastore_that_hosts_share_has_room_for_nothing(world):

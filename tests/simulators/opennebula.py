@@ -207,6 +207,8 @@ class Oned:
         for vm in vms:
             for key, more in self._wanted(vm.template).items():
                 used[key] = used.get(key, 0) + more
+        if self.store_says[1].get("LN_TARGET") == "SYSTEM":
+            used["SYSTEM_DISK_SIZE"] = used.get("SYSTEM_DISK_SIZE", 0) + sum(image.size for image in mine if image.state == USED_PERS)
         return used
 
     def _wanted(self, template: ElementTree.Element) -> Dict[str, float]:
@@ -539,6 +541,8 @@ class Oned:
             raise Refused(ACTION, f"Cannot acquire image {image.id}, it is locked")
         if image.state == USED_PERS:
             raise Refused(ACTION, f"Cannot acquire image {image.id}, it is persistent and already in use")
+        if self.store_says[1].get("LN_TARGET") == "SYSTEM":
+            self._check_quota(user, {"SYSTEM_DISK_SIZE": image.size})
         image.vms.append(number)
         image.state = USED_PERS if image.persistent else USED
         disk = {"ATTACH": "YES", "DISK_ID": str(len(vm.disks) + 1), "IMAGE": image.name, "IMAGE_ID": str(image.id), "TYPE": "FILE"}

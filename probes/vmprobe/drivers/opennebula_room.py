@@ -102,10 +102,12 @@ def needs(cloud: Cloud, plan: Mapping[str, Any], volume: Optional[int], snapshot
     disk = 0.0
     for wanted in plan["DISK"]:
         disk += _disk(cloud, wanted, found, clusters)
-    found["disk", ""] = disk
     if volume:
+        size, store = -(-volume // _MIB) * _MIB, cloud.find(cloud.stores, {"DATASTORE_ID": plan["datastore"]}, "DATASTORE")
         found["volumes", f"datastore {plan['datastore']}"] += 1
-        found["storage", f"datastore {plan['datastore']}"] += -(-volume // _MIB) * _MIB
+        found["storage", f"datastore {plan['datastore']}"] += size
+        disk += size if store is not None and _target(store, linked=True) == "SYSTEM" else 0.0
+    found["disk", ""] = disk
     if snapshot:
         _saved(cloud, plan["image"], found)
 
@@ -136,11 +138,16 @@ def _disk(cloud: Cloud, wanted: Mapping[str, str], found: Dict[Tuple[str, str], 
         return 0.0
     clusters.append(_clusters(store))
     linked = text(image, "PERSISTENT", "0") == "1" or number(image, "TYPE", 0) == _CDROM
-    target = text(store, f"TEMPLATE/{'LN' if linked else 'CLONE'}_TARGET", "").upper()
+    target = _target(store, linked)
     size = max(asked, number(image, "SIZE", 0) * _MIB)
     if target == "SELF":
         found["storage", f"datastore {text(store, 'ID')}"] += size
     return size if target == "SYSTEM" else 0.0
+
+
+def _target(store: Any, linked: bool) -> str:
+    """Where a disk of an image in this datastore lies while a VM has it; linked is what is persistent, as volumes are."""
+    return text(store, f"TEMPLATE/{'LN' if linked else 'CLONE'}_TARGET", "").upper()
 
 
 def _saved(cloud: Cloud, identity: str, found: Dict[Tuple[str, str], float]) -> None:

@@ -78,12 +78,12 @@ def test_as_many_fit_as_the_quota_has_left(look, openstack, server):
 def test_a_member_is_told_the_quotas_of_types_of_volumes(look, openstack):
     cinder = openstack.api()
     member = openstack.api(openstack.cloud().member).token["project"]["id"]
-    kind = cinder.get("block-storage", "/types/default")["volume_type"]["name"]
-    cinder("PUT", "block-storage", f"/os-quota-sets/{member}", json={"quota_set": {f"gigabytes_{kind}": 0}})
+    kind = cinder.get("volumev3", "/types/default")["volume_type"]["name"]
+    cinder("PUT", "volumev3", f"/os-quota-sets/{member}", json={"quota_set": {f"gigabytes_{kind}": 0}})
     try:
         code, output = look("capacity", "--need", "1")
     finally:
-        cinder("DELETE", "block-storage", f"/os-quota-sets/{member}")
+        cinder("DELETE", "volumev3", f"/os-quota-sets/{member}")
 
     assert code == 1, output
     assert f"only 0 of 1 nano fit: storage by quota of volume type {kind}: 0 B of 0 B is free (cause=quota)" in output
