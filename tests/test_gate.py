@@ -125,6 +125,18 @@ def test_a_foreign_id_in_the_reply_to_a_create_is_told_and_the_run_goes_on_with_
     assert [request for request in world.cloud.log if "x-0" in request] == ["show server x-0"]
 
 
+def test_the_foreign_id_of_a_thing_without_a_name_holds_up_neither_the_run_nor_its_end(tmp_path):
+    world = Disaster(tmp_path / "world", faults={4: "another"})
+    world.cloud.things["x-0"].name = ""
+
+    code, said = world.run("-v")
+
+    assert (code, said.text[: len(GOOD)]) == (0, GOOD)
+    assert "note: server x-0 has no name and is not ours: it is not touched" in said.details
+    assert {request for request in world.cloud.log if "x-0" in request} == {"show server x-0"}
+    assert (world.ours(), world.ledgers()) == ([], [])
+
+
 def test_a_snapshot_is_asked_of_no_server_but_our_own(tmp_path):
     world = Disaster(tmp_path / "world", faults={4: "another"})
     world.run()

@@ -34,6 +34,7 @@ class Gate:
         self._passed: Dict[Key, Ref] = {}  # by id
         self._by_name: Dict[Key, Ref] = {}
         self._refused: Set[Key] = set()  # ids that are somebody else's
+        self._nameless: Set[Key] = set()  # ids that were shown without a name, and never under the handle
         self._bound: Dict[Key, Tuple[Ref, str]] = {}  # what the manager made by itself, and for which server
 
     # --- questions and their answers --------------------------------------------------------------------------
@@ -47,6 +48,8 @@ class Gate:
             self._pass(asked._replace(name=thing.ref.name or asked.name))
         elif owner is Owner.OTHER:
             self._refuse(asked)
+        else:
+            self._nameless.add(_key(asked))
         return owner
 
     def listed(self, kind: Kind, thing: Resource) -> bool:
@@ -69,6 +72,10 @@ class Gate:
     def named(self, kind: Kind, name: str) -> Optional[Ref]:
         """What was shown last under this name."""
         return self._by_name.get((kind, name.lower()))
+
+    def is_doubtful(self, ref: Ref) -> bool:
+        """Whether this id was shown without a name only: a list may know another one under its name."""
+        return _key(self.known(ref)) in self._nameless
 
     def known(self, ref: Ref) -> Ref:
         """``ref`` with the id that the manager has shown under its name; without an id where that is not known."""
@@ -100,6 +107,7 @@ class Gate:
 
     def _pass(self, ref: Ref) -> None:
         self._refused.discard(_key(ref))
+        self._nameless.discard(_key(ref))
         self._passed[_key(ref)] = self._by_name[ref.kind, ref.name.lower()] = ref
 
     def _refuse(self, ref: Ref) -> None:

@@ -159,7 +159,7 @@ class Lease:
             thing = self._shown(ref) if ref.id else None
             if thing is not None:
                 found[ref.name] = thing
-        if any(not self.gate.known(ref).id for ref in refs):  # an id was another's: the list knows the right one
+        if any(not self.gate.known(ref).id or self.gate.is_doubtful(ref) for ref in refs):  # an id is another's: the list knows the right one
             for name, thing in self._listed(refs).items():
                 found.setdefault(name, thing)
         return found
@@ -387,8 +387,8 @@ class Lease:
         if answer is None or answer[0] is Owner.OTHER:
             return False
         if answer[0] is Owner.UNKNOWN:
-            if not self._is_settled(debt):
-                return None
+            if not self._is_settled(debt) and self.gate.named(debt.ref.kind, debt.ref.name) is None:
+                return None  # its name may be late
             self._disown(debt.ref, "has no name")
             return False
         return True
