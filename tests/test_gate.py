@@ -115,6 +115,20 @@ def test_a_run_in_which_one_reply_is_wrong_is_ok_and_touches_nothing_else(tmp_pa
         world.check_strangers()
 
 
+def test_the_last_one_of_a_fleet_is_not_gone_because_a_list_has_no_names(tmp_path):
+    faults = {}
+    for fault, again in (("never-deleted", 0), ("nameless", 1)):
+        world = Disaster(tmp_path / "world", 3, faults)
+        world.run()
+        removals = [number for number, request in enumerate(world.cloud.log, 1) if request == "delete snapshot sna-7"]
+        faults[removals[again] + 2 * again] = fault
+    world = Disaster(tmp_path / "world", 3, faults)
+
+    code, said = world.run()
+
+    assert (code, [thing.split()[1] for thing in world.ours()], said.figures["leftovers"]) == (1, ["sna-7"], 1)
+
+
 def test_a_foreign_id_in_the_reply_to_a_create_is_told_and_the_run_goes_on_with_its_own_server(tmp_path):
     world = Disaster(tmp_path / "world", faults={4: "another"})
 
@@ -259,6 +273,56 @@ def test_what_belongs_to_a_server_that_somebody_else_removes_is_removed(tmp_path
 
     assert (code, said.text.split(":")[1]) == (2, " storage")
     assert (world.ours(), requests(world, "delete port")) == ([], ["delete port por-ser-2"])
+
+
+def _in_which_no_server_tells_what_belongs_to_it(tmp_path, monkeypatch, *silent):
+    """A world in which requests that begin with one of these words fail, and the port of a removed server stays."""
+    world = Disaster(tmp_path / "world")
+    serve, remove = world.cloud.serve, world.cloud.remove
+
+    def leaves_its_port(identity):
+        if identity == "ser-2" and identity in world.cloud.things:
+            world.cloud.things["por-ser-2"] = world.cloud.port_of(world.cloud.things[identity])
+        remove(identity)
+    world.cloud.remove = leaves_its_port
+
+    def fails(words, act, limit):
+        if words.startswith(silent):
+            world.cloud.log.append(words)
+            raise GatewayFailed(f"{words}: 503 busy")
+        return serve(words, act, limit)
+    monkeypatch.setattr(world.cloud, "serve", fails)
+    return world
+
+
+def test_a_port_of_a_server_of_which_nothing_was_known_is_found_and_removed(tmp_path, monkeypatch):
+    world = _in_which_no_server_tells_what_belongs_to_it(tmp_path, monkeypatch, "belongings")
+
+    code, said = world.run("-v")
+
+    assert (code, world.ours(), world.ledgers()) == (0, [], []), world.cloud.log
+    assert "note: what the manager made for server ser-2 is not known before its removal: belongings server ser-2: 503 busy" in said.details
+    assert requests(world, "delete port") == ["delete port por-ser-2"]
+
+
+def test_a_server_of_which_nobody_says_what_it_left_is_not_seen_gone(tmp_path, monkeypatch):
+    world = _in_which_no_server_tells_what_belongs_to_it(tmp_path, monkeypatch, "belongings", "left by")
+
+    code, said = world.run()
+
+    assert (code, said.text) == (1, "site: gone: server ser-2 could not be seen gone: left by server ser-2: 503 busy (cause=teardown)")
+    monkeypatch.undo()
+    assert (world.run()[0], world.ours()) == (0, [])
+
+
+def test_a_server_that_never_ran_is_asked_for_once_more_when_it_is_gone(tmp_path):
+    site = MemorySite(tmp_path, VirtualClock())
+    site.cloud.faults.add("never-active")
+
+    code, _ = site.lifecycle()
+
+    assert code == 2
+    assert [request for request in site.cloud.log if request.startswith("left by")] == ["left by server ser-2"]
 
 
 def test_a_port_that_cannot_be_removed_is_a_leftover(tmp_path, monkeypatch):

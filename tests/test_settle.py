@@ -44,7 +44,7 @@ def test_a_debt_is_paid_before_anything_is_created(world):
     assert line(world.run()) == (0, GOOD.format("19"))
     words = [request.split()[0] for request in world.cloud.log]
     assert words[:11] == ["connect", "resolve", "list", "list", "list", "belongings", "delete", "delete", "list", "show", "list"]
-    assert words[11:14] == ["show", "show", "create"]
+    assert words[11:15] == ["show", "left", "show", "create"]
     assert world.ours() == world.ledgers() == []
 
 

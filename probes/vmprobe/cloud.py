@@ -111,6 +111,9 @@ class Cloud:
     def belongings(self, server: Ref) -> List[Ref]:
         return self._once(self.driver.belongings, server)
 
+    def left_by(self, servers: Sequence[Ref]) -> Mapping[str, List[Ref]]:
+        return self._once(self.driver.left_by, servers)
+
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         return self._once(self.driver.ports, servers)
 

@@ -107,6 +107,13 @@ class Driver:
         """
         return []
 
+    def left_by(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+        """What is still there of what the manager made for these servers, which are gone, by their ids.
+
+        Asked where ``belongings`` could not tell, or the server was not READY when it did: something may have come later.
+        """
+        return {}
+
     def hides(self, seen: Resource) -> bool:
         """Whether this was removed and is kept for a while, with all that it holds: a second ``delete`` ends it."""
         return False

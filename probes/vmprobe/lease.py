@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from vmprobe.clock import Deadline
 from vmprobe.cloud import Cloud
@@ -48,6 +48,8 @@ class Lease:
         self._kept: Dict[Kind, bool] = {}  # whether the cloud has what its lists do not show any more, by one example of the kind
         self._hidden: Set[Key] = set()  # removed, and kept by the cloud for a while
         self._inventories: Dict[Key, int] = {}  # how often a server was asked what belongs to it
+        self._ready: Set[Key] = set()  # what was shown READY: the manager has made what belongs to it
+        self._known_whole: Set[Key] = set()  # servers of which is known, before their removal, all that belongs to them
         self._shown_before: Set[Key] = set()  # by an earlier run: what is not there any more is gone
         self._faults: Dict[Key, str] = {}  # what the cloud says of things that are still there
         self.failed_removals: Dict[Key, Resource] = {}  # what failed while it was removed, though it went in the end
@@ -213,6 +215,8 @@ class Lease:
         if key in self._asked and thing.state is State.FAILED and thing.fault:
             self.failed_removals.setdefault(key, thing)
         self._made.add(thing.ref.kind)
+        if thing.state is State.READY:
+            self._ready.add(key)
         if not known:
             self._asked.pop(key, None)  # a removal before anything was there removed nothing
         if key not in self._hidden and self.cloud.driver.hides(thing):
@@ -344,17 +348,20 @@ class Lease:
     def _are_owed_still(self, unlisted: Sequence[Debt]) -> bool:
         """Whether any of these, which no list shows, is there, or may be; records as gone what by the cloud's word is not."""
         there, gone, never = False, [], []
+        many = self._many and len(unlisted) > _BY_ONE
         for debt in unlisted:
             key = (debt.ref.kind, debt.ref.id)
             if debt.is_intent:
                 if self._is_settled(debt):
                     never.append(debt.ref.name)
-            elif self._many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)) and not self._is_kept(debt):
+            elif many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)) and not self._is_kept(debt):
                 gone.append(debt.ref)  # of many, not each is asked for by itself once more
             elif self._is_there(debt) is not False:
                 there = True
             elif self.ledger.holds(debt.ref) and not self._may_appear(debt):
                 gone.append(debt.ref)
+        if gone and not self._know_what_is_left_by([ref for ref in gone if ref.kind is Kind.SERVER]):
+            gone, there = [], True
         self.ledger.gone(gone)
         if never and unlisted:
             self.ledger.refused(unlisted[0].ref.kind, never)
@@ -411,23 +418,49 @@ class Lease:
             self._inventories[key] = self._inventories.get(key, 0) + 1
             if self._inventories[key] < _LOOKS:
                 return False
-            self.timeline.notes.append(f"what the manager made for {server} is not known: {self.refusal}")
+            self.timeline.notes.append(f"what the manager made for {server} is not known before its removal: {self.refusal}")
             return True
         self._inventories[key] = _LOOKS
-        new = [ref for ref in found if ref.id and not self.ledger.holds(ref)]
-        for ref in new:
-            self.gate.bind(server.id, ref)
-        self.ledger.belongs(new, server.id, self._utc())
+        self._bind(server.id, found)
         return True
 
     def _belongings(self, server: Ref) -> List[Ref]:
+        key = (server.kind, server.id)
         try:
-            return self.cloud.belongings(self.gate.require(server))
+            found = self.cloud.belongings(self.gate.require(server))
         except NotFound:
             return []
         except NotPermitted as refused:
             self.timeline.notes.append(f"what the manager made for {server} is not known: {refused}")
+            self._known_whole.add(key)  # and nobody will say the rest
             return list(refused.known)
+        if key in self._ready:
+            self._known_whole.add(key)
+        return found
+
+    def _know_what_is_left_by(self, servers: Sequence[Ref]) -> bool:
+        """Whether the manager says what is left of what it made for these servers, which are gone; it goes into the ledger."""
+        asked = [ref for ref in servers if (ref.kind, ref.id) not in self._known_whole]
+        left = self._try(self._left_by, asked) if asked else {}
+        if left is _FAILED:
+            return False
+        for ref in asked:
+            self._known_whole.add((ref.kind, ref.id))
+            self._bind(ref.id, left.get(ref.id, []))
+        return True
+
+    def _left_by(self, servers: Sequence[Ref]) -> Mapping[str, List[Ref]]:
+        try:
+            return self.cloud.left_by(servers)
+        except NotPermitted as refused:
+            self.timeline.notes.append(f"what is left of what the manager made for {servers[0]} is not known: {refused}")
+            return {}
+
+    def _bind(self, server: str, found: Sequence[Ref]) -> None:
+        new = [ref for ref in found if ref.id and not self.ledger.holds(ref)]
+        for ref in new:
+            self.gate.bind(server, ref)
+        self.ledger.belongs(new, server, self._utc())
 
     def _belongings_are_gone(self, servers_wait: bool) -> bool:
         """Look at each thing that the manager made by itself, once its server is gone, or is not waited for any more."""

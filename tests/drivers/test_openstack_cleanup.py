@@ -109,6 +109,13 @@ def test_what_belongs_to_a_fleet_that_runs_is_asked_for_by_one_request(cloud, se
     assert len(services.asked) == 1
 
 
+def test_what_servers_left_that_are_gone_is_asked_of_neutron_alone(cloud, services):
+    services.answers[f"GET {NEUTRON}/ports"] = answer({"ports": [a_port("p1"), a_port("p2", name="of-somebody"), a_port("p3", "s3")]})
+
+    assert cloud.left_by([SERVER, Ref(Kind.SERVER, "s2", "vmprobe-x")]) == {"s1": [Ref(Kind.PORT, "p1")], "s2": []}
+    assert services.asked == [f"GET {NEUTRON}/ports?device_id=s1&device_id=s2&limit=200"]
+
+
 def test_a_server_that_is_gone_has_no_belongings_that_could_be_told(cloud, services):
     with pytest.raises(NotFound):
         cloud.belongings(Ref(Kind.SERVER, "s99"))

@@ -115,6 +115,12 @@ class Memory(Driver):
             return [Ref(Kind.PORT, self.cloud.port_of(self.cloud.find(server.id)).id)]
         return self._request(f"belongings {server}", act)
 
+    def left_by(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+        def act() -> Dict[str, List[Ref]]:
+            ports = [thing for thing in self.cloud.things.values() if thing.kind is Kind.PORT]
+            return {one.id: [Ref(Kind.PORT, port.id) for port in ports if port.server == one.id] for one in servers}
+        return self._request(f"left by {', '.join(map(str, servers))}", act)
+
     def attach(self, server: Ref, volume: Ref) -> None:
         self._request(f"attach {volume} to {server}", lambda: self.cloud.attach(server.id, volume.id))
 

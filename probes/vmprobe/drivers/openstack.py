@@ -382,6 +382,13 @@ class Openstack(Driver):
         volumes = [self._made_for(server, volume, boots.created) for volume in boots.volumes]
         return self._ports.pop(server.id) + [volume for volume in volumes if volume is not None]
 
+    def left_by(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+        """The ports that Nova made for them: Neutron knows them by a server's id also when Nova does not know that any more."""
+        wanted = [server.id for server in servers]
+        for start in range(0, len(wanted), _PORTS_OF):
+            self._take_ports(wanted[start:start + _PORTS_OF])
+        return {server: self._ports.pop(server) for server in wanted}
+
     def _take_ports(self, servers: Sequence[str]) -> None:
         made = openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": list(servers)}, _made_by_nova)
         self._ports.update({server: [port for device, port in made if device == server] for server in servers})
