@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import text
-from vmprobe.model import BURDENS, RESOURCES, Limit
+from vmprobe.model import BURDENS, ONE_FOR_ALL, RESOURCES, Limit
 
 QUOTA = "quota"
 _EXACT = 1e-6  # shares of a CPU are no exact numbers: 1.2 has room for twelve times 0.1
@@ -105,6 +105,7 @@ def room(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> Roo
     """How many more servers with these needs (Driver.needs) fit, by the tightest of all limits that such a server meets."""
     met = [(limit, needs[limit.name, limit.of]) for limit in limits
            if limit.total is not None and needs.get((limit.name, limit.of))]
+    met = [(limit, need) for limit, need in met if need != ONE_FOR_ALL or limit.total - limit.used < 1]
 
     places: Dict[str, List[_Need]] = defaultdict(list)  # hosts and the like: one of them is enough
     choices: List[List[List[_Need]]] = []

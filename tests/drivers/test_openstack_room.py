@@ -79,6 +79,8 @@ def test_a_fleet_that_is_to_be_reached_needs_one_security_group(cloud):
     cloud.neutron = {"security_group": quota(10, 10), "port": quota(500, 0)}
     assert cloud.room(depth="reach") == capacity.Room(0, "security groups by quota: 0 of 10 are free")
     assert cloud.room().fits == 100
+    cloud.neutron, cloud.nova["maxTotalInstances"] = {"security_group": quota(10, 9)}, -1
+    assert cloud.room(depth="reach") == capacity.Room(None)
 
 
 @pytest.mark.parametrize("answer", [said({"forbidden": {"message": "Policy doesn't allow"}}, 403), said({}, 404), said({"quota_set": []}),

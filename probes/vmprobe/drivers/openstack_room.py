@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from vmprobe.errors import AuthRejected, CloudError, NotFound, NotPermitted
-from vmprobe.model import Limit
+from vmprobe.model import ONE_FOR_ALL, Limit
 from vmprobe.transport.fields import field, items
 from vmprobe.transport.http import Http, path
 
@@ -21,7 +21,6 @@ _OF_CINDER = (("volumes", "totalVolumesUsed", "maxTotalVolumes", 1), ("storage",
 _OF_TYPES = (("volumes", "volumes_", 1), ("storage", "gigabytes_", _GIB), ("snapshots", "snapshots_", 1))
 _OF_NEUTRON = (("ports", "port"), ("addresses", "floatingip"), ("security groups", "security_group"))
 _OF_HOSTS = (("vcpus", "VCPU", 1), ("memory", "MEMORY_MB", _MIB), ("disk", "DISK_GB", _GIB))
-_ONE_FOR_ALL = 1e-6  # a fleet shares one: it is in the way where none is left, and nowhere else
 
 
 # --- what there is ------------------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ def needs(found: Mapping[Tuple[str, str], float], plan: Any, test_vm: Mapping[st
                      ("snapshots", f"volume type {kind}"): saved})
     more["leases", f"network {details['network']}"] = 1
     if test_vm["depth"] == "reach":
-        more["security groups", ""] = _ONE_FOR_ALL
+        more["security groups", ""] = ONE_FOR_ALL
         if plan.external:
             more["leases", f"network {plan.external}"] = 1
     return {key: float(amount) for key, amount in {**found, **more}.items() if amount}
