@@ -1,6 +1,7 @@
 """check_vm_activity: each verdict as the whole line over the cloud in memory, in runs that follow each other."""
 
 import json
+import pathlib
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from vmprobe import activity
 from vmprobe.errors import AuthRejected, Conflict, GatewayFailed, NotMeasured, NotPermitted, Unreachable
 from vmprobe.model import Kind, Sample
 from vmprobe.sampling import rates
+from vmprobe.site import load
 
 
 @pytest.fixture
@@ -268,6 +270,29 @@ def test_no_more_readings_are_taken_than_fit_into_the_time_of_the_run(site, busy
     assert (state, f" metrics={took}s;;;0 " in output) == (0, True)
     assert "1 server over 5 min: cpu 50 %" in output or "1 server over 6" in output
     assert [line for line in output.splitlines() if "readings" in line] == ([note] if note else [])
+
+
+EXAMPLES = sorted((pathlib.Path(__file__).parents[1] / "etc" / "sites").glob("*.ini"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_site_is_measured_within_the_time_that_nagios_gives_from_its_first_run_on(site, busy, example):
+    for name in ("web1", "web2", "web3"):
+        busy(name, cpu=0.5, traffic=1024)
+    sample = load(str(example)).sample
+    site.set("sample", readings=str(sample["readings"]), interval=f"{sample['interval']} s")
+    counted = site.cloud.metrics
+
+    def metrics(identity):
+        site.clock.sleep(0.5)
+        return counted(identity)
+    site.cloud.metrics = metrics
+    began = site.clock.now()
+
+    state, output = site.probe("activity")
+
+    assert (state, site.clock.now() - began < 50) == (0, True)
+    assert re.match(r"VM_ACTIVITY OK - site: 3 servers over \d+ s: cpu 50 %, disk_read 3 KiB/s, ", output)
 
 
 def test_what_was_measured_before_the_time_was_over_is_told(site, busy):
