@@ -444,6 +444,15 @@ def test_critical_when_a_list_is_older_than_the_one_that_was_there_before(site, 
     assert site.probe("image", *listed(older))[0] == 0
 
 
+def test_critical_when_an_older_list_has_a_day_and_no_time(site, clock, jane, listed):
+    older, newer = (jane.smime(hepix(clock).replace(day(clock, -1), day(clock, days)[:10])) for days in (-9, -2))
+
+    assert [site.probe("image", *listed(document))[0] for document in (older, newer, newer)] == [0, 0, 0]
+    state, output = site.probe("image", *listed(older))
+    assert state == 2
+    assert f"images.list: a replay: it is of {day(clock, -9)[:10]} 00:00:00 UTC, and one of {day(clock, -2)[:10]} 00:00:00 UTC was here" in output
+
+
 def test_a_plain_list_is_as_old_as_its_signature(site, clock, jane, listed, state_directory):
     signed = jane.smime(f"sha512:{SUM} - vmprobe-test\n")
     site.probe("image", *listed(signed))
@@ -493,7 +502,7 @@ def test_critical_when_a_list_was_signed_before_another_one_of_the_same_date(sit
     kept.write_text(json.dumps({**seen, "signed": seen["signed"] + 1}))
     state, output = site.probe("image", *listed(signed))
     assert state == 2
-    assert "images.list: a replay: it was signed on " in output
+    assert "images.list: a replay: signed on " in output
     assert site.probe("image", *listed(_hepix_of(clock, jane, 0)))[0] == 0
 
 

@@ -568,6 +568,13 @@ def test_capitals_of_a_host_a_service_or_an_answer_make_no_difference(tmp_path, 
     assert (output / f"{NAME}.ini").read_bytes() == before
 
 
+def test_capitals_of_a_manager_in_a_table_make_no_difference(table, output):
+    adopt("csv", table, output)
+    table.write_text(CSV.replace("one,memory", "one,Memory").replace("two,memory", "two,MEMORY"))
+
+    assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
+
+
 # --- files of people -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", ["crlf", "bom", "both"])

@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tup
 from urllib.parse import urlsplit
 
 from vmprobe import programs
+from vmprobe.drivers import DRIVERS
 from vmprobe.errors import ClientError
 from vmprobe.text import one_line
 
@@ -301,6 +302,8 @@ def _row(where: str, columns: Sequence[str], row: Sequence[str]) -> Entry:
         raise ClientError(f"{where}: has no name")
     name = _name(texts.pop("name"))
     texts["url"] = _folded(texts["url"])
+    manager = texts["manager"].lower()
+    texts["manager"] = manager if manager in DRIVERS else texts["manager"]
     return Entry(name, {("site", "name"): name, **{(_COLUMNS.get(column, "labels"), column): text for column, text in texts.items()}})
 
 

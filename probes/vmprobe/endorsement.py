@@ -93,7 +93,7 @@ def check_newest(where: str, made: Optional[float], now: float, signed: Optional
     if newest and made < newest[0]:
         raise CloudError(f"a replay: it is of {_day(made)}, {here}", cause="image")
     if newest and made == newest[0] and signed is not None and signed < newest[1]:
-        raise CloudError(f"a replay: it was signed on {_day(signed)}, and one that was signed on {_day(newest[1])} was here before "
+        raise CloudError(f"a replay: signed on {_day(signed)}, and one signed on {_day(newest[1])} was here before "
                          f"(lists/{os.path.basename(path)})", cause="image")
     this = (min(made, now), min(signed or 0.0, now))
     if newest is None or this > newest:
@@ -138,7 +138,7 @@ def _hepix(text: str) -> Tuple[Endorsements, str]:
     try:
         said = value_at(json.loads(text, object_pairs_hook=_once), "hv:imagelist", dict)
         claimed = value_at(said, "hv:endorser", "hv:x509", "hv:dn", str, default="")
-        made = moment(value_at(said, "dc:date:created", str, default=""))
+        made = _moment(value_at(said, "dc:date:created", str, default=""))
         until = _until(value_at(said, "dc:date:expires", str, default=""))
         images = [value_at(image, "hv:image", dict) for image in items(said, "hv:images")]
         found = tuple(_hepix_image(image, until) for image in images)
@@ -186,7 +186,7 @@ def _marketplace(root: Any) -> Tuple[Endorsements, str]:
     deprecated = this.findall("deprecated")
     revoked = next(((one.text or "").strip() or "deprecated" for one in deprecated), "")
     found = _endorsed(text("identifier"), title, _sums(pairs), _until(text("valid")), revoked)
-    made = moment(text("endorsement/created"))
+    made = _moment(text("endorsement/created"))
     return Endorsements("Marketplace metadata", title, "", (found,), made=made), text("endorsement/endorser/subject")
 
 
@@ -229,10 +229,15 @@ def _until(text: str) -> Optional[float]:
     """The moment that a text says, None where it says nothing; what is no moment would be for ever."""
     if not text:
         return None
-    found = moment(text if "T" in text or " " in text else f"{text}T00:00:00Z")
+    found = _moment(text)
     if found is None:
         raise _unread(f"{cut(text, 40)!r} is no date")
     return found
+
+
+def _moment(text: str) -> Optional[float]:
+    """The moment that a text says, the beginning of a day where it is only that; None where it says none."""
+    return moment(text if "T" in text or " " in text else f"{text}T00:00:00Z")
 
 
 def _unread(why: str) -> CloudError:
