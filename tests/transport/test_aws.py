@@ -152,7 +152,7 @@ def home(tmp_path, monkeypatch):
                  "AWS_SECRET_KEY",
                  "EC2_ACCESS_KEY", "EC2_SECRET_KEY", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE",
                  "AWS_SHARED_CREDENTIALS_FILE",
-                 "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_STS"):
+                 "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL", "EC2_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -165,6 +165,29 @@ def found(credentials=None, evidence=None, clock=None, **endpoint):
                     or Evidence())
     keys = finder.find("here")
     return keys.access, keys.secret, keys.token, keys.source
+
+
+@pytest.mark.parametrize("environment, source", [
+    ({"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "k", "AWS_SESSION_TOKEN": "t", "AWS_ENDPOINT_URL_EC2": "https://own:8773/", "AWS_ENDPOINT_URL": "https://h/"},
+     "the environment"),
+    ({"AWS_ACCESS_KEY": "A", "AWS_SECRET_KEY": "k", "AWS_ENDPOINT_URL": "https://own:8773"}, "the environment"),
+    ({"EC2_ACCESS_KEY": "A", "EC2_SECRET_KEY": "k", "EC2_URL": "https://own:8773/services/Cloud"}, "the environment"),
+    ({}, "profile 'default'")])
+def test_keys_are_sent_to_the_endpoint_that_is_named_beside_them_and_nowhere_else(home, monkeypatch, environment, source):
+    written(home / "credentials", "[default]\naws_access_key_id = A\naws_secret_access_key = k\nendpoint_url = https://own:8773/\n")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert found(url="https://own:8773/elsewhere")[3] == source
+    for url in ("https://thief:8773/", "https://own/", "http://own:8773/", None):
+        with pytest.raises(ClientError, match=f"^the keys from {source} belong to https://own:8773.*, which is named beside them, and are not sent to "):
+            found(url=url)
+
+
+def test_the_keys_of_a_credentials_file_have_their_place_in_the_site_file(home, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://own:8773")
+
+    assert found({"access_key": "F", "secret_key": "s"}, url="https://other/")[0] == "F"
 
 
 def test_the_credentials_file_comes_first(home, monkeypatch):

@@ -20,7 +20,7 @@ from vmprobe.clock import Clock, Deadline
 from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted
 from vmprobe.evidence import Evidence
 from vmprobe.redact import Redactor
-from vmprobe.transport.keystone import Keystone
+from vmprobe.transport.keystone import Keystone, found as credentials_found
 
 PROJECTS = [("a" * 32, "ops"), ("b" * 32, "ops-test"), ("c" * 32, "biomed")]
 CATALOG = [("compute", "public", "north", "/nova"), ("compute", "internal", "north", "/inside"),
@@ -695,6 +695,20 @@ def test_a_clouds_yaml_of_the_current_directory_is_not_completed_from_the_home(i
     assert cloud.paths() == []
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_secure_yaml_that_the_environment_names_is_not_for_a_clouds_yaml_of_whatever_directory(tmp_path, monkeypatch, named):
+    home = tmp_path / "home" / ".config" / "openstack"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OS_CLIENT_SECURE_FILE", str(home / "secure.yaml"))
+    clouds("clouds: {mine: {auth: {auth_url: 'https://thief/v3', username: probe, project_name: ops}}}")
+    clouds("clouds: {mine: {auth: {password: of-the-home}}}", home / "secure.yaml")
+    if named:
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
+
+    assert credentials_found({"cloud": "mine"}, {})[1].get("password") == ("of-the-home" if named else None)
+
+
 def test_a_clouds_yaml_that_everybody_may_read_has_its_secret_in_a_secure_yaml_that_nobody_may(identity):
     cloud = identity()
     clouds(f"clouds: {{mine: {{auth_type: password, auth: {{auth_url: {cloud.url}, username: robot, project_name: ops, user_domain_name: Default}}}}}}",
@@ -763,6 +777,7 @@ def test_a_token_that_others_can_read_is_refused(identity, tmp_path, key):
 def test_a_pipe_where_a_file_was_meant_is_not_waited_for(tmp_path, variable, monkeypatch):
     clouds("clouds: {mine: {auth: {auth_url: http://127.0.0.1:1, username: robot}}}")
     os.mkfifo(tmp_path / "pipe", 0o600)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
     monkeypatch.setenv(variable, str(tmp_path / "pipe"))
 
     assert told(ClientError, keystone, None, cloud="mine") == f"{tmp_path}/pipe: is not a regular file"

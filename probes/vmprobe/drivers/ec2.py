@@ -87,6 +87,7 @@ _EXTRA = 5.0  # seconds that Service Quotas, which may be out of reach, get to a
 _BY_US = ("Client.UserInitiatedShutdown",)  # the reason of a removal that was asked for
 _GIB, _MIB = 2 ** 30, 2 ** 20
 _PAGED = {"DescribeInstances", "DescribeVolumes", "DescribeSnapshots", "DescribeImages"}  # whole, they can be too much to be held
+_AMAZONS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws", ".api.amazonwebservices.com.cn", ".c2s.ic.gov", ".sc2s.sgov.gov")
 _MEMORIES = (512, 1024, 2048, 4096, 8192)  # MiB: what the smallest type that fits may have
 
 
@@ -133,7 +134,7 @@ class Ec2(Driver):
 
     def __init__(self, *words: Any):
         super().__init__(*words)
-        amazons = re.search(r"amazonaws|\.api\.aws", self.endpoint["url"] or "amazonaws") is not None  # whose instances have metadata with keys for it
+        amazons = is_amazons(self.endpoint["url"])  # whose instances have metadata with keys for it
         self._finder = Finder(self.endpoint, self.credentials, self.deadline, self.evidence, amazons)
         self._ec2: Optional[Query] = None
         self._cloudwatch: Optional[Query] = None
@@ -842,6 +843,16 @@ class Ec2(Driver):
     def _quotas_url(self) -> str:
         """Service Quotas' URL, in the same way."""
         return self.endpoint.get("service quotas url") or _amazons("servicequotas", self._url())
+
+
+def is_amazons(url: Optional[str]) -> bool:
+    """Whether an endpoint is Amazon's own, as it is where a site names none; what else is in the URL does not tell.
+
+    >>> [is_amazons(url) for url in (None, "https://ec2.eu-west-1.api.aws", "https://ec2.cn-north-1.amazonaws.com.cn/", "https://h/amazonaws.com")]
+    [True, True, True, False]
+    """
+    host = f".{urlsplit(url or '').hostname or ''}"
+    return not url or host.endswith(_AMAZONS)
 
 
 def _amazons(service: str, ec2: str) -> str:

@@ -38,6 +38,7 @@ class Keys(NamedTuple):
     token: str = ""
     expires: Optional[float] = None
     source: str = ""  # where they were found, for people
+    place: str = ""  # the endpoint that is named beside them, '' if none is
 
 
 class Refusal(NamedTuple):

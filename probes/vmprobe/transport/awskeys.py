@@ -12,20 +12,22 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from vmprobe import files
 from vmprobe.clock import Deadline
 from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound
 from vmprobe.evidence import Evidence
+from vmprobe.text import cut
 from vmprobe.transport.aws import Keys, Query, Refusal, refused
 from vmprobe.transport.fields import moment
-from vmprobe.transport.http import Http, Reply, path
+from vmprobe.transport.http import Http, Reply, origin, path
 from vmprobe.transport.xml import text
 
 CREDENTIALS = ("access_key", "secret_key", "session_token", "role_arn", "external_id")
 _VARIABLES = (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_ACCESS_KEY", "AWS_SECRET_KEY"),
               ("EC2_ACCESS_KEY", "EC2_SECRET_KEY"))
+_PLACES = {"AWS_": ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL"), "EC2_": ("EC2_URL",)}  # by what the variables of keys begin with
 _ELSEWHERE = ("sso_session", "sso_start_url", "credential_process", "web_identity_token_file", "credential_source", "mfa_serial")
 _SECRET = re.compile(rb"aws_(secret_access_key|session_token)[ \t]*[=:][ \t]*\S", re.I)
 _LARGEST = 2 ** 20  # bytes of a shared file
@@ -46,6 +48,7 @@ class Finder:
     def find(self, region: str) -> Keys:
         """The keys; ClientError says where they were looked for, or what is wrong with those that are there."""
         keys, role = self._given()
+        self._check_place(keys, region)
         for secret in (keys.secret, keys.token):
             if secret:
                 self._evidence.redactor.add(secret)
@@ -74,17 +77,30 @@ class Finder:
         for access, secret in _VARIABLES:
             if os.environ.get(access) or os.environ.get(secret):
                 token = "AWS_SESSION_TOKEN" if access.startswith("AWS_") else ""
-                return self._pair(os.environ, access, secret, token, "the environment"), mine
+                return self._pair(os.environ, access, secret, token, "the environment", _PLACES[access[:4]]), mine
         keys, role = self._of_profile(self.profile)
         if keys is None:
             keys, role = self._of_instance(), mine
         return keys, {**role, **mine}
 
-    def _pair(self, words: Mapping[str, str], access: str, secret: str, token: str, source: str) -> Keys:
+    def _pair(self, words: Mapping[str, str], access: str, secret: str, token: str, source: str, places: Sequence[str] = ()) -> Keys:
+        """The keys by these words; ``places``: the words that may name the endpoint that they are for."""
         for there, missing in ((access, secret), (secret, access)):
             if not words.get(missing):
                 raise ClientError(f"{source} has {there} and no {missing}")
-        return Keys(words[access], words[secret], words.get(token, "") if token else "", source=source)
+        place = next((words[name] for name in places if words.get(name)), "")
+        return Keys(words[access], words[secret], words.get(token, "") if token else "", source=source, place=place)
+
+    def _check_place(self, keys: Keys, region: str) -> None:
+        """ClientError where keys would be sent elsewhere than to the endpoint that is named beside them."""
+        url = self._endpoint.get("url") or f"https://ec2.{region}.{domain(region)}"
+        try:
+            is_right = not keys.place or origin(keys.place) == origin(url)
+        except CloudError:
+            is_right = False
+        if not is_right:
+            raise ClientError(f"the keys from {keys.source} belong to {cut(keys.place, 200)}, which is named beside them, "
+                              f"and are not sent to {cut(url, 200)}")
 
     def _of_profile(self, name: str, depth: int = 3) -> Any:
         words = self._shared(name)
@@ -103,7 +119,7 @@ class Finder:
         if not words.get("aws_access_key_id"):
             return None, {}
         return self._pair(words, "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
-                          f"profile '{name}'"), words
+                          f"profile '{name}'", ("endpoint_url",)), words
 
     def _shared(self, name: str) -> Dict[str, str]:
         """A profile's words in AWS's shared files, the credentials file before the config file."""

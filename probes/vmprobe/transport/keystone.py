@@ -410,8 +410,8 @@ def _clouds_yaml(name: str, region: str) -> Dict[str, str]:
     """One cloud of clouds.yaml, with what secure.yaml and its profile add; flat.
 
     clouds.yaml is looked for where OpenStack's own client looks, and of a list of regions the first is meant. Unlike
-    that client, what belongs to it is only looked for beside it: a password in the home directory must not go to the
-    auth_url of a clouds.yaml in the current directory.
+    that client, what belongs to it is only looked for beside it, and OS_CLIENT_SECURE_FILE does not count for a clouds.yaml
+    in the current directory: a password that is elsewhere must not go to the auth_url of that one.
     """
     try:
         import yaml
@@ -421,7 +421,8 @@ def _clouds_yaml(name: str, region: str) -> Dict[str, str]:
     if not place:
         raise ClientError(f"there is no clouds.yaml that could have the cloud {name!r}")
     beside = os.path.dirname(place)
-    secure = _named_file("OS_CLIENT_SECURE_FILE") or _first_file([beside], "secure")
+    is_found_here = not beside and not _named_file("OS_CLIENT_CONFIG_FILE")  # in whatever directory the run was started
+    secure = (not is_found_here and _named_file("OS_CLIENT_SECURE_FILE")) or _first_file([beside], "secure")
     cloud = _merged(_cloud_in(place, "clouds", name, yaml), _cloud_in(secure, "clouds", name, yaml))
     if not cloud:
         raise ClientError(f"{place}: no cloud {name!r} in it")
