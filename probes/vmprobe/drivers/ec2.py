@@ -13,7 +13,7 @@ import contextlib
 import fnmatch
 import re
 import time
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 from urllib.parse import urlsplit
 
 from vmprobe import handle
@@ -143,7 +143,8 @@ class Ec2(Driver):
         self._zones: List[str] = []
         self._asked: Dict[str, float] = {}  # by id: what this session asked for and has not asked to remove, and when
         self._missed: Dict[str, int] = {}  # of these: how often in a row it was not known
-        self._unnamed: Dict[str, Ref] = {}  # by id: volumes whose name was not given yet
+        self._unnamed: Dict[str, Tuple[str, int]] = {}  # by id: name and bytes of volumes whose name was not given yet
+        self._before: Optional[Set[str]] = None  # volumes that no answer to a request of ours can mean: they were there before
         self._fleet: Dict[str, None] = {}  # ids of servers that this session asked for
         self._came: Dict[str, List[Ref]] = {}  # by id of a server: what belongs to it, and was not asked for yet
         self._unnameable: Optional[NotPermitted] = None  # why names of what came with servers cannot be had
@@ -198,14 +199,19 @@ class Ec2(Driver):
     def create(self, spec: Any) -> Ref:
         plan, now = spec.plan.details, self.deadline.clock.now()
         if spec.kind is Kind.VOLUME:
+            self._note_volumes()
             reply = self._call("CreateVolume", {
                 "Size": -(-spec.size // _GIB), "AvailabilityZone": plan["volume zone"] or None,
                 "VolumeType": plan["volume type"], **self._tagged(spec.name, "volume")}, asked="create volume")
             made = Ref(Kind.VOLUME, reply.understood(lambda: _identity(reply.xml(), "volumeId")), spec.name)
             self._asked[made.id] = now
-            if self.dialect.tags == "after":
-                self._unnamed[made.id] = made
-                self._name(made)
+            if self._before is not None and made.id not in self._before:
+                self._before.add(made.id)
+                self._unnamed[made.id] = spec.name, -(-spec.size // _GIB) * _GIB
+                with contextlib.suppress(CloudError):  # ``show`` tries again
+                    found = self._shown(made)
+                    if found is not None:
+                        self._name(found)
             return made
 
         token = spec.name if spec.count == 1 else f"{spec.name}/{spec.count}"
@@ -239,7 +245,7 @@ class Ec2(Driver):
         if found.ref.name:
             self._unnamed.pop(ref.id, None)
         elif ref.id in self._unnamed:
-            refusal = self._name(self._unnamed[ref.id])
+            refusal = self._name(found)
             if refusal:
                 raise Conflict(f"{ref} has no name yet: {refusal}")
         return found
@@ -583,11 +589,23 @@ class Ec2(Driver):
         tags = [{"Key": "Name", "Value": name}, {"Key": "vmprobe", "Value": token or name}]
         return {"TagSpecification": [{"ResourceType": kind, "Tag": tags}]}
 
-    def _name(self, ref: Ref) -> str:
-        """Give a volume its name, where that cannot be at once; why it was refused, '' if it was not. ``show`` asks again."""
+    def _note_volumes(self) -> None:
+        """What is there before the first volume is asked for, where a volume is ours only by the name that we give it."""
+        if self.dialect.tags == "after" and self._before is None:
+            self._before = set(self._all("DescribeVolumes", "volumeSet", {}, "list volumes", lambda one: text(one, "volumeId", "")))
+
+    def _name(self, seen: Resource) -> str:
+        """Give a volume its name, where that cannot be at once; why it was refused, '' if it was not. ``show`` asks again.
+
+        The id is what a reply said, and a name makes it ours: what has one, is attached or has another size is not.
+        """
+        name, size = self._unnamed[seen.ref.id]
+        if seen.ref.name or seen.server or seen.native in ("in-use", *MOVING) or seen.size not in (0, size):
+            del self._unnamed[seen.ref.id]
+            return ""
         try:
-            self._call("CreateTags", {"ResourceId": [ref.id], "Tag": [{"Key": "Name", "Value": ref.name}]},
-                       asked=f"name of {ref}")
+            self._call("CreateTags", {"ResourceId": [seen.ref.id], "Tag": [{"Key": "Name", "Value": name}]},
+                       asked=f"name of {seen.ref}")
         except CloudError as refusal:
             return str(refusal)
         return ""
