@@ -63,6 +63,7 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
         with timeline.stage("network") as stage:
             floating: List[Ref] = []
             if test_vm["depth"] == "reach" and plan.external:
+                wait.until_plugged(stage, servers)
                 for server in servers:
                     floating += lease.create(AddressSpec(server.name, server, plan))
             wait.until_connected(stage, servers, floating)
@@ -126,6 +127,11 @@ class _Wait:
         shown = [now[ref.name].ref for ref in servers]
         self._refine(stage, shown, {name: seen.launched for name, seen in now.items()})
         return shown
+
+    def until_plugged(self, stage: Stage, servers: Sequence[Ref]) -> None:
+        """Every server has a port that an address can be for, by the manager; the stage goes on."""
+        self._until(stage, lambda: self._ports(servers, self._servers(servers)))
+        stage.servers.clear()
 
     def until_connected(self, stage: Stage, servers: Sequence[Ref], floating: Sequence[Ref] = ()) -> None:
         """Every server has its network: by the manager, at depth console by its own word, at depth reach by ours.
