@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from conftest import run_probe
 from endorsers import Authority, der
 from gateways.server import serving
 from virtual import VirtualClock
@@ -311,6 +313,23 @@ def test_a_signature_by_sha1_is_good_and_said_to_be_weak(site, clock, jane, list
 
     assert state == 0
     assert "the Marketplace's signature is by SHA-1" in output
+
+
+@pytest.mark.parametrize("caller", ["keeps the exit codes of its children", "ignores its children"])
+def test_a_changed_document_is_refused_whatever_the_caller_has_done_with_its_signals(clock, jane, mallory, authority, tmp_path, caller):
+    site = tmp_path / "site.ini"
+    site.write_text("[site]\nname = site\n[endpoint]\nmanager = memory\n[test vm]\nimage = vmprobe-test\n")
+    ignored = (lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)) if caller == "ignores its children" else None
+    said = []
+
+    for document in (_changed(jane.xml(marketplace(clock))), mallory.xml(marketplace(clock))):
+        (tmp_path / "metadata.xml").write_bytes(document if isinstance(document, bytes) else document.encode())
+        words = ("--list", str(tmp_path / "metadata.xml"), "--ca", str(authority.ca))
+        said.append(first(run_probe("check_vm_image", "--site", str(site), *words, preexec_fn=ignored)[1]))
+
+    assert said == [
+        "VM_IMAGE CRITICAL - site: lists: metadata.xml: the signature is not good: the document was changed (cause=image)",
+        "VM_IMAGE CRITICAL - site: lists: metadata.xml: the signer's certificate is not accepted: unable to get local issuer certificate (cause=image)"]
 
 
 def test_critical_when_the_image_is_deprecated_or_not_valid_any_more(site, clock, jane, listed):

@@ -56,6 +56,7 @@ def _said(probe: str, arguments: List[str]) -> Verdict:
         for number in SIGNALS:
             signal.signal(number, _stop_early)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the executable, or whoever started it, held them back
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # handed down as ignored, it would make every program's exit code 0
         _open_streams()
         warnings.simplefilter("ignore")  # a library's warning must not become the first line
         os.umask(0o077)

@@ -21,6 +21,7 @@ from vmprobe.text import one_line
 
 
 def main(argv: Optional[List[str]] = None) -> int:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # handed down as ignored, it would make every program's exit code 0
     sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # each gets the lowest number that is free
     sys.stdout, sys.stderr = _Stream(sys.stdout or _nowhere()), _Stream(sys.stderr or _nowhere())
     done = _run(argv)
