@@ -1,13 +1,20 @@
 """check_vm_leftovers as whole lines: what earlier runs left is told, and removed when that is wanted."""
 
+import contextlib
+import os
+import resource
+
 import pytest
 
 import plugin_output
 from conftest import run_probe
 from disasters import STRANGERS
+from vmprobe import handle as handles
+from vmprobe import ledger as ledgers
 from vmprobe.drivers.memory import Thing
 from vmprobe.handle import owner_word
-from vmprobe.model import Kind
+from vmprobe.ledger import Ledger
+from vmprobe.model import Kind, Ref
 
 NOTHING = "leftovers=0;0;;0 memory=0B;;;0 oldest_age=0s;;;0 total=0s;;;0 vcpus=0;;;0 volume_bytes=0B;;;0"
 EXPIRED = "vmprobe-mon-20270115t040000z-48-{}"  # its lease has been over for 3.2 h at the clock's 08:00
@@ -150,6 +157,66 @@ def test_strangers_are_never_removed(littered):
 
     assert (state, set(littered.cloud.things)) == (0, before)
     assert " 2 leftovers removed: " in output.splitlines()[0]
+
+
+@pytest.fixture
+def many(site, state_directory):
+    """A site with 300 leftovers, each in a ledger of this host."""
+    for number in range(300):
+        handle = handles.parse(EXPIRED.format(f"{number:08}"))
+        plant(site, Kind.SERVER, f"s{number}", str(handle))
+        ledger = Ledger.begin(ledgers.directory(str(state_directory), "site"), handle)
+        ledger.created([Ref(Kind.SERVER, f"s{number}", str(handle))], 0.0)
+        ledger.close(settled=False)
+    return site
+
+
+def test_more_leftovers_than_this_process_may_open_files_are_removed(many, state_directory):
+    with files_open_at_most(len(os.listdir("/proc/self/fd")) + 130):
+        state, output = many.leftovers("--remove")
+
+    assert (state, output.partition(": server")[0]) == (0, "VM_LEFTOVERS OK - site: 300 leftovers removed")
+    assert many.cloud.things == {} and list(state_directory.rglob("*.ledger")) == []
+
+
+def test_what_there_was_no_time_to_remove_is_told_and_removed_the_next_time(many, monkeypatch):
+    serve = many.cloud.serve
+
+    def slowly(*words):
+        many.clock.sleep(0.5)
+        return serve(*words)
+    monkeypatch.setattr(many.cloud, "serve", slowly)
+    left, codes = [300], []
+
+    while left[-1]:
+        state, output = many.leftovers("--remove")
+        codes.append(state)
+        left.append(len(many.cloud.things))
+        assert left[-1] < left[-2] and plugin_output.read(output).figures["leftovers"] >= left[-1]
+        assert plugin_output.read(output).figures["total"] <= 300.5
+
+    assert set(codes[:-1]) == {1}
+
+
+@contextlib.contextmanager
+def files_open_at_most(number):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_run_whose_ledger_cannot_be_opened_may_live_and_is_spared(littered, state_directory):
+    handle = handles.parse(EXPIRED.format("aaaaaaaa"))
+    run = Ledger.begin(ledgers.directory(str(state_directory), "site"), handle)
+    with files_open_at_most(len(os.listdir("/proc/self/fd")) - 1):  # which has one more, to be listed
+        taken = Ledger.take(str(state_directory), handle)
+    state, _ = littered.leftovers("--remove")
+    run.close(settled=True)
+
+    assert (taken, state, set(littered.cloud.things)) == (None, 0, {"4f1c", "77aa"})
 
 
 def test_two_owners_without_a_letter_of_ours_are_two(site):

@@ -27,6 +27,7 @@ from vmprobe.model import Kind, Ref
 _SUFFIX = ".ledger"
 _NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet
 _LARGEST = 4 * 2 ** 20
+_CANNOT_TELL = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # whether a run lives
 _EVENTS = ("intent", "created", "belongs", "refused", "gone")
 
 
@@ -47,7 +48,7 @@ class Ledger:
 
     def __init__(self, path: str = "", descriptor: Optional[int] = None):
         self.path, self.trouble, self.damaged = path, "", False
-        self.denied = False  # the file is another user's
+        self.denied = False  # the file cannot be opened: another user's, or there are too many open files
         self.about: Dict[str, Any] = {}  # the first line: site, endpoint, process
         self._descriptor = descriptor
         self._size, self._unwritten = 0, b""
@@ -130,7 +131,7 @@ class Ledger:
             return None
         except OSError as failed:
             ledger.close(settled=False)
-            ledger.denied = isinstance(failed, PermissionError)
+            ledger.denied = failed.errno in _CANNOT_TELL
             ledger.trouble = f"a ledger cannot be read: {failed.strerror}: {path}"
         return ledger
 
@@ -138,9 +139,13 @@ class Ledger:
     def take(cls, state: str, handle: Handle) -> Optional["Ledger"]:
         """The ledger of this handle below a state directory, of whichever site, locked by us; in memory where there is none.
 
-        None when its run lives: another process holds the lock, or another user's may.
+        None when its run lives: another process holds the lock, or may hold it, since the ledger cannot be opened.
         """
-        for path in _paths(state, handle):
+        try:
+            found = _paths(state, handle)
+        except OSError:
+            return None
+        for path in found:
             ledger = cls.debt(path)
             if ledger is None and os.path.lexists(path) or ledger is not None and ledger.denied:
                 return None
@@ -301,6 +306,10 @@ def directory(state: str, site: str) -> str:
 
 def lives(state: str, handle: Handle) -> bool:
     """Whether a process of this host that uses this state directory holds the ledger of this handle: its run is not over."""
+    try:
+        _paths(state, handle)
+    except OSError:  # nobody can tell: it is shown as left over, and not removed
+        return False
     ledger = Ledger.take(state, handle)
     if ledger is not None:
         ledger.close(settled=False)
@@ -308,11 +317,11 @@ def lives(state: str, handle: Handle) -> bool:
 
 
 def _paths(state: str, handle: Handle) -> List[str]:
-    """Where the ledger of a handle may be: sites have a directory each."""
+    """Where the ledger of a handle may be: sites have a directory each. OSError when that cannot be found out."""
     above = os.path.join(state, "ledger")
     try:
         sites = sorted(os.listdir(above))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     found = (os.path.join(above, site, str(handle) + _SUFFIX) for site in sites)
     return [path for path in found if os.path.lexists(path)]

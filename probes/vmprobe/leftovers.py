@@ -7,17 +7,21 @@ over by the wall clock, which can be set while a run lives.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+import contextlib
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from vmprobe import handle as handles
 from vmprobe import text
 from vmprobe.cloud import Cloud
-from vmprobe.errors import LeftBehind
+from vmprobe.errors import DeadlinePassed, LeftBehind
 from vmprobe.handle import Handle
 from vmprobe.lease import Lease
 from vmprobe.ledger import Ledger
 from vmprobe.model import Kind, Resource
 from vmprobe.timeline import Timeline
+
+
+_AT_ONCE = 100  # handles: each may have its ledger, which is an open file
 
 
 class Held(NamedTuple):
@@ -73,34 +77,56 @@ def survey(cloud: Cloud, owner: str, now: float, lives: Callable[[Handle], bool]
 def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float, state: str) -> Tuple[List[Held], str]:
     """Remove these and see that they are gone: what is still there, and why; '' when nothing is.
 
-    Everything is asked to go before the first is waited for; one handle is waited for at most ``patience`` seconds. The
-    ledgers that this host has of these handles, below the directory ``state``, are locked meanwhile, and settled.
+    Of up to ``_AT_ONCE`` handles, everything is asked to go before the first is waited for; one handle is waited for at most
+    ``patience`` seconds. The ledgers that this host has of these handles, below the directory ``state``, are locked
+    meanwhile, and settled.
     """
+    groups = list(_by_handle(leftovers).items())
+    there: Set[Held] = set()
+    why = ""
+    for first in range(0, len(groups), _AT_ONCE):
+        if cloud.deadline.left() <= 0:
+            there.update(held for _, group in groups[first:] for held in group)
+            why = why or "there was no time"
+            break
+        some = dict(groups[first : first + _AT_ONCE])
+        until = cloud.deadline.clock.now() + cloud.deadline.left() * len(some) / (len(groups) - first)
+        stay, reason = _remove(cloud, some, timeline, until, patience, state)
+        there.update(stay)
+        why = why or reason
+    return [held for held in leftovers if held in there], why
+
+
+def _remove(cloud: Cloud, groups: Mapping[Handle, List[Held]], timeline: Timeline, until: float, patience: float,
+            state: str) -> Tuple[List[Held], str]:
     leases: Dict[Handle, Lease] = {}
-    spared: List[Held] = []
+    there: List[Held] = []
+    why = ""
     try:
-        for handle, group in _by_handle(leftovers).items():
+        for handle, group in groups.items():
             book = Ledger.take(state, handle)
             if book is None:
-                spared += group  # its run lives after all
+                there += group
+                why = "its run lives, or its ledger cannot be opened"
                 continue
             leases[handle] = Lease(cloud, handle, book, timeline)
             leases[handle].admit([held.thing for held in group])
-        for lease in leases.values():
-            lease.ask_for_removal()
+        with contextlib.suppress(DeadlinePassed):  # each lease tells below what is still there
+            for lease in leases.values():
+                lease.ask_for_removal()
 
-        why = "its run lives" if spared else ""
         for waiting, lease in zip(range(len(leases), 0, -1), leases.values()):
+            now = cloud.deadline.clock.now()
+            share = max((until - now) / waiting, 2 * cloud.deadline.polling.shortest)
             try:
-                share = max(cloud.deadline.left() / waiting, 2 * cloud.deadline.polling.shortest)
-                lease.settle(cloud.deadline.clock.now() + min(patience, share))
+                lease.settle(now + min(patience, share))
             except LeftBehind:
                 why = why or str(lease.refusal or "the removal was accepted")
     finally:
         for lease in leases.values():
             lease.ledger.close(lease.settled and not lease.ledger.damaged)
-    there = {ref for lease in leases.values() for ref in lease.leftovers}
-    return [held for held in leftovers if held.thing.ref in there or held in spared], why
+    remaining = {ref for lease in leases.values() for ref in lease.leftovers}
+    return there + [held for group in groups.values() for held in group if held.thing.ref in remaining], why
 
 
 def _by_handle(leftovers: Sequence[Held]) -> Dict[Handle, List[Held]]:
