@@ -58,6 +58,11 @@ def test_the_innermost_reason_is_kept_and_decides_the_cause(sentence):
 
 
 CAUSES = {  # a reason: whose matter it is
+    "Unexpected vif_type=binding_failed": "network", "Failed to bind port 4f1c on host cmp1": "network", "Port 4f1c not usable for instance 5.": "network",
+    "Port 4f1c is still in use.": "network", "No available floating IPs in pool": "network",
+    "VolumeSizeExceedsLimit: Requested volume size 10 is larger than maximum allowed limit 5.": "quota",
+    "The limit has been exceeded on the number of allowed image properties. Attempted: 129, Maximum: 128": "quota",
+    "Host 'cmp1' is not mapped to any cell": "scheduler", "[Errno 12] Cannot allocate memory": "scheduler", "The rate limit has been exceeded": "",
     "Virtual Interface creation failed": "network", "PortBindingFailed: it was refused": "network",
     "No more IP addresses available on network 4f1c": "network", "Connection to neutron failed: timed out": "network",
     "iscsiadm: No portals found": "storage", "libvirt.libvirtError: Cannot access storage file": "storage",

@@ -32,18 +32,19 @@ _PREAMBLES = tuple(_BEGINS + pattern + r"\s*(?=\S)" for pattern in (
 _CAUSES = (  # the first of these that is in the reason decides
     (r"(?<!disk )quota|(?<!rate )(?<!request)(?<!request )(?<!time )limit ?exceeded|exceed\w* (?:the )?limit|over (?:a |the )?limit|"
      r"max(?:imum)? number of (?!retries|scheduling|attempts)[\w ]+ (?:[\w()]+ )?(?:exceed|reached|allowed)|"
-     r"number of (?:ports|floating ips|security groups)\b.* exceeded|reached (?:the|its|your) (?:max|limit)|limit (?:has been |was |is )?reached",
+     r"number of (?:ports|floating ips|security groups)\b.* exceeded|reached (?:the|its|your) (?:max|limit)|limit (?:has been |was |is )?reached|"
+     r"(?<!rate )(?<!request )(?<!time )limit (?:for [\w ]{1,30} )?has been exceeded|larger than (?:the )?maximum allowed limit",
      "quota"),
     (r"no valid host|valid host|not enough hosts|no suitable host|insufficient (?:\w+ )?(?:capacity|resources)|insufficient\w*capacity|"
      r"not enough (?:free )?(?:memory|ram|cpus?)|\bschedul(?:er|ing)|closed the monitor|connecting to monitor", "scheduler"),
     (r"availability zone\b.*(?:not available|not found|invalid|does not exist)|multiple \w+ matches found", "client"),
 )
 _THINGS = (  # of these the one that comes first
-    r"(?i)(?P<network>network|neutron|binding failed|port ?binding|virtual ?interface|\bvif\b|subnet|fixed ips?\b|ip address|ip/mac"
-    r"|security[ _]?group|\bdhcp\b|\bnics?\b)"
+    r"(?i)(?P<network>network|neutron|binding failed|port ?binding|virtual ?interface|\bvif(?:\b|_type)|subnet|(?:fixed|floating) ips?\b|ip address|ip/mac"
+    r"|security[ _]?group|\bdhcp\b|\bnics?\b|\bbind port|\bport \S{1,64} (?:is )?(?:not usable|still in use))"
     r"|(?P<storage>volume|block[ _]?device|cinder|datastore|iscsi|\bceph\b|\brbd\b|\blun\b|storage|no space left|disk quota|disk is full)"
     r"|(?P<image>images?\b|glance|flavor)")
-_HOST = r"(?i)hypervisor|libvirt|compute (?:host|service|node)|maximum number of retries"  # where nothing says more
+_HOST = r"(?i)hypervisor|libvirt|compute (?:host|service|node)|mapped to any cell|cannot allocate memory|maximum number of retries"  # where nothing says more
 
 
 def plain(text: str) -> str:
