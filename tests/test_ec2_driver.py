@@ -132,14 +132,16 @@ def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
     ("VolumeInUse", 400, Conflict, ""),
     ("VPCIdNotSpecified", 400, CloudError, "client"), ("MissingInput", 400, CloudError, "client"),
     ("InvalidParameterValue", 400, CloudError, ""), ("SomethingNew", 400, CloudError, ""),
-    ("SomethingNew", 500, GatewayFailed, "gateway"),
+    ("SomethingNew", 500, GatewayFailed, "gateway"), ("ServerInternal", 503, GatewayFailed, "gateway"),
+    ("InsufficientAddressCapacity", 500, CloudError, "network"), ("InvalidAMIName.Duplicate", 400, CloudError, "image"),
+    ("InvalidVolume.ZoneMismatch", 400, CloudError, "storage"), ("SnapshotCreationPerVolumeRateExceeded", 400, RateLimited, "gateway"),
 ])
 def test_a_code_decides_whose_matter_it_is(cloud, code, status, kind, cause):
     with pytest.raises(CloudError) as said:
         cloud({"DescribeInstances": refusal(code, status)}).list(Kind.SERVER, "")
 
     assert (type(said.value), said.value.cause, said.value.request or "r-1") == (kind, cause, "r-1")
-    assert "words" in str(said.value)
+    assert f"{status} {code}: words" in str(said.value)
 
 
 # --- large accounts, several networks, local zones ----------------------------------------------------------------
@@ -508,7 +510,7 @@ def test_a_young_thing_that_is_not_known_somewhere_is_not_now(young, verb, words
 
 
 def test_a_snapshot_of_a_server_that_is_not_known_somewhere_may_be_asked_for_again(young):
-    with pytest.raises(RateLimited, match="server i-1 was asked for just now and is not shown yet") as later:
+    with pytest.raises(RateLimited, match="snapshot of server i-1: 400 InvalidInstanceID.NotFound: words; server i-1 was asked for just now and is not shown yet") as later:
         young({"CreateImage": refusal("InvalidInstanceID.NotFound")}).snapshot(SERVER, HANDLE)
 
     assert later.value.wait == 2.0

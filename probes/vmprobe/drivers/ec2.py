@@ -46,19 +46,19 @@ ERRORS: Sequence[Tuple[str, Any, str]] = (  # codes as patterns, the first that 
      r"|InvalidAccessKeyId|MissingAuthenticationToken|IncompleteSignature|InvalidSecurity", AuthRejected, ""),
     (r"UnauthorizedOperation|AccessDenied(Exception)?|OperationNotPermitted|OptInRequired|Blocked|PendingVerification",
      NotPermitted, ""),
-    (r"(RequestLimit|Throttling|SlowDown|EC2Throttled|Bandwidth).*|.*(Throttled|TooManyRequests)(Exception)?", RateLimited, ""),
+    (r"(RequestLimit|Throttling|SlowDown|EC2Throttled|Bandwidth).*|.*(Throttled|TooManyRequests)(Exception)?|.*RateExceeded", RateLimited, ""),
     (r"Request.*", GatewayFailed, ""),
     (r"Insufficient(Instance|Host|Reserved\w*)?Capacity|NotEnoughResources\w*|Unsupported", CloudError, "scheduler"),
     (r"InsufficientVolumeCapacity", CloudError, "storage"),
-    (r"InsufficientFreeAddressesInSubnet", CloudError, "network"),
+    (r"InsufficientFreeAddressesInSubnet|InsufficientAddressCapacity", CloudError, "network"),
     (r".*(Limit|Quota|Count)Exceeded\w*|.*Limit|TooManyInstances|AddressLimit\w*", QuotaExceeded, ""),
-    (r"InvalidAMI\w*\..*", NotFound, "image"),
+    (r"InvalidAMIID\..*", NotFound, "image"), (r"InvalidAMI.*", CloudError, "image"),
     (r"Invalid(Subnet|VpcID|Group|SecurityGroup)\w*\.(NotFound|Malformed|Unavailable)", NotFound, "network"),
     (r"Invalid\w+\.(NotFound|Malformed|Unknown)", NotFound, ""),  # what cannot be an id names nothing either
     (r"InvalidInstanceType", NotFound, "image"),
     (r"VPCIdNotSpecified|MissingInput", CloudError, "client"),  # there is no default VPC or subnet, and the site names none
-    (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.(InUse|ZoneMismatch)",
-     Conflict, ""),
+    (r"Incorrect\w*State|InvalidState|VolumeInUse|ResourceInUse|DependencyViolation|Invalid\w+\.InUse", Conflict, ""),
+    (r"InvalidVolume\.ZoneMismatch", CloudError, "storage"),
     (r"Internal(Error|Failure)|Unavailable|ServiceUnavailable", GatewayFailed, ""),
     (r"OverLimit", QuotaExceeded, ""), (r"Forbidden", NotPermitted, ""),  # from here on OpenStack's, which ec2-api lets through
     (r"NotFound", NotFound, ""), (r"Conflict", Conflict, ""),
@@ -573,7 +573,7 @@ class Ec2(Driver):
         if kind in (NotPermitted, None) and re.search(r"quota (?:was |is )?exceeded|exceed\w* (?:the |your )?quota", said.message, re.I):
             kind = QuotaExceeded
         if kind is None:
-            return refused(CloudError, reply, said) if reply.status < 500 else None
+            return refused(CloudError if reply.status < 500 else GatewayFailed, reply, said, wait=reply.wait if reply.status >= 500 else None)
         wait = reply.wait or 5.0 if kind is RateLimited or kind is GatewayFailed and reply.status != 500 else None
         return refused(kind, reply, said, cause, wait)
 
@@ -610,28 +610,28 @@ class Ec2(Driver):
             return str(refusal)
         return ""
 
-    def _check_young(self, ref: Ref) -> None:
+    def _check_young(self, ref: Ref, said: str = "") -> None:
         """Conflict for a thing of ours that is not known, as long as that need not say that it is not there.
 
-        It may have been asked for just now, or this answer alone be by somebody who is behind.
+        ``said``: what the manager answered. It may have been asked for just now, or this answer alone be by somebody who is behind.
         """
         asked = self._asked.get(ref.id)
         if asked is None:
             return
         self._missed[ref.id] = self._missed.get(ref.id, 0) + 1
         if self.deadline.clock.now() - asked < _YOUNG:
-            raise Conflict(f"{ref} was asked for just now and is not shown yet") from None
+            raise Conflict(f"{said}{ref} was asked for just now and is not shown yet") from None
         if self._missed[ref.id] < _MISSED:
-            raise Conflict(f"{ref} was there, and is not shown just now") from None
+            raise Conflict(f"{said}{ref} was there, and is not shown just now") from None
 
     @contextlib.contextmanager
     def _young(self, *refs: Ref) -> Iterator[None]:
         """Whoever does not know one of these things may only not know it yet: Conflict, "not now"."""
         try:
             yield
-        except NotFound:
+        except NotFound as unknown:
             for ref in refs:
-                self._check_young(ref)
+                self._check_young(ref, f"{unknown}; ")
             raise
         for ref in refs:
             self._missed.pop(ref.id, None)

@@ -78,7 +78,10 @@ _MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?
 
 
 def moment(text: Any) -> Optional[float]:
-    """Seconds since the epoch of a time stamp by ISO 8601, UTC where it names no zone; None when it is none."""
+    """Seconds since the epoch of a time stamp by ISO 8601, UTC where it names no zone; None when it is none.
+
+    A moment before 1970 is how programs write that there is none: 0001-01-01, or the epoch itself.
+    """
     from datetime import datetime, timedelta, timezone
 
     match = _MOMENT.fullmatch(text) if isinstance(text, str) else None
@@ -88,7 +91,8 @@ def moment(text: Any) -> Optional[float]:
     try:
         read = datetime(*map(int, parts), tzinfo=timezone.utc)
         zone = timedelta(hours=int(hours or 0), minutes=int((hours or "+")[0] + (minutes or "0")))
-        return (read - zone).timestamp() + float(fraction or 0)
+        found = (read - zone).timestamp() + float(fraction or 0)
+        return found if found > 0 else None
     except (ValueError, OverflowError):
         return None
 
