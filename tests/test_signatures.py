@@ -367,6 +367,21 @@ def test_the_second_part_of_another_message_signs_nothing(message, jane):
         message((b"--" + border[0]).join([parts[0][0], parts[0][1], parts[1][2], parts[0][3]]))
 
 
+def test_openssl_1_1_1_which_knows_of_no_stores_verifies_too(message, jane, mallory, tmp_path, monkeypatch):
+    old = tmp_path / "openssl"
+    old.write_text("#!/bin/sh\n"
+                   "[ $1 != version ] || { echo OpenSSL 1.1.1k  FIPS 25 Mar 2021; exit; }\n"
+                   "for word; do [ $word != -no-CAstore ] || { echo $1: Unrecognized flag no-CAstore >&2; exit 1; }; done\n"
+                   "exec /usr/bin/openssl \"$@\"\n")
+    old.chmod(0o755)
+    good, foreign = jane.smime("a list\n"), mallory.smime("a list\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    assert message(good).content == b"a list\r\n"
+    with pytest.raises(CloudError, match="the signature is not good: unable to get local issuer certificate"):
+        message(foreign)
+
+
 @pytest.mark.parametrize("script", ["exec sleep 60", "sleep 60"], ids=["it", "what-it-starts"])
 def test_openssl_that_does_not_answer_is_not_waited_for(message, jane, tmp_path, monkeypatch, script):
     slow = tmp_path / "openssl"

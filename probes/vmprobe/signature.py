@@ -86,7 +86,7 @@ def _vouched(commands: "_Commands", own: bytes, beside: Sequence[bytes], ca: str
     others = commands.file("others.pem", b"".join(certificate for certificate, *_ in counting) or own)
     if len(counting) < len(known):
         wrong += ", where certificates by MD5 and the like do not count"
-    commands.run(["openssl", "verify", "-purpose", "any", *_authorities(ca), "-attime", str(int(now)), "-untrusted", others,
+    commands.run(["openssl", "verify", "-purpose", "any", *_authorities(ca, commands), "-attime", str(int(now)), "-untrusted", others,
                   commands.file("signer.pem", own)], wrong)
 
     found, word = _facts(own)
@@ -131,10 +131,11 @@ def _certificates(path: str) -> List[bytes]:
         return re.findall(rb"-----BEGIN CERTIFICATE-----\n[^-]*-----END CERTIFICATE-----\n", file.read())
 
 
-def _authorities(ca: str) -> List[str]:
-    """Options for exactly these authorities: openssl would add the system's."""
+def _authorities(ca: str, commands: "_Commands") -> List[str]:
+    """Options for exactly these authorities: openssl would add the system's. That of EL 8, 1.1.1, has no stores to leave out."""
     only = ["-CApath", ca, "-no-CAfile"] if os.path.isdir(ca) else ["-CAfile", ca, "-no-CApath"]
-    return [*only, "-no-CAstore"]
+    has_stores = not commands.run(["openssl", "version"], "openssl does not work").startswith(b"OpenSSL 1.")
+    return [*only, *(["-no-CAstore"] if has_stores else [])]
 
 
 class _Commands:
