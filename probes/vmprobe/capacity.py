@@ -164,7 +164,8 @@ def _limiting(needs: Sequence[_Need]) -> str:
     name = min(sorted(names), key=lambda name: sum(one.fits for one in needs if one.limit.name == name))
     those = [one.limit for one in needs if one.limit.name == name]
     free, total = sum(max(0.0, limit.total - limit.used) for limit in those), sum(limit.total for limit in those)
-    source = those[0].source if len(those) == 1 else f"{len(those)} hosts"
+    kind = "datastores" if all(limit.source.startswith("datastore ") for limit in those) else "hosts"
+    source = those[0].source if len(those) == 1 else f"{len(those)} {kind}"
     return f"{name} by {source}: {amount(name, free)} of {amount(name, total)} {'is' if RESOURCES.get(name) == 'B' else 'are'} free"
 
 

@@ -272,6 +272,17 @@ def test_a_full_system_datastore_that_hosts_share_has_room_for_nothing(world):
     assert world.room(volume="none") == capacity.Room(0, "disk by datastore system: 10 MiB of 1000 MiB is free")
 
 
+def test_a_system_datastore_that_is_disabled_has_room_for_nothing(world):
+    world.oned.datastores.update({0: ("system", 1, 10000, 0), 5: ("more", 1, 64, 0)})
+    world.oned.store_says[5] = {"SHARED": "YES", "TYPE": "SYSTEM_DS"}
+    assert world.room(volume="none", memory="1 MiB").limiting == "servers by quota: 50 of 50 are free"
+
+    world.oned.disabled_stores.add(0)
+    assert world.room(volume="none") == capacity.Room(4, "disk by 2 datastores: 64 MiB of 9.8 GiB is free")
+    world.oned.disabled_stores.add(5)
+    assert world.room(volume="none").fits == 0
+
+
 def test_fractions_are_kept_in_perfdata_and_datastores_are_no_hosts(world):
     world.oned.probe.limits["CPU"] = 0.5
     world.made(2, volume="none")

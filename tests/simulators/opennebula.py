@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 from xmlrpc.client import Fault, dumps, loads
@@ -111,6 +111,7 @@ class Oned:
         self.leases = {0: 254}  # by network; 254 otherwise
         self.store_says: Dict[int, Dict[str, str]] = {
             0: {"SHARED": "YES", "TYPE": "SYSTEM_DS"}, 1: {"CLONE_TARGET": "SYSTEM", "LN_TARGET": "NONE", "TYPE": "IMAGE_DS"}}
+        self.disabled_stores: Set[int] = set()
         self.store_free: Dict[int, int] = {}  # FREE_MB, where it is not what is not used
         self.datastores = {0: ("system", 1, 0, 0), 1: ("default", 0, 20480, 4096), 2: ("files", 2, 20480, 4096)}
         self.templates: Dict[int, Tuple[str, str]] = {
@@ -258,7 +259,7 @@ class Oned:
         return "<DATASTORE_POOL>" + "".join(
             f"<DATASTORE><ID>{number}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME><NAME>{name}</NAME>"
             f"{_permissions()}<DS_MAD>fs</DS_MAD><TM_MAD>ssh</TM_MAD><BASE_PATH>/var/lib/one/datastores/{number}</BASE_PATH>"
-            f"<TYPE>{kind}</TYPE><DISK_TYPE>0</DISK_TYPE><STATE>0</STATE>{self._in_clusters('datastore', number)}<TOTAL_MB>{total}</TOTAL_MB>"
+            f"<TYPE>{kind}</TYPE><DISK_TYPE>0</DISK_TYPE><STATE>{int(number in self.disabled_stores)}</STATE>{self._in_clusters('datastore', number)}<TOTAL_MB>{total}</TOTAL_MB>"
             f"<FREE_MB>{self.store_free.get(number, total - used)}</FREE_MB><USED_MB>{used}</USED_MB><IMAGES/>"
             f"{_vector('TEMPLATE', self.store_says.get(number, {}))}</DATASTORE>"
             for number, (name, kind, total, used) in self.datastores.items()) + "</DATASTORE_POOL>"

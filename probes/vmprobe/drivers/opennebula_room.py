@@ -43,7 +43,10 @@ def host(found: Any) -> List[Limit]:
 
 
 def datastore(store: Any) -> List[Limit]:
-    """What oned counts as free of a datastore for images; of one for VMs' disks, where all hosts share it."""
+    """What oned counts as free of a datastore for images; of one for VMs' disks, where all hosts share it.
+
+    A disabled one gets no VM.
+    """
     kind, name = number(store, "TYPE", 0), f"datastore {text(store, 'NAME')}"
     total = number(store, "TOTAL_MB", 0)
     if text(store, "TEMPLATE/DATASTORE_CAPACITY_CHECK", "").upper() == "NO" and not total:
@@ -53,7 +56,7 @@ def datastore(store: Any) -> List[Limit]:
     if most is not None:
         left = most - number(store, "USED_MB", 0)
         free, total = min(free, left) if total else left, most
-    free = max(0, free)
+    free = max(0, free) if _is_enabled(store) else 0
     used, total = (max(0, total - free) * _MIB, max(total, free) * _MIB)
     if kind == _IMAGES:
         return [Limit("storage", used, total, name, of=f"datastore {text(store, 'ID')}", binding=True)]
@@ -115,7 +118,7 @@ def needs(cloud: Cloud, plan: Mapping[str, Any], volume: Optional[int], snapshot
     shared = bool(systems) and all(map(_is_shared, systems))
     if shared:
         found["disk", _SHARED] = disk
-        clusters.append(set().union(*map(_clusters, systems)))
+        clusters.append(set().union(*map(_clusters, filter(_is_enabled, systems))))
     for one in cloud.hosts:
         if _may_run(one, clusters, plan["SCHED_REQUIREMENTS"] or ""):
             found.update({("cpus", _of_host(one)): cpu, ("memory", _of_host(one)): memory})
@@ -190,6 +193,10 @@ def _clusters(thing: Any) -> Set[str]:
 
 def _is_shared(store: Any) -> bool:
     return text(store, "TEMPLATE/SHARED", "YES").upper() != "NO"
+
+
+def _is_enabled(store: Any) -> bool:
+    return number(store, "STATE", 0) == 0
 
 
 def _whole(thing: Any, path: str) -> Optional[int]:
