@@ -119,12 +119,24 @@ def test_hosts_whose_disks_are_full_have_no_room_but_for_servers_that_boot_from_
 
 
 def test_a_placement_that_does_not_know_the_newer_version_is_asked_by_the_older(administrators):
+    asked = []
+
     def candidates(request):
-        newer = request.headers["openstack-api-version"] == "placement 1.27"
-        return said({"errors": []}, 406) if newer else placed(u1=host(2, 10 ** 5))
+        asked.append((request.headers["openstack-api-version"], "COMPUTE_STATUS_DISABLED" in request.target))
+        newer = asked[-1][0] == "placement 1.27"
+        return said({"errors": [{"detail": "No such trait(s)"}]}, 400 if asked[-1][1] else 406) if newer else placed(u1=host(2, 10 ** 5))
     administrators.more["GET /placement/allocation_candidates"] = candidates
 
     assert administrators.room() == capacity.Room(2, "vcpus by node1: 2 of 2 are free")
+    assert asked == [("placement 1.27", True), ("placement 1.27", False), ("placement 1.10", False)]
+
+
+@pytest.mark.parametrize("inventory, fits", [({"VCPU": {}, "MEMORY_MB": {}}, 0), ({"CUSTOM_BAREMETAL": {}}, 100)], ids=["hosts", "bare-metal"])
+def test_where_placement_has_no_host_with_room_none_fits(administrators, inventory, fits):
+    administrators.more["GET /placement/allocation_candidates"] = placed()
+    administrators.more["GET /placement/resource_providers/u1/inventories"] = said({"inventories": inventory})
+
+    assert administrators.room().fits == fits
 
 
 def network(name, *subnets):

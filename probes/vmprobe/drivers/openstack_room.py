@@ -13,7 +13,10 @@ from vmprobe.transport.fields import field, items
 from vmprobe.transport.http import Http, path
 
 _MIB, _GIB = 2 ** 20, 2 ** 30
-_PLACEMENT = ("1.27", "1.10")  # the first whose summaries have all resources of a host, the first with summaries
+_WITH_ROOM = {"resources": "MEMORY_MB:1,VCPU:1"}
+_PLACEMENT = (("1.27", {**_WITH_ROOM, "required": "!COMPUTE_STATUS_DISABLED"}),  # as Nova itself asks since Train
+              ("1.27", _WITH_ROOM), ("1.10", _WITH_ROOM))  # the first whose summaries are of all resources, the first with summaries
+_ASKED = 5  # hosts, for whether hosts have vCPUs at all
 _OF_NOVA = (("servers", "totalInstancesUsed", "maxTotalInstances", 1), ("vcpus", "totalCoresUsed", "maxTotalCores", 1),
             ("memory", "totalRAMUsed", "maxTotalRAMSize", _MIB))
 _OF_CINDER = (("volumes", "totalVolumesUsed", "maxTotalVolumes", 1), ("storage", "totalGigabytesUsed", "maxTotalVolumeGigabytes", _GIB),
@@ -54,21 +57,29 @@ def of_neutron(neutron: Http, project: str) -> List[Limit]:
 
 
 def of_hosts(placement: Http) -> List[Limit]:
-    """What Placement has for servers on each host that is not full: reserves and overcommit are counted in."""
+    """What Placement has for servers on each host that is not full or disabled: reserves and overcommit are counted in."""
     try:
-        for version in _PLACEMENT:
+        for version, query in _PLACEMENT:
             placement.headers = {**placement.headers, "OpenStack-API-Version": f"placement {version}"}
-            said = placement.get("allocation_candidates", query={"resources": "MEMORY_MB:1,VCPU:1"}, accept=(406,), asked="what hosts have")
-            if said.status != 406:
+            said = placement.get("allocation_candidates", query=query, accept=(400, 406), asked="what hosts have")
+            if said.status not in (400, 406):
                 break
         else:  # before Pike it cannot be asked this
             return []
         names = {one.get("uuid"): one.get("name") for one in placement.get("resource_providers").items("resource_providers")}
     except (NotPermitted, NotFound):
         return []
+    hosts = said.field("provider_summaries", dict)
+    if not hosts and any(_has_vcpus(placement, identity) for identity in sorted(map(str, names))[:_ASKED]):
+        return [Limit(name, 0, 0, "all hosts") for name in ("vcpus", "memory")]
     return [_limit(name, field(host, "resources", resource, dict), "used", "capacity", unit, str(names.get(identity) or identity))
-            for identity, host in sorted(said.field("provider_summaries", dict).items())
+            for identity, host in sorted(hosts.items())
             for name, resource, unit in _OF_HOSTS if field(host, "resources", resource, dict, default=None)]
+
+
+def _has_vcpus(placement: Http, identity: str) -> bool:
+    """Whether a provider is a host of VMs, and not of bare metal or storage."""
+    return bool(_extra(lambda: "VCPU" in placement.get(path("resource_providers", identity, "inventories")).field("inventories", dict)))
 
 
 def of_networks(neutron: Http) -> List[Limit]:

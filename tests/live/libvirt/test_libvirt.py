@@ -62,6 +62,14 @@ def test_in_a_users_session_a_vm_lives_to_the_word_of_its_console_and_is_gone(se
     assert session.remains() == {}
 
 
+def test_a_volume_that_is_larger_than_the_pool_fits_and_is_made(session):
+    test_vm = {"volume": "4 TiB", "depth": "api"}
+
+    state, said = session.look("capacity", "--need", "2", test_vm=test_vm)
+    assert (state, figures(said)["host_storage_free"] < 2 ** 42) == (0, True), said
+    assert session.lifecycle(test_vm=test_vm)[0] == 0
+
+
 def test_on_a_hosts_system_a_vm_gets_its_address_from_a_libvirt_network(system):
     process = system.probe("-v", test_vm={"network": "default"})
     leased = soon(lambda: address(system, "virbr0"))

@@ -98,8 +98,24 @@ def test_an_administrator_also_sees_what_placement_has_left_on_each_host(opensta
     assert {"host_vcpus_free", "host_vcpus_full", "host_memory_free", "fits"} <= set(figures(output))
     assert figures(output)["host_vcpus_free"] > 1000  # Nova's fake hypervisor has 1000, overcommitted
     assert re.search(r"^vcpus +fake\S* +\d+ +\d+ +\d+ +\d+ %$", output, re.M)
-    assert re.search(r"^disk +fake\S* +\S+( [GTM]iB)? +\S+ [GT]iB +\S+ [GT]iB +\d+ %$", output, re.M)
+    assert re.search(r"^disk +fake\S* +\S+ \w*B +\S+ TiB +\S+ TiB +0 %$", output, re.M)
     assert re.search(r"^leases +network \S+ +\d+ +\d+ +\d+ +\d+ %$", output, re.M)
+
+
+def test_a_host_that_is_disabled_has_room_for_nothing(openstack, tmp_path):
+    cloud, admin = openstack.cloud(), openstack.api()
+    services = [one["id"] for one in admin.get("compute", "/os-services?binary=nova-compute")["services"]]
+    path = str(site_file(tmp_path, cloud, account=cloud.admin))
+    try:
+        for service in services:
+            admin("PUT", "compute", f"/os-services/{service}", json={"status": "disabled"}, headers={"OpenStack-API-Version": "compute 2.53"})
+        code, output, _ = run_probe("check_vm_capacity", "--site", path, "--need", "1")
+    finally:
+        for service in services:
+            admin("PUT", "compute", f"/os-services/{service}", json={"status": "enabled"}, headers={"OpenStack-API-Version": "compute 2.53"})
+
+    assert code == 1, output
+    assert "only 0 of 1 nano fit: memory by all hosts: 0 B of 0 B is free (cause=quota)" in output
 
 
 def test_activity_is_what_diagnostics_say(look, server):
