@@ -12,6 +12,7 @@ import pytest
 from conftest import PROBES, run_probe
 from disasters import HOUR, Disaster
 from vmprobe import cli
+from vmprobe.drivers import memory
 from vmprobe.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
 from vmprobe.model import Kind
 from vmprobe.probes import lifecycle
@@ -161,6 +162,18 @@ def test_a_server_whose_reply_was_lost_is_found_by_the_same_run_though_lists_lag
 
     assert line(world.run()) == (2, "site: submit: connection closed before the reply (cause=gateway)")
     assert [world.cloud.log[number].split()[:2] for number in (3, 8)] == [["create", "server"], ["list", "server"]]
+    assert world.ours() == world.ledgers() == []
+
+
+@pytest.mark.parametrize("step", [3600, -3600], ids=["ahead", "back"])
+def test_a_clock_that_is_set_while_a_run_lives_does_not_shorten_its_looks(tmp_path, step):
+    world = Disaster(tmp_path / "world", faults={4: "reply-lost", 9: "lag"}, lag=2)
+
+    def set_clock():
+        world.clock._utc += step
+    world.clock.at(0.5, set_clock)
+
+    assert line(world.run()) == (2, "site: submit: connection closed before the reply (cause=gateway)")
     assert world.ours() == world.ledgers() == []
 
 
@@ -329,3 +342,16 @@ def test_whatever_is_raised_in_a_clean_up_the_next_round_comes(tmp_path, monkeyp
 
     assert code in (0, 3)
     assert world.ours() == world.ledgers() == []
+
+
+def test_a_session_that_cannot_be_closed_changes_no_verdict(tmp_path, monkeypatch):
+    world = Disaster(tmp_path / "world")
+
+    def close(driver):
+        raise RuntimeError("closed already")
+    monkeypatch.setattr(memory.Memory, "close", close)
+
+    code, said = world.run("-v")
+
+    assert (code, said.text) == (0, GOOD.format("17.5"))
+    assert "note: the session could not be closed: RuntimeError: closed already" in said.details

@@ -37,6 +37,7 @@ class Lease:
     def __init__(self, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline):
         self.cloud, self.handle, self.ledger, self.timeline = cloud, handle, ledger, timeline
         self.deadline: Deadline = cloud.deadline
+        self._ahead = self.deadline.clock.utc() - self.deadline.clock.now()  # once: that clock may be set while a run lives
         self.gate = Gate(handle)
         self.settled = True  # nothing is owed; once something was asked for, by the cloud's own word
         self.leftovers: List[Ref] = []
@@ -501,7 +502,7 @@ class Lease:
         return next(filter(None, (self._faults.get((ref.kind, ref.id)) for ref in owed)), "")
 
     def _utc(self) -> float:
-        return self.deadline.clock.utc()
+        return self.deadline.clock.now() + self._ahead
 
 
 _FAILED = object()

@@ -36,7 +36,11 @@ class Session:
         self.cloud = Cloud(site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline)
 
     def close(self) -> None:
-        self.cloud.driver.close()
+        """Let go of the session. What goes wrong with that changes no verdict."""
+        try:
+            self.cloud.driver.close()
+        except Exception as failed:
+            self.timeline.notes.append(f"the session could not be closed: {type(failed).__name__}: {failed}")
 
     def failure(self, error: BaseException) -> Verdict:
         """What ended a run, blamed on the stage that it ended in."""
