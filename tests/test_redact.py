@@ -132,6 +132,7 @@ def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
     ("<GRAPHICS><PASSWD><![CDATA[of a screen]]></PASSWD></GRAPHICS>", "<GRAPHICS><PASSWD><![CDATA[***]]></PASSWD></GRAPHICS>"),
     ("<SecretAccessKey>a</SecretAccessKey><SessionToken>b</SessionToken>", "<SecretAccessKey>***</SecretAccessKey><SessionToken>***</SessionToken>"),
     ('{"authToken": "a", "accessToken": "b", "secretKey": "c"}', '{"authToken": ***, "accessToken": ***, "secretKey": ***}'),
+    ("nrdp:https://h/?token=a&x=1,token=b", "nrdp:https://h/?token=***&x=1,token=***"),
     ("https://h/?X-Amz-Security-Token=a&X-Amz-Signature=b", "https://h/?X-Amz-Security-Token=***&X-Amz-Signature=***"),
     ("Authorization: Negotiate YIIabc for us", "Authorization: *** for us"), ("{u'password': u'a b'}", "{u'password': ***}")])
 def test_what_stands_where_secrets_stand_is_replaced_whole(text, struck):

@@ -28,7 +28,7 @@ _VALUE = r"\\{1,3}\"[^\"\\]*|u?\"(?:[^\"\\]|\\[\s\S]?)*(?:\"|\Z)|u?'(?:[^'\\]|\\
 _WORDS = (r"password|passwd|passphrase|admin_?pass|secret(?:_?access)?(?:_?key)?|(?:access|auth|id|refresh|session|security)[_-]?token"
           r"|api_?key|private_?key|signature")
 _NAMED = re.compile(
-    r"(?i)((?:\\{0,3}[\"'])?\b(?:x-(?:auth|subject|service)-token|((?:proxy-)?authorization)|(?:[a-z_]*)(?:" + _WORDS + "))"
+    r"(?i)((?:\\{0,3}[\"'])?\b(?:x-(?:auth|subject|service)-token|((?:proxy-)?authorization)|(?:[a-z_]*)(?:" + _WORDS + r")|(?<=[?&,])token(?==))"
     r"(?:\\{0,3}[\"'])?\s*[=:>]\s*)"
     rf"({_VALUE}(?(2)[^\s,;&\"'<>]+\s+[^\s,;&\"'<>]+|(?!))|(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
 )
