@@ -20,6 +20,7 @@ from conftest import run_probe
 from disasters import SHM, Disaster
 from vmprobe import handle as handles
 from vmprobe import ledger as ledgers
+from vmprobe import redact
 from vmprobe.ledger import Ledger
 from vmprobe.model import Kind, Ref
 
@@ -96,6 +97,18 @@ def test_the_file_is_for_its_user_only_and_says_where_its_debts_can_be_paid(dire
     assert os.stat(directory).st_mode & 0o777 == 0o700
     assert json.loads(Path(ledger.path).read_text()) == {
         "event": "lease", "handle": str(HANDLE), "site": "cesga", "endpoint": "memory memory://cloud", "pid": os.getpid()}
+
+
+def test_an_id_that_is_a_secret_is_in_memory_only_and_a_number_stays_what_it_is(directory, monkeypatch):
+    monkeypatch.setattr(redact, "_current", [redact.Redactor(["a-Secret-1", "42"])])
+    ledger = Ledger.begin(directory, HANDLE)
+    ledger.created([Ref(Kind.SERVER, "a-Secret-1", "x"), Ref(Kind.VOLUME, "42", "y")], NOW)
+    ledger.belongs([Ref(Kind.PORT, "port-1", "of a-Secret-1")], "a-Secret-1", NOW)
+
+    assert [debt.ref.id for debt in ledger.owed()] == ["port-1", "42", "a-Secret-1"]
+    ledger.close(settled=False)
+    text = Path(ledger.path).read_text()
+    assert "Secret" not in text and '"id": "***"' in text and '"id": "42"' in text
 
 
 def test_the_ledger_of_a_run_that_lives_is_passed_over(directory):

@@ -17,6 +17,7 @@ from vmprobe.cloud import Cloud
 from vmprobe.errors import (AuthRejected, CloudError, Conflict, DeadlinePassed, NotFound, NotMeasured, NotPermitted,
                             Transient, VmprobeError)
 from vmprobe.model import EXTRA_METRICS, METRICS, Ref, Resource, Sample
+from vmprobe.redact import current
 from vmprobe.sampling import rates, summarise
 
 Readings = Dict[str, List[List[Sample]]]  # by the server's id, in order of time
@@ -44,7 +45,7 @@ class Memory:
         newest = {server: [list(sample) for sample in rows[-1]]
                   for server, rows in readings.items() if rows}
         try:
-            files.remember(self.path, {"taken": taken, "servers": newest})
+            files.remember(self.path, {"taken": taken, "servers": {current().strike_id(server): kept for server, kept in newest.items()}})
         except (OSError, ValueError) as failed:
             return f"{self.path} cannot be written: {getattr(failed, 'strerror', None) or failed}"
         return ""

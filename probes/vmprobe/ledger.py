@@ -23,6 +23,7 @@ from vmprobe import files
 from vmprobe import handle as handles
 from vmprobe.handle import Handle
 from vmprobe.model import Kind, Ref
+from vmprobe.redact import current
 
 _SUFFIX = ".ledger"
 _NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet
@@ -278,7 +279,7 @@ class Ledger:
             self._apply(entry)
         if self._descriptor is None or not entries:
             return
-        lines = b"".join(json.dumps(entry, sort_keys=True).encode() + b"\n" for entry in entries)
+        lines = b"".join(json.dumps(_without_secrets(entry), sort_keys=True).encode() + b"\n" for entry in entries)
         if self._size + len(self._unwritten) + len(lines) > _LARGEST:
             self._give_up(OSError(errno.EFBIG, os.strerror(errno.EFBIG)))  # the handle finds what is not in here
             return
@@ -357,6 +358,12 @@ def _forget(path: str, now: float) -> None:
     if handle is not None and handle.expires < now:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _without_secrets(entry: Dict[str, Any]) -> Dict[str, Any]:
+    """The entry as it is written: a manager may give anything as an id, and the handle finds what has another one here."""
+    foreign = {"belongs": ("id", "server", "name")}.get(entry["event"], ("id",))
+    return {word: current().strike_id(value) if word in foreign else value for word, value in entry.items()}
 
 
 def _words(ref: Ref) -> Dict[str, str]:

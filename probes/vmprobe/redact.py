@@ -82,6 +82,10 @@ class Redactor:
         text = _TAGGED.sub(lambda match: match[1] + STRUCK, text) if "</" in text else text
         return _NAMED.sub(lambda match: match[1] + STRUCK, text)
 
+    def strike_id(self, identity: str) -> str:
+        """An id or a name from outside as it may be kept in a file; one that is short, as a number is, tells no secret."""
+        return self.strike(identity) if len(identity) >= _FOLDED else identity
+
     def cut(self, text: str, limit: int) -> str:
         """The first ``limit`` characters of what ``strike`` makes of ``text``, without looking at all of a long one."""
         looked_at = 20 * limit + self.longest
