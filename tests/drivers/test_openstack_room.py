@@ -73,6 +73,13 @@ def test_a_snapshot_of_a_server_that_boots_from_a_volume_is_cinders(cloud):
     assert cloud.room(disk=4, volume=None, **volume) == capacity.Room(1, "storage by quota: 10 GiB of 10 GiB is free")
 
 
+def test_a_snapshot_is_an_image_which_keystones_limits_may_be_for(cloud):
+    cloud.more["GET /image/v2/info/usage"] = said({"usage": {"image_count_total": {"limit": 10, "usage": 8}, "image_size_total": {"limit": 1, "usage": 0}}})
+
+    assert cloud.room(snapshot=True) == capacity.Room(2, "images by quota: 2 of 10 are free")
+    assert cloud.room().fits == 100
+
+
 def test_a_fleet_that_is_to_be_reached_needs_one_security_group(cloud):
     cloud.neutron = {"security_group": quota(10, 9), "port": quota(500, 0)}
     assert cloud.room(depth="reach").fits == 100

@@ -580,7 +580,7 @@ class Openstack(Driver):
         found = room.of_nova(self._nova())
         if self._has_volumes():
             found += room.of_cinder(self._cinder(), self.keystone.project)
-        found += room.of_neutron(self._neutron(), self.keystone.project)
+        found += room.of_neutron(self._neutron(), self.keystone.project) + room.of_glance(self._glance())
         if "admin" in [role.get("name") for role in items(self.keystone.token, "roles", default=[])]:
             found += room.of_networks(self._neutron())
             if self.keystone.has("placement"):  # by others it often cannot even be reached

@@ -47,6 +47,12 @@ def of_cinder(cinder: Http, project: str) -> List[Limit]:
     return found
 
 
+def of_glance(glance: Http) -> List[Limit]:
+    """How many images there may be, where Glance goes by Keystone's limits; how large a snapshot gets nobody knows before."""
+    said = _extra(lambda: glance.get("info/usage").field("usage", dict)) or {}
+    return [_limit("images", field(said, "image_count_total", dict), "usage", "limit")] if "image_count_total" in said else []
+
+
 def of_neutron(neutron: Http, project: str) -> List[Limit]:
     """Nothing where the quota is the administrators' by Neutron's policy."""
     try:
@@ -97,14 +103,17 @@ def of_networks(neutron: Http) -> List[Limit]:
 
 # --- what a VM takes ----------------------------------------------------------------------------------------------
 
-def needs(found: Mapping[Tuple[str, str], float], plan: Any, test_vm: Mapping[str, Any], default_type: Optional[str]) -> Dict[Tuple[str, str], float]:
-    """``found``, which every manager counts, and what is OpenStack's own."""
+def needs(found: Mapping[Tuple[str, str], float], plan: Any, test_vm: Mapping[str, Any],
+          default: Optional[str]) -> Dict[Tuple[str, str], float]:
+    """``found``, which every manager counts, and what is OpenStack's own. ``default``: the type of a volume for which none is asked."""
     details = plan.details
     root = details["disk"] * _GIB if details["boot from volume"] else 0
     saved = 1 if root and test_vm["snapshot"] else 0  # Cinder's: of a local disk it is an image
     sizes = [-(-size // _GIB) * _GIB for size in (test_vm["volume"], root, root * saved) if size]
-    more: Dict[Tuple[str, str], float] = {("snapshots", ""): saved, ("storage", ""): sum(sizes), ("disk", ""): 0 if root else details["local disk"]}
-    kind = details["volume type"] or default_type
+    more: Dict[Tuple[str, str], float] = {
+        ("images", ""): 1 if test_vm["snapshot"] else 0, ("snapshots", ""): saved, ("storage", ""): sum(sizes),
+        ("disk", ""): 0 if root else details["local disk"]}
+    kind = details["volume type"] or default
     if kind:
         more.update({("volumes", f"volume type {kind}"): found.get(("volumes", ""), 0), ("storage", f"volume type {kind}"): sum(sizes),
                      ("snapshots", f"volume type {kind}"): saved})
