@@ -349,6 +349,25 @@ def test_many_probes_at_once_deliver_each_result_once(quick, tmp_path):
     assert sorted(each["output"] for each in lines(tmp_path / "file")) == sorted(outputs)
 
 
+def test_after_a_signal_a_result_gets_the_least_of_time(quick, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "nagiosplugin.py").write_text(f"open({str(fifo)!r}).read()\n")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "send_nsca").write_text(f'#!/bin/sh\necho "$6" >{tmp_path}/seconds\nexit 1\n')
+    (programs / "send_nsca").chmod(0o755)
+    process = subprocess.Popen([sys.executable, str(PROBES / "check_vm_state"), "--site", quick, "--submit", "nsca:mon"],
+                               stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"})
+    with open(fifo, "w"):  # a library is half loaded
+        process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (3, "VM_STATE UNKNOWN - interrupted by SIGTERM before anything was started\n"
+                                               "not submitted to nsca:mon: send_nsca: exit code 1; spooled\n")
+    assert int((tmp_path / "seconds").read_text()) < submit.LEAST
+
+
 def test_sigterm_ends_a_submission_and_leaves_its_result_to_the_next_run(quick, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # it takes connections, and never says a word
         credentials = tmp_path / "nrdp.ini"

@@ -61,7 +61,9 @@ def _said(probe: str, arguments: List[str]) -> Verdict:
         warnings.simplefilter("ignore")  # a library's warning must not become the first line
         os.umask(0o077)
         importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
-        return importlib.import_module(f"vmprobe.probes.{probe}").main(arguments)
+        main = importlib.import_module(f"vmprobe.probes.{probe}").main
+        _stop_if_marked()
+        return main(arguments)
     finally:
         _came.append(0)
 
@@ -74,7 +76,7 @@ def unforeseen(error: BaseException, loud: bool) -> Verdict:
 
 def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) -> Verdict:
     """``said``, handed over to where ``--submit`` wants it; what could not be is told below line 1, and changes nothing."""
-    if not any(word.startswith("--submit") for word in arguments):
+    if not _submits(arguments):
         return said
     try:
         from vmprobe import services, session, submit
@@ -84,7 +86,7 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
         result = submit.Result(site.name, services.service_name(probe), said.state,
                                verdict.render(f"VM_{probe.upper()}", said), began, ended)
         usual = site.deadline if services.SERVICES[probe].creates else session.LOOK
-        deadline = submit.patience((options.timeout or usual) - (ended - began))
+        deadline = submit.patience(0.0 if _is_interrupted() else (options.timeout or usual) - (ended - began))
         listen(deadline)
         told = submit.submit(options.submit, result, deadline)
     except VmprobeError as error:
@@ -118,6 +120,7 @@ def _open_streams() -> None:
 
 
 _came: List[int] = []  # signals, until somebody listens; 0: from now on none of them raises
+_listening: List[Any] = []  # the deadlines that signals have marked, or may mark
 
 
 def _stop_early(number: int, frame: Any) -> None:
@@ -125,18 +128,29 @@ def _stop_early(number: int, frame: Any) -> None:
     if _came:
         return
     _came.append(number)
-    raise Interrupted(f"interrupted by {signal.Signals(number).name} before anything was started")
+    if not _submits(sys.argv[1:]):  # else a library may stay half loaded that the submission needs: it is told a moment later
+        _stop_if_marked()
 
 
-_missed: List[BaseException] = []
+def _stop_if_marked() -> None:
+    """Raise Interrupted for a signal that came before anybody listened."""
+    if any(_came) and 0 not in _came:
+        raise Interrupted(f"interrupted by {signal.Signals(_came[0]).name} before anything was started")
 
 
 def _missed_by_python(found: Any) -> None:
-    """Remember a signal that came where nothing can be raised, such as a destructor: whoever listens first is told."""
-    if isinstance(found.exc_value, Interrupted):
-        _missed.append(found.exc_value)
-    else:
+    """Say nothing of a signal that came where nothing can be raised, such as a destructor: whoever listens first is told."""
+    if not isinstance(found.exc_value, Interrupted):
         sys.__unraisablehook__(found)
+
+
+def _submits(arguments: List[str]) -> bool:
+    return any(word.startswith("--submit") for word in arguments)
+
+
+def _is_interrupted() -> bool:
+    """Whether a signal has come: whoever sent it will soon send SIGKILL."""
+    return any(_came) or any(deadline.signal is not None for deadline in _listening)
 
 
 # --- options ------------------------------------------------------------------------------------------------------
@@ -273,10 +287,10 @@ def _parsed(parse: Callable[[str], T], word: str) -> T:
 def listen(deadline) -> None:
     """From now on a signal marks the deadline instead of ending the process; Interrupted where one came that nobody has heard."""
     deadline.clock.wake_on_signals()
+    _listening.append(deadline)
     for number in SIGNALS:
         signal.signal(number, deadline.interrupt)
-    if _missed:
-        raise _missed[0]
+    _stop_if_marked()
 
 
 def lines(*groups: List[str]) -> tuple:
