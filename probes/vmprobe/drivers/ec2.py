@@ -319,7 +319,7 @@ class Ec2(Driver):
         return there
 
     def _named(self, server: Ref, volumes: List[str], ports: List[str]) -> List[Resource]:
-        """These with their names; Conflict when one is not shown, which does not say that its server is gone."""
+        """These with their names; Conflict when one is not known, which does not say that its server is gone."""
         found: List[Resource] = []
         for ids, action, where, word, asked, made in (
                 (volumes, "DescribeVolumes", "volumeSet", "VolumeId", "volumes", _volume),
@@ -331,9 +331,9 @@ class Ec2(Driver):
             except NotPermitted as refusal:  # what cannot be shown cannot pass the gate later, either
                 self._unnameable = refusal
                 continue
-            missing = set(ids) - {one.ref.id for one in shown}
-            if missing:
-                raise Conflict(f"{asked} of {server}: {min(missing)} is not in the answer")
+            strangers = {one.ref.id for one in shown} - set(ids)
+            if strangers:
+                raise GatewayFailed(f"{asked} of {server}: the answer is about {min(strangers)}")
             found += shown
         return found
 
