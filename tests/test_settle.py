@@ -66,6 +66,19 @@ def test_a_debt_that_cannot_be_paid_is_a_warning_with_its_number_and_the_run_goe
     assert {key for key in world.cloud.things if key not in world.strangers} == {"ser-2", "vol-1"}
 
 
+def test_a_ledger_that_was_copied_from_another_host_is_let_alone_within_its_lease(world):
+    handle = next(world.state.rglob("*.ledger")).stem
+    before = world.ours()
+    world.site.set("site", owner="mon9")
+
+    code, said = world.run("-v")
+
+    assert (code, world.ours(), said.figures["leftovers"]) == (0, before, 0)
+    assert f"note: {handle} is not of mon9, and within its lease: its debt is let alone" in said.details
+    world.outlast_the_lease()
+    assert (world.run()[0], world.ours(), world.ledgers()) == (0, [], [])
+
+
 def test_a_site_maps_debts_to_another_state(world):
     stuck(world)
     world.site.set("verdict", leftovers="OK")

@@ -518,8 +518,10 @@ class Debts(NamedTuple):
     troubles: List[str]
 
 
-def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: float) -> Debts:
+def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: float, owner: str) -> Debts:
     """Pay what earlier runs left owed at this endpoint, within ``patience`` seconds, before anything is created.
+
+    The ledger of another owner is paid once its lease is over: it may be a copy, and its run live on the host that it is of.
 
     Each debt has its share of the time, so that one that cannot be paid does not keep the others from being paid. Ledgers
     of other endpoints stay: only there can their debts be paid. A damaged one is paid as far as it and the cloud can tell,
@@ -542,6 +544,10 @@ def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: flo
         share = max((until - now) / (len(paths) - number), shortest)
         ledger = Ledger.debt(path)
         if ledger is None:
+            continue
+        if ledger.handle and ledger.handle.owner != owner and ledger.handle.expires > clock.utc():
+            timeline.notes.append(f"{ledger.handle} is not of {owner}, and within its lease: its debt is let alone")
+            ledger.close(settled=False)
             continue
         try:
             left += _settle_one(cloud, ledger, timeline, min(until, now + share), troubles)

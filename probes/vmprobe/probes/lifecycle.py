@@ -136,7 +136,7 @@ class Run:
     def _settle(self, directory: str) -> None:
         """Pay earlier runs' debts before anything is created; what cannot be paid is reported."""
         patience = min(self.site.reserve, self.deadline.left() / 8)
-        self.debts, self.owed, troubles = settle_debts(self.cloud, directory, self.timeline, patience)
+        self.debts, self.owed, troubles = settle_debts(self.cloud, directory, self.timeline, patience, self.site.owner)
         self.troubles += troubles
 
     def _find_leftovers(self) -> None:
