@@ -331,9 +331,9 @@ class Ec2(Driver):
             except NotPermitted as refusal:  # what cannot be shown cannot pass the gate later, either
                 self._unnameable = refusal
                 continue
-            strangers = {one.ref.id for one in shown} - set(ids)
-            if strangers:
-                raise GatewayFailed(f"{asked} of {server}: the answer is about {min(strangers)}")
+            there = {one.ref.id for one in shown}
+            if there - set(ids) and set(ids) - there:
+                raise GatewayFailed(f"{asked} of {server}: the answer is about {min(there - set(ids))}")
             found += shown
         return found
 
