@@ -224,7 +224,9 @@ def _is_no_better_soon(failed: Optional[Exception]) -> bool:
 
 
 def _folder(each: Target) -> str:
-    return os.path.join(paths.state_directory(), "spool", hashlib.sha256(each.name.encode("utf-8", "surrogateescape")).hexdigest()[:16])
+    """Where a target's results are spooled; a path is the same one with a slash more."""
+    name = re.sub("//+", "/", each.name).rstrip("/") if os.path.isabs(each.where) else each.name
+    return os.path.join(paths.state_directory(), "spool", hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16])
 
 
 def _words(failed: Exception) -> str:
