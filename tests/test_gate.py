@@ -12,7 +12,7 @@ from disasters import HOUR, Disaster
 from virtual import VirtualClock
 from vmprobe import handle as handles
 from vmprobe.drivers.memory import Thing
-from vmprobe.errors import Conflict, GatewayFailed, NotPermitted
+from vmprobe.errors import Conflict, GatewayFailed, NotFound, NotPermitted
 from vmprobe.gate import Gate, Owner
 from vmprobe.handle import owner_word
 from vmprobe.ledger import Ledger
@@ -410,6 +410,27 @@ def test_capitals_do_not_make_another_owner():
 
 
 # --- a clean-up that ends when it can ------------------------------------------------------------------------------
+
+def test_a_cloud_that_knows_nothing_any_more_is_not_said_to_be_empty(tmp_path, monkeypatch):
+    """A gateway that has lost what is behind it says 404 to everything."""
+    world = Disaster(tmp_path / "world")
+    serve = world.cloud.serve
+
+    def lost(words, act, limit):
+        if any(request.startswith("attach") for request in world.cloud.log):
+            raise NotFound(f"{words}: 404 no route matches")
+        return serve(words, act, limit)
+    monkeypatch.setattr(world.cloud, "serve", lost)
+
+    code, said = world.run("-v")
+
+    assert (code, said.text) == (2, "site: storage: server ser-2 was RUNNING and is no longer there (cause=scheduler); "
+                                    "whether anything is left behind is not known")
+    assert [line for line in said.details if "could not be seen gone: list " in line] != []
+    monkeypatch.undo()
+    world.clock.sleep(HOUR)
+    assert (world.run()[0], world.ours(), world.ledgers()) == (0, [], [])
+
 
 def test_what_was_surely_never_sent_is_not_looked_for(tmp_path):
     world = Disaster(tmp_path / "world")

@@ -41,6 +41,7 @@ class Lease:
         self.gate = Gate(handle)
         self.settled = True  # nothing is owed; once something was asked for, by the cloud's own word
         self.leftovers: List[Ref] = []
+        self.unseen = False  # something may be there, and nothing of it is known
         self.refusal: Optional[BaseException] = None  # why the last request of the clean-up that failed did
         self._made: Set[Kind] = set()  # of which there may be something: the cloud has to say that there is nothing
         self._refused: Set[Kind] = set()  # asked for and refused: looked for once all the same
@@ -254,7 +255,7 @@ class Lease:
         ``until`` (on the monotonic clock) ends it earlier than the deadline does. What was never shown stays in the
         ledger as long as it may yet appear.
         """
-        self.settled = False
+        self.settled = self.unseen = False
         self._many = len(self.ledger.owed()) > _BY_ONE
         waiting = [kind for kind in reversed(self.cloud.kinds) if kind in self._made | self._refused]
         quiet: Dict[Kind, int] = Counter()  # looks in a row that showed nothing of a kind
@@ -494,7 +495,11 @@ class Lease:
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
         said = self._fault() if self.refusal is None else str(self.refusal) or type(self.refusal).__name__
         why = f": {said}" if said else ""
-        return LeftBehind(f"{names}{more} could not be seen gone{why}", request=getattr(self.refusal, "request", ""))
+        text = f"{names}{more} could not be seen gone{why}"
+        self.unseen = not self.leftovers
+        if self.unseen:
+            self.timeline.notes.append(text)
+        return LeftBehind(text, request=getattr(self.refusal, "request", ""))
 
     def _fault(self) -> str:
         """What the cloud says of something that is still there."""

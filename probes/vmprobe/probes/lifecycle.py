@@ -187,6 +187,8 @@ class Run:
         if self.lease and self.lease.leftovers and not isinstance(error, LeftBehind):
             more = f" and {len(self.lease.leftovers) - 3} more" if len(self.lease.leftovers) > 3 else ""
             found.append(f"left behind: {', '.join(map(str, self.lease.leftovers[:3]))}{more}")
+        if self.lease and self.lease.unseen and not isinstance(error, LeftBehind):
+            found.append("whether anything is left behind is not known")
         if self.debts:
             filled = " fill the quota" if error is not None and verdict.is_quota(error) else ""
             found.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
