@@ -608,14 +608,14 @@ def test_of_what_nagios_has_not_read_yet_only_the_newest_result_of_a_service_sta
     assert names[0] != names[1] != names[2]  # Nagios, which has read a file, removes what has its name then
 
 
-def test_a_check_result_directory_is_the_same_with_a_slash_more(tmp_path):
-    deliver(f"results:{tmp_path}/results")  # it is not there yet
-    (tmp_path / "results").mkdir()
+def test_a_path_is_the_same_target_with_a_slash_more(tmp_path):
+    word = f"file:{tmp_path}/folder/file"
+    deliver(word)  # the folder is not there yet
+    (tmp_path / "folder").mkdir()
 
-    assert deliver(f"results:{tmp_path}//results/", RESULT._replace(state=0, ended=1011.0)) == []
-    assert deliver(f"results:{tmp_path}/results", RESULT._replace(service="vm-state", ended=1012.0)) == []
-    (said,) = [path.read_text() for path in (tmp_path / "results").glob("c??????") if "service_description=vm-lifecycle\n" in path.read_text()]
-    assert "return_code=0\n" in said
+    assert deliver(f"file:{tmp_path}//folder/file", RESULT._replace(state=0, ended=1011.0)) == []
+    assert [each["state"] for each in lines(tmp_path / "folder" / "file")] == [2, 0]
+    assert spooled(word) == []
 
 
 def test_what_others_put_into_the_check_result_directory_stays(tmp_path):
