@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from conftest import MemorySite
 from disasters import HOUR, Disaster
 from virtual import VirtualClock
+from vmprobe import cli
 from vmprobe import handle as handles
 from vmprobe.drivers.memory import Thing
 from vmprobe.errors import Conflict, GatewayFailed, NotFound, NotPermitted
@@ -17,6 +18,7 @@ from vmprobe.gate import Gate, Owner
 from vmprobe.handle import owner_word
 from vmprobe.ledger import Ledger
 from vmprobe.model import Kind, Ref, Resource, State
+from vmprobe.probes import lifecycle
 
 HANDLE = handles.Handle("mon", 1_800_000_000, 6, "abcdefgh")
 NAME = str(HANDLE)
@@ -587,3 +589,46 @@ def test_a_handle_covers_exactly_the_names_that_it_can_be_read_from(data):
     name += data.draw(st.sampled_from(["", "", "-1", "-snapshot", "-", "-" + text]))
 
     assert handle.covers(name) == (handles.parse(name) == handle)
+
+
+def test_a_list_without_an_end_does_not_take_the_time_of_the_others(tmp_path, monkeypatch):
+    world = Disaster(tmp_path / "world")
+    monkeypatch.setenv("VMPROBE_STATE", str(world.state))
+    options = lifecycle.parser().parse_args(["--site", str(world.site.write())])
+    run = lifecycle.Run(cli.site_of(options), options, world.clock)
+    listed = world.cloud.listed
+
+    def endless(kind, name):
+        while kind is Kind.VOLUME:  # page after page, each in time
+            world.clock.sleep(1)
+            run.deadline.check()
+        return listed(kind, name)
+    monkeypatch.setattr(world.cloud, "listed", endless)
+
+    said = run.verdict()
+
+    assert (said.state, world.ours()) == (1, [])
+    assert len(requests(world, "list server")) == 1
+    assert len(requests(world, "list volume")) > 3
+
+
+def test_what_is_gone_by_the_time_that_a_look_is_cut_short_is_not_looked_for_again(tmp_path, monkeypatch):
+    world = Disaster(tmp_path / "world", count=3)
+    find, denied = world.cloud.find, []
+
+    def slow(identity):
+        if identity.startswith("vol") and identity not in world.cloud.things:
+            denied.append(identity)
+            world.clock.sleep(40)
+        return find(identity)
+    monkeypatch.setattr(world.cloud, "find", slow)
+    world.site.set("budget", deadline="100 s", reserve="60 s")
+    world.run()
+    first = list(denied)
+
+    world.clock.sleep(HOUR)
+    monkeypatch.setattr(world.cloud, "find", find)
+    world.cloud.log.clear()
+    world.run()
+
+    assert [request for request in requests(world, "show volume") if request.split()[-1] in first[:-1]] == []

@@ -325,7 +325,7 @@ class Lease:
     def _is_clear(self, kind: Kind, quiet: Dict[Kind, int]) -> bool:
         """Look at everything of a kind under the handle; True when nothing of it has to be waited for any more."""
         before = self.refusal
-        things = self._try(self.cloud.list, kind, str(self.handle))
+        things = self._try(self._in_part, self.cloud.list, kind, str(self.handle))
         if things is _FAILED:
             if kind in self._made:
                 self._are_owed_still([debt for debt in self._owed(kind) if not debt.is_intent])
@@ -351,17 +351,21 @@ class Lease:
         """Whether any of these, which no list shows, is there, or may be; records as gone what by the cloud's word is not."""
         there, gone, never = False, [], []
         many = self._many and len(unlisted) > _BY_ONE
-        for debt in unlisted:
-            key = (debt.ref.kind, debt.ref.id)
-            if debt.is_intent:
-                if self._is_settled(debt):
-                    never.append(debt.ref.name)
-            elif many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)) and not self._is_kept(debt):
-                gone.append(debt.ref)  # of many, not each is asked for by itself once more
-            elif self._is_there(debt) is not False:
-                there = True
-            elif self.ledger.holds(debt.ref) and not self._may_appear(debt):
-                gone.append(debt.ref)
+        try:
+            for debt in unlisted:
+                key = (debt.ref.kind, debt.ref.id)
+                if debt.is_intent:
+                    if self._is_settled(debt):
+                        never.append(debt.ref.name)
+                elif many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)) and not self._is_kept(debt):
+                    gone.append(debt.ref)  # of many, not each is asked for by itself once more
+                elif self._is_there(debt) is not False:
+                    there = True
+                elif self.ledger.holds(debt.ref) and not self._may_appear(debt):
+                    gone.append(debt.ref)
+        except DeadlinePassed:  # what was seen gone until then need not be looked for by the next run
+            self.ledger.gone([ref for ref in gone if ref.kind is not Kind.SERVER or (ref.kind, ref.id) in self._known_whole])
+            raise
         if gone and not self._know_what_is_left_by([ref for ref in gone if ref.kind is Kind.SERVER]):
             gone, there = [], True
         self.ledger.gone(gone)
@@ -415,7 +419,7 @@ class Lease:
         key = (server.kind, server.id)
         if self._inventories.get(key, 0) >= _LOOKS:
             return True
-        found = self._try(self._belongings, server)
+        found = self._try(self._in_part, self._belongings, server)
         if found is _FAILED:
             self._inventories[key] = self._inventories.get(key, 0) + 1
             if self._inventories[key] < _LOOKS:
@@ -468,9 +472,12 @@ class Lease:
         """Look at each thing that the manager made by itself, once its server is gone, or is not waited for any more."""
         debts = [debt for debt in self.ledger.owed() if debt.server]
         servers = {debt.ref.id for debt in self._owed(Kind.SERVER)} if debts and servers_wait else set()
-        gone = [debt.ref for debt in debts if debt.server not in servers and self._is_there(debt) is False]
-        self.ledger.gone(gone)
-        return len(gone) == len(debts)
+        waited = len(debts)
+        for debt in debts:
+            if debt.server not in servers and self._is_there(debt) is False:
+                self.ledger.gone([debt.ref])
+                waited -= 1
+        return waited == 0
 
     # ----------------------------------------------------------------------------------------------------------
 
@@ -488,6 +495,11 @@ class Lease:
             if wait > 0:
                 self.deadline.sleep(wait)
             return _FAILED
+
+    def _in_part(self, verb: Any, *words: Any) -> Any:
+        """A question of many requests, such as a list of pages: it may take half of the time that is left, not all."""
+        with self.deadline.within(self.deadline.clock.now() + self.deadline.left() / 2):
+            return verb(*words)
 
     def _left_behind(self) -> LeftBehind:
         self.leftovers = self.ledger.remaining()

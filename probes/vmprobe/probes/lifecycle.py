@@ -158,8 +158,10 @@ class Run:
     def _judge(self, error: Optional[BaseException]) -> Verdict:
         """One outcome: the error that ended the run, else leftovers of earlier runs, else the ranges."""
         site = self.site
-        measured = {**self.timeline.durations(), "total": self.timeline.total(), **self.timeline.metrics,
-                    "leftovers": len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())}
+        measured = {**self.timeline.durations(), "total": self.timeline.total(), **self.timeline.metrics}
+        left = len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())
+        if left or not (self.lease and self.lease.unseen):  # what nobody could look for is not none
+            measured["leftovers"] = left
         remains = "; ".join(self._remains(error))
         if error is not None:
             said = self.session.failure(error)
