@@ -40,7 +40,7 @@ _CAUSES = (  # the first of these that is in the reason decides
     (r"availability zone\b.*(?:not available|not found|invalid|does not exist)|multiple \w+ matches found", "client"),
 )
 _THINGS = (  # of these the one that comes first
-    r"(?i)(?P<network>network|neutron|binding failed|port ?binding|virtual ?interface|\bvif(?:\b|_type)|subnet|(?:fixed|floating) ips?\b|ip address|ip/mac"
+    r"(?i)(?P<network>network|neutron|interface mtu|\bbridge\b|binding failed|port ?binding|virtual ?interface|\bvif(?:\b|_type)|subnet|(?:fixed|floating) ips?\b|ip address|ip/mac"
     r"|security[ _]?group|\bdhcp\b|\bnics?\b|\bbind port|\bport \S{1,64} (?:is )?(?:not usable|still in use))"
     r"|(?P<storage>volume|block[ _]?device|cinder|datastore|iscsi|\bceph\b|\brbd\b|\blun\b|storage|no space left|disk quota|disk is full)"
     r"|(?P<image>images?\b|glance|flavor)")
