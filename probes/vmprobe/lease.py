@@ -341,7 +341,12 @@ class Lease:
             quiet[kind] = 0
             return False
         quiet[kind] += 1
-        return quiet[kind] >= _LOOKS or not self._owed(kind)
+        return not self._owed(kind) or quiet[kind] >= _LOOKS and not self._settles_soon(kind)
+
+    def _settles_soon(self, kind: Kind) -> bool:
+        """Whether what may yet appear will not by the time of a look more: then that is waited for, not left in the ledger."""
+        waits = (self.cloud.driver.shown_by - abs(self._utc() - debt.at) for debt in self._owed(kind))
+        return any(0 < wait <= self.deadline.polling.longest for wait in waits)
 
     def _owed(self, kind: Kind) -> List[Debt]:
         """What was asked for of a kind, and is owed."""

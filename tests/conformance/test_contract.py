@@ -142,6 +142,8 @@ def test_a_server_becomes_ready(world):
     def look():
         seen = world.cloud.show(world.server)
         assert seen.state is not State.FAILED, f"{seen.native}: {seen.fault}"
+        if world.cloud.is_made_at_rest(seen):
+            world.cloud.start(world.server)
         return seen if seen.state is State.READY else None
 
     seen = world.until(look, "ready")

@@ -138,7 +138,7 @@ def test_a_refusal_is_in_ooi_s_words_with_the_request(site, rendering):
 
     assert (code, line(output)) == (
         2, "VM_LIFECYCLE CRITICAL - ooi: submit: create server: 400 Missing OCCI types: "
-           "'http://schemas.openstack.org/template/resource#'. (cause=scheduler, REQUEST)")
+           "'http://schemas.openstack.org/template/resource#'. (cause=gateway, REQUEST)")
 
 
 def test_a_server_that_failed_is_inactive_to_ooi_and_time_tells(site, openstack):

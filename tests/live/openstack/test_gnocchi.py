@@ -77,7 +77,7 @@ def test_what_is_not_measured_yet_is_said_and_is_not_zero(openstack, ceilometer,
         code, output, figures = activity(site_file(tmp_path, openstack.cloud(), sample=SAMPLE))  # another project's measures are not shown
 
     assert code == 0, output
-    assert re.match(r"VM_ACTIVITY OK - openstack: 1 server, of which there is no reading yet \|", output)
+    assert re.match(r"VM_ACTIVITY OK - openstack: 1 server \(1 not measured\), of which there is no reading yet \|", output)
     assert not {"cpu_avg", "disk_read_avg"} & set(figures)
     assert re.search(rf"^note: 1 of 1 not measured: diagnostics of server {server['id']}: 403 .*; Gnocchi has no measures of it yet$",
                      output, re.M)
