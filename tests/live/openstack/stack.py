@@ -279,8 +279,11 @@ class Stack:
 
         def reported() -> bool:
             self.processes.check(names)
-            found = (admin.get("compute", "/os-services")["services"]
-                     + admin.get("volumev3", "/os-services")["services"])
+            try:
+                found = (admin.get("compute", "/os-services")["services"]
+                         + admin.get("volumev3", "/os-services")["services"])
+            except bootstrap.Refused:  # on a busy machine an API can answer 500 while it begins
+                return False
             return has_room() and names <= {services.COMPUTE_HOSTS.get(service["host"], service["binary"])
                                             for service in found if is_after(service["updated_at"], since)}
 
