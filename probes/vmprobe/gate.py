@@ -48,7 +48,7 @@ class Gate:
             self._pass(asked._replace(name=thing.ref.name or asked.name))
         elif owner is Owner.OTHER:
             self._refuse(asked)
-        else:
+        elif owner is Owner.UNKNOWN:
             self._nameless.add(_key(asked))
         return owner
 
