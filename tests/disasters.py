@@ -12,7 +12,7 @@ import plugin_output
 from conftest import MemorySite
 from virtual import VirtualClock
 from vmprobe.drivers.memory import REQUEST_FAULTS, Thing
-from vmprobe.model import Kind
+from vmprobe.core.model import Kind
 
 KILLS = ("killed-before", "killed-after")  # before the request leaves; after the server acted, before the reply
 FAULTS = (*REQUEST_FAULTS, *KILLS)

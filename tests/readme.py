@@ -5,7 +5,7 @@ import re
 from conformance import got
 from conftest import CHECKOUT, run_probe
 from vmprobe import ctl, drivers
-from vmprobe.model import EXTRA_METRICS, METRICS, Capability
+from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability
 
 README = CHECKOUT / "README.md"
 PAGES = [README, *sorted((CHECKOUT / "docs").glob("*.md"))]

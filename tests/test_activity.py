@@ -7,8 +7,8 @@ import re
 import pytest
 
 from vmprobe import activity
-from vmprobe.errors import AuthRejected, Conflict, GatewayFailed, NotMeasured, NotPermitted, Unreachable
-from vmprobe.model import Kind, Sample
+from vmprobe.core.errors import AuthRejected, Conflict, GatewayFailed, NotMeasured, NotPermitted, Unreachable
+from vmprobe.core.model import Kind, Sample
 from vmprobe.sampling import rates
 from vmprobe.site import load
 

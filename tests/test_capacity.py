@@ -4,8 +4,8 @@ import pytest
 
 from conftest import run_probe
 from vmprobe import capacity
-from vmprobe.driver import Driver
-from vmprobe.model import Kind, Limit, Plan
+from vmprobe.core.driver import Driver
+from vmprobe.core.model import Kind, Limit, Plan
 
 GIB = 2 ** 30
 PERFDATA = (

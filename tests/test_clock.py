@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from conftest import CHECKOUT, PROBES
 from vmprobe import inventory, render, services
 from vmprobe import tree as files
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 GOLDEN = Path(__file__).parent / "golden" / "config"
 INSTALLED = ("gateway", "lifecycle", "leftovers", "capacity")

@@ -9,12 +9,12 @@ from hypothesis import strategies as some
 from rawserver import Server, reply
 from virtual import VirtualClock
 from vmprobe import capacity
-from vmprobe.clock import Deadline
+from vmprobe.core.clock import Deadline
 from vmprobe.drivers import load
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted,
-                            QuotaExceeded, RateLimited, VmprobeError)
-from vmprobe.evidence import Evidence
-from vmprobe.model import Capability, Kind, Plan, Ref, Sample, ServerSpec, State, VolumeSpec
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound,
+                                 NotPermitted, QuotaExceeded, RateLimited, VmprobeError)
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Capability, Kind, Plan, Ref, Sample, ServerSpec, State, VolumeSpec
 
 KEYS = {"access_key": "AKID", "secret_key": "s"}
 ZONES = b"<AResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></AResponse>"

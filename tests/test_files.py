@@ -10,8 +10,8 @@ import pytest
 from private import written
 from virtual import VirtualClock
 from vmprobe import files
-from vmprobe.clock import Deadline
-from vmprobe.errors import DeadlinePassed
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import DeadlinePassed
 from vmprobe.transport import libvirt
 
 

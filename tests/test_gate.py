@@ -11,13 +11,13 @@ from conftest import MemorySite
 from disasters import HOUR, Disaster
 from virtual import VirtualClock
 from vmprobe import cli
-from vmprobe import handle as handles
+from vmprobe.core import handle as handles
 from vmprobe.drivers.memory import Thing
-from vmprobe.errors import Conflict, GatewayFailed, NotFound, NotPermitted
+from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
 from vmprobe.gate import Gate, Owner
-from vmprobe.handle import owner_word
+from vmprobe.core.handle import owner_word
 from vmprobe.ledger import Ledger
-from vmprobe.model import Kind, Ref, Resource, State
+from vmprobe.core.model import Kind, Ref, Resource, State
 from vmprobe.probes import lifecycle
 
 HANDLE = handles.Handle("mon", 1_800_000_000, 6, "abcdefgh")
@@ -443,7 +443,7 @@ def test_what_was_surely_never_sent_is_not_looked_for(tmp_path):
 
     def refused(words, act, limit):
         if words.startswith(("create", "list")):
-            from vmprobe.errors import Unreachable
+            from vmprobe.core.errors import Unreachable
             world.cloud.log.append(words)
             raise Unreachable("connection refused", sent=False)
         return serve(words, act, limit)
@@ -463,7 +463,7 @@ def test_a_session_that_is_rejected_for_good_ends_the_clean_up_at_once(tmp_path)
 
     def rejected(words, act, limit):
         if "auth-rejected" in world.cloud.faults and words != "connect":
-            from vmprobe.errors import AuthRejected
+            from vmprobe.core.errors import AuthRejected
             raise AuthRejected("401 the project is disabled")
         return serve(words, act, limit)
     world.cloud.serve = rejected

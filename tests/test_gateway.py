@@ -11,7 +11,7 @@ import pytest
 from certificates import Authority
 from gateways.server import serving
 from vmprobe import verdict
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 from vmprobe.probes import gateway
 
 DAY = 86400

@@ -21,7 +21,7 @@ import pytest
 
 from conftest import PROBES
 from vmprobe import bootdisk, console, ctl, image, initramfs
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 GUEST = PROBES / "vmprobe" / "guest"
 DISKS = ("raw", "qcow2", "vmdk", "vhd", "ova", "uefi")
@@ -647,7 +647,7 @@ def context(nonce):
     """The ``context.sh`` that a VM gets from OpenNebula with ``reporter = yes``, by way of its driver and its simulator."""
     from simulators.opennebula import Oned, served
     from simulators.opennebula_sites import driver_of
-    from vmprobe.model import ServerSpec
+    from vmprobe.core.model import ServerSpec
 
     with served(Oned()) as (oned, url), driver_of(url, reporter="yes") as (driver, test_vm):
         return oned.context(int(driver.create(ServerSpec("vmprobe-x", driver.resolve(test_vm), nonce=nonce)).id))

@@ -16,7 +16,7 @@ from conftest import run_probe
 from endorsers import Authority, der
 from gateways.server import serving
 from virtual import VirtualClock
-from vmprobe.model import Image, Kind, State
+from vmprobe.core.model import Image, Kind, State
 
 SUM = "ab" * 64
 OTHER = "cd" * 64

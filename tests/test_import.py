@@ -10,7 +10,7 @@ import pytest
 from conftest import PROBES
 from vmprobe import adopt as adopting
 from vmprobe import catalogue, files, site, tree
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 GOCDB = """\
 <?xml version="1.0" encoding="UTF-8"?>

@@ -18,11 +18,11 @@ import pytest
 import plugin_output
 from conftest import run_probe
 from disasters import SHM, Disaster
-from vmprobe import handle as handles
+from vmprobe.core import handle as handles
 from vmprobe import ledger as ledgers
-from vmprobe import redact
+from vmprobe.core import redact
 from vmprobe.ledger import Ledger
-from vmprobe.model import Kind, Ref
+from vmprobe.core.model import Kind, Ref
 
 HANDLE = handles.Handle("mon", 1_800_000_000, 6, "abcdefgh")
 SERVER, VOLUME = Ref(Kind.SERVER, "4f1c", str(HANDLE)), Ref(Kind.VOLUME, "77aa", str(HANDLE))

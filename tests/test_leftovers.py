@@ -9,12 +9,12 @@ import pytest
 import plugin_output
 from conftest import run_probe
 from disasters import STRANGERS
-from vmprobe import handle as handles
+from vmprobe.core import handle as handles
 from vmprobe import ledger as ledgers
 from vmprobe.drivers.memory import Thing
-from vmprobe.handle import owner_word
+from vmprobe.core.handle import owner_word
 from vmprobe.ledger import Ledger
-from vmprobe.model import Kind, Ref
+from vmprobe.core.model import Kind, Ref
 
 NOTHING = "leftovers=0;0;;0 memory=0B;;;0 oldest_age=0s;;;0 total=0s;;;0 vcpus=0;;;0 volume_bytes=0B;;;0"
 EXPIRED = "vmprobe-mon-20270115t040000z-48-{}"  # its lease has been over for 3.2 h at the clock's 08:00

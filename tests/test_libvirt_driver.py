@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from vmprobe.clock import Clock, Deadline
+from vmprobe.core.clock import Clock, Deadline
 from vmprobe.drivers.libvirt import Libvirt, _samples
-from vmprobe.errors import ClientError, NotFound, ResourceFailed, Unreachable
-from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, Plan, Ref
+from vmprobe.core.errors import ClientError, NotFound, ResourceFailed, Unreachable
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Kind, Plan, Ref
 from vmprobe.transport.libvirt import _without_questions
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from conftest import PROBES
 from vmprobe import console
 from vmprobe.drivers import opennebula
-from vmprobe.model import Kind, Ref
-from vmprobe.text import decimal_number, whole_number
+from vmprobe.core.model import Kind, Ref
+from vmprobe.core.text import decimal_number, whole_number
 
 SERVER = Ref(Kind.SERVER, "srv-1", "vmprobe-x")
 NO_DISK = "server srv-1: its console says no disk yet"

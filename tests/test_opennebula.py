@@ -24,11 +24,12 @@ from simulators.opennebula import STATES, Oned, served
 from simulators.opennebula_sites import site_file
 from test_image import BOOT, NETWORK as REACHED, NONCE, SHELLS, Machine
 from vmprobe import verdict
-from vmprobe.clock import Clock, Deadline
+from vmprobe.core.clock import Clock, Deadline
 from vmprobe.drivers import opennebula_states as states
-from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted, QuotaExceeded
-from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound,
+                                 NotPermitted, QuotaExceeded)
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
 from vmprobe.site import load
 from vmprobe.transport.oned import refusal

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from vmprobe import programs
-from vmprobe.clock import Deadline
-from vmprobe.errors import DeadlinePassed, Interrupted
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import DeadlinePassed, Interrupted
 from waiting import soon
 
 

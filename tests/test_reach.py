@@ -8,8 +8,8 @@ import time
 import pytest
 
 from vmprobe import reach
-from vmprobe.clock import Clock, Deadline
-from vmprobe.errors import DeadlinePassed, Interrupted
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.errors import DeadlinePassed, Interrupted
 
 
 def deadline(seconds):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from vmprobe import reasons
+from vmprobe.core import reasons
 
 UUID = "77dfe2d0-82b8-40d9-9b1c-3b1f5d5a1c11"
 RETRIES = f"Exceeded maximum number of retries. Exceeded max scheduling attempts 3 for instance {UUID}. Last exception: "

@@ -14,12 +14,13 @@ from outside.webserver import PASSWORD, TOKEN, WebServer
 from rawserver import reply
 from secrets_check import ENCODERS
 from virtual import VirtualClock
-from vmprobe import redact, verdict
-from vmprobe.evidence import Evidence
+from vmprobe import verdict
+from vmprobe.core import redact
+from vmprobe.core.exchanges import Evidence
 from vmprobe.probes import gateway, lifecycle, state
-from vmprobe.redact import Redactor
+from vmprobe.core.redact import Redactor
 from vmprobe.submit import target
-from vmprobe.text import cut, one_line
+from vmprobe.core.text import cut, one_line
 from vmprobe.transport import words
 
 

@@ -13,8 +13,8 @@ from conftest import PROBES, run_probe
 from disasters import HOUR, Disaster
 from vmprobe import cli
 from vmprobe.drivers import memory
-from vmprobe.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
-from vmprobe.model import Kind
+from vmprobe.core.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
+from vmprobe.core.model import Kind
 from vmprobe.probes import lifecycle
 
 

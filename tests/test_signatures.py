@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 from endorsers import Authority, der
 from vmprobe import cms, signature, signedxml
-from vmprobe.errors import ClientError, CloudError, VmprobeError
+from vmprobe.core.errors import ClientError, CloudError, VmprobeError
 from vmprobe.transport import dn
 
 DSIG = "http://www.w3.org/2000/09/xmldsig#"

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import CHECKOUT, run_probe
 from vmprobe import paths, site
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 BAD = sorted((Path(__file__).parent / "sites" / "bad").glob("*.ini"))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from vmprobe import census
-from vmprobe.model import Kind, Ref, Resource, State
+from vmprobe.core.model import Kind, Ref, Resource, State
 
 LOOKED = "auth=0s;;;0 failed={failed};0;;0 list=0s;;;0 pending={pending};;;0 running={running};;;0 servers={servers};;;0 " \
          "stopped={stopped};;;0 stuck={stuck};0;;0 total=0s;;;0"

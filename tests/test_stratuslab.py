@@ -18,10 +18,10 @@ from simulators.opennebula_sites import site_of_stratuslab, stratuslab_site
 from simulators.stratuslab import DEPRECATED, IMAGE, Services, StratusLab
 from test_opennebula import line, wait_gone
 from vmprobe import verdict
-from vmprobe.clock import Clock, Deadline
-from vmprobe.errors import AuthRejected, Conflict
-from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, ServerSpec, State, VolumeSpec
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.errors import AuthRejected, Conflict
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
 from vmprobe.site import load
 from waiting import soon

@@ -21,7 +21,7 @@ import pytest
 from conftest import PROBES, run_probe
 from virtual import VirtualClock
 from vmprobe import cli, spool, submit, verdict
-from vmprobe.clock import Deadline
+from vmprobe.core.clock import Deadline
 from waiting import soon
 
 pytestmark = pytest.mark.filterwarnings("ignore:System time is way off")  # urllib3's, of a wall clock that stands still

@@ -14,8 +14,8 @@ import pytest
 from conftest import PROBES, run_probe
 from virtual import VirtualClock
 from vmprobe import turn
-from vmprobe.clock import Deadline
-from vmprobe.errors import ClientError
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import ClientError
 from vmprobe.site import load
 
 

@@ -9,7 +9,7 @@ import plugin_output
 from conftest import MemorySite
 from virtual import SharedClock, VirtualClock
 from vmprobe.drivers.memory import Thing
-from vmprobe.model import Kind
+from vmprobe.core.model import Kind
 
 
 def hosts(tmp_path, clock, owners):

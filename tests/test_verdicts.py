@@ -11,8 +11,8 @@ import pytest
 
 from vmprobe import cli, verdict
 from vmprobe.drivers.memory import Memory
-from vmprobe.errors import CloudError, Conflict, Ended, GatewayFailed, NotFound, ResourceFailed, StageOverrun
-from vmprobe.model import Kind, Sample
+from vmprobe.core.errors import CloudError, Conflict, Ended, GatewayFailed, NotFound, ResourceFailed, StageOverrun
+from vmprobe.core.model import Kind, Sample
 from vmprobe.probes import lifecycle
 
 SAMPLED = ("cpu_avg=25% cpu_peak=25%", "disk_read_avg=1000;;;0 disk_read_peak=1000;;;0 disk_write_avg=2000;;;0 "

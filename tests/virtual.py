@@ -2,7 +2,7 @@
 
 import threading
 
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 
 
 class VirtualClock(Clock):

@@ -13,11 +13,11 @@ import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe import files, paths
-from vmprobe.cloud import Cloud
-from vmprobe.errors import (AuthRejected, CloudError, Conflict, DeadlinePassed, NotFound, NotMeasured, NotPermitted,
-                            Transient, VmprobeError)
-from vmprobe.model import EXTRA_METRICS, METRICS, Ref, Resource, Sample
-from vmprobe.redact import current
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import (AuthRejected, CloudError, Conflict, DeadlinePassed, NotFound, NotMeasured, NotPermitted,
+                                 Transient, VmprobeError)
+from vmprobe.core.model import EXTRA_METRICS, METRICS, Ref, Resource, Sample
+from vmprobe.core.redact import current
 from vmprobe.sampling import rates, summarise
 
 Readings = Dict[str, List[List[Sample]]]  # by the server's id, in order of time

@@ -18,8 +18,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 from vmprobe import files, tree
 from vmprobe import site as sites
 from vmprobe.catalogue import Catalogue, Entry
-from vmprobe.errors import ClientError
-from vmprobe.text import counted, one_line
+from vmprobe.core.errors import ClientError
+from vmprobe.core.text import counted, one_line
 
 _MEMORY = ".vmprobe-import.json"
 _LARGEST_MEMORY = 2 ** 28  # bytes

@@ -19,7 +19,7 @@ import uuid
 from typing import Dict, NamedTuple, Sequence
 from xml.sax.saxutils import quoteattr
 
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 _TOOLS = {  # tool: the Debian package that has it
     "sfdisk": "fdisk",

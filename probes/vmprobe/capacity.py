@@ -10,8 +10,8 @@ import math
 from collections import defaultdict
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import text
-from vmprobe.model import BURDENS, ONE_FOR_ALL, RESOURCES, Limit
+from vmprobe.core import text
+from vmprobe.core.model import BURDENS, ONE_FOR_ALL, RESOURCES, Limit
 
 QUOTA = "quota"
 _EXACT = 1e-6  # shares of a CPU are no exact numbers: 1.2 has room for twelve times 0.1

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from vmprobe import programs
 from vmprobe.drivers import DRIVERS
-from vmprobe.errors import ClientError
-from vmprobe.text import one_line
+from vmprobe.core.errors import ClientError
+from vmprobe.core.text import one_line
 
 _HEAD = 200  # letters of a dump in which ldapsearch says what it is
 _LARGEST = 2 ** 28  # bytes of a catalogue

@@ -8,8 +8,8 @@ import fnmatch
 from collections import Counter
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from vmprobe import handle, reasons, text
-from vmprobe.model import Resource, State
+from vmprobe.core import handle, reasons, text
+from vmprobe.core.model import Resource, State
 
 KEPT = ("running", "stopped", "pending", "failed")  # each server is in one of them
 TROUBLES = ("failed", "stuck", "aged")  # worst first

@@ -17,9 +17,9 @@ import warnings
 from typing import Any, Callable, List, NoReturn, TypeVar
 
 from vmprobe import __version__, verdict
-from vmprobe.errors import ClientError, Interrupted, VmprobeError
-from vmprobe.redact import current
-from vmprobe.text import among, one_line, shortened
+from vmprobe.core.errors import ClientError, Interrupted, VmprobeError
+from vmprobe.core.redact import current
+from vmprobe.core.text import among, one_line, shortened
 from vmprobe.verdict import UNKNOWN, Verdict
 
 T = TypeVar("T")

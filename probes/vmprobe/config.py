@@ -9,9 +9,9 @@ import subprocess
 from collections import Counter
 
 from vmprobe import inventory, paths, render, tree
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 from vmprobe.services import SERVICES
-from vmprobe.text import counted
+from vmprobe.core.text import counted
 
 
 def configure(chosen: argparse.Namespace) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.console import Fact
-from vmprobe.model import METRICS
-from vmprobe.text import decimal_number
+from vmprobe.core.model import METRICS
+from vmprobe.core.text import decimal_number
 
 FACTOR = 4.0  # a window of a few seconds holds two rounds of work for one and three for the other
 _FLOOR = {"cpu": 10.0}  # in percent: an idle guest costs its host something, too

@@ -15,9 +15,9 @@ import sys
 import traceback
 from typing import Any, Callable, List, Optional, Sequence, TextIO
 
-from vmprobe.errors import VmprobeError
-from vmprobe.redact import current
-from vmprobe.text import one_line
+from vmprobe.core.errors import VmprobeError
+from vmprobe.core.redact import current
+from vmprobe.core.text import one_line
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -236,7 +236,7 @@ def sites(parser: argparse.ArgumentParser) -> None:
 
 def sites_import(chosen: argparse.Namespace) -> int:
     from vmprobe import adopt, catalogue
-    from vmprobe.text import counted
+    from vmprobe.core.text import counted
 
     found = catalogue.read(chosen.form, chosen.place)
     told, written = adopt.adopt(found, chosen.form, chosen.output, chosen.defaults, write=not chosen.check)

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from vmprobe import paths
-from vmprobe.errors import VmprobeError
+from vmprobe.core.errors import VmprobeError
 
 
 def run() -> int:

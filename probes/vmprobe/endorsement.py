@@ -17,8 +17,8 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import files, paths, signature
-from vmprobe.errors import CloudError, GatewayFailed
-from vmprobe.text import cut
+from vmprobe.core.errors import CloudError, GatewayFailed
+from vmprobe.core.text import cut
 from vmprobe.transport import dn
 from vmprobe.transport.fields import items, moment
 from vmprobe.transport.fields import field as value_at

@@ -11,7 +11,7 @@ import stat
 import tempfile
 from typing import Any, BinaryIO, Callable, Tuple
 
-from vmprobe.clock import Deadline
+from vmprobe.core.clock import Deadline
 
 _LARGEST = 16 * 2 ** 20
 _LOCK_PAUSE = 0.1  # seconds between two attempts at a lock

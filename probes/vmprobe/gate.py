@@ -11,9 +11,9 @@ from __future__ import annotations
 import enum
 from typing import Dict, Optional, Set, Tuple
 
-from vmprobe.errors import Conflict, GatewayFailed
-from vmprobe.handle import Handle
-from vmprobe.model import Kind, Ref, Resource
+from vmprobe.core.errors import Conflict, GatewayFailed
+from vmprobe.core.handle import Handle
+from vmprobe.core.model import Kind, Ref, Resource
 
 Key = Tuple[Kind, str]
 

@@ -13,14 +13,14 @@ import contextlib
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
-from vmprobe import handle
-from vmprobe.clock import ahead
-from vmprobe.cloud import Cloud
-from vmprobe.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
-from vmprobe.model import Capability, Kind, Plan
+from vmprobe.core import handle
+from vmprobe.core.clock import ahead
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
+from vmprobe.core.model import Capability, Kind, Plan
 from vmprobe.site import Site
-from vmprobe.text import cut
-from vmprobe.timeline import Timeline
+from vmprobe.core.text import cut
+from vmprobe.core.timeline import Timeline
 
 _PORTS = {"https": 443, "http": 80}
 _UNWELL = (408, 413, 429)

@@ -21,9 +21,9 @@ import zlib
 from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 
 from vmprobe import files, initramfs, paths
-from vmprobe.clock import Deadline
-from vmprobe.errors import ClientError, DeadlinePassed
-from vmprobe.text import whole_number
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import ClientError, DeadlinePassed
+from vmprobe.core.text import whole_number
 
 FORMATS = {  # format: the files it consists of
     "kernel": ("kernel", "initrd"),

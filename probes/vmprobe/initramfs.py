@@ -16,7 +16,7 @@ import subprocess
 from typing import Callable, Dict, Iterable, List, NamedTuple, Set
 
 from vmprobe import files
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 # The init loads of these what the machine has, by its modaliases. A kernel that has one built in needs no file of it.
 DRIVERS = {

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from vmprobe import __version__, paths
 from vmprobe import site as sites
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 from vmprobe.services import SERVICES
 
 FORM = 2  # of a Host as it is remembered

@@ -12,15 +12,15 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from vmprobe.clock import Deadline
-from vmprobe.cloud import Cloud
-from vmprobe.errors import (ClientError, CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound, NotPermitted, RateLimited,
-                            Transient, Unreachable, VmprobeError)
+from vmprobe.core.clock import Deadline
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import (ClientError, CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound,
+                                 NotPermitted, RateLimited, Transient, Unreachable, VmprobeError)
 from vmprobe.gate import Gate, Owner
-from vmprobe.handle import Handle
+from vmprobe.core.handle import Handle
 from vmprobe.ledger import Debt, Ledger
-from vmprobe.model import Capability, Kind, Ref, Resource, State
-from vmprobe.timeline import Timeline
+from vmprobe.core.model import Capability, Kind, Ref, Resource, State
+from vmprobe.core.timeline import Timeline
 
 _LOOKS = 3  # so often must a cloud not show a thing that was never seen, before that is believed
 _ASK_AGAIN = 30.0  # seconds after which an accepted removal that did not happen is asked for once more

@@ -20,10 +20,10 @@ import stat
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from vmprobe import files
-from vmprobe import handle as handles
-from vmprobe.handle import Handle
-from vmprobe.model import Kind, Ref
-from vmprobe.redact import current
+from vmprobe.core import handle as handles
+from vmprobe.core.handle import Handle
+from vmprobe.core.model import Kind, Ref
+from vmprobe.core.redact import current
 
 _SUFFIX = ".ledger"
 _NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet

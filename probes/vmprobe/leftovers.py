@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from vmprobe import handle as handles
-from vmprobe import text
-from vmprobe.cloud import Cloud
-from vmprobe.errors import DeadlinePassed, LeftBehind
-from vmprobe.handle import Handle
+from vmprobe.core import handle as handles
+from vmprobe.core import text
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import DeadlinePassed, LeftBehind
+from vmprobe.core.handle import Handle
 from vmprobe.lease import Lease
 from vmprobe.ledger import Ledger
-from vmprobe.model import Kind, Resource
-from vmprobe.timeline import Timeline
+from vmprobe.core.model import Kind, Resource
+from vmprobe.core.timeline import Timeline
 
 
 _AT_ONCE = 100  # handles: each may have its ledger, which is an open file

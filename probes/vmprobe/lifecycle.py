@@ -6,17 +6,18 @@ import re
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from vmprobe import console, contention, reach, reasons
-from vmprobe.clock import Deadline
-from vmprobe.cloud import Cloud
-from vmprobe.errors import (CloudError, Conflict, DeadlinePassed, Ended, NotFound, NotMeasured, NotPermitted, ResourceFailed, StageOverrun,
-                            Transient, VmprobeError)
+from vmprobe import console, contention, reach
+from vmprobe.core import reasons
+from vmprobe.core.clock import Deadline
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import (CloudError, Conflict, DeadlinePassed, Ended, NotFound, NotMeasured, NotPermitted,
+                                 ResourceFailed, StageOverrun, Transient, VmprobeError)
 from vmprobe.lease import Lease
-from vmprobe.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
-                           VolumeSpec)
+from vmprobe.core.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
+                                VolumeSpec)
 from vmprobe.sampling import sources, summarise
 from vmprobe.site import Site
-from vmprobe.timeline import Stage, Timeline
+from vmprobe.core.timeline import Stage, Timeline
 
 _FORGIVEN = 4  # so many failures in a row that may pass are waited out, the next one is the result
 _SHARE = 0.8  # of the time that is left, which a wait gets where the site has no budget for its stage

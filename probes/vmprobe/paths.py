@@ -7,7 +7,7 @@ import sys
 from typing import List
 
 from vmprobe import files
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _CHECKOUT = os.path.dirname(os.path.dirname(_PACKAGE))

@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import Any, List, NamedTuple, Optional, Sequence
 
-from vmprobe.clock import Deadline
+from vmprobe.core.clock import Deadline
 
 _LARGEST = 2 ** 20  # bytes of output that are kept
 _PIECE = 2 ** 16  # bytes that a pipe holds

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Callable, Set
 
-from vmprobe.text import one_line, seconds
-from vmprobe.timeline import Stage
+from vmprobe.core.text import one_line, seconds
+from vmprobe.core.timeline import Stage
 
 
 def listener(strike: Callable[[str], str]) -> Callable[[Stage], None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from vmprobe.endorsement import Endorsed
-from vmprobe.model import Image, Resource, State
-from vmprobe.text import span
+from vmprobe.core.model import Image, Resource, State
+from vmprobe.core.text import span
 
 WRONG = ("missing", "inactive", "mismatched", "revoked", "expired", "unendorsed", "unverified")  # perfdata labels, worst first
 

@@ -9,7 +9,7 @@ import socket
 import time
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Set
 
-from vmprobe.clock import Deadline
+from vmprobe.core.clock import Deadline
 
 _PATIENCE = 3.0  # seconds that all connections that are tried at once have together
 _AT_ONCE = 200  # connections; a process has 1024 descriptors where nobody said otherwise

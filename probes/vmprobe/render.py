@@ -17,7 +17,7 @@ import uuid
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import paths
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 from vmprobe.inventory import Host
 from vmprobe.services import GATEWAY, SERVICES, service_name
 from vmprobe.session import LOOK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from vmprobe.model import EXTRA_METRICS, METRICS, Sample
+from vmprobe.core.model import EXTRA_METRICS, METRICS, Sample
 
 _MOST = 1e15  # a petabyte a second: a manager that says more has not measured
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from vmprobe.model import Capability
+from vmprobe.core.model import Capability
 
 
 class Service(NamedTuple):

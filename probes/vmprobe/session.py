@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe import cli, files, progress, redact, verdict
-from vmprobe.clock import Clock, Deadline
-from vmprobe.cloud import Cloud
-from vmprobe.errors import DeadlinePassed, StageOverrun, VmprobeError
-from vmprobe.evidence import Evidence
+from vmprobe import cli, files, progress, verdict
+from vmprobe.core import redact
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import DeadlinePassed, StageOverrun, VmprobeError
+from vmprobe.core.exchanges import Evidence
 from vmprobe.site import Site, secrets
-from vmprobe.text import seconds
+from vmprobe.core.text import seconds
 from vmprobe.thresholds import Thresholds
-from vmprobe.timeline import Timeline
+from vmprobe.core.timeline import Timeline
 from vmprobe.verdict import OK, WORDS, Verdict
 
 LOOK = 50.0  # seconds that a probe that only looks may take: Nagios kills at 60

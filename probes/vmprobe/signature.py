@@ -13,9 +13,9 @@ import time
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import cms, programs, signedxml
-from vmprobe.errors import ClientError, CloudError
+from vmprobe.core.errors import ClientError, CloudError
 from vmprobe.signedxml import bad
-from vmprobe.text import cut
+from vmprobe.core.text import cut
 from vmprobe.transport import dn
 
 _GOOD = re.compile(r"(SHA-|SHA3-|SHAKE)(224|256|384|512)")

@@ -13,8 +13,8 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from xml.etree import ElementTree
 
-from vmprobe.errors import CloudError, GatewayFailed
-from vmprobe.text import cut
+from vmprobe.core.errors import CloudError, GatewayFailed
+from vmprobe.core.text import cut
 from vmprobe.transport import xml
 
 KEY = "vmprobe"  # what the one key is called for xmlsec1

@@ -13,15 +13,16 @@ import re
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, TextIO, Tuple, Type
 from urllib.parse import urlsplit
 
-from vmprobe import drivers, files, paths, redact
-from vmprobe.clock import Polling
-from vmprobe.driver import Driver, Key
-from vmprobe.errors import CAUSES, ClientError
-from vmprobe.handle import owner_word
+from vmprobe import drivers, files, paths
+from vmprobe.core import redact
+from vmprobe.core.clock import Polling
+from vmprobe.core.driver import Driver, Key
+from vmprobe.core.errors import CAUSES, ClientError
+from vmprobe.core.handle import owner_word
 from vmprobe.services import SERVICES
 from vmprobe.thresholds import LABELS, Thresholds, parse_range
-from vmprobe.text import among, one_line
-from vmprobe.timeline import STAGES
+from vmprobe.core.text import among, one_line
+from vmprobe.core.timeline import STAGES
 
 DEPTHS = ("api", "console", "reach")
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

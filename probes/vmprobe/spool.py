@@ -17,8 +17,8 @@ import time
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from vmprobe import files, locks
-from vmprobe.clock import Deadline
-from vmprobe.errors import DeadlinePassed, VmprobeError
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import DeadlinePassed, VmprobeError
 
 MOST = 1000  # results of one target
 _OLDEST = 86400.0  # seconds

@@ -33,10 +33,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from urllib.parse import urlencode
 
 from vmprobe import files, paths
-from vmprobe.clock import Deadline
-from vmprobe.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, Unreachable, VmprobeError
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, Unreachable, VmprobeError
 from vmprobe.spool import Result, Spool
-from vmprobe.text import one_line
+from vmprobe.core.text import one_line
 
 KINDS = ("nagios", "results", "icinga2", "nsca", "nrdp", "file")
 LEAST, MOST = 5.0, 30.0  # seconds for all targets, whatever is left of the run's time
@@ -526,7 +526,7 @@ RECEIVERS: Dict[str, Type[Receiver]] = {
 
 def _session(each: Target, deadline: Deadline, known: Tuple[str, ...]) -> Tuple[Any, Dict[str, str]]:
     """HTTP to the target, its certificate checked, and what its credentials file has."""
-    from vmprobe.evidence import Evidence
+    from vmprobe.core.exchanges import Evidence
     from vmprobe.site import read_credentials
     from vmprobe.transport.http import Http
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Dict, Mapping, NamedTuple
 
-from vmprobe.model import METRICS, RESOURCES
-from vmprobe.timeline import STAGES
+from vmprobe.core.model import METRICS, RESOURCES
+from vmprobe.core.timeline import STAGES
 
 _WORDS = {"s": "seconds", "%": "percent", "B": "bytes", "": "plain numbers"}
 

@@ -15,7 +15,7 @@ import os
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from vmprobe import files
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 _LARGEST = 2 ** 30  # bytes of a generated file; there is one of all sites
 

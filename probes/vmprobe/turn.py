@@ -11,8 +11,8 @@ import os
 from typing import Callable, Iterator, Optional
 
 from vmprobe import locks, paths
-from vmprobe.clock import Deadline
-from vmprobe.errors import ClientError, DeadlinePassed
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import ClientError, DeadlinePassed
 from vmprobe.site import Site
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Set
 
 from vmprobe import files, programs, tree
-from vmprobe.errors import ClientError
-from vmprobe.text import one_line
+from vmprobe.core.errors import ClientError
+from vmprobe.core.text import one_line
 
 _LARGEST_MAIN = 2 ** 24  # bytes
 _PATIENCE = 600  # seconds; Icinga takes half a minute for 10 000 sites

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from vmprobe import reasons, text
-from vmprobe.errors import ClientError, CloudError, DeadlinePassed, Interrupted, LeftBehind, StageOverrun, VmprobeError
+from vmprobe.core import reasons, text
+from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, Interrupted, LeftBehind, StageOverrun, VmprobeError
 from vmprobe.thresholds import Thresholds, unit
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)

@@ -22,7 +22,7 @@ CHECKOUT = HERE.parent.parent
 sys.path[:0] = [str(CHECKOUT / "probes"), str(CHECKOUT / "tests")]
 
 from virtual import VirtualClock  # noqa: E402
-from vmprobe.clock import Deadline, Polling  # noqa: E402
+from vmprobe.core.clock import Deadline, Polling  # noqa: E402
 
 LIFECYCLE = [sys.executable, str(CHECKOUT / "probes" / "check_vm_lifecycle")]
 NOTHING = [sys.executable, "-c", "pass"]
@@ -156,7 +156,7 @@ def gateway_of_openstack(directory, environment):
     from unittest import mock  # here: what this process has in memory, each that it starts is said to have had
 
     from live.openstack.shared import site_file
-    from vmprobe.evidence import Evidence
+    from vmprobe.core.exchanges import Evidence
     from vmprobe.probes import gateway as gateway_probe
 
     gateway = [sys.executable, str(CHECKOUT / "probes" / "check_vm_gateway"), "--site", str(site_file(directory, stack.cloud()))]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional
 
 from virtual import VirtualClock
-from vmprobe.clock import Clock, Deadline, Polling
-from vmprobe.driver import Driver
-from vmprobe.evidence import Evidence
+from vmprobe.core.clock import Clock, Deadline, Polling
+from vmprobe.core.driver import Driver
+from vmprobe.core.exchanges import Evidence
 from vmprobe.site import load, secrets
-from vmprobe.redact import Redactor
+from vmprobe.core.redact import Redactor
 
 HARNESSES = {  # id: the function that makes it
     "memory": "conformance.harnesses.memory",

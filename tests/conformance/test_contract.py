@@ -11,9 +11,10 @@ import pytest
 
 from conformance import got
 from conformance.harnesses import HARNESSES, LIVE, make
-from vmprobe import console, handle
-from vmprobe.errors import AuthRejected, CloudError, Conflict, NotFound, Transient
-from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Ref, ServerSpec, State, VolumeSpec
+from vmprobe import console
+from vmprobe.core import handle
+from vmprobe.core.errors import AuthRejected, CloudError, Conflict, NotFound, Transient
+from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Ref, ServerSpec, State, VolumeSpec
 
 pytestmark = pytest.mark.usefixtures("harness")
 

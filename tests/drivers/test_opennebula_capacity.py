@@ -10,10 +10,10 @@ from simulators import opennebula_sites
 from simulators.opennebula import READY, Oned, Stored, User, served
 from simulators.opennebula_sites import site_file
 from vmprobe import capacity, verdict
-from vmprobe.clock import Clock, Deadline
-from vmprobe.errors import CloudError, QuotaExceeded
-from vmprobe.evidence import Evidence
-from vmprobe.model import ServerSpec, VolumeSpec
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.errors import CloudError, QuotaExceeded
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import ServerSpec, VolumeSpec
 from vmprobe.probes import capacity as probe
 from vmprobe.site import load
 
@@ -300,7 +300,7 @@ def test_fractions_are_kept_in_perfdata_and_datastores_are_no_hosts(world):
 
 
 def test_a_user_who_may_see_neither_hosts_nor_group_is_told_what_the_rest_says(world):
-    from vmprobe.errors import NotPermitted
+    from vmprobe.core.errors import NotPermitted
     driver, test_vm = world.driver(volume="none")
     world.oned.leases[0] = 7
     asked = driver.oned.call

@@ -11,17 +11,17 @@ import pytest
 from rawserver import reply
 from simulators.openstack import PROJECT, SERVERS, driver
 from simulators.openstack import answer as _json
-from vmprobe.clock import Clock, Deadline
-from vmprobe.cloud import Cloud
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.cloud import Cloud
 from vmprobe.drivers.openstack import Openstack
-from vmprobe.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted, QuotaExceeded,
-                            RateLimited, Transient)
-from vmprobe.evidence import Evidence
-from vmprobe.handle import new
+from vmprobe.core.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted,
+                                 QuotaExceeded, RateLimited, Transient)
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.handle import new
 from vmprobe.lease import Lease
 from vmprobe.ledger import Ledger
-from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State, VolumeSpec
-from vmprobe.timeline import Timeline
+from vmprobe.core.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State, VolumeSpec
+from vmprobe.core.timeline import Timeline
 
 
 # --- the services -------------------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ import pytest
 from rawserver import reply
 from simulators.openstack import PROJECT, answer, driver
 from virtual import VirtualClock
-from vmprobe.cloud import Cloud
-from vmprobe.errors import Conflict, GatewayFailed, NotFound
-from vmprobe.handle import new
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import Conflict, GatewayFailed, NotFound
+from vmprobe.core.handle import new
 from vmprobe.leftovers import Held, remove
-from vmprobe.model import Kind, Ref, Resource, State
-from vmprobe.timeline import Timeline
+from vmprobe.core.model import Kind, Ref, Resource, State
+from vmprobe.core.timeline import Timeline
 
 SERVER = Ref(Kind.SERVER, "s1", "vmprobe-x")
 VOLUME = Ref(Kind.VOLUME, "v1", "vmprobe-x")

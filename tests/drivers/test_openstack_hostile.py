@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rawserver import reply
 from simulators.openstack import PROJECT, Services, answer, driver
-from vmprobe.errors import Incomplete, VmprobeError
-from vmprobe.model import Kind, Ref
+from vmprobe.core.errors import Incomplete, VmprobeError
+from vmprobe.core.model import Kind, Ref
 
 SEARCH = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OURS = [{"id": f"s{number}", "name": f"vmprobe-x-{number}", "status": "ACTIVE"} for number in range(1, 8)]

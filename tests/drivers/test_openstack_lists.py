@@ -7,8 +7,8 @@ import pytest
 
 from rawserver import reply
 from simulators.openstack import PROJECT, answer, driver
-from vmprobe.errors import CloudError, GatewayFailed, Incomplete, NotFound, NotPermitted, TooLarge
-from vmprobe.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, State
+from vmprobe.core.errors import CloudError, GatewayFailed, Incomplete, NotFound, NotPermitted, TooLarge
+from vmprobe.core.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, State
 
 DETAIL, SHORT = "GET /compute/v2.1/servers/detail", "GET /compute/v2.1/servers"
 VOLUMES = f"GET /volume/v3/{PROJECT}/volumes/detail"

@@ -7,7 +7,7 @@ import pytest
 from rawserver import reply
 from simulators.openstack import PROJECT, driver
 from vmprobe import capacity
-from vmprobe.model import Plan
+from vmprobe.core.model import Plan
 from vmprobe.probes import capacity as probe
 
 GIB = 2 ** 30

@@ -8,11 +8,11 @@ import pytest
 from simulators.openstack import answer, driver
 from virtual import VirtualClock
 from vmprobe import lifecycle
-from vmprobe.cloud import Cloud
-from vmprobe.handle import new
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.handle import new
 from vmprobe.lease import Lease
 from vmprobe.ledger import Ledger
-from vmprobe.timeline import Timeline
+from vmprobe.core.timeline import Timeline
 
 NOVA, NEUTRON = "/compute/v2.1", "/network/v2.0"
 TEST_VM = {"image": "vmprobe-test", "flavor": "", "network": "", "volume": 0, "depth": "reach", "reach port": 0, "count": 1, "snapshot": False,

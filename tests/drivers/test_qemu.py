@@ -12,12 +12,13 @@ import time
 
 import pytest
 
-from vmprobe import capacity, handle
-from vmprobe.clock import Deadline
+from vmprobe import capacity
+from vmprobe.core import handle
+from vmprobe.core.clock import Deadline
 from vmprobe.drivers.qemu import Qemu
-from vmprobe.errors import ClientError, GatewayFailed, Transient, Unreachable
-from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, Plan, Ref, ServerSpec, State, VolumeSpec
+from vmprobe.core.errors import ClientError, GatewayFailed, Transient, Unreachable
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Kind, Plan, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.site import load
 from waiting import soon
 

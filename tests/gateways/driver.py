@@ -1,6 +1,6 @@
 """A manager that authenticates over HTTP and is otherwise the cloud in memory."""
 
-from vmprobe.driver import Key
+from vmprobe.core.driver import Key
 from vmprobe.drivers.memory import Memory
 from vmprobe.site import http_url, words
 from vmprobe.transport.http import Http

@@ -14,8 +14,8 @@ import pytest
 
 from conformance.harnesses import of_site
 from vmprobe import image
-from vmprobe.clock import Clock
-from vmprobe.errors import ClientError
+from vmprobe.core.clock import Clock
+from vmprobe.core.errors import ClientError
 
 PROBE = Path(__file__).resolve().parents[2] / "probes" / "check_vm_lifecycle"
 BINARY = "qemu-system-x86_64"

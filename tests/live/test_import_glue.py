@@ -9,7 +9,7 @@ import time
 import pytest
 
 from vmprobe import catalogue
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 pytestmark = pytest.mark.live
 

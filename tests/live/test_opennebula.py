@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from conftest import run_probe
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 
 SITE = os.environ.get("VMPROBE_LIVE_OPENNEBULA", "")
 

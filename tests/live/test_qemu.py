@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from live.local_qemu import PROBE, QemuSite, finish, needed, soon
-from vmprobe import handle, image, initramfs
-from vmprobe.clock import Deadline
+from vmprobe import image, initramfs
+from vmprobe.core import handle
+from vmprobe.core.clock import Deadline
 from vmprobe.drivers.qemu import Qemu
-from vmprobe.errors import ClientError, CloudError, Conflict, NotFound, Unreachable
-from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, ServerSpec, State, VolumeSpec
+from vmprobe.core.errors import ClientError, CloudError, Conflict, NotFound, Unreachable
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
 from vmprobe.site import load
 
 pytestmark = pytest.mark.live

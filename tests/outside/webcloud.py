@@ -1,8 +1,8 @@
 """A driver of the tests' own, for a small cloud that speaks HTTP and JSON (see ``webserver``): a page, as drivers are."""
 
-from vmprobe.driver import Driver, Key
-from vmprobe.errors import NotFound, QuotaExceeded
-from vmprobe.model import METRICS, Capability, Kind, Plan, Ref, Resource, Sample, State
+from vmprobe.core.driver import Driver, Key
+from vmprobe.core.errors import NotFound, QuotaExceeded
+from vmprobe.core.model import METRICS, Capability, Kind, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url
 from vmprobe.transport.fields import field, items, moment, word
 from vmprobe.transport.http import Http, path

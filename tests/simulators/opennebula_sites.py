@@ -32,8 +32,8 @@ def site_file(directory: Path, url: str, credentials: str = "", name: str = "ope
 @contextmanager
 def driver_of(url: str, **test_vm: str):
     """(a driver that is connected to the simulated oned, the site's [test vm]) for the length of a ``with`` block."""
-    from vmprobe.clock import Clock, Deadline
-    from vmprobe.evidence import Evidence
+    from vmprobe.core.clock import Clock, Deadline
+    from vmprobe.core.exchanges import Evidence
     from vmprobe.site import load
 
     with TemporaryDirectory() as directory:
@@ -69,7 +69,7 @@ def _placed(where: str, element, found) -> None:
 @contextmanager
 def _harness(version: str):
     from conformance.harnesses import of_site
-    from vmprobe.clock import Clock
+    from vmprobe.core.clock import Clock
 
     oned = Oned(version)
     with served(oned) as (_, url), TemporaryDirectory() as directory:
@@ -113,7 +113,7 @@ def site_of_stratuslab(directory: Path, url: str, **words: str) -> Path:
 def harness_of_stratuslab():
     """Its oned is 3.2, its disks and images are its own."""
     from conformance.harnesses import of_site
-    from vmprobe.clock import Clock
+    from vmprobe.core.clock import Clock
 
     with TemporaryDirectory() as directory, stratuslab_site(Path(directory)) as (world, path):
         found = of_site(str(path), Clock())

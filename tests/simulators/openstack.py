@@ -4,9 +4,9 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 from rawserver import Server, reply
-from vmprobe.clock import Clock, Deadline
+from vmprobe.core.clock import Clock, Deadline
 from vmprobe.drivers.openstack import Openstack
-from vmprobe.evidence import Evidence
+from vmprobe.core.exchanges import Evidence
 
 PROJECT = "a" * 32
 SERVERS = [{"id": f"s{number}", "name": f"vmprobe-x-{number}", "status": "ERROR", "fault": {"message": "No valid host was found."}}

@@ -12,9 +12,9 @@ from hypothesis import strategies as some
 from private import written
 from rawserver import Server, reply
 from virtual import VirtualClock
-from vmprobe.clock import Clock, Deadline
-from vmprobe.errors import AuthRejected, ClientError, GatewayFailed, NotFound, VmprobeError
-from vmprobe.evidence import Evidence
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.errors import AuthRejected, ClientError, GatewayFailed, NotFound, VmprobeError
+from vmprobe.core.exchanges import Evidence
 from vmprobe.transport import aws
 from vmprobe.transport.aws import Keys, Query, Refusal, authorization, encoded, flat, signature_2
 from vmprobe.transport.awskeys import Finder

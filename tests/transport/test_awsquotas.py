@@ -5,10 +5,10 @@ import json
 import pytest
 
 from rawserver import Server, reply
-from vmprobe.clock import Clock, Deadline
+from vmprobe.core.clock import Clock, Deadline
 from vmprobe.drivers.ec2 import STANDARD, Ec2
-from vmprobe.errors import GatewayFailed, NotFound, NotPermitted
-from vmprobe.evidence import Evidence
+from vmprobe.core.errors import GatewayFailed, NotFound, NotPermitted
+from vmprobe.core.exchanges import Evidence
 from vmprobe.transport.aws import Keys
 from vmprobe.transport.awsquotas import JSON, Quotas
 from vmprobe.transport.http import Http

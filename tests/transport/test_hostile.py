@@ -24,14 +24,14 @@ from rawserver import Server, reply
 from secrets_check import ENCODERS, Secrets
 from virtual import VirtualClock
 from vmprobe import verdict
-from vmprobe.clock import Deadline
-from vmprobe.errors import VmprobeError
-from vmprobe.evidence import Evidence
-from vmprobe.model import METRICS, Sample
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import VmprobeError
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import METRICS, Sample
 from vmprobe.probes import lifecycle
 from vmprobe.sampling import summarise
-from vmprobe.redact import Redactor
-from vmprobe.timeline import Timeline
+from vmprobe.core.redact import Redactor
+from vmprobe.core.timeline import Timeline
 from vmprobe.transport import fields, words, xml
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.xmlrpc import XmlRpc
@@ -549,7 +549,7 @@ def test_xml_of_any_weight_stays_within_64_mib(tmp_path):
     script = (
         "import sys\n"
         "from vmprobe.transport import xml\n"
-        "from vmprobe.errors import GatewayFailed\n"
+        "from vmprobe.core.errors import GatewayFailed\n"
         "def peak(): return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')) / 1024\n"
         "bodies = [b'<a>' + b'<b/>' * 99990 + b'</a>', b'<a>' + b'<b/>' * 1000000 + b'</a>', b'<a>' + b'x' * 4194000 + b'</a>',\n"
         "          b'<a>' + b'<b c=\"\"/>' * 49990 + b'</a>', ('<a>' + 'x' * 4190000 + '\\U0001f4a3</a>').encode(), b'<a>' * 1398101]\n"

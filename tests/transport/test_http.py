@@ -18,12 +18,11 @@ import pytest
 from certificates import Authority
 from private import written
 from rawserver import Server, reply
-from vmprobe.clock import Clock, Deadline
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, DeadlinePassed, GatewayFailed, NotFound,
-                            NotPermitted, RateLimited, QuotaExceeded, Unreachable,
-                            TooLarge)
-from vmprobe.evidence import Evidence
-from vmprobe.redact import Redactor
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, DeadlinePassed, GatewayFailed, NotFound,
+                                 NotPermitted, RateLimited, QuotaExceeded, Unreachable, TooLarge)
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.redact import Redactor
 from vmprobe.transport import fields, wire, x509
 from vmprobe.transport.http import Http, path
 
@@ -984,8 +983,8 @@ def test_a_library_is_loaded_only_when_it_is_needed(serve):
     script = (
         "import sys\n"
         "from vmprobe.transport.http import Http\n"
-        "from vmprobe.clock import Deadline\n"
-        "from vmprobe.evidence import Evidence\n"
+        "from vmprobe.core.clock import Deadline\n"
+        "from vmprobe.core.exchanges import Evidence\n"
         "heavy = ('requests', 'urllib3', 'ssl', 'OpenSSL', 'cryptography', 'xml', 'email.utils', 'dataclasses', 'inspect')\n"
         "print([name for name in heavy if name in sys.modules])\n"
         f"Http({server.url!r}, Deadline(9, 0), Evidence()).get()\n"

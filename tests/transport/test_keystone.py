@@ -16,10 +16,10 @@ from certificates import Authority
 from private import written
 from rawserver import Server, reply
 from virtual import VirtualClock
-from vmprobe.clock import Clock, Deadline
-from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted
-from vmprobe.evidence import Evidence
-from vmprobe.redact import Redactor
+from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.redact import Redactor
 from vmprobe.transport.keystone import Keystone, found as credentials_found
 
 PROJECTS = [("a" * 32, "ops"), ("b" * 32, "ops-test"), ("c" * 32, "biomed")]

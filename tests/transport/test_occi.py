@@ -11,12 +11,12 @@ from requests.structures import CaseInsensitiveDict
 
 from rawserver import Server
 from test_hostile import answer, as_json, closing, examples, headers, statuses
-from vmprobe.clock import Clock, Deadline
+from vmprobe.core.clock import Clock, Deadline
 from vmprobe.drivers.occi import COMPUTE, INFRASTRUCTURE, INTERFACE, NETWORK, STORAGE, STORAGELINK, OcciEndpoint, _content
-from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound, VmprobeError
-from vmprobe.evidence import Evidence
-from vmprobe.model import Kind, Ref, ServerSpec, State, VolumeSpec
-from vmprobe.redact import Redactor
+from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound, VmprobeError
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
+from vmprobe.core.redact import Redactor
 from vmprobe.transport import occi
 from vmprobe.transport.http import Reply
 

@@ -9,11 +9,11 @@ import pytest
 
 from rawserver import Server, reply
 from virtual import VirtualClock
-from vmprobe.clock import Deadline
+from vmprobe.core.clock import Deadline
 from vmprobe.drivers import load
-from vmprobe.errors import Incomplete
-from vmprobe.evidence import Evidence
-from vmprobe.model import Kind
+from vmprobe.core.errors import Incomplete
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import Kind
 from vmprobe.transport.pages import Pages
 
 

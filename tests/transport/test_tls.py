@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from certificates import Authority
-from vmprobe.errors import Unreachable
+from vmprobe.core.errors import Unreachable
 from vmprobe.transport import tls
 
 CN = b"\x0c\x08odd-name"  # as UTF8String

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Type
 
-from vmprobe.driver import Driver
-from vmprobe.errors import ClientError
+from vmprobe.core.driver import Driver
+from vmprobe.core.errors import ClientError
 
 DRIVERS = {  # manager: the module that has its one subclass of Driver
     "memory": "vmprobe.drivers.memory",

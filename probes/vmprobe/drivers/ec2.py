@@ -16,14 +16,14 @@ import time
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 from urllib.parse import urlsplit
 
-from vmprobe import handle
-from vmprobe.driver import Driver, Key
+from vmprobe.core import handle
+from vmprobe.core.driver import Driver, Key
 from vmprobe.drivers import ec2_lists
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted,
-                            NotYet, QuotaExceeded, RateLimited, Transient, VmprobeError)
-from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted,
+                                 NotYet, QuotaExceeded, RateLimited, Transient, VmprobeError)
+from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, http_url, one_of, yes_or_no
-from vmprobe.text import cut
+from vmprobe.core.text import cut
 from vmprobe.transport.aws import Query, Refusal, refused, rows
 from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain
 from vmprobe.transport.awsquotas import Quotas

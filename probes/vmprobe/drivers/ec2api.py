@@ -8,7 +8,7 @@ by CreateTags, right after they are made.
 from __future__ import annotations
 
 from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
-from vmprobe.model import Capability, Kind
+from vmprobe.core.model import Capability, Kind
 
 
 class Ec2Api(Ec2):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, Collection, Dict, List, Mapping, Tuple
 
-from vmprobe.errors import CloudError
-from vmprobe.model import Ref, Sample
+from vmprobe.core.errors import CloudError
+from vmprobe.core.model import Ref, Sample
 from vmprobe.transport.fields import field, items, moment
 from vmprobe.transport.http import Http
 

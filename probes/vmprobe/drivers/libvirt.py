@@ -29,10 +29,10 @@ from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
 from vmprobe import console, paths
-from vmprobe.driver import Driver, Key
-from vmprobe.errors import ClientError, Conflict, GatewayFailed, NotFound, ResourceFailed
-from vmprobe.handle import PREFIX
-from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.core.driver import Driver, Key
+from vmprobe.core.errors import ClientError, Conflict, GatewayFailed, NotFound, ResourceFailed
+from vmprobe.core.handle import PREFIX
+from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import one_of, size, whole
 from vmprobe.transport.libvirt import Connection, session_home
 

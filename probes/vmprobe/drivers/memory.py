@@ -10,12 +10,12 @@ import itertools
 import secrets
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
-from vmprobe.clock import Clock
-from vmprobe.driver import Driver, Key
-from vmprobe.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted, QuotaExceeded,
-                            RateLimited, Unreachable)
-from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.text import whole_number
+from vmprobe.core.clock import Clock
+from vmprobe.core.driver import Driver, Key
+from vmprobe.core.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted,
+                                 QuotaExceeded, RateLimited, Unreachable)
+from vmprobe.core.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.core.text import whole_number
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Optional
 
-from vmprobe.driver import Key
+from vmprobe.core.driver import Key
 from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
-from vmprobe.model import Capability, Kind
+from vmprobe.core.model import Capability, Kind
 
 
 def _no_volume(text: str) -> Optional[int]:

@@ -14,12 +14,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe import files
-from vmprobe.driver import Driver, Key
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded,
-                            VmprobeError)
-from vmprobe.model import Capability, Kind, Plan, Ref, Resource, State
+from vmprobe.core.driver import Driver, Key
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded,
+                                 VmprobeError)
+from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.site import http_url, one_of, yes_or_no
-from vmprobe.text import cut
+from vmprobe.core.text import cut
 from vmprobe.transport import occi
 from vmprobe.transport.fields import word
 from vmprobe.transport.http import Http, Reply

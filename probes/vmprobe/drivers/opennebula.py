@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 
-from vmprobe.driver import Driver, Key
+from vmprobe.core.driver import Driver, Key
 from vmprobe.drivers import opennebula_states as states
-from vmprobe.errors import ClientError, Conflict, Ended, GatewayFailed, Incomplete, NotFound, NotPermitted, ResourceFailed
-from vmprobe.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.core.errors import ClientError, Conflict, Ended, GatewayFailed, Incomplete, NotFound, NotPermitted, ResourceFailed
+from vmprobe.core.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, size, whole, yes_or_no
-from vmprobe.text import cut, whole_number
+from vmprobe.core.text import cut, whole_number
 from vmprobe.transport.oned import CREDENTIALS, Oned
 from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text

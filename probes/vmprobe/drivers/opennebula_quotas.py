@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from vmprobe.model import Limit
+from vmprobe.core.model import Limit
 from vmprobe.transport.xml import text
 
 _MIB = 2 ** 20

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from vmprobe.model import Limit
+from vmprobe.core.model import Limit
 from vmprobe.transport.xml import number, text
 
 _MIB = 2 ** 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from vmprobe.model import State
+from vmprobe.core.model import State
 
 ACTIVE, DONE = 3, 6
 

@@ -11,14 +11,15 @@ import json
 import re
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
-from vmprobe import reasons
-from vmprobe.driver import Driver, Key
+from vmprobe.core import reasons
+from vmprobe.core.driver import Driver, Key
 from vmprobe.drivers import openstack_lists
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, Incomplete, NotFound,
-                            NotMeasured, NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, Unreachable, VmprobeError)
-from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, Incomplete, NotFound,
+                                 NotMeasured, NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, Unreachable,
+                                 VmprobeError)
+from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, yes_or_no
-from vmprobe.text import cut
+from vmprobe.core.text import cut
 from vmprobe.transport.fields import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.keystone import CREDENTIALS, Keystone

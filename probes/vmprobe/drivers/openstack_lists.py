@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from vmprobe.errors import GatewayFailed, Incomplete, TooLarge
+from vmprobe.core.errors import GatewayFailed, Incomplete, TooLarge
 from vmprobe.transport.http import Http, Reply
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from vmprobe.errors import AuthRejected, CloudError, NotFound, NotPermitted
-from vmprobe.model import ONE_FOR_ALL, Limit
+from vmprobe.core.errors import AuthRejected, CloudError, NotFound, NotPermitted
+from vmprobe.core.model import ONE_FOR_ALL, Limit
 from vmprobe.transport.fields import field, items
 from vmprobe.transport.http import Http, path
 

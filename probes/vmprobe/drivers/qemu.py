@@ -31,12 +31,13 @@ import stat
 import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import console, handle, paths, programs
-from vmprobe.driver import Driver, Key
-from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
-from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe import console, paths, programs
+from vmprobe.core import handle
+from vmprobe.core.driver import Driver, Key
+from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
+from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import duration, size, whole, yes_or_no
-from vmprobe.text import cut
+from vmprobe.core.text import cut
 
 STATE = {"running": State.READY, "shutdown": State.FAILED, "guest-panicked": State.FAILED, "io-error": State.FAILED,
          "internal-error": State.FAILED, "dead": State.FAILED}

@@ -14,10 +14,10 @@ import re
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from urllib.parse import urlencode, urlsplit
 
-from vmprobe.driver import Key
+from vmprobe.core.driver import Key
 from vmprobe.drivers.opennebula import Opennebula
-from vmprobe.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
-from vmprobe.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
+from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
+from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url
 from vmprobe.transport.fields import items, word
 from vmprobe.transport.http import Http, Reply, path

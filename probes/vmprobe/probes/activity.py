@@ -6,11 +6,11 @@ import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe import activity, capacity, cli, sampling, session
-from vmprobe.clock import Clock
-from vmprobe.errors import ClientError, NotPermitted, VmprobeError
-from vmprobe.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
+from vmprobe.core.clock import Clock
+from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
+from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
 from vmprobe.session import Finding, Session
-from vmprobe.text import counted, number, span, table
+from vmprobe.core.text import counted, number, span, table
 from vmprobe.verdict import WORDS, Verdict
 
 DESCRIPTION = """\

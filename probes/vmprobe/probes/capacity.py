@@ -6,10 +6,10 @@ import argparse
 from typing import Any, Optional, Sequence
 
 from vmprobe import capacity, cli, session
-from vmprobe.clock import Clock
-from vmprobe.driver import Key
-from vmprobe.errors import ClientError
-from vmprobe.model import BURDENS, RESOURCES, Capability
+from vmprobe.core.clock import Clock
+from vmprobe.core.driver import Key
+from vmprobe.core.errors import ClientError
+from vmprobe.core.model import BURDENS, RESOURCES, Capability
 from vmprobe.session import Finding, Session
 from vmprobe.site import Site
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict

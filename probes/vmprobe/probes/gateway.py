@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, List, Mapping, Optional, Sequence
 
 from vmprobe import cli, gateway, session
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 from vmprobe.session import Finding, Session
-from vmprobe.text import seconds, span, table
+from vmprobe.core.text import seconds, span, table
 from vmprobe.verdict import Verdict
 
 DESCRIPTION = """\

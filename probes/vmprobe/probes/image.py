@@ -8,13 +8,13 @@ import re
 from typing import List, Optional, Sequence, Tuple
 
 from vmprobe import cli, endorsement, files, provenance, session, site
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 from vmprobe.endorsement import Endorsed
-from vmprobe.errors import ClientError, NotFound, VmprobeError
-from vmprobe.model import Capability, Image, Kind
+from vmprobe.core.errors import ClientError, NotFound, VmprobeError
+from vmprobe.core.model import Capability, Image, Kind
 from vmprobe.provenance import WRONG, Wrong
 from vmprobe.session import Finding, Session
-from vmprobe.text import counted, span
+from vmprobe.core.text import counted, span
 from vmprobe.transport import dn
 from vmprobe.verdict import Verdict
 
@@ -155,7 +155,7 @@ def _images(run: Session, asked: str, name: str, algorithms: Sequence[str]) -> L
     """What the manager says; where it says nothing of images, that the test image can be used has to do."""
     cloud = run.cloud
     if not cloud.can(Capability.IMAGES):
-        from vmprobe.model import State
+        from vmprobe.core.model import State
 
         plan = cloud.resolve({**run.site.test_vm, "image": name})
         return [Image(plan.image, plan.image, State.READY, "usable")]

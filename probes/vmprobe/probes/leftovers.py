@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, List, Optional, Sequence
 
 from vmprobe import cli, ledger, leftovers, paths, verdict
-from vmprobe.clock import Clock, ahead
-from vmprobe.handle import owner_word
+from vmprobe.core.clock import Clock, ahead
+from vmprobe.core.handle import owner_word
 from vmprobe.leftovers import Held, Survey
 from vmprobe.session import LOOK, Session
 from vmprobe.site import Site
-from vmprobe.text import counted, span
+from vmprobe.core.text import counted, span
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
 
 DESCRIPTION = """\

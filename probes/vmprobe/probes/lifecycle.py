@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli, files, handle, ledger, lifecycle, paths, turn, verdict
+from vmprobe import cli, files, ledger, lifecycle, paths, turn, verdict
+from vmprobe.core import handle
 from vmprobe import site as sites
-from vmprobe.clock import Clock
-from vmprobe.errors import ClientError, LeftBehind, VmprobeError
+from vmprobe.core.clock import Clock
+from vmprobe.core.errors import ClientError, LeftBehind, VmprobeError
 from vmprobe.lease import Lease, owed_by_earlier_runs, settle_debts
 from vmprobe.ledger import Ledger
-from vmprobe.model import Capability, Ref
+from vmprobe.core.model import Capability, Ref
 from vmprobe.session import Session, attempt
 from vmprobe.site import Site
-from vmprobe.text import seconds
+from vmprobe.core.text import seconds
 from vmprobe.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
 
 _NOT_WAITED = ("auth", "image", "submit", "sample", "delete", "gone", "total")  # the others end when they outrun their budgets

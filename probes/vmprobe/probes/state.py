@@ -6,10 +6,10 @@ import argparse
 from typing import Optional, Sequence
 
 from vmprobe import census, cli, session
-from vmprobe.clock import Clock
-from vmprobe.model import Kind
+from vmprobe.core.clock import Clock
+from vmprobe.core.model import Kind
 from vmprobe.session import Finding, Session
-from vmprobe.text import counted
+from vmprobe.core.text import counted
 from vmprobe.verdict import Verdict
 
 DESCRIPTION = """\

@@ -17,8 +17,8 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
-from vmprobe.errors import CloudError, GatewayFailed, VmprobeError
-from vmprobe.text import cut
+from vmprobe.core.errors import CloudError, GatewayFailed, VmprobeError
+from vmprobe.core.text import cut
 from vmprobe.transport import xml
 from vmprobe.transport.http import Http, Reply
 

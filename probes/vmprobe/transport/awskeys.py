@@ -15,10 +15,10 @@ import re
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from vmprobe import files
-from vmprobe.clock import Deadline
-from vmprobe.errors import AuthRejected, ClientError, CloudError, NotFound
-from vmprobe.evidence import Evidence
-from vmprobe.text import cut
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import AuthRejected, ClientError, CloudError, NotFound
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.text import cut
 from vmprobe.transport.aws import Keys, Query, Refusal, refused
 from vmprobe.transport.fields import moment
 from vmprobe.transport.http import Http, Reply, origin, path

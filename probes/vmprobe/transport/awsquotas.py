@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from typing import Optional
 
-from vmprobe.errors import NotFound, VmprobeError
-from vmprobe.text import cut
+from vmprobe.core.errors import NotFound, VmprobeError
+from vmprobe.core.text import cut
 from vmprobe.transport.aws import Classify, Keys, Refusal, signed
 from vmprobe.transport.http import Http, Reply
 

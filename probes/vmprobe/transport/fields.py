@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any, Dict, List, Optional
 
-from vmprobe.errors import GatewayFailed
+from vmprobe.core.errors import GatewayFailed
 
 _REQUIRED = object()
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}

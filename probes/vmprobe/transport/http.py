@@ -22,11 +22,11 @@ from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Tup
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from vmprobe import __version__
-from vmprobe.clock import Deadline
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted, RateLimited,
-                            TooLarge, Transient, VmprobeError)
-from vmprobe.evidence import Evidence
-from vmprobe.text import cut
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
+                                 RateLimited, TooLarge, Transient, VmprobeError)
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.text import cut
 from vmprobe.transport import fields, words
 
 LARGEST = 4 * 2 ** 20  # bytes of an answer; a list of a thousand servers has half of it

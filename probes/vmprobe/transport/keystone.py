@@ -13,10 +13,10 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from vmprobe import files
-from vmprobe.clock import Deadline
-from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted, Transient
-from vmprobe.evidence import Evidence
-from vmprobe.text import cut
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted, Transient
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.text import cut
 from vmprobe.transport import fields
 from vmprobe.transport.http import Http, Reply, origin, path
 

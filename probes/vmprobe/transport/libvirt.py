@@ -19,10 +19,10 @@ from typing import Any, Callable, Iterator, List, Mapping, Optional, Type, TypeV
 from urllib.parse import quote, urlsplit
 
 from vmprobe import files, programs
-from vmprobe.clock import Deadline
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                            Unreachable, VmprobeError)
-from vmprobe.evidence import Evidence
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
+                                 Unreachable, VmprobeError)
+from vmprobe.core.exchanges import Evidence
 
 T = TypeVar("T")
 

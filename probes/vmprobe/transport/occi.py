@@ -12,8 +12,8 @@ import re
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from vmprobe.errors import ClientError, CloudError, GatewayFailed, NotFound
-from vmprobe.text import cut
+from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound
+from vmprobe.core.text import cut
 from vmprobe.transport.fields import field as field_of, word
 from vmprobe.transport.http import Http, Reply
 

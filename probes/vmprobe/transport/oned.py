@@ -19,10 +19,10 @@ from typing import Any, List, Mapping
 from urllib.parse import urlsplit
 
 from vmprobe import files
-from vmprobe.clock import Deadline
-from vmprobe.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                            QuotaExceeded)
-from vmprobe.evidence import Evidence
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
+                                 QuotaExceeded)
+from vmprobe.core.exchanges import Evidence
 from vmprobe.transport import x509, xml
 from vmprobe.transport.http import Http
 from vmprobe.transport.xmlrpc import XmlRpc

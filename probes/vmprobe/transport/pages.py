@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, List, Sequence, Set
 
-from vmprobe.errors import Incomplete
+from vmprobe.core.errors import Incomplete
 
 _MOST_PAGES = 1000
 _HEAVIEST = 256 * 2 ** 20  # bytes that the pages of one list may take together

@@ -14,7 +14,7 @@ import socket
 import time
 from typing import Any, Callable, List, NamedTuple, Set, Tuple
 
-from vmprobe.errors import ClientError, Unreachable
+from vmprobe.core.errors import ClientError, Unreachable
 from vmprobe.transport import x509
 
 _REVOKED = 23  # X509_V_ERR_CERT_REVOKED

@@ -26,8 +26,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vmprobe import files
-from vmprobe.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
-from vmprobe.text import cut, whole_number
+from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
+from vmprobe.core.text import cut, whole_number
 from vmprobe.transport import x509
 
 _PIECE = 64 * 1024

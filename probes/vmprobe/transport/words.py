@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from vmprobe.text import cut
+from vmprobe.core.text import cut
 
 LONGEST = 500
 _PEEK = 64 * 1024

@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, List, Optional, Tuple
 
 from vmprobe import files
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 
 _LARGEST = 2 ** 20  # bytes of a file with certificates
 _BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Optional
 
-from vmprobe.errors import GatewayFailed, TooLarge
+from vmprobe.core.errors import GatewayFailed, TooLarge
 
 DEEPEST = 100
 MOST = 100_000  # elements, attributes included

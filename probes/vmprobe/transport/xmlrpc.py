@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
-from vmprobe.errors import CloudError, GatewayFailed, VmprobeError
-from vmprobe.text import cut
+from vmprobe.core.errors import CloudError, GatewayFailed, VmprobeError
+from vmprobe.core.text import cut
 from vmprobe.transport import xml
 from vmprobe.transport.http import Http
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from conformance.harnesses import of_site
-from vmprobe.clock import Clock
-from vmprobe.model import Capability
+from vmprobe.core.clock import Clock
+from vmprobe.core.model import Capability
 
 from ..occi import pypi
 from ..openstack import conffiles

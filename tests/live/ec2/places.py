@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from conformance.harnesses import of_site
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 
 from . import moto
 from .gateway import ACCESS, SECRET, Gateway

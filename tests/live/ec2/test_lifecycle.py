@@ -129,9 +129,9 @@ def test_a_fleet_with_storage_has_a_volume_for_each(site):
 
 def test_a_repeated_submission_is_the_same_instance(site, gateway):
     from conformance.harnesses import of_site
-    from vmprobe import handle
-    from vmprobe.clock import Clock
-    from vmprobe.model import ServerSpec
+    from vmprobe.core import handle
+    from vmprobe.core.clock import Clock
+    from vmprobe.core.model import ServerSpec
 
     harness = of_site(site(), Clock())
     harness.driver.connect()

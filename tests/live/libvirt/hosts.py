@@ -347,7 +347,7 @@ def _end(pids: Sequence[int]) -> None:
 def harness() -> Iterator[Any]:
     """The driver in this process, over the daemon of a user's session."""
     from conformance.harnesses import of_site
-    from vmprobe.clock import Clock
+    from vmprobe.core.clock import Clock
 
     pytest.importorskip("libvirt", reason="libvirt's Python binding is not installed: tests/link_libvirt.py")
     with session() as host:

@@ -12,7 +12,7 @@ import pytest
 
 from live.libvirt import hosts
 from vmprobe import image
-from vmprobe.errors import ClientError
+from vmprobe.core.errors import ClientError
 from waiting import soon
 
 pytestmark = pytest.mark.live

@@ -41,7 +41,7 @@ def _daemons(kind, *programs):
 def images():
     """The suite's own image where the daemons' user can read it."""
     from vmprobe import image
-    from vmprobe.errors import ClientError
+    from vmprobe.core.errors import ClientError
 
     if not shutil.which("qemu-system-x86_64"):
         pytest.skip("qemu-system-x86_64 is not installed (Debian: qemu-system-x86)")

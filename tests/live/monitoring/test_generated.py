@@ -11,7 +11,7 @@ import pytest
 
 from conftest import CHECKOUT, PROBES
 from vmprobe import submit
-from vmprobe.clock import Deadline
+from vmprobe.core.clock import Deadline
 from waiting import soon
 
 from .icinga import PASSWORD

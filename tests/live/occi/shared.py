@@ -61,7 +61,7 @@ def _section(name: str, keys: dict) -> str:
 def pyssf_harness():
     """For the conformance suite: pyssf in text/plain, which is all that it takes."""
     from conformance.harnesses import of_site
-    from vmprobe.clock import Clock
+    from vmprobe.core.clock import Clock
 
     with pyssf() as url, TemporaryDirectory() as directory:
         yield of_site(str(pyssf_site(Path(directory), url)), Clock())
@@ -126,7 +126,7 @@ def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget=
 def ooi_harness():
     """For the conformance suite: ooi before Nova with its fake hypervisor, in JSON."""
     from conformance.harnesses import of_site
-    from vmprobe.clock import Clock
+    from vmprobe.core.clock import Clock
 
     with TemporaryDirectory() as directory:
         yield of_site(str(ooi_site(Path(directory))), Clock(), impossible={"flavor": ""})

@@ -7,8 +7,8 @@ import pytest
 
 from conformance.harnesses import of_site
 from conftest import run_probe
-from vmprobe.clock import Clock
-from vmprobe.model import Kind
+from vmprobe.core.clock import Clock
+from vmprobe.core.model import Kind
 
 from ..openstack.federation import PERSON
 from ..openstack.shared import left, line, running

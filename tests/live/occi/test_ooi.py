@@ -11,10 +11,10 @@ import pytest
 
 from conformance.harnesses import of_site
 from conftest import requests_in, run_probe
-from vmprobe import handle
-from vmprobe.clock import Clock
-from vmprobe.errors import AuthRejected, GatewayFailed, NotFound
-from vmprobe.model import Kind, ServerSpec
+from vmprobe.core import handle
+from vmprobe.core.clock import Clock
+from vmprobe.core.errors import AuthRejected, GatewayFailed, NotFound
+from vmprobe.core.model import Kind, ServerSpec
 
 from ..openstack.test_lifecycle import left, line, quota
 from .shared import ooi, ooi_site

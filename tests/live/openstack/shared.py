@@ -131,8 +131,8 @@ def a_server(openstack, name):
 def harness():
     """For the conformance suite: Nova's fake hypervisor, whose console says nothing and whose snapshots never end."""
     from conformance.harnesses import of_site
-    from vmprobe.clock import Clock
-    from vmprobe.model import Capability
+    from vmprobe.core.clock import Clock
+    from vmprobe.core.model import Capability
 
     stack = running()
     with TemporaryDirectory() as directory:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from conftest import PROBES, run_probe
-from vmprobe.clock import Clock
+from vmprobe.core.clock import Clock
 from vmprobe.probes import leftovers
 
 from .shared import left, line

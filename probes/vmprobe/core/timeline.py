@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
-from vmprobe.clock import Clock
-from vmprobe.errors import VmprobeError
+from vmprobe.core.clock import Clock
+from vmprobe.core.errors import VmprobeError
 
 STAGES = ("auth", "image", "submit", "active", "network", "storage", "sample", "snapshot", "detach", "delete", "gone",
           "total")

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
-from vmprobe.redact import Redactor, current
+from vmprobe.core.redact import Redactor, current
 
 _BODY = 4000  # characters of a text that are shown
 _KEPT = 4 * _BODY  # that are kept until then: half of a secret that is learned later would not be known any more

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from vmprobe.clock import Deadline
-from vmprobe.evidence import Evidence
-from vmprobe.model import (AddressSpec, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec,
-                           State, VolumeSpec)
+from vmprobe.core.clock import Deadline
+from vmprobe.core.exchanges import Evidence
+from vmprobe.core.model import (AddressSpec, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, SecurityGroupSpec,
+                                ServerSpec, State, VolumeSpec)
 
 
 class Key(NamedTuple):

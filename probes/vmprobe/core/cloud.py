@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
-from vmprobe.clock import Deadline
-from vmprobe.driver import Driver
-from vmprobe.errors import AuthRejected, DeadlinePassed, RateLimited, Transient
-from vmprobe.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample
+from vmprobe.core.clock import Deadline
+from vmprobe.core.driver import Driver
+from vmprobe.core.errors import AuthRejected, DeadlinePassed, RateLimited, Transient
+from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample
 
 T = TypeVar("T")
 _TRIES = 3

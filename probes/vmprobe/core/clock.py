@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Iterator, NamedTuple, Optional
 
-from vmprobe.errors import DeadlinePassed, Interrupted, StageOverrun
+from vmprobe.core.errors import DeadlinePassed, Interrupted, StageOverrun
 
 _LONGEST_SLEEP = 86400.0  # seconds
 
