@@ -9,7 +9,7 @@ import pytest
 
 from private import written
 from virtual import VirtualClock
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed
 from vmprobe.transport import libvirt

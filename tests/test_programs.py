@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from vmprobe import programs
+from vmprobe.host import programs
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed, Interrupted
 from waiting import soon

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, run_probe
-from vmprobe import paths, site
+from vmprobe import site
+from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
 
 BAD = sorted((Path(__file__).parent / "sites" / "bad").glob("*.ini"))

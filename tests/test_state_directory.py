@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import PROBES
-from vmprobe import files
+from vmprobe.host import files
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
 DAEMON, PERSON, GROUP = 54001, 54002, 54003

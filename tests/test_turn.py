@@ -13,7 +13,7 @@ import pytest
 
 from conftest import PROBES, run_probe
 from virtual import VirtualClock
-from vmprobe import turn
+from vmprobe.host import slots
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError
 from vmprobe.site import load
@@ -29,7 +29,7 @@ def deadline():
 
 def taken(site, told=None):
     """A turn; where nothing is to be told, it is one."""
-    return turn.taken(site, deadline(), pytest.fail if told is None else told.append)
+    return slots.taken(site, deadline(), pytest.fail if told is None else told.append)
 
 
 def test_as_many_as_are_allowed_run_at_once_and_no_more(site):

@@ -12,7 +12,7 @@ import os
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe import files, paths
+from vmprobe.host import files, paths
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import (AuthRejected, CloudError, Conflict, DeadlinePassed, NotFound, NotMeasured, NotPermitted,
                                  Transient, VmprobeError)

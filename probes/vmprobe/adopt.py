@@ -15,7 +15,8 @@ import tempfile
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe import files, tree
+from vmprobe import tree
+from vmprobe.host import files
 from vmprobe import site as sites
 from vmprobe.catalogue import Catalogue, Entry
 from vmprobe.core.errors import ClientError

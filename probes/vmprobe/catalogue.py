@@ -15,7 +15,7 @@ import shutil
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from vmprobe import programs
+from vmprobe.host import programs
 from vmprobe.drivers import DRIVERS
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line

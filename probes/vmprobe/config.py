@@ -8,7 +8,8 @@ import shlex
 import subprocess
 from collections import Counter
 
-from vmprobe import inventory, paths, render, tree
+from vmprobe import inventory, render, tree
+from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
 from vmprobe.services import SERVICES
 from vmprobe.core.text import counted

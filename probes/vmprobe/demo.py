@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from vmprobe import paths
+from vmprobe.host import paths
 from vmprobe.core.errors import VmprobeError
 
 

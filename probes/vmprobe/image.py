@@ -20,7 +20,8 @@ import tempfile
 import zlib
 from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 
-from vmprobe import files, initramfs, paths
+from vmprobe import initramfs
+from vmprobe.host import files, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
 from vmprobe.core.text import whole_number

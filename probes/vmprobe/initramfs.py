@@ -15,7 +15,7 @@ import struct
 import subprocess
 from typing import Callable, Dict, Iterable, List, NamedTuple, Set
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.errors import ClientError
 
 # The init loads of these what the machine has, by its modaliases. A kernel that has one built in needs no file of it.

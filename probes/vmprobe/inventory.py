@@ -10,7 +10,8 @@ import os
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from vmprobe import __version__, paths
+from vmprobe import __version__
+from vmprobe.host import paths
 from vmprobe import site as sites
 from vmprobe.core.errors import ClientError
 from vmprobe.services import SERVICES
@@ -100,7 +101,5 @@ def _address(url: str) -> str:
 
 def _suite() -> List[Any]:
     """What the meaning of a site file depends on beside its text."""
-    modules = os.scandir(os.path.dirname(os.path.abspath(sites.__file__)))
-    drivers = os.scandir(os.path.join(os.path.dirname(os.path.abspath(sites.__file__)), "drivers"))
-    newest = max(entry.stat().st_mtime_ns for group in (modules, drivers) for entry in group if entry.name.endswith(".py"))
+    newest = paths.newest_module()
     return [FORM, __version__, newest, paths.in_checkout()]

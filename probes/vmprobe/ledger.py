@@ -19,7 +19,7 @@ import re
 import stat
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core import handle as handles
 from vmprobe.core.handle import Handle
 from vmprobe.core.model import Kind, Ref

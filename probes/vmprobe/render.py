@@ -16,7 +16,7 @@ import re
 import uuid
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import paths
+from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
 from vmprobe.inventory import Host
 from vmprobe.services import GATEWAY, SERVICES, service_name

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe import cli, files, progress, verdict
+from vmprobe import cli, progress, verdict
+from vmprobe.host import files
 from vmprobe.core import redact
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.cloud import Cloud

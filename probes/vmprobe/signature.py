@@ -12,7 +12,8 @@ import tempfile
 import time
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import cms, programs, signedxml
+from vmprobe import cms, signedxml
+from vmprobe.host import programs
 from vmprobe.core.errors import ClientError, CloudError
 from vmprobe.signedxml import bad
 from vmprobe.core.text import cut

@@ -13,7 +13,8 @@ import re
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, TextIO, Tuple, Type
 from urllib.parse import urlsplit
 
-from vmprobe import drivers, files, paths
+from vmprobe import drivers
+from vmprobe.host import files, paths
 from vmprobe.core import redact
 from vmprobe.core.clock import Polling
 from vmprobe.core.driver import Driver, Key

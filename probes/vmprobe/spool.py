@@ -16,7 +16,7 @@ import re
 import time
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
-from vmprobe import files, locks
+from vmprobe.host import files, locks
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed, VmprobeError
 

@@ -32,7 +32,7 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 from urllib.parse import urlencode
 
-from vmprobe import files, paths
+from vmprobe.host import files, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, Unreachable, VmprobeError
 from vmprobe.spool import Result, Spool
@@ -402,7 +402,7 @@ class Nsca(Receiver):
     """NSCA's own program, which speaks its protocol and knows its ciphers."""
 
     def send(self, result: Result) -> None:
-        from vmprobe import programs
+        from vmprobe.host import programs
 
         program = shutil.which("send_nsca", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
         if not program:

@@ -14,7 +14,7 @@ import json
 import os
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.errors import ClientError
 
 _LARGEST = 2 ** 30  # bytes of a generated file; there is one of all sites

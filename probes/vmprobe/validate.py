@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Set
 
-from vmprobe import files, programs, tree
+from vmprobe import tree
+from vmprobe.host import files, programs
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line
 

@@ -28,7 +28,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
-from vmprobe import console, paths
+from vmprobe import console
+from vmprobe.host import paths
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import ClientError, Conflict, GatewayFailed, NotFound, ResourceFailed
 from vmprobe.core.handle import PREFIX

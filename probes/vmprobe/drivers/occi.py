@@ -13,7 +13,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded,
                                  VmprobeError)

@@ -31,7 +31,8 @@ import stat
 import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import console, paths, programs
+from vmprobe import console
+from vmprobe.host import paths, programs
 from vmprobe.core import handle
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable

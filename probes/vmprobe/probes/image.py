@@ -7,7 +7,8 @@ import os
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from vmprobe import cli, endorsement, files, provenance, session, site
+from vmprobe import cli, endorsement, provenance, session, site
+from vmprobe.host import files
 from vmprobe.core.clock import Clock
 from vmprobe.endorsement import Endorsed
 from vmprobe.core.errors import ClientError, NotFound, VmprobeError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence
 
-from vmprobe import cli, ledger, leftovers, paths, verdict
+from vmprobe import cli, ledger, leftovers, verdict
+from vmprobe.host import paths
 from vmprobe.core.clock import Clock, ahead
 from vmprobe.core.handle import owner_word
 from vmprobe.leftovers import Held, Survey

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli, files, ledger, lifecycle, paths, turn, verdict
+from vmprobe import cli, ledger, lifecycle, verdict
+from vmprobe.host import files, paths, slots
 from vmprobe.core import handle
 from vmprobe import site as sites
 from vmprobe.core.clock import Clock
@@ -123,7 +124,7 @@ class Run:
         book = Ledger.begin(directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity)
         self.lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
-            with turn.taken(self.site, self.deadline, self.troubles.append):
+            with slots.taken(self.site, self.deadline, self.troubles.append):
                 self.timeline.began = self.deadline.clock.now()  # waiting for a turn is not the cloud's time
                 lifecycle.run(self.site, self.cloud, self.lease, self.timeline, settle)
         except BaseException as error:  # also what a driver's library raises to end the process

@@ -14,7 +14,7 @@ import os
 import re
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, NotFound
 from vmprobe.core.exchanges import Evidence

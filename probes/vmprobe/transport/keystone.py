@@ -12,7 +12,7 @@ import os
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted, Transient
 from vmprobe.core.exchanges import Evidence

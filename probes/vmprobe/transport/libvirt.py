@@ -18,7 +18,7 @@ import threading
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Type, TypeVar
 from urllib.parse import quote, urlsplit
 
-from vmprobe import files, programs
+from vmprobe.host import files, programs
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
                                  Unreachable, VmprobeError)

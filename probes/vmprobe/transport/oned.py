@@ -18,7 +18,7 @@ import re
 from typing import Any, List, Mapping
 from urllib.parse import urlsplit
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
                                  QuotaExceeded)

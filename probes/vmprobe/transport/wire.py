@@ -25,7 +25,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
 from vmprobe.core.text import cut, whole_number
 from vmprobe.transport import x509

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any, Callable, List, Optional, Tuple
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.errors import ClientError
 
 _LARGEST = 2 ** 20  # bytes of a file with certificates

@@ -10,7 +10,7 @@ import fcntl
 import os
 import stat
 
-from vmprobe import files
+from vmprobe.host import files
 
 _FOREIGN = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a link, a directory, a socket
 

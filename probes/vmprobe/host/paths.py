@@ -6,16 +6,22 @@ import os
 import sys
 from typing import List
 
-from vmprobe import files
+from vmprobe.host import files
 from vmprobe.core.errors import ClientError
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _CHECKOUT = os.path.dirname(os.path.dirname(_PACKAGE))
 
 
 def in_checkout() -> bool:
     """Whether this package runs from a checkout."""
     return os.path.isfile(os.path.join(_CHECKOUT, "setup.cfg")) and os.path.isdir(os.path.join(_CHECKOUT, "etc", "sites"))
+
+
+def newest_module() -> int:
+    """When the newest module of this package was written, in nanoseconds since the epoch."""
+    return max(os.stat(os.path.join(folder, name)).st_mtime_ns
+               for folder, _, names in os.walk(_PACKAGE) for name in names if name.endswith(".py"))
 
 
 def site_directories() -> List[str]:

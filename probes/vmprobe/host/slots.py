@@ -10,7 +10,7 @@ import hashlib
 import os
 from typing import Callable, Iterator, Optional
 
-from vmprobe import locks, paths
+from vmprobe.host import locks, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
 from vmprobe.site import Site
