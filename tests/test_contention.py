@@ -3,7 +3,7 @@
 import pytest
 
 from vmprobe import contention
-from vmprobe.console import Fact
+from vmprobe.guest.console import Fact
 
 
 def counters(uptime, **values):

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from conftest import PROBES
-from vmprobe import bootdisk, console, ctl, image, initramfs
+from vmprobe import ctl
+from vmprobe.guest import bootdisk, console, image, initramfs
 from vmprobe.core.errors import ClientError
 
 GUEST = PROBES / "vmprobe" / "guest"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import PROBES
-from vmprobe import console
+from vmprobe.guest import console
 from vmprobe.drivers import opennebula
 from vmprobe.core.model import Kind, Ref
 from vmprobe.core.text import decimal_number, whole_number

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe.console import Fact
+from vmprobe.guest.console import Fact
 from vmprobe.core.model import METRICS
 from vmprobe.core.text import decimal_number
 

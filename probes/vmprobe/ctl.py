@@ -137,7 +137,7 @@ def image(parser: argparse.ArgumentParser) -> None:
 
 
 def image_build(chosen: argparse.Namespace) -> int:
-    from vmprobe.image import FORMATS, build, directory
+    from vmprobe.guest.image import FORMATS, build, directory
 
     formats = chosen.formats or ["kernel"]
     made = build(

@@ -24,7 +24,7 @@ def run() -> int:
 
 def _missing() -> str:
     """What a real VM would need and is not here, '' if nothing; the test image is built if it has to be."""
-    from vmprobe import image
+    from vmprobe.guest import image
 
     if not shutil.which("qemu-system-x86_64"):
         return "qemu-system-x86_64 is not installed"

@@ -6,7 +6,8 @@ import re
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from vmprobe import console, contention, reach
+from vmprobe import contention, reach
+from vmprobe.guest import console
 from vmprobe.core import reasons
 from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud

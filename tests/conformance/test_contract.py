@@ -11,7 +11,7 @@ import pytest
 
 from conformance import got
 from conformance.harnesses import HARNESSES, LIVE, make
-from vmprobe import console
+from vmprobe.guest import console
 from vmprobe.core import handle
 from vmprobe.core.errors import AuthRejected, CloudError, Conflict, NotFound, Transient
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Ref, ServerSpec, State, VolumeSpec

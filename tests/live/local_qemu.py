@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conformance.harnesses import of_site
-from vmprobe import image
+from vmprobe.guest import image
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from live.local_qemu import PROBE, QemuSite, finish, needed, soon
-from vmprobe import image, initramfs
+from vmprobe.guest import image, initramfs
 from vmprobe.core import handle
 from vmprobe.core.clock import Deadline
 from vmprobe.drivers.qemu import Qemu

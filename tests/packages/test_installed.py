@@ -9,7 +9,7 @@ import pytest
 
 from conftest import CHECKOUT
 from packages.conftest import install, stand_in
-from vmprobe import image
+from vmprobe.guest import image
 
 pytestmark = pytest.mark.packaging
 AS_NAGIOS = "HOME=/proc setpriv --reuid nagios --regid nagios --init-groups"  # a home in which nothing can be written

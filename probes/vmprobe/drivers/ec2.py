@@ -1067,7 +1067,7 @@ def _user_data(spec: Any) -> Optional[str]:
     """What the site's own spec carries, or the reporter for a cloud-init image, which the suite's own takes the nonce from."""
     said = spec.user_data
     if not said and spec.plan.details.get("depth") == "console" and spec.nonce:
-        from vmprobe.image import reporter
+        from vmprobe.guest.image import reporter
 
         said = reporter(spec.nonce)
     return base64.b64encode(said.encode("ascii")).decode("ascii") if said else None

@@ -28,7 +28,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
-from vmprobe import console
+from vmprobe.guest import console
 from vmprobe.host import paths
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import ClientError, Conflict, GatewayFailed, NotFound, ResourceFailed
@@ -464,7 +464,7 @@ def _domain(spec: Any, files: Mapping[str, str]) -> str:
     """A server: no graphics, no USB, nothing that the suite's image has no need of."""
     details, nonce = spec.plan.details, f"vmprobe.nonce={spec.nonce}" if spec.nonce else ""
     if "kernel" in files:
-        from vmprobe.image import COMMAND_LINE
+        from vmprobe.guest.image import COMMAND_LINE
 
         words = escape(f"{COMMAND_LINE} {nonce}".strip())
         boot = (f"<kernel>{escape(files['kernel'])}</kernel><initrd>{escape(files['initrd'])}</initrd>"
@@ -507,7 +507,7 @@ def _disk(path: str, is_block: bool, target: str, kind: str = "raw") -> str:
 
 
 def _own_image() -> Dict[str, Any]:
-    from vmprobe.image import FORMATS, directory
+    from vmprobe.guest.image import FORMATS, directory
 
     found = {name: os.path.join(directory(), name) for name in FORMATS["kernel"]}
     for path in found.values():

@@ -458,7 +458,7 @@ def _reporter(nonce: str) -> str:
     """For one-context, which waits for a start script; base64, because oned takes each ``$NAME`` in a CONTEXT for its own."""
     import base64
 
-    from vmprobe.image import reporter
+    from vmprobe.guest.image import reporter
 
     return base64.b64encode(reporter(nonce, awaited=True).encode("ascii")).decode("ascii")
 

@@ -954,7 +954,7 @@ def _user_data(spec: Any) -> Optional[str]:
     """The reporter for a cloud-init image, which the suite's own image takes the nonce from."""
     if spec.plan.details.get("depth") != "console" or not spec.nonce:
         return None
-    from vmprobe.image import reporter
+    from vmprobe.guest.image import reporter
 
     return base64.b64encode(reporter(spec.nonce).encode("ascii")).decode("ascii")
 

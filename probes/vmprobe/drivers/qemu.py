@@ -31,7 +31,7 @@ import stat
 import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import console
+from vmprobe.guest import console
 from vmprobe.host import paths, programs
 from vmprobe.core import handle
 from vmprobe.core.driver import Driver, Key
@@ -586,7 +586,7 @@ def _is_address(text: str) -> bool:
 
 def _image(name: str) -> Dict[str, str]:
     """The files of an image: kernel and initrd, or a disk. NotFound names what is missing."""
-    from vmprobe import image
+    from vmprobe.guest import image
 
     path = image.directory() if name == OWN_IMAGE else os.path.abspath(os.path.expanduser(name))
     if os.path.isfile(path):

@@ -19,7 +19,7 @@ from typing import Any, Dict, Iterator, List, Sequence
 
 import pytest
 
-from vmprobe import image
+from vmprobe.guest import image
 from waiting import soon
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -11,7 +11,7 @@ import signal
 import pytest
 
 from live.libvirt import hosts
-from vmprobe import image
+from vmprobe.guest import image
 from vmprobe.core.errors import ClientError
 from waiting import soon
 

@@ -40,7 +40,7 @@ def _daemons(kind, *programs):
 @pytest.fixture(scope="session")
 def images():
     """The suite's own image where the daemons' user can read it."""
-    from vmprobe import image
+    from vmprobe.guest import image
     from vmprobe.core.errors import ClientError
 
     if not shutil.which("qemu-system-x86_64"):

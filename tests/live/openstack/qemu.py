@@ -81,7 +81,7 @@ def test_image() -> dict[str, bytes]:
     probes = str(HERE.parents[2] / "probes")
     if probes not in sys.path:
         sys.path.append(probes)
-    from vmprobe import image
+    from vmprobe.guest import image
     return {name: Path(file.path).read_bytes() for name, file in image.build(image.directory()).items()}
 
 

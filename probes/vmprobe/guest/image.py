@@ -20,7 +20,7 @@ import tempfile
 import zlib
 from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 
-from vmprobe import initramfs
+from vmprobe.guest import initramfs
 from vmprobe.host import files, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
@@ -37,7 +37,7 @@ FORMATS = {  # format: the files it consists of
 }
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 COMMAND_LINE = "console=tty0 console=ttyS0 quiet panic=-1"  # the last console is the one that /dev/console means
-_GUEST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guest")
+_GUEST = os.path.dirname(os.path.abspath(__file__))
 _LARGEST = 2**28  # bytes of one file that goes into it
 _PATIENCE = 600.0  # seconds for another build in the same directory
 _EPOCH = 1577836800  # 2020-01-01; FAT knows none before 1980, VHD none before 2000
@@ -137,7 +137,7 @@ def _check(formats: Sequence[str]) -> None:
     if unknown:
         raise ClientError(f"no image format {unknown[0]!r}: one of {', '.join(FORMATS)}")
     if set(formats) != {"kernel"}:
-        from vmprobe import bootdisk
+        from vmprobe.guest import bootdisk
 
         bootdisk.check_tools(formats)
 
@@ -148,7 +148,7 @@ def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time:
         with open(os.path.join(work, name), "wb") as file:
             file.write(content)
     if set(formats) != {"kernel"}:
-        from vmprobe import bootdisk
+        from vmprobe.guest import bootdisk
 
         bootdisk.make(work, formats, COMMAND_LINE, time)
 
