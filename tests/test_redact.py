@@ -21,7 +21,7 @@ from vmprobe.probes import gateway, lifecycle, state
 from vmprobe.core.redact import Redactor
 from vmprobe.submit import target
 from vmprobe.core.text import cut, one_line
-from vmprobe.transport import words
+from vmprobe.transport import error_text
 
 
 def examples(number):
@@ -173,17 +173,17 @@ def test_a_secret_of_letters_that_a_charset_lacks_is_replaced(form):
 
 def test_the_words_of_a_server_are_without_secrets_before_they_are_cut():
     redact.begin(["Zq7-wT4kX9pLm2vB8nRc"])
-    said = "x" * (words.LONGEST - 10) + " Zq7-wT4kX9pLm2vB8nRc is wrong"
+    said = "x" * (error_text.LONGEST - 10) + " Zq7-wT4kX9pLm2vB8nRc is wrong"
 
     for body in (said, json.dumps({"error": {"message": said}}), f"<html><title>{said}</title>", f"<fault><faultstring>{said}</faultstring>"):
-        assert "Zq7" not in words.of(body.encode())
+        assert "Zq7" not in error_text.of(body.encode())
 
 
 def test_a_secret_with_marks_in_it_is_not_halved_by_the_reader_of_a_page():
     redact.begin(["Zq7<b>wT4</title>kX9"])
 
     for page in ("<html><title>no user with Zq7<b>wT4</title>kX9 here</title>", "<fault><faultstring>no user with Zq7<b>wT4</title>kX9 here</faultstring>"):
-        assert words.of(page.encode()) == "no user with *** here"
+        assert error_text.of(page.encode()) == "no user with *** here"
 
 
 def test_evidence_is_cut_behind_what_was_replaced():

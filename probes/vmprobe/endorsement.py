@@ -21,8 +21,8 @@ from vmprobe.host import files, paths
 from vmprobe.core.errors import CloudError, GatewayFailed
 from vmprobe.core.text import cut
 from vmprobe.transport import dn
-from vmprobe.transport.fields import items, moment
-from vmprobe.transport.fields import field as value_at
+from vmprobe.transport.json import items, moment
+from vmprobe.transport.json import field as value_at
 
 _ALGORITHMS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]{32,128}")

@@ -99,14 +99,14 @@ class _Steps:
 
     def reach(self, url: str, stage: Any) -> None:
         """TCP and TLS; behind a proxy that the environment names, neither can be seen."""
-        from vmprobe.transport import wire
+        from vmprobe.transport import sockets
 
-        if self.knows(url) or wire.proxies(url):
+        if self.knows(url) or sockets.proxies(url):
             return
         scheme, host, port = _place(url)
         self._known.add((scheme, host, port))
         with stage("tcp"), self._noted(f"connect {host} port {port}"):
-            plain = wire.connect("connect", host, port, self._seconds())
+            plain = sockets.connect("connect", host, port, self._seconds())
         with contextlib.closing(plain):
             if scheme == "https":
                 with stage("tls"), self._noted(f"TLS {host} port {port}"):
@@ -131,12 +131,12 @@ class _Steps:
             self.timeline.metrics["skew"] = abs(skew)
 
     def _secure(self, plain: Any, host: str, port: int) -> None:
-        from vmprobe.transport import wire
+        from vmprobe.transport import sockets as wire
 
         ca = self.site.endpoint["ca"] or ""
-        context = wire.tls_context(ca, "", "")
+        context = sockets.tls_context(ca, "", "")
         try:
-            wire.handshake("TLS", plain, host, self._seconds(), context)
+            sockets.handshake("TLS", plain, host, self._seconds(), context)
         finally:
             found = self._read_chain(host, port, ca)
         for one in found:
@@ -145,10 +145,10 @@ class _Steps:
 
     def _read_chain(self, host: str, port: int, ca: str) -> List[Any]:
         """The certificates are told also when they are not accepted; that they cannot be read is only noted."""
-        from vmprobe.transport import tls, wire
+        from vmprobe.transport import sockets as wire, tls
 
         try:
-            found = tls.chain(wire.connect("connect", host, port, self._seconds()), host, self._seconds(), ca)
+            found = tls.chain(sockets.connect("connect", host, port, self._seconds()), host, self._seconds(), ca)
         except (ClientError, Unreachable) as unread:
             self.timeline.notes.append(str(unread))
             return []

@@ -451,7 +451,7 @@ class Nrdp(Receiver):
     @staticmethod
     def _read(reply: Any) -> Tuple[str, str, str]:
         """(status, message, output) of NRDP's answer."""
-        from vmprobe.transport import fields, http, words, xml
+        from vmprobe.transport import error_text as words, http, json as fields, xml
 
         if words.is_page(reply.body):
             raise Undelivered("a page for people answers there, and not NRDP: is the URL right?")

@@ -4,7 +4,7 @@ from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import NotFound, QuotaExceeded
 from vmprobe.core.model import METRICS, Capability, Kind, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url
-from vmprobe.transport.fields import field, items, moment, word
+from vmprobe.transport.json import field, items, moment, word
 from vmprobe.transport.http import Http, path
 
 STATE = {"RUNNING": State.READY, "FREE": State.READY, "ATTACHED": State.READY, "BROKEN": State.FAILED}

@@ -32,7 +32,7 @@ from vmprobe.probes import lifecycle
 from vmprobe.sampling import summarise
 from vmprobe.core.redact import Redactor
 from vmprobe.core.timeline import Timeline
-from vmprobe.transport import fields, words, xml
+from vmprobe.transport import error_text as words, json as fields, xml
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.xmlrpc import XmlRpc
 

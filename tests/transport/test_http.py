@@ -23,7 +23,7 @@ from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict
                                  NotPermitted, RateLimited, QuotaExceeded, Unreachable, TooLarge)
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.redact import Redactor
-from vmprobe.transport import fields, wire, x509
+from vmprobe.transport import json, sockets, x509
 from vmprobe.transport.http import Http, path
 
 
@@ -707,8 +707,8 @@ def test_a_proxy_with_tls_is_trusted_by_the_systems_authorities_and_not_by_the_s
 def test_a_proxy_with_tls_that_drips_is_bounded_too(serve, http, authority, monkeypatch):
     proxy = serve(LATE["drips-its-headers"], tls=server_side(authority.issue("server")))
     monkeypatch.setenv("https_proxy", proxy.url)
-    made = wire.tls_context
-    monkeypatch.setattr(wire, "tls_context", lambda ca, *words: made(ca or str(authority.ca), *words))
+    made = sockets.tls_context
+    monkeypatch.setattr(sockets, "tls_context", lambda ca, *words: made(ca or str(authority.ca), *words))
     began = time.monotonic()
 
     error = told(Unreachable, http("https://cloud.example.org", timeout=0.5).get)
@@ -973,7 +973,7 @@ def test_xml_that_could_hurt_is_refused(case, answer):
     ("2026-13-22T21:37:11Z", None), ("0000-00-00T00:00:00Z", None), ("0001-01-01T00:00:00Z", None), ("1970-01-01T00:00:00Z", None), ("yesterday", None), (5, None),
     ("9999-12-31T23:59:59-23:59", None), ("\u0662026-11-22T21:37:11Z", None)])
 def test_a_moment_is_seconds_since_the_epoch(text, seconds):
-    assert fields.moment(text) == seconds
+    assert json.moment(text) == seconds
 
 
 # --- what it costs ------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from vmprobe.core.text import cut
 from vmprobe.transport.aws import Query, Refusal, refused, rows
 from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain
 from vmprobe.transport.awsquotas import Quotas
-from vmprobe.transport.fields import moment
+from vmprobe.transport.json import moment
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.xml import number, text
 

@@ -11,7 +11,7 @@ from typing import Any, Collection, Dict, List, Mapping, Tuple
 
 from vmprobe.core.errors import CloudError
 from vmprobe.core.model import Ref, Sample
-from vmprobe.transport.fields import field, items, moment
+from vmprobe.transport.json import field, items, moment
 from vmprobe.transport.http import Http
 
 METERS = (  # type of resource, its attribute that is the server's id, meters; what an earlier one has is not asked of a later

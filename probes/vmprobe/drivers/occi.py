@@ -21,7 +21,7 @@ from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.site import http_url, one_of, yes_or_no
 from vmprobe.core.text import cut
 from vmprobe.transport import occi
-from vmprobe.transport.fields import word
+from vmprobe.transport.json import word
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.keystone import CREDENTIALS, Keystone
 

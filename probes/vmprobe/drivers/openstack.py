@@ -20,7 +20,7 @@ from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict
 from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url, yes_or_no
 from vmprobe.core.text import cut
-from vmprobe.transport.fields import field, items, moment, word
+from vmprobe.transport.json import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.keystone import CREDENTIALS, Keystone
 

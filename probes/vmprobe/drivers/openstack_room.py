@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from vmprobe.core.errors import AuthRejected, CloudError, NotFound, NotPermitted
 from vmprobe.core.model import ONE_FOR_ALL, Limit
-from vmprobe.transport.fields import field, items
+from vmprobe.transport.json import field, items
 from vmprobe.transport.http import Http, path
 
 _MIB, _GIB = 2 ** 20, 2 ** 30

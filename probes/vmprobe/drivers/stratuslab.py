@@ -19,7 +19,7 @@ from vmprobe.drivers.opennebula import Opennebula
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
 from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
 from vmprobe.site import http_url
-from vmprobe.transport.fields import items, word
+from vmprobe.transport.json import items, word
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.oned import Oned
 from vmprobe.transport.xml import number, text

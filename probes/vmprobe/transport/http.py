@@ -27,7 +27,7 @@ from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict
                                  RateLimited, TooLarge, Transient, VmprobeError)
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
-from vmprobe.transport import fields, words
+from vmprobe.transport import error_text as words, json as fields
 
 LARGEST = 4 * 2 ** 20  # bytes of an answer; a list of a thousand servers has half of it
 _HEAVIEST = 20 * 2 ** 20  # bytes that parsing an answer may cost; an error that is remembered can hold another one
@@ -144,7 +144,7 @@ class Http:
     def _wire(self) -> Any:
         if not self._wires:
             try:
-                from vmprobe.transport.wire import Wire
+                from vmprobe.transport.sockets import Wire
             except ImportError as missing:
                 raise ClientError(f"HTTP needs requests: {missing}") from None
             self._wires.append(Wire(self._context))
@@ -152,7 +152,7 @@ class Http:
 
     def _context(self) -> Any:
         """TLS, once it is needed; a client certificate that is not valid by its own dates is not shown to anybody."""
-        from vmprobe.transport.wire import tls_context
+        from vmprobe.transport.sockets import tls_context
 
         ca, certificate, key = self._tls
         if certificate:

@@ -17,7 +17,7 @@ from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted, Transient
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
-from vmprobe.transport import fields
+from vmprobe.transport import json as fields
 from vmprobe.transport.http import Http, Reply, origin, path
 
 CREDENTIALS = ("username", "user_id", "password", "user_domain_name", "user_domain_id", "application_credential_id",

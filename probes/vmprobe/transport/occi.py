@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound
 from vmprobe.core.text import cut
-from vmprobe.transport.fields import field as field_of, word
+from vmprobe.transport.json import field as field_of, word
 from vmprobe.transport.http import Http, Reply
 
 JSON, TEXT, HEADERS = "application/occi+json", "text/plain", "text/occi"
