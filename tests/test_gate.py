@@ -14,9 +14,9 @@ from vmprobe import cli
 from vmprobe.core import handle as handles
 from vmprobe.drivers.memory import Thing
 from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
-from vmprobe.gate import Gate, Owner
+from vmprobe.lease.gate import Gate, Owner
 from vmprobe.core.handle import owner_word
-from vmprobe.ledger import Ledger
+from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Ref, Resource, State
 from vmprobe.probes import lifecycle
 

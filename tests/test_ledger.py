@@ -19,9 +19,9 @@ import plugin_output
 from conftest import run_probe
 from disasters import SHM, Disaster
 from vmprobe.core import handle as handles
-from vmprobe import ledger as ledgers
+from vmprobe.lease import ledger as ledgers
 from vmprobe.core import redact
-from vmprobe.ledger import Ledger
+from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Ref
 
 HANDLE = handles.Handle("mon", 1_800_000_000, 6, "abcdefgh")

@@ -10,10 +10,10 @@ import plugin_output
 from conftest import run_probe
 from disasters import STRANGERS
 from vmprobe.core import handle as handles
-from vmprobe import ledger as ledgers
+from vmprobe.lease import ledger as ledgers
 from vmprobe.drivers.memory import Thing
 from vmprobe.core.handle import owner_word
-from vmprobe.ledger import Ledger
+from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Ref
 
 NOTHING = "leftovers=0;0;;0 memory=0B;;;0 oldest_age=0s;;;0 total=0s;;;0 vcpus=0;;;0 volume_bytes=0B;;;0"

@@ -13,7 +13,7 @@ from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import (CloudError, Conflict, DeadlinePassed, Ended, NotFound, NotMeasured, NotPermitted,
                                  ResourceFailed, StageOverrun, Transient, VmprobeError)
-from vmprobe.lease import Lease
+from vmprobe.lease.lease import Lease
 from vmprobe.core.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
                                 VolumeSpec)
 from vmprobe.sampling import sources, summarise

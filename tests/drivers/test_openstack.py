@@ -18,8 +18,8 @@ from vmprobe.core.errors import (ClientError, CloudError, Conflict, GatewayFaile
                                  QuotaExceeded, RateLimited, Transient)
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.handle import new
-from vmprobe.lease import Lease
-from vmprobe.ledger import Ledger
+from vmprobe.lease.lease import Lease
+from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import AddressSpec, Kind, Plan, Ref, SecurityGroupSpec, ServerSpec, State, VolumeSpec
 from vmprobe.core.timeline import Timeline
 

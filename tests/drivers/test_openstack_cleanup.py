@@ -11,7 +11,7 @@ from virtual import VirtualClock
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import Conflict, GatewayFailed, NotFound
 from vmprobe.core.handle import new
-from vmprobe.leftovers import Held, remove
+from vmprobe.lease.sweep import Held, remove
 from vmprobe.core.model import Kind, Ref, Resource, State
 from vmprobe.core.timeline import Timeline
 

@@ -10,8 +10,8 @@ from virtual import VirtualClock
 from vmprobe import lifecycle
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.handle import new
-from vmprobe.lease import Lease
-from vmprobe.ledger import Ledger
+from vmprobe.lease.lease import Lease
+from vmprobe.lease.ledger import Ledger
 from vmprobe.core.timeline import Timeline
 
 NOVA, NEUTRON = "/compute/v2.1", "/network/v2.0"

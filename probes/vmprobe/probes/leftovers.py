@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence
 
-from vmprobe import cli, ledger, leftovers, verdict
+from vmprobe import cli, verdict
+from vmprobe.lease import ledger, sweep
 from vmprobe.host import paths
 from vmprobe.core.clock import Clock, ahead
 from vmprobe.core.handle import owner_word
-from vmprobe.leftovers import Held, Survey
+from vmprobe.lease.sweep import Held, Survey
 from vmprobe.session import LOOK, Session
 from vmprobe.site import Site
 from vmprobe.core.text import counted, span
@@ -84,10 +85,10 @@ class Run:
         with self.timeline.stage("auth"):
             self.cloud.connect()
         with self.timeline.stage("list"):
-            found = leftovers.survey(self.cloud, self.site.owner, self._now(), lambda handle: ledger.lives(state, handle))
+            found = sweep.survey(self.cloud, self.site.owner, self._now(), lambda handle: ledger.lives(state, handle))
         before, why = list(found.ours), ""
         if self.options.remove and found.ours:
-            found.ours, why = leftovers.remove(self.cloud, before, self.timeline, self.site.reserve, state)
+            found.ours, why = sweep.remove(self.cloud, before, self.timeline, self.site.reserve, state)
         there = set(found.ours)
         removed = [held for held in before if held not in there]
         return self._judge(found, removed, why)
@@ -103,7 +104,7 @@ class Run:
 
     def _judge(self, found: Survey, removed: List[Held], why: str) -> Verdict:
         counted_ones = found.ours + (found.others if self.options.all_owners else [])
-        measured = leftovers.figures(counted_ones)
+        measured = sweep.figures(counted_ones)
         thresholds = self.site.thresholds
         state, broken = verdict.of_ranges(measured, thresholds)
         unjudged = "leftovers" not in thresholds.warning

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli, ledger, lifecycle, verdict
+from vmprobe import cli, lifecycle, verdict
+from vmprobe.lease import ledger
 from vmprobe.host import files, paths, slots
 from vmprobe.core import handle
 from vmprobe import site as sites
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, LeftBehind, VmprobeError
-from vmprobe.lease import Lease, owed_by_earlier_runs, settle_debts
-from vmprobe.ledger import Ledger
+from vmprobe.lease.lease import Lease, owed_by_earlier_runs, settle_debts
+from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Capability, Ref
 from vmprobe.session import Session, attempt
 from vmprobe.site import Site
@@ -145,11 +146,11 @@ class Run:
 
     def _find_leftovers(self) -> None:
         """Who fills the quota: what earlier runs left counts, also where no ledger knows of it."""
-        from vmprobe import leftovers
+        from vmprobe.lease import sweep
 
         known = self.debts + self.lease.leftovers
         try:
-            found = leftovers.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
+            found = sweep.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
         except VmprobeError as unknown:
             self.timeline.notes.append(f"who fills the quota is not known: {unknown}")
         else:

@@ -16,9 +16,9 @@ from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import (ClientError, CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound,
                                  NotPermitted, RateLimited, Transient, Unreachable, VmprobeError)
-from vmprobe.gate import Gate, Owner
+from vmprobe.lease.gate import Gate, Owner
 from vmprobe.core.handle import Handle
-from vmprobe.ledger import Debt, Ledger
+from vmprobe.lease.ledger import Debt, Ledger
 from vmprobe.core.model import Capability, Kind, Ref, Resource, State
 from vmprobe.core.timeline import Timeline
 

@@ -15,8 +15,8 @@ from vmprobe.core import text
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import DeadlinePassed, LeftBehind
 from vmprobe.core.handle import Handle
-from vmprobe.lease import Lease
-from vmprobe.ledger import Ledger
+from vmprobe.lease.lease import Lease
+from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Resource
 from vmprobe.core.timeline import Timeline
 
