@@ -10,7 +10,7 @@ from vmprobe import activity
 from vmprobe.core.errors import AuthRejected, Conflict, GatewayFailed, NotMeasured, NotPermitted, Unreachable
 from vmprobe.core.model import Kind, Sample
 from vmprobe.sampling import rates
-from vmprobe.site import load
+from vmprobe.site.site import load
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, PROBES
-from vmprobe import inventory, render, services
+from vmprobe import inventory, render
+from vmprobe.site import services
 from vmprobe import tree as files
 from vmprobe.core.errors import ClientError
 

@@ -9,7 +9,8 @@ import pytest
 
 from conftest import PROBES
 from vmprobe import adopt as adopting
-from vmprobe import catalogue, site, tree
+from vmprobe import catalogue, tree
+from vmprobe.site import site
 from vmprobe.host import files
 from vmprobe.core.errors import ClientError
 

@@ -31,7 +31,7 @@ from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
-from vmprobe.site import load
+from vmprobe.site.site import load
 from vmprobe.transport.oned import refusal
 from waiting import soon
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, run_probe
-from vmprobe import site
+from vmprobe.site import site
 from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
 

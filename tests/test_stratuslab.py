@@ -23,7 +23,7 @@ from vmprobe.core.errors import AuthRejected, Conflict
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
-from vmprobe.site import load
+from vmprobe.site.site import load
 from waiting import soon
 
 pytestmark = pytest.mark.live  # whole runs, many of them as processes

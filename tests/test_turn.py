@@ -16,7 +16,7 @@ from virtual import VirtualClock
 from vmprobe.host import slots
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError
-from vmprobe.site import load
+from vmprobe.site.site import load
 
 
 def at(site, many, url="memory://here"):

@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 
 from vmprobe import tree
 from vmprobe.host import files
-from vmprobe import site as sites
+from vmprobe.site import site as sites
 from vmprobe.catalogue import Catalogue, Entry
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import counted, one_line

@@ -79,7 +79,8 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
     if not _submits(arguments):
         return said
     try:
-        from vmprobe import services, session, submit
+        from vmprobe import session, submit
+        from vmprobe.site import services
 
         options = Parser(probe).parse_known_args(arguments)[0]
         site, ended = site_of(options), time.time()
@@ -214,7 +215,7 @@ def patterns(options: argparse.Namespace):
 
 def thresholds_of(site, options: argparse.Namespace, bare: str):
     """The site's thresholds with those of the command line over them; a bare range means the metric ``bare``."""
-    from vmprobe.thresholds import LABELS, parse_range
+    from vmprobe.site.thresholds import LABELS, parse_range
 
     found = site.thresholds
     for level in ("warning", "critical"):
@@ -233,7 +234,7 @@ def thresholds_of(site, options: argparse.Namespace, bare: str):
 
 def site_of(options: argparse.Namespace):
     """The site that the command line means."""
-    from vmprobe import site
+    from vmprobe.site import site
 
     if options.site:
         return site.load(site.find(options.site))
@@ -244,28 +245,28 @@ def site_of(options: argparse.Namespace):
 
 def run_time(word: str) -> float:
     """The time for a whole run, for argparse."""
-    from vmprobe import site
+    from vmprobe.site import site
 
     return _parsed(site.run_time, word)
 
 
 def duration(word: str) -> float:
     """A time above zero, for argparse."""
-    from vmprobe import site
+    from vmprobe.site import site
 
     return _parsed(site.above_zero, word)
 
 
 def count(word: str) -> int:
     """A whole number from 1 up, for argparse."""
-    from vmprobe import site
+    from vmprobe.site import site
 
     return _parsed(site.whole(1), word)
 
 
 def servers(word: str) -> int:
     """How many test VMs, for argparse."""
-    from vmprobe import site
+    from vmprobe.site import site
 
     return _parsed(site.servers, word)
 

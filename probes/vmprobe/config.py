@@ -11,7 +11,7 @@ from collections import Counter
 from vmprobe import inventory, render, tree
 from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
-from vmprobe.services import SERVICES
+from vmprobe.site.services import SERVICES
 from vmprobe.core.text import counted
 
 

@@ -193,13 +193,13 @@ def config(parser: argparse.ArgumentParser) -> None:
 
 
 def _contact_groups(text: str) -> Sequence[str]:
-    from vmprobe.site import contact_groups
+    from vmprobe.site.site import contact_groups
 
     return _parsed(contact_groups, text)
 
 
 def _seconds(text: str) -> float:
-    from vmprobe.site import duration
+    from vmprobe.site.site import duration
 
     return _parsed(duration, text)
 

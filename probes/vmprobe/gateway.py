@@ -18,7 +18,7 @@ from vmprobe.core.clock import ahead
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
 from vmprobe.core.model import Capability, Kind, Plan
-from vmprobe.site import Site
+from vmprobe.site.site import Site
 from vmprobe.core.text import cut
 from vmprobe.core.timeline import Timeline
 

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from vmprobe import __version__
 from vmprobe.host import paths
-from vmprobe import site as sites
+from vmprobe.site import site as sites
 from vmprobe.core.errors import ClientError
-from vmprobe.services import SERVICES
+from vmprobe.site.services import SERVICES
 
 FORM = 2  # of a Host as it is remembered
 

@@ -17,7 +17,7 @@ from vmprobe.lease.lease import Lease
 from vmprobe.core.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
                                 VolumeSpec)
 from vmprobe.sampling import sources, summarise
-from vmprobe.site import Site
+from vmprobe.site.site import Site
 from vmprobe.core.timeline import Stage, Timeline
 
 _FORGIVEN = 4  # so many failures in a row that may pass are waited out, the next one is the result

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
 from vmprobe.inventory import Host
-from vmprobe.services import GATEWAY, SERVICES, service_name
+from vmprobe.site.services import GATEWAY, SERVICES, service_name
 from vmprobe.session import LOOK
 
 NAGIOS_LIMIT = 60.0  # seconds: service_check_timeout and NRPE's command_timeout, as they come

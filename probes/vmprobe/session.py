@@ -15,9 +15,9 @@ from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import DeadlinePassed, StageOverrun, VmprobeError
 from vmprobe.core.exchanges import Evidence
-from vmprobe.site import Site, secrets
+from vmprobe.site.site import Site, secrets
 from vmprobe.core.text import seconds
-from vmprobe.thresholds import Thresholds
+from vmprobe.site.thresholds import Thresholds
 from vmprobe.core.timeline import Timeline
 from vmprobe.verdict import OK, WORDS, Verdict
 

@@ -527,7 +527,7 @@ RECEIVERS: Dict[str, Type[Receiver]] = {
 def _session(each: Target, deadline: Deadline, known: Tuple[str, ...]) -> Tuple[Any, Dict[str, str]]:
     """HTTP to the target, its certificate checked, and what its credentials file has."""
     from vmprobe.core.exchanges import Evidence
-    from vmprobe.site import read_credentials
+    from vmprobe.site.site import read_credentials
     from vmprobe.transport.http import Http
 
     held = read_credentials(each.options["credentials"], known, f"--submit {each.kind}")

@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from vmprobe.core import reasons, text
 from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, Interrupted, LeftBehind, StageOverrun, VmprobeError
-from vmprobe.thresholds import Thresholds, unit
+from vmprobe.site.thresholds import Thresholds, unit
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

@@ -105,7 +105,7 @@ def ten_thousand_sites(directory, environment):
 def an_hour_of_a_site(directory, environment):
     """All services of a site over HTTP, for an hour"""
     from outside.webserver import WebServer
-    from vmprobe.services import SERVICES
+    from vmprobe.site.services import SERVICES
 
     runs = {name: 3600 / service.interval for name, service in SERVICES.items() if name not in ("capacity", "image")}
     environment = {**environment, "PYTHONPATH": str(CHECKOUT / "tests")}

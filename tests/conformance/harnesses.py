@@ -13,7 +13,7 @@ from virtual import VirtualClock
 from vmprobe.core.clock import Clock, Deadline, Polling
 from vmprobe.core.driver import Driver
 from vmprobe.core.exchanges import Evidence
-from vmprobe.site import load, secrets
+from vmprobe.site.site import load, secrets
 from vmprobe.core.redact import Redactor
 
 HARNESSES = {  # id: the function that makes it

@@ -15,7 +15,7 @@ from vmprobe.core.errors import CloudError, QuotaExceeded
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import ServerSpec, VolumeSpec
 from vmprobe.probes import capacity as probe
-from vmprobe.site import load
+from vmprobe.site.site import load
 
 pytest.importorskip("pyone", reason="pyone, which judges the simulator's answers, is not installed")
 GIB = 2 ** 30

@@ -19,7 +19,7 @@ from vmprobe.drivers.qemu import Qemu
 from vmprobe.core.errors import ClientError, GatewayFailed, Transient, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Plan, Ref, ServerSpec, State, VolumeSpec
-from vmprobe.site import load
+from vmprobe.site.site import load
 from waiting import soon
 
 pytest.importorskip("qemu.qmp", reason="Python's qemu.qmp is not installed")

@@ -2,7 +2,7 @@
 
 from vmprobe.core.driver import Key
 from vmprobe.drivers.memory import Memory
-from vmprobe.site import http_url, words
+from vmprobe.site.site import http_url, words
 from vmprobe.transport.http import Http
 
 

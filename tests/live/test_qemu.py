@@ -17,7 +17,7 @@ from vmprobe.drivers.qemu import Qemu
 from vmprobe.core.errors import ClientError, CloudError, Conflict, NotFound, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
-from vmprobe.site import load
+from vmprobe.site.site import load
 
 pytestmark = pytest.mark.live
 

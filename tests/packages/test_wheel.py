@@ -88,7 +88,7 @@ def test_every_probe_is_among_the_scripts():
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (CHECKOUT / "tests/sites/0.1.0").iterdir()))
 def test_a_site_file_of_an_earlier_release_still_loads(name, tmp_path):
-    from vmprobe import site
+    from vmprobe.site import site
 
     (tmp_path / "credentials").mkdir()
     (tmp_path / "sites").mkdir()

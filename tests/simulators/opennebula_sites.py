@@ -34,7 +34,7 @@ def driver_of(url: str, **test_vm: str):
     """(a driver that is connected to the simulated oned, the site's [test vm]) for the length of a ``with`` block."""
     from vmprobe.core.clock import Clock, Deadline
     from vmprobe.core.exchanges import Evidence
-    from vmprobe.site import load
+    from vmprobe.site.site import load
 
     with TemporaryDirectory() as directory:
         site = load(str(site_file(Path(directory), url, **test_vm)))

@@ -22,7 +22,7 @@ from vmprobe.drivers import ec2_lists
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted,
                                  NotYet, QuotaExceeded, RateLimited, Transient, VmprobeError)
 from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import duration, http_url, one_of, yes_or_no
+from vmprobe.site.site import duration, http_url, one_of, yes_or_no
 from vmprobe.core.text import cut
 from vmprobe.transport.aws import Query, Refusal, refused, rows
 from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain

@@ -34,7 +34,7 @@ from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import ClientError, Conflict, GatewayFailed, NotFound, ResourceFailed
 from vmprobe.core.handle import PREFIX
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import one_of, size, whole
+from vmprobe.site.site import one_of, size, whole
 from vmprobe.transport.libvirt import Connection, session_home
 
 DOMAIN = {  # virDomainState: libvirt's own word, ours

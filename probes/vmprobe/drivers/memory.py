@@ -39,7 +39,7 @@ def _faults(text: str) -> Tuple[str, ...]:
 
 
 def _seconds(text: str) -> float:
-    from vmprobe.site import duration  # the site file's units; a driver is imported while a site is read
+    from vmprobe.site.site import duration  # the site file's units; a driver is imported while a site is read
     return duration(text)
 
 

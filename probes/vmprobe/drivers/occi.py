@@ -18,7 +18,7 @@ from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, QuotaExceeded,
                                  VmprobeError)
 from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, State
-from vmprobe.site import http_url, one_of, yes_or_no
+from vmprobe.site.site import http_url, one_of, yes_or_no
 from vmprobe.core.text import cut
 from vmprobe.transport import occi
 from vmprobe.transport.json import word

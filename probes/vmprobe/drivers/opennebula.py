@@ -16,7 +16,7 @@ from vmprobe.core.driver import Driver, Key
 from vmprobe.drivers import opennebula_states as states
 from vmprobe.core.errors import ClientError, Conflict, Ended, GatewayFailed, Incomplete, NotFound, NotPermitted, ResourceFailed
 from vmprobe.core.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import http_url, size, whole, yes_or_no
+from vmprobe.site.site import http_url, size, whole, yes_or_no
 from vmprobe.core.text import cut, whole_number
 from vmprobe.transport.oned import CREDENTIALS, Oned
 from vmprobe.transport.pages import Pages

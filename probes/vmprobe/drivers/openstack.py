@@ -18,7 +18,7 @@ from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict
                                  NotMeasured, NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, Unreachable,
                                  VmprobeError)
 from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import http_url, yes_or_no
+from vmprobe.site.site import http_url, yes_or_no
 from vmprobe.core.text import cut
 from vmprobe.transport.json import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path

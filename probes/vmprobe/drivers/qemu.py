@@ -37,7 +37,7 @@ from vmprobe.core import handle
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site import duration, size, whole, yes_or_no
+from vmprobe.site.site import duration, size, whole, yes_or_no
 from vmprobe.core.text import cut
 
 STATE = {"running": State.READY, "shutdown": State.FAILED, "guest-panicked": State.FAILED, "io-error": State.FAILED,

@@ -18,7 +18,7 @@ from vmprobe.core.driver import Key
 from vmprobe.drivers.opennebula import Opennebula
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
 from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
-from vmprobe.site import http_url
+from vmprobe.site.site import http_url
 from vmprobe.transport.json import items, word
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.oned import Oned

@@ -13,7 +13,7 @@ from typing import Callable, Iterator, Optional
 from vmprobe.host import locks, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
-from vmprobe.site import Site
+from vmprobe.site.site import Site
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from vmprobe.core.driver import Key
 from vmprobe.core.errors import ClientError
 from vmprobe.core.model import BURDENS, RESOURCES, Capability
 from vmprobe.session import Finding, Session
-from vmprobe.site import Site
+from vmprobe.site.site import Site
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
 
 DESCRIPTION = """\

@@ -7,7 +7,8 @@ import os
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from vmprobe import cli, endorsement, provenance, session, site
+from vmprobe import cli, endorsement, provenance, session
+from vmprobe.site import site
 from vmprobe.host import files
 from vmprobe.core.clock import Clock
 from vmprobe.endorsement import Endorsed

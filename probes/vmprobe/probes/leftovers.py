@@ -11,7 +11,7 @@ from vmprobe.core.clock import Clock, ahead
 from vmprobe.core.handle import owner_word
 from vmprobe.lease.sweep import Held, Survey
 from vmprobe.session import LOOK, Session
-from vmprobe.site import Site
+from vmprobe.site.site import Site
 from vmprobe.core.text import counted, span
 from vmprobe.verdict import OK, WARNING, WORDS, Verdict
 

@@ -8,14 +8,14 @@ from vmprobe import cli, lifecycle, verdict
 from vmprobe.lease import ledger
 from vmprobe.host import files, paths, slots
 from vmprobe.core import handle
-from vmprobe import site as sites
+from vmprobe.site import site as sites
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, LeftBehind, VmprobeError
 from vmprobe.lease.lease import Lease, owed_by_earlier_runs, settle_debts
 from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Capability, Ref
 from vmprobe.session import Session, attempt
-from vmprobe.site import Site
+from vmprobe.site.site import Site
 from vmprobe.core.text import seconds
 from vmprobe.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
 

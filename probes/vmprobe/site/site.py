@@ -20,8 +20,8 @@ from vmprobe.core.clock import Polling
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import CAUSES, ClientError
 from vmprobe.core.handle import owner_word
-from vmprobe.services import SERVICES
-from vmprobe.thresholds import LABELS, Thresholds, parse_range
+from vmprobe.site.services import SERVICES
+from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
 from vmprobe.core.text import among, one_line
 from vmprobe.core.timeline import STAGES
 
