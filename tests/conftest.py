@@ -14,7 +14,7 @@ import pytest
 
 import ending
 from virtual import VirtualClock
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.drivers import memory
 from vmprobe.probes import leftovers, lifecycle
 

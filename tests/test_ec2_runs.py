@@ -6,7 +6,7 @@ import pytest
 
 from rawserver import Server, reply
 from simulators.ec2 import Ec2, behind, refused
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.probes import lifecycle, state
 
 SITE = """[site]

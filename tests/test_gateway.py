@@ -10,7 +10,7 @@ import pytest
 
 from certificates import Authority
 from gateways.server import serving
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.core.clock import Clock
 from vmprobe.probes import gateway
 

@@ -23,7 +23,7 @@ from simulators import opennebula_sites
 from simulators.opennebula import STATES, Oned, served
 from simulators.opennebula_sites import site_file
 from test_image import BOOT, NETWORK as REACHED, NONCE, SHELLS, Machine
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.drivers import opennebula_states as states
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound,

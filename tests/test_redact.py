@@ -14,12 +14,12 @@ from outside.webserver import PASSWORD, TOKEN, WebServer
 from rawserver import reply
 from secrets_check import ENCODERS
 from virtual import VirtualClock
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.core import redact
 from vmprobe.core.exchanges import Evidence
 from vmprobe.probes import gateway, lifecycle, state
 from vmprobe.core.redact import Redactor
-from vmprobe.submit import target
+from vmprobe.report.submit import target
 from vmprobe.core.text import cut, one_line
 from vmprobe.transport import error_text
 

@@ -17,7 +17,7 @@ from simulators.opennebula import User, served
 from simulators.opennebula_sites import site_of_stratuslab, stratuslab_site
 from simulators.stratuslab import DEPRECATED, IMAGE, Services, StratusLab
 from test_opennebula import line, wait_gone
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import AuthRejected, Conflict
 from vmprobe.core.exchanges import Evidence

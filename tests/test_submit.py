@@ -20,7 +20,8 @@ import pytest
 
 from conftest import PROBES, run_probe
 from virtual import VirtualClock
-from vmprobe import cli, spool, submit, verdict
+from vmprobe import cli
+from vmprobe.report import spool, submit, verdict
 from vmprobe.core.clock import Deadline
 from waiting import soon
 

@@ -9,7 +9,8 @@ import socket
 
 import pytest
 
-from vmprobe import cli, verdict
+from vmprobe import cli
+from vmprobe.report import verdict
 from vmprobe.drivers.memory import Memory
 from vmprobe.core.errors import CloudError, Conflict, Ended, GatewayFailed, NotFound, ResourceFailed, StageOverrun
 from vmprobe.core.model import Kind, Sample

@@ -16,11 +16,12 @@ import traceback
 import warnings
 from typing import Any, Callable, List, NoReturn, TypeVar
 
-from vmprobe import __version__, verdict
+from vmprobe import __version__
+from vmprobe.report import verdict
 from vmprobe.core.errors import ClientError, Interrupted, VmprobeError
 from vmprobe.core.redact import current
 from vmprobe.core.text import among, one_line, shortened
-from vmprobe.verdict import UNKNOWN, Verdict
+from vmprobe.report.verdict import UNKNOWN, Verdict
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)  # the last one is a caller's own alarm, which outlives exec
@@ -79,7 +80,8 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
     if not _submits(arguments):
         return said
     try:
-        from vmprobe import session, submit
+        from vmprobe import session
+        from vmprobe.report import submit
         from vmprobe.site import services
 
         options = Parser(probe).parse_known_args(arguments)[0]
@@ -272,7 +274,7 @@ def servers(word: str) -> int:
 
 
 def _target(word: str):
-    from vmprobe import submit
+    from vmprobe.report import submit
 
     return _parsed(submit.target, word)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe import cli, progress, verdict
+from vmprobe import cli
+from vmprobe.report import progress, verdict
 from vmprobe.host import files
 from vmprobe.core import redact
 from vmprobe.core.clock import Clock, Deadline
@@ -19,7 +20,7 @@ from vmprobe.site.site import Site, secrets
 from vmprobe.core.text import seconds
 from vmprobe.site.thresholds import Thresholds
 from vmprobe.core.timeline import Timeline
-from vmprobe.verdict import OK, WORDS, Verdict
+from vmprobe.report.verdict import OK, WORDS, Verdict
 
 LOOK = 50.0  # seconds that a probe that only looks may take: Nagios kills at 60
 

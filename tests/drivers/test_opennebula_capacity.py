@@ -9,7 +9,8 @@ import pytest
 from simulators import opennebula_sites
 from simulators.opennebula import READY, Oned, Stored, User, served
 from simulators.opennebula_sites import site_file
-from vmprobe import capacity, verdict
+from vmprobe import capacity
+from vmprobe.report import verdict
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import CloudError, QuotaExceeded
 from vmprobe.core.exchanges import Evidence

@@ -8,7 +8,7 @@ import json
 import sys
 
 from virtual import VirtualClock
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.probes import lifecycle
 
 

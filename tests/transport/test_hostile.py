@@ -23,7 +23,7 @@ from outside.webserver import PASSWORD, TOKEN, WebServer
 from rawserver import Server, reply
 from secrets_check import ENCODERS, Secrets
 from virtual import VirtualClock
-from vmprobe import verdict
+from vmprobe.report import verdict
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import VmprobeError
 from vmprobe.core.exchanges import Evidence

@@ -11,7 +11,7 @@ from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
 from vmprobe.session import Finding, Session
 from vmprobe.core.text import counted, number, span, table
-from vmprobe.verdict import WORDS, Verdict
+from vmprobe.report.verdict import WORDS, Verdict
 
 DESCRIPTION = """\
 Say how busy servers were since the last run, by what the VM manager counts:

@@ -12,7 +12,7 @@ from vmprobe.core.errors import ClientError
 from vmprobe.core.model import BURDENS, RESOURCES, Capability
 from vmprobe.session import Finding, Session
 from vmprobe.site.site import Site
-from vmprobe.verdict import OK, WARNING, WORDS, Verdict
+from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict
 
 DESCRIPTION = """\
 Say what is free for this project: servers, vCPUs, memory, volumes, storage and

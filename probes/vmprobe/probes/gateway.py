@@ -8,7 +8,7 @@ from vmprobe import cli, gateway, session
 from vmprobe.core.clock import Clock
 from vmprobe.session import Finding, Session
 from vmprobe.core.text import seconds, span, table
-from vmprobe.verdict import Verdict
+from vmprobe.report.verdict import Verdict
 
 DESCRIPTION = """\
 Ask a VM gateway for all that a test VM needs, and create nothing: connection,

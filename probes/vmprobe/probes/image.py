@@ -18,7 +18,7 @@ from vmprobe.provenance import WRONG, Wrong
 from vmprobe.session import Finding, Session
 from vmprobe.core.text import counted, span
 from vmprobe.transport import dn
-from vmprobe.verdict import Verdict
+from vmprobe.report.verdict import Verdict
 
 DESCRIPTION = """\
 Check that the test image is there, active and unchanged, and by lists of

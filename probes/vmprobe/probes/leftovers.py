@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence
 
-from vmprobe import cli, verdict
+from vmprobe import cli
+from vmprobe.report import verdict
 from vmprobe.lease import ledger, sweep
 from vmprobe.host import paths
 from vmprobe.core.clock import Clock, ahead
@@ -13,7 +14,7 @@ from vmprobe.lease.sweep import Held, Survey
 from vmprobe.session import LOOK, Session
 from vmprobe.site.site import Site
 from vmprobe.core.text import counted, span
-from vmprobe.verdict import OK, WARNING, WORDS, Verdict
+from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict
 
 DESCRIPTION = """\
 List what earlier runs of check_vm_lifecycle left at a site: everything whose

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli, lifecycle, verdict
+from vmprobe import cli, lifecycle
+from vmprobe.report import verdict
 from vmprobe.lease import ledger
 from vmprobe.host import files, paths, slots
 from vmprobe.core import handle
@@ -17,7 +18,7 @@ from vmprobe.core.model import Capability, Ref
 from vmprobe.session import Session, attempt
 from vmprobe.site.site import Site
 from vmprobe.core.text import seconds
-from vmprobe.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
+from vmprobe.report.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
 
 _NOT_WAITED = ("auth", "image", "submit", "sample", "delete", "gone", "total")  # the others end when they outrun their budgets
 

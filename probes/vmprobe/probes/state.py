@@ -10,7 +10,7 @@ from vmprobe.core.clock import Clock
 from vmprobe.core.model import Kind
 from vmprobe.session import Finding, Session
 from vmprobe.core.text import counted
-from vmprobe.verdict import Verdict
+from vmprobe.report.verdict import Verdict
 
 DESCRIPTION = """\
 Count the servers that the credential can see: how many in which state, whose,

@@ -177,7 +177,7 @@ def contact_groups(text: str) -> Tuple[str, ...]:
 
 
 def _targets(text: str) -> Tuple[str, ...]:
-    from vmprobe.submit import target
+    from vmprobe.report.submit import target
 
     for word in text.split():
         target(word)

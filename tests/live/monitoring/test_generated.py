@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, PROBES
-from vmprobe import submit
+from vmprobe.report import submit
 from vmprobe.core.clock import Deadline
 from waiting import soon
 

@@ -35,7 +35,7 @@ from urllib.parse import urlencode
 from vmprobe.host import files, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, Unreachable, VmprobeError
-from vmprobe.spool import Result, Spool
+from vmprobe.report.spool import Result, Spool
 from vmprobe.core.text import one_line
 
 KINDS = ("nagios", "results", "icinga2", "nsca", "nrdp", "file")
