@@ -15,7 +15,7 @@ import pytest
 import ending
 from virtual import VirtualClock
 from vmprobe.report import verdict
-from vmprobe.drivers import memory
+from vmprobe.drivers.memory import driver
 from vmprobe.probes import leftovers, lifecycle
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -116,7 +116,7 @@ class MemorySite:
     def __init__(self, directory: Path, clock: VirtualClock):
         self.clock = clock
         self.url = f"memory://test-{next(_urls)}"
-        self.cloud = memory.cloud(self.url, clock)
+        self.cloud = driver.cloud(self.url, clock)
         self.path = directory / "site.ini"
         self.sections = {
             "site": {"name": "site", "owner": "mon"},

@@ -11,7 +11,7 @@ from typing import List
 import plugin_output
 from conftest import MemorySite
 from virtual import VirtualClock
-from vmprobe.drivers.memory import REQUEST_FAULTS, Thing
+from vmprobe.drivers.memory.driver import REQUEST_FAULTS, Thing
 from vmprobe.core.model import Kind
 
 KILLS = ("killed-before", "killed-after")  # before the request leaves; after the server acted, before the reply

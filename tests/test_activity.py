@@ -378,7 +378,7 @@ def test_a_single_reading_of_a_rate_is_over_no_time(site, busy):
 
 
 def test_unknown_when_the_manager_has_no_metrics(site, monkeypatch):
-    from vmprobe.drivers.memory import Memory
+    from vmprobe.drivers.memory.driver import Memory
     monkeypatch.setattr(Memory, "capabilities", frozenset())
 
     assert site.probe("activity") == (3, "VM_ACTIVITY UNKNOWN - site: memory has no metrics (cause=client) | total=0s;;;0")

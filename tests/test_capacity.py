@@ -104,7 +104,7 @@ def test_critical_when_the_manager_does_not_answer(site):
 
 
 def test_unknown_when_the_manager_does_not_say_what_is_free(site, monkeypatch):
-    from vmprobe.drivers.memory import Memory
+    from vmprobe.drivers.memory.driver import Memory
     monkeypatch.setattr(Memory, "capabilities", frozenset())
 
     assert site.probe("capacity") == (3, (

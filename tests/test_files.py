@@ -12,7 +12,7 @@ from virtual import VirtualClock
 from vmprobe.host import files
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed
-from vmprobe.transport import libvirt
+from vmprobe.drivers.libvirt import connection
 
 
 @pytest.mark.parametrize("make, words", [
@@ -75,13 +75,13 @@ def test_a_daemon_that_takes_no_connection_is_not_waited_for_and_counts_as_one_t
     path, waiting = str(tmp_path / "socket"), []
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.bind(path)
-        assert not libvirt._listens(path, 5.0)
+        assert not connection._listens(path, 5.0)
         daemon.listen(0)
         for _ in range(3):
             waiting.append(socket.socket(socket.AF_UNIX))
             waiting[-1].setblocking(False)
             waiting[-1].connect_ex(path)
 
-        assert libvirt._listens(path, 0.1)
+        assert connection._listens(path, 0.1)
     for each in waiting:
         each.close()

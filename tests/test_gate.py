@@ -12,7 +12,7 @@ from disasters import HOUR, Disaster
 from virtual import VirtualClock
 from vmprobe import cli
 from vmprobe.core import handle as handles
-from vmprobe.drivers.memory import Thing
+from vmprobe.drivers.memory.driver import Thing
 from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
 from vmprobe.lease.gate import Gate, Owner
 from vmprobe.core.handle import owner_word

@@ -11,7 +11,7 @@ from conftest import run_probe
 from disasters import STRANGERS
 from vmprobe.core import handle as handles
 from vmprobe.lease import ledger as ledgers
-from vmprobe.drivers.memory import Thing
+from vmprobe.drivers.memory.driver import Thing
 from vmprobe.core.handle import owner_word
 from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Ref

@@ -5,11 +5,11 @@ import sys
 import pytest
 
 from vmprobe.core.clock import Clock, Deadline
-from vmprobe.drivers.libvirt import Libvirt, _samples
+from vmprobe.drivers.libvirt.driver import Libvirt, _samples
 from vmprobe.core.errors import ClientError, NotFound, ResourceFailed, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Plan, Ref
-from vmprobe.transport.libvirt import _without_questions
+from vmprobe.drivers.libvirt.connection import _without_questions
 
 
 def driver(url, pool="default-pool", **endpoint):

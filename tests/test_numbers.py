@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from conftest import PROBES
 from vmprobe.guest import console
-from vmprobe.drivers import opennebula
+from vmprobe.drivers.opennebula import driver
 from vmprobe.core.model import Kind, Ref
 from vmprobe.core.text import decimal_number, whole_number
 
@@ -42,7 +42,7 @@ def test_an_image_in_opennebula_is_used_by_vms_with_a_number_only(user):
     for text in (user, "17"):
         ElementTree.SubElement(ElementTree.SubElement(image, "VMS"), "ID").text = text
 
-    assert opennebula._users(image) == (["1", "17"] if user.strip() == "1" else ["17"])
+    assert driver._users(image) == (["1", "17"] if user.strip() == "1" else ["17"])
 
 
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)

@@ -25,14 +25,14 @@ from simulators.opennebula_sites import site_file
 from test_image import BOOT, NETWORK as REACHED, NONCE, SHELLS, Machine
 from vmprobe.report import verdict
 from vmprobe.core.clock import Clock, Deadline
-from vmprobe.drivers import opennebula_states as states
+from vmprobe.drivers.opennebula import states
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound,
                                  NotPermitted, QuotaExceeded)
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.probes import lifecycle
 from vmprobe.site.site import load
-from vmprobe.transport.oned import refusal
+from vmprobe.drivers.opennebula.oned import refusal
 from waiting import soon
 
 pyone = pytest.importorskip("pyone", reason="pyone, which judges the simulator's answers, is not installed")

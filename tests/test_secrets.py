@@ -8,7 +8,7 @@ import pytest
 
 from disasters import Disaster
 from secrets_check import Secrets
-from vmprobe.drivers.memory import FAULTS, REQUEST_FAULTS
+from vmprobe.drivers.memory.driver import FAULTS, REQUEST_FAULTS
 from vmprobe.core.redact import Redactor
 
 SECRETS = Secrets(password='Pass&word/"4%1 <|>=+ç')

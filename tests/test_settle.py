@@ -12,7 +12,7 @@ import pytest
 from conftest import PROBES, run_probe
 from disasters import HOUR, Disaster
 from vmprobe import cli
-from vmprobe.drivers import memory
+from vmprobe.drivers.memory import driver as memory
 from vmprobe.core.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
 from vmprobe.core.model import Kind
 from vmprobe.probes import lifecycle

@@ -8,7 +8,7 @@ import pytest
 import plugin_output
 from conftest import MemorySite
 from virtual import SharedClock, VirtualClock
-from vmprobe.drivers.memory import Thing
+from vmprobe.drivers.memory.driver import Thing
 from vmprobe.core.model import Kind
 
 

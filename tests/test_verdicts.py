@@ -11,7 +11,7 @@ import pytest
 
 from vmprobe import cli
 from vmprobe.report import verdict
-from vmprobe.drivers.memory import Memory
+from vmprobe.drivers.memory.driver import Memory
 from vmprobe.core.errors import CloudError, Conflict, Ended, GatewayFailed, NotFound, ResourceFailed, StageOverrun
 from vmprobe.core.model import Kind, Sample
 from vmprobe.probes import lifecycle

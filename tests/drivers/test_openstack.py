@@ -13,7 +13,7 @@ from simulators.openstack import PROJECT, SERVERS, driver
 from simulators.openstack import answer as _json
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.cloud import Cloud
-from vmprobe.drivers.openstack import Openstack
+from vmprobe.drivers.openstack.driver import Openstack
 from vmprobe.core.errors import (ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotMeasured, NotPermitted,
                                  QuotaExceeded, RateLimited, Transient)
 from vmprobe.core.exchanges import Evidence

@@ -15,7 +15,7 @@ import pytest
 from vmprobe import capacity
 from vmprobe.core import handle
 from vmprobe.core.clock import Deadline
-from vmprobe.drivers.qemu import Qemu
+from vmprobe.drivers.qemu.driver import Qemu
 from vmprobe.core.errors import ClientError, GatewayFailed, Transient, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Plan, Ref, ServerSpec, State, VolumeSpec

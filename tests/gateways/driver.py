@@ -1,7 +1,7 @@
 """A manager that authenticates over HTTP and is otherwise the cloud in memory."""
 
 from vmprobe.core.driver import Key
-from vmprobe.drivers.memory import Memory
+from vmprobe.drivers.memory.driver import Memory
 from vmprobe.site.site import http_url, words
 from vmprobe.transport.http import Http
 

@@ -13,7 +13,7 @@ from live.local_qemu import PROBE, QemuSite, finish, needed, soon
 from vmprobe.guest import image, initramfs
 from vmprobe.core import handle
 from vmprobe.core.clock import Deadline
-from vmprobe.drivers.qemu import Qemu
+from vmprobe.drivers.qemu.driver import Qemu
 from vmprobe.core.errors import ClientError, CloudError, Conflict, NotFound, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec

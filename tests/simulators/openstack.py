@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from rawserver import Server, reply
 from vmprobe.core.clock import Clock, Deadline
-from vmprobe.drivers.openstack import Openstack
+from vmprobe.drivers.openstack.driver import Openstack
 from vmprobe.core.exchanges import Evidence
 
 PROJECT = "a" * 32

@@ -15,9 +15,9 @@ from virtual import VirtualClock
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.core.exchanges import Evidence
-from vmprobe.transport import aws
-from vmprobe.transport.aws import Keys, Query, Refusal, authorization, encoded, flat, signature_2
-from vmprobe.transport.awskeys import Finder
+from vmprobe.drivers.ec2 import query as aws
+from vmprobe.drivers.ec2.query import Keys, Query, Refusal, authorization, encoded, flat, signature_2
+from vmprobe.drivers.ec2.keys import Finder
 from vmprobe.transport.http import Http
 
 SUITE = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from vmprobe.transport import aws
-from vmprobe.transport.aws import Keys, authorization, encoded, signature_2
+from vmprobe.drivers.ec2 import query
+from vmprobe.drivers.ec2.query import Keys, authorization, encoded, signature_2
 
 pytest.importorskip("botocore", reason="botocore, which judges the signatures, is not installed")
 
@@ -24,7 +24,7 @@ _urls = some.sampled_from(["http://127.0.0.1:8773/services/compute", "https://ec
 @given(_words, _urls, some.sampled_from(["", _TOKEN]))
 def test_version_4_agrees_with_botocore(words, url, token):
     form = {**words, "Action": "X"}
-    headers = {"Content-Type": aws.FORM, "X-Amz-Date": "20261123T010203Z"}
+    headers = {"Content-Type": query.FORM, "X-Amz-Date": "20261123T010203Z"}
     body = encoded(form).encode()
     keys = Keys("AKID", "secret", token)
     judge = SigV4Auth(Credentials(keys.access, keys.secret, token or None), "ec2", "eu-west-1")
@@ -33,7 +33,7 @@ def test_version_4_agrees_with_botocore(words, url, token):
 
     wanted = judge.signature(judge.string_to_sign(request, judge.canonical_request(request)), request)
 
-    signed = {**headers, "Host": aws.host(url), **({"X-Amz-Security-Token": token} if token else {})}
+    signed = {**headers, "Host": query.host(url), **({"X-Amz-Security-Token": token} if token else {})}
     path = url.split("/", 3)[3] if url.count("/") > 2 else ""
     assert authorization(keys, "POST", f"/{path}", "", signed, body, "eu-west-1", "ec2").endswith(f"Signature={wanted}")
 

@@ -6,11 +6,11 @@ import pytest
 
 from rawserver import Server, reply
 from vmprobe.core.clock import Clock, Deadline
-from vmprobe.drivers.ec2 import STANDARD, Ec2
+from vmprobe.drivers.ec2.driver import STANDARD, Ec2
 from vmprobe.core.errors import GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.exchanges import Evidence
-from vmprobe.transport.aws import Keys
-from vmprobe.transport.awsquotas import JSON, Quotas
+from vmprobe.drivers.ec2.query import Keys
+from vmprobe.drivers.ec2.quotas import JSON, Quotas
 from vmprobe.transport.http import Http
 
 

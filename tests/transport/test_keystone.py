@@ -20,7 +20,7 @@ from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.redact import Redactor
-from vmprobe.transport.keystone import Keystone, found as credentials_found
+from vmprobe.drivers.openstack.keystone import Keystone, found as credentials_found
 
 PROJECTS = [("a" * 32, "ops"), ("b" * 32, "ops-test"), ("c" * 32, "biomed")]
 CATALOG = [("compute", "public", "north", "/nova"), ("compute", "internal", "north", "/inside"),

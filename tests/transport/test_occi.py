@@ -12,12 +12,12 @@ from requests.structures import CaseInsensitiveDict
 from rawserver import Server
 from test_hostile import answer, as_json, closing, examples, headers, statuses
 from vmprobe.core.clock import Clock, Deadline
-from vmprobe.drivers.occi import COMPUTE, INFRASTRUCTURE, INTERFACE, NETWORK, STORAGE, STORAGELINK, OcciEndpoint, _content
+from vmprobe.drivers.occi.driver import COMPUTE, INFRASTRUCTURE, INTERFACE, NETWORK, STORAGE, STORAGELINK, OcciEndpoint, _content
 from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.core.redact import Redactor
-from vmprobe.transport import occi
+from vmprobe.drivers.occi import protocol
 from vmprobe.transport.http import Reply
 
 OS, FLAVOR = "http://example.org/os#", "http://example.org/flavor#"
@@ -35,7 +35,7 @@ def understood(reader, body, media="text/plain", **more):
 
 
 def entity(body, media="text/plain", **more):
-    return understood(lambda reply: occi._entity(reply, "/compute/1"), body, media, **more)
+    return understood(lambda reply: protocol._entity(reply, "/compute/1"), body, media, **more)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_what_is_no_entity_is_named(body, media, words):
 
 
 def test_only_an_empty_collection_is_empty():
-    collection = occi._collection
+    collection = protocol._collection
 
     assert understood(collection, "") == understood(collection, "", "text/occi") == understood(collection, "{}", "application/json") == []
     for body, media in (("Please log in", "text/plain"), ('{"error": "x"}', "application/json"), ("", "text/html")):
@@ -138,19 +138,19 @@ def test_only_an_empty_collection_is_empty():
     ";", ",", "=", '"', '" ', "a;", 'a="b";', "<", "<>;", '\\"', '="\\', " ", '"a"b', '=" ;"')] + ["Category: a\n" * 20_000])
 def test_long_nonsense_is_read_or_refused_at_once(body):
     try:
-        understood(lambda reply: list(occi._elements(reply)), body)
+        understood(lambda reply: list(protocol._elements(reply)), body)
     except GatewayFailed as wrong:
         assert len(str(wrong)) < 300
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
 
-WANTED = occi.Entity(COMPUTE, (f"{OS}linux",), {"occi.compute.cores": 1, "a.b": 'say "hi"'}, (occi.Entity(
+WANTED = protocol.Entity(COMPUTE, (f"{OS}linux",), {"occi.compute.cores": 1, "a.b": 'say "hi"'}, (protocol.Entity(
     INTERFACE, target="http://h/network/1", target_kind=NETWORK),), title="vm")
 
 
 def test_text_is_written_by_the_book():
-    assert occi.rendered(WANTED, occi.TEXT) == ({}, f"""\
+    assert protocol.rendered(WANTED, protocol.TEXT) == ({}, f"""\
 Category: compute; scheme="{INFRASTRUCTURE}"; class="kind"
 Category: linux; scheme="{OS}"; class="mixin"
 X-OCCI-Attribute: occi.compute.cores=1
@@ -161,7 +161,7 @@ Link: <http://h/network/1>; rel="{NETWORK}"; category="{INTERFACE}"; occi.core.t
 
 
 def test_headers_have_all_values_of_a_name_in_one():
-    written, body = occi.rendered(WANTED, occi.HEADERS)
+    written, body = protocol.rendered(WANTED, protocol.HEADERS)
 
     assert body == b""
     assert written["Category"] == f'compute; scheme="{INFRASTRUCTURE}"; class="kind", linux; scheme="{OS}"; class="mixin"'
@@ -169,8 +169,8 @@ def test_headers_have_all_values_of_a_name_in_one():
 
 
 def test_what_is_written_is_read_as_it_was():
-    for rendering in (occi.TEXT, occi.HEADERS):
-        written, body = occi.rendered(WANTED, rendering)
+    for rendering in (protocol.TEXT, protocol.HEADERS):
+        written, body = protocol.rendered(WANTED, rendering)
         seen = entity(body.decode(), rendering, **written)
 
         assert (seen.kind, seen.mixins, seen.title, seen.links[0].target) == (COMPUTE, WANTED.mixins, "vm", "http://h/network/1")
@@ -180,7 +180,7 @@ def test_what_is_written_is_read_as_it_was():
 @pytest.mark.parametrize("value", ["two\nlines", "a\rb", "\x00", "caf\xe9"])
 def test_what_text_cannot_carry_is_not_sent(value):
     with pytest.raises(ClientError, match="cannot be written in OCCI's text rendering"):
-        occi.rendered(occi.Entity(COMPUTE, title=value), occi.HEADERS)
+        protocol.rendered(protocol.Entity(COMPUTE, title=value), protocol.HEADERS)
 
 
 # --- against a server ---------------------------------------------------------------------------------------------

@@ -9,17 +9,17 @@ from vmprobe.core.driver import Driver
 from vmprobe.core.errors import ClientError
 
 DRIVERS = {  # manager: the module that has its one subclass of Driver
-    "memory": "vmprobe.drivers.memory",
-    "qemu": "vmprobe.drivers.qemu",
-    "libvirt": "vmprobe.drivers.libvirt",
-    "openstack": "vmprobe.drivers.openstack",
-    "ec2": "vmprobe.drivers.ec2",
-    "eucalyptus": "vmprobe.drivers.eucalyptus",
-    "ec2-api": "vmprobe.drivers.ec2api",
-    "nimbus": "vmprobe.drivers.nimbus",
-    "occi": "vmprobe.drivers.occi",
-    "opennebula": "vmprobe.drivers.opennebula",
-    "stratuslab": "vmprobe.drivers.stratuslab",
+    "memory": "vmprobe.drivers.memory.driver",
+    "qemu": "vmprobe.drivers.qemu.driver",
+    "libvirt": "vmprobe.drivers.libvirt.driver",
+    "openstack": "vmprobe.drivers.openstack.driver",
+    "ec2": "vmprobe.drivers.ec2.driver",
+    "eucalyptus": "vmprobe.drivers.ec2.eucalyptus",
+    "ec2-api": "vmprobe.drivers.ec2.ec2api",
+    "nimbus": "vmprobe.drivers.ec2.nimbus",
+    "occi": "vmprobe.drivers.occi.driver",
+    "opennebula": "vmprobe.drivers.opennebula.driver",
+    "stratuslab": "vmprobe.drivers.opennebula.stratuslab",
 }
 
 

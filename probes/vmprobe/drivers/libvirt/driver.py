@@ -35,7 +35,7 @@ from vmprobe.core.errors import ClientError, Conflict, GatewayFailed, NotFound, 
 from vmprobe.core.handle import PREFIX
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site.site import one_of, size, whole
-from vmprobe.transport.libvirt import Connection, session_home
+from vmprobe.drivers.libvirt.connection import Connection, session_home
 
 DOMAIN = {  # virDomainState: libvirt's own word, ours
     0: ("no state", State.PENDING), 1: ("running", State.READY), 2: ("idle", State.READY), 3: ("paused", State.PENDING),

@@ -20,10 +20,10 @@ from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict
 from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.site.site import http_url, one_of, yes_or_no
 from vmprobe.core.text import cut
-from vmprobe.transport import occi
+from vmprobe.drivers.occi import protocol
 from vmprobe.transport.json import word
 from vmprobe.transport.http import Http, Reply
-from vmprobe.transport.keystone import CREDENTIALS, Keystone
+from vmprobe.drivers.openstack.keystone import CREDENTIALS, Keystone
 
 SERVER = {"active": State.READY, "error": State.FAILED}
 VOLUME = {"online": State.READY, "error": State.FAILED, "degraded": State.FAILED}
@@ -42,7 +42,7 @@ SSH_KEY = {  # the same for a public key
     "http://schemas.openstack.org/instance/credentials#public_key": "org.openstack.credentials.publickey.data",
     "http://schemas.ogf.org/occi/infrastructure/credentials#ssh_key": "occi.credentials.ssh.publickey"}
 
-_RENDERINGS = {"auto": "", "json": occi.JSON, "text/plain": occi.TEXT, "text/occi": occi.HEADERS}
+_RENDERINGS = {"auto": "", "json": protocol.JSON, "text/plain": protocol.TEXT, "text/occi": protocol.HEADERS}
 _GIB, _MIB = 2 ** 30, 2 ** 20
 
 
@@ -64,7 +64,7 @@ class OcciEndpoint(Driver):
         self.http = Http(self.endpoint["url"], self.deadline, self.evidence, timeout=self.endpoint["timeout"],
                          ca=self.endpoint["ca"], certificate=known.get("certificate", ""), key=known.get("key", ""),
                          classify=_classify)
-        self.occi = occi.Occi(self.http, _RENDERINGS[self.endpoint["rendering"]])
+        self.occi = protocol.Occi(self.http, _RENDERINGS[self.endpoint["rendering"]])
         self.keystone: Optional[Keystone] = None  # once the endpoint has named one
         self._starts = False  # a new server has to be told to start
 
@@ -95,11 +95,11 @@ class OcciEndpoint(Driver):
     def create(self, spec: Any) -> Ref:
         kind = KINDS[spec.kind]
         if spec.kind is Kind.VOLUME:
-            wanted = occi.Entity(kind, title=spec.name, attributes={"occi.storage.size": -(-spec.size // _GIB)})
+            wanted = protocol.Entity(kind, title=spec.name, attributes={"occi.storage.size": -(-spec.size // _GIB)})
         else:
             plan = spec.plan.details
-            links = [occi.Entity(INTERFACE, target=plan["network"], target_kind=NETWORK)] if plan["network"] else []
-            wanted = occi.Entity(kind, tuple(plan["mixins"]), plan["attributes"], tuple(links), title=spec.name)
+            links = [protocol.Entity(INTERFACE, target=plan["network"], target_kind=NETWORK)] if plan["network"] else []
+            wanted = protocol.Entity(kind, tuple(plan["mixins"]), plan["attributes"], tuple(links), title=spec.name)
         made = self.occi.create(self._location(kind), wanted, f"create {spec.kind.value}")
         return Ref(spec.kind, self._id(kind, made), spec.name)
 
@@ -182,7 +182,7 @@ class OcciEndpoint(Driver):
         return found
 
     def attach(self, server: Ref, volume: Ref) -> None:
-        link = occi.Entity(STORAGELINK, source=self._where(COMPUTE, server.id), target=self._where(STORAGE, volume.id),
+        link = protocol.Entity(STORAGELINK, source=self._where(COMPUTE, server.id), target=self._where(STORAGE, volume.id),
                            target_kind=STORAGE)
         self.occi.create(self._location(STORAGELINK), link, f"attach {volume} to {server}")
 
@@ -247,10 +247,10 @@ class OcciEndpoint(Driver):
 
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
-    def _templates(self, root: str) -> List[occi.Category]:
+    def _templates(self, root: str) -> List[protocol.Category]:
         return [found for found in self.occi.categories.values() if INFRASTRUCTURE + root in found.rel]
 
-    def _mixin(self, root: str, wanted: str, cause: str) -> occi.Category:
+    def _mixin(self, root: str, wanted: str, cause: str) -> protocol.Category:
         """The one template by its term, its full identifier, or its title; ``Flavor: `` before a title may be left out."""
         self._session()
         known = self._templates(root)
@@ -280,18 +280,18 @@ class OcciEndpoint(Driver):
             found.append((mixin, table[mixin], value))
         return found
 
-    def _network(self, wanted: str) -> occi.Entity:
+    def _network(self, wanted: str) -> protocol.Entity:
         """By its title, its id or its location."""
         found = []
         for one in self.occi.collection(self._location(NETWORK), "list networks"):
             identity = self._id(NETWORK, one)
             location = self._where(NETWORK, identity)
             if wanted in (identity, location, one.location):
-                found = [occi.Entity(NETWORK, title=one.title or identity, location=location)]
+                found = [protocol.Entity(NETWORK, title=one.title or identity, location=location)]
                 break
             title = one.title or self.occi.get(location, f"show network {identity}").title
             if wanted == title:
-                found.append(occi.Entity(NETWORK, title=title, location=location))
+                found.append(protocol.Entity(NETWORK, title=title, location=location))
         if not found:
             raise NotFound(f"no network {wanted!r}", cause="network")
         if len(found) > 1:
@@ -319,7 +319,7 @@ class OcciEndpoint(Driver):
         parts = urlsplit(location)
         return f"{parts.scheme}://{parts.netloc}{identity}" if identity.startswith("/") else location + identity
 
-    def _id(self, kind: str, entity: occi.Entity) -> str:
+    def _id(self, kind: str, entity: protocol.Entity) -> str:
         """What is left of a location below its kind's, else its whole path; without a location the id in the rendering."""
         if entity.location:
             return self._end(kind, entity.location)
@@ -330,7 +330,7 @@ class OcciEndpoint(Driver):
         root, where = urlsplit(self._location(kind)).path, urlsplit(self.occi.way(location)).path
         return word({"id": where[len(root):] if where.startswith(root) and where != root else where}, "id")
 
-    def _links(self, kind: str) -> List[occi.Entity]:
+    def _links(self, kind: str) -> List[protocol.Entity]:
         """Every link of a kind, with its ends: one request, or one for each where the server lists locations only."""
         found = []
         for link in self.occi.collection(self._location(kind), f"list {kind.rpartition('#')[2]}s"):
@@ -343,7 +343,7 @@ class OcciEndpoint(Driver):
             found.append(link)
         return [link for link in found if link.source and link.target]
 
-    def _resource(self, kind: Kind, entity: occi.Entity, links: Sequence[occi.Entity]) -> Resource:
+    def _resource(self, kind: Kind, entity: protocol.Entity, links: Sequence[protocol.Entity]) -> Resource:
         """What an entity says, in the suite's words."""
         said, native = entity.attributes, _state(entity) or "without a state"
         ref = Ref(kind, self._id(KINDS[kind], entity), entity.title[:255])
@@ -361,12 +361,12 @@ class OcciEndpoint(Driver):
         return Resource(ref, SERVER.get(native, State.PENDING), native, fault, addresses=tuple(addresses), memory=memory,
                         vcpus=_amount(said.get("occi.compute.cores"), 1), image=self._image(entity))
 
-    def _image(self, entity: occi.Entity) -> str:
+    def _image(self, entity: protocol.Entity) -> str:
         """The os_tpl that a server was made of, by its term."""
         return next((self.occi.categories[mixin].term for mixin in entity.mixins
                      if mixin in self.occi.categories and INFRASTRUCTURE + "os_tpl" in self.occi.categories[mixin].rel), "")
 
-    def _port(self, link: occi.Entity, server: Ref) -> Resource:
+    def _port(self, link: protocol.Entity, server: Ref) -> Resource:
         identity = self._id(INTERFACE, link)
         if "occi.networkinterface.state" not in link.attributes or not _addresses(link):
             link = self.occi.get(self._where(INTERFACE, identity), f"show networkinterface {identity}")
@@ -375,17 +375,17 @@ class OcciEndpoint(Driver):
                         addresses=tuple(_addresses(link)), server=server.id)
 
 
-def _prefix(entity: occi.Entity) -> str:
+def _prefix(entity: protocol.Entity) -> str:
     """``occi.compute`` and its like: what the attributes of a kind begin with."""
     return f"occi.{entity.kind.rpartition('#')[2]}"
 
 
-def _state(entity: occi.Entity) -> str:
+def _state(entity: protocol.Entity) -> str:
     said = entity.attributes.get(f"{_prefix(entity)}.state")
     return said if isinstance(said, str) and len(said) <= 60 and said.isprintable() else ""
 
 
-def _addresses(link: occi.Entity) -> List[str]:
+def _addresses(link: protocol.Entity) -> List[str]:
     said = link.attributes.get("occi.networkinterface.address")
     return [said] if isinstance(said, str) and re.fullmatch(r"[0-9a-fA-F.:]{2,45}(?:/\d{1,3})?", said) else []
 

@@ -6,7 +6,7 @@ is there where the site has it and names its URL.
 
 from __future__ import annotations
 
-from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
+from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
 
 
 class Eucalyptus(Ec2):

@@ -13,12 +13,12 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 
 from vmprobe.core.driver import Driver, Key
-from vmprobe.drivers import opennebula_states as states
+from vmprobe.drivers.opennebula import states
 from vmprobe.core.errors import ClientError, Conflict, Ended, GatewayFailed, Incomplete, NotFound, NotPermitted, ResourceFailed
 from vmprobe.core.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site.site import http_url, size, whole, yes_or_no
 from vmprobe.core.text import cut, whole_number
-from vmprobe.transport.oned import CREDENTIALS, Oned
+from vmprobe.drivers.opennebula.oned import CREDENTIALS, Oned
 from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
 
@@ -217,8 +217,8 @@ class Opennebula(Driver):
 
     def capacity(self) -> List[Limit]:
         """The user's quotas and its group's, whichever leaves less, and the hosts, datastores and networks that may be seen."""
-        from vmprobe.drivers import opennebula_quotas as quotas
-        from vmprobe.drivers import opennebula_room as room
+        from vmprobe.drivers.opennebula import quotas
+        from vmprobe.drivers.opennebula import room
 
         user, group = self.oned.xml("one.user.info", -1), self._allowed("one.group.info", -1)
         found = quotas.limits(user, group)
@@ -233,7 +233,7 @@ class Opennebula(Driver):
 
     def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
         """CPU is a share of a physical CPU, and no number of VCPUs; a disk counts where its datastore's drivers copy it to."""
-        from vmprobe.drivers import opennebula_room as room
+        from vmprobe.drivers.opennebula import room
 
         hosts, stores = self._allowed("one.hostpool.info"), self._allowed("one.datastorepool.info")
         cloud = room.Cloud(hosts.findall("HOST") if hosts is not None else [],

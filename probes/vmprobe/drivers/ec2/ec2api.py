@@ -7,7 +7,7 @@ by CreateTags, right after they are made.
 
 from __future__ import annotations
 
-from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
+from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
 from vmprobe.core.model import Capability, Kind
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Hashable, Iterable, List, Mapping, Optional, Set, Tuple, TypeVar
 
 from vmprobe.core.errors import AuthRejected, CloudError, Incomplete, NotPermitted, TooLarge, Transient
-from vmprobe.transport.aws import rows
+from vmprobe.drivers.ec2.query import rows
 from vmprobe.transport.http import Reply
 from vmprobe.transport.xml import text
 

@@ -13,7 +13,7 @@ from typing import Optional
 
 from vmprobe.core.errors import NotFound, VmprobeError
 from vmprobe.core.text import cut
-from vmprobe.transport.aws import Classify, Keys, Refusal, signed
+from vmprobe.drivers.ec2.query import Classify, Keys, Refusal, signed
 from vmprobe.transport.http import Http, Reply
 
 JSON = "application/x-amz-json-1.1"

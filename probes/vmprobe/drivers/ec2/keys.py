@@ -19,7 +19,7 @@ from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, NotFound
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
-from vmprobe.transport.aws import Keys, Query, Refusal, refused
+from vmprobe.drivers.ec2.query import Keys, Query, Refusal, refused
 from vmprobe.transport.json import moment
 from vmprobe.transport.http import Http, Reply, origin, path
 from vmprobe.transport.xml import text

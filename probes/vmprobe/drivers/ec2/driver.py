@@ -18,15 +18,15 @@ from urllib.parse import urlsplit
 
 from vmprobe.core import handle
 from vmprobe.core.driver import Driver, Key
-from vmprobe.drivers import ec2_lists
+from vmprobe.drivers.ec2 import lists
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, NotFound, NotPermitted,
                                  NotYet, QuotaExceeded, RateLimited, Transient, VmprobeError)
 from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.site.site import duration, http_url, one_of, yes_or_no
 from vmprobe.core.text import cut
-from vmprobe.transport.aws import Query, Refusal, refused, rows
-from vmprobe.transport.awskeys import CREDENTIALS, Finder, domain
-from vmprobe.transport.awsquotas import Quotas
+from vmprobe.drivers.ec2.query import Query, Refusal, refused, rows
+from vmprobe.drivers.ec2.keys import CREDENTIALS, Finder, domain
+from vmprobe.drivers.ec2.quotas import Quotas
 from vmprobe.transport.json import moment
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.xml import number, text
@@ -552,13 +552,13 @@ class Ec2(Driver):
 
     def _elements(self, action: str, where: str, words: Mapping[str, Any], asked: str, wanted: Callable[[Any], bool]) -> List[Any]:
         """The elements themselves of what is wanted in a list, which is no long one."""
-        return self._each(action, where, words, asked, lambda one: [one] if wanted(one) else [], ec2_lists.WHOLE)
+        return self._each(action, where, words, asked, lambda one: [one] if wanted(one) else [], lists.WHOLE)
 
     def _each(self, action: str, where: str, words: Mapping[str, Any], asked: str, keep: Callable[[Any], List[T]],
               *most: int) -> List[T]:
         ids = sum(len(asked_for) for word, asked_for in words.items() if word.endswith("Id"))  # which go with no limit
         page = self.dialect.page if action in _PAGED and not ids else 0
-        return ec2_lists.read(lambda more: self._call(action, {**words, **more}, asked), where, keep, page, *most, ids=ids)
+        return lists.read(lambda more: self._call(action, {**words, **more}, asked), where, keep, page, *most, ids=ids)
 
     def _classify(self, reply: Reply, said: Refusal) -> Optional[VmprobeError]:
         """The error of a code; EC2 answers 500 where it has no room, and 400 for nearly everything else."""
@@ -752,7 +752,7 @@ class Ec2(Driver):
             words["Owner"] = [owner] if owner not in ("", "anybody") else None
             if wanted:
                 words["Filter"] = [{"Name": "name", "Value": [wanted]}]
-        return self._each("DescribeImages", "imagesSet", words, f"image {wanted}".strip(), fits, ec2_lists.WHOLE)
+        return self._each("DescribeImages", "imagesSet", words, f"image {wanted}".strip(), fits, lists.WHOLE)
 
     def _image(self, wanted: str) -> Any:
         """By id, or the newest of this owner and name."""

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from vmprobe.core import reasons
 from vmprobe.core.driver import Driver, Key
-from vmprobe.drivers import openstack_lists
+from vmprobe.drivers.openstack import lists
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, Ended, GatewayFailed, Incomplete, NotFound,
                                  NotMeasured, NotPermitted, QuotaExceeded, RateLimited, TooLarge, Transient, Unreachable,
                                  VmprobeError)
@@ -22,7 +22,7 @@ from vmprobe.site.site import http_url, yes_or_no
 from vmprobe.core.text import cut
 from vmprobe.transport.json import field, items, moment, word
 from vmprobe.transport.http import Http, Reply, path
-from vmprobe.transport.keystone import CREDENTIALS, Keystone
+from vmprobe.drivers.openstack.keystone import CREDENTIALS, Keystone
 
 HIDDEN = "SOFT_DELETED"  # removed, and kept for a while with all that it holds (reclaim_instance_interval)
 SERVER = {"ACTIVE": State.READY, "ERROR": State.FAILED, "SHUTOFF": State.FAILED, "DELETED": State.FAILED, HIDDEN: State.FAILED}
@@ -212,7 +212,7 @@ class Openstack(Driver):
 
     def _shown_port(self, ref: Ref) -> Resource:
         """By a list, which a credential that is limited to what a run needs may ask for."""
-        ports = openstack_lists.read(self._neutron(), "ports", "ports", {"id": ref.id},
+        ports = lists.read(self._neutron(), "ports", "ports", {"id": ref.id},
                                      lambda port: _port(port) if port.get("id") == ref.id else None)
         if not ports:
             raise NotFound(f"show {ref}: there is no such port")
@@ -236,7 +236,7 @@ class Openstack(Driver):
         def keep(said: Mapping[str, Any]) -> Optional[Resource]:
             return self._if_there(read(said), name) if str(said.get(called) or "").startswith(name) else None
 
-        return openstack_lists.read(service, where, key, query, keep)
+        return lists.read(service, where, key, query, keep)
 
     def _if_there(self, thing: Resource, name: str) -> Optional[Resource]:
         gone = self._is_gone(thing) if name else thing.native in GONE
@@ -255,7 +255,7 @@ class Openstack(Driver):
             return self._if_there(self._known(said) if name else _server(said), name)
 
         query = {"name": f"^{name}"} if name else everywhere
-        found = openstack_lists.read(self._nova(), "servers/detail", "servers", query, keep)
+        found = lists.read(self._nova(), "servers/detail", "servers", query, keep)
         unseen.update(self._servers_out_of_sight(everywhere))
         if unseen:
             silent = [Resource(Ref(Kind.SERVER, one), State.PENDING, "UNKNOWN") for one in sorted(unseen)]
@@ -391,7 +391,7 @@ class Openstack(Driver):
         return {server: self._ports.pop(server) for server in wanted}
 
     def _take_ports(self, servers: Sequence[str]) -> None:
-        made = openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": list(servers)}, _made_by_nova)
+        made = lists.read(self._neutron(), "ports", "ports", {"device_id": list(servers)}, _made_by_nova)
         self._ports.update({server: [port for device, port in made if device == server] for server in servers})
 
     def _made_for(self, server: Ref, volume: str, created: Optional[float]) -> Optional[Ref]:
@@ -448,7 +448,7 @@ class Openstack(Driver):
 
     def _said_of_gnocchi(self) -> Dict[str, str]:
         """How often it has which metric of this project's servers."""
-        from vmprobe.drivers import gnocchi
+        from vmprobe.drivers.openstack import gnocchi
 
         return {metric: f"every {period:g} s" for metric, period in gnocchi.periods(self._gnocchi()).items()}
 
@@ -458,7 +458,7 @@ class Openstack(Driver):
         """The ports of all these servers by one request, up to as many as a URL of 8 KiB can name."""
         wanted = [server.id for server in servers]
         return [port for start in range(0, len(wanted), _PORTS_OF)
-                for port in openstack_lists.read(self._neutron(), "ports", "ports", {"device_id": wanted[start:start + _PORTS_OF]},
+                for port in lists.read(self._neutron(), "ports", "ports", {"device_id": wanted[start:start + _PORTS_OF]},
                                                  lambda port: _port(port) if port.get("device_id") in wanted else None)]
 
     def attach(self, server: Ref, volume: Ref) -> None:
@@ -546,7 +546,7 @@ class Openstack(Driver):
 
         What it has of one server may be broken, which says nothing of the others; broken thrice, it is broken.
         """
-        from vmprobe.drivers import gnocchi
+        from vmprobe.drivers.openstack import gnocchi
 
         if self._gnocchi_failed_for(server):
             return []
@@ -676,7 +676,7 @@ class Openstack(Driver):
         return found or self._glance_images({}, lambda image: _has(image, name, value))
 
     def _glance_images(self, query: Mapping[str, Any], wanted: Callable[[Mapping[str, Any]], bool]) -> List[Dict[str, Any]]:
-        return openstack_lists.read(self._glance(), "images", "images", query, lambda image: image if wanted(image) else None)
+        return lists.read(self._glance(), "images", "images", query, lambda image: image if wanted(image) else None)
 
     def _image(self, wanted: str) -> Dict[str, Any]:
         """Of several that are active the newest."""
@@ -692,7 +692,7 @@ class Openstack(Driver):
 
     def _flavor(self, wanted: str, image: Mapping[str, Any], from_volume: bool) -> Dict[str, Any]:
         """By name or id, or the smallest that holds the image; one without disk only where the VM boots from a volume."""
-        flavors = openstack_lists.read(self._nova(), "flavors/detail", "flavors", {}, lambda flavor: flavor)
+        flavors = lists.read(self._nova(), "flavors/detail", "flavors", {}, lambda flavor: flavor)
         if not flavors:
             raise NotFound("Nova shows no flavor to this project", cause="image")
         if wanted:
@@ -712,7 +712,7 @@ class Openstack(Driver):
     def _network(self, wanted: str) -> Dict[str, Any]:
         """By name or id, or the only one there is; of several that work the project's own goes first."""
         query: Dict[str, Any] = {"id" if _ID.match(wanted) else "name": wanted} if wanted else {"router:external": "false"}
-        found = openstack_lists.read(self._neutron(), "networks", "networks", query,
+        found = lists.read(self._neutron(), "networks", "networks", query,
                                      lambda network: network if wanted or network.get("subnets") else None)
         if not found:
             raise NotFound(f"no network {wanted!r}" if wanted else "there is no network for a VM", cause="network")

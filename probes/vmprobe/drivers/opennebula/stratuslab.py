@@ -15,13 +15,13 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from urllib.parse import urlencode, urlsplit
 
 from vmprobe.core.driver import Key
-from vmprobe.drivers.opennebula import Opennebula
+from vmprobe.drivers.opennebula.driver import Opennebula
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
 from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
 from vmprobe.site.site import http_url
 from vmprobe.transport.json import items, word
 from vmprobe.transport.http import Http, Reply, path
-from vmprobe.transport.oned import Oned
+from vmprobe.drivers.opennebula.oned import Oned
 from vmprobe.transport.xml import number, text
 
 INSTANCE_TYPES: Dict[str, Tuple[int, int, int]] = {  # CPUs, memory and swap in MiB: vm_manager.py of the client

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Optional
 
 from vmprobe.core.driver import Key
-from vmprobe.drivers.ec2 import Dialect, Ec2, keys_without
+from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
 from vmprobe.core.model import Capability, Kind
 
 
