@@ -31,7 +31,7 @@ def programs():
         with open(path, encoding="utf-8") as file:
             about = ast.get_docstring(ast.parse(file.read())).partition(".")[0]
         if name.startswith("check_vm_"):
-            yield importlib.import_module(f"vmprobe.probes.{name[len('check_vm_'):]}").parser(), about
+            yield importlib.import_module(f"vmprobe.checks.{name[len('check_vm_'):]}").parser(), about
         else:
             yield ctl.parser(), about
 

@@ -16,7 +16,8 @@ import ending
 from virtual import VirtualClock
 from vmprobe.report import verdict
 from vmprobe.drivers.memory import driver
-from vmprobe.probes import leftovers, lifecycle
+from vmprobe.checks.leftovers import command as leftovers
+from vmprobe.checks.lifecycle import command as lifecycle
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROBES = CHECKOUT / "probes"
@@ -146,7 +147,7 @@ class MemorySite:
 
     def probe(self, name: str, *options: str):
         """(exit code, whole output) of check_vm_<name>."""
-        return self._run(f"VM_{name.upper()}", importlib.import_module(f"vmprobe.probes.{name}"), options)
+        return self._run(f"VM_{name.upper()}", importlib.import_module(f"vmprobe.checks.{name}.command"), options)
 
     def _run(self, name: str, probe, options):
         said = probe.main(["--site", str(self.write()), *options], clock=self.clock)

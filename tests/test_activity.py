@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from vmprobe import activity
+from vmprobe.checks.activity import usage
 from vmprobe.core.errors import AuthRejected, Conflict, GatewayFailed, NotMeasured, NotPermitted, Unreachable
 from vmprobe.core.model import Kind, Sample
-from vmprobe.sampling import rates
+from vmprobe.checks.lifecycle.sampling import rates
 from vmprobe.site.site import load
 
 
@@ -414,8 +414,8 @@ def test_a_counter_that_fell_went_over_its_end_or_began_anew(before, after, rate
 def test_a_memory_of_another_clock_is_not_used():
     before, now = [Sample("cpu", 1.0, 5.0)], [Sample("cpu", 900.0, 90000.0)]
 
-    assert activity.since({"a": before}, 300.0, {"a": [now]}) == {"a": [now]}
-    assert activity.since({"a": before}, 89000.0, {"a": [now]}) == {"a": [before, now]}
+    assert usage.since({"a": before}, 300.0, {"a": [now]}) == {"a": [now]}
+    assert usage.since({"a": before}, 89000.0, {"a": [now]}) == {"a": [before, now]}
 
 
 def test_a_run_before_the_clock_was_set_back_is_not_used(site, busy):
@@ -432,7 +432,7 @@ def test_a_run_before_the_clock_was_set_back_is_not_used(site, busy):
 def test_memory_is_a_metric_where_a_manager_has_it():
     rows = [[Sample("memory", 100, 0, counter=False)], [Sample("memory", 200, 10, counter=False)]]
 
-    found, missing = activity.figures({"a": rows})
+    found, missing = usage.figures({"a": rows})
 
     assert found == {"memory_avg": 200, "memory_peak": 200, "memory_total": 200}
     assert missing == ["cpu", "disk_read", "disk_write", "net_in", "net_out"]

@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import run_probe
-from vmprobe import capacity
+from vmprobe.checks.capacity import headroom
 from vmprobe.core.driver import Driver
 from vmprobe.core.model import Kind, Limit, Plan
 
@@ -140,7 +140,7 @@ def test_a_flavor_is_written_as_in_the_site_file():
     ([Limit("cpus", 0.1 + 0.2, 0.5)], {"cpus": 0.2}, 1, "cpus by quota: 0.2 of 0.5 are free"),
 ])
 def test_the_tightest_limit_says_how_many_fit(limits, need, fits, limiting):
-    assert capacity.room(limits, {(name, ""): amount for name, amount in need.items()}) == capacity.Room(fits, limiting)
+    assert headroom.room(limits, {(name, ""): amount for name, amount in need.items()}) == headroom.Room(fits, limiting)
 
 
 STORES = [Limit("storage", 0, 100, "datastore a", of="datastore 1", binding=True),
@@ -155,15 +155,15 @@ STORES = [Limit("storage", 0, 100, "datastore a", of="datastore 1", binding=True
     ({("storage", ""): 20.0}, 50000, "storage by quota: 976.6 KiB of 976.6 KiB is free"),
 ])
 def test_what_a_server_uses_has_to_hold_it_alone(need, fits, limiting):
-    assert capacity.room(STORES, need) == capacity.Room(fits, limiting)
+    assert headroom.room(STORES, need) == headroom.Room(fits, limiting)
 
 
 def test_nothing_is_added_up_that_one_server_could_not_use():
-    totals = capacity.totals([*STORES, Limit("memory", 1, 4, "host1"), Limit("memory", 1, 4, "host2"), Limit("servers", 3, 9),
+    totals = headroom.totals([*STORES, Limit("memory", 1, 4, "host1"), Limit("memory", 1, 4, "host2"), Limit("servers", 3, 9),
                               Limit("servers", 3, 5, "quota RUNNING_VMS"), Limit("servers", 0, 1, "quota RVMS of image 7", of="image 7")])
 
-    assert totals == {"pool_storage": capacity.Total(0, 100, "datastore a"), "storage": capacity.Total(0, 10 ** 6),
-                      "host_memory": capacity.Total(2, 8), "servers": capacity.Total(3, 5)}
+    assert totals == {"pool_storage": headroom.Total(0, 100, "datastore a"), "storage": headroom.Total(0, 10 ** 6),
+                      "host_memory": headroom.Total(2, 8), "servers": headroom.Total(3, 5)}
 
 
 @pytest.mark.parametrize("plan, test_vm, needs", [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vmprobe import contention
+from vmprobe.checks.lifecycle import metering
 from vmprobe.guest.console import Fact
 
 
@@ -71,27 +71,27 @@ def test_where_policy_forbids_the_managers_figures_the_vms_own_are_told(site):
 # --- the arithmetic -----------------------------------------------------------------------------------------------
 
 def test_steal_is_a_share_of_all_cpus_since_the_boot():
-    assert contention.felt([[BOOT, counters(50, steal=10)]]) == {"steal_avg": 10.0}
+    assert metering.felt([[BOOT, counters(50, steal=10)]]) == {"steal_avg": 10.0}
 
 
 def test_the_work_of_all_servers_is_averaged_and_what_none_has_said_is_not_there():
     works = [[Fact("work", "", 1, {"cpu": "0.1"}), Fact("work", "", 3, {"cpu": "0.3"})], [Fact("work", "", 2, {"cpu": "0.8"})]]
 
-    assert contention.felt(works) == {"work_cpu": pytest.approx(0.4)}
+    assert metering.felt(works) == {"work_cpu": pytest.approx(0.4)}
 
 
 def test_a_servers_rates_are_those_of_its_last_seconds():
     said = [BOOT, counters(2, cpu=9), counters(10, cpu=1, disk_read=100, net_in=7), counters(12), counters(14, cpu=5, disk_read=500,
                                                                                                        net_in=7)]
 
-    assert contention.rates(said, 4) == {"cpu": 50.0, "disk_read": 100.0, "net_in": 0.0}
-    assert contention.rates(said[:2], 4) == contention.rates([], 4) == {}
-    assert contention.rates([counters(2, cpu=1), counters(4, cpu=2)], 60) == {"cpu": 50.0}
+    assert metering.rates(said, 4) == {"cpu": 50.0, "disk_read": 100.0, "net_in": 0.0}
+    assert metering.rates(said[:2], 4) == metering.rates([], 4) == {}
+    assert metering.rates([counters(2, cpu=1), counters(4, cpu=2)], 60) == {"cpu": 50.0}
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e9", "-1", "", "1.2.3", "9" * 50, "\u0663"])
 def test_what_a_hostile_guest_writes_is_no_number(text):
-    assert contention.felt([[BOOT, Fact("work", "", 1, {"cpu": text}), counters(5, steal=text)]]) == {}
+    assert metering.felt([[BOOT, Fact("work", "", 1, {"cpu": text}), counters(5, steal=text)]]) == {}
 
 
 @pytest.mark.parametrize("manager, guest, factor, told", [
@@ -99,10 +99,10 @@ def test_what_a_hostile_guest_writes_is_no_number(text):
     (9000, 0, 1.0, 0),  # both below the floor
 ])
 def test_the_factor_between_two_figures_has_a_floor(manager, guest, factor, told):
-    found, words = contention.compare({"net_in_avg": manager}, [{"net_in": guest}])
+    found, words = metering.compare({"net_in_avg": manager}, [{"net_in": guest}])
 
     assert (found, len(words)) == (pytest.approx(factor), told)
 
 
 def test_where_there_is_nothing_to_compare_there_is_no_factor():
-    assert contention.compare({"net_in_avg": 5}, [{"disk_read": 5}]) == (None, [])
+    assert metering.compare({"net_in_avg": 5}, [{"disk_read": 5}]) == (None, [])

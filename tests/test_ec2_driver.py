@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from rawserver import Server, reply
 from virtual import VirtualClock
-from vmprobe import capacity
+from vmprobe.checks.capacity import headroom
 from vmprobe.core.clock import Deadline
 from vmprobe.drivers import load
 from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound,
@@ -295,16 +295,16 @@ TEST_VM = {"volume": 2 ** 30, "depth": "api"}
 
 
 @pytest.mark.parametrize("subnet, zone, fits", [
-    (None, "a", capacity.Room(2, "leases by subnet subnet-1: 2 of 11 are free")),
-    ("subnet-1", "a", capacity.Room(2, "leases by subnet subnet-1: 2 of 11 are free")),
-    (None, "b", capacity.Room(200, "leases by subnet subnet-2: 200 of 251 are free")),
-    ("subnet-3", "a", capacity.Room(None))], ids=["default-of-the-zone", "named", "default-of-another-zone", "without-ipv4"])
+    (None, "a", headroom.Room(2, "leases by subnet subnet-1: 2 of 11 are free")),
+    ("subnet-1", "a", headroom.Room(2, "leases by subnet subnet-1: 2 of 11 are free")),
+    (None, "b", headroom.Room(200, "leases by subnet subnet-2: 200 of 251 are free")),
+    ("subnet-3", "a", headroom.Room(None))], ids=["default-of-the-zone", "named", "default-of-another-zone", "without-ipv4"])
 def test_a_subnet_has_no_more_room_than_addresses_that_are_free(cloud, subnet, zone, fits):
     made = cloud({"DescribeSubnets": SUBNETS})
     plan = Plan("image", "p5.large", "", {**DETAILS, "subnet": subnet, "zone": zone})
 
     limits = [limit for limit in made.capacity() if limit.name == "leases"]
-    assert capacity.room(limits, made.needs(plan, TEST_VM)) == fits
+    assert headroom.room(limits, made.needs(plan, TEST_VM)) == fits
 
 
 @pytest.mark.parametrize("answer", [refusal("UnauthorizedOperation", 403), refusal("UnsupportedOperation"),

@@ -7,7 +7,8 @@ import pytest
 from rawserver import Server, reply
 from simulators.ec2 import Ec2, behind, refused
 from vmprobe.report import verdict
-from vmprobe.probes import lifecycle, state
+from vmprobe.checks.lifecycle import command
+from vmprobe.checks.state import command as state
 
 SITE = """[site]
 name = site
@@ -39,7 +40,7 @@ def site_words():
 @pytest.fixture
 def run(cloud, clock, tmp_path, site_words):
     """run(probe) is (exit code, first line without perfdata and figures)."""
-    def once(probe=lifecycle, name="VM_LIFECYCLE"):
+    def once(probe=command, name="VM_LIFECYCLE"):
         credentials = tmp_path / "credentials.ini"
         credentials.write_text("[credentials]\naccess_key = AKID\nsecret_key = s3cr3tkey\n")
         credentials.chmod(0o600)

@@ -18,7 +18,7 @@ from vmprobe.lease.gate import Gate, Owner
 from vmprobe.core.handle import owner_word
 from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Ref, Resource, State
-from vmprobe.probes import lifecycle
+from vmprobe.checks.lifecycle import command
 
 HANDLE = handles.Handle("mon", 1_800_000_000, 6, "abcdefgh")
 NAME = str(HANDLE)
@@ -594,8 +594,8 @@ def test_a_handle_covers_exactly_the_names_that_it_can_be_read_from(data):
 def test_a_list_without_an_end_does_not_take_the_time_of_the_others(tmp_path, monkeypatch):
     world = Disaster(tmp_path / "world")
     monkeypatch.setenv("VMPROBE_STATE", str(world.state))
-    options = lifecycle.parser().parse_args(["--site", str(world.site.write())])
-    run = lifecycle.Run(cli.site_of(options), options, world.clock)
+    options = command.parser().parse_args(["--site", str(world.site.write())])
+    run = command.Run(cli.site_of(options), options, world.clock)
     listed = world.cloud.listed
 
     def endless(kind, name):

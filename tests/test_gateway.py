@@ -12,7 +12,7 @@ from certificates import Authority
 from gateways.server import serving
 from vmprobe.report import verdict
 from vmprobe.core.clock import Clock
-from vmprobe.probes import gateway
+from vmprobe.checks.gateway import command
 
 DAY = 86400
 
@@ -135,7 +135,7 @@ class Wired:
         return self
 
     def __call__(self, *options):
-        said = gateway.main(["--site", str(self.site.write()), *options], clock=Clock())
+        said = command.main(["--site", str(self.site.write()), *options], clock=Clock())
         return said.state, plain(verdict.render("VM_GATEWAY", said))
 
 

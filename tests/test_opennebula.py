@@ -30,7 +30,7 @@ from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict
                                  NotPermitted, QuotaExceeded)
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
-from vmprobe.probes import lifecycle
+from vmprobe.checks.lifecycle import command
 from vmprobe.site.site import load
 from vmprobe.drivers.opennebula.oned import refusal
 from waiting import soon
@@ -58,7 +58,7 @@ class World:
 
     def run(self, *options, **words):
         """(exit code, first line) of check_vm_lifecycle."""
-        said = lifecycle.main(["--site", self.site(**words), *options], clock=Clock())
+        said = command.main(["--site", self.site(**words), *options], clock=Clock())
         return said.state, line(verdict.render("VM_LIFECYCLE", said))
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vmprobe import reach
+from vmprobe.checks.lifecycle import reach
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import DeadlinePassed, Interrupted
 

@@ -17,7 +17,9 @@ from virtual import VirtualClock
 from vmprobe.report import verdict
 from vmprobe.core import redact
 from vmprobe.core.exchanges import Evidence
-from vmprobe.probes import gateway, lifecycle, state
+from vmprobe.checks.gateway import command
+from vmprobe.checks.lifecycle import command as lifecycle
+from vmprobe.checks.state import command as state
 from vmprobe.core.redact import Redactor
 from vmprobe.report.submit import target
 from vmprobe.core.text import cut, one_line
@@ -272,7 +274,7 @@ class Echo:
         shutil.rmtree(evidence, ignore_errors=True)
         shutil.rmtree(self.directory / "state", ignore_errors=True)
         monkeypatch.setenv("VMPROBE_STATE", str(self.directory / "state"))
-        files = {lifecycle: ["--json", str(timeline), "--evidence", str(evidence)], gateway: ["--json", str(timeline)]}.get(probe, [])
+        files = {lifecycle: ["--json", str(timeline), "--evidence", str(evidence)], command: ["--json", str(timeline)]}.get(probe, [])
         said = probe.main(["--site", str(self.site), "-vv", *files], clock=VirtualClock())
         found = {"the output": verdict.render("VM_X", said), "the terminal": terminal.getvalue()}
         found.update({path.name: path.read_text() for path in [timeline, *evidence.glob("*")] if files and path.exists()})
@@ -308,7 +310,7 @@ SHAPES = {
 @examples(30)
 @given(secret=st.sampled_from([PASSWORD, TOKEN]), form=st.sampled_from(sorted(ENCODERS)), shape=st.sampled_from(sorted(SHAPES)),
        room=st.integers(0, 130) | st.integers(470, 500), first=st.sampled_from([0, 1, 2, 4, 9]),
-       probe=st.sampled_from([lifecycle, lifecycle, gateway, state]))
+       probe=st.sampled_from([lifecycle, lifecycle, command, state]))
 @example(secret=PASSWORD, form="as it is", shape="in an error", room=95, first=0, probe=lifecycle)
 @example(secret=TOKEN, form="as it is", shape="in each field", room=240, first=1, probe=state)
 def test_no_secret_leaves_by_any_field_in_any_form(secret, form, shape, room, first, probe, echo, monkeypatch):

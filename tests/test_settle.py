@@ -15,7 +15,7 @@ from vmprobe import cli
 from vmprobe.drivers.memory import driver as memory
 from vmprobe.core.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
 from vmprobe.core.model import Kind
-from vmprobe.probes import lifecycle
+from vmprobe.checks.lifecycle import command
 
 
 @pytest.fixture
@@ -144,8 +144,8 @@ def test_the_debts_of_many_killed_runs_are_all_paid(tmp_path):
 def test_a_signal_while_a_debt_is_paid_ends_the_run_before_anything_is_created(world, monkeypatch):
     stuck(world)
     monkeypatch.setenv("VMPROBE_STATE", str(world.state))
-    options = lifecycle.parser().parse_args(["--site", str(world.site.write())])
-    run = lifecycle.Run(cli.site_of(options), options, world.clock)
+    options = command.parser().parse_args(["--site", str(world.site.write())])
+    run = command.Run(cli.site_of(options), options, world.clock)
     world.clock.at(world.clock.now() + 10, lambda: run.deadline.interrupt(signal.SIGTERM))
 
     said = run.verdict()

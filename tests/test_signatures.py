@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from endorsers import Authority, der
-from vmprobe import cms, signature, signedxml
+from vmprobe.checks.image import cms, signature, signedxml
 from vmprobe.core.errors import ClientError, CloudError, VmprobeError
 from vmprobe.transport import dn
 

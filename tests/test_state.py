@@ -2,7 +2,7 @@
 
 import pytest
 
-from vmprobe import census
+from vmprobe.checks.state import servers as census
 from vmprobe.core.model import Kind, Ref, Resource, State
 
 LOOKED = "auth=0s;;;0 failed={failed};0;;0 list=0s;;;0 pending={pending};;;0 running={running};;;0 servers={servers};;;0 " \

@@ -22,7 +22,7 @@ from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import AuthRejected, Conflict
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
-from vmprobe.probes import lifecycle
+from vmprobe.checks.lifecycle import command
 from vmprobe.site.site import load
 from waiting import soon
 
@@ -45,7 +45,7 @@ def run(path, *options, **test_vm):
         lines = re.sub(rf"(?m)^{key} = .*\n", "", lines) + f"{key} = {value}\n"
     with open(path, "w") as file:
         file.write(lines)
-    said = lifecycle.main(["--site", path, *options], clock=Clock())
+    said = command.main(["--site", path, *options], clock=Clock())
     return said.state, line(verdict.render("VM_LIFECYCLE", said))
 
 

@@ -14,7 +14,7 @@ from vmprobe.report import verdict
 from vmprobe.drivers.memory.driver import Memory
 from vmprobe.core.errors import CloudError, Conflict, Ended, GatewayFailed, NotFound, ResourceFailed, StageOverrun
 from vmprobe.core.model import Kind, Sample
-from vmprobe.probes import lifecycle
+from vmprobe.checks.lifecycle import command
 
 SAMPLED = ("cpu_avg=25% cpu_peak=25%", "disk_read_avg=1000;;;0 disk_read_peak=1000;;;0 disk_write_avg=2000;;;0 "
            "disk_write_peak=2000;;;0", "net_in_avg=300;;;0 net_in_peak=300;;;0 net_out_avg=400;;;0 net_out_peak=400;;;0")
@@ -197,9 +197,9 @@ STAGE_AT = {"submit": 0, "active": 5, "network": 10.6, "storage": 11, "sample": 
 
 
 def _run(site, *options):
-    arguments = lifecycle.parser().parse_args(["--site", str(site.write()), *options])
+    arguments = command.parser().parse_args(["--site", str(site.write()), *options])
     loaded = cli.site_of(arguments).with_options(deadline=arguments.timeout)
-    return lifecycle.Run(loaded, arguments, site.clock)
+    return command.Run(loaded, arguments, site.clock)
 
 
 @pytest.mark.parametrize("moment, stage", [(5, "active"), (11, "storage"), (13, "sample")])

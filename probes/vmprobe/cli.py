@@ -32,7 +32,7 @@ class Answer(Exception):
 
 
 def run(probe: str) -> NoReturn:
-    """Run the probe ``vmprobe.probes.<probe>`` and exit with its state; for the executables."""
+    """Run the probe ``vmprobe.checks.<probe>.command`` and exit with its state; for the executables."""
     name, arguments, began = f"VM_{probe.upper()}", sys.argv[1:], time.time()
     loud = sum(word.count("v") for word in arguments if word.startswith("-v") and set(word[1:]) == {"v"}) >= 2
     try:
@@ -62,7 +62,7 @@ def _said(probe: str, arguments: List[str]) -> Verdict:
         warnings.simplefilter("ignore")  # a library's warning must not become the first line
         os.umask(0o077)
         importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
-        main = importlib.import_module(f"vmprobe.probes.{probe}").main
+        main = importlib.import_module(f"vmprobe.checks.{probe}.command").main
         _stop_if_marked()
         return main(arguments)
     finally:
@@ -80,7 +80,7 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
     if not _submits(arguments):
         return said
     try:
-        from vmprobe import session
+        from vmprobe.checks import session
         from vmprobe.report import submit
         from vmprobe.site import services
 
@@ -210,7 +210,7 @@ def add_patterns(parser: Parser, first: str) -> None:
 
 def patterns(options: argparse.Namespace):
     """What ``add_patterns`` was told."""
-    from vmprobe.census import Patterns
+    from vmprobe.checks.state.servers import Patterns
 
     return Patterns(options.name, options.owner, options.project, options.image)
 

@@ -20,7 +20,7 @@ from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
 from vmprobe.inventory import Host
 from vmprobe.site.services import GATEWAY, SERVICES, service_name
-from vmprobe.session import LOOK
+from vmprobe.checks.session import LOOK
 
 NAGIOS_LIMIT = 60.0  # seconds: service_check_timeout and NRPE's command_timeout, as they come
 ARGO_LIMIT = 900.0  # what ARGO gives every check

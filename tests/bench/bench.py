@@ -157,7 +157,7 @@ def gateway_of_openstack(directory, environment):
 
     from live.openstack.shared import site_file
     from vmprobe.core.exchanges import Evidence
-    from vmprobe.probes import gateway as gateway_probe
+    from vmprobe.checks.gateway import command as gateway_probe
 
     gateway = [sys.executable, str(CHECKOUT / "probes" / "check_vm_gateway"), "--site", str(site_file(directory, stack.cloud()))]
     with mock.patch.object(Evidence, "note") as note:

@@ -9,13 +9,13 @@ import pytest
 from simulators import opennebula_sites
 from simulators.opennebula import READY, Oned, Stored, User, served
 from simulators.opennebula_sites import site_file
-from vmprobe import capacity
+from vmprobe.checks.capacity import headroom
 from vmprobe.report import verdict
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import CloudError, QuotaExceeded
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import ServerSpec, VolumeSpec
-from vmprobe.probes import capacity as probe
+from vmprobe.checks.capacity import command as probe
 from vmprobe.site.site import load
 
 pytest.importorskip("pyone", reason="pyone, which judges the simulator's answers, is not installed")
@@ -40,7 +40,7 @@ class World:
 
     def room(self, **words):
         driver, test_vm = self.driver(**words)
-        return capacity.room(driver.capacity(), driver.needs(driver.resolve(test_vm), test_vm))
+        return headroom.room(driver.capacity(), driver.needs(driver.resolve(test_vm), test_vm))
 
     def made(self, most, **words):
         """How many test VMs oned makes before it refuses one, and its refusal."""
@@ -91,7 +91,7 @@ def test_what_a_quota_has_room_for_is_what_oned_makes(world, key, limits_of):
     most, fits, limiting = LIMITS[key]
     {"user": world.oned.probe.limits, "group": world.oned.group_limits, "default": world.oned.default_limits}[limits_of][key] = most
 
-    assert world.room(volume="1 GiB") == capacity.Room(fits, limiting)
+    assert world.room(volume="1 GiB") == headroom.Room(fits, limiting)
     made, refusal = world.made(fits + 1, volume="1 GiB")
     assert (made, type(refusal)) == (fits, QuotaExceeded)
     assert f"reached for {key} quota" in str(refusal)
@@ -109,7 +109,7 @@ def test_minus_2_is_no_limit_whatever_the_default_is_and_minus_1_is_the_default(
     world.oned.default_limits.update(VMS=1, MEMORY=256)
     world.oned.probe.limits.update(VMS=-2, MEMORY=-1)
 
-    assert world.room(volume="none") == capacity.Room(1, "memory by quota: 256 MiB of 256 MiB is free")
+    assert world.room(volume="none") == headroom.Room(1, "memory by quota: 256 MiB of 256 MiB is free")
 
 
 def test_oneadmin_has_no_quota(world):
@@ -117,7 +117,7 @@ def test_oneadmin_has_no_quota(world):
     world.oned.group_limits.update(VMS=1)
     world.oned.hosts = ["node1"]
 
-    assert world.room(volume="none", credentials="username = oneadmin\npassword = opennebula\n") == capacity.Room(
+    assert world.room(volume="none", credentials="username = oneadmin\npassword = opennebula\n") == headroom.Room(
         32, "memory by node1: 8 GiB of 8 GiB is free")
 
 
@@ -125,14 +125,14 @@ def test_what_is_used_already_is_not_free(world):
     world.oned.probe.limits.update(RUNNING_VMS=3)
     world.made(2, volume="none")
 
-    assert world.room(volume="none") == capacity.Room(1, "servers by quota RUNNING_VMS: 1 of 3 are free")
+    assert world.room(volume="none") == headroom.Room(1, "servers by quota RUNNING_VMS: 1 of 3 are free")
 
 
 def test_a_network_has_no_more_room_than_addresses_that_are_not_leased(world):
     world.oned.leases[0] = 3
     world.made(1, volume="none")
 
-    assert world.room(volume="none") == capacity.Room(2, "leases by network private: 2 of 3 are free")
+    assert world.room(volume="none") == headroom.Room(2, "leases by network private: 2 of 3 are free")
     assert world.made(3, volume="none")[0] == 2
 
 
@@ -140,7 +140,7 @@ def test_another_networks_addresses_are_of_no_use(world):
     world.oned.networks[1] = "public"
     world.oned.leases.update({0: 1, 1: 500})
 
-    assert world.room(volume="none", network="private") == capacity.Room(1, "leases by network private: 1 of 1 are free")
+    assert world.room(volume="none", network="private") == headroom.Room(1, "leases by network private: 1 of 1 are free")
     assert world.room(volume="none", network="public").fits == 50
 
 
@@ -156,7 +156,7 @@ def test_a_volume_has_to_fit_into_its_datastore_alone(world, says, free, room):
     world.oned.store_free.update(free)
     world.oned.datastores[3] = ("bulk", 0, 10 ** 9, 0)  # nobody asks for it
 
-    assert world.room(volume="1 GiB") == capacity.Room(*room)
+    assert world.room(volume="1 GiB") == headroom.Room(*room)
     assert world.room(volume="1 GiB", datastore="bulk").limiting != room[1]
 
 
@@ -177,7 +177,7 @@ def test_a_volume_that_is_larger_than_any_datastore_fits_nowhere(world):
 def test_a_datastore_that_was_never_monitored_has_no_room_as_oned_sees_it(world):
     world.oned.datastores[1] = ("default", 0, 0, 0)
 
-    assert world.room(volume="1 GiB") == capacity.Room(0, "storage by datastore default: 0 B of 0 B is free")
+    assert world.room(volume="1 GiB") == headroom.Room(0, "storage by datastore default: 0 B of 0 B is free")
     assert world.made(1, volume="1 GiB")[0] == 0
 
 
@@ -193,13 +193,13 @@ def test_a_share_of_a_cpu_is_what_hosts_give_and_no_vcpu(world):
     world.oned.leases[0] = 5000
     world.oned.hosts = ["node1"]
 
-    assert world.room(volume="none", vcpu="8", cpu="0.5", memory="64 MiB") == capacity.Room(16, "cpus by node1: 8 of 8 are free")
+    assert world.room(volume="none", vcpu="8", cpu="0.5", memory="64 MiB") == headroom.Room(16, "cpus by node1: 8 of 8 are free")
 
 
 def test_of_two_hosts_each_is_filled_for_itself(world):
     world.oned.group_limits.clear()
 
-    assert world.room(volume="none", cpu="5") == capacity.Room(2, "cpus by 2 hosts: 16 of 16 are free")
+    assert world.room(volume="none", cpu="5") == headroom.Room(2, "cpus by 2 hosts: 16 of 16 are free")
 
 
 @pytest.mark.parametrize("clusters, words, fits", [
@@ -246,14 +246,14 @@ def test_a_disk_that_stays_in_the_images_datastore_takes_room_there(world):
     needs = driver.needs(driver.resolve(test_vm), test_vm)
 
     assert (needs["storage", "datastore 1"], needs.get(("disk", ""))) == (4 * GIB, None)
-    assert world.room(volume="none") == capacity.Room(4, "storage by datastore default: 16 GiB of 20 GiB is free")
+    assert world.room(volume="none") == headroom.Room(4, "storage by datastore default: 16 GiB of 20 GiB is free")
 
 
 def test_a_volume_that_is_copied_to_the_host_while_it_is_attached_counts_as_a_disk(world):
     """So it is where TM_MAD is ssh."""
     world.oned.store_says[1].update(CLONE_TARGET="SYSTEM", LN_TARGET="SYSTEM")
     world.oned.probe.limits["SYSTEM_DISK_SIZE"] = 2100
-    assert world.room(volume="1 GiB") == capacity.Room(2, "disk by quota: 2.1 GiB of 2.1 GiB is free")
+    assert world.room(volume="1 GiB") == headroom.Room(2, "disk by quota: 2.1 GiB of 2.1 GiB is free")
 
     driver, test_vm = world.driver(volume="1 GiB")
     plan, attached = driver.resolve(test_vm), []
@@ -270,7 +270,7 @@ def test_a_volume_that_is_copied_to_the_host_while_it_is_attached_counts_as_a_di
 def test_a_full_system_datastore_that_hosts_share_has_room_for_nothing(world):
     world.oned.datastores[0] = ("system", 1, 1000, 990)
 
-    assert world.room(volume="none") == capacity.Room(0, "disk by datastore system: 10 MiB of 1000 MiB is free")
+    assert world.room(volume="none") == headroom.Room(0, "disk by datastore system: 10 MiB of 1000 MiB is free")
 
 
 def test_a_system_datastore_that_is_disabled_has_room_for_nothing(world):
@@ -279,7 +279,7 @@ def test_a_system_datastore_that_is_disabled_has_room_for_nothing(world):
     assert world.room(volume="none", memory="1 MiB").limiting == "servers by quota: 50 of 50 are free"
 
     world.oned.disabled_stores.add(0)
-    assert world.room(volume="none") == capacity.Room(4, "disk by 2 datastores: 64 MiB of 9.8 GiB is free")
+    assert world.room(volume="none") == headroom.Room(4, "disk by 2 datastores: 64 MiB of 9.8 GiB is free")
     world.oned.disabled_stores.add(5)
     assert world.room(volume="none").fits == 0
 
@@ -312,5 +312,5 @@ def test_a_user_who_may_see_neither_hosts_nor_group_is_told_what_the_rest_says(w
         return asked(procedure, *words)
     driver.oned.call = call
 
-    assert capacity.room(driver.capacity(), driver.needs(driver.resolve(test_vm), test_vm)) == capacity.Room(
+    assert headroom.room(driver.capacity(), driver.needs(driver.resolve(test_vm), test_vm)) == headroom.Room(
         7, "leases by network private: 7 of 7 are free")

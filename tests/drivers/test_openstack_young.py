@@ -7,7 +7,7 @@ import pytest
 
 from simulators.openstack import answer, driver
 from virtual import VirtualClock
-from vmprobe import lifecycle
+from vmprobe.checks.lifecycle import story
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.handle import new
 from vmprobe.lease.lease import Lease
@@ -63,7 +63,7 @@ def test_an_address_is_asked_for_once_the_port_that_it_is_for_is_shown(young, se
     lease = Lease(Cloud(cloud, cloud.deadline), handle, Ledger(), timeline)
     site = SimpleNamespace(test_vm={**TEST_VM, "reach port": int(services.server.url.rpartition(":")[2])}, budgets={}, sample={"readings": 1})
 
-    lifecycle.run(site, lease.cloud, lease, timeline, lambda: None)
+    story.run(site, lease.cloud, lease, timeline, lambda: None)
 
     asked = [one.partition("?")[0] for one in services.asked]
     assert asked.count(f"POST {NEUTRON}/floatingips") == 1

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from vmprobe import capacity
+from vmprobe.checks.capacity import headroom
 from vmprobe.core import handle
 from vmprobe.core.clock import Deadline
 from vmprobe.drivers.qemu.driver import Qemu
@@ -378,7 +378,7 @@ def test_a_volume_that_is_larger_than_the_file_system_is_made_and_so_it_fits(pla
 
     assert needs == {("servers", ""): 1, ("vcpus", ""): 1, ("memory", ""): 2 ** 25, ("ports", ""): 1, ("volumes", ""): 1,
                      ("storage", ""): 2 ** 19}
-    assert capacity.room([storage._replace(used=0, total=2 ** 20)], needs) == capacity.Room(2, "storage by host: 1 MiB of 1 MiB is free")
+    assert headroom.room([storage._replace(used=0, total=2 ** 20)], needs) == headroom.Room(2, "storage by host: 1 MiB of 1 MiB is free")
     assert driver.show(driver.create(VolumeSpec(place.handle, size))).size == size
 
 

@@ -9,7 +9,7 @@ import sys
 
 from virtual import VirtualClock
 from vmprobe.report import verdict
-from vmprobe.probes import lifecycle
+from vmprobe.checks.lifecycle import command
 
 
 def peak() -> int:
@@ -18,5 +18,5 @@ def peak() -> int:
 
 
 for site in sys.argv[1:]:
-    said = lifecycle.main(["--site", site], clock=VirtualClock())
+    said = command.main(["--site", site], clock=VirtualClock())
     print(json.dumps([said.state, verdict.render("VM_LIFECYCLE", said), peak()]), flush=True)

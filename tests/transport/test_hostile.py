@@ -28,8 +28,8 @@ from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import VmprobeError
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import METRICS, Sample
-from vmprobe.probes import lifecycle
-from vmprobe.sampling import summarise
+from vmprobe.checks.lifecycle import command
+from vmprobe.checks.lifecycle.sampling import summarise
 from vmprobe.core.redact import Redactor
 from vmprobe.core.timeline import Timeline
 from vmprobe.transport import error_text as words, json as fields, xml
@@ -296,7 +296,7 @@ class Probe:
         self.server.things.update(json.loads(json.dumps(STRANGERS)))
         shutil.rmtree(os.environ["VMPROBE_STATE"], ignore_errors=True)
         clock = VirtualClock()
-        said = lifecycle.main(["--site", str(self.site), *options], clock=clock)
+        said = command.main(["--site", str(self.site), *options], clock=clock)
         output = plugin_output.read(verdict.render("VM_LIFECYCLE", said))
 
         assert "unforeseen: " not in output.text.replace("'unforeseen", "")

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import PROBES, run_probe
 from vmprobe.core.clock import Clock
-from vmprobe.probes import leftovers
+from vmprobe.checks.leftovers import command
 
 from .shared import left, line
 
@@ -41,7 +41,7 @@ def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(entries, wor
     monkeypatch.setenv("VMPROBE_STATE", str(tmp_path / "another-host"))  # there is no ledger, only the names in the cloud
 
     def removed():  # what was on its way when the probe was killed may appear a little later
-        return leftovers.main(["--site", path, "--remove", "-t", "120"], clock=Clock()).state == 0 and left(openstack) == []
+        return command.main(["--site", path, "--remove", "-t", "120"], clock=Clock()).state == 0 and left(openstack) == []
     openstack.api().wait_until(removed, 120, "something is left")
 
 

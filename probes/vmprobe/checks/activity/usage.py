@@ -18,7 +18,7 @@ from vmprobe.core.errors import (AuthRejected, CloudError, Conflict, DeadlinePas
                                  Transient, VmprobeError)
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Ref, Resource, Sample
 from vmprobe.core.redact import current
-from vmprobe.sampling import rates, summarise
+from vmprobe.checks.lifecycle.sampling import rates, summarise
 
 Readings = Dict[str, List[List[Sample]]]  # by the server's id, in order of time
 _SHARE = 0.8  # of the time that is left, for one more reading

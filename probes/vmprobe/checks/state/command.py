@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Sequence
 
-from vmprobe import census, cli, session
+from vmprobe import cli
+from vmprobe.checks import session
+from vmprobe.checks.state import servers as census
 from vmprobe.core.clock import Clock
 from vmprobe.core.model import Kind
-from vmprobe.session import Finding, Session
+from vmprobe.checks.session import Finding, Session
 from vmprobe.core.text import counted
 from vmprobe.report.verdict import Verdict
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any, Optional, Sequence
 
-from vmprobe import capacity, cli, session
+from vmprobe import cli
+from vmprobe.checks import session
+from vmprobe.checks.capacity import headroom
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Key
 from vmprobe.core.errors import ClientError
 from vmprobe.core.model import BURDENS, RESOURCES, Capability
-from vmprobe.session import Finding, Session
+from vmprobe.checks.session import Finding, Session
 from vmprobe.site.site import Site
 from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict
 
@@ -56,7 +58,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     with timeline.stage("capacity"):
         limits = cloud.capacity()
     timeline.notes += [f"the limit of {limit.name} is not known: {limit.unknown}" for limit in limits if limit.unknown]
-    values, run.highest = capacity.figures(limits)
+    values, run.highest = headroom.figures(limits)
     timeline.metrics.update(values)
 
     text, state = _story(limits), OK
@@ -64,13 +66,13 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         with timeline.stage("image"):
             plan = cloud.resolve({**site.test_vm, "flavor": flavor})
             needs = cloud.needs(plan, site.test_vm)
-        room = capacity.room(limits, needs)
+        room = headroom.room(limits, needs)
         if room.fits is not None:
             timeline.metrics["fits"] = room.fits
         if options.need and room.fits is not None and room.fits < options.need:
             state = WORDS.index(site.verdict.get("quota", WORDS[WARNING]))
         text = f"{_answer(room, options.need, plan.flavor or 'servers')}; {text}"
-    return Finding(text, state, details=tuple(capacity.table(limits)))
+    return Finding(text, state, details=tuple(headroom.table(limits)))
 
 
 def _flavor(site: Site, text: Optional[str]) -> Any:
@@ -83,7 +85,7 @@ def _flavor(site: Site, text: Optional[str]) -> Any:
         raise ClientError(f"--flavor: '{text}' {wrong}") from None
 
 
-def _answer(room: capacity.Room, need: Optional[int], flavor: str) -> str:
+def _answer(room: headroom.Room, need: Optional[int], flavor: str) -> str:
     """``only 12 of 500 m1.small fit: vcpus by quota: 12 of 20 are free (cause=quota)``."""
     if room.fits is None:
         return f"no limit is known for {flavor}"
@@ -94,15 +96,15 @@ def _answer(room: capacity.Room, need: Optional[int], flavor: str) -> str:
 
 def _story(limits) -> str:
     """``free: 97 of 100 servers, 12 of 20 vcpus, 7.5 GiB of 16 GiB memory``."""
-    found = [_free(label, total) for label, total in capacity.totals(limits).items()
-             if total.free is not None and capacity.name_of(label) in RESOURCES and not label.endswith(BURDENS)]
+    found = [_free(label, total) for label, total in headroom.totals(limits).items()
+             if total.free is not None and headroom.name_of(label) in RESOURCES and not label.endswith(BURDENS)]
     if not found:
         return "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
     return f"free: {', '.join(found)}"
 
 
-def _free(label: str, total: capacity.Total) -> str:
+def _free(label: str, total: headroom.Total) -> str:
     """``12 of 20 vcpus``, ``4 GiB of 8 GiB host memory``, ``67 GiB of 120 GiB storage in datastore default``."""
-    name = capacity.name_of(label)
+    name = headroom.name_of(label)
     where = f"{name} in {total.of}" if total.of else f"host {name}" if label != name else name
-    return f"{capacity.amount(name, total.free)} of {capacity.amount(name, total.total)} {where}"
+    return f"{headroom.amount(name, total.free)} of {headroom.amount(name, total.total)} {where}"

@@ -12,10 +12,10 @@ import tempfile
 import time
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import cms, signedxml
+from vmprobe.checks.image import cms, signedxml
 from vmprobe.host import programs
 from vmprobe.core.errors import ClientError, CloudError
-from vmprobe.signedxml import bad
+from vmprobe.checks.image.signedxml import bad
 from vmprobe.core.text import cut
 from vmprobe.transport import dn
 

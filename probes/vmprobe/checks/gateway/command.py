@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional, Sequence
 
-from vmprobe import cli, gateway, session
+from vmprobe import cli
+from vmprobe.checks import session
+from vmprobe.checks.gateway import steps
 from vmprobe.core.clock import Clock
-from vmprobe.session import Finding, Session
+from vmprobe.checks.session import Finding, Session
 from vmprobe.core.text import seconds, span, table
 from vmprobe.report.verdict import Verdict
 
@@ -42,12 +44,12 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
 
 
 def _look(run: Session, as_table: bool, as_json: bool) -> Finding:
-    report = gateway.Report()
+    report = steps.Report()
     try:
-        gateway.run(run.site, run.cloud, run.timeline, report, offers=as_table or as_json)
+        steps.run(run.site, run.cloud, run.timeline, report, offers=as_table or as_json)
     finally:
         run.timeline.notes[:0] = _certificates(report, run.deadline.clock.utc())
-    offered = gateway.capabilities(run.cloud.driver, report.described)
+    offered = steps.capabilities(run.cloud.driver, report.described)
     return Finding(_story(run, report), table=tuple(_table(offered)) if as_table else (),
                    details=(f"a test VM would have {report.plan}",),
                    document={"capabilities": offered, "certificates": [
@@ -55,7 +57,7 @@ def _look(run: Session, as_table: bool, as_json: bool) -> Finding:
                         "names": list(one.names)} for host, one in report.certificates]})
 
 
-def _story(run: Session, report: gateway.Report) -> str:
+def _story(run: Session, report: steps.Report) -> str:
     """``OpenStack 2.93 answers in 0.41 s (auth 0.2 s, list 0.1 s, image 0.05 s)``."""
     took = run.timeline.durations()
     times = ", ".join(f"{step} {seconds(took[step])} s" for step in ("auth", "list", "image"))
@@ -66,7 +68,7 @@ def _story(run: Session, report: gateway.Report) -> str:
     return text
 
 
-def _certificates(report: gateway.Report, now: float) -> List[str]:
+def _certificates(report: steps.Report, now: float) -> List[str]:
     return [f"certificate of {host}: {one.subject} by {one.issuer}, "
             f"{'ends in ' + span(one.expires - now) if one.expires > now else 'ended ' + span(now - one.expires) + ' ago'}"
             + (f", for {', '.join(one.names[:5])}" if one.names else "") for host, one in report.certificates]

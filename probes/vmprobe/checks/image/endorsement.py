@@ -16,7 +16,7 @@ import re
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from vmprobe import signature
+from vmprobe.checks.image import signature
 from vmprobe.host import files, paths
 from vmprobe.core.errors import CloudError, GatewayFailed
 from vmprobe.core.text import cut

@@ -11,7 +11,7 @@ from vmprobe.host import paths
 from vmprobe.core.clock import Clock, ahead
 from vmprobe.core.handle import owner_word
 from vmprobe.lease.sweep import Held, Survey
-from vmprobe.session import LOOK, Session
+from vmprobe.checks.session import LOOK, Session
 from vmprobe.site.site import Site
 from vmprobe.core.text import counted, span
 from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from vmprobe.endorsement import Endorsed
+from vmprobe.checks.image.endorsement import Endorsed
 from vmprobe.core.model import Image, Resource, State
 from vmprobe.core.text import span
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli, lifecycle
+from vmprobe import cli
+from vmprobe.checks.lifecycle import story
 from vmprobe.report import verdict
 from vmprobe.lease import ledger
 from vmprobe.host import files, paths, slots
@@ -15,7 +16,7 @@ from vmprobe.core.errors import ClientError, LeftBehind, VmprobeError
 from vmprobe.lease.lease import Lease, owed_by_earlier_runs, settle_debts
 from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Capability, Ref
-from vmprobe.session import Session, attempt
+from vmprobe.checks.session import Session, attempt
 from vmprobe.site.site import Site
 from vmprobe.core.text import seconds
 from vmprobe.report.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
@@ -128,7 +129,7 @@ class Run:
         try:
             with slots.taken(self.site, self.deadline, self.troubles.append):
                 self.timeline.began = self.deadline.clock.now()  # waiting for a turn is not the cloud's time
-                lifecycle.run(self.site, self.cloud, self.lease, self.timeline, settle)
+                story.run(self.site, self.cloud, self.lease, self.timeline, settle)
         except BaseException as error:  # also what a driver's library raises to end the process
             if verdict.is_quota(error):
                 self._find_leftovers()

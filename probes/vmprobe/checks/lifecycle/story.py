@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from vmprobe import contention, reach
+from vmprobe.checks.lifecycle import metering, reach
 from vmprobe.guest import console
 from vmprobe.core import reasons
 from vmprobe.core.clock import Deadline
@@ -16,7 +16,7 @@ from vmprobe.core.errors import (CloudError, Conflict, DeadlinePassed, Ended, No
 from vmprobe.lease.lease import Lease
 from vmprobe.core.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
                                 VolumeSpec)
-from vmprobe.sampling import sources, summarise
+from vmprobe.checks.lifecycle.sampling import sources, summarise
 from vmprobe.site.site import Site
 from vmprobe.core.timeline import Stage, Timeline
 
@@ -479,9 +479,9 @@ def _sample(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers:
     said = _heard(site, cloud, lease, timeline, servers)
 
     timeline.metrics.update(measured)
-    timeline.metrics.update(contention.felt(said))
+    timeline.metrics.update(metering.felt(said))
     window = (site.sample["readings"] - 1) * site.sample["interval"]
-    factor, told = contention.compare(measured, [contention.rates(facts, window) for facts in said])
+    factor, told = metering.compare(measured, [metering.rates(facts, window) for facts in said])
     if factor is not None:
         timeline.metrics["metering"] = factor
     timeline.notes += told

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe import activity, capacity, cli, sampling, session
+from vmprobe import cli
+from vmprobe.checks import session
+from vmprobe.checks.activity import usage
+from vmprobe.checks.capacity import headroom
+from vmprobe.checks.lifecycle import sampling
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
-from vmprobe.session import Finding, Session
+from vmprobe.checks.session import Finding, Session
 from vmprobe.core.text import counted, number, span, table
 from vmprobe.report.verdict import WORDS, Verdict
 
@@ -56,18 +60,18 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
                    if server.state is State.READY and wanted.match(server)]
     timeline.metrics["servers"] = len(servers)
 
-    memory = activity.Memory(site.name, cloud.driver.identity, options.name, options.owner, options.project, options.image)
+    memory = usage.Memory(site.name, cloud.driver.identity, options.name, options.owner, options.project, options.image)
     taken, before, trouble = memory.recall()
     with timeline.stage("metrics"):
-        readings, unmeasured = activity.measure(cloud, servers, max(1, site.sample["readings"]), site.sample["interval"])
+        readings, unmeasured = usage.measure(cloud, servers, max(1, site.sample["readings"]), site.sample["interval"])
         first = timeline.stages[-1].began - run.deadline.clock.now() + run.deadline.clock.utc()
     unkept = memory.remember(run.deadline.clock.utc(), readings)
 
-    known = activity.since(before, first - taken, readings)
-    values, missing = activity.figures(known)
+    known = usage.since(before, first - taken, readings)
+    values, missing = usage.figures(known)
     timeline.metrics.update(values)
-    if values and activity.length(known) > 0:
-        timeline.metrics["interval"] = activity.length(known)
+    if values and usage.length(known) > 0:
+        timeline.metrics["interval"] = usage.length(known)
     timeline.notes += sampling.sources(list(known.values()))
     timeline.notes += _shortened(readings, site.sample)
     timeline.notes += [f"{servers_of} not measured: {reason}" for servers_of, reason in _reasons(servers, unmeasured)]
@@ -81,7 +85,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     return Finding(f"{story}; {wrong}" if wrong else story, details=tuple(_table(servers, known, options.limit)))
 
 
-def _shortened(readings: activity.Readings, sample: Mapping[str, Any]) -> List[str]:
+def _shortened(readings: usage.Readings, sample: Mapping[str, Any]) -> List[str]:
     """That fewer readings were taken than the site asks for, because more would have taken longer than the run may."""
     taken = max((len(rows) for rows in readings.values()), default=0)
     if not taken or taken >= sample["readings"]:
@@ -97,7 +101,7 @@ def _reasons(servers: Sequence[Resource], unmeasured: Mapping[str, VmprobeError]
     return [(f"{len(those)} of {len(servers)}", those[0]) for those in found.values()]
 
 
-def _story(servers: Sequence[Resource], known: activity.Readings, values: Mapping[str, float], unmeasured: int) -> str:
+def _story(servers: Sequence[Resource], known: usage.Readings, values: Mapping[str, float], unmeasured: int) -> str:
     """``3 servers over 5 min: cpu 25 %, disk_read 3 KiB/s, ...; busiest: web1 (cpu), db1 (disk_read, disk_write)``."""
     if not servers:
         return "no server runs that is meant"
@@ -108,7 +112,7 @@ def _story(servers: Sequence[Resource], known: activity.Readings, values: Mappin
             "of which there is no reading yet"
         return f"{many}, {reading}"
     names = {server.ref.id: server.ref.name or server.ref.id for server in servers}
-    tops = [f"{names[server]} ({', '.join(metrics)})" for server, metrics in activity.busiest(known).items()]
+    tops = [f"{names[server]} ({', '.join(metrics)})" for server, metrics in usage.busiest(known).items()]
     busy = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
     over = f" over {span(values['interval'])}" if "interval" in values else ""  # a rate needs no second reading
     return f"{many}{over}: {', '.join(shown)}{busy}"
@@ -118,16 +122,16 @@ def _figures(values: Mapping[str, float]) -> List[str]:
     """``cpu 25 %``, ``disk_read 3 KiB/s``, ... of what was measured."""
     shown = [f"cpu {number(values['cpu_avg'], 1)} %"] if "cpu_avg" in values else []
     shown += [f"{metric} {_bytes(values[f'{metric}_total'])}" for metric in METRICS[1:] if f"{metric}_total" in values]
-    shown += [f"memory {capacity.amount('memory', values['memory_total'])}"] if "memory_total" in values else []
+    shown += [f"memory {headroom.amount('memory', values['memory_total'])}"] if "memory_total" in values else []
     return shown + ([f"ready {number(values['ready_avg'], 1)} %"] if "ready_avg" in values else [])
 
 
-def _table(servers: Sequence[Resource], known: activity.Readings, limit: int) -> List[str]:
+def _table(servers: Sequence[Resource], known: usage.Readings, limit: int) -> List[str]:
     """One line for each server: its averages, the busiest CPU first."""
     if not servers:
         return []
     each: Dict[str, Dict[str, Optional[float]]] = {
-        server.ref.id: {metric: activity.average(metric, known[server.ref.id]) for metric in METRICS + EXTRA_METRICS}
+        server.ref.id: {metric: usage.average(metric, known[server.ref.id]) for metric in METRICS + EXTRA_METRICS}
         for server in servers}
     metrics = METRICS + tuple(metric for metric in EXTRA_METRICS if any(found[metric] is not None for found in each.values()))
     order = sorted(servers, key=lambda server: (-(each[server.ref.id]["cpu"] or 0.0), server.ref.name))
@@ -143,8 +147,8 @@ def _shown(metric: str, value: Optional[float]) -> str:
         return "-"
     if metric in ("cpu", "ready"):
         return f"{number(value, 1)} %"
-    return capacity.amount("memory", value) if metric == "memory" else _bytes(value)
+    return headroom.amount("memory", value) if metric == "memory" else _bytes(value)
 
 
 def _bytes(rate: float) -> str:
-    return capacity.amount("memory", rate) + "/s"
+    return headroom.amount("memory", rate) + "/s"

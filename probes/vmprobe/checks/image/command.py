@@ -7,15 +7,17 @@ import os
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from vmprobe import cli, endorsement, provenance, session
+from vmprobe import cli
+from vmprobe.checks import session
+from vmprobe.checks.image import endorsement, provenance
 from vmprobe.site import site
 from vmprobe.host import files
 from vmprobe.core.clock import Clock
-from vmprobe.endorsement import Endorsed
+from vmprobe.checks.image.endorsement import Endorsed
 from vmprobe.core.errors import ClientError, NotFound, VmprobeError
 from vmprobe.core.model import Capability, Image, Kind
-from vmprobe.provenance import WRONG, Wrong
-from vmprobe.session import Finding, Session
+from vmprobe.checks.image.provenance import WRONG, Wrong
+from vmprobe.checks.session import Finding, Session
 from vmprobe.core.text import counted, span
 from vmprobe.transport import dn
 from vmprobe.report.verdict import Verdict

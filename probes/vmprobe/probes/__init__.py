@@ -1,1 +1,0 @@
-"""The probes: one module for each executable, with its options, and what it makes of what it finds."""
