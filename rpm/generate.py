@@ -12,7 +12,8 @@ PROBES = os.path.join(CHECKOUT, "probes")
 sys.path.insert(0, PROBES)
 sys.dont_write_bytecode = True
 
-from vmprobe import __version__, ctl  # noqa: E402
+from vmprobe import __version__
+from vmprobe.ctl import main as ctl  # noqa: E402
 
 
 def main(kind, directory):

@@ -4,7 +4,8 @@ import re
 
 from conformance import got
 from conftest import CHECKOUT, run_probe
-from vmprobe import ctl, drivers
+from vmprobe import drivers
+from vmprobe.ctl import main
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability
 
 README = CHECKOUT / "README.md"
@@ -28,7 +29,7 @@ def _help(probe: str) -> str:
 
 def _options(command: str) -> str:
     """What a sub-command of vmprobectl takes; not its help, whose form differs from Python to Python."""
-    parser = ctl.parser()
+    parser = main.parser()
     for word in command.split():
         parser = next(action for action in parser._actions if action.choices and word in action.choices).choices[word]
     lines = ["| option | |", "|---|---|"]

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, PROBES
-from vmprobe import inventory, render
+from vmprobe.ctl.config import inventory, objects
 from vmprobe.site import services
-from vmprobe import tree as files
+from vmprobe.ctl.config import output as files
 from vmprobe.core.errors import ClientError
 
 GOLDEN = Path(__file__).parent / "golden" / "config"
 INSTALLED = ("gateway", "lifecycle", "leftovers", "capacity")
-OPTIONS = render.Options(plugins="/usr/lib/nagios/plugins", docs="https://docs.example.org/vmprobe", installed=INSTALLED)
+OPTIONS = objects.Options(plugins="/usr/lib/nagios/plugins", docs="https://docs.example.org/vmprobe", installed=INSTALLED)
 
 
 def ctl(target, output, sites, *options):
@@ -47,12 +47,12 @@ def tree(target, sites, **options):
     """What is made for a target, with the sites at the place where a monitoring host has them."""
     hosts, _ = inventory.read([str(sites)], {})
     hosts = [host._replace(file=f"/etc/vmprobe/sites/{Path(host.file).name}") for host in hosts]
-    return render.tree(target, hosts, OPTIONS._replace(**options))
+    return objects.tree(target, hosts, OPTIONS._replace(**options))
 
 
 # --- whole --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("target", render.TARGETS)
+@pytest.mark.parametrize("target", objects.TARGETS)
 def test_three_sites_come_out_whole(target, request):
     found, place = tree(target, GOLDEN / "sites"), GOLDEN / target
     if request.config.getoption("--regen"):
@@ -77,7 +77,7 @@ def test_a_page_has_the_interval_that_is_generated(probe):
     assert int(number) * {"minute": 60, "hour": 3600}[unit] == services.SERVICES[probe].interval
 
 
-@pytest.mark.parametrize("target", [target for target in render.TARGETS if target != "systemd"])  # a unit has no such word
+@pytest.mark.parametrize("target", [target for target in objects.TARGETS if target != "systemd"])  # a unit has no such word
 def test_the_page_that_a_service_names_is_there(target):
     named = {page for text in tree(target, GOLDEN / "sites").values() for page in re.findall(r"docs\.example\.org/vmprobe/([^\s\"]+)", text)}
 
@@ -99,11 +99,11 @@ def host(**changed):
 
 
 def check(probe="lifecycle", target="nagios", options=OPTIONS, **changed):
-    return next(found for found in render.row(host(**changed), target, options).checks if found.probe == probe)
+    return next(found for found in objects.row(host(**changed), target, options).checks if found.probe == probe)
 
 
 def test_the_scheduler_leaves_a_probe_more_than_its_own_deadline():
-    assert [render.needed(deadline) for deadline in (45, 50, 300, 299.5)] == [55, 60, 335, 335]
+    assert [objects.needed(deadline) for deadline in (45, 50, 300, 299.5)] == [55, 60, 335, 335]
 
 
 def test_what_nagios_would_kill_becomes_passive_and_nothing_else():
@@ -581,7 +581,7 @@ def test_the_daemon_accepts_what_was_made(sites, tmp_path, target, daemon):
 
 
 def test_nagios_has_no_warning_where_somebody_is_notified(sites, tmp_path):
-    from vmprobe import validate
+    from vmprobe.ctl.config import validate
 
     if not shutil.which("nagios4"):
         pytest.skip("nagios4 is not installed (Debian: see tests/packages.txt)")
@@ -597,7 +597,7 @@ def test_nagios_has_no_warning_where_somebody_is_notified(sites, tmp_path):
 def test_nagios_looks_at_all_that_its_main_file_reads(tmp_path):
     if not shutil.which("nagios4"):
         pytest.skip("nagios4 is not installed (Debian: see tests/packages.txt)")
-    from vmprobe import validate
+    from vmprobe.ctl.config import validate
 
     server, output = tmp_path / "nagios", tmp_path / "nagios" / "conf.d" / "vmprobe"
     (server / "conf.d").mkdir(parents=True)
@@ -629,7 +629,7 @@ def test_a_main_file_is_nagios_s(tmp_path):
 
 @pytest.mark.parametrize("known", [("cloud-admins", "Zoë on call"), ("cloud-admins",)], ids=["known", "unknown"])
 def test_icinga_notifies_whom_a_site_names_by_the_rule_of_the_documentation(known):
-    from vmprobe import validate
+    from vmprobe.ctl.config import validate
 
     if not shutil.which("icinga2"):
         pytest.skip("icinga2 is not installed (Debian: see tests/packages.txt)")

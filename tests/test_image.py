@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from conftest import PROBES
-from vmprobe import ctl
+from vmprobe.ctl import main
 from vmprobe.guest import bootdisk, console, image, initramfs
 from vmprobe.core.errors import ClientError
 
@@ -235,7 +235,7 @@ def test_the_ova_is_a_descriptor_its_sums_and_the_disk(disks):
 @needs_kernel
 def test_vmprobectl_prints_the_sum_size_and_place_of_what_it_made(by_hand, tmp_path, capsys):
     given = ["--kernel", by_hand["kernel"], "--modules", by_hand["modules"]]
-    assert ctl.main(["image", "build", "--output", str(tmp_path), *given]) == 0
+    assert main.main(["image", "build", "--output", str(tmp_path), *given]) == 0
 
     lines = []
     for name in ("kernel", "initrd"):
@@ -264,7 +264,7 @@ def test_a_wrong_option_is_one_line(tmp_path, capsys, options, line):
         os.mkfifo(tmp_path / pipe)
     given = [option.format(tmp=tmp_path) for option in ["--output", "{tmp}/output", *options]]
 
-    assert ctl.main(["image", "build", *given]) == 1
+    assert main.main(["image", "build", *given]) == 1
     assert capsys.readouterr().err == f"vmprobectl: {line.format(tmp=tmp_path)}\n"
 
 

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from conftest import PROBES
-from vmprobe import adopt as adopting
-from vmprobe import catalogue, tree
+from vmprobe.ctl.sites import sync as adopting
+from vmprobe.ctl.config import output as tree
+from vmprobe.ctl.sites import catalogue
 from vmprobe.site import site
 from vmprobe.host import files
 from vmprobe.core.errors import ClientError

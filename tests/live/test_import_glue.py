@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from vmprobe import catalogue
+from vmprobe.ctl.sites import catalogue
 from vmprobe.core.errors import ClientError
 
 pytestmark = pytest.mark.live

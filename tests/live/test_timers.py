@@ -10,7 +10,7 @@ import time
 import pytest
 
 from conftest import CHECKOUT, PROBES
-from vmprobe import render
+from vmprobe.ctl.config import objects
 
 pytestmark = pytest.mark.live
 SYSTEMD = "/lib/systemd/systemd"
@@ -107,7 +107,7 @@ def seconds(text):
 
 
 def test_a_timer_of_a_short_interval_runs_once_when_it_is_started_and_not_at_a_daemon_reload(systemd):
-    name = next(name for name in (f"site-{number}" for number in range(1000)) if render._chance(name, "lifecycle") < 0.02)
+    name = next(name for name in (f"site-{number}" for number in range(1000)) if objects._chance(name, "lifecycle") < 0.02)
     runs, timer = generated(systemd, {name: "1 min"}), f"vmprobe-lifecycle-{name}.timer"
     systemd.does("start", timer)
     assert until(lambda: len(runs()) == 1), "it runs when its time after the boot has come, and at once when that is over"

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Set
 
-from vmprobe import tree
+from vmprobe.ctl.config import output
 from vmprobe.host import files, programs
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line
@@ -35,7 +35,7 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
         os.chmod(directory, 0o755)
         objects = os.path.join(directory, "objects")
         files.folder(objects)
-        tree.write_all(objects, wanted)
+        output.write_all(objects, wanted)
         try:
             done = programs.run([binary, *command(directory, objects, main, place)], _PATIENCE)
         except programs.TooSlow:
@@ -73,7 +73,7 @@ def _nagios(directory: str, objects: str, main: str, place: str) -> List[str]:
         files.folder(os.path.join(directory, name))
     more = _main(main, place) if main else [f"cfg_file={_contacts(directory, objects)}"]
     own = _NAGIOS.format(directory=directory, objects=objects, user=os.geteuid(), group=os.getegid())
-    tree.write_all(directory, {"nagios.cfg": "\n".join([*more, own])})
+    output.write_all(directory, {"nagios.cfg": "\n".join([*more, own])})
     return ["-v", os.path.join(directory, "nagios.cfg")]
 
 
@@ -109,7 +109,7 @@ def _below(folder: str) -> List[str]:
 def _contacts(directory: str, objects: str) -> str:
     """A file of the contact groups that the objects name, which are the monitoring server's own, and of one contact."""
     groups = (f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n" for name in sorted(_contact_groups(objects)))
-    tree.write_all(directory, {"contact.cfg": _CONTACT + "".join(groups)})
+    output.write_all(directory, {"contact.cfg": _CONTACT + "".join(groups)})
     return os.path.join(directory, "contact.cfg")
 
 
@@ -129,7 +129,7 @@ def _icinga(directory: str, objects: str, main: str, place: str) -> List[str]:
     main, cache = os.path.join(directory, "icinga2.conf"), os.path.join(directory, "cache")
     files.folder(cache)
     os.chmod(cache, 0o1777)  # it becomes its own user first
-    tree.write_all(directory, {"icinga2.conf": _ICINGA.format(objects=objects)})
+    output.write_all(directory, {"icinga2.conf": _ICINGA.format(objects=objects)})
     return ["daemon", "-C", "-c", main, "-D", f"CacheDir={cache}"]
 
 

@@ -15,10 +15,10 @@ import tempfile
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe import tree
+from vmprobe.ctl.config import output
 from vmprobe.host import files
 from vmprobe.site import site as sites
-from vmprobe.catalogue import Catalogue, Entry
+from vmprobe.ctl.sites.catalogue import Catalogue, Entry
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import counted, one_line
 
@@ -38,7 +38,7 @@ def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "",
     if not os.path.isdir(directory):
         raise ClientError(f"{directory}: No such directory")
     sections = _defaults(defaults)
-    with tree.held(directory) if write else contextlib.nullcontext():
+    with output.held(directory) if write else contextlib.nullcontext():
         memory = _remembered(directory)
         known: Dict[str, Any] = memory.setdefault(source, {})
         before, told, written = _memory(memory), list(catalogue.doubles), 0

@@ -161,7 +161,7 @@ def demo(parser: argparse.ArgumentParser) -> None:
 
 
 def demo_run(chosen: argparse.Namespace) -> int:
-    from vmprobe.demo import run
+    from vmprobe.ctl.demo import run
 
     return run()
 
@@ -213,7 +213,7 @@ def _parsed(parse: Callable[[str], Any], text: str) -> Any:
 
 
 def config_run(chosen: argparse.Namespace) -> int:
-    from vmprobe.config import configure
+    from vmprobe.ctl.config.command import configure
 
     return configure(chosen)
 
@@ -235,11 +235,11 @@ def sites(parser: argparse.ArgumentParser) -> None:
 
 
 def sites_import(chosen: argparse.Namespace) -> int:
-    from vmprobe import adopt, catalogue
+    from vmprobe.ctl.sites import catalogue, sync
     from vmprobe.core.text import counted
 
     found = catalogue.read(chosen.form, chosen.place)
-    told, written = adopt.adopt(found, chosen.form, chosen.output, chosen.defaults, write=not chosen.check)
+    told, written = sync.adopt(found, chosen.form, chosen.output, chosen.defaults, write=not chosen.check)
     for line in told:
         print(line)
     print(f"{counted(len(found.entries), 'site')} found, {counted(found.passed_over, 'service')} passed over")

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 from collections import Counter
 
-from vmprobe import inventory, render, tree
+from vmprobe.ctl.config import inventory, objects, output
 from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
 from vmprobe.site.services import SERVICES
@@ -18,19 +18,19 @@ from vmprobe.core.text import counted
 def configure(chosen: argparse.Namespace) -> int:
     """Make the tree, look what differs, have it validated, write it, reload. 1 when --check finds a difference."""
     own = paths.probes_directory()
-    options = render.Options(
+    options = objects.Options(
         limit=chosen.limit, plugins=(chosen.plugins or own).rstrip("/"), docs=chosen.docs, contact_groups=chosen.contact_groups,
         installed=[probe for probe in SERVICES if os.path.exists(os.path.join(own, f"check_vm_{probe}"))])
-    with tree.opened(chosen.output, chosen.target, write=not chosen.check) as files:
+    with output.opened(chosen.output, chosen.target, write=not chosen.check) as files:
         hosts, remember = inventory.read(chosen.sites or paths.site_directories()[:1], files.remembered)
-        wanted = render.tree(chosen.target, hosts, options, chosen.templates)
+        wanted = objects.tree(chosen.target, hosts, options, chosen.templates)
         changes = files.changes(wanted)
         if chosen.check:
             for change in changes:
                 print("\n".join(change.diff()))
             return 1 if changes else 0
         if changes and (chosen.validate or chosen.main):
-            from vmprobe.validate import validate
+            from vmprobe.ctl.config.validate import validate
 
             validate(chosen.target, wanted, chosen.main, chosen.output)
         if changes and chosen.reload:

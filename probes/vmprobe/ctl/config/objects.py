@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 from vmprobe.host import paths
 from vmprobe.core.errors import ClientError
-from vmprobe.inventory import Host
+from vmprobe.ctl.config.inventory import Host
 from vmprobe.site.services import GATEWAY, SERVICES, service_name
 from vmprobe.checks.session import LOOK
 
