@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import PROBES
+from running import PROBES
 
 MODULES = sorted(".".join(path.relative_to(PROBES).with_suffix("").parts) for path in PROBES.rglob("*.py")
                  if re.search(r"^\s+>>> ", path.read_text(), re.M))

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from conftest import CHECKOUT, pytest_make_parametrize_id
+from ids import pytest_make_parametrize_id
+from running import CHECKOUT
 
 LONGEST = 200  # characters
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 
 PAGES = sorted(path for folder in (".", "docs", "docs/drivers", "rpm", "probes/vmprobe", "tests", "tests/bench")
                for path in (CHECKOUT / folder).glob("*.md"))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import readme
-from conftest import CHECKOUT
+from running import CHECKOUT
 
 _FENCE = re.compile(r"```console\n(.*?)```", re.S)
 ELSEWHERE = {  # commands that have a test of their own, or are this very run

@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
-sys.path[:0] = [str(CHECKOUT / "probes"), str(CHECKOUT / "tests")]
+sys.path[:0] = [str(CHECKOUT / "probes"), str(CHECKOUT / "tests" / "support")]
 
 from virtual import VirtualClock  # noqa: E402
 from vmprobe.core.clock import Deadline, Polling  # noqa: E402
@@ -108,7 +108,7 @@ def an_hour_of_a_site(directory, environment):
     from vmprobe.site.services import SERVICES
 
     runs = {name: 3600 / service.interval for name, service in SERVICES.items() if name not in ("capacity", "image")}
-    environment = {**environment, "PYTHONPATH": str(CHECKOUT / "tests")}
+    environment = {**environment, "PYTHONPATH": str(CHECKOUT / "tests" / "support")}
     folder = directory / "web"
     folder.mkdir()
     with WebServer() as server:

@@ -69,6 +69,6 @@ def of_site(path: str, clock: Clock, **options: Any) -> Harness:
 
 @contextmanager
 def memory():
-    from conftest import CHECKOUT
+    from running import CHECKOUT
 
     yield of_site(str(CHECKOUT / "etc" / "sites" / "memory.ini"), VirtualClock())

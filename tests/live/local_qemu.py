@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from conformance.harnesses import of_site
+from running import PROBES
 from vmprobe.guest import image
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError
 
-PROBE = Path(__file__).resolve().parents[2] / "probes" / "check_vm_lifecycle"
+PROBE = PROBES / "check_vm_lifecycle"
 BINARY = "qemu-system-x86_64"
 
 

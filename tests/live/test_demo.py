@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import readme
-from conftest import CHECKOUT, PROBES
+from running import CHECKOUT, PROBES
 from live import local_qemu
 
 pytestmark = pytest.mark.live

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from conftest import run_probe
+from running import run_probe
 from vmprobe.core.clock import Clock
 
 SITE = os.environ.get("VMPROBE_LIVE_OPENNEBULA", "")

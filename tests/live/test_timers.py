@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import CHECKOUT, PROBES
+from running import CHECKOUT, PROBES
 from vmprobe.ctl.config import objects
 
 pytestmark = pytest.mark.live

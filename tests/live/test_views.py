@@ -6,14 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from live.local_qemu import QemuSite, needed, soon
+from running import PROBES
 
 pytestmark = pytest.mark.live
-PROBES = Path(__file__).resolve().parents[2] / "probes"
 
 
 class Local:

@@ -8,11 +8,11 @@ import subprocess
 
 import pytest
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 from packages.root import Root, missing
 
 TOOLS = ("git", "rpmbuild", "rpmlint", "dnf", "systemd-analyze", "mandoc", "pipx")
-QUICK = "tests/test_ledger.py tests/test_site.py tests/test_verdicts.py"  # of the offline tests; the others run beside these
+QUICK = "tests/unit/lease/test_ledger.py tests/unit/site/test_site.py tests/checks/lifecycle/test_verdicts.py"  # of the offline tests; the others run beside these
 SOURCE = "/src/vmprobe"  # where the source is in a root
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 
 
 def environment(name, python, words):

@@ -11,12 +11,12 @@ import subprocess
 
 import pytest
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 from packages.conftest import source
 from packages.test_oldest import oldest  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.packaging
-QUICK = "tests/test_ids.py tests/test_ctl.py tests/transport/test_http.py"  # the first collects every test
+QUICK = "tests/test_ids.py tests/ctl/test_main.py tests/unit/transport/test_http.py"  # the first collects every test
 PATIENCE = 3600  # seconds
 NEEDED = ("hypothesis", "jinja2", "nagiosplugin", "OpenSSL", "pytest", "requests", "responses")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 from packages.conftest import install, stand_in
 from vmprobe.guest import image
 

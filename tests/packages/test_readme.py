@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from conftest import CHECKOUT, words_of
+from ids import words_of
+from running import CHECKOUT
 
 pytestmark = pytest.mark.packaging
 COMMANDS = re.findall(r"(?m)^\$ (.*)$", (CHECKOUT / "rpm" / "README.md").read_text())

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 
 pytestmark = pytest.mark.packaging
 FILES = ("probes/vmprobe/__init__.py", "rpm/nagios-plugins-vmprobe.spec", "rpm/selinux/vmprobe.te", "rpm/release.py")

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 from packages.environments import environment
 from vmprobe import __version__, drivers
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from conftest import run_probe
+from running import run_probe
 
 from . import moto, places
 from .gateway import ACCESS, Gateway

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import PROBES, run_probe
+from running import PROBES, run_probe
 
 from ..openstack.shared import left, quota
 from ..openstack.test_lifecycle import no_compute_service

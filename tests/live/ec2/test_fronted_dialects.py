@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from conftest import run_probe
+from running import run_probe
 
 from ..openstack.shared import left, quota
 from . import fronted, places

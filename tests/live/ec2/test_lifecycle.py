@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conftest import PROBES, run_probe
+from running import PROBES, run_probe
 
 from . import moto, places
 from .gateway import ACCESS, Gateway

@@ -19,10 +19,10 @@ from typing import Any, Dict, Iterator, List, Sequence
 
 import pytest
 
+from running import CHECKOUT
 from vmprobe.guest import image
 from waiting import soon
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 USER = "nobody"
 
 

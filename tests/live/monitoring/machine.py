@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 from waiting import soon
 
 SOURCE = "/src/vmprobe"

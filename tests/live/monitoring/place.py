@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROBES
+from running import PROBES
 
 USER = "nagios"
 AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",  # and it can read where the tests' Python lies

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CHECKOUT, PROBES
+from running import CHECKOUT, PROBES
 from vmprobe.report import submit
 from vmprobe.core.clock import Deadline
 from waiting import soon

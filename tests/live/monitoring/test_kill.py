@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROBES
+from running import PROBES
 from waiting import soon
 
 pytestmark = pytest.mark.live

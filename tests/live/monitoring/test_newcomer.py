@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from conftest import CHECKOUT
+from running import CHECKOUT
 from packages.root import missing
 from waiting import soon
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from conformance.harnesses import of_site
-from conftest import run_probe
+from running import run_probe
 from vmprobe.core.clock import Clock
 from vmprobe.core.model import Kind
 

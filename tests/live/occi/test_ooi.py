@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from conformance.harnesses import of_site
-from conftest import requests_in, run_probe
+from running import requests_in, run_probe
 from vmprobe.core import handle
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import AuthRejected, GatewayFailed, NotFound

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from certificates import Authority
-from conftest import PROBES, run_probe
+from running import PROBES, run_probe
 
 from ..openstack.test_lifecycle import line
 from .shared import PASSWORD, USER, pyssf, pyssf_site

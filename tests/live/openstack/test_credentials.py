@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import requests
 
-from conftest import run_probe
+from running import run_probe
 from private import written
 
 from .shared import application_credential, line, site_file

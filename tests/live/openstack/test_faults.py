@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROBES, run_probe
+from running import PROBES, run_probe
 
 from .bootstrap import Account, new_project, new_user
 from .shared import a_server, application_credential, left, line, quota, site_file

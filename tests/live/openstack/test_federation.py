@@ -6,7 +6,7 @@ import re
 import pytest
 
 from certificates import Authority
-from conftest import run_probe
+from running import run_probe
 
 from . import federation
 from .federation import PERSON, ROBOT

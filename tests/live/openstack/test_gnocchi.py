@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import run_probe
+from running import run_probe
 
 from .shared import a_server, application_credential, site_file
 from .stack import Unavailable

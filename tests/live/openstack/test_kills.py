@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import PROBES, run_probe
+from running import PROBES, run_probe
 from vmprobe.core.clock import Clock
 from vmprobe.checks.leftovers import command
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from conftest import CHECKOUT, PROBES, requests_in, run_probe
+from running import CHECKOUT, PROBES, requests_in, run_probe
 
 from .shared import application_credential, left, line, quota, site_file
 

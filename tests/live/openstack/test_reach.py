@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from conftest import requests_in, run_probe
+from running import requests_in, run_probe
 
 from .shared import line
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from conftest import run_probe
+from running import run_probe
 
 from .shared import a_server, quota, site_file
 

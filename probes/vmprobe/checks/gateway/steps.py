@@ -131,7 +131,7 @@ class _Steps:
             self.timeline.metrics["skew"] = abs(skew)
 
     def _secure(self, plain: Any, host: str, port: int) -> None:
-        from vmprobe.transport import sockets as wire
+        from vmprobe.transport import sockets
 
         ca = self.site.endpoint["ca"] or ""
         context = sockets.tls_context(ca, "", "")
@@ -145,7 +145,7 @@ class _Steps:
 
     def _read_chain(self, host: str, port: int, ca: str) -> List[Any]:
         """The certificates are told also when they are not accepted; that they cannot be read is only noted."""
-        from vmprobe.transport import sockets as wire, tls
+        from vmprobe.transport import sockets, tls
 
         try:
             found = tls.chain(sockets.connect("connect", host, port, self._seconds()), host, self._seconds(), ca)

@@ -4,7 +4,7 @@
     reply = ec2("DescribeInstances", {"Filter": [{"Name": "tag:Name", "Value": ["web-*"]}]})
 
 A request is a form by POST, its answer is XML. Signature version 4: AWS General Reference, "Create a signed AWS API
-request"; version 2: the same, "Signature Version 2 signing process". What they are proved by is in tests/transport/test_aws.py.
+request"; version 2: the same, "Signature Version 2 signing process". What they are proved by is in tests/drivers/ec2/test_query.py.
 """
 
 from __future__ import annotations
