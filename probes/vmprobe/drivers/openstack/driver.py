@@ -576,7 +576,7 @@ class Openstack(Driver):
 
     def capacity(self) -> List[Limit]:
         """The project's quotas and what is used of them, -1 is unlimited; for an administrator also the hosts and networks."""
-        from vmprobe.drivers import openstack_room as room
+        from vmprobe.drivers.openstack import room
 
         found = room.of_nova(self._nova())
         if self._has_volumes():
@@ -590,7 +590,7 @@ class Openstack(Driver):
 
     def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
         """A server that boots from a volume takes one more; volumes meet the quotas of their type, too."""
-        from vmprobe.drivers import openstack_room as room
+        from vmprobe.drivers.openstack import room
 
         root = plan.details["disk"] * _GIB if plan.details["boot from volume"] else None
         found = super().needs(plan._replace(details={**plan.details, "root volume": root}), test_vm)
