@@ -32,14 +32,19 @@ def programs():
         with open(path, encoding="utf-8") as file:
             about = ast.get_docstring(ast.parse(file.read())).partition(".")[0]
         if name.startswith("check_vm_"):
-            yield importlib.import_module(f"vmprobe.checks.{name[len('check_vm_'):]}").parser(), about
+            yield (
+                importlib.import_module(f"vmprobe.checks.{name[len('check_vm_') :]}").parser(),
+                about,
+            )
         else:
             yield ctl.parser(), about
 
 
 def options(parser):
     """What a person can give: everything but the sub-commands."""
-    return [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
+    return [
+        action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)
+    ]
 
 
 def commands(parser):
@@ -85,23 +90,39 @@ def man_pages():
     found = list(programs())
     names = [parser.prog for parser, _ in found]
     for parser, about in found:
-        text = _head(parser.prog, 1) + f".SH NAME\n{roff(parser.prog)} \\- {roff(about[0].lower() + about[1:])}\n"
+        text = (
+            _head(parser.prog, 1)
+            + f".SH NAME\n{roff(parser.prog)} \\- {roff(about[0].lower() + about[1:])}\n"
+        )
         text += f".SH SYNOPSIS\n{roff(_usage(parser))}\n"
         text += f".SH DESCRIPTION\n{roff(parser.description or '')}\n"
-        text += ".SH OPTIONS\n" + _options(parser) + "".join(_command(each) for each in commands(parser).values())
+        text += (
+            ".SH OPTIONS\n"
+            + _options(parser)
+            + "".join(_command(each) for each in commands(parser).values())
+        )
         text += f".SH NOTES\n{roff(parser.epilog)}\n" if parser.epilog else ""
         text += STATES if parser.prog.startswith("check_") else EXITS
-        others = [f".BR {roff(name)} (1)" for name in names if name != parser.prog] + [".BR vmprobe\\-site (5)"]
+        others = [f".BR {roff(name)} (1)" for name in names if name != parser.prog] + [
+            ".BR vmprobe\\-site (5)"
+        ]
         yield f"{parser.prog}.1", text + ".SH SEE ALSO\n" + ",\n".join(others) + "\n"
     with open(os.path.join(CHECKOUT, "etc", "sites", "example.ini"), encoding="utf-8") as file:
         example = roff(file.read().rstrip())
-    yield "vmprobe-site.5", (_head("vmprobe-site", 5) + ".SH NAME\nvmprobe\\-site \\- a site file of vmprobe\n"
-                             ".SH DESCRIPTION\nOne endpoint as one project sees it. An unknown key is an error.\n"
-                             f".SH EXAMPLE\n.nf\n{example}\n.fi\n")
+    yield (
+        "vmprobe-site.5",
+        (
+            _head("vmprobe-site", 5) + ".SH NAME\nvmprobe\\-site \\- a site file of vmprobe\n"
+            ".SH DESCRIPTION\nOne endpoint as one project sees it. An unknown key is an error.\n"
+            f".SH EXAMPLE\n.nf\n{example}\n.fi\n"
+        ),
+    )
 
 
 def _head(name, section):
-    return f'.TH {roff(name.upper())} {section} "" "vmprobe {__version__}" "Monitoring plug\\-ins"\n'
+    return (
+        f'.TH {roff(name.upper())} {section} "" "vmprobe {__version__}" "Monitoring plug\\-ins"\n'
+    )
 
 
 def _usage(parser):
@@ -111,8 +132,14 @@ def _usage(parser):
 def _options(parser):
     text = ""
     for action in options(parser):
-        value = f" {action.metavar or ','.join(map(str, action.choices or ()))}".rstrip() if action.nargs != 0 else ""
-        words = roff(", ".join(action.option_strings) + value) or roff(str(action.metavar or action.dest))
+        value = (
+            f" {action.metavar or ','.join(map(str, action.choices or ()))}".rstrip()
+            if action.nargs != 0
+            else ""
+        )
+        words = roff(", ".join(action.option_strings) + value) or roff(
+            str(action.metavar or action.dest)
+        )
         text += f".TP\n.B {words}\n{roff(_help(parser, action))}\n"
     return text
 
@@ -152,18 +179,31 @@ _{name}() {{
 }}
 complete -F _{name} {name}
 """
-SITES = "$(compgen -W \"$(cd /etc/vmprobe/sites 2>/dev/null && ls | sed -n 's/[.]ini$//p')\" -- \"$word\") $(compgen -f -- \"$word\")"
+SITES = '$(compgen -W "$(cd /etc/vmprobe/sites 2>/dev/null && ls | sed -n \'s/[.]ini$//p\')" -- "$word") $(compgen -f -- "$word")'
 
 
 def completions():
     for parser, _ in programs():
         tree = dict(_tree(parser, ""))
         nested = "|".join(path for path in tree if path) or "''"
-        values = [f'    "{path} {word}") COMPREPLY=({reply}); return ;;'
-                  for path, each in tree.items() for action in options(each) if action.nargs != 0
-                  for word in action.option_strings for reply in [_values(action)]]
-        words = [f"    '{path}') COMPREPLY=({_among([*commands(each), *_words(each)])}) ;;" for path, each in tree.items()]
-        yield parser.prog, FORM.format(name=parser.prog, nested=nested, values="\n".join(values), words="\n".join(words))
+        values = [
+            f'    "{path} {word}") COMPREPLY=({reply}); return ;;'
+            for path, each in tree.items()
+            for action in options(each)
+            if action.nargs != 0
+            for word in action.option_strings
+            for reply in [_values(action)]
+        ]
+        words = [
+            f"    '{path}') COMPREPLY=({_among([*commands(each), *_words(each)])}) ;;"
+            for path, each in tree.items()
+        ]
+        yield (
+            parser.prog,
+            FORM.format(
+                name=parser.prog, nested=nested, values="\n".join(values), words="\n".join(words)
+            ),
+        )
 
 
 def _tree(parser, path):
@@ -173,7 +213,12 @@ def _tree(parser, path):
 
 
 def _words(parser):
-    return [word for action in options(parser) for word in action.option_strings if word.startswith("--")]
+    return [
+        word
+        for action in options(parser)
+        for word in action.option_strings
+        if word.startswith("--")
+    ]
 
 
 def _values(action):
@@ -184,7 +229,7 @@ def _values(action):
 
 
 def _among(words):
-    return f"$(compgen -W \"{' '.join(map(str, words))}\" -- \"$word\")"
+    return f'$(compgen -W "{" ".join(map(str, words))}" -- "$word")'
 
 
 if __name__ == "__main__":

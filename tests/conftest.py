@@ -6,13 +6,15 @@ import re
 import pytest
 
 import ending
-from running import PROBES, MemorySite, run_probe
 from ids import pytest_make_parametrize_id  # noqa: F401  a hook of pytest's
+from running import PROBES, MemorySite, run_probe
 from virtual import VirtualClock
 
 
 def pytest_addoption(parser):
-    parser.addoption("--regen", action="store_true", help="write the generated parts of README.md anew")
+    parser.addoption(
+        "--regen", action="store_true", help="write the generated parts of README.md anew"
+    )
 
 
 def pytest_configure():
@@ -33,7 +35,11 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return next((name for name, ids in TOGETHER.items() if re.search(ids, nodeid)), nodeid.split("::")[0])
+            return next(
+                (name for name, ids in TOGETHER.items() if re.search(ids, nodeid)),
+                nodeid.split("::")[0],
+            )
+
     return Together(config, log)
 
 

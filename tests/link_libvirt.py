@@ -10,18 +10,28 @@ import subprocess
 import sys
 import sysconfig
 
-PLACES = ("/usr/lib/python3/dist-packages", f"/usr/lib64/python3.{sys.version_info[1]}/site-packages")
+PLACES = (
+    "/usr/lib/python3/dist-packages",
+    f"/usr/lib64/python3.{sys.version_info[1]}/site-packages",
+)
 
 
 def main():
     if imports() or any(linked(place) for place in PLACES) or built():
         return
-    print(f"No libvirt binding for {sys.executable}: no python3-libvirt that fits it, and no compiler with libvirt-dev",
-          file=sys.stderr)
+    print(
+        f"No libvirt binding for {sys.executable}: no python3-libvirt that fits it, and no compiler with libvirt-dev",
+        file=sys.stderr,
+    )
 
 
 def imports():
-    return subprocess.run([sys.executable, "-c", "import libvirt"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            [sys.executable, "-c", "import libvirt"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 def linked(place):
@@ -45,11 +55,21 @@ def linked(place):
 def built():
     """The binding of the very version of the library: a newer one does not build against it."""
     try:
-        asked = subprocess.run(["pkg-config", "--modversion", "libvirt"], capture_output=True, text=True, check=True)
+        asked = subprocess.run(
+            ["pkg-config", "--modversion", "libvirt"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return False
     wanted = f"libvirt-python=={asked.stdout.strip()}"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        wanted,
+    ]
     return subprocess.run(command, check=False).returncode == 0 and imports()
 
 

@@ -8,8 +8,11 @@ import pytest
 
 from running import PROBES
 
-MODULES = sorted(".".join(path.relative_to(PROBES).with_suffix("").parts) for path in PROBES.rglob("*.py")
-                 if re.search(r"^\s+>>> ", path.read_text(), re.M))
+MODULES = sorted(
+    ".".join(path.relative_to(PROBES).with_suffix("").parts)
+    for path in PROBES.rglob("*.py")
+    if re.search(r"^\s+>>> ", path.read_text(), re.M)
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

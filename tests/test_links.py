@@ -7,8 +7,11 @@ import pytest
 
 from running import CHECKOUT
 
-PAGES = sorted(path for folder in (".", "docs", "docs/drivers", "rpm", "probes/vmprobe", "tests", "tests/bench")
-               for path in (CHECKOUT / folder).glob("*.md"))
+PAGES = sorted(
+    path
+    for folder in (".", "docs", "docs/drivers", "rpm", "probes/vmprobe", "tests", "tests/bench")
+    for path in (CHECKOUT / folder).glob("*.md")
+)
 
 
 def links(page: Path):
@@ -20,7 +23,10 @@ def links(page: Path):
 def anchors(page: Path):
     """Its headings as GitHub and GitLab name them."""
     text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"(?m)^#+ +(.+?) *$", text)}
+    return {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"(?m)^#+ +(.+?) *$", text)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
@@ -35,6 +41,11 @@ def test_a_link_leads_somewhere(page):
 
 
 def test_every_page_of_the_documentation_is_linked_from_another():
-    linked = {(page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in links(page) if "://" not in link}
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in PAGES
+        for link in links(page)
+        if "://" not in link
+    }
 
     assert {path for path in (CHECKOUT / "docs").rglob("*") if path.is_file()} - linked == set()

@@ -40,8 +40,15 @@ def plain(text: str) -> str:
 def test_a_command_says_what_the_readme_says(command, output):
     words = shlex.split(command)
     words = [sys.executable if word == ".venv/bin/python" else word for word in words]
-    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120,
-                          env=dict(os.environ))
+    done = subprocess.run(
+        words,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        env=dict(os.environ),
+    )
 
     wanted, said = plain(output).splitlines(), plain(done.stdout + done.stderr).splitlines()
     if wanted and wanted[-1] == "...":

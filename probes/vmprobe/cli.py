@@ -17,14 +17,19 @@ import warnings
 from typing import Any, Callable, List, NoReturn, TypeVar
 
 from vmprobe import __version__
-from vmprobe.report import verdict
 from vmprobe.core.errors import ClientError, Interrupted, VmprobeError
 from vmprobe.core.redact import current
 from vmprobe.core.text import among, one_line, shortened
+from vmprobe.report import verdict
 from vmprobe.report.verdict import UNKNOWN, Verdict
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)  # the last one is a caller's own alarm, which outlives exec
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGALRM,
+)  # the last one is a caller's own alarm, which outlives exec
 
 
 class Answer(Exception):
@@ -34,7 +39,14 @@ class Answer(Exception):
 def run(probe: str) -> NoReturn:
     """Run the probe ``vmprobe.checks.<probe>.command`` and exit with its state; for the executables."""
     name, arguments, began = f"VM_{probe.upper()}", sys.argv[1:], time.time()
-    loud = sum(word.count("v") for word in arguments if word.startswith("-v") and set(word[1:]) == {"v"}) >= 2
+    loud = (
+        sum(
+            word.count("v")
+            for word in arguments
+            if word.startswith("-v") and set(word[1:]) == {"v"}
+        )
+        >= 2
+    )
     try:
         said = _said(probe, arguments)
     except Answer as answer:
@@ -56,12 +68,18 @@ def _said(probe: str, arguments: List[str]) -> Verdict:
         sys.unraisablehook = _missed_by_python
         for number in SIGNALS:
             signal.signal(number, _stop_early)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the executable, or whoever started it, held them back
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # handed down as ignored, it would make every program's exit code 0
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, SIGNALS
+        )  # the executable, or whoever started it, held them back
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # handed down as ignored, it would make every program's exit code 0
         _open_streams()
         warnings.simplefilter("ignore")  # a library's warning must not become the first line
         os.umask(0o077)
-        importlib.import_module("nagiosplugin")  # without it there is no output; found out before anything is started
+        importlib.import_module(
+            "nagiosplugin"
+        )  # without it there is no output; found out before anything is started
         main = importlib.import_module(f"vmprobe.checks.{probe}.command").main
         _stop_if_marked()
         return main(arguments)
@@ -71,8 +89,18 @@ def _said(probe: str, arguments: List[str]) -> Verdict:
 
 def unforeseen(error: BaseException, loud: bool) -> Verdict:
     """A verdict for what nobody thought of: one clean line, and the traceback only when asked for."""
-    trace = current().strike("".join(traceback.format_exception(type(error), error, error.__traceback__))) if loud else ""
-    return Verdict(UNKNOWN, f"unforeseen: {one_line(f'{type(error).__name__}: {error}')}", details=tuple(trace.splitlines()))
+    trace = (
+        current().strike(
+            "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        )
+        if loud
+        else ""
+    )
+    return Verdict(
+        UNKNOWN,
+        f"unforeseen: {one_line(f'{type(error).__name__}: {error}')}",
+        details=tuple(trace.splitlines()),
+    )
 
 
 def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) -> Verdict:
@@ -86,10 +114,18 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
 
         options = Parser(probe).parse_known_args(arguments)[0]
         site, ended = site_of(options), time.time()
-        result = submit.Result(site.name, services.service_name(probe), said.state,
-                               verdict.render(f"VM_{probe.upper()}", said), began, ended)
+        result = submit.Result(
+            site.name,
+            services.service_name(probe),
+            said.state,
+            verdict.render(f"VM_{probe.upper()}", said),
+            began,
+            ended,
+        )
         usual = site.deadline if services.SERVICES[probe].creates else session.LOOK
-        deadline = submit.patience(0.0 if _is_interrupted() else (options.timeout or usual) - (ended - began))
+        deadline = submit.patience(
+            0.0 if _is_interrupted() else (options.timeout or usual) - (ended - began)
+        )
         listen(deadline)
         told = submit.submit(options.submit, result, deadline)
     except VmprobeError as error:
@@ -114,10 +150,15 @@ def leave(output: str, state: int) -> NoReturn:
 
 def _open_streams() -> None:
     """Reopen closed standard streams on /dev/null, else the next file would get their numbers; the output is ASCII."""
-    sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # each gets the lowest number that is free
+    sys.stdin = sys.stdin or open(
+        os.devnull, encoding="ascii"
+    )  # each gets the lowest number that is free
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="ascii")
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="ascii")
-    for stream in (sys.stdout, sys.stderr):  # whoever reads them knows ASCII, whatever encoding the environment asks for
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # whoever reads them knows ASCII, whatever encoding the environment asks for
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="ascii", errors="replace")
 
@@ -131,14 +172,18 @@ def _stop_early(number: int, frame: Any) -> None:
     if _came:
         return
     _came.append(number)
-    if not _submits(sys.argv[1:]):  # else a library may stay half loaded that the submission needs: it is told a moment later
+    if not _submits(
+        sys.argv[1:]
+    ):  # else a library may stay half loaded that the submission needs: it is told a moment later
         _stop_if_marked()
 
 
 def _stop_if_marked() -> None:
     """Raise Interrupted for a signal that came before anybody listened."""
     if any(_came) and 0 not in _came:
-        raise Interrupted(f"interrupted by {signal.Signals(_came[0]).name} before anything was started")
+        raise Interrupted(
+            f"interrupted by {signal.Signals(_came[0]).name} before anything was started"
+        )
 
 
 def _missed_by_python(found: Any) -> None:
@@ -158,6 +203,7 @@ def _is_interrupted() -> bool:
 
 # --- options ------------------------------------------------------------------------------------------------------
 
+
 class Parser(argparse.ArgumentParser):
     """argparse with a plug-in's manners, and with the options that every probe has, in the guidelines' letters.
 
@@ -166,31 +212,73 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, probe: str, description: str = "", epilog: str = "", timeout: str = ""):
         self.probe = f"VM_{probe.upper()}"
-        super().__init__(prog=f"check_vm_{probe}", description=description, epilog=epilog, add_help=False, allow_abbrev=False,
-                         formatter_class=_Help)
+        super().__init__(
+            prog=f"check_vm_{probe}",
+            description=description,
+            epilog=epilog,
+            add_help=False,
+            allow_abbrev=False,
+            formatter_class=_Help,
+        )
         self._optionals.title = "options"  # Python 3.9 calls them otherwise
-        self.add_argument("--site", metavar="SITE", help="site file, by its path or by its name in /etc/vmprobe/sites")
-        self.add_argument("-H", "--hostname", metavar="HOST",
-                          help="the site whose name or whose endpoint's host this is, where no --site is given")
-        self.add_argument("-t", "--timeout", metavar="SECONDS", type=run_time,
-                          help=f"time for the whole run, clean-up included; default: {timeout}")
-        self.add_argument("--submit", metavar="KIND:WHERE", action="append", type=_target,
-                          help="hand the result to a monitoring server, too: nagios:PIPE, results:DIR, icinga2:URL, "
-                               "nsca:HOST, nrdp:URL or file:FILE; can be given several times")
-        self.add_argument("-v", "--verbose", action="count", default=0,
-                          help="-v: more below the first line; -vv: requests and replies, secrets struck out")
-        self.add_argument("-V", "--version", action="version", version=f"{self.prog} {__version__}",
-                          help="print the version and exit")
+        self.add_argument(
+            "--site",
+            metavar="SITE",
+            help="site file, by its path or by its name in /etc/vmprobe/sites",
+        )
+        self.add_argument(
+            "-H",
+            "--hostname",
+            metavar="HOST",
+            help="the site whose name or whose endpoint's host this is, where no --site is given",
+        )
+        self.add_argument(
+            "-t",
+            "--timeout",
+            metavar="SECONDS",
+            type=run_time,
+            help=f"time for the whole run, clean-up included; default: {timeout}",
+        )
+        self.add_argument(
+            "--submit",
+            metavar="KIND:WHERE",
+            action="append",
+            type=_target,
+            help="hand the result to a monitoring server, too: nagios:PIPE, results:DIR, icinga2:URL, "
+            "nsca:HOST, nrdp:URL or file:FILE; can be given several times",
+        )
+        self.add_argument(
+            "-v",
+            "--verbose",
+            action="count",
+            default=0,
+            help="-v: more below the first line; -vv: requests and replies, secrets struck out",
+        )
+        self.add_argument(
+            "-V",
+            "--version",
+            action="version",
+            version=f"{self.prog} {__version__}",
+            help="print the version and exit",
+        )
         self.add_argument("-h", "--help", action="help", help="print this help and exit")
         for letter, level in (("-w", "warning"), ("-c", "critical")):
-            self.add_argument(letter, f"--{level}", metavar="METRIC=RANGE", action="append", default=[],
-                              help=f"{level} range of a metric; can be given several times")
+            self.add_argument(
+                letter,
+                f"--{level}",
+                metavar="METRIC=RANGE",
+                action="append",
+                default=[],
+                help=f"{level} range of a metric; can be given several times",
+            )
 
     def error(self, message: str) -> NoReturn:
         raise Answer(f"{self.probe} UNKNOWN - {one_line(message)} (see {self.prog} --help)")
 
     def _print_message(self, message: str, file: Any = None) -> NoReturn:
-        raise Answer(message)  # help and version, which argparse would print by itself, and lose a full disk's error
+        raise Answer(
+            message
+        )  # help and version, which argparse would print by itself, and lose a full disk's error
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -202,10 +290,25 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def add_patterns(parser: Parser, first: str) -> None:
     """Which servers are meant, for probes that look at all of them, and how many are shown; ``first``: which of them."""
-    for word, what in (("name", "name"), ("owner", "owner"), ("project", "project"), ("image", "image")):
-        parser.add_argument(f"--{word}", metavar="PATTERN", default="", help=f"only servers whose {what} is like this")
-    parser.add_argument("--limit", metavar="N", type=count, default=20,
-                        help=f"so many servers in the table of -v, {first} first; default: 20")
+    for word, what in (
+        ("name", "name"),
+        ("owner", "owner"),
+        ("project", "project"),
+        ("image", "image"),
+    ):
+        parser.add_argument(
+            f"--{word}",
+            metavar="PATTERN",
+            default="",
+            help=f"only servers whose {what} is like this",
+        )
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=count,
+        default=20,
+        help=f"so many servers in the table of -v, {first} first; default: 20",
+    )
 
 
 def patterns(options: argparse.Namespace):

@@ -33,8 +33,12 @@ SITE = """[site]\nname = bench\n[endpoint]\nmanager = memory\nboot = 0.1 s\n[tes
 def cost(command, environment):
     """(CPU seconds, peak MiB) of one process, which has to exit with 0."""
     null = os.open(os.devnull, os.O_RDWR)
-    pid = os.posix_spawn(command[0], command, environment,
-                         file_actions=[(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)])
+    pid = os.posix_spawn(
+        command[0],
+        command,
+        environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)],
+    )
     os.close(null)
     _, status, usage = os.wait4(pid, 0)
     if status:
@@ -54,8 +58,13 @@ def pairs(one, other, rounds, environment):
 
 def lifecycle_of_one(directory, environment):
     """`check_vm_lifecycle`, one VM in memory"""
-    ratio, memory = pairs(LIFECYCLE + ["--site", str(directory / "bench.ini")], NOTHING, 15, environment)
-    return [("CPU against `python -c pass`", f"{ratio:.1f} x", "<= 24 x"), ("peak memory", f"{memory:.0f} MiB", "<= 34 MiB")]
+    ratio, memory = pairs(
+        LIFECYCLE + ["--site", str(directory / "bench.ini")], NOTHING, 15, environment
+    )
+    return [
+        ("CPU against `python -c pass`", f"{ratio:.1f} x", "<= 24 x"),
+        ("peak memory", f"{memory:.0f} MiB", "<= 34 MiB"),
+    ]
 
 
 def fleet_of_fifty(directory, environment):
@@ -77,7 +86,10 @@ def seeing_a_state(directory, environment):
                 delays.append(elapsed - boot)
                 polls.append(number)
                 break
-    return [("mean delay", f"{statistics.mean(delays):.2f} s", "<= 1.4 s"), ("mean polls", f"{statistics.mean(polls):.1f}", "<= 15")]
+    return [
+        ("mean delay", f"{statistics.mean(delays):.2f} s", "<= 1.4 s"),
+        ("mean polls", f"{statistics.mean(polls):.1f}", "<= 15"),
+    ]
 
 
 def ten_thousand_sites(directory, environment):
@@ -87,19 +99,33 @@ def ten_thousand_sites(directory, environment):
     for number in range(10000):
         (sites / f"site-{number:05}.ini").write_text(
             f"[site]\nname = site-{number:05}\n[endpoint]\nmanager = memory\n[test vm]\nimage = vmprobe-test\n"
-            f"[labels]\nvo = vo-{number % 20}\n")
-    config = [sys.executable, str(CHECKOUT / "probes" / "vmprobectl"), "config", "--target", "nagios", "--sites", str(sites),
-              "--output", str(output)]
+            f"[labels]\nvo = vo-{number % 20}\n"
+        )
+    config = [
+        sys.executable,
+        str(CHECKOUT / "probes" / "vmprobectl"),
+        "config",
+        "--target",
+        "nagios",
+        "--sites",
+        str(sites),
+        "--output",
+        str(output),
+    ]
     first, memory = cost(config, environment)
     second, again = cost(config, environment)
     shutil.copytree(output, copy)
     write = "import pathlib, sys\nfor f in pathlib.Path(sys.argv[1]).rglob('*'):\n  if f.is_file(): g = f.read_bytes(); f.write_bytes(g)"
     read = write.rpartition(";")[0]
-    written = cost([sys.executable, "-c", write, str(copy)], environment)[0] - cost([sys.executable, "-c", read, str(copy)],
-                                                                                   environment)[0]
-    return [("CPU against writing the same bytes", f"{first / written:.1f} x", "<= 8 x"),
-            ("a second run, against the first", f"{second / first:.2f}", "<= 0.5"),
-            ("peak memory", f"{max(memory, again):.0f} MiB", "<= 150 MiB")]
+    written = (
+        cost([sys.executable, "-c", write, str(copy)], environment)[0]
+        - cost([sys.executable, "-c", read, str(copy)], environment)[0]
+    )
+    return [
+        ("CPU against writing the same bytes", f"{first / written:.1f} x", "<= 8 x"),
+        ("a second run, against the first", f"{second / first:.2f}", "<= 0.5"),
+        ("peak memory", f"{max(memory, again):.0f} MiB", "<= 150 MiB"),
+    ]
 
 
 def an_hour_of_a_site(directory, environment):
@@ -107,20 +133,53 @@ def an_hour_of_a_site(directory, environment):
     from outside.webserver import WebServer
     from vmprobe.site.services import SERVICES
 
-    runs = {name: 3600 / service.interval for name, service in SERVICES.items() if name not in ("capacity", "image")}
+    runs = {
+        name: 3600 / service.interval
+        for name, service in SERVICES.items()
+        if name not in ("capacity", "image")
+    }
     environment = {**environment, "PYTHONPATH": str(CHECKOUT / "tests" / "support")}
     folder = directory / "web"
     folder.mkdir()
     with WebServer() as server:
         site = server.site(folder, poll=0.1)
-        found = {name: [cost([sys.executable, str(CHECKOUT / "probes" / f"check_vm_{name}"), "--site", str(site)], environment)
-                        for _ in range(5)] for name in runs}
-    cpu = {name: statistics.median(seconds for seconds, _ in costs) for name, costs in found.items()}
+        found = {
+            name: [
+                cost(
+                    [
+                        sys.executable,
+                        str(CHECKOUT / "probes" / f"check_vm_{name}"),
+                        "--site",
+                        str(site),
+                    ],
+                    environment,
+                )
+                for _ in range(5)
+            ]
+            for name in runs
+        }
+    cpu = {
+        name: statistics.median(seconds for seconds, _ in costs) for name, costs in found.items()
+    }
     nothing = statistics.median(cost(NOTHING, environment)[0] for _ in range(15))
     hour = sum(cpu[name] * runs[name] for name in runs)
-    return [(f"CPU of its {sum(runs.values()):.0f} checks against `python -c pass`", f"{hour / nothing:.0f} x", "<= 800 x"),
-            ("the most memory of any of them", f"{max(memory for costs in found.values() for _, memory in costs):.0f} MiB", "<= 34 MiB"),
-            (f"sites that half a core carries, where `python -c pass` takes {nothing * 1000:.0f} ms", f"{1800 / hour:.0f}", "")]
+    return [
+        (
+            f"CPU of its {sum(runs.values()):.0f} checks against `python -c pass`",
+            f"{hour / nothing:.0f} x",
+            "<= 800 x",
+        ),
+        (
+            "the most memory of any of them",
+            f"{max(memory for costs in found.values() for _, memory in costs):.0f} MiB",
+            "<= 34 MiB",
+        ),
+        (
+            f"sites that half a core carries, where `python -c pass` takes {nothing * 1000:.0f} ms",
+            f"{1800 / hour:.0f}",
+            "",
+        ),
+    ]
 
 
 BARE = """import os, sys, nagiosplugin, requests
@@ -146,28 +205,49 @@ print(len(list(openstack.connect(load_yaml_config=False).compute.servers())))
 
 def gateway_of_openstack(directory, environment):
     """`check_vm_gateway`, an OpenStack on loopback"""
-    goals = [("CPU against nagiosplugin and requests asking the same of it", "<= 1.15"),
-             ("CPU against nagiosplugin and requests asking for a token and the servers alone", "<= 1.15"),
-             ("CPU against an openstacksdk script asking for these", "<= 0.38"),
-             ("CPU against `openstack server list`", "<= 0.15")]
+    goals = [
+        ("CPU against nagiosplugin and requests asking the same of it", "<= 1.15"),
+        (
+            "CPU against nagiosplugin and requests asking for a token and the servers alone",
+            "<= 1.15",
+        ),
+        ("CPU against an openstacksdk script asking for these", "<= 0.38"),
+        ("CPU against `openstack server list`", "<= 0.15"),
+    ]
     stack = running_openstack()
     if isinstance(stack, str):
         return [(what, stack, target) for what, target in goals]
-    from unittest import mock  # here: what this process has in memory, each that it starts is said to have had
+    from unittest import (
+        mock,
+    )  # here: what this process has in memory, each that it starts is said to have had
 
     from live.openstack.shared import site_file
-    from vmprobe.core.exchanges import Evidence
     from vmprobe.checks.gateway import command as gateway_probe
+    from vmprobe.core.exchanges import Evidence
 
-    gateway = [sys.executable, str(CHECKOUT / "probes" / "check_vm_gateway"), "--site", str(site_file(directory, stack.cloud()))]
+    gateway = [
+        sys.executable,
+        str(CHECKOUT / "probes" / "check_vm_gateway"),
+        "--site",
+        str(site_file(directory, stack.cloud())),
+    ]
     with mock.patch.object(Evidence, "note") as note:
         looked = gateway_probe.main(gateway[2:])
     assert looked.state == 0, looked.text
-    urls = [url for word, _, url in (call.args[0].partition(" ") for call in note.call_args_list) if word == "GET"]
+    urls = [
+        url
+        for word, _, url in (call.args[0].partition(" ") for call in note.call_args_list)
+        if word == "GET"
+    ]
 
     words = {**environment, **stack.variables(stack.cloud().member)}
     bare = [sys.executable, "-c", BARE]
-    others = [(bare + urls, 9), (bare, 9), (["/usr/bin/python3", "-c", SDK], 5), (["/usr/bin/openstack", "server", "list"], 5)]
+    others = [
+        (bare + urls, 9),
+        (bare, 9),
+        (["/usr/bin/python3", "-c", SDK], 5),
+        (["/usr/bin/openstack", "server", "list"], 5),
+    ]
     ratios = [pairs(gateway, other, rounds, words)[0] for other, rounds in others]
     return [(what, f"{ratio:.2f}", target) for (what, target), ratio in zip(goals, ratios)]
 
@@ -180,7 +260,16 @@ def lifecycle_on_openstack(directory, environment):
         return [(what, stack, target)]
     from live.openstack.shared import site_file
 
-    cost(LIFECYCLE + ["--site", str(site_file(directory, stack.cloud())), "--evidence", str(directory / "evidence")], environment)
+    cost(
+        LIFECYCLE
+        + [
+            "--site",
+            str(site_file(directory, stack.cloud())),
+            "--evidence",
+            str(directory / "evidence"),
+        ],
+        environment,
+    )
     (file,) = (directory / "evidence").iterdir()
     asked = [exchange["request"] for exchange in json.loads(file.read_text())["exchanges"]]
     return [(what, str(len(set(asked))), target), ("requests in all", str(len(asked)), target)]
@@ -212,32 +301,69 @@ print(json.dumps([wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024,
 
 def lifecycle_against_novaprobe(directory, environment):
     """`check_vm_lifecycle` without a volume and figures, against EGI's novaprobe, on an OpenStack on loopback"""
-    goals = [("wall time", "<= 0.35"), ("CPU", "<= 0.40"), ("peak memory", "<= 0.60"), ("its durations, furthest from Nova's", "<= 0.5 s"),
-             ("novaprobe's durations, furthest from Nova's", "")]
+    goals = [
+        ("wall time", "<= 0.35"),
+        ("CPU", "<= 0.40"),
+        ("peak memory", "<= 0.60"),
+        ("its durations, furthest from Nova's", "<= 0.5 s"),
+        ("novaprobe's durations, furthest from Nova's", ""),
+    ]
     stack = running_openstack()
     if isinstance(stack, str) or not os.environ.get("VMPROBE_NOVAPROBE"):
-        reason = stack if isinstance(stack, str) else "not measured: VMPROBE_NOVAPROBE does not say where novaprobe is"
+        reason = (
+            stack
+            if isinstance(stack, str)
+            else "not measured: VMPROBE_NOVAPROBE does not say where novaprobe is"
+        )
         return [(what, reason, target) for what, target in goals]
     from live.openstack.shared import site_file
 
     cloud, admin = stack.cloud(), stack.api()
-    image = next(one["id"] for one in stack.api(cloud.member).get("image", "/v2/images")["images"] if one["name"] == cloud.image)
+    image = next(
+        one["id"]
+        for one in stack.api(cloud.member).get("image", "/v2/images")["images"]
+        if one["name"] == cloud.image
+    )
     document, token = directory / "lifecycle.json", directory / "token"
     token.write_text("none")  # it wants one, and does not use it
-    ours = LIFECYCLE + ["--site", str(site_file(directory, cloud, sample={"readings": "1"}, volume="none")), "--json", str(document)]
-    theirs = ["/usr/bin/python3", "-c", NOVAPROBE, "--endpoint", cloud.auth_url, "--access-token", str(token), "--image", image,
-              "--flavor", cloud.flavor, "--argo-host-name", "bench"]
+    ours = LIFECYCLE + [
+        "--site",
+        str(site_file(directory, cloud, sample={"readings": "1"}, volume="none")),
+        "--json",
+        str(document),
+    ]
+    theirs = [
+        "/usr/bin/python3",
+        "-c",
+        NOVAPROBE,
+        "--endpoint",
+        cloud.auth_url,
+        "--access-token",
+        str(token),
+        "--image",
+        image,
+        "--flavor",
+        cloud.flavor,
+        "--argo-host-name",
+        "bench",
+    ]
     words = {**environment, **stack.variables(cloud.member)}
 
     ratios, errors = [], {"ours": [], "theirs": []}
     for _ in range(5):
         one, said = timed(ours, words), json.loads(document.read_text())
         took = {stage["stage"]: stage["seconds"] for stage in said["stages"]}
-        (server,) = admin.get("compute", f"/servers?all_tenants=1&deleted=true&name={said['handle']}")["servers"]
-        errors["ours"].append(furthest((took["active"], took["gone"]), nova_took(admin, server["id"])))
+        (server,) = admin.get(
+            "compute", f"/servers?all_tenants=1&deleted=true&name={said['handle']}"
+        )["servers"]
+        errors["ours"].append(
+            furthest((took["active"], took["gone"]), nova_took(admin, server["id"]))
+        )
 
         other = timed(theirs, words)
-        server, made, removed = re.search(r"instance=(\S+) created\(([\d.]+)s\) and destroyed\(([\d.]+)s\)", other[4]).groups()
+        server, made, removed = re.search(
+            r"instance=(\S+) created\(([\d.]+)s\) and destroyed\(([\d.]+)s\)", other[4]
+        ).groups()
         errors["theirs"].append(furthest((float(made), float(removed)), nova_took(admin, server)))
         ratios.append([mine / yours for mine, yours in zip(one[:3], other[:3])])
     figures = [f"{statistics.median(column):.2f}" for column in zip(*ratios)]
@@ -247,7 +373,13 @@ def lifecycle_against_novaprobe(directory, environment):
 
 def timed(command, environment):
     """(wall seconds, CPU seconds, peak MiB, exit code, output) of one process, started by a small one, whose memory it does not inherit."""
-    done = subprocess.run([sys.executable, "-c", TIMED, *command], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TIMED, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     found = json.loads(done.stdout)
     if found[3]:
         sys.exit(f"{' '.join(command)} ended with {found[3]}: {found[4]}")
@@ -264,8 +396,10 @@ def nova_took(admin, server):
     found = {}
     for action in admin.get("compute", where)["instanceActions"]:
         told = admin.get("compute", f"{where}/{action['request_id']}")["instanceAction"]
-        began, *ends = [datetime.fromisoformat(stamp) for stamp in
-                        (told["start_time"], *(event["finish_time"] for event in told["events"]))]
+        began, *ends = [
+            datetime.fromisoformat(stamp)
+            for stamp in (told["start_time"], *(event["finish_time"] for event in told["events"]))
+        ]
         found[action["action"]] = (max(ends) - began).total_seconds()
     return found["create"], found["delete"]
 
@@ -281,13 +415,27 @@ def running_openstack():
         return f"not measured: {reason}"
 
 
-MEASURES = [lifecycle_of_one, fleet_of_fifty, seeing_a_state, ten_thousand_sites, an_hour_of_a_site, gateway_of_openstack,
-            lifecycle_on_openstack, lifecycle_against_novaprobe]
+MEASURES = [
+    lifecycle_of_one,
+    fleet_of_fifty,
+    seeing_a_state,
+    ten_thousand_sites,
+    an_hour_of_a_site,
+    gateway_of_openstack,
+    lifecycle_on_openstack,
+    lifecycle_against_novaprobe,
+]
 
 
 def main():
-    rows = ["# What a check costs", "", "Written by `make bench`. Ratios are of CPU time, over interleaved pairs.", "",
-            "| measure | figure | target |", "|---|--:|--:|"]
+    rows = [
+        "# What a check costs",
+        "",
+        "Written by `make bench`. Ratios are of CPU time, over interleaved pairs.",
+        "",
+        "| measure | figure | target |",
+        "|---|--:|--:|",
+    ]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "bench.ini").write_text(SITE)

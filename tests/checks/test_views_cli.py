@@ -29,7 +29,9 @@ def test_help_exits_3_and_fits_80_columns(view):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_one_line_and_nothing_else_without_v_as_argo_calls_it(view, quick):
-    code, output, errors = run_probe(f"check_vm_{view}", "-H", "cloud.example.org", "-t", "30", "--site", quick)
+    code, output, errors = run_probe(
+        f"check_vm_{view}", "-H", "cloud.example.org", "-t", "30", "--site", quick
+    )
 
     assert (code, errors, output.count("\n")) == (0, "", 1)
     assert re.match(rf"VM_{view.upper()} OK - quick: [^|]+ \| \S+=", output)
@@ -37,17 +39,33 @@ def test_one_line_and_nothing_else_without_v_as_argo_calls_it(view, quick):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("options, line", [
-    ([], "which site? Name it by --site"),
-    (["--site", "memory", "-w", "activ=1"], "--warning activ=1: no such metric; did you mean active?"),
-    (["--site", "memory", "-t", "soon"], "argument -t/--timeout: 'soon' is not a duration like '300 s', '5 min' or '1 h' "
-                                         "(see check_vm_{view} --help)"),
-    (["--site", "memory", "--no-such"], "unrecognized arguments: --no-such (see check_vm_{view} --help)"),
-])
+@pytest.mark.parametrize(
+    "options, line",
+    [
+        ([], "which site? Name it by --site"),
+        (
+            ["--site", "memory", "-w", "activ=1"],
+            "--warning activ=1: no such metric; did you mean active?",
+        ),
+        (
+            ["--site", "memory", "-t", "soon"],
+            "argument -t/--timeout: 'soon' is not a duration like '300 s', '5 min' or '1 h' "
+            "(see check_vm_{view} --help)",
+        ),
+        (
+            ["--site", "memory", "--no-such"],
+            "unrecognized arguments: --no-such (see check_vm_{view} --help)",
+        ),
+    ],
+)
 def test_usage_errors_are_unknown_and_one_sentence(view, options, line):
     code, output, errors = run_probe(f"check_vm_{view}", *options)
 
-    assert (code, output, errors) == (3, f"VM_{view.upper()} UNKNOWN - {line.format(view=view)}\n", "")
+    assert (code, output, errors) == (
+        3,
+        f"VM_{view.upper()} UNKNOWN - {line.format(view=view)}\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -56,7 +74,9 @@ def test_a_secret_is_in_no_line_at_any_verbosity(view, tmp_path, quick):
     path.write_text("[credentials]\nusername = probe\npassword = correct-horse-battery\n")
     path.chmod(0o600)
     site = tmp_path / "secret.ini"
-    site.write_text(QUICK.replace("manager = memory\n", "manager = memory\ncredentials = credentials.ini\n"))
+    site.write_text(
+        QUICK.replace("manager = memory\n", "manager = memory\ncredentials = credentials.ini\n")
+    )
 
     code, output, errors = run_probe(f"check_vm_{view}", "--site", str(site), "-vv")
 

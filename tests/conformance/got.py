@@ -14,7 +14,11 @@ _FILE = Path(__file__).with_name("got.json")
 def entry(driver, capabilities, metrics) -> dict:
     """What is recorded of a server: the name of its driver, and what was got by it."""
     name = next(name for name in drivers.DRIVERS if drivers.load(name) is type(driver))
-    return {"driver": name, "capabilities": sorted(each.value for each in capabilities), "metrics": sorted(metrics)}
+    return {
+        "driver": name,
+        "capabilities": sorted(each.value for each in capabilities),
+        "metrics": sorted(metrics),
+    }
 
 
 def read() -> dict:
@@ -25,7 +29,11 @@ def read() -> dict:
 def write(name: str, given: dict) -> None:
     """Record one, in the place of what was there of it."""
     found = {**read(), name: given}
-    _FILE.write_text("{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found)) + "\n}\n")
+    _FILE.write_text(
+        "{\n"
+        + ",\n".join(f"{json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found))
+        + "\n}\n"
+    )
 
 
 def of_driver(name: str, what: str) -> set:

@@ -13,8 +13,8 @@ from virtual import VirtualClock
 from vmprobe.core.clock import Clock, Deadline, Polling
 from vmprobe.core.driver import Driver
 from vmprobe.core.exchanges import Evidence
-from vmprobe.site.site import load, secrets
 from vmprobe.core.redact import Redactor
+from vmprobe.site.site import load, secrets
 
 HARNESSES = {  # id: the function that makes it
     "memory": "conformance.harnesses.memory",
@@ -31,8 +31,20 @@ HARNESSES = {  # id: the function that makes it
     "opennebula-5": "simulators.opennebula_sites.harness_of_5",
     "stratuslab": "simulators.opennebula_sites.harness_of_stratuslab",
 }
-LIVE = {"qemu", "libvirt", "openstack", "ec2", "eucalyptus", "ec2-api", "nimbus", "ooi", "pyssf"}  # ids that start real servers
-if os.environ.get("VMPROBE_LIVE_OPENNEBULA"):  # a site file of somebody's own OpenNebula, which the tests cannot start
+LIVE = {
+    "qemu",
+    "libvirt",
+    "openstack",
+    "ec2",
+    "eucalyptus",
+    "ec2-api",
+    "nimbus",
+    "ooi",
+    "pyssf",
+}  # ids that start real servers
+if os.environ.get(
+    "VMPROBE_LIVE_OPENNEBULA"
+):  # a site file of somebody's own OpenNebula, which the tests cannot start
     HARNESSES["opennebula-site"] = "live.test_opennebula.harness"
     LIVE.add("opennebula-site")
 
@@ -46,8 +58,12 @@ class Harness:
     deadline: Deadline
     reports: bool = True  # whether the image is the suite's own, whose console speaks
     secrets: tuple = field(default_factory=tuple)
-    lacks: Mapping[Any, str] = field(default_factory=dict)  # capabilities that this server has not, and why
-    impossible: Optional[Mapping[str, Any]] = None  # what makes a test VM that cannot be, in [test vm]'s keys
+    lacks: Mapping[Any, str] = field(
+        default_factory=dict
+    )  # capabilities that this server has not, and why
+    impossible: Optional[Mapping[str, Any]] = (
+        None  # what makes a test VM that cannot be, in [test vm]'s keys
+    )
     name: str = ""  # its id in HARNESSES
 
 

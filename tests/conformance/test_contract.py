@@ -11,16 +11,29 @@ import pytest
 
 from conformance import got
 from conformance.harnesses import HARNESSES, LIVE, make
-from vmprobe.guest import console
 from vmprobe.core import handle
 from vmprobe.core.errors import AuthRejected, CloudError, Conflict, NotFound, Transient
-from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Ref, ServerSpec, State, VolumeSpec
+from vmprobe.core.model import (
+    EXTRA_METRICS,
+    METRICS,
+    Capability,
+    Kind,
+    Ref,
+    ServerSpec,
+    State,
+    VolumeSpec,
+)
+from vmprobe.guest import console
 
 pytestmark = pytest.mark.usefixtures("harness")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.live] if name in LIVE else [])
-                                        for name in HARNESSES])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.live] if name in LIVE else []) for name in HARNESSES
+    ],
+)
 def harness(request):
     with make(request.param) as found:
         found.name = request.param
@@ -36,7 +49,10 @@ class World:
         self.handle = handle.new("conformance", 600, self.deadline.clock.utc())
         self.name = str(self.handle)
         self.server = self.volume = self.plan = None
-        self.got = {"capabilities": set(), "metrics": set()}  # what the server really gave; see got.py
+        self.got = {
+            "capabilities": set(),
+            "metrics": set(),
+        }  # what the server really gave; see got.py
 
     def until(self, look, what):
         """What ``look`` returns once it is true; a failure that may pass is waited out."""
@@ -82,6 +98,7 @@ def needs(world, capability):
 
 # --- before anything is made --------------------------------------------------------------------------------------
 
+
 def test_it_says_what_it_is(world):
     assert str(world.cloud.describe()["version"])
     assert world.cloud.system and world.cloud.proved != "nothing yet"
@@ -99,7 +116,11 @@ def test_what_is_said_of_an_image_names_it_and_its_state(world):
 
     assert found and all(image.id and image.native for image in found)
     assert any(image.state is State.READY for image in found)
-    assert all(re.fullmatch(r"[0-9a-f]{32,128}", digits) for image in found for digits in image.checksums.values())
+    assert all(
+        re.fullmatch(r"[0-9a-f]{32,128}", digits)
+        for image in found
+        for digits in image.checksums.values()
+    )
     assert world.cloud.images("vmprobe-no-such-image") == []
     world.got["capabilities"].add(Capability.IMAGES)
 
@@ -110,7 +131,9 @@ def test_what_a_test_vm_is_made_of_is_said(world):
 
 
 def test_a_name_that_was_never_used_lists_nothing(world):
-    assert [world.cloud.list(kind, world.name) for kind in world.cloud.kinds] == [[] for _ in world.cloud.kinds]
+    assert [world.cloud.list(kind, world.name) for kind in world.cloud.kinds] == [
+        [] for _ in world.cloud.kinds
+    ]
 
 
 def test_what_was_never_there_is_not_found_and_its_removal_is_success(world):
@@ -126,6 +149,7 @@ def _impossible_id(world):
 
 
 # --- one server and one volume ------------------------------------------------------------------------------------
+
 
 def test_a_server_can_be_found_by_its_name_from_the_moment_it_is_asked_for(world):
     world.server = world.cloud.create(ServerSpec(world.name, world.plan, nonce=world.handle.random))
@@ -188,12 +212,14 @@ def test_the_console_speaks_with_the_runs_nonce(world):
 
 def test_a_volume_becomes_ready_and_is_free(world):
     needs(world, Capability.VOLUMES)
-    world.volume = world.cloud.create(VolumeSpec(world.name, world.harness.test_vm["volume"] or 2 ** 30, world.plan))
+    world.volume = world.cloud.create(
+        VolumeSpec(world.name, world.harness.test_vm["volume"] or 2**30, world.plan)
+    )
 
     seen = world.until(lambda: _ready(world.cloud.show(world.volume)), "volume")
 
     assert (seen.server, seen.ref.name) == ("", world.name)
-    assert seen.size >= (world.harness.test_vm["volume"] or 2 ** 30)
+    assert seen.size >= (world.harness.test_vm["volume"] or 2**30)
 
 
 def _ready(seen):
@@ -208,7 +234,9 @@ def test_a_volume_is_attached_to_the_server(world):
     seen = world.until(lambda: _attached(world), "attachment")
 
     assert seen.server == world.server.id
-    assert [thing.server for thing in world.cloud.list(Kind.VOLUME, world.name)] == [world.server.id]
+    assert [thing.server for thing in world.cloud.list(Kind.VOLUME, world.name)] == [
+        world.server.id
+    ]
     world.got["capabilities"].add(Capability.VOLUMES)
 
 
@@ -249,7 +277,11 @@ def test_metrics_are_those_that_are_offered_and_are_numbers(world):
     needs(world, Capability.METRICS)
     samples = world.until(lambda: world.cloud.metrics(world.server), "a first sample")
 
-    assert {sample.metric for sample in samples} <= set(world.cloud.metrics_offered) <= {*METRICS, *EXTRA_METRICS}
+    assert (
+        {sample.metric for sample in samples}
+        <= set(world.cloud.metrics_offered)
+        <= {*METRICS, *EXTRA_METRICS}
+    )
     assert all(math.isfinite(sample.value) and sample.value >= 0 for sample in samples)
     world.got["capabilities"].add(Capability.METRICS)
     world.got["metrics"] |= {sample.metric for sample in samples}
@@ -257,15 +289,23 @@ def test_metrics_are_those_that_are_offered_and_are_numbers(world):
 
 def test_counters_only_grow(world):
     needs(world, Capability.METRICS)
-    before = {sample.metric: sample for sample in world.cloud.metrics(world.server) if sample.counter}
+    before = {
+        sample.metric: sample for sample in world.cloud.metrics(world.server) if sample.counter
+    }
 
     def look():
-        return [sample for sample in world.cloud.metrics(world.server)
-                if sample.counter and sample.metric in before and sample.at > before[sample.metric].at]
+        return [
+            sample
+            for sample in world.cloud.metrics(world.server)
+            if sample.counter and sample.metric in before and sample.at > before[sample.metric].at
+        ]
 
     if before:
         world.deadline.sleep(1)
-        assert all(sample.value >= before[sample.metric].value for sample in world.until(look, "a later sample"))
+        assert all(
+            sample.value >= before[sample.metric].value
+            for sample in world.until(look, "a later sample")
+        )
 
 
 def test_capacity_is_what_can_be_counted(world):
@@ -320,8 +360,14 @@ def test_several_servers_are_made_by_one_request(world):
     world.cloud.create(ServerSpec(name, world.plan, count=2, nonce=world.handle.random))
 
     assert world.harness.driver.evidence.requests == before + 1
-    found = world.until(lambda: [thing for thing in world.cloud.list(Kind.SERVER, name)] if
-                        len(world.cloud.list(Kind.SERVER, name)) == 2 else None, "both members")
+    found = world.until(
+        lambda: (
+            [thing for thing in world.cloud.list(Kind.SERVER, name)]
+            if len(world.cloud.list(Kind.SERVER, name)) == 2
+            else None
+        ),
+        "both members",
+    )
     assert sorted(thing.ref.name for thing in found) == [f"{name}-1", f"{name}-2"]
     for thing in found:
         world.until(lambda ref=thing.ref: _removed(world.cloud, ref), "removal")
@@ -346,7 +392,10 @@ def test_a_server_that_cannot_be_is_refused_or_fails_in_the_managers_words(world
     except CloudError as refused:
         assert str(refused)
         return
-    seen = world.until(lambda: world.cloud.show(ref) if world.cloud.show(ref).state is State.FAILED else None, "failure")
+    seen = world.until(
+        lambda: world.cloud.show(ref) if world.cloud.show(ref).state is State.FAILED else None,
+        "failure",
+    )
     assert seen.fault
     world.until(lambda: _removed(world.cloud, ref), "removal")
 
@@ -357,6 +406,8 @@ def test_what_this_server_gave_is_what_the_readme_has_of_it(world, request):
     if request.config.getoption("--regen"):
         got.write(world.harness.name, given)
     if world.harness.name not in got.read():
-        pytest.skip(f"nothing is recorded of {world.harness.name} yet: pytest --regen tests/conformance -k {world.harness.name}")
+        pytest.skip(
+            f"nothing is recorded of {world.harness.name} yet: pytest --regen tests/conformance -k {world.harness.name}"
+        )
 
     assert given == got.read()[world.harness.name]

@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from running import PROBES
-from vmprobe.ctl.sites import sync as adopting
+from vmprobe.core.errors import ClientError
 from vmprobe.ctl.config import output as tree
 from vmprobe.ctl.sites import catalogue
-from vmprobe.site import site
+from vmprobe.ctl.sites import sync as adopting
 from vmprobe.host import files
-from vmprobe.core.errors import ClientError
+from vmprobe.site import site
 
 GOCDB = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -64,7 +64,9 @@ GLUE2EndpointURL: httpg://srm.example.org
 dn: GLUE2DomainID=CESGA,GLUE2GroupID=grid,o=glue
 objectClass: GLUE2Domain
 """
-CSV = "name,manager,url,vo,country\none,memory,memory://one,ops,es\ntwo,memory,memory://two,fusion,\n"
+CSV = (
+    "name,manager,url,vo,country\none,memory,memory://one,ops,es\ntwo,memory,memory://two,fusion,\n"
+)
 NAME = "CESGA-keystone.cesga.example.org"
 
 
@@ -84,21 +86,51 @@ def output(tmp_path):
 
 def adopt(form, place, output, *options):
     """(exit code, stdout, stderr) of vmprobectl sites import."""
-    done = subprocess.run([sys.executable, str(PROBES / "vmprobectl"), "sites", "import", "--from", form, str(place), "--output",
-                           str(output), *options], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(PROBES / "vmprobectl"),
+            "sites",
+            "import",
+            "--from",
+            form,
+            str(place),
+            "--output",
+            str(output),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
 # --- catalogues ---------------------------------------------------------------------------------------------------
+
 
 def test_gocdb_names_what_is_monitored_and_has_a_driver(tmp_path):
     (tmp_path / "gocdb.xml").write_text(GOCDB)
 
     found = catalogue.read("gocdb", str(tmp_path / "gocdb.xml"))
 
-    assert found == ([(NAME, {
-        ("site", "name"): NAME, ("endpoint", "manager"): "openstack", ("endpoint", "url"): "https://keystone.cesga.example.org:5000/v3",
-        ("labels", "site"): "CESGA", ("labels", "country"): "es", ("labels", "ngi"): "NGI_IBERGRID"})], 2, [])
+    assert found == (
+        [
+            (
+                NAME,
+                {
+                    ("site", "name"): NAME,
+                    ("endpoint", "manager"): "openstack",
+                    ("endpoint", "url"): "https://keystone.cesga.example.org:5000/v3",
+                    ("labels", "site"): "CESGA",
+                    ("labels", "country"): "es",
+                    ("labels", "ngi"): "NGI_IBERGRID",
+                },
+            )
+        ],
+        2,
+        [],
+    )
 
 
 def test_a_glue_dump_names_the_same_site(tmp_path):
@@ -106,87 +138,173 @@ def test_a_glue_dump_names_the_same_site(tmp_path):
 
     found = catalogue.read("glue", str(tmp_path / "glue.ldif"))
 
-    assert found == ([(NAME, {
-        ("site", "name"): NAME, ("endpoint", "manager"): "openstack", ("endpoint", "url"): "https://keystone.cesga.example.org:5000/v3",
-        ("labels", "site"): "CESGA"})], 1, [])
+    assert found == (
+        [
+            (
+                NAME,
+                {
+                    ("site", "name"): NAME,
+                    ("endpoint", "manager"): "openstack",
+                    ("endpoint", "url"): "https://keystone.cesga.example.org:5000/v3",
+                    ("labels", "site"): "CESGA",
+                },
+            )
+        ],
+        1,
+        [],
+    )
 
 
 def test_a_namespace_makes_no_difference(tmp_path):
-    (tmp_path / "gocdb.xml").write_text(GOCDB.replace("<results>", '<results xmlns="https://goc.example.org/schema">'))
+    (tmp_path / "gocdb.xml").write_text(
+        GOCDB.replace("<results>", '<results xmlns="https://goc.example.org/schema">')
+    )
 
-    assert [entry.name for entry in catalogue.read("gocdb", str(tmp_path / "gocdb.xml")).entries] == [NAME]
+    assert [
+        entry.name for entry in catalogue.read("gocdb", str(tmp_path / "gocdb.xml")).entries
+    ] == [NAME]
 
 
 def test_a_service_without_a_url_has_those_of_its_endpoints_that_are_monitored(tmp_path):
-    endpoints = "".join(f"<ENDPOINT><URL>{url}</URL><ENDPOINT_MONITORED>{word}</ENDPOINT_MONITORED></ENDPOINT>" for url, word in (
-        ("", "Y"), ("https://a.example.org/v3", "Y"), ("https://off.example.org/v3", "N"),
-        ("https://b.example.org:8787/?image=sl6&amp;resource=small", "Y"), ("https://a.example.org/v2.0", "Y")))
+    endpoints = "".join(
+        f"<ENDPOINT><URL>{url}</URL><ENDPOINT_MONITORED>{word}</ENDPOINT_MONITORED></ENDPOINT>"
+        for url, word in (
+            ("", "Y"),
+            ("https://a.example.org/v3", "Y"),
+            ("https://off.example.org/v3", "N"),
+            ("https://b.example.org:8787/?image=sl6&amp;resource=small", "Y"),
+            ("https://a.example.org/v2.0", "Y"),
+        )
+    )
     (tmp_path / "gocdb.xml").write_text(
         "<results><SERVICE_ENDPOINT><SERVICE_TYPE>org.openstack.nova</SERVICE_TYPE><SITENAME>S</SITENAME><URL/>"
-        f"<ENDPOINTS>{endpoints}</ENDPOINTS></SERVICE_ENDPOINT></results>")
+        f"<ENDPOINTS>{endpoints}</ENDPOINTS></SERVICE_ENDPOINT></results>"
+    )
 
     found = catalogue.read("gocdb", str(tmp_path / "gocdb.xml"))
 
     assert [(entry.name, entry.values["endpoint", "url"]) for entry in found.entries] == [
-        ("S-a.example.org", "https://a.example.org/v3"), ("S-b.example.org", "https://b.example.org:8787/")]
-    assert found.doubles == ["S-a.example.org: is there twice; [endpoint] url is https://a.example.org/v3 by the first, "
-                             "which is taken, and https://a.example.org/v2.0"]
+        ("S-a.example.org", "https://a.example.org/v3"),
+        ("S-b.example.org", "https://b.example.org:8787/"),
+    ]
+    assert found.doubles == [
+        "S-a.example.org: is there twice; [endpoint] url is https://a.example.org/v3 by the first, "
+        "which is taken, and https://a.example.org/v2.0"
+    ]
 
 
-@pytest.mark.parametrize("line", ["GLUE2EndpointServingState: closed", "GLUE2EndpointServingState: draining"])
+@pytest.mark.parametrize(
+    "line", ["GLUE2EndpointServingState: closed", "GLUE2EndpointServingState: draining"]
+)
 def test_a_glue_endpoint_that_takes_no_more_work_is_passed_over(tmp_path, line):
     (tmp_path / "glue.ldif").write_text(GLUE.replace("objectClass: GLUE2ComputingEndpoint", line))
 
     assert catalogue.read("glue", str(tmp_path / "glue.ldif")) == ([], 2, [])
 
 
-@pytest.mark.parametrize("change", [
-    lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text,
-    lambda text: text.replace("objectClass: GLUE2ComputingEndpoint", "GLUE2EntityName: a\u2028b\x85c"),
-], ids=["crlf", "bom", "line-breaks-of-unicode"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace(
+            "objectClass: GLUE2ComputingEndpoint", "GLUE2EntityName: a\u2028b\x85c"
+        ),
+    ],
+    ids=["crlf", "bom", "line-breaks-of-unicode"],
+)
 def test_a_glue_dump_of_another_system_is_read_the_same(tmp_path, change):
     (tmp_path / "glue.ldif").write_bytes(change(GLUE).encode())
 
-    assert [entry.name for entry in catalogue.read("glue", str(tmp_path / "glue.ldif")).entries] == [NAME]
+    assert [
+        entry.name for entry in catalogue.read("glue", str(tmp_path / "glue.ldif")).entries
+    ] == [NAME]
 
 
-@pytest.mark.parametrize("text", [
-    CSV, "\ufeff" + CSV, CSV.replace(",", ";"), CSV.replace(",", "\t"), CSV.replace("\n", "\r\n"),
-    '"name","manager","url","vo","country"\n"one","memory","memory://one","ops","es"\n\ntwo,memory,memory://two,fusion,\n',
-], ids=["plain", "bom", "semicolon", "tab", "crlf", "quoted"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        CSV,
+        "\ufeff" + CSV,
+        CSV.replace(",", ";"),
+        CSV.replace(",", "\t"),
+        CSV.replace("\n", "\r\n"),
+        '"name","manager","url","vo","country"\n"one","memory","memory://one","ops","es"\n\ntwo,memory,memory://two,fusion,\n',
+    ],
+    ids=["plain", "bom", "semicolon", "tab", "crlf", "quoted"],
+)
 def test_a_table_of_any_spreadsheet_is_read_the_same(table, text):
     table.write_bytes(text.encode())
 
     found = catalogue.read("csv", str(table))
 
     assert [dict(entry.values) for entry in found.entries] == [
-        {("site", "name"): "one", ("endpoint", "manager"): "memory", ("endpoint", "url"): "memory://one", ("labels", "vo"): "ops",
-         ("labels", "country"): "es"},
-        {("site", "name"): "two", ("endpoint", "manager"): "memory", ("endpoint", "url"): "memory://two", ("labels", "vo"): "fusion",
-         ("labels", "country"): ""}]
+        {
+            ("site", "name"): "one",
+            ("endpoint", "manager"): "memory",
+            ("endpoint", "url"): "memory://one",
+            ("labels", "vo"): "ops",
+            ("labels", "country"): "es",
+        },
+        {
+            ("site", "name"): "two",
+            ("endpoint", "manager"): "memory",
+            ("endpoint", "url"): "memory://two",
+            ("labels", "vo"): "fusion",
+            ("labels", "country"): "",
+        },
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_a_document_type_is_refused_in_any_encoding(tmp_path, encoding):
     bomb = "<!DOCTYPE a [<!ENTITY b 'cc'><!ENTITY d '&b;&b;'>]><results>&d;</results>"
-    (tmp_path / "gocdb.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{bomb}'.encode(encoding))
+    (tmp_path / "gocdb.xml").write_bytes(
+        f'<?xml version="1.0" encoding="{encoding}"?>{bomb}'.encode(encoding)
+    )
 
-    with pytest.raises(ClientError, match="has a document type, which could expand entities; GOCDB's exports have none$"):
+    with pytest.raises(
+        ClientError,
+        match="has a document type, which could expand entities; GOCDB's exports have none$",
+    ):
         catalogue.read("gocdb", str(tmp_path / "gocdb.xml"))
 
 
-@pytest.mark.parametrize("form, text, words", [
-    ("gocdb", "<results>", "is no XML: "),
-    ("gocdb", '<?xml version="1.0" encoding="klingon"?><results/>', "is no XML: unknown encoding"),
-    ("gocdb", '<?xml version="1.0" encoding="shift_jis"?><results/>', "is no XML: multi-byte encodings are not supported"),
-    ("gocdb", "<html><body>Log in</body></html>", "begins with <html>, and what GOCDB exports with <results>"),
-    ("csv", "name,manager,url\n,memory,b\n", "line 2: has no name"),
-    ("csv", f"name,manager,url\n{200000 * 'a'},memory,b\n", "line 2: field larger than field limit"),
-    ("glue", "dn: a\nnonsense\n", "'nonsense' is no line of LDIF"),
-    ("glue", "dn: a\nb:: %%%\n", "'b:: %%%' is no base64"),
-    ("csv", "name,url\na,b\n", "has no column manager; name, manager and url are needed"),
-    ("csv", "name,manager,url\na,b\n", "line 2: has another number of columns than the first line"),
-])
+@pytest.mark.parametrize(
+    "form, text, words",
+    [
+        ("gocdb", "<results>", "is no XML: "),
+        (
+            "gocdb",
+            '<?xml version="1.0" encoding="klingon"?><results/>',
+            "is no XML: unknown encoding",
+        ),
+        (
+            "gocdb",
+            '<?xml version="1.0" encoding="shift_jis"?><results/>',
+            "is no XML: multi-byte encodings are not supported",
+        ),
+        (
+            "gocdb",
+            "<html><body>Log in</body></html>",
+            "begins with <html>, and what GOCDB exports with <results>",
+        ),
+        ("csv", "name,manager,url\n,memory,b\n", "line 2: has no name"),
+        (
+            "csv",
+            f"name,manager,url\n{200000 * 'a'},memory,b\n",
+            "line 2: field larger than field limit",
+        ),
+        ("glue", "dn: a\nnonsense\n", "'nonsense' is no line of LDIF"),
+        ("glue", "dn: a\nb:: %%%\n", "'b:: %%%' is no base64"),
+        ("csv", "name,url\na,b\n", "has no column manager; name, manager and url are needed"),
+        (
+            "csv",
+            "name,manager,url\na,b\n",
+            "line 2: has another number of columns than the first line",
+        ),
+    ],
+)
 def test_what_is_no_catalogue_is_named(tmp_path, output, form, text, words):
     (tmp_path / "it").write_text(text)
 
@@ -198,15 +316,26 @@ def test_what_is_no_catalogue_is_named(tmp_path, output, form, text, words):
 
 # --- files --------------------------------------------------------------------------------------------------------
 
+
 def test_new_sites_are_whole_site_files(table, output):
-    assert adopt("csv", table, output) == (0, "one: added\ntwo: added\n2 sites found, 0 services passed over\n", "")
+    assert adopt("csv", table, output) == (
+        0,
+        "one: added\ntwo: added\n2 sites found, 0 services passed over\n",
+        "",
+    )
 
     one = site.load(str(output / "one.ini"))
-    assert (one.name, one.endpoint["url"], one.labels) == ("one", "memory://one", {"vo": "ops", "country": "es"})
+    assert (one.name, one.endpoint["url"], one.labels) == (
+        "one",
+        "memory://one",
+        {"vo": "ops", "country": "es"},
+    )
 
 
 def test_the_defaults_complete_a_new_site_and_the_catalogue_goes_first(table, output, tmp_path):
-    (tmp_path / "defaults.ini").write_text("[endpoint]\nurl = memory://never\n[budget]\ndeadline = 120 s ; short\n")
+    (tmp_path / "defaults.ini").write_text(
+        "[endpoint]\nurl = memory://never\n[budget]\ndeadline = 120 s ; short\n"
+    )
 
     adopt("csv", table, output, "--defaults", str(tmp_path / "defaults.ini"))
 
@@ -225,11 +354,16 @@ def test_the_second_time_there_is_nothing_to_do(table, output):
 def test_what_changed_there_changes_here_and_nothing_else_does(table, output):
     adopt("csv", table, output)
     path = output / "one.ini"
-    path.write_text(path.read_text().replace("url = memory://one", "url   =  memory://one   ; theirs") + "\n[schedule]\ninterval = 2 h\n")
+    path.write_text(
+        path.read_text().replace("url = memory://one", "url   =  memory://one   ; theirs")
+        + "\n[schedule]\ninterval = 2 h\n"
+    )
     before = path.read_text()
     table.write_text(CSV.replace("memory://one", "memory://new"))
 
-    assert adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://new"
+    assert (
+        adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://new"
+    )
     assert path.read_text() == before.replace("memory://one", "memory://new")
 
 
@@ -240,40 +374,60 @@ def test_what_a_person_changed_stays_and_is_told(table, output):
     table.write_text(CSV.replace("memory://one", "memory://new"))
 
     assert adopt("csv", table, output)[1].splitlines()[0] == (
-        "one: [endpoint] url is a person's now; not changed to memory://new")
+        "one: [endpoint] url is a person's now; not changed to memory://new"
+    )
     assert "url = memory://mine" in path.read_text()
 
 
 def test_what_the_catalogue_knows_from_now_on_is_added_and_a_person_s_key_stays(table, output):
     adopt("csv", table, output)
     path = output / "two.ini"
-    path.write_text(path.read_text().replace("image = vmprobe-test", "image = vmprobe-test\nflavor = mine"))
+    path.write_text(
+        path.read_text().replace("image = vmprobe-test", "image = vmprobe-test\nflavor = mine")
+    )
     before = {name: (output / name).read_text() for name in ("one.ini", "two.ini")}
-    table.write_text(CSV.replace("country", "flavor").replace(",es", ",tiny").replace(",fusion,", ",fusion,tiny"))
+    table.write_text(
+        CSV.replace("country", "flavor").replace(",es", ",tiny").replace(",fusion,", ",fusion,tiny")
+    )
 
     assert adopt("csv", table, output)[1].splitlines()[:2] == [
-        "one: [test vm] flavor is now tiny", "two: [test vm] flavor is a person's now; not changed to tiny"]
+        "one: [test vm] flavor is now tiny",
+        "two: [test vm] flavor is a person's now; not changed to tiny",
+    ]
     assert (output / "one.ini").read_text() == before["one.ini"].replace(
-        "image = vmprobe-test", "image = vmprobe-test\nflavor = tiny")
+        "image = vmprobe-test", "image = vmprobe-test\nflavor = tiny"
+    )
     assert (output / "two.ini").read_text() == before["two.ini"]
 
 
-def test_a_change_that_would_be_no_site_file_is_refused_each_time_and_the_next_good_one_is_made(table, output):
+def test_a_change_that_would_be_no_site_file_is_refused_each_time_and_the_next_good_one_is_made(
+    table, output
+):
     adopt("csv", table, output)
     table.write_text(CSV.replace("memory,memory://one", "pigeon,memory://one"))
     for _ in range(2):
-        assert adopt("csv", table, output)[1].splitlines()[0].startswith("one: refused: one.ini [endpoint] manager: 'pigeon' is ")
+        assert (
+            adopt("csv", table, output)[1]
+            .splitlines()[0]
+            .startswith("one: refused: one.ini [endpoint] manager: 'pigeon' is ")
+        )
 
     table.write_text(CSV.replace("memory://one", "memory://new"))
-    assert adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://new"
+    assert (
+        adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://new"
+    )
 
 
 def test_two_entries_that_come_to_one_name_are_told_and_the_first_is_taken(table, output):
-    table.write_text("name,manager,url\nA B,memory,memory://one\nA/B,memory,memory://two\n../../A B,memory,memory://one\n")
+    table.write_text(
+        "name,manager,url\nA B,memory,memory://one\nA/B,memory,memory://two\n../../A B,memory,memory://one\n"
+    )
 
     assert adopt("csv", table, output)[1].splitlines() == [
-        "A-B: is there twice; [endpoint] url is memory://one by the first, which is taken, and memory://two", "A-B: added",
-        "1 site found, 0 services passed over"]
+        "A-B: is there twice; [endpoint] url is memory://one by the first, which is taken, and memory://two",
+        "A-B: added",
+        "1 site found, 0 services passed over",
+    ]
     assert "memory://one" in (output / "A-B.ini").read_text()
 
 
@@ -288,7 +442,9 @@ def test_what_an_import_that_was_cut_off_wrote_is_still_its_own(table, output):
 
     assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
     table.write_text(CSV)
-    assert adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://one"
+    assert (
+        adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://one"
+    )
 
 
 def test_a_site_file_can_be_read_by_the_monitoring_user_and_its_mode_stays(table, output):
@@ -298,11 +454,18 @@ def test_a_site_file_can_be_read_by_the_monitoring_user_and_its_mode_stays(table
     table.write_text(CSV.replace("memory://", "memory://new-"))
 
     adopt("csv", table, output)
-    assert [(output / name).stat().st_mode & 0o777 for name in ("one.ini", "two.ini")] == [0o640, 0o644]
+    assert [(output / name).stat().st_mode & 0o777 for name in ("one.ini", "two.ini")] == [
+        0o640,
+        0o644,
+    ]
 
 
 def test_a_directory_that_is_none_is_named(table, tmp_path):
-    assert adopt("csv", table, tmp_path / "nowhere") == (1, "", f"vmprobectl: {tmp_path}/nowhere: No such directory\n")
+    assert adopt("csv", table, tmp_path / "nowhere") == (
+        1,
+        "",
+        f"vmprobectl: {tmp_path}/nowhere: No such directory\n",
+    )
 
 
 def test_a_site_that_is_no_longer_found_is_told_and_stays(table, output):
@@ -310,7 +473,8 @@ def test_a_site_that_is_no_longer_found_is_told_and_stays(table, output):
     table.write_text("\n".join(CSV.splitlines()[:2]) + "\n")
 
     assert adopt("csv", table, output)[1].splitlines()[0] == (
-        "two: no longer found; its file stays, remove it when that is right")
+        "two: no longer found; its file stays, remove it when that is right"
+    )
     assert (output / "two.ini").exists()
 
 
@@ -320,7 +484,9 @@ def test_a_file_that_somebody_else_wrote_or_removed_stays_so(table, output):
     (output / "two.ini").unlink()
 
     assert adopt("csv", table, output)[1].splitlines()[:2] == [
-        "one: is there already, written by somebody else; it stays as it is", "two: its file was removed by somebody, and stays so"]
+        "one: is there already, written by somebody else; it stays as it is",
+        "two: its file was removed by somebody, and stays so",
+    ]
     assert (output / "one.ini").read_text() == "; mine\n"
 
 
@@ -330,7 +496,9 @@ def test_what_would_be_no_site_file_is_refused_and_the_others_are_written(table,
     code, said, _ = adopt("csv", table, output)
 
     assert code == 0
-    assert said.splitlines()[0].startswith("one: refused: one.ini [endpoint] manager: 'pigeon' is neither one of memory, ")
+    assert said.splitlines()[0].startswith(
+        "one: refused: one.ini [endpoint] manager: 'pigeon' is neither one of memory, "
+    )
     assert sorted(path.name for path in output.glob("*.ini")) == ["two.ini"]
 
 
@@ -339,81 +507,163 @@ def test_check_writes_nothing_and_exits_1(table, output):
     assert list(output.iterdir()) == []
     adopt("csv", table, output)
 
-    assert adopt("csv", table, output, "--check") == (0, "2 sites found, 0 services passed over\n", "")
+    assert adopt("csv", table, output, "--check") == (
+        0,
+        "2 sites found, 0 services passed over\n",
+        "",
+    )
     table.write_text(CSV.splitlines()[0] + "\n")
-    assert adopt("csv", table, output, "--check")[0] == 0, "there is something to tell, and nothing to write"
+    assert adopt("csv", table, output, "--check")[0] == 0, (
+        "there is something to tell, and nothing to write"
+    )
 
 
 # --- a part of a catalogue -----------------------------------------------------------------------------------------
 
-URL = "https://goc.example.org/gocdbpi/public/?method=get_service&amp;service_type=org.openstack.nova"
+URL = (
+    "https://goc.example.org/gocdbpi/public/?method=get_service&amp;service_type=org.openstack.nova"
+)
 
 
 def paged(own="", next_page=True, count="3", most="<max_page_size>3</max_page_size>"):
     """GOCDB's three services with what it says of the page."""
-    links = f'<link rel="self" href="{URL}{own}"/>' + f'<link rel="next" href="{URL}&amp;next_cursor=99"/>' * next_page
+    links = (
+        f'<link rel="self" href="{URL}{own}"/>'
+        + f'<link rel="next" href="{URL}&amp;next_cursor=99"/>' * next_page
+    )
     return GOCDB.replace("<results>", f"<results><meta>{links}<count>{count}</count>{most}</meta>")
 
 
-@pytest.mark.parametrize("text", [
-    paged(), paged(most=""), paged(count="", most=""), paged(own="&amp;next_cursor=7", next_page=False, count="3", most=""),
-    paged(own="&amp;prev_cursor=7"), paged(own="&amp;page=2", next_page=False),
-], ids=["full", "without-its-size", "a-link-only", "the-last", "backwards", "by-number"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        paged(),
+        paged(most=""),
+        paged(count="", most=""),
+        paged(own="&amp;next_cursor=7", next_page=False, count="3", most=""),
+        paged(own="&amp;prev_cursor=7"),
+        paged(own="&amp;page=2", next_page=False),
+    ],
+    ids=["full", "without-its-size", "a-link-only", "the-last", "backwards", "by-number"],
+)
 def test_one_page_of_gocdbs_is_refused(tmp_path, output, text):
     (tmp_path / "gocdb.xml").write_text(text)
 
     assert adopt("gocdb", tmp_path / "gocdb.xml", output) == (
-        1, "", f"vmprobectl: {tmp_path}/gocdb.xml: is one page of several; have GOCDB export all services at once, without next_cursor, "
-               "or narrow the request\n")
+        1,
+        "",
+        f"vmprobectl: {tmp_path}/gocdb.xml: is one page of several; have GOCDB export all services at once, without next_cursor, "
+        "or narrow the request\n",
+    )
     assert list(output.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", [
-    paged(most="<max_page_size>100</max_page_size>"), paged(own="&amp;next_cursor=0", most="<max_page_size>100</max_page_size>"),
-    paged(next_page=False)], ids=["not-full", "from-the-start", "no-next"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        paged(most="<max_page_size>100</max_page_size>"),
+        paged(own="&amp;next_cursor=0", most="<max_page_size>100</max_page_size>"),
+        paged(next_page=False),
+    ],
+    ids=["not-full", "from-the-start", "no-next"],
+)
 def test_the_only_page_of_gocdbs_is_read(tmp_path, text):
     (tmp_path / "gocdb.xml").write_text(text)
 
-    assert [entry.name for entry in catalogue.read("gocdb", str(tmp_path / "gocdb.xml")).entries] == [NAME]
+    assert [
+        entry.name for entry in catalogue.read("gocdb", str(tmp_path / "gocdb.xml")).entries
+    ] == [NAME]
 
 
 def test_services_that_gocdb_counts_and_that_are_not_there_are_missed(tmp_path, output):
     (tmp_path / "gocdb.xml").write_text(paged(next_page=False, count="7", most=""))
 
     assert adopt("gocdb", tmp_path / "gocdb.xml", output)[::2] == (
-        1, f"vmprobectl: {tmp_path}/gocdb.xml: is cut off: it says that it has 7 services, and has 3\n")
+        1,
+        f"vmprobectl: {tmp_path}/gocdb.xml: is cut off: it says that it has 7 services, and has 3\n",
+    )
 
 
 SIZE_LIMIT = "server ended it with '4 Size limit exceeded'"
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda text: text + "\n# search result\nsearch: 2\nresult: 4 Size limit exceeded\n", SIZE_LIMIT),
-    (lambda text: text + "\n# search result\n# search: 2\n# result: 4 Size limit exceeded\n", SIZE_LIMIT),
-    (lambda text: text + "\nsearch: 2\r\nresult: 3 Time limit exceeded\r\n", "server ended it with '3 Time limit exceeded'"),
-    (lambda text: text + "\n# search reference\nref: ldap://other.example.org/o=glue??sub\n", "the rest is on another one (search reference)"),
-    (lambda text: text + "\n# refldap://other.example.org/o=glue??sub\n", "the rest is on another one (search reference)"),
-    (lambda text: text + "\nresult: 0 Success\ncontrol: 1.2.840.113556.1.4.319 false MAUC\npagedresults: cookie=AQAAAA==\n",
-     "ldapsearch stopped before the last one; use -E pr=200/noprompt"),
-    (lambda text: text + "\nresult: 0 Success\n\n# numResponses: 201\n# numEntries: 200\n", "it says that it has 200 entries, and has 3"),
-    (lambda text: "# extended LDIF\n#\n# LDAPv3\n" + text + "\n# search result\nsearch: 2\n", "there is no result at its end, as ldapsearch writes it"),
-    (lambda text: "version: 1\n\n#\n# LDAPv3\n" + text, "there is no result at its end, as ldapsearch writes it"),
-    (lambda text: text[:-9], "in the middle of its last line"),
-], ids=["size", "size-in-a-comment", "time", "reference", "reference-in-a-comment", "page", "number", "no-end", "no-end-with-l", "cut"])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            lambda text: text + "\n# search result\nsearch: 2\nresult: 4 Size limit exceeded\n",
+            SIZE_LIMIT,
+        ),
+        (
+            lambda text: text + "\n# search result\n# search: 2\n# result: 4 Size limit exceeded\n",
+            SIZE_LIMIT,
+        ),
+        (
+            lambda text: text + "\nsearch: 2\r\nresult: 3 Time limit exceeded\r\n",
+            "server ended it with '3 Time limit exceeded'",
+        ),
+        (
+            lambda text: text + "\n# search reference\nref: ldap://other.example.org/o=glue??sub\n",
+            "the rest is on another one (search reference)",
+        ),
+        (
+            lambda text: text + "\n# refldap://other.example.org/o=glue??sub\n",
+            "the rest is on another one (search reference)",
+        ),
+        (
+            lambda text: (
+                text
+                + "\nresult: 0 Success\ncontrol: 1.2.840.113556.1.4.319 false MAUC\npagedresults: cookie=AQAAAA==\n"
+            ),
+            "ldapsearch stopped before the last one; use -E pr=200/noprompt",
+        ),
+        (
+            lambda text: text + "\nresult: 0 Success\n\n# numResponses: 201\n# numEntries: 200\n",
+            "it says that it has 200 entries, and has 3",
+        ),
+        (
+            lambda text: "# extended LDIF\n#\n# LDAPv3\n" + text + "\n# search result\nsearch: 2\n",
+            "there is no result at its end, as ldapsearch writes it",
+        ),
+        (
+            lambda text: "version: 1\n\n#\n# LDAPv3\n" + text,
+            "there is no result at its end, as ldapsearch writes it",
+        ),
+        (lambda text: text[:-9], "in the middle of its last line"),
+    ],
+    ids=[
+        "size",
+        "size-in-a-comment",
+        "time",
+        "reference",
+        "reference-in-a-comment",
+        "page",
+        "number",
+        "no-end",
+        "no-end-with-l",
+        "cut",
+    ],
+)
 def test_a_glue_dump_that_says_that_it_is_a_part_is_refused(tmp_path, output, change, words):
     (tmp_path / "glue.ldif").write_text(change(GLUE))
 
     code, said, errors = adopt("glue", tmp_path / "glue.ldif", output)
 
     assert (code, said, errors.count("\n"), list(output.iterdir())) == (1, "", 1, [])
-    assert errors.startswith(f"vmprobectl: {tmp_path}/glue.ldif: is ") and errors.endswith(f"{words}\n")
+    assert errors.startswith(f"vmprobectl: {tmp_path}/glue.ldif: is ") and errors.endswith(
+        f"{words}\n"
+    )
 
 
 def test_a_glue_dump_that_says_that_it_is_whole_is_read(tmp_path):
     ends = "\n# search result\nsearch: 2\nresult: 0 Success\ncontrol: 1.2.840.113556.1.4.319 false MAUC\npagedresults: cookie=\n\n# numResponses: 3\n# numEntries: {}\n"
-    (tmp_path / "glue.ldif").write_text("# extended LDIF\n#\n# LDAPv3\n" + GLUE + ends.format(2) + ends.format(3))
+    (tmp_path / "glue.ldif").write_text(
+        "# extended LDIF\n#\n# LDAPv3\n" + GLUE + ends.format(2) + ends.format(3)
+    )
 
-    assert [entry.name for entry in catalogue.read("glue", str(tmp_path / "glue.ldif")).entries] == [NAME]
+    assert [
+        entry.name for entry in catalogue.read("glue", str(tmp_path / "glue.ldif")).entries
+    ] == [NAME]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "version: 1\n"], ids=["empty", "blank", "version"])
@@ -421,67 +671,116 @@ def test_a_glue_dump_without_any_entry_is_refused(tmp_path, output, text):
     (tmp_path / "glue.ldif").write_text(text)  # as it is where ldapsearch could not be started
 
     assert adopt("glue", tmp_path / "glue.ldif", output) == (
-        1, "", f"vmprobectl: {tmp_path}/glue.ldif: has no entry, so that it is no catalogue\n")
+        1,
+        "",
+        f"vmprobectl: {tmp_path}/glue.ldif: has no entry, so that it is no catalogue\n",
+    )
 
 
-def test_a_glue_dump_that_may_end_within_an_entry_is_read_and_its_last_line_is_shown(tmp_path, output):
-    whole = GLUE[:GLUE.index("dn: GLUE2EndpointID=other")]
-    cut = whole[:whole.index("GLUE2EndpointURL")]
+def test_a_glue_dump_that_may_end_within_an_entry_is_read_and_its_last_line_is_shown(
+    tmp_path, output
+):
+    whole = GLUE[: GLUE.index("dn: GLUE2EndpointID=other")]
+    cut = whole[: whole.index("GLUE2EndpointURL")]
     place = tmp_path / "glue.ldif"
 
-    for text, told in ((whole, []), (whole.replace("\n", "\r\n"), []), (whole[:-1], [whole.split("\n")[-3]]), (cut, [cut.split("\n")[-2]]),
-                       (whole[:-1] + "# numEntries: 1\n", []), (whole[:-1] + "result: 0 Success\n", [])):
+    for text, told in (
+        (whole, []),
+        (whole.replace("\n", "\r\n"), []),
+        (whole[:-1], [whole.split("\n")[-3]]),
+        (cut, [cut.split("\n")[-2]]),
+        (whole[:-1] + "# numEntries: 1\n", []),
+        (whole[:-1] + "result: 0 Success\n", []),
+    ):
         place.write_bytes(text.encode())
         assert catalogue.read("glue", str(place)).doubles == [
-            f"{place}: its last entry has no blank line behind it; look whether it is whole: {line}" for line in told]
+            f"{place}: its last entry has no blank line behind it; look whether it is whole: {line}"
+            for line in told
+        ]
 
 
 def test_a_table_that_ends_within_a_quoted_cell_is_refused(table, output):
     table.write_text('name,manager,url,notes\none,memory,memory://one,"a note, and it is\n')
 
-    assert adopt("csv", table, output)[::2] == (1, f"vmprobectl: {table} line 2: unexpected end of data\n")
+    assert adopt("csv", table, output)[::2] == (
+        1,
+        f"vmprobectl: {table} line 2: unexpected end of data\n",
+    )
 
 
 def test_a_table_without_a_line_end_is_read_and_its_last_line_is_shown(table, output):
     table.write_text(CSV[:-10])  # some spreadsheets write none
 
     assert adopt("csv", table, output) == (
-        1, "", f"vmprobectl: {table} line 3: has another number of columns than the first line\n")
+        1,
+        "",
+        f"vmprobectl: {table} line 3: has another number of columns than the first line\n",
+    )
 
     table.write_text(CSV[:-1])
     assert adopt("csv", table, output)[1].splitlines() == [
-        f"{table}: its last line has no line end; look whether it is whole: two,memory,memory://two,fusion,", "one: added", "two: added",
-        "2 sites found, 0 services passed over"]
+        f"{table}: its last line has no line end; look whether it is whole: two,memory,memory://two,fusion,",
+        "one: added",
+        "two: added",
+        "2 sites found, 0 services passed over",
+    ]
 
 
 # --- columns -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("column, shown", [
-    ('"a = b\n[verdict]\nauth = OK\nsubmit"', "a = b [verdict] auth = ok submit"), ("a:b", "a:b"), ("a=b", "a=b"), ("[verdict]", "[verdict]"),
-    ("; note", "; note"), ("# note", "# note"), ("two words", "two words"), ("a\x1b[2J", "a [2j"), ("\u00fcber", "?ber"), ("9a", "9a"),
-    ("a\u2028b", "a b"), ("a\x85b", "a b")], ids=range(12))
+
+@pytest.mark.parametrize(
+    "column, shown",
+    [
+        ('"a = b\n[verdict]\nauth = OK\nsubmit"', "a = b [verdict] auth = ok submit"),
+        ("a:b", "a:b"),
+        ("a=b", "a=b"),
+        ("[verdict]", "[verdict]"),
+        ("; note", "; note"),
+        ("# note", "# note"),
+        ("two words", "two words"),
+        ("a\x1b[2J", "a [2j"),
+        ("\u00fcber", "?ber"),
+        ("9a", "9a"),
+        ("a\u2028b", "a b"),
+        ("a\x85b", "a b"),
+    ],
+    ids=range(12),
+)
 def test_a_column_that_could_be_no_label_is_refused_by_its_name(table, output, column, shown):
     table.write_bytes(f"name,manager,url,{column}\none,memory,memory://one,x\n".encode())
 
     assert adopt("csv", table, output) == (
-        1, "", f"vmprobectl: {table}: column '{shown}' is not a word of small letters, digits and '_'\n")
+        1,
+        "",
+        f"vmprobectl: {table}: column '{shown}' is not a word of small letters, digits and '_'\n",
+    )
     assert list(output.iterdir()) == []
 
 
-@pytest.mark.parametrize("value", ['"a\n[verdict]\nauth = OK"', "; gone", "a ; gone", "a\x1b[2J", "a\x9b2J", '"a\r[b]"'], ids=range(6))
+@pytest.mark.parametrize(
+    "value",
+    ['"a\n[verdict]\nauth = OK"', "; gone", "a ; gone", "a\x1b[2J", "a\x9b2J", '"a\r[b]"'],
+    ids=range(6),
+)
 def test_a_value_that_would_not_stay_what_it_is_is_refused(table, output, value):
     table.write_bytes(f"name,manager,url,note\none,memory,memory://one,{value}\n".encode())
 
     code, said, errors = adopt("csv", table, output)
 
     assert (code, errors, list(output.glob("*.ini"))) == (0, "", [])
-    assert said.startswith("one: refused: [labels] note: ") and said.splitlines()[0].endswith("cannot stand in a site file")
+    assert said.startswith("one: refused: [labels] note: ") and said.splitlines()[0].endswith(
+        "cannot stand in a site file"
+    )
 
 
 def test_a_column_that_is_there_twice_is_refused(table, output):
     table.write_text("name,manager,url,Flavor,flavor\none,memory,memory://one,a,b\n")
 
-    assert adopt("csv", table, output)[::2] == (1, f"vmprobectl: {table}: column flavor is there twice\n")
+    assert adopt("csv", table, output)[::2] == (
+        1,
+        f"vmprobectl: {table}: column flavor is there twice\n",
+    )
 
 
 def test_columns_may_be_in_capitals_and_what_is_empty_is_passed_over(table, output):
@@ -491,7 +790,10 @@ def test_columns_may_be_in_capitals_and_what_is_empty_is_passed_over(table, outp
     assert site.load(str(output / "one.ini")).labels == {"country": "es"}
 
     table.write_text("name,manager,url,\none,memory,memory://one,what\n")
-    assert adopt("csv", table, output)[2] == f"vmprobectl: {table} line 2: has a value in a column without a name\n"
+    assert (
+        adopt("csv", table, output)[2]
+        == f"vmprobectl: {table} line 2: has a value in a column without a name\n"
+    )
 
 
 # --- what the catalogue says no more -------------------------------------------------------------------------------
@@ -505,18 +807,29 @@ def test_a_cell_that_was_emptied_takes_effect_and_is_told(table, output):
     table.write_text(EMPTIED.format("", "", ""))
 
     assert adopt("csv", table, output) == (
-        0, "one: [labels] country is taken out; it was es\none: [test vm] flavor is taken out; it was m1.tiny\n"
-           "one: [test vm] image is now vmprobe-test\n1 site found, 0 services passed over\n", "")
+        0,
+        "one: [labels] country is taken out; it was es\none: [test vm] flavor is taken out; it was m1.tiny\n"
+        "one: [test vm] image is now vmprobe-test\n1 site found, 0 services passed over\n",
+        "",
+    )
     assert (output / "one.ini").read_text() == (
         "; From csv. What a person changes here stays as it is.\n[site]\nname = one\n\n[endpoint]\nmanager = memory\nurl = memory://one\n\n"
-        "[test vm]\nimage = vmprobe-test\n\n[labels]\n")
+        "[test vm]\nimage = vmprobe-test\n\n[labels]\n"
+    )
     assert adopt("csv", table, output) == (0, "1 site found, 0 services passed over\n", "")
 
     table.write_text(EMPTIED.format("m1.small", "pt", "other"))
     assert adopt("csv", table, output)[1].splitlines()[:3] == [
-        "one: [labels] country is now pt", "one: [test vm] flavor is now m1.small", "one: [test vm] image is now other"]
+        "one: [labels] country is now pt",
+        "one: [test vm] flavor is now m1.small",
+        "one: [test vm] image is now other",
+    ]
     found = site.load(str(output / "one.ini"))
-    assert (found.labels, found.test_vm["flavor"], found.test_vm["image"]) == ({"country": "pt"}, "m1.small", "other")
+    assert (found.labels, found.test_vm["flavor"], found.test_vm["image"]) == (
+        {"country": "pt"},
+        "m1.small",
+        "other",
+    )
 
 
 def test_an_emptied_cell_leaves_what_a_person_changed(table, output):
@@ -526,7 +839,10 @@ def test_an_emptied_cell_leaves_what_a_person_changed(table, output):
     path.write_text(path.read_text().replace("m1.tiny", "mine"))
     table.write_text(EMPTIED.format("", "es", ""))
 
-    assert adopt("csv", table, output)[1].splitlines()[0] == "one: [test vm] flavor is a person's now; not taken out"
+    assert (
+        adopt("csv", table, output)[1].splitlines()[0]
+        == "one: [test vm] flavor is a person's now; not taken out"
+    )
     assert "flavor = mine\n" in path.read_text()
 
 
@@ -534,7 +850,10 @@ def test_an_emptied_cell_that_a_site_file_needs_is_refused(table, output):
     adopt("csv", table, output)
     table.write_text(CSV.replace("one,memory,", "one,,"))
 
-    assert adopt("csv", table, output)[1].splitlines()[0] == "one: refused: one.ini [endpoint] manager: this key is missing"
+    assert (
+        adopt("csv", table, output)[1].splitlines()[0]
+        == "one: refused: one.ini [endpoint] manager: this key is missing"
+    )
     assert site.load(str(output / "one.ini")).endpoint["manager"] == "memory"
 
 
@@ -544,28 +863,40 @@ def test_a_label_that_gocdb_leaves_out_from_now_on_is_taken_out(tmp_path, output
     adopt("gocdb", place, output)
     place.write_text(GOCDB.replace("    <COUNTRY_CODE>ES</COUNTRY_CODE>\n", ""))
 
-    assert adopt("gocdb", place, output)[1].splitlines()[0] == f"{NAME}: [labels] country is taken out; it was es"
+    assert (
+        adopt("gocdb", place, output)[1].splitlines()[0]
+        == f"{NAME}: [labels] country is taken out; it was es"
+    )
     assert site.load(str(output / f"{NAME}.ini")).labels == {"site": "CESGA", "ngi": "NGI_IBERGRID"}
 
 
 def test_a_column_that_is_gone_leaves_what_it_said_and_is_told(table, output):
     adopt("csv", table, output)
-    table.write_text("name,manager,url,country\none,memory,memory://one,es\ntwo,memory,memory://two,\n")
+    table.write_text(
+        "name,manager,url,country\none,memory,memory://one,es\ntwo,memory,memory://two,\n"
+    )
 
     assert adopt("csv", table, output)[1].splitlines()[0] == (
-        "[labels] vo: the catalogue has no such word any more; it stays in 2 site files, take it out when that is right")
+        "[labels] vo: the catalogue has no such word any more; it stays in 2 site files, take it out when that is right"
+    )
     assert site.load(str(output / "one.ini")).labels == {"vo": "ops", "country": "es"}
 
 
 # --- capitals ------------------------------------------------------------------------------------------------------
+
 
 def test_capitals_of_a_host_a_service_or_an_answer_make_no_difference(tmp_path, output):
     place = tmp_path / "gocdb.xml"
     place.write_text(GOCDB)
     adopt("gocdb", place, output)
     before = (output / f"{NAME}.ini").read_bytes()
-    place.write_text(GOCDB.replace("https://keystone.cesga.example.org:5000", "HTTPS://Keystone.CESGA.Example.ORG:5000")
-                     .replace("org.openstack.nova", "org.openstack.Nova").replace("<NODE_MONITORED>N<", "<NODE_MONITORED>n<"))
+    place.write_text(
+        GOCDB.replace(
+            "https://keystone.cesga.example.org:5000", "HTTPS://Keystone.CESGA.Example.ORG:5000"
+        )
+        .replace("org.openstack.nova", "org.openstack.Nova")
+        .replace("<NODE_MONITORED>N<", "<NODE_MONITORED>n<")
+    )
 
     assert adopt("gocdb", place, output) == (0, "1 site found, 2 services passed over\n", "")
     assert (output / f"{NAME}.ini").read_bytes() == before
@@ -580,6 +911,7 @@ def test_capitals_of_a_manager_in_a_table_make_no_difference(table, output):
 
 # --- files of people -----------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("form", ["crlf", "bom", "both"])
 def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
     adopt("csv", table, output)
@@ -588,23 +920,37 @@ def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
     text = text.replace("\n", "\r\n") if form != "bom" else text
     before = text.encode("utf-8" if form == "crlf" else "utf-8-sig")
     path.write_bytes(before)
-    table.write_text(CSV.replace("memory://one", "memory://new").replace("vo,country", "vo,country,flavor").replace(",es\n", ",es,tiny\n").replace("fusion,\n", "fusion,,\n"))
+    table.write_text(
+        CSV.replace("memory://one", "memory://new")
+        .replace("vo,country", "vo,country,flavor")
+        .replace(",es\n", ",es,tiny\n")
+        .replace("fusion,\n", "fusion,,\n")
+    )
     end = b"\n" if form == "bom" else b"\r\n"
 
-    assert adopt("csv", table, output)[1].splitlines()[:2] == ["one: [endpoint] url is now memory://new", "one: [test vm] flavor is now tiny"]
-    assert path.read_bytes() == before.replace(b"memory://one", b"memory://new").replace(b"vmprobe-test" + end, b"vmprobe-test" + end + b"flavor = tiny" + end)
+    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+        "one: [endpoint] url is now memory://new",
+        "one: [test vm] flavor is now tiny",
+    ]
+    assert path.read_bytes() == before.replace(b"memory://one", b"memory://new").replace(
+        b"vmprobe-test" + end, b"vmprobe-test" + end + b"flavor = tiny" + end
+    )
 
 
 def test_a_value_that_a_person_continued_in_the_next_line_is_the_persons(table, output):
     table.write_text("name,manager,url,notes\none,memory,memory://one,call Eva\n")
     adopt("csv", table, output)
     path = output / "one.ini"
-    path.write_text(path.read_text().replace("notes = call Eva\n", "notes = call Eva\n  url = is no key here\n"))
+    path.write_text(
+        path.read_text().replace("notes = call Eva\n", "notes = call Eva\n  url = is no key here\n")
+    )
     before = path.read_text()
     table.write_text("name,manager,url,notes,contact\none,memory,memory://one,call Ada,ada\n")
 
     assert adopt("csv", table, output)[1].splitlines()[:2] == [
-        "one: [site] contact is now ada", "one: [site] notes is a person's now; not changed to call Ada"]
+        "one: [site] contact is now ada",
+        "one: [site] notes is a person's now; not changed to call Ada",
+    ]
     assert path.read_text() == before.replace("is no key here\n", "is no key here\ncontact = ada\n")
 
 
@@ -619,15 +965,25 @@ def test_a_word_of_a_section_that_the_file_has_not_gets_one(table, output):
 
 def test_what_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
     (output / "one.ini").write_bytes("[site]\nnotes = J\u00fcrgen\n".encode("latin-1"))
-    assert adopt("csv", table, output)[1].splitlines()[0] == "one: is there already, written by somebody else; it stays as it is"
+    assert (
+        adopt("csv", table, output)[1].splitlines()[0]
+        == "one: is there already, written by somebody else; it stays as it is"
+    )
 
-    (output / "two.ini").write_bytes((output / "two.ini").read_bytes() + "; J\u00fcrgen\n".encode("latin-1"))
+    (output / "two.ini").write_bytes(
+        (output / "two.ini").read_bytes() + "; J\u00fcrgen\n".encode("latin-1")
+    )
     table.write_text(CSV.replace("memory://two", "memory://new"))
-    assert adopt("csv", table, output)[1].splitlines()[1] == "two: refused: two.ini: is not UTF-8 text"
+    assert (
+        adopt("csv", table, output)[1].splitlines()[1] == "two: refused: two.ini: is not UTF-8 text"
+    )
 
     (tmp_path / "defaults.ini").write_bytes("[site]\ncontact = J\u00fcrgen\n".encode("latin-1"))
     assert adopt("csv", table, output, "--defaults", str(tmp_path / "defaults.ini")) == (
-        1, "", f"vmprobectl: --defaults {tmp_path}/defaults.ini: is not UTF-8 text\n")
+        1,
+        "",
+        f"vmprobectl: --defaults {tmp_path}/defaults.ini: is not UTF-8 text\n",
+    )
 
 
 def test_defaults_may_begin_with_the_mark_of_an_editor(table, output, tmp_path):
@@ -637,7 +993,9 @@ def test_defaults_may_begin_with_the_mark_of_an_editor(table, output, tmp_path):
     assert site.load(str(output / "one.ini")).about == {"contact": "Zo\u00eb"}
 
 
-def test_a_site_file_that_is_a_link_stays_one_and_one_that_is_a_pipe_is_not_waited_for(table, output, tmp_path):
+def test_a_site_file_that_is_a_link_stays_one_and_one_that_is_a_pipe_is_not_waited_for(
+    table, output, tmp_path
+):
     adopt("csv", table, output)
     (output / "one.ini").replace(tmp_path / "kept.ini")
     (output / "one.ini").symlink_to(tmp_path / "kept.ini")
@@ -646,13 +1004,21 @@ def test_a_site_file_that_is_a_link_stays_one_and_one_that_is_a_pipe_is_not_wait
     table.write_text(CSV.replace("memory://", "memory://new-"))
 
     assert adopt("csv", table, output)[1].splitlines()[:2] == [
-        "one: [endpoint] url is now memory://new-one", "two: refused: two.ini: is not a regular file"]
-    assert (output / "one.ini").is_symlink() and site.load(str(tmp_path / "kept.ini")).endpoint["url"] == "memory://new-one"
+        "one: [endpoint] url is now memory://new-one",
+        "two: refused: two.ini: is not a regular file",
+    ]
+    assert (output / "one.ini").is_symlink() and site.load(str(tmp_path / "kept.ini")).endpoint[
+        "url"
+    ] == "memory://new-one"
 
 
 def test_two_imports_do_not_write_at_once(table, output):
     with tree.held(str(output)):
-        assert adopt("csv", table, output) == (1, "", f"vmprobectl: {output}: another run of vmprobectl writes here\n")
+        assert adopt("csv", table, output) == (
+            1,
+            "",
+            f"vmprobectl: {output}: another run of vmprobectl writes here\n",
+        )
         assert adopt("csv", table, output, "--check")[0] == 1
     assert list(output.iterdir()) == []
 
@@ -664,6 +1030,7 @@ def test_a_disk_that_is_full_ends_an_import_and_the_next_one_goes_on(table, outp
         if not next(room):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(path, text, mode)
+
     monkeypatch.setattr(files, "replace", replace)
     with pytest.raises(OSError, match="No space left on device"):
         adopting.adopt(catalogue.read("csv", str(table)), "csv", str(output))
@@ -671,4 +1038,7 @@ def test_a_disk_that_is_full_ends_an_import_and_the_next_one_goes_on(table, outp
     monkeypatch.undo()
 
     table.write_text(CSV.replace("memory://", "memory://new-"))
-    assert adopt("csv", table, output)[1].splitlines()[:2] == ["one: [endpoint] url is now memory://new-one", "two: added"]
+    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+        "one: [endpoint] url is now memory://new-one",
+        "two: added",
+    ]

@@ -14,9 +14,9 @@ import pytest
 
 from conformance.harnesses import of_site
 from running import PROBES
-from vmprobe.guest import image
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError
+from vmprobe.guest import image
 
 PROBE = PROBES / "check_vm_lifecycle"
 BINARY = "qemu-system-x86_64"
@@ -62,9 +62,14 @@ class QemuSite:
 
     def start(self, *options) -> subprocess.Popen:
         """The lifecycle probe, in the background."""
-        return subprocess.Popen([sys.executable, str(PROBE), "--site", str(self.write()), *options], text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={**os.environ, "VMPROBE_STATE": str(self.state)})
+        return subprocess.Popen(
+            [sys.executable, str(PROBE), "--site", str(self.write()), *options],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "VMPROBE_STATE": str(self.state)},
+        )
 
     def run(self, *options):
         """(exit code, stdout, stderr) of the lifecycle probe, durations and the like struck out."""
@@ -78,7 +83,11 @@ class QemuSite:
         for entry in os.listdir("/proc"):
             try:
                 place = os.readlink(f"/proc/{entry}/cwd") if entry.isdigit() else ""
-                words = Path(f"/proc/{entry}/cmdline").read_bytes() if place.startswith(str(self.state)) else b""
+                words = (
+                    Path(f"/proc/{entry}/cmdline").read_bytes()
+                    if place.startswith(str(self.state))
+                    else b""
+                )
             except OSError:
                 continue
             if BINARY.encode() in words:
@@ -87,9 +96,18 @@ class QemuSite:
 
     def files(self):
         """What lies there of servers, volumes and debts, and only that."""
-        found = [Path(directory, name).relative_to(self.state)  # os.walk, because a run may be removing them just now
-                 for directory, folders, names in os.walk(self.state) for name in folders + names]
-        return sorted(path for path in found if path.parts[-1] not in ("qemu", "server", "volume", "ledger", "here"))
+        found = [
+            Path(directory, name).relative_to(
+                self.state
+            )  # os.walk, because a run may be removing them just now
+            for directory, folders, names in os.walk(self.state)
+            for name in folders + names
+        ]
+        return sorted(
+            path
+            for path in found
+            if path.parts[-1] not in ("qemu", "server", "volume", "ledger", "here")
+        )
 
     def left(self):
         """Processes and files, when all is over; a process that was killed may take a moment to end."""
@@ -97,7 +115,9 @@ class QemuSite:
         return self.processes(), self.files()
 
     def consoles(self) -> str:
-        return "".join(path.read_text(errors="replace") for path in self.state.glob("qemu/server/*/console"))
+        return "".join(
+            path.read_text(errors="replace") for path in self.state.glob("qemu/server/*/console")
+        )
 
 
 def finish(process):
@@ -108,14 +128,18 @@ def finish(process):
 
 def struck(text: str) -> str:
     """Durations as T, other measured figures as N, ids as ID."""
-    text = re.sub(r" (metering|steal_avg|work_\w+)=\S+", "", text)  # there once the guest has said so: see test_views.py
+    text = re.sub(
+        r" (metering|steal_avg|work_\w+)=\S+", "", text
+    )  # there once the guest has said so: see test_views.py
     text = re.sub(r"(_avg|_peak)=[\d.]+", r"\1=N", text)
     text = re.sub(r"=[\d.]+s", "=Ts", text)
     text = re.sub(r"\b[\d.]+ s\b", "T s", text)
     text = re.sub(r"\[ *[\d.]+\]", "[T]", text)
     text = re.sub(r"vmprobe-mon-\d+t\d+z-\d+-[a-z0-9]{8}", "HANDLE", text)
     text = re.sub(r"\b(server |volume vol-)[a-z0-9]{8}\b", r"\1ID", text)
-    return re.sub(r"signal (\d+) from pid \d+ \([^)]*\)", r"signal \1 from pid N (WHO)", text).rstrip("\n")
+    return re.sub(
+        r"signal (\d+) from pid \d+ \([^)]*\)", r"signal \1 from pid N (WHO)", text
+    ).rstrip("\n")
 
 
 def soon(look, seconds=120):
@@ -133,5 +157,5 @@ def harness():
     with tempfile.TemporaryDirectory() as directory:
         site = QemuSite(Path(directory)).set("endpoint", directory=f"{directory}/qemu")
         found = of_site(str(site.write()), Clock())
-        found.impossible = {"flavor": 2000 * 2 ** 40}
+        found.impossible = {"flavor": 2000 * 2**40}
         yield found

@@ -8,16 +8,23 @@ import sys
 import pytest
 
 import readme
-from running import CHECKOUT, PROBES
 from live import local_qemu
+from running import CHECKOUT, PROBES
 
 pytestmark = pytest.mark.live
 GOOD = r"VM_LIFECYCLE OK - {}: test VM ran and is gone in [\d.]+ s \(active [\d.]+ s, network [\d.]+ s, storage [\d.]+ s\) \| "
 
 
 def _run(*words, **environment):
-    done = subprocess.run([sys.executable, *words], cwd=CHECKOUT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                          timeout=400, env={**os.environ, **environment})
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=400,
+        env={**os.environ, **environment},
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -37,8 +44,10 @@ def test_where_there_is_no_qemu_the_demonstration_says_so_and_runs_in_memory(tmp
     told, command, line = output.splitlines()[:3]
 
     assert (code, errors) == (0, "")
-    assert told == ("No real VM here: qemu-system-x86_64 is not installed. This runs over the cloud in memory, and starts "
-                    "nothing.")
+    assert told == (
+        "No real VM here: qemu-system-x86_64 is not installed. This runs over the cloud in memory, and starts "
+        "nothing."
+    )
     assert command.split(" ", 2)[2] == "probes/check_vm_lifecycle --site etc/sites/memory.ini -v"
     assert re.match(GOOD.format("memory"), line)
 
@@ -46,7 +55,9 @@ def test_where_there_is_no_qemu_the_demonstration_says_so_and_runs_in_memory(tmp
 def test_the_libvirt_example_site_runs_a_real_vm():
     local_qemu.needed()
     pytest.importorskip("libvirt", reason="libvirt's Python binding is not installed")
-    code, output, errors = _run(str(PROBES / "check_vm_lifecycle"), "--site", "etc/sites/libvirt.ini")
+    code, output, errors = _run(
+        str(PROBES / "check_vm_lifecycle"), "--site", "etc/sites/libvirt.ini"
+    )
 
     assert (code, errors) == (0, "")
     assert re.match(GOOD.format("libvirt"), output)

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from vmprobe.ctl.sites import catalogue
 from vmprobe.core.errors import ClientError
+from vmprobe.ctl.sites import catalogue
 
 pytestmark = pytest.mark.live
 
@@ -39,7 +39,11 @@ maxsize 67108864
 @pytest.fixture
 def bdii(tmp_path, request):
     """The URL of a server with 600 sites of an endpoint each, and with this line in its configuration."""
-    missing = [program for program in ("slapd", "slapadd", "ldapsearch") if not shutil.which(program, path=PATH)]
+    missing = [
+        program
+        for program in ("slapd", "slapadd", "ldapsearch")
+        if not shutil.which(program, path=PATH)
+    ]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (Debian: see tests/packages.txt)")
     (tmp_path / "db").mkdir()
@@ -48,16 +52,25 @@ def bdii(tmp_path, request):
     records = ["dn: o=glue\nobjectClass: organization\no: glue\n"]
     for number in range(600):
         dn = f"GLUE2DomainID=SITE{number:03},o=glue"
-        records += [f"dn: {dn}\nobjectClass: GLUE2Domain\nGLUE2DomainID: SITE{number:03}\n",
-                    f"dn: GLUE2EndpointID=e{number},{dn}\nobjectClass: GLUE2Endpoint\nGLUE2EndpointID: e{number}\n"
-                    f"GLUE2EndpointURL: https://cloud{number}.example.org:5000/v3\nGLUE2EndpointInterfaceName: org.openstack.nova\n"]
+        records += [
+            f"dn: {dn}\nobjectClass: GLUE2Domain\nGLUE2DomainID: SITE{number:03}\n",
+            f"dn: GLUE2EndpointID=e{number},{dn}\nobjectClass: GLUE2Endpoint\nGLUE2EndpointID: e{number}\n"
+            f"GLUE2EndpointURL: https://cloud{number}.example.org:5000/v3\nGLUE2EndpointInterfaceName: org.openstack.nova\n",
+        ]
     (tmp_path / "data.ldif").write_text("\n".join(records))
     environment = {**os.environ, "PATH": PATH}
-    subprocess.run(["slapadd", "-q", "-f", tmp_path / "slapd.conf", "-l", tmp_path / "data.ldif"], check=True, env=environment)
+    subprocess.run(
+        ["slapadd", "-q", "-f", tmp_path / "slapd.conf", "-l", tmp_path / "data.ldif"],
+        check=True,
+        env=environment,
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen(["slapd", "-d", "0", "-f", tmp_path / "slapd.conf", "-h", f"ldap://127.0.0.1:{port}"], env=environment)
+    server = subprocess.Popen(
+        ["slapd", "-d", "0", "-f", tmp_path / "slapd.conf", "-h", f"ldap://127.0.0.1:{port}"],
+        env=environment,
+    )
     until = time.monotonic() + 20
     while time.monotonic() < until:
         with socket.socket() as probe:
@@ -72,14 +85,22 @@ def bdii(tmp_path, request):
 PATH = os.environ.get("PATH", "") + ":/usr/sbin"
 
 
-@pytest.mark.parametrize("bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"])
+@pytest.mark.parametrize(
+    "bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"]
+)
 def test_all_endpoints_of_a_server_are_found_also_beyond_its_size_limit(bdii):
     found = catalogue.read("glue", bdii)
 
     assert (len(found.entries), found.passed_over) == (600, 0)
-    assert found.entries[7] == ("SITE007-cloud7.example.org", {
-        ("site", "name"): "SITE007-cloud7.example.org", ("endpoint", "manager"): "openstack",
-        ("endpoint", "url"): "https://cloud7.example.org:5000/v3", ("labels", "site"): "SITE007"})
+    assert found.entries[7] == (
+        "SITE007-cloud7.example.org",
+        {
+            ("site", "name"): "SITE007-cloud7.example.org",
+            ("endpoint", "manager"): "openstack",
+            ("endpoint", "url"): "https://cloud7.example.org:5000/v3",
+            ("labels", "site"): "SITE007",
+        },
+    )
 
 
 @pytest.mark.parametrize("bdii", [""], indirect=True, ids=["as-it-comes"])
@@ -87,7 +108,10 @@ def test_half_an_answer_is_refused(bdii):
     with pytest.raises(ClientError) as wrong:
         catalogue.read("glue", bdii)
 
-    assert str(wrong.value) == f"{bdii}: the server cuts the answer; ask below a narrower base, or let it give more (size.prtotal)"
+    assert (
+        str(wrong.value)
+        == f"{bdii}: the server cuts the answer; ask below a narrower base, or let it give more (size.prtotal)"
+    )
 
 
 def test_a_server_that_is_not_there_is_one_line():
@@ -97,34 +121,65 @@ def test_a_server_that_is_not_there_is_one_line():
         free.bind(("127.0.0.1", 0))
         place = f"ldap://127.0.0.1:{free.getsockname()[1]}/o=glue"
 
-    with pytest.raises(ClientError, match=r"^ldap://127\.0\.0\.1:\d+/o=glue: ldap_sasl_bind\(SIMPLE\): Can't contact LDAP server"):
+    with pytest.raises(
+        ClientError,
+        match=r"^ldap://127\.0\.0\.1:\d+/o=glue: ldap_sasl_bind\(SIMPLE\): Can't contact LDAP server",
+    ):
         catalogue.read("glue", place)
 
 
 def dump(bdii, path, *words):
     """What ldapsearch writes into a file, asked in one of its ways; what is on stderr is lost, as it is in a cron job."""
     with open(path, "wb") as file:
-        subprocess.run(["ldapsearch", "-x", *words, "-H", bdii.rpartition("/")[0], "-b", "o=glue", "(objectClass=GLUE2Endpoint)"], stdout=file,
-                       stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False, timeout=60)
+        subprocess.run(
+            [
+                "ldapsearch",
+                "-x",
+                *words,
+                "-H",
+                bdii.rpartition("/")[0],
+                "-b",
+                "o=glue",
+                "(objectClass=GLUE2Endpoint)",
+            ],
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=60,
+        )
     return str(path)
 
 
-@pytest.mark.parametrize("bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"])
-def test_a_dump_of_ldapsearch_s_is_read_when_it_is_whole_and_refused_when_it_says_that_it_is_not(bdii, tmp_path):
+@pytest.mark.parametrize(
+    "bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"]
+)
+def test_a_dump_of_ldapsearch_s_is_read_when_it_is_whole_and_refused_when_it_says_that_it_is_not(
+    bdii, tmp_path
+):
     pages = ("-E", "pr=200/noprompt")
-    for number, words in enumerate((pages, ("-L", *pages), ("-LL", *pages), ("-LLL", *pages), ("-o", "ldif-wrap=no", *pages))):
+    for number, words in enumerate(
+        (pages, ("-L", *pages), ("-LL", *pages), ("-LLL", *pages), ("-o", "ldif-wrap=no", *pages))
+    ):
         found = catalogue.read("glue", dump(bdii, tmp_path / f"whole{number}", *words))
         assert (len(found.entries), found.passed_over) == (600, 0)
 
     for words in ((), ("-z", "7"), ("-o", "ldif-wrap=no"), ("-z", "201", *pages)):
-        with pytest.raises(ClientError, match="is a part of the catalogue: the server ended it with '4 Size limit exceeded'$"):
+        with pytest.raises(
+            ClientError,
+            match="is a part of the catalogue: the server ended it with '4 Size limit exceeded'$",
+        ):
             catalogue.read("glue", dump(bdii, tmp_path / "part", *words))
 
 
-@pytest.mark.parametrize("bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"])
+@pytest.mark.parametrize(
+    "bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"]
+)
 def test_a_dump_of_ldapsearch_s_that_was_cut_anywhere_is_refused(bdii, tmp_path):
     for words, last in (((), "result: "), (("-L",), "# search result")):
-        text = open(dump(bdii, tmp_path / "whole", *words, "-E", "pr=200/noprompt"), encoding="utf-8").read()
+        text = open(
+            dump(bdii, tmp_path / "whole", *words, "-E", "pr=200/noprompt"), encoding="utf-8"
+        ).read()
         end = text.rindex(last)
         for number in range(1, 50):
             (tmp_path / "cut").write_text(text[: end * number // 50])

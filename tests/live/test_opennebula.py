@@ -15,8 +15,13 @@ from vmprobe.core.clock import Clock
 
 SITE = os.environ.get("VMPROBE_LIVE_OPENNEBULA", "")
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.skipif(
-    not SITE, reason="VMPROBE_LIVE_OPENNEBULA names no site file of an OpenNebula")]
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not SITE, reason="VMPROBE_LIVE_OPENNEBULA names no site file of an OpenNebula"
+    ),
+]
 
 
 @contextmanager
@@ -42,9 +47,16 @@ def test_a_test_vm_lives_and_is_gone(options):
     assert run("check_vm_leftovers") == (0, "VM_LEFTOVERS OK")
 
 
-@pytest.mark.parametrize("probe, options", [
-    ("check_vm_gateway", ("--capabilities",)), ("check_vm_image", ()), ("check_vm_capacity", ("-v", "--need", "1")),
-    ("check_vm_state", ("-v",)), ("check_vm_activity", ("-v",))])
+@pytest.mark.parametrize(
+    "probe, options",
+    [
+        ("check_vm_gateway", ("--capabilities",)),
+        ("check_vm_image", ()),
+        ("check_vm_capacity", ("-v", "--need", "1")),
+        ("check_vm_state", ("-v",)),
+        ("check_vm_activity", ("-v",)),
+    ],
+)
 def test_the_other_probes_answer(probe, options):
     code, said = run(probe, *options)
 

@@ -10,22 +10,24 @@ from pathlib import Path
 import pytest
 
 from live.local_qemu import PROBE, QemuSite, finish, needed, soon
-from vmprobe.guest import image, initramfs
 from vmprobe.core import handle
 from vmprobe.core.clock import Deadline
-from vmprobe.drivers.qemu.driver import Qemu
 from vmprobe.core.errors import ClientError, CloudError, Conflict, NotFound, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
+from vmprobe.drivers.qemu.driver import Qemu
+from vmprobe.guest import image, initramfs
 from vmprobe.site.site import load
 
 pytestmark = pytest.mark.live
 
-OK = ("VM_LIFECYCLE OK - here: test VM ran and is gone in T s (active T s, network T s, storage T s) | active=Ts;;;0 auth=Ts;;;0 "
-      "cpu_avg=N% cpu_peak=N% delete=Ts;;;0 detach=Ts;;;0 disk_read_avg=N;;;0 disk_read_peak=N;;;0 disk_write_avg=N;;;0 "
-      "disk_write_peak=N;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 memory_avg=NB;;;0 memory_peak=NB;;;0 network=Ts;;;0 "
-      "ready_avg=N% ready_peak=N% sample=Ts;;;0 storage=Ts;;;0 submit=Ts;;;0 "
-      "total=Ts;;;0")
+OK = (
+    "VM_LIFECYCLE OK - here: test VM ran and is gone in T s (active T s, network T s, storage T s) | active=Ts;;;0 auth=Ts;;;0 "
+    "cpu_avg=N% cpu_peak=N% delete=Ts;;;0 detach=Ts;;;0 disk_read_avg=N;;;0 disk_read_peak=N;;;0 disk_write_avg=N;;;0 "
+    "disk_write_peak=N;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 memory_avg=NB;;;0 memory_peak=NB;;;0 network=Ts;;;0 "
+    "ready_avg=N% ready_peak=N% sample=Ts;;;0 storage=Ts;;;0 submit=Ts;;;0 "
+    "total=Ts;;;0"
+)
 NOTHING = ([], [])
 
 
@@ -50,6 +52,7 @@ def line(text):
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
+
 def test_two_vms_at_once_live_and_are_gone_each_on_its_own(here):
     first, second = here.start(), here.start()
 
@@ -62,29 +65,48 @@ def test_a_fleet_without_volumes_is_polled_as_one(here):
 
     state, text, errors = here.run("--count", "2", "-v")
 
-    assert (state, line(text), errors) == (0, (
-        "VM_LIFECYCLE OK - here: 2 test VMs ran without storage and are gone in T s (active T s, network T s)"), "")
+    assert (state, line(text), errors) == (
+        0,
+        (
+            "VM_LIFECYCLE OK - here: 2 test VMs ran without storage and are gone in T s (active T s, network T s)"
+        ),
+        "",
+    )
     assert here.left() == NOTHING
 
 
 def test_an_image_that_is_missing_is_named(here):
     here.set("test vm", image="/nowhere/disk.qcow2")
 
-    assert here.run() == (2, (
-        "VM_LIFECYCLE CRITICAL - here: image: no image /nowhere/disk.qcow2: it is neither a disk nor a directory with kernel and "
-        "initrd (cause=image) | auth=Ts;;;0 leftovers=0;;;0 total=Ts;;;0"), "")
+    assert here.run() == (
+        2,
+        (
+            "VM_LIFECYCLE CRITICAL - here: image: no image /nowhere/disk.qcow2: it is neither a disk nor a directory with kernel and "
+            "initrd (cause=image) | auth=Ts;;;0 leftovers=0;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
 
 
 def test_a_test_image_that_was_not_built_says_how_to_build_it(here, monkeypatch):
     monkeypatch.setenv("VMPROBE_IMAGES", "/nowhere")
 
-    assert here.run() == (2, (
-        "VM_LIFECYCLE CRITICAL - here: image: no image vmprobe-test in /nowhere: vmprobectl image build makes it (cause=image) | "
-        "auth=Ts;;;0 leftovers=0;;;0 total=Ts;;;0"), "")
+    assert here.run() == (
+        2,
+        (
+            "VM_LIFECYCLE CRITICAL - here: image: no image vmprobe-test in /nowhere: vmprobectl image build makes it (cause=image) | "
+            "auth=Ts;;;0 leftovers=0;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
 
 
 REFUSALS = {  # what is asked for: QEMU's own words
-    "memory": ("test vm", {"flavor": "2000 TiB"}, "cannot set up guest memory 'pc.ram': Cannot allocate memory"),
+    "memory": (
+        "test vm",
+        {"flavor": "2000 TiB"},
+        "cannot set up guest memory 'pc.ram': Cannot allocate memory",
+    ),
     "accelerator": ("endpoint", {"accel": "warp"}, "-accel warp: invalid accelerator warp"),
     "machine": ("endpoint", {"machine": "loom"}, "unsupported machine type"),
 }
@@ -95,9 +117,14 @@ def test_a_vm_that_qemu_cannot_start_fails_in_its_words(here, what):
     section, keys, words = REFUSALS[what]
     here.set(section, **keys)
 
-    assert here.run() == (2, (
-        f"VM_LIFECYCLE CRITICAL - here: active: server ID is dead: {words} (cause=scheduler) | auth=Ts;;;0 delete=Ts;;;0 "
-        "gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"), "")
+    assert here.run() == (
+        2,
+        (
+            f"VM_LIFECYCLE CRITICAL - here: active: server ID is dead: {words} (cause=scheduler) | auth=Ts;;;0 delete=Ts;;;0 "
+            "gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
     assert here.left() == NOTHING
 
 
@@ -107,18 +134,28 @@ def test_a_vm_that_is_killed_while_it_boots_is_dead(here):
     (pid,) = here.processes()
     os.kill(pid, signal.SIGTERM)
 
-    assert finish(probe) == (2, (
-        "VM_LIFECYCLE CRITICAL - here: network: server ID is dead: terminating on signal 15 from pid N (WHO) (cause=scheduler) | "
-        "active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"), "")
+    assert finish(probe) == (
+        2,
+        (
+            "VM_LIFECYCLE CRITICAL - here: network: server ID is dead: terminating on signal 15 from pid N (WHO) (cause=scheduler) | "
+            "active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
     assert here.left() == NOTHING
 
 
 def test_a_vm_that_powers_itself_off_while_it_boots_says_its_last_words(here, tmp_path):
     here.set("test vm", image=str(powers_off(tmp_path / "image")))
 
-    assert here.run() == (2, (
-        "VM_LIFECYCLE CRITICAL - here: network: server ID is shutdown: its console ends with: [T] reboot: Power down (cause=scheduler) | "
-        "active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"), "")
+    assert here.run() == (
+        2,
+        (
+            "VM_LIFECYCLE CRITICAL - here: network: server ID is shutdown: its console ends with: [T] reboot: Power down (cause=scheduler) | "
+            "active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
     assert here.left() == NOTHING
 
 
@@ -128,8 +165,11 @@ def powers_off(directory: Path) -> Path:
     shutil.copy(os.path.join(image.directory(), "kernel"), directory / "kernel")
     busybox = Path(shutil.which("busybox", path="/bin:/usr/bin")).read_bytes()
     init = b"#!/bin/busybox sh\n/bin/busybox poweroff -f\n"
-    entries = [initramfs.Entry("dev/console", 0o20600, device=(5, 1)), initramfs.Entry("bin/busybox", 0o100755, busybox),
-               initramfs.Entry("init", 0o100755, init)]
+    entries = [
+        initramfs.Entry("dev/console", 0o20600, device=(5, 1)),
+        initramfs.Entry("bin/busybox", 0o100755, busybox),
+        initramfs.Entry("init", 0o100755, init),
+    ]
     (directory / "initrd").write_bytes(initramfs.archive(entries, 0))
     return directory
 
@@ -137,26 +177,41 @@ def powers_off(directory: Path) -> Path:
 def test_a_network_that_never_comes_outruns_its_budget(here):
     here.set("test vm", network="none").set("budget", network="2 s")
 
-    assert here.run() == (2, (
-        "VM_LIFECYCLE CRITICAL - here: network: server ID has no address; not within its budget of T s (cause=network) | "
-        "active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"), "")
+    assert here.run() == (
+        2,
+        (
+            "VM_LIFECYCLE CRITICAL - here: network: server ID has no address; not within its budget of T s (cause=network) | "
+            "active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
     assert here.left() == NOTHING
 
 
 def test_a_tap_that_is_missing_is_named(here):
     here.set("test vm", network="tap:vmp-none")
 
-    assert here.run() == (2, (
-        "VM_LIFECYCLE CRITICAL - here: image: no network interface named 'vmp-none' (cause=network) | auth=Ts;;;0 leftovers=0;;;0 "
-        "total=Ts;;;0"), "")
+    assert here.run() == (
+        2,
+        (
+            "VM_LIFECYCLE CRITICAL - here: image: no network interface named 'vmp-none' (cause=network) | auth=Ts;;;0 leftovers=0;;;0 "
+            "total=Ts;;;0"
+        ),
+        "",
+    )
 
 
 def test_a_binary_that_is_not_there_is_our_own_fault(here):
     here.set("endpoint", binary="qemu-system-none")
 
-    assert here.run() == (3, (
-        "VM_LIFECYCLE UNKNOWN - here: auth: qemu-system-none cannot be run: No such file or directory (cause=client) | "
-        "leftovers=0;;;0 total=Ts;;;0"), "")
+    assert here.run() == (
+        3,
+        (
+            "VM_LIFECYCLE UNKNOWN - here: auth: qemu-system-none cannot be run: No such file or directory (cause=client) | "
+            "leftovers=0;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
 
 
 def test_another_depth_and_machine_do_as_well(here):
@@ -168,14 +223,20 @@ def test_another_depth_and_machine_do_as_well(here):
 
 # --- signals ------------------------------------------------------------------------------------------------------
 
+
 def test_sigterm_tears_down_and_says_so_in_one_line(here):
     probe = here.start()
     soon(lambda: "boot" in here.consoles())
     probe.send_signal(signal.SIGTERM)
 
-    assert finish(probe) == (3, (
-        "VM_LIFECYCLE UNKNOWN - here: network: interrupted by SIGTERM | active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 "
-        "image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"), "")
+    assert finish(probe) == (
+        3,
+        (
+            "VM_LIFECYCLE UNKNOWN - here: network: interrupted by SIGTERM | active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 "
+            "image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"
+        ),
+        "",
+    )
     assert here.left() == NOTHING
 
 
@@ -194,9 +255,14 @@ def test_sigkill_at_any_moment_is_settled_by_the_next_run(here):
     here.set("test vm", flavor="2000 TiB")  # the next run need not be a good one
     state, text, errors = here.run()
 
-    assert (state, line(text), errors) == (2, (
-        "VM_LIFECYCLE CRITICAL - here: active: server ID is dead: cannot set up guest memory 'pc.ram': Cannot allocate memory "
-        "(cause=scheduler)"), "")
+    assert (state, line(text), errors) == (
+        2,
+        (
+            "VM_LIFECYCLE CRITICAL - here: active: server ID is dead: cannot set up guest memory 'pc.ram': Cannot allocate memory "
+            "(cause=scheduler)"
+        ),
+        "",
+    )
     assert here.left() == NOTHING
 
 
@@ -207,10 +273,13 @@ def killed(probe):
 
 # --- the driver by itself -----------------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def driver(here):
     """A connected driver with one second for each answer."""
-    here.set("endpoint", timeout="1 s", directory=str(here.state / "qemu")).set("test vm", network="none")
+    here.set("endpoint", timeout="1 s", directory=str(here.state / "qemu")).set(
+        "test vm", network="none"
+    )
     site = load(str(here.write()))
     found = Qemu(site.endpoint, {}, Deadline(120, 10), Evidence(keep=True))
     found.connect()
@@ -225,7 +294,11 @@ def test_a_server_whose_starter_was_killed_before_qemu_began_can_be_found_and_re
     (found,) = driver.list(Kind.SERVER, "vmprobe-mon-")
     driver.delete(found.ref)
 
-    assert (found.state, found.native, found.fault) == (State.FAILED, "dead", "it ended without a word")
+    assert (found.state, found.native, found.fault) == (
+        State.FAILED,
+        "dead",
+        "it ended without a word",
+    )
     assert driver.list(Kind.SERVER, "vmprobe-") == []
     assert here.left() == NOTHING
 
@@ -249,13 +322,20 @@ def test_a_qemu_cannot_begin_in_a_directory_that_was_removed(driver, here):
     place = here.state / "late"
     place.mkdir(parents=True)
 
-    late = subprocess.run(["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command], cwd=place, capture_output=True, timeout=30)
+    late = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command],
+        cwd=place,
+        capture_output=True,
+        timeout=30,
+    )
 
     assert late.returncode == 1 and b"No such file or directory" in late.stderr
     assert here.left() == NOTHING
 
 
-def test_a_monitor_that_does_not_answer_is_unreachable_and_its_vm_can_be_removed(driver, here, capfd):
+def test_a_monitor_that_does_not_answer_is_unreachable_and_its_vm_can_be_removed(
+    driver, here, capfd
+):
     ref = driver.create(ServerSpec(driver.run, driver.plan))
     soon(lambda: driver.show(ref).state is State.READY)
     (pid,) = here.processes()
@@ -276,7 +356,9 @@ def test_another_process_is_never_taken_for_a_qemu_of_ours(driver, here):
     place = here.state / "qemu" / "server" / driver.run
     place.mkdir(parents=True)
     bystander = subprocess.Popen(["sleep", "60"], cwd=place)
-    soon(lambda: Path(f"/proc/{bystander.pid}/cmdline").read_bytes())  # it has one a moment after it began
+    soon(
+        lambda: Path(f"/proc/{bystander.pid}/cmdline").read_bytes()
+    )  # it has one a moment after it began
 
     try:
         (found,) = driver.list(Kind.SERVER, driver.run)
@@ -290,7 +372,7 @@ def test_another_process_is_never_taken_for_a_qemu_of_ours(driver, here):
 
 
 def test_names_that_are_taken_are_refused(driver):
-    spec = VolumeSpec(driver.run, 2 ** 20)
+    spec = VolumeSpec(driver.run, 2**20)
     driver.create(spec)
 
     with pytest.raises(CloudError) as taken:
@@ -301,14 +383,14 @@ def test_names_that_are_taken_are_refused(driver):
 
 def test_a_volume_larger_than_the_file_system_takes_is_refused_and_leaves_nothing(driver, here):
     with pytest.raises(CloudError) as refused:
-        driver.create(VolumeSpec(driver.run, 2 ** 62))
+        driver.create(VolumeSpec(driver.run, 2**62))
 
     assert str(refused.value) == f"volume {driver.run}: File too large"
     assert here.left() == NOTHING
 
 
 def test_a_server_that_does_not_run_takes_no_volume(driver, here):
-    volume = driver.create(VolumeSpec(driver.run, 2 ** 20))
+    volume = driver.create(VolumeSpec(driver.run, 2**20))
     os.makedirs(here.state / "qemu" / "server" / driver.run)
     (server,) = driver.list(Kind.SERVER, driver.run)
 
@@ -324,7 +406,10 @@ def test_a_directory_that_cannot_be_made_is_our_own_fault(here, driver):
     with pytest.raises(ClientError) as wrong:
         Qemu(site.endpoint, {}, Deadline(60, 10), Evidence()).connect()
 
-    assert str(wrong.value) == f"{here.state}/file cannot be written to, and servers and volumes have to lie in {here.state}/file/below"
+    assert (
+        str(wrong.value)
+        == f"{here.state}/file cannot be written to, and servers and volumes have to lie in {here.state}/file/below"
+    )
 
 
 def test_a_directory_that_others_can_write_to_is_not_used(driver, here):
@@ -334,22 +419,36 @@ def test_a_directory_that_others_can_write_to_is_not_used(driver, here):
     with pytest.raises(ClientError) as wrong:
         driver.connect()
 
-    assert str(wrong.value) == f"{here.state}/qemu is not a directory that only this user can write to"
+    assert (
+        str(wrong.value) == f"{here.state}/qemu is not a directory that only this user can write to"
+    )
 
 
 # --- a tap --------------------------------------------------------------------------------------------------------
 
+
 def test_a_tap_has_an_address_and_counters(here, tmp_path):
     """In a network namespace of its own, with a DHCP server on the tap; at depth api, so that QEMU and this host know all."""
-    if os.geteuid() or subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True).returncode
+    ):
         pytest.skip("a network namespace takes root")
     here.set("test vm", network="tap:vmp0")
     (tmp_path / "udhcpd").write_text(
         f"start 10.79.0.50\nend 10.79.0.60\ninterface vmp0\nlease_file {tmp_path}/leases\npidfile {tmp_path}/pid\n"
-        "opt subnet 255.255.255.0\nopt router 10.79.0.1\n")
+        "opt subnet 255.255.255.0\nopt router 10.79.0.1\n"
+    )
     (tmp_path / "leases").touch()
     probe = subprocess.Popen(
-        ["unshare", "--net", "--mount", "sh", "-e", "-c", f"""
+        [
+            "unshare",
+            "--net",
+            "--mount",
+            "sh",
+            "-e",
+            "-c",
+            f"""
             mount -t sysfs none /sys
             ip link set lo up
             ip tuntap add vmp0 mode tap
@@ -360,12 +459,26 @@ def test_a_tap_has_an_address_and_counters(here, tmp_path):
             "$@" && state=0 || state=$?
             kill $served
             exit $state
-        """, "sh", sys.executable, str(PROBE), "--site", str(here.write())],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "VMPROBE_STATE": str(here.state)})
+        """,
+            "sh",
+            sys.executable,
+            str(PROBE),
+            "--site",
+            str(here.write()),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "VMPROBE_STATE": str(here.state)},
+    )
 
     state, text, errors = finish(probe)
 
     counted = "net_in_avg=N;;;0 net_in_peak=N;;;0 net_out_avg=N;;;0 net_out_peak=N;;;0 network"
-    assert (state, text, errors) == (0, OK.replace("network", counted, 2).replace(counted, "network", 1), "")
+    assert (state, text, errors) == (
+        0,
+        OK.replace("network", counted, 2).replace(counted, "network", 1),
+        "",
+    )
     assert here.left() == NOTHING

@@ -15,8 +15,10 @@ from vmprobe.ctl.config import objects
 pytestmark = pytest.mark.live
 SYSTEMD = "/lib/systemd/systemd"
 MANAGER = "mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/system && exec {} --user --unit=basic.target"
-SITE = ("[site]\nname = {name}\n[endpoint]\nmanager = memory\n[test vm]\nimage = vmprobe-test\n[schedule]\ninterval = {interval}\n"
-        "probes = lifecycle\nchecks = passive\nsubmit = file:/nowhere\n")
+SITE = (
+    "[site]\nname = {name}\n[endpoint]\nmanager = memory\n[test vm]\nimage = vmprobe-test\n[schedule]\ninterval = {interval}\n"
+    "probes = lifecycle\nchecks = passive\nsubmit = file:/nowhere\n"
+)
 
 
 class Systemd:
@@ -26,15 +28,40 @@ class Systemd:
         self.directory, self.units = directory, directory / "config" / "systemd" / "user"
         self.units.mkdir(parents=True)
         (directory / "run").mkdir(mode=0o700)
-        environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "XDG_RUNTIME_DIR": str(directory / "run"),
-                       "XDG_CONFIG_HOME": str(directory / "config")}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "XDG_RUNTIME_DIR": str(directory / "run"),
+            "XDG_CONFIG_HOME": str(directory / "config"),
+        }
         self._log = open(directory / "log", "w")
-        self._process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", MANAGER.format(SYSTEMD)], env=environment,
-                                         stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True)
-        self._enter = ["nsenter", "--mount", "--target", str(self._process.pid), "env", f"XDG_RUNTIME_DIR={directory}/run", "systemctl", "--user"]
+        self._process = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", MANAGER.format(SYSTEMD)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._enter = [
+            "nsenter",
+            "--mount",
+            "--target",
+            str(self._process.pid),
+            "env",
+            f"XDG_RUNTIME_DIR={directory}/run",
+            "systemctl",
+            "--user",
+        ]
 
     def __call__(self, *words):
-        return subprocess.run([*self._enter, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [*self._enter, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def does(self, *words):
         done = self(*words)
@@ -42,7 +69,9 @@ class Systemd:
         return done.stdout
 
     def started(self):
-        return (self.directory / "run" / "systemd" / "private").exists() and self("is-active", "basic.target").stdout == "active\n"
+        return (self.directory / "run" / "systemd" / "private").exists() and self(
+            "is-active", "basic.target"
+        ).stdout == "active\n"
 
     def end(self):
         self._process.terminate()
@@ -80,47 +109,90 @@ def generated(systemd, sites):
     folder.mkdir()
     for name, interval in sites.items():
         (folder / f"{name}.ini").write_text(SITE.format(name=name, interval=interval))
-    done = subprocess.run([sys.executable, str(PROBES / "vmprobectl"), "config", "--target", "systemd", "--sites", str(folder), "--output",
-                           str(systemd.directory / "out")], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(PROBES / "vmprobectl"),
+            "config",
+            "--target",
+            "systemd",
+            "--sites",
+            str(folder),
+            "--output",
+            str(systemd.directory / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     for path in (systemd.directory / "out").glob("*.timer"):
         counted(systemd, path, f"{path.stem}.service")
     systemd.does("daemon-reload")
-    return lambda: (systemd.directory / "runs").read_text().split() if (systemd.directory / "runs").exists() else []
+    return lambda: (
+        (systemd.directory / "runs").read_text().split()
+        if (systemd.directory / "runs").exists()
+        else []
+    )
 
 
 def counted(systemd, timer, service):
     shutil.copy(timer, systemd.units)
-    (systemd.units / service).write_text(f"[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo %p >>{systemd.directory}/runs'\n")
+    (systemd.units / service).write_text(
+        f"[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo %p >>{systemd.directory}/runs'\n"
+    )
 
 
 def next_run(systemd, timer):
     """(last trigger, next elapse) of a timer, each as systemd shows it; times of the monotonic clock in seconds."""
-    words = dict(line.split("=", 1) for line in systemd.does(
-        "show", timer, "-p", "LastTriggerUSecMonotonic,NextElapseUSecMonotonic,NextElapseUSecRealtime").splitlines())
-    return {word: seconds(text) if word.endswith("Monotonic") else text for word, text in words.items()}
+    words = dict(
+        line.split("=", 1)
+        for line in systemd.does(
+            "show",
+            timer,
+            "-p",
+            "LastTriggerUSecMonotonic,NextElapseUSecMonotonic,NextElapseUSecRealtime",
+        ).splitlines()
+    )
+    return {
+        word: seconds(text) if word.endswith("Monotonic") else text for word, text in words.items()
+    }
 
 
 def seconds(text):
     units = {"w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 1e-3, "us": 1e-6}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(w|d|h|min|s|ms|us)\b", text))
+    return sum(
+        float(number) * units[unit]
+        for number, unit in re.findall(r"([\d.]+)(w|d|h|min|s|ms|us)\b", text)
+    )
 
 
-def test_a_timer_of_a_short_interval_runs_once_when_it_is_started_and_not_at_a_daemon_reload(systemd):
-    name = next(name for name in (f"site-{number}" for number in range(1000)) if objects._chance(name, "lifecycle") < 0.02)
+def test_a_timer_of_a_short_interval_runs_once_when_it_is_started_and_not_at_a_daemon_reload(
+    systemd,
+):
+    name = next(
+        name
+        for name in (f"site-{number}" for number in range(1000))
+        if objects._chance(name, "lifecycle") < 0.02
+    )
     runs, timer = generated(systemd, {name: "1 min"}), f"vmprobe-lifecycle-{name}.timer"
     systemd.does("start", timer)
-    assert until(lambda: len(runs()) == 1), "it runs when its time after the boot has come, and at once when that is over"
+    assert until(lambda: len(runs()) == 1), (
+        "it runs when its time after the boot has come, and at once when that is over"
+    )
 
     for _ in range(3):
         systemd.does("daemon-reload")
         told = next_run(systemd, timer)
         assert 56 <= told["NextElapseUSecMonotonic"] - told["LastTriggerUSecMonotonic"] <= 64
-    assert runs() == [timer[:-len(".timer")]]
+    assert runs() == [timer[: -len(".timer")]]
 
 
 def test_timers_that_go_by_the_calendar_are_spread_and_know_nothing_of_a_daemon_reload(systemd):
-    sites = {f"site-{number}": "1 d" for number in range(20)}  # so the chance that one is due within this test is small
+    sites = {
+        f"site-{number}": "1 d" for number in range(20)
+    }  # so the chance that one is due within this test is small
     runs = generated(systemd, sites)
     timers = [f"vmprobe-lifecycle-{name}.timer" for name in sites]
     systemd.does("start", *timers)
@@ -138,7 +210,9 @@ def test_a_packaged_timer_runs_once_when_it_is_started_and_not_at_a_daemon_reloa
     counted(systemd, CHECKOUT / "rpm" / "systemd" / f"{name}.timer", f"{name}.service")
     drop_in = systemd.units / f"{name}.timer.d"
     drop_in.mkdir()
-    (drop_in / "quick.conf").write_text("[Timer]\nRandomizedDelaySec=0\nAccuracySec=1ms\nOnBootSec=\nOnBootSec=1s\nOnUnitActiveSec=1h\n")
+    (drop_in / "quick.conf").write_text(
+        "[Timer]\nRandomizedDelaySec=0\nAccuracySec=1ms\nOnBootSec=\nOnBootSec=1s\nOnUnitActiveSec=1h\n"
+    )
     systemd.does("daemon-reload")
     systemd.does("start", f"{name}mine.timer")
     runs = systemd.directory / "runs"

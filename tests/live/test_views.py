@@ -26,9 +26,20 @@ class Local:
         return self.site.set("sample", readings="8", interval="2 s").start("-v")
 
     def look(self, probe, *options):
-        done = subprocess.run([sys.executable, str(PROBES / f"check_vm_{probe}"), "--site", str(self.site.write()), *options],
-                              capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
-                              env={**os.environ, "VMPROBE_STATE": str(self.site.state)})
+        done = subprocess.run(
+            [
+                sys.executable,
+                str(PROBES / f"check_vm_{probe}"),
+                "--site",
+                str(self.site.write()),
+                *options,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "VMPROBE_STATE": str(self.site.state)},
+        )
         return done.returncode, done.stdout
 
 
@@ -62,8 +73,12 @@ def seen(place):
     process = place.start()
     try:
         assert soon(lambda: "running=1;" in place.look("state")[1], 120), process.poll()
-        found = {probe: place.look(probe, "-v") for probe in ("gateway", "state", "capacity", "image")}
-        found["activity"] = place.look("activity", "-v", "-t", "8")  # in 8 s there is time for four readings, which take 6 s
+        found = {
+            probe: place.look(probe, "-v") for probe in ("gateway", "state", "capacity", "image")
+        }
+        found["activity"] = place.look(
+            "activity", "-v", "-t", "8"
+        )  # in 8 s there is time for four readings, which take 6 s
         found["needs"] = place.look("capacity", "--need", "1000000")
         found["again"] = place.look("activity", "-v", "-t", "8")
         output, _ = process.communicate(timeout=240)
@@ -76,14 +91,22 @@ def seen(place):
 
 
 def figures(output):
-    return {label: float(value) for label, value in re.findall(r"(\w+)=(\d+(?:\.\d+)?)", output.split("\n")[0].partition(" | ")[2])}
+    return {
+        label: float(value)
+        for label, value in re.findall(
+            r"(\w+)=(\d+(?:\.\d+)?)", output.split("\n")[0].partition(" | ")[2]
+        )
+    }
 
 
 def test_the_gateway_is_well_and_says_its_version(seen):
     code, output = seen["gateway"]
 
     assert code == 0, output
-    assert re.match(r"VM_GATEWAY OK - \w+: (QEMU|libvirt \(QEMU/KVM\)) [\d.]+\S* answers in [\d.]+ s \(auth ", output)
+    assert re.match(
+        r"VM_GATEWAY OK - \w+: (QEMU|libvirt \(QEMU/KVM\)) [\d.]+\S* answers in [\d.]+ s \(auth ",
+        output,
+    )
     assert {"auth", "version", "list", "image", "total"} <= set(figures(output))
 
 
@@ -97,22 +120,37 @@ def test_the_server_is_counted_as_running_with_its_age_by_its_name(seen):
 
 def test_what_is_free_is_said_and_a_million_more_do_not_fit(seen):
     code, output = seen["capacity"]
-    assert (code, figures(output)["servers_used" if "servers_used" in figures(output) else "host_servers_used"]) == (0, 1)
-    assert figures(output)["host_memory_free"] > 2 ** 20
-    assert re.search(r"^(load +host|ready +\S+) +[\d.]+ +[\d.]+ +- +\d+ %$", output, re.M)  # QEMU's host, libvirt's vCPUs
+    assert (
+        code,
+        figures(output)[
+            "servers_used" if "servers_used" in figures(output) else "host_servers_used"
+        ],
+    ) == (0, 1)
+    assert figures(output)["host_memory_free"] > 2**20
+    assert re.search(
+        r"^(load +host|ready +\S+) +[\d.]+ +[\d.]+ +- +\d+ %$", output, re.M
+    )  # QEMU's host, libvirt's vCPUs
 
     code, output = seen["needs"]
     assert code == 1
-    assert re.match(r"VM_CAPACITY WARNING - \w+: only \d+ of 1000000 128 MiB fit: \w+ by .* (is|are) free \(cause=quota\); ", output)
+    assert re.match(
+        r"VM_CAPACITY WARNING - \w+: only \d+ of 1000000 128 MiB fit: \w+ by .* (is|are) free \(cause=quota\); ",
+        output,
+    )
 
 
 def test_its_activity_is_measured_and_between_two_runs_too(seen):
     code, output = seen["again"]
 
     assert code == 0, output
-    assert re.match(r"VM_ACTIVITY OK - \w+: 1 server over \d+ s: cpu [\d.]+ %, disk_read .*/s, disk_write .*/s, memory [\d.]+ MiB, "
-                    r"ready [\d.]+ % \| ", output)
-    assert re.search(r"^CPU +DISK_READ +DISK_WRITE +NET_IN +NET_OUT +READY +MEMORY +ID +NAME$", output, re.M)
+    assert re.match(
+        r"VM_ACTIVITY OK - \w+: 1 server over \d+ s: cpu [\d.]+ %, disk_read .*/s, disk_write .*/s, memory [\d.]+ MiB, "
+        r"ready [\d.]+ % \| ",
+        output,
+    )
+    assert re.search(
+        r"^CPU +DISK_READ +DISK_WRITE +NET_IN +NET_OUT +READY +MEMORY +ID +NAME$", output, re.M
+    )
     assert figures(output)["interval"] > 6 and figures(output)["disk_write_avg"] > 0
 
 
@@ -130,23 +168,27 @@ def test_the_vm_itself_says_what_it_felt_and_agrees_with_the_manager(seen):
 
 
 def test_nothing_was_created_by_looking(place, seen):
-    assert place.look("state")[1].startswith("VM_STATE OK - ") and "servers=0;" in place.look("state")[1]
+    assert (
+        place.look("state")[1].startswith("VM_STATE OK - ")
+        and "servers=0;" in place.look("state")[1]
+    )
 
 
 # --- images, by their checksum ------------------------------------------------------------------------------------
 
+
 def test_a_disk_image_is_the_one_that_it_should_be_until_it_is_changed(tmp_path):
     needed()
     disk = tmp_path / "disk.raw"
-    disk.write_bytes(os.urandom(3 * 2 ** 20))
+    disk.write_bytes(os.urandom(3 * 2**20))
     digits = hashlib.sha512(disk.read_bytes()).hexdigest()
     place = Local(tmp_path)
     place.site.set("test vm", image=str(disk))
 
     assert place.look("image", "--checksum", f"sha512:{digits}")[1].startswith(
-        f"VM_IMAGE OK - here: image {disk} is there and unchanged | ")
+        f"VM_IMAGE OK - here: image {disk} is there and unchanged | "
+    )
     disk.write_bytes(b"other")
     assert place.look("image", "--checksum", f"sha512:{digits}")[1].startswith(
-        "VM_IMAGE CRITICAL - here: mismatched 1 is outside 0 (critical); ")
-
-
+        "VM_IMAGE CRITICAL - here: mismatched 1 is outside 0 (critical); "
+    )

@@ -11,6 +11,9 @@ def environment(name, python, words):
     done = place / "done"
     if not done.exists() or done.read_text() != " ".join(words):
         subprocess.run([python, "-m", "venv", "--clear", str(place)], check=True)
-        subprocess.run([str(place / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", *words], check=True)
+        subprocess.run(
+            [str(place / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", *words],
+            check=True,
+        )
         done.write_text(" ".join(words))
     return place / "bin" / "python"

@@ -11,9 +11,9 @@ import subprocess
 
 import pytest
 
-from running import CHECKOUT
 from packages.conftest import source
 from packages.test_oldest import oldest  # noqa: F401  a fixture
+from running import CHECKOUT
 
 pytestmark = pytest.mark.packaging
 QUICK = "tests/test_ids.py tests/ctl/test_main.py tests/unit/transport/test_http.py"  # the first collects every test
@@ -33,17 +33,32 @@ def unpacked(tmp_path):
     """The last commit, as the packages' source has it."""
     if not (CHECKOUT / ".git").exists():
         pytest.skip("packages are made from a git checkout")
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True).stdout
-    subprocess.run(["tar", "x", "--no-same-permissions"], cwd=tmp_path, input=archive, umask=0o022, check=True)
+    archive = subprocess.run(
+        ["git", "archive", "HEAD"], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True
+    ).stdout
+    subprocess.run(
+        ["tar", "x", "--no-same-permissions"], cwd=tmp_path, input=archive, umask=0o022, check=True
+    )
     return tmp_path
 
 
 def essential(folder):
     """A PATH of what every Debian has, and openssl, which Python's requests cannot be installed without."""
     folder.mkdir()
-    told = subprocess.run(["dpkg-query", "-W", "-f", "${Essential} ${Priority} ${Package}\n"], capture_output=True, text=True, check=True).stdout
-    names = [line.split()[-1] for line in told.splitlines() if line.startswith("yes") or " required " in line]
-    files = subprocess.run(["dpkg-query", "-L", "openssl", *names], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Essential} ${Priority} ${Package}\n"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = [
+        line.split()[-1]
+        for line in told.splitlines()
+        if line.startswith("yes") or " required " in line
+    ]
+    files = subprocess.run(
+        ["dpkg-query", "-L", "openssl", *names], capture_output=True, text=True, check=True
+    ).stdout
     for path in sorted(set(re.findall(r"(?m)^(?:/usr)?/s?bin/[^/\n]+$", files))):
         if os.path.exists(path):
             (folder / os.path.basename(path)).symlink_to(path)
@@ -53,8 +68,17 @@ def essential(folder):
 def run(command, cwd, python, **environment):
     """(exit code, the end of what was said) of the check with one Python."""
     words = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", **environment}
-    done = subprocess.run(["sh", "-c", command.replace("%{_bindir}/%{py}", shlex.quote(str(python)))], cwd=cwd, env=words, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        ["sh", "-c", command.replace("%{_bindir}/%{py}", shlex.quote(str(python)))],
+        cwd=cwd,
+        env=words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     return done.returncode, done.stdout[-6000:]
 
 
@@ -63,8 +87,12 @@ def plain(tmp_path_factory):
     """``run`` with the distribution's Python, on a Debian on which nothing else is installed."""
     if not shutil.which("dpkg-query"):
         pytest.skip("what every Debian has is known on Debian only")
-    if subprocess.run(["/usr/bin/python3", "-c", f"import {', '.join(NEEDED)}"], capture_output=True, check=False).returncode:
-        pytest.skip("the distribution's Python has not what the packages' check needs (Debian: see tests/packages.txt)")
+    if subprocess.run(
+        ["/usr/bin/python3", "-c", f"import {', '.join(NEEDED)}"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip(
+            "the distribution's Python has not what the packages' check needs (Debian: see tests/packages.txt)"
+        )
     path = essential(tmp_path_factory.mktemp("plain") / "bin")
     return lambda command, cwd: run(command, cwd, "/usr/bin/python3", PATH=path)
 

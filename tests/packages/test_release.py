@@ -10,7 +10,12 @@ import pytest
 from running import CHECKOUT
 
 pytestmark = pytest.mark.packaging
-FILES = ("probes/vmprobe/__init__.py", "rpm/nagios-plugins-vmprobe.spec", "rpm/selinux/vmprobe.te", "rpm/release.py")
+FILES = (
+    "probes/vmprobe/__init__.py",
+    "rpm/nagios-plugins-vmprobe.spec",
+    "rpm/selinux/vmprobe.te",
+    "rpm/release.py",
+)
 CHANGES = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-12-01\n\n### Added\n\n- all\n"
 
 
@@ -24,7 +29,17 @@ def tree(tmp_path):
     (tmp_path / "CHANGELOG.md").write_text(CHANGES)
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
-    git(tmp_path, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "--quiet", "-m", "x")
+    git(
+        tmp_path,
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@example.org",
+        "commit",
+        "--quiet",
+        "-m",
+        "x",
+    )
     git(tmp_path, "tag", "v0.1.0")
     return tmp_path
 
@@ -38,7 +53,12 @@ def edit(file, pattern, text):
 
 
 def release(tree):
-    done = subprocess.run([sys.executable, str(tree / "rpm" / "release.py")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(tree / "rpm" / "release.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stdout
 
 
@@ -46,15 +66,38 @@ def test_a_version_that_is_the_same_everywhere_can_be_released(tree):
     assert release(tree) == (0, "version 0.1.0: changelog, spec and tag agree\n")
 
 
-@pytest.mark.parametrize("file, pattern, line", [
-    ("CHANGELOG.md", r"\[0.1.0\]", "CHANGELOG.md, first section with a date, has 9.9.9, and not 0.1.0\n"),
-    ("CHANGELOG.md", r"\[Unreleased\]", "CHANGELOG.md has something under [Unreleased]\n"),
-    ("rpm/nagios-plugins-vmprobe.spec", r"(?<=^Version:        )0.1.0", "rpm/nagios-plugins-vmprobe.spec, Version, has 9.9.9, and not 0.1.0\n"),
-    ("rpm/nagios-plugins-vmprobe.spec", r"0.1.0(?=-1$)", "rpm/nagios-plugins-vmprobe.spec, %changelog, has 9.9.9, and not 0.1.0\n"),
-    ("rpm/selinux/vmprobe.te", r"0.1.0", "rpm/selinux/vmprobe.te has 9.9.9, and not 0.1.0\n"),
-])
+@pytest.mark.parametrize(
+    "file, pattern, line",
+    [
+        (
+            "CHANGELOG.md",
+            r"\[0.1.0\]",
+            "CHANGELOG.md, first section with a date, has 9.9.9, and not 0.1.0\n",
+        ),
+        ("CHANGELOG.md", r"\[Unreleased\]", "CHANGELOG.md has something under [Unreleased]\n"),
+        (
+            "rpm/nagios-plugins-vmprobe.spec",
+            r"(?<=^Version:        )0.1.0",
+            "rpm/nagios-plugins-vmprobe.spec, Version, has 9.9.9, and not 0.1.0\n",
+        ),
+        (
+            "rpm/nagios-plugins-vmprobe.spec",
+            r"0.1.0(?=-1$)",
+            "rpm/nagios-plugins-vmprobe.spec, %changelog, has 9.9.9, and not 0.1.0\n",
+        ),
+        ("rpm/selinux/vmprobe.te", r"0.1.0", "rpm/selinux/vmprobe.te has 9.9.9, and not 0.1.0\n"),
+    ],
+)
 def test_a_place_that_has_another_version_is_named(tree, file, pattern, line):
-    edit(tree / file, pattern, "[Unreleased]\n\n- news\n" if "Unreleased" in pattern else "[9.9.9]" if "[" in pattern else "9.9.9")
+    edit(
+        tree / file,
+        pattern,
+        "[Unreleased]\n\n- news\n"
+        if "Unreleased" in pattern
+        else "[9.9.9]"
+        if "[" in pattern
+        else "9.9.9",
+    )
 
     assert release(tree) == (1, line)
 

@@ -9,15 +9,17 @@ import zipfile
 
 import pytest
 
-from running import CHECKOUT
 from packages.environments import environment
+from running import CHECKOUT
 from vmprobe import __version__, drivers
 
 pytestmark = pytest.mark.packaging
 
 
 def run(*words, **more):
-    return subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True, **more).stdout
+    return subprocess.run(
+        [str(word) for word in words], check=True, capture_output=True, text=True, **more
+    ).stdout
 
 
 def tracked(*folders):
@@ -36,45 +38,78 @@ def built(tmp_path_factory):
         (here / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
         (here / "tree" / path).write_bytes((CHECKOUT / path).read_bytes())
     python = environment("build", sys.executable, ["setuptools", "wheel"])
-    run(python, "-c", "from setuptools.build_meta import *; build_sdist('../dist'); build_wheel('../dist')", cwd=here / "tree")
+    run(
+        python,
+        "-c",
+        "from setuptools.build_meta import *; build_sdist('../dist'); build_wheel('../dist')",
+        cwd=here / "tree",
+    )
     return here / "dist"
 
 
 def test_a_wheel_has_the_package_the_probes_and_their_data_and_nothing_else(built):
     files = zipfile.ZipFile(built / f"vmprobe-{__version__}-py3-none-any.whl").namelist()
-    scripts, data = (f"vmprobe-{__version__}.data/{kind}/" for kind in ("scripts", "data/share/vmprobe"))
-    package = {path for path in tracked("probes/vmprobe") if path.endswith(".py") or "/guest/" in path}
+    scripts, data = (
+        f"vmprobe-{__version__}.data/{kind}/" for kind in ("scripts", "data/share/vmprobe")
+    )
+    package = {
+        path for path in tracked("probes/vmprobe") if path.endswith(".py") or "/guest/" in path
+    }
 
     assert {file for file in files if ".dist-info/" not in file} == (
-        {path[len("probes/"):] for path in package}
-        | {scripts + path[len("probes/"):] for path in tracked("probes") if path.count("/") == 1}
-        | {data + path for path in tracked("templates", "etc")})
+        {path[len("probes/") :] for path in package}
+        | {scripts + path[len("probes/") :] for path in tracked("probes") if path.count("/") == 1}
+        | {data + path for path in tracked("templates", "etc")}
+    )
 
 
 def test_a_source_distribution_has_what_git_has(built):
     prefix = f"vmprobe-{__version__}/"
-    files = {name[len(prefix):] for name in tarfile.open(built / f"vmprobe-{__version__}.tar.gz").getnames()}
+    files = {
+        name[len(prefix) :]
+        for name in tarfile.open(built / f"vmprobe-{__version__}.tar.gz").getnames()
+    }
 
     assert tracked() - files == set()
 
 
 def test_a_wheel_in_a_clean_environment_runs_from_anywhere(built, tmp_path):
     run(sys.executable, "-m", "venv", tmp_path / "venv")
-    run(tmp_path / "venv/bin/pip", "install", "--quiet", f"{built / f'vmprobe-{__version__}-py3-none-any.whl'}[config]")
+    run(
+        tmp_path / "venv/bin/pip",
+        "install",
+        "--quiet",
+        f"{built / f'vmprobe-{__version__}-py3-none-any.whl'}[config]",
+    )
 
     ran = run(tmp_path / "venv/bin/check_vm_lifecycle", "--site", "memory", cwd=tmp_path)
     assert ran.startswith("VM_LIFECYCLE OK - memory: test VM ran and is gone in ")
 
-    run(tmp_path / "venv/bin/vmprobectl", "config", "--target", "nagios", "--output", "out", "--sites",
-        tmp_path / "venv/share/vmprobe/etc/sites", cwd=tmp_path)
-    assert f"{tmp_path}/venv/bin/check_vm_lifecycle" in "".join(path.read_text() for path in (tmp_path / "out").rglob("*.cfg"))
+    run(
+        tmp_path / "venv/bin/vmprobectl",
+        "config",
+        "--target",
+        "nagios",
+        "--output",
+        "out",
+        "--sites",
+        tmp_path / "venv/share/vmprobe/etc/sites",
+        cwd=tmp_path,
+    )
+    assert f"{tmp_path}/venv/bin/check_vm_lifecycle" in "".join(
+        path.read_text() for path in (tmp_path / "out").rglob("*.cfg")
+    )
 
 
 def test_every_driver_with_an_optional_library_has_its_extra_and_its_package():
     parser = configparser.ConfigParser()
     parser.read(CHECKOUT / "setup.cfg")
     extras = set(parser["options.extras_require"]) & set(drivers.DRIVERS)
-    packages = set(re.findall(r"(?m)^%package (\S+)$", (CHECKOUT / "rpm" / "nagios-plugins-vmprobe.spec").read_text()))
+    packages = set(
+        re.findall(
+            r"(?m)^%package (\S+)$", (CHECKOUT / "rpm" / "nagios-plugins-vmprobe.spec").read_text()
+        )
+    )
 
     assert extras == packages - {"config", "selinux"}
 
@@ -83,10 +118,14 @@ def test_every_probe_is_among_the_scripts():
     parser = configparser.ConfigParser()
     parser.read(CHECKOUT / "setup.cfg")
 
-    assert set(parser["options"]["scripts"].split()) == {path for path in tracked("probes") if path.count("/") == 1}
+    assert set(parser["options"]["scripts"].split()) == {
+        path for path in tracked("probes") if path.count("/") == 1
+    }
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (CHECKOUT / "tests/sites/0.1.0").iterdir()))
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in (CHECKOUT / "tests/sites/0.1.0").iterdir())
+)
 def test_a_site_file_of_an_earlier_release_still_loads(name, tmp_path):
     from vmprobe.site import site
 

@@ -13,20 +13,35 @@ import shutil
 
 import pytest
 
-from readme import README
 from disasters import FAULTS, HOUR, KILLS, SHM, Disaster
+from readme import README
 
 COUNTS = (1, 3)
 
 # --- the exit codes -----------------------------------------------------------------------------------------------
 
-NAMED = [fault for fault in FAULTS if fault != "port-left"]  # a port has no name: without the ledger nobody knows whose it was
-PASSING = {"reset", "reply-lost", "409", "429", "500", "503", "hang", "malformed"}  # the same request may succeed again
+NAMED = [
+    fault for fault in FAULTS if fault != "port-left"
+]  # a port has no name: without the ledger nobody knows whose it was
+PASSING = {
+    "reset",
+    "reply-lost",
+    "409",
+    "429",
+    "500",
+    "503",
+    "hang",
+    "malformed",
+}  # the same request may succeed again
 HARMLESS = {"lag", "delete-lost", "never-deleted"}  # but for what they are made for
 CODES = {  # what the request was for: {fault: exit code}; what is not named is 0
     "connect": {"401": 2, "403": 2},
     "resolve": {"403": 2},
-    "create": {**dict.fromkeys(PASSING - {"429"}, 2), "403": 2, "broken": 2},  # only what was surely not served is asked again
+    "create": {
+        **dict.fromkeys(PASSING - {"429"}, 2),
+        "403": 2,
+        "broken": 2,
+    },  # only what was surely not served is asked again
     "look": {"403": 2, "broken": 2},
     "attach": {"403": 2, "broken": 2},
     "metrics": {},  # what cannot be had there is not measured
@@ -72,6 +87,7 @@ TRIED = {"single faults": 0, "kills around the ledger's writes": 0, "pairs of fa
 
 # --- one fault ----------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_left_whatever_goes_wrong_at_any_request(fault, count, directory, undisturbed):
@@ -81,7 +97,9 @@ def test_nothing_is_left_whatever_goes_wrong_at_any_request(fault, count, direct
         try:
             _live_through(world, fault, purpose(log, number))
         except AssertionError as wrong:
-            raise AssertionError(f"{fault} at request {number}, {log[number - 1]} ({count} servers): {wrong}") from wrong
+            raise AssertionError(
+                f"{fault} at request {number}, {log[number - 1]} ({count} servers): {wrong}"
+            ) from wrong
         TRIED["single faults"] += 1
 
 
@@ -130,7 +148,9 @@ def _either_is_enough(world):
     assert (code, said.figures["leftovers"]) == (0, 0), said
     assert world.ours() == []
     world.check_strangers()
-    if world.ledgers():  # what was asked for, never answered and never shown may yet appear: one look later
+    if (
+        world.ledgers()
+    ):  # what was asked for, never answered and never shown may yet appear: one look later
         world.clock.sleep(HOUR)
         assert world.run()[0] == 0
     assert world.ledgers() == []
@@ -138,12 +158,22 @@ def _either_is_enough(world):
 
 # --- SIGKILL between any two writes of the ledger -----------------------------------------------------------------
 
-CALLS = ("mkdir", "open", "write", "fsync", "rename", "unlink", "ftruncate")  # what the ledger asks of the system
+CALLS = (
+    "mkdir",
+    "open",
+    "write",
+    "fsync",
+    "rename",
+    "unlink",
+    "ftruncate",
+)  # what the ledger asks of the system
 
 
 @pytest.mark.parametrize("how", ["before", "half", "after"])
 @pytest.mark.parametrize("count", COUNTS)
-def test_nothing_is_left_when_the_probe_is_killed_at_any_write_of_its_ledger(how, count, directory, monkeypatch):
+def test_nothing_is_left_when_the_probe_is_killed_at_any_write_of_its_ledger(
+    how, count, directory, monkeypatch
+):
     calls = _calls(directory, count, monkeypatch)
     assert calls.count("write") == calls.count("fsync") - 1 >= 10
     for number, call in enumerate(calls, 1):
@@ -193,6 +223,7 @@ def _kill_at(number, how, kill, patch):
 
 # --- two faults ---------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_is_left_after_two_faults(seed, directory):
     _search(random.Random(seed), 40, directory)
@@ -208,14 +239,18 @@ def _search(chance, tries, directory):
     for _ in range(tries):
         count, lag = chance.choice(COUNTS), chance.randint(1, 4)
         first = chance.randint(1, 40 if count == 1 else 80)
-        near = chance.random() < 0.5  # half of the pairs are neighbours, the others may be in two runs
+        near = (
+            chance.random() < 0.5
+        )  # half of the pairs are neighbours, the others may be in two runs
         second = first + (chance.randint(1, 4) if near else chance.randint(1, 60))
         faults = {first: chance.choice(NAMED), second: chance.choice(NAMED)}
         world = Disaster(directory, count, faults, lag)
         try:
             _live_through_two(world)
         except AssertionError as wrong:
-            raise AssertionError(f"{faults}, {count} servers, lists lag by {lag}: {wrong}") from wrong
+            raise AssertionError(
+                f"{faults}, {count} servers, lists lag by {lag}: {wrong}"
+            ) from wrong
         TRIED["pairs of faults"] += 1
 
 
@@ -223,7 +258,10 @@ def _live_through_two(world):
     """Two runs, which meet the faults; when the cloud is well again, either of what may follow is enough."""
     for _ in range(2):
         before = set(world.ours())
-        killing = any(fault in KILLS and number > len(world.cloud.log) for number, fault in world.cloud.plot.items())
+        killing = any(
+            fault in KILLS and number > len(world.cloud.log)
+            for number, fault in world.cloud.plot.items()
+        )
         outcome = world.run_in_a_process() if killing else world.run()
         if outcome is not None:
             code, said = outcome

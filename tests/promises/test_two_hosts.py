@@ -8,8 +8,8 @@ import pytest
 import plugin_output
 from running import MemorySite
 from virtual import SharedClock, VirtualClock
-from vmprobe.drivers.memory.driver import Thing
 from vmprobe.core.model import Kind
+from vmprobe.drivers.memory.driver import Thing
 
 
 def hosts(tmp_path, clock, owners):
@@ -17,7 +17,11 @@ def hosts(tmp_path, clock, owners):
     found = []
     for number, owner in enumerate(owners):
         (tmp_path / f"{number}").mkdir()
-        found.append(MemorySite(tmp_path / f"{number}", clock).set("site", owner=owner, name=f"seen-by-{owner}"))
+        found.append(
+            MemorySite(tmp_path / f"{number}", clock).set(
+                "site", owner=owner, name=f"seen-by-{owner}"
+            )
+        )
         found[-1].cloud = found[0].cloud
         found[-1].set("endpoint", url=found[0].url).set("test vm", snapshot="yes")
     return found
@@ -26,7 +30,9 @@ def hosts(tmp_path, clock, owners):
 def test_remove_of_one_host_never_touches_what_the_other_left(tmp_path):
     here, there = hosts(tmp_path, VirtualClock(), ["mon-a", "mon-b"])
     for owner in ("mon-a", "mon-b"):
-        here.cloud.things[owner] = Thing(Kind.SERVER, owner, f"vmprobe-{owner}-20270115t040000z-48-aaaaaaaa", "RUNNING", 0.0)
+        here.cloud.things[owner] = Thing(
+            Kind.SERVER, owner, f"vmprobe-{owner}-20270115t040000z-48-aaaaaaaa", "RUNNING", 0.0
+        )
 
     here.leftovers("--remove")
     assert set(here.cloud.things) == {"mon-b"}
@@ -34,7 +40,9 @@ def test_remove_of_one_host_never_touches_what_the_other_left(tmp_path):
     assert here.cloud.things == {}
 
 
-@pytest.mark.parametrize("owners", [["mon-a", "mon-b"], ["mon-a", "mon-a"]], ids=["two hosts", "one host"])
+@pytest.mark.parametrize(
+    "owners", [["mon-a", "mon-b"], ["mon-a", "mon-a"]], ids=["two hosts", "one host"]
+)
 @pytest.mark.parametrize("moment", [0, 1.5, 4, 6, 10.5, 12, 13, 14, 16, 17])
 def test_a_whole_run_at_any_moment_of_another_touches_nothing_of_it(tmp_path, moment, owners):
     clock = VirtualClock()
@@ -46,6 +54,7 @@ def test_a_whole_run_at_any_moment_of_another_touches_nothing_of_it(tmp_path, mo
         outcomes.append(there.lifecycle()[0])
         outcomes.append(there.leftovers("--remove")[0])
         assert {key: thing.name for key, thing in here.cloud.things.items()} == mine
+
     clock.at(moment, meanwhile)
     outcomes.append(here.lifecycle()[0])
 
@@ -67,14 +76,22 @@ def test_concurrent_runs_and_sweeps_of_two_hosts_all_go_well(tmp_path, seed):
         for _ in range(30):
             clock.sleep(1)
             site.leftovers("--remove")
-    threads = [clock.thread(chance.uniform(0, 15), lives, site, count) for site, count in zip(sites, (1, 3, 1, 3))]
+
+    threads = [
+        clock.thread(chance.uniform(0, 15), lives, site, count)
+        for site, count in zip(sites, (1, 3, 1, 3))
+    ]
     threads += [clock.thread(chance.uniform(0, 1), sweeps, site) for site in sites[::2]]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
 
-    assert sorted(outcomes) == [(0, "seen-by-mon-a: 3 test VMs ran and are gone"), (0, "seen-by-mon-a: test VM ran and is gone"),
-                                (0, "seen-by-mon-b: 3 test VMs ran and are gone"), (0, "seen-by-mon-b: test VM ran and is gone")]
+    assert sorted(outcomes) == [
+        (0, "seen-by-mon-a: 3 test VMs ran and are gone"),
+        (0, "seen-by-mon-a: test VM ran and is gone"),
+        (0, "seen-by-mon-b: 3 test VMs ran and are gone"),
+        (0, "seen-by-mon-b: test VM ran and is gone"),
+    ]
     assert sites[0].cloud.things == {}
     assert [thread for thread in threads if thread.is_alive()] == []

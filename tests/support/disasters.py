@@ -11,25 +11,43 @@ from typing import List
 import plugin_output
 from running import MemorySite
 from virtual import VirtualClock
-from vmprobe.drivers.memory.driver import REQUEST_FAULTS, Thing
 from vmprobe.core.model import Kind
+from vmprobe.drivers.memory.driver import REQUEST_FAULTS, Thing
 
-KILLS = ("killed-before", "killed-after")  # before the request leaves; after the server acted, before the reply
+KILLS = (
+    "killed-before",
+    "killed-after",
+)  # before the request leaves; after the server acted, before the reply
 FAULTS = (*REQUEST_FAULTS, *KILLS)
-SHM = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")  # for what writes thousands of ledgers
+SHM = Path(
+    "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
+)  # for what writes thousands of ledgers
 HOUR = 3600.0
 LEASE = 6 * 60.0  # of a run with a deadline of 300 s
 
 STRANGERS = (  # names that no run and no --remove of the owner "mon" may ever touch
-    "vmprobe-mon2-20260101t000000z-6-aaaaaaaa", "vmprobe-mon-b-20260101t000000z-6-aaaaaaaa",  # other owners', long expired
-    "vmprobe-mo-20260101t000000z-6-aaaaaaaa", "vmprobe-mon2-20270115t080000z-99999-aaaaaaaa",  # and one within its lease
-    "vmprobe-mon-20270115t075900z-99999-aaaaaaaa", "vmprobe-mon-20270115t075900z-99999-aaaaaaaa-2",  # ours, and running
-    "vmprobe-", "vmprobe-mon", "vmprobe-mon-20260101t000000z-6", "vmprobe-mon-20260101t000000z-6-aaaaaaa",  # look-alikes
-    "vmprobe-mon-20260101t000000z-6-aaaaaaaaa", "vmprobe-mon-20260101t000000z-6-aaaaaaaa_1",
-    "vmprobe-mon-20260101t000000z-6-aaaaaaaa-", "vmprobe-mon-20260101t000000z-6-aaaaaaaa\n",
-    "vmprobe-mon-20260101t000000z-006-aaaaaaaa", "vmprobe-mon-20261301t000000z-6-aaaaaaaa",
-    "vmprobe-mon-20260101t000061z-6-aaaaaaaa", "vmprobe-mon-20260101t000000z-6-aaaa\u212aaaa",
-    "vmprobe_mon-20260101t000000z-6-aaaaaaaa", "my-vmprobe-mon-20260101t000000z-6-aaaaaaaa", "web-1", "",
+    "vmprobe-mon2-20260101t000000z-6-aaaaaaaa",
+    "vmprobe-mon-b-20260101t000000z-6-aaaaaaaa",  # other owners', long expired
+    "vmprobe-mo-20260101t000000z-6-aaaaaaaa",
+    "vmprobe-mon2-20270115t080000z-99999-aaaaaaaa",  # and one within its lease
+    "vmprobe-mon-20270115t075900z-99999-aaaaaaaa",
+    "vmprobe-mon-20270115t075900z-99999-aaaaaaaa-2",  # ours, and running
+    "vmprobe-",
+    "vmprobe-mon",
+    "vmprobe-mon-20260101t000000z-6",
+    "vmprobe-mon-20260101t000000z-6-aaaaaaa",  # look-alikes
+    "vmprobe-mon-20260101t000000z-6-aaaaaaaaa",
+    "vmprobe-mon-20260101t000000z-6-aaaaaaaa_1",
+    "vmprobe-mon-20260101t000000z-6-aaaaaaaa-",
+    "vmprobe-mon-20260101t000000z-6-aaaaaaaa\n",
+    "vmprobe-mon-20260101t000000z-006-aaaaaaaa",
+    "vmprobe-mon-20261301t000000z-6-aaaaaaaa",
+    "vmprobe-mon-20260101t000061z-6-aaaaaaaa",
+    "vmprobe-mon-20260101t000000z-6-aaaa\u212aaaa",
+    "vmprobe_mon-20260101t000000z-6-aaaaaaaa",
+    "my-vmprobe-mon-20260101t000000z-6-aaaaaaaa",
+    "web-1",
+    "",
 )
 
 
@@ -41,12 +59,18 @@ class Disaster:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         self.clock = VirtualClock()
-        self.site = MemorySite(directory, self.clock).set("test vm", snapshot="yes", count=str(count))
+        self.site = MemorySite(directory, self.clock).set(
+            "test vm", snapshot="yes", count=str(count)
+        )
         self.cloud = self.site.cloud
         strangers = [(Kind.SERVER, name) for name in STRANGERS]
-        strangers += [(kind, name) for kind in (Kind.VOLUME, Kind.SNAPSHOT) for name in STRANGERS[::3]]
+        strangers += [
+            (kind, name) for kind in (Kind.VOLUME, Kind.SNAPSHOT) for name in STRANGERS[::3]
+        ]
         for number, (kind, name) in enumerate(strangers):
-            self.cloud.things[f"x-{number}"] = Thing(kind, f"x-{number}", name, "RUNNING", -HOUR, 2 ** 30)
+            self.cloud.things[f"x-{number}"] = Thing(
+                kind, f"x-{number}", name, "RUNNING", -HOUR, 2**30
+            )
             self.cloud.things[f"x-{number}"].owner = "somebody else"
         self.strangers = dict(_copy(self.cloud.things))
         self.cloud.plot.update(faults or {})
@@ -85,8 +109,12 @@ class Disaster:
         child = os.fork()
         if child == 0:
             try:
+
                 def leave(outcome=None):
-                    survived.write_bytes(pickle.dumps((self.cloud.things, self.cloud.log, self.clock.now(), outcome)))
+                    survived.write_bytes(
+                        pickle.dumps((self.cloud.things, self.cloud.log, self.clock.now(), outcome))
+                    )
+
                 self.cloud.killer = lambda: (leave(), os.kill(os.getpid(), signal.SIGKILL))
                 os.environ["VMPROBE_STATE"] = str(self.state)
                 arrange(self.cloud.killer)
@@ -107,8 +135,11 @@ class Disaster:
 
     def ours(self) -> List[str]:
         """What runs have made and not removed."""
-        return [f"{thing.kind.value} {thing.id} {thing.name}" for key, thing in self.cloud.things.items()
-                if key not in self.strangers]
+        return [
+            f"{thing.kind.value} {thing.id} {thing.name}"
+            for key, thing in self.cloud.things.items()
+            if key not in self.strangers
+        ]
 
     def ledgers(self) -> List[str]:
         """The files of the ledger's directory."""
@@ -118,7 +149,9 @@ class Disaster:
         """Nothing else was touched."""
         for key, before in self.strangers.items():
             assert key in self.cloud.things, f"{before.kind.value} {before.name!r} was removed"
-            assert self.cloud.things[key].word == before.word and not self.cloud.things[key].server, f"{before.name!r} was touched"
+            assert (
+                self.cloud.things[key].word == before.word and not self.cloud.things[key].server
+            ), f"{before.name!r} was touched"
 
     def repaired(self) -> None:
         """From now on the cloud is well again."""
@@ -140,6 +173,7 @@ class Disaster:
         def restore(elsewhere: bool = False) -> None:
             self.cloud.things, self.cloud.log[:], self.clock._now = _copy(things), log, now
             self.state = self.directory / "nothing-here" if elsewhere else state
+
         return restore
 
 

@@ -8,7 +8,9 @@ _DSIG = "http://www.w3.org/2000/09/xmldsig#"
 
 
 def _run(*command, **words):
-    return subprocess.run([str(word) for word in command], check=True, capture_output=True, **words).stdout
+    return subprocess.run(
+        [str(word) for word in command], check=True, capture_output=True, **words
+    ).stdout
 
 
 class Authority:
@@ -18,19 +20,72 @@ class Authority:
         self.directory = directory
         self.ca, self._key = directory / "ca.pem", directory / "ca.key"
         signed_by = ("-CA", above.ca, "-CAkey", above._key) if above else ()
-        request = _run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", self._key, "-subj", f"/C=XX/O=Tests/CN={name}")
+        request = _run(
+            "openssl",
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            self._key,
+            "-subj",
+            f"/C=XX/O=Tests/CN={name}",
+        )
         extensions = directory / "ca.extensions"
-        extensions.write_text("basicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n")
-        _run("openssl", "x509", "-req", f"-{md}", *(signed_by or ("-signkey", self._key)), "-set_serial", "1", "-days", "30",
-             "-extfile", extensions, "-out", self.ca, input=request)
+        extensions.write_text(
+            "basicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n"
+        )
+        _run(
+            "openssl",
+            "x509",
+            "-req",
+            f"-{md}",
+            *(signed_by or ("-signkey", self._key)),
+            "-set_serial",
+            "1",
+            "-days",
+            "30",
+            "-extfile",
+            extensions,
+            "-out",
+            self.ca,
+            input=request,
+        )
 
     def person(self, name, subject=None):
         """A signer of this name, ``/C=XX/O=Tests/CN=<name>`` unless a subject is given as openssl takes it."""
-        key, request, certificate = (self.directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
-        _run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
-             "-subj", subject or f"/C=XX/O=Tests/CN={name}")
-        _run("openssl", "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._key, "-CAcreateserial", "-days", "20",
-             "-out", certificate)
+        key, request, certificate = (
+            self.directory / f"{name}.{end}" for end in ("key", "csr", "pem")
+        )
+        _run(
+            "openssl",
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            request,
+            "-subj",
+            subject or f"/C=XX/O=Tests/CN={name}",
+        )
+        _run(
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-CA",
+            self.ca,
+            "-CAkey",
+            self._key,
+            "-CAcreateserial",
+            "-days",
+            "20",
+            "-out",
+            certificate,
+        )
         return Person(self.directory, key, certificate)
 
 
@@ -42,15 +97,36 @@ class Person:
 
     def smime(self, content, *options, md="sha256", others=()):
         """``content`` in clear, signed by S/MIME, by these others, too; ``options`` are openssl's."""
-        more = [word for other in others for word in ("-signer", other.certificate, "-inkey", other.key)]
-        return _run("openssl", "cms", "-sign", "-signer", self.certificate, "-inkey", self.key, *more, "-md", md, *options,
-                    input=content if isinstance(content, bytes) else content.encode())
+        more = [
+            word for other in others for word in ("-signer", other.certificate, "-inkey", other.key)
+        ]
+        return _run(
+            "openssl",
+            "cms",
+            "-sign",
+            "-signer",
+            self.certificate,
+            "-inkey",
+            self.key,
+            *more,
+            "-md",
+            md,
+            *options,
+            input=content if isinstance(content, bytes) else content.encode(),
+        )
 
-    def xml(self, content, method="rsa-sha256", digest="sha256", uri="", transforms=None, prefix=""):
+    def xml(
+        self, content, method="rsa-sha256", digest="sha256", uri="", transforms=None, prefix=""
+    ):
         """``content`` with an enveloped signature, made by xmlsec1 by the template that goes into it."""
-        algorithm = {"rsa-sha256": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256", "rsa-sha1": _DSIG + "rsa-sha1",
-                     "rsa-md5": "http://www.w3.org/2001/04/xmldsig-more#rsa-md5"}[method]
-        digesting = {"sha256": "http://www.w3.org/2001/04/xmlenc#sha256", "sha1": _DSIG + "sha1"}[digest]
+        algorithm = {
+            "rsa-sha256": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
+            "rsa-sha1": _DSIG + "rsa-sha1",
+            "rsa-md5": "http://www.w3.org/2001/04/xmldsig-more#rsa-md5",
+        }[method]
+        digesting = {"sha256": "http://www.w3.org/2001/04/xmlenc#sha256", "sha1": _DSIG + "sha1"}[
+            digest
+        ]
         transforms = transforms or [_DSIG + "enveloped-signature"]
         listed = "".join(f'<Transform Algorithm="{transform}"/>' for transform in transforms)
         template = (
@@ -58,7 +134,8 @@ class Person:
             '<CanonicalizationMethod Algorithm="http://www.w3.org/TR/2001/REC-xml-c14n-20010315#WithComments"/>'
             f'<SignatureMethod Algorithm="{algorithm}"/><Reference URI="{uri}"><Transforms>{listed}</Transforms>'
             f'<DigestMethod Algorithm="{digesting}"/><DigestValue/></Reference></SignedInfo><SignatureValue/>'
-            "<KeyInfo><X509Data/></KeyInfo></Signature>")
+            "<KeyInfo><X509Data/></KeyInfo></Signature>"
+        )
         if prefix:
             template = template.replace("</", f"</{prefix}:").replace(f"xmlns=", f"xmlns:{prefix}=")
             template = re.sub(r"<(?=\w)", f"<{prefix}:", template)

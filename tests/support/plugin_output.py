@@ -9,11 +9,15 @@ import re
 from typing import Dict, List, NamedTuple, Tuple
 
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-_FIRST = re.compile(r"(?P<name>[A-Z][A-Z_]+) (?P<word>OK|WARNING|CRITICAL|UNKNOWN) - (?P<text>\S(?:.*\S)?)")
+_FIRST = re.compile(
+    r"(?P<name>[A-Z][A-Z_]+) (?P<word>OK|WARNING|CRITICAL|UNKNOWN) - (?P<text>\S(?:.*\S)?)"
+)
 _NUMBER = r"-?(?:0|[1-9]\d*)(?:\.\d+)?"
 _RANGE = rf"@?(?:(?:~|{_NUMBER})?:(?:{_NUMBER})?|{_NUMBER})"
-_ITEM = re.compile(rf"(?P<label>[a-z0-9_]{{1,19}})=(?P<value>{_NUMBER}|U)(?P<unit>s|%|B|c)?"
-                   rf"(?:;(?P<warn>{_RANGE})?(?:;(?P<crit>{_RANGE})?(?:;(?P<min>{_NUMBER})?(?:;(?P<max>{_NUMBER})?)?)?)?)?")
+_ITEM = re.compile(
+    rf"(?P<label>[a-z0-9_]{{1,19}})=(?P<value>{_NUMBER}|U)(?P<unit>s|%|B|c)?"
+    rf"(?:;(?P<warn>{_RANGE})?(?:;(?P<crit>{_RANGE})?(?:;(?P<min>{_NUMBER})?(?:;(?P<max>{_NUMBER})?)?)?)?)?"
+)
 _UNITS = {"leftovers": None, "vcpus": None, "memory": "B", "volume_bytes": "B"}
 
 
@@ -29,7 +33,9 @@ class Output(NamedTuple):
 
 def read(output: str) -> Output:
     """Read a whole output, strictly."""
-    assert output.isascii() and output.isprintable() is ("\n" not in output), f"not clean: {output!r}"
+    assert output.isascii() and output.isprintable() is ("\n" not in output), (
+        f"not clean: {output!r}"
+    )
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", output), f"control characters: {output!r}"
     first, *details = output.split("\n")
     text, bar, data = first.partition(" | ")
@@ -38,7 +44,9 @@ def read(output: str) -> Output:
     assert len(text) < 200, f"{len(text)} characters before the perfdata"
     assert "|" not in text + data + "".join(details), f"a stray | in {output!r}"
     assert len(output) < 9000, f"{len(output)} characters"
-    assert not re.search(r'(?m)^ *File ".+", line \d+', output), "a traceback of our own; a server may say the word"
+    assert not re.search(r'(?m)^ *File ".+", line \d+', output), (
+        "a traceback of our own; a server may say the word"
+    )
 
     figures = {}
     for item in data.split(" ") if bar else ():
@@ -64,7 +72,9 @@ def nagios(output: str) -> Tuple[str, str, str]:
         before, bar, after = line.partition("|")
         long.append(before)
         if bar:
-            data = " ".join([data.strip(), after.strip(), *(more.strip() for more in rest[number + 1:])])
+            data = " ".join(
+                [data.strip(), after.strip(), *(more.strip() for more in rest[number + 1 :])]
+            )
             break
     return short.rstrip(), data.strip(), "\n".join(long)
 

@@ -5,8 +5,8 @@ import re
 from conformance import got
 from running import CHECKOUT, run_probe
 from vmprobe import drivers
-from vmprobe.ctl import main
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability
+from vmprobe.ctl import main
 
 README = CHECKOUT / "README.md"
 PAGES = [README, *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -20,7 +20,13 @@ def generated(text: str) -> str:
 
 def _make(what: str) -> str:
     word, _, rest = what.partition(" ")
-    return {"help": _help, "drivers": _drivers, "metrics": _metrics, "costs": _costs, "options": _options}[word](rest)
+    return {
+        "help": _help,
+        "drivers": _drivers,
+        "metrics": _metrics,
+        "costs": _costs,
+        "options": _options,
+    }[word](rest)
 
 
 def _help(probe: str) -> str:
@@ -31,44 +37,67 @@ def _options(command: str) -> str:
     """What a sub-command of vmprobectl takes; not its help, whose form differs from Python to Python."""
     parser = main.parser()
     for word in command.split():
-        parser = next(action for action in parser._actions if action.choices and word in action.choices).choices[word]
+        parser = next(
+            action for action in parser._actions if action.choices and word in action.choices
+        ).choices[word]
     lines = ["| option | |", "|---|---|"]
     for action in parser._actions:
         if action.dest != "help":
             value = action.metavar or ", ".join(action.choices or ())
             words = " ".join([*action.option_strings[:1], *([value] if action.nargs != 0 else [])])
-            lines.append(f"| `{words}` | {action.help}{'; needed' if action.required and action.option_strings else ''} |")
+            lines.append(
+                f"| `{words}` | {action.help}{'; needed' if action.required and action.option_strings else ''} |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def _drivers(_: str) -> str:
     words = [capability.value for capability in Capability]
-    lines = ["| manager | system | proved against | " + " | ".join(words) + " |", "|---" * (3 + len(words)) + "|"]
+    lines = [
+        "| manager | system | proved against | " + " | ".join(words) + " |",
+        "|---" * (3 + len(words)) + "|",
+    ]
     for name in drivers.DRIVERS:
         driver = drivers.load(name)
         given = got.of_driver(name, "capabilities")
-        cells = [_cell(capability in driver.capabilities, capability.value in given) for capability in Capability]
-        lines.append(f"| `{name}` | {driver.system} | {driver.proved} | " + " | ".join(cells) + " |")
+        cells = [
+            _cell(capability in driver.capabilities, capability.value in given)
+            for capability in Capability
+        ]
+        lines.append(
+            f"| `{name}` | {driver.system} | {driver.proved} | " + " | ".join(cells) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _metrics(_: str) -> str:
     """What each manager measures of a VM."""
     words = METRICS + EXTRA_METRICS
-    lines = ["| manager | " + " | ".join(word.replace("_", " ") for word in words) + " | read |", "|---" * (2 + len(words)) + "|"]
+    lines = [
+        "| manager | " + " | ".join(word.replace("_", " ") for word in words) + " | read |",
+        "|---" * (2 + len(words)) + "|",
+    ]
     for name in drivers.DRIVERS:
         driver = drivers.load(name)
         given = got.of_driver(name, "metrics")
         cells = [_cell(metric in driver.metrics_offered, metric in given) for metric in words]
         period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
-        lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {period if driver.metrics_offered else 'never'} |")
+        lines.append(
+            f"| `{name}` | "
+            + " | ".join(cells)
+            + f" | {period if driver.metrics_offered else 'never'} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _costs(_: str) -> str:
     """What a check costs and what a core carries, by the benchmark of the last time."""
     rows = (CHECKOUT / "tests" / "bench" / "RESULTS.md").read_text().splitlines()
-    wanted = [row.rsplit("|", 2)[0] + "|" for row in rows if row.startswith(("| `check_vm_lifecycle`", "| A fleet", "| All services"))]
+    wanted = [
+        row.rsplit("|", 2)[0] + "|"
+        for row in rows
+        if row.startswith(("| `check_vm_lifecycle`", "| A fleet", "| All services"))
+    ]
     return "\n".join(["| measure | figure |", "|---|--:|", *wanted]) + "\n"
 
 

@@ -55,7 +55,9 @@ class MemorySite:
 
     def probe(self, name: str, *options: str):
         """(exit code, whole output) of check_vm_<name>."""
-        return self._run(f"VM_{name.upper()}", importlib.import_module(f"vmprobe.checks.{name}.command"), options)
+        return self._run(
+            f"VM_{name.upper()}", importlib.import_module(f"vmprobe.checks.{name}.command"), options
+        )
 
     def _run(self, name: str, probe, options):
         said = probe.main(["--site", str(self.write()), *options], clock=self.clock)
@@ -64,8 +66,15 @@ class MemorySite:
 
 def run_probe(name: str, *options: str, env=None, **words):
     """(exit code, stdout, stderr) of a probe run as a process, as a scheduler does it."""
-    done = subprocess.run([sys.executable, str(PROBES / name), *options], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, **words)
+    done = subprocess.run(
+        [sys.executable, str(PROBES / name), *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        **words,
+    )
     return done.returncode, done.stdout, done.stderr
 
 

@@ -29,14 +29,21 @@ def small_hex(text):
     return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)
 
 
-NAMES = {letter: name[:-1] for name, letter in html.entities.html5.items() if name.endswith(";") and name[:-1] in (
-    "amp lt gt quot apos sol bsol percnt plus equals semi lowbar ouml verbar").split()}
+NAMES = {
+    letter: name[:-1]
+    for name, letter in html.entities.html5.items()
+    if name.endswith(";")
+    and name[:-1]
+    in ("amp lt gt quot apos sol bsol percnt plus equals semi lowbar ouml verbar").split()
+}
 ENCODERS = {
     "as it is": lambda text: text,
     "JSON": lambda text: json.dumps(text)[1:-1],
     "JSON with letters": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     "JSON by PHP": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
-    "JSON by Java": lambda text: re.sub("[<>&'=]", lambda match: f"\\u{ord(match[0]):04X}", json.dumps(text)[1:-1]),
+    "JSON by Java": lambda text: re.sub(
+        "[<>&'=]", lambda match: f"\\u{ord(match[0]):04X}", json.dumps(text)[1:-1]
+    ),
     "JSON, every letter": lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
     "URL": lambda text: urllib.parse.quote(text, safe=""),
     "URL in small letters": lambda text: small_hex(urllib.parse.quote(text, safe="")),
@@ -45,8 +52,12 @@ ENCODERS = {
     "URL, every byte": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
     "XML": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
     "HTML by Python": html.escape,
-    "HTML by Flask": lambda text: html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;"),
-    "HTML by names": lambda text: "".join(f"&{NAMES[char]};" if char in NAMES else char for char in text),
+    "HTML by Flask": lambda text: (
+        html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;")
+    ),
+    "HTML by names": lambda text: "".join(
+        f"&{NAMES[char]};" if char in NAMES else char for char in text
+    ),
     "HTML, every letter": lambda text: "".join(f"&#{ord(char)};" for char in text),
     "HTML, hexadecimal": lambda text: "".join(f"&#X{ord(char):X};" for char in text),
     "Python": lambda text: repr(text)[1:-1],
@@ -57,8 +68,12 @@ ENCODERS = {
     "capital letters": lambda text: text.upper(),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64 of user:password": lambda text: base64.b64encode(b"robot:" + text.encode()).decode(),
-    "base64 within a longer text": lambda text: base64.urlsafe_b64encode(b'{"p":"' + text.encode() + b'"}').decode(),
-    "base64 of Latin-1": lambda text: base64.b64encode(b"u:" + text.encode("latin-1", "replace")).decode(),
+    "base64 within a longer text": lambda text: base64.urlsafe_b64encode(
+        b'{"p":"' + text.encode() + b'"}'
+    ).decode(),
+    "base64 of Latin-1": lambda text: base64.b64encode(
+        b"u:" + text.encode("latin-1", "replace")
+    ).decode(),
     "hexadecimal": lambda text: text.encode().hex(),
 }
 
@@ -86,10 +101,12 @@ class Secrets:
     def forms(self) -> Iterator[Tuple[str, str]]:
         """(name, text) of each secret in every form that a server may write, of base64 what is the same wherever it begins."""
         for name, secret in self.known.items():
-            forms = {encode(secret) for what, encode in ENCODERS.items() if not what.startswith("base64")}
+            forms = {
+                encode(secret) for what, encode in ENCODERS.items() if not what.startswith("base64")
+            }
             for before in range(3):
                 coded = base64.b64encode(b"u" * before + secret.encode()).decode().rstrip("=")
-                forms.add(coded[-(-before * 8 // 6):(before + len(secret.encode())) * 8 // 6])
+                forms.add(coded[-(-before * 8 // 6) : (before + len(secret.encode())) * 8 // 6])
             for form in forms:
                 yield name, form
 
@@ -97,12 +114,14 @@ class Secrets:
         """AssertionError when one of them is in ``text``; the message does not repeat it."""
         for name, form in self.forms():
             at = text.find(form)
-            assert at < 0, f"the {name} is in {where}, after {text[max(0, at - 60):at]!r}"
+            assert at < 0, f"the {name} is in {where}, after {text[max(0, at - 60) : at]!r}"
 
     def check_files(self, *roots: Path, but: Iterable[Path] = ()) -> int:
         """All files below ``roots``, their names too, but not those that hold them by right; how many there were."""
         spared, number = {path.resolve() for path in but}, 0
-        for path in (path for root in roots for path in ([root] if root.is_file() else root.rglob("*"))):
+        for path in (
+            path for root in roots for path in ([root] if root.is_file() else root.rglob("*"))
+        ):
             self.check(str(path), "a file's name")
             if path.is_file() and path.resolve() not in spared:
                 self.check(path.read_bytes().decode("latin-1"), str(path))
@@ -122,11 +141,24 @@ class Secrets:
                 number += 1
         return number
 
-    def run(self, probe: str, *options: str, files: Sequence[Path] = (), but: Sequence[Path] = (),
-            env: Dict[str, str] = {}, timeout: float = 300) -> Done:
+    def run(
+        self,
+        probe: str,
+        *options: str,
+        files: Sequence[Path] = (),
+        but: Sequence[Path] = (),
+        env: Dict[str, str] = {},
+        timeout: float = 300,
+    ) -> Done:
         """Run a probe as a process, and check everything that can be seen of it, meanwhile and afterwards."""
-        process = subprocess.Popen([sys.executable, str(PROBES / probe), *options], stdin=subprocess.DEVNULL, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env})
+        process = subprocess.Popen(
+            [sys.executable, str(PROBES / probe), *options],
+            stdin=subprocess.DEVNULL,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **env},
+        )
         watched, until = 0, time.monotonic() + timeout
         while True:
             watched += self.check_process(process.pid)

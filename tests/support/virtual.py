@@ -55,6 +55,7 @@ class SharedClock(Clock):
                 with self._turn:
                     self._running -= 1
                     self._turn.notify_all()
+
         return threading.Thread(target=live, daemon=True)
 
     def now(self) -> float:
@@ -68,5 +69,10 @@ class SharedClock(Clock):
         with self._turn:
             self._wakes[me] = self._now + max(0.0, duration)
             self._turn.notify_all()
-            self._turn.wait_for(lambda: len(self._wakes) == self._running and me == min(self._wakes, key=self._wakes.get))
+            self._turn.wait_for(
+                lambda: (
+                    len(self._wakes) == self._running
+                    and me == min(self._wakes, key=self._wakes.get)
+                )
+            )
             self._now = max(self._now, self._wakes.pop(me))

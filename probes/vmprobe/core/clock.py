@@ -34,7 +34,9 @@ class Clock:
         if self._wake is None:
             time.sleep(max(0.0, duration))
             return
-        waiting = select.poll()  # unlike select, it takes descriptors from 1024 on, which a scheduler may have left open
+        waiting = (
+            select.poll()
+        )  # unlike select, it takes descriptors from 1024 on, which a scheduler may have left open
         waiting.register(self._wake, select.POLLIN)
         if waiting.poll(math.ceil(1000 * min(max(0.0, duration), _LONGEST_SLEEP))):
             os.read(self._wake, 512)
@@ -77,7 +79,13 @@ class Deadline:
     A signal marks the deadline and does not raise: no request is cut in half. Who waits next finds the mark.
     """
 
-    def __init__(self, total: float, reserve: float, clock: Optional[Clock] = None, polling: Polling = Polling()):
+    def __init__(
+        self,
+        total: float,
+        reserve: float,
+        clock: Optional[Clock] = None,
+        polling: Polling = Polling(),
+    ):
         self.clock = clock or Clock()
         self.total, self.reserve, self.polling = total, reserve, polling
         self.started = self.clock.now()
@@ -91,7 +99,11 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds that may still be used: to the reserve, or once the clean-up has begun, to the end."""
-        end = self.started + self.total - self.reserve if self._cleaning_until is None else self._cleaning_until
+        end = (
+            self.started + self.total - self.reserve
+            if self._cleaning_until is None
+            else self._cleaning_until
+        )
         return min(end, self._part_until) - self.clock.now()
 
     @contextlib.contextmanager
@@ -130,7 +142,9 @@ class Deadline:
         self.clock.sleep(min(duration, max(0.0, self.left())))
         self.check()
 
-    def polls(self, since: float, first: Optional[float] = None, budget: Optional[float] = None) -> Iterator[float]:
+    def polls(
+        self, since: float, first: Optional[float] = None, budget: Optional[float] = None
+    ) -> Iterator[float]:
         """Come round for each look at something that was asked for at ``since``; yields the seconds elapsed.
 
         The first look is ``first`` seconds after the request, or at once when that is past. Raises StageOverrun when

@@ -69,7 +69,11 @@ class Cloud:
 
         An error unless the manager answers for each kind.
         """
-        return [thing for kind in kinds or self.kinds for thing in _named(name, self._patiently(self.driver.list, kind, name))]
+        return [
+            thing
+            for kind in kinds or self.kinds
+            for thing in _named(name, self._patiently(self.driver.list, kind, name))
+        ]
 
     # --- asked once: the caller polls, or it must not be asked twice ------------------------------------------
 

@@ -6,12 +6,37 @@ session. Waiting, deadlines, retry of reads, recording and clean-up exist once, 
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.exchanges import Evidence
-from vmprobe.core.model import (AddressSpec, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, SecurityGroupSpec,
-                                ServerSpec, State, VolumeSpec)
+from vmprobe.core.model import (
+    AddressSpec,
+    Capability,
+    Image,
+    Kind,
+    Limit,
+    Plan,
+    Ref,
+    Resource,
+    Sample,
+    SecurityGroupSpec,
+    ServerSpec,
+    State,
+    VolumeSpec,
+)
 
 
 class Key(NamedTuple):
@@ -26,20 +51,38 @@ class Driver:
     """One VM manager. Beside the verbs, a driver declares what it can do and which keys of a site file it reads."""
 
     capabilities: FrozenSet[Capability] = frozenset()
-    kinds: Sequence[Kind] = (Kind.SERVER,)  # what it can create, and therefore has to be asked for when sweeping
+    kinds: Sequence[Kind] = (
+        Kind.SERVER,
+    )  # what it can create, and therefore has to be asked for when sweeping
     metrics_offered: Sequence[str] = ()
-    shown_by: float = 120.0  # seconds after which surely everything that was asked for is shown, or will never be
-    metrics_period: float = 0.0  # seconds between two readings that the manager takes; 0: it measures when it is asked
+    shown_by: float = (
+        120.0  # seconds after which surely everything that was asked for is shown, or will never be
+    )
+    metrics_period: float = (
+        0.0  # seconds between two readings that the manager takes; 0: it measures when it is asked
+    )
     endpoint_keys: Mapping[str, Key] = {}
     test_vm_keys: Mapping[str, Key] = {}
-    credential_keys: Sequence[str] = ()  # of the section [credentials]; empty: the manager wants none
+    credential_keys: Sequence[
+        str
+    ] = ()  # of the section [credentials]; empty: the manager wants none
     proved: str = "nothing yet"  # what the driver was proved against, for the README's table
     system: str = ""  # the manager's name, as its makers write it
 
-    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline,
-                 evidence: Evidence):
+    def __init__(
+        self,
+        endpoint: Mapping[str, Any],
+        credentials: Mapping[str, str],
+        deadline: Deadline,
+        evidence: Evidence,
+    ):
         """``endpoint`` and ``credentials`` are the parsed sections. Nothing is sent before ``connect``."""
-        self.endpoint, self.credentials, self.deadline, self.evidence = endpoint, credentials, deadline, evidence
+        self.endpoint, self.credentials, self.deadline, self.evidence = (
+            endpoint,
+            credentials,
+            deadline,
+            evidence,
+        )
 
     @property
     def identity(self) -> str:
@@ -170,8 +213,15 @@ class Driver:
         for ref in servers:
             server = self.show(ref)
             state = State.READY if server.addresses else State.PENDING
-            found.append(Resource(Ref(Kind.PORT, ref.id, ref.name), state, "address" if server.addresses else "no address",
-                                  addresses=server.addresses, server=ref.id))
+            found.append(
+                Resource(
+                    Ref(Kind.PORT, ref.id, ref.name),
+                    state,
+                    "address" if server.addresses else "no address",
+                    addresses=server.addresses,
+                    server=ref.id,
+                )
+            )
         return found
 
     def attach(self, server: Ref, volume: Ref) -> None:
@@ -208,8 +258,15 @@ class Driver:
         """
         volumes = [size for size in (test_vm["volume"], plan.details.get("root volume")) if size]
         address = 1 if plan.external and test_vm["depth"] == "reach" else 0
-        found = {"servers": 1, "vcpus": plan.details.get("vcpus"), "memory": plan.details.get("memory"), "ports": 1,
-                 "addresses": address, "volumes": len(volumes), "storage": sum(volumes)}
+        found = {
+            "servers": 1,
+            "vcpus": plan.details.get("vcpus"),
+            "memory": plan.details.get("memory"),
+            "ports": 1,
+            "addresses": address,
+            "volumes": len(volumes),
+            "storage": sum(volumes),
+        }
         return {(name, ""): float(amount) for name, amount in found.items() if amount}
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-CAUSES = ("client", "auth", "quota", "image", "scheduler", "network", "storage", "teardown", "gateway")
+CAUSES = (
+    "client",
+    "auth",
+    "quota",
+    "image",
+    "scheduler",
+    "network",
+    "storage",
+    "teardown",
+    "gateway",
+)
 
 
 class VmprobeError(Exception):
@@ -22,6 +32,7 @@ class VmprobeError(Exception):
 
 
 # --- ours: the probe could not judge ------------------------------------------------------------------------------
+
 
 class ClientError(VmprobeError):
     """Our own fault: configuration, a missing library, a credential that is missing, unreadable or expired."""
@@ -38,6 +49,7 @@ class DeadlinePassed(VmprobeError):
 
 
 # --- theirs: the cloud failed its user ----------------------------------------------------------------------------
+
 
 class CloudError(VmprobeError):
     """The cloud refused or failed."""
@@ -89,6 +101,7 @@ class LeftBehind(CloudError):
 
 
 # --- passing: the same request may succeed when it is made again --------------------------------------------------
+
 
 class Transient(CloudError):
     """May pass by itself: a read is asked again, a create never. ``wait`` is what the manager asked for, in seconds."""

@@ -9,7 +9,9 @@ from typing import Any, Dict, List, Optional, Tuple
 from vmprobe.core.redact import Redactor, current
 
 _BODY = 4000  # characters of a text that are shown
-_KEPT = 4 * _BODY  # that are kept until then: half of a secret that is learned later would not be known any more
+_KEPT = (
+    4 * _BODY
+)  # that are kept until then: half of a secret that is learned later would not be known any more
 
 
 class Evidence:
@@ -19,22 +21,42 @@ class Evidence:
         self.redactor = redactor or current()
         self.keep = keep
         self.requests = 0
-        self.dated = ("", 0.0)  # the Date of the last answer that has one, and when it came by this host's clock
+        self.dated = (
+            "",
+            0.0,
+        )  # the Date of the last answer that has one, and when it came by this host's clock
         self._kept: List[Dict[str, Any]] = []
 
-    def note(self, request: str, sent: object = "", status: object = "", received: object = "", seconds: float = 0.0) -> None:
+    def note(
+        self,
+        request: str,
+        sent: object = "",
+        status: object = "",
+        received: object = "",
+        seconds: float = 0.0,
+    ) -> None:
         """One request and its answer; ``request`` is the method or command with its target."""
         self.requests += 1
         if not self.keep:
             return
         texts = {"request": request, "sent": sent, "status": status, "received": received}
-        self._kept.append({**{word: self._taken(thing) for word, thing in texts.items()}, "seconds": round(seconds, 3)})
+        self._kept.append(
+            {
+                **{word: self._taken(thing) for word, thing in texts.items()},
+                "seconds": round(seconds, 3),
+            }
+        )
 
     @property
     def exchanges(self) -> List[Dict[str, Any]]:
         """The exchanges as they may be shown, without all secrets that are known by now."""
-        return [{word: self._shown(*thing) if isinstance(thing, tuple) else thing for word, thing in exchange.items()}
-                for exchange in self._kept]
+        return [
+            {
+                word: self._shown(*thing) if isinstance(thing, tuple) else thing
+                for word, thing in exchange.items()
+            }
+            for exchange in self._kept
+        ]
 
     def _taken(self, thing: object) -> Tuple[str, int]:
         """The beginning of a text, and the length of all of it."""
@@ -49,7 +71,9 @@ class Evidence:
         """The exchanges as text, for people."""
         shown = []
         for number, exchange in enumerate(self.exchanges, 1):
-            shown.append(f"#{number} {exchange['request']} -> {exchange['status']} in {exchange['seconds']} s")
+            shown.append(
+                f"#{number} {exchange['request']} -> {exchange['status']} in {exchange['seconds']} s"
+            )
             for word, mark in (("sent", ">"), ("received", "<")):
                 shown.extend(f"  {mark} {line}" for line in exchange[word].splitlines())
         return shown

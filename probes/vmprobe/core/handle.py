@@ -21,7 +21,8 @@ _OWNER_LIMIT = 18
 _RANDOM = "abcdefghijkmnpqrstuvwxyz23456789"
 _FORM = re.compile(
     r"vmprobe-(?P<owner>[a-z0-9][a-z0-9-]{0,%d})-(?P<start>\d{8}t\d{6}z)-(?P<minutes>\d{1,5})"
-    r"-(?P<random>[a-z0-9]{8})(?:-[a-z0-9-]+)?" % (_OWNER_LIMIT - 1), re.ASCII
+    r"-(?P<random>[a-z0-9]{8})(?:-[a-z0-9-]+)?" % (_OWNER_LIMIT - 1),
+    re.ASCII,
 )
 
 
@@ -69,7 +70,9 @@ def parse(name: str) -> Optional[Handle]:
     except ValueError:
         return None
     found = Handle(match["owner"], start, int(match["minutes"]), match["random"])
-    return found if name.lower().startswith(str(found)) else None  # a second 61, or minutes 007, were never ours
+    return (
+        found if name.lower().startswith(str(found)) else None
+    )  # a second 61, or minutes 007, were never ours
 
 
 def owner_word(wanted: str = "") -> str:
@@ -84,4 +87,8 @@ def owner_word(wanted: str = "") -> str:
     word = re.sub(r"[^a-z0-9]+", "-", full).strip("-")
     if word == full and len(word) <= _OWNER_LIMIT:
         return word
-    return (word[: _OWNER_LIMIT - 6].rstrip("-") or "host") + "-" + hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:5]
+    return (
+        (word[: _OWNER_LIMIT - 6].rstrip("-") or "host")
+        + "-"
+        + hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:5]
+    )

@@ -155,9 +155,23 @@ class Sample(NamedTuple):
     source: str = ""
 
 
-RESOURCES = {"servers": "", "vcpus": "", "cpus": "", "memory": "B", "disk": "B", "volumes": "", "storage": "B", "addresses": "",
-             "ports": "", "leases": "", "load": "", "ready": "s"}
-ONE_FOR_ALL = 1e-6  # what a server takes of something of which a fleet needs one, however large it is
+RESOURCES = {
+    "servers": "",
+    "vcpus": "",
+    "cpus": "",
+    "memory": "B",
+    "disk": "B",
+    "volumes": "",
+    "storage": "B",
+    "addresses": "",
+    "ports": "",
+    "leases": "",
+    "load": "",
+    "ready": "s",
+}
+ONE_FOR_ALL = (
+    1e-6  # what a server takes of something of which a fleet needs one, however large it is
+)
 BURDENS = ("load", "ready")  # what is felt: there is none of it to be had
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 
-_LONGEST = 8000  # characters of a text that are read: what a server can make of a pattern stays short
+_LONGEST = (
+    8000  # characters of a text that are read: what a server can make of a pattern stays short
+)
 # Patterns are compiled when they are first used: most runs meet no failure.
-_TAG = (r"(?is)<!--.*?-->|<(script|style|head)\b[^<>]*>.*?</\1\s*>|<!doctype\b[^<>]*>|</?(?:html|head|title|body|h[1-6]|p|br|hr|center|div"
-        r"|span|font|b|i|u|em|strong|small|big|tt|code|pre|blockquote|address|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th"
-        r"|a|img|link|meta|form|input|section|article|header|footer|main|nav)\b[^<>]*>")
+_TAG = (
+    r"(?is)<!--.*?-->|<(script|style|head)\b[^<>]*>.*?</\1\s*>|<!doctype\b[^<>]*>|</?(?:html|head|title|body|h[1-6]|p|br|hr|center|div"
+    r"|span|font|b|i|u|em|strong|small|big|tt|code|pre|blockquote|address|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th"
+    r"|a|img|link|meta|form|input|section|article|header|footer|main|nav)\b[^<>]*>"
+)
 _TITLE = r"(?i)<title\b[^<>]*>([^<]*)"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|quot|apos|amp|lt|gt|nbsp);"
 _CLASS = r"<class '([\w.]{1,100})'>"
@@ -20,30 +24,42 @@ _PATH = r"\S+://\S*|\S*/\S*/\S*"  # where a file is, or a service, is not what w
 _TRACE = "Traceback (most recent call last)"
 _ID = r"(?:\[?\S{1,64}\]?)"
 _BEGINS = r"(?is)(?:^|(?<=: )|(?<=: \d\d\d ))"  # where a manager's words begin in a sentence of ours: "create server: 400 WORDS"
-_PREAMBLES = tuple(_BEGINS + pattern + r"\s*(?=\S)" for pattern in (
-    r"[^:]*\blast exception:(?:.*\blast exception:)?",
-    rf"build of instance {_ID} (?:aborted|was re-?scheduled):",
-    rf"failed to (?:build|spawn|create|launch|provision)(?: and run)? (?:instance|server)(?: {_ID})?:",
-    r"unexpected api error\. please report this at \S+ and attach the \w+ api log if possible\.",
-    r"(?:[\w.]{0,60}\.)?(?:Rescheduled|BuildAbort|MaxRetriesExceeded|Remote)\w{0,20}:",
-    r"(?:invalid input received|remote error|bad request):",
-    r"(?:mon|tue|wed|thu|fri|sat|sun) \w{3} +\d{1,2} \d\d:\d\d:\d\d \d{4} *:",
-))
+_PREAMBLES = tuple(
+    _BEGINS + pattern + r"\s*(?=\S)"
+    for pattern in (
+        r"[^:]*\blast exception:(?:.*\blast exception:)?",
+        rf"build of instance {_ID} (?:aborted|was re-?scheduled):",
+        rf"failed to (?:build|spawn|create|launch|provision)(?: and run)? (?:instance|server)(?: {_ID})?:",
+        r"unexpected api error\. please report this at \S+ and attach the \w+ api log if possible\.",
+        r"(?:[\w.]{0,60}\.)?(?:Rescheduled|BuildAbort|MaxRetriesExceeded|Remote)\w{0,20}:",
+        r"(?:invalid input received|remote error|bad request):",
+        r"(?:mon|tue|wed|thu|fri|sat|sun) \w{3} +\d{1,2} \d\d:\d\d:\d\d \d{4} *:",
+    )
+)
 _CAUSES = (  # the first of these that is in the reason decides
-    (r"(?<!disk )quota|(?<!rate )(?<!request)(?<!request )(?<!time )limit ?exceeded|exceed\w* (?:the )?limit|over (?:a |the )?limit|"
-     r"max(?:imum)? number of (?!retries|scheduling|attempts)[\w ]+ (?:[\w()]+ )?(?:exceed|reached|allowed)|"
-     r"number of (?:ports|floating ips|security groups)\b.* exceeded|reached (?:the|its|your) (?:max|limit)|limit (?:has been |was |is )?reached|"
-     r"(?<!rate )(?<!request )(?<!time )limit (?:for [\w ]{1,30} )?has been exceeded|larger than (?:the )?maximum allowed limit",
-     "quota"),
-    (r"no valid host|valid host|not enough hosts|no suitable host|insufficient (?:\w+ )?(?:capacity|resources)|insufficient\w*capacity|"
-     r"not enough (?:free )?(?:memory|ram|cpus?)|\bschedul(?:er|ing)|closed the monitor|connecting to monitor", "scheduler"),
-    (r"availability zone\b.*(?:not available|not found|invalid|does not exist)|multiple \w+ matches found", "client"),
+    (
+        r"(?<!disk )quota|(?<!rate )(?<!request)(?<!request )(?<!time )limit ?exceeded|exceed\w* (?:the )?limit|over (?:a |the )?limit|"
+        r"max(?:imum)? number of (?!retries|scheduling|attempts)[\w ]+ (?:[\w()]+ )?(?:exceed|reached|allowed)|"
+        r"number of (?:ports|floating ips|security groups)\b.* exceeded|reached (?:the|its|your) (?:max|limit)|limit (?:has been |was |is )?reached|"
+        r"(?<!rate )(?<!request )(?<!time )limit (?:for [\w ]{1,30} )?has been exceeded|larger than (?:the )?maximum allowed limit",
+        "quota",
+    ),
+    (
+        r"no valid host|valid host|not enough hosts|no suitable host|insufficient (?:\w+ )?(?:capacity|resources)|insufficient\w*capacity|"
+        r"not enough (?:free )?(?:memory|ram|cpus?)|\bschedul(?:er|ing)|closed the monitor|connecting to monitor",
+        "scheduler",
+    ),
+    (
+        r"availability zone\b.*(?:not available|not found|invalid|does not exist)|multiple \w+ matches found",
+        "client",
+    ),
 )
 _THINGS = (  # of these the one that comes first
     r"(?i)(?P<network>network|neutron|interface mtu|\bbridge\b|binding failed|port ?binding|virtual ?interface|\bvif(?:\b|_type)|subnet|(?:fixed|floating) ips?\b|ip address|ip/mac"
     r"|security[ _]?group|\bdhcp\b|\bnics?\b|\bbind port|\bport \S{1,64} (?:is )?(?:not usable|still in use))"
     r"|(?P<storage>volume|block[ _]?device|cinder|datastore|iscsi|\bceph\b|\brbd\b|\blun\b|storage|no space left|disk quota|disk is full)"
-    r"|(?P<image>images?\b|glance|flavor)")
+    r"|(?P<image>images?\b|glance|flavor)"
+)
 _HOST = r"(?i)hypervisor|libvirt|compute (?:host|service|node)|mapped to any cell|cannot allocate memory|maximum number of retries"  # where nothing says more
 
 
@@ -62,7 +78,7 @@ def plain(text: str) -> str:
         return text
     said = _without_tags(text)
     title = re.search(_TITLE, text)
-    if title and said in ("", _without_tags(text[:title.start()])):  # there is nothing but a head
+    if title and said in ("", _without_tags(text[: title.start()])):  # there is nothing but a head
         said = f"{said} {title[1]}"
     return said.strip()
 
@@ -107,6 +123,11 @@ def _without_trace(text: str) -> str:
     before, found, trace = text.partition(_TRACE)
     if not found:
         return text
-    lines = [re.sub(r"^[\s,\[\]'\"]*(?:u?['\"])?|[\s,\[\]'\"]+$", "", line) for line in re.split(r"\\n|\n", trace)]
-    said = [line for line in lines if line and not re.match(r"(?:File|raise|return)\b|[(){}:.]", line)]
+    lines = [
+        re.sub(r"^[\s,\[\]'\"]*(?:u?['\"])?|[\s,\[\]'\"]+$", "", line)
+        for line in re.split(r"\\n|\n", trace)
+    ]
+    said = [
+        line for line in lines if line and not re.match(r"(?:File|raise|return)\b|[(){}:.]", line)
+    ]
     return f"{before.rstrip(' u[(' + chr(39) + chr(34))} {said[-1] if said else ''}"

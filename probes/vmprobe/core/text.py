@@ -49,7 +49,9 @@ def table(rows: Sequence[Sequence[str]], widest: int = 40) -> List[str]:
     """Rows as lines with aligned columns; whatever a cell has in it, it is cleaned, and beyond ``widest`` not aligned."""
     cells = [[one_line(cell, 400) for cell in row] for row in rows]
     widths = [min(widest, max(map(len, column))) for column in zip(*cells)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells
+    ]
 
 
 def whole_number(text: object, longest: int = 18) -> Optional[int]:
@@ -80,7 +82,13 @@ def among(word: str, known: Iterable[str]) -> str:
 
     known = list(known)
     near = difflib.get_close_matches(word, known, 1, 0.7)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}" if known else "there are none"
+    return (
+        f"did you mean {near[0]}?"
+        if near
+        else f"there are {', '.join(known)}"
+        if known
+        else "there are none"
+    )
 
 
 def number(value: float, decimals: int = 3) -> str:

@@ -8,8 +8,20 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import VmprobeError
 
-STAGES = ("auth", "image", "submit", "active", "network", "storage", "sample", "snapshot", "detach", "delete", "gone",
-          "total")
+STAGES = (
+    "auth",
+    "image",
+    "submit",
+    "active",
+    "network",
+    "storage",
+    "sample",
+    "snapshot",
+    "detach",
+    "delete",
+    "gone",
+    "total",
+)
 SINCE_SUBMISSION = ("active", "network", "storage")  # "how long from the request to ...?"
 
 
@@ -73,8 +85,13 @@ class Timeline:
             found[stage.name] = stage.duration
             if len(stage.servers) > 1:
                 own = list(stage.servers.values())
-                found.update({f"{stage.name}_min": min(own), f"{stage.name}_avg": sum(own) / len(own),
-                              f"{stage.name}_max": max(own)})
+                found.update(
+                    {
+                        f"{stage.name}_min": min(own),
+                        f"{stage.name}_avg": sum(own) / len(own),
+                        f"{stage.name}_max": max(own),
+                    }
+                )
         return found
 
     def failed(self) -> Optional[Stage]:
@@ -100,7 +117,9 @@ def _stage_document(stage: Stage, origin: float) -> Dict[str, Any]:
     }
     if stage.error is not None:
         document["error"] = str(stage.error)
-        document["cause"] = getattr(stage.error, "cause", "") if isinstance(stage.error, VmprobeError) else ""
+        document["cause"] = (
+            getattr(stage.error, "cause", "") if isinstance(stage.error, VmprobeError) else ""
+        )
     if stage.notes:
         document["notes"] = stage.notes
     if stage.servers:

@@ -6,15 +6,17 @@ import os
 import shutil
 import sys
 
-from vmprobe.host import paths
 from vmprobe.core.errors import VmprobeError
+from vmprobe.host import paths
 
 
 def run() -> int:
     """Replace this process by the probe; its command is printed first, so that it can be repeated by hand."""
     missing = _missing()
     if missing:
-        print(f"No real VM here: {missing}. This runs over the cloud in memory, and starts nothing.")
+        print(
+            f"No real VM here: {missing}. This runs over the cloud in memory, and starts nothing."
+        )
     site = paths.data("etc", "sites", "memory.ini" if missing else "demo.ini")
     probe = os.path.join(paths.probes_directory(), "check_vm_lifecycle")
     command = [_short(sys.executable), _short(probe), "--site", _short(site), "-v"]

@@ -27,13 +27,22 @@ def load(manager: str) -> Type[Driver]:
     """The driver of a manager in the table, or of a module elsewhere, named by its import path; ClientError if none."""
     path = DRIVERS.get(manager) or manager
     if "." not in path.strip("."):
-        raise ClientError(f"'{manager}' is neither one of {', '.join(DRIVERS)} nor the import path of a driver's module")
+        raise ClientError(
+            f"'{manager}' is neither one of {', '.join(DRIVERS)} nor the import path of a driver's module"
+        )
     try:
         module = importlib.import_module(path)
-    except (ImportError, TypeError, ValueError) as wrong:  # the last two: a name that can be nobody's
+    except (
+        ImportError,
+        TypeError,
+        ValueError,
+    ) as wrong:  # the last two: a name that can be nobody's
         raise ClientError(f"'{manager}' cannot be imported: {wrong}") from None
-    found = [thing for thing in vars(module).values()
-             if isinstance(thing, type) and issubclass(thing, Driver) and thing.__module__ == path]
+    found = [
+        thing
+        for thing in vars(module).values()
+        if isinstance(thing, type) and issubclass(thing, Driver) and thing.__module__ == path
+    ]
     if len(found) != 1:
         raise ClientError(f"'{manager}' has {len(found) or 'no'} drivers in it, and not one")
     return found[0]

@@ -49,7 +49,9 @@ def check_tools(formats: Sequence[str]) -> None:
     for format in formats:
         for tool in _NEEDS.get(format, ()):
             if not shutil.which(tool, path=_PATH):
-                raise ClientError(f"format {format} needs {tool}: install the package {_TOOLS[tool]}")
+                raise ClientError(
+                    f"format {format} needs {tool}: install the package {_TOOLS[tool]}"
+                )
         if "syslinux" in _NEEDS.get(format, ()):
             _first(_MBR, format, "syslinux-common")
         if format == "uefi":
@@ -65,7 +67,9 @@ def make(work: str, formats: Sequence[str], command_line: str, time: int) -> Non
     if {"raw", "qcow2", "vhd", "vmdk", "ova"} & set(formats):
         _bios(bench, "vmprobe.raw")
     if "qcow2" in formats:
-        bench.run("qemu-img", "convert", "-O", "qcow2", "-c", "-m", "1", "vmprobe.raw", "vmprobe.qcow2")
+        bench.run(
+            "qemu-img", "convert", "-O", "qcow2", "-c", "-m", "1", "vmprobe.raw", "vmprobe.qcow2"
+        )
     if "vhd" in formats:
         _vhd(bench, "vmprobe.raw", "vmprobe.vhd")
     if {"vmdk", "ova"} & set(formats):
@@ -81,7 +85,9 @@ class _Bench:
         self.work = work
         self.command_line = command_line
         self.time = time
-        self.identity = hashlib.sha256(self.read("kernel") + self.read("initrd") + str(time).encode()).hexdigest()
+        self.identity = hashlib.sha256(
+            self.read("kernel") + self.read("initrd") + str(time).encode()
+        ).hexdigest()
         self.environment = {
             "PATH": _PATH,
             "LC_ALL": "C",
@@ -107,8 +113,13 @@ class _Bench:
 
     def run(self, *command: str, stdin: str = "") -> str:
         done = subprocess.run(
-            command, cwd=self.work, env=self.environment, input=stdin.encode(),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            command,
+            cwd=self.work,
+            env=self.environment,
+            input=stdin.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
         said = done.stdout.decode("utf-8", "replace").strip()
         if done.returncode:
@@ -128,9 +139,14 @@ def _bios(bench: _Bench, disk: str) -> None:
     )
     files = {"::kernel": "kernel", "::initrd": "initrd", "::syslinux.cfg": "syslinux.cfg"}
     serial = int(bench.identity[:8], 16)
-    _partitioned(bench, disk, f"label: dos\nlabel-id: {serial:#010x}\nstart=2048, type=e, bootable\n", files)
+    _partitioned(
+        bench, disk, f"label: dos\nlabel-id: {serial:#010x}\nstart=2048, type=e, bootable\n", files
+    )
     bench.run("syslinux", "--install", "--offset", str(_MIB), disk)
-    with open(bench.path(disk), "r+b") as file, open(_first(_MBR, "raw", "syslinux-common"), "rb") as code:
+    with (
+        open(bench.path(disk), "r+b") as file,
+        open(_first(_MBR, "raw", "syslinux-common"), "rb") as code,
+    ):
         file.write(code.read(440))
 
 
@@ -155,16 +171,36 @@ def _uefi(bench: _Bench, disk: str) -> None:
 def _partitioned(bench: _Bench, disk: str, table: str, files: Dict[str, str]) -> None:
     """A disk of whole MiB with one FAT16 partition that holds ``files``, given by their names on it."""
     used = sum(os.path.getsize(bench.path(file)) for file in files.values())
-    size = max(16, -(-used // _MIB) + 2)  # of the file system: its tables and syslinux; FAT16 has a lower limit, too
+    size = max(
+        16, -(-used // _MIB) + 2
+    )  # of the file system: its tables and syslinux; FAT16 has a lower limit, too
     with open(bench.path(disk), "wb") as file:
-        file.truncate((size + 2) * _MIB)  # 1 MiB before it, and one behind for the second copy of a GPT
-    bench.run("sfdisk", "-q", disk, stdin=table.replace("start=2048", f"start=2048, size={size}MiB"))
+        file.truncate(
+            (size + 2) * _MIB
+        )  # 1 MiB before it, and one behind for the second copy of a GPT
+    bench.run(
+        "sfdisk", "-q", disk, stdin=table.replace("start=2048", f"start=2048, size={size}MiB")
+    )
     serial = bench.identity[:8]
-    layout = ("--offset", "2048", "-F", "16", "-s", "4", "-n", "VMPROBE", "-i", serial, "--invariant", "-g", "255/63")
+    layout = (
+        "--offset",
+        "2048",
+        "-F",
+        "16",
+        "-s",
+        "4",
+        "-n",
+        "VMPROBE",
+        "-i",
+        serial,
+        "--invariant",
+        "-g",
+        "255/63",
+    )
     bench.run("mkfs.vfat", *layout, disk, str(size * 1024))
     for target, file in files.items():
         os.utime(bench.path(file), (bench.time, bench.time))
-        folders = target[len("::"):].split("/")[:-1]
+        folders = target[len("::") :].split("/")[:-1]
         for depth in range(len(folders)):
             bench.run("mmd", "-i", f"{disk}@@1M", "::" + "/".join(folders[: depth + 1]))
         bench.run("mcopy", "-m", "-i", f"{disk}@@1M", file, target)
@@ -195,7 +231,7 @@ def unified_kernel_image(stub: bytes, sections: Dict[str, bytes]) -> bytes:
     """
     image = bytearray(stub)
     (header,) = struct.unpack_from("<I", image, 0x3C)
-    signature, magic = image[header:header + 4], image[header + 24:header + 26]
+    signature, magic = image[header : header + 4], image[header + 24 : header + 26]
     if (image[:2], signature, magic) != (b"MZ", b"PE\0\0", b"\x0b\x02"):
         raise ClientError("the EFI stub is no 64 bit PE image")
     (count,) = struct.unpack_from("<H", image, header + 6)
@@ -204,7 +240,10 @@ def unified_kernel_image(stub: bytes, sections: Dict[str, bytes]) -> bytes:
     (headers_size,) = struct.unpack_from("<I", image, header + 24 + 60)
     table = header + 24 + optional
 
-    present = [_Section(*_SECTION.unpack_from(image, table + number * _SECTION.size)) for number in range(count)]
+    present = [
+        _Section(*_SECTION.unpack_from(image, table + number * _SECTION.size))
+        for number in range(count)
+    ]
     room = min([headers_size] + [section.raw_offset for section in present if section.raw_offset])
     if table + (count + len(sections)) * _SECTION.size > room:
         raise ClientError(f"the EFI stub has no room for {len(sections)} more sections")
@@ -213,13 +252,17 @@ def unified_kernel_image(stub: bytes, sections: Dict[str, bytes]) -> bytes:
         address = -(-address // alignment) * alignment
         image += bytes(-len(image) % file_alignment)
         raw_size = -(-len(content) // file_alignment) * file_alignment
-        section = _Section(name.encode(), len(content), address, raw_size, len(image), 0, 0, 0, _READABLE_DATA)
+        section = _Section(
+            name.encode(), len(content), address, raw_size, len(image), 0, 0, 0, _READABLE_DATA
+        )
         _SECTION.pack_into(image, table + count * _SECTION.size, *section)
         image += content + bytes(raw_size - len(content))
         address += len(content)
         count += 1
     struct.pack_into("<H", image, header + 6, count)
-    struct.pack_into("<I", image, header + 24 + 56, -(-address // alignment) * alignment)  # SizeOfImage
+    struct.pack_into(
+        "<I", image, header + 24 + 56, -(-address // alignment) * alignment
+    )  # SizeOfImage
     return bytes(image)
 
 
@@ -239,7 +282,18 @@ def vhd_footer(size: int, time: int, identifier: uuid.UUID) -> bytes:
     cylinders, heads, sectors = _geometry(size // 512)
     since_2000 = max(0, time - 946684800)
     fields = struct.Struct(">8sIIQI4sI4sQQHBBII16sB427x")
-    values = [b"conectix", 2, 0x10000, (1 << 64) - 1, since_2000, b"win ", 0xA0000, b"Wi2k", size, size]
+    values = [
+        b"conectix",
+        2,
+        0x10000,
+        (1 << 64) - 1,
+        since_2000,
+        b"win ",
+        0xA0000,
+        b"Wi2k",
+        size,
+        size,
+    ]
     values += [cylinders, heads, sectors, 2, 0, identifier.bytes, 0]
     values[14] = ~sum(fields.pack(*values)) & 0xFFFFFFFF  # the checksum, over a footer without one
     return fields.pack(*values)
@@ -261,7 +315,18 @@ def _geometry(total: int) -> tuple:
 
 def _vmdk(bench: _Bench, disk: str, vmdk: str) -> None:
     """Stream-optimized, the form that OVF wants; qemu-img's random content identifier becomes a derived one."""
-    bench.run("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", "-m", "1", disk, vmdk)
+    bench.run(
+        "qemu-img",
+        "convert",
+        "-O",
+        "vmdk",
+        "-o",
+        "subformat=streamOptimized",
+        "-m",
+        "1",
+        disk,
+        vmdk,
+    )
     bench.write(vmdk, identified(bench.read(vmdk), bench.identity[:8]))
 
 
@@ -269,11 +334,13 @@ def identified(vmdk: bytes, identifier: str) -> bytes:
     """The disk with these 8 digits as its content identifier; qemu-img leaves out leading zeros of its own, and NULs follow."""
     begin = vmdk.find(b"# Disk DescriptorFile")
     end = vmdk.find(b"\0", begin)
-    descriptor, count = re.subn(rb"(?m)^CID=[0-9a-f]{1,8}$", b"CID=" + identifier.encode(), vmdk[begin:end])
-    room = vmdk[end:begin + len(descriptor)]
+    descriptor, count = re.subn(
+        rb"(?m)^CID=[0-9a-f]{1,8}$", b"CID=" + identifier.encode(), vmdk[begin:end]
+    )
+    room = vmdk[end : begin + len(descriptor)]
     if begin < 0 or count != 1 or room.strip(b"\0"):
         raise ClientError("qemu-img wrote a vmdk without a content identifier")
-    return vmdk[:begin] + descriptor + vmdk[begin + len(descriptor):]
+    return vmdk[:begin] + descriptor + vmdk[begin + len(descriptor) :]
 
 
 def _ova(bench: _Bench, vmdk: str, ova: str) -> None:
@@ -283,7 +350,10 @@ def _ova(bench: _Bench, vmdk: str, ova: str) -> None:
     content = bench.read(vmdk)
     descriptor = _descriptor(disk, len(content), information["virtual-size"]).encode()
     members = {"vmprobe.ovf": descriptor, disk: content}
-    manifest = "".join(f"SHA256({name})= {hashlib.sha256(member).hexdigest()}\n" for name, member in members.items())
+    manifest = "".join(
+        f"SHA256({name})= {hashlib.sha256(member).hexdigest()}\n"
+        for name, member in members.items()
+    )
     with tarfile.open(bench.path(ova), "w", format=tarfile.USTAR_FORMAT) as archive:
         for name in ("vmprobe.ovf", "vmprobe.mf", disk):
             member = {"vmprobe.mf": manifest.encode(), **members}[name]
@@ -297,18 +367,48 @@ def _ova(bench: _Bench, vmdk: str, ova: str) -> None:
 def _descriptor(disk: str, size: int, capacity: int) -> str:
     """OVF 1.0: one processor, 128 MiB, the disk on a paravirtual SCSI controller, one VMXNET3 interface."""
     items = "".join(
-        "      <Item>" + "".join(f"<rasd:{key}>{value}</rasd:{key}>" for key, value in sorted(item.items())) + "</Item>\n"
+        "      <Item>"
+        + "".join(f"<rasd:{key}>{value}</rasd:{key}>" for key, value in sorted(item.items()))
+        + "</Item>\n"
         for item in (
-            {"InstanceID": 1, "ResourceType": 3, "ElementName": "1 virtual CPU", "VirtualQuantity": 1,
-             "AllocationUnits": "hertz * 10^6"},
-            {"InstanceID": 2, "ResourceType": 4, "ElementName": "128 MB of memory", "VirtualQuantity": 128,
-             "AllocationUnits": "byte * 2^20"},
-            {"InstanceID": 3, "ResourceType": 6, "ElementName": "SCSI controller 0", "ResourceSubType": "VirtualSCSI",
-             "Address": 0},
-            {"InstanceID": 4, "ResourceType": 17, "ElementName": "Hard disk 1", "HostResource": "ovf:/disk/vmdisk1",
-             "Parent": 3, "AddressOnParent": 0},
-            {"InstanceID": 5, "ResourceType": 10, "ElementName": "Network adapter 1", "ResourceSubType": "VmxNet3",
-             "Connection": "VM Network", "AutomaticAllocation": "true", "AddressOnParent": 7},
+            {
+                "InstanceID": 1,
+                "ResourceType": 3,
+                "ElementName": "1 virtual CPU",
+                "VirtualQuantity": 1,
+                "AllocationUnits": "hertz * 10^6",
+            },
+            {
+                "InstanceID": 2,
+                "ResourceType": 4,
+                "ElementName": "128 MB of memory",
+                "VirtualQuantity": 128,
+                "AllocationUnits": "byte * 2^20",
+            },
+            {
+                "InstanceID": 3,
+                "ResourceType": 6,
+                "ElementName": "SCSI controller 0",
+                "ResourceSubType": "VirtualSCSI",
+                "Address": 0,
+            },
+            {
+                "InstanceID": 4,
+                "ResourceType": 17,
+                "ElementName": "Hard disk 1",
+                "HostResource": "ovf:/disk/vmdisk1",
+                "Parent": 3,
+                "AddressOnParent": 0,
+            },
+            {
+                "InstanceID": 5,
+                "ResourceType": 10,
+                "ElementName": "Network adapter 1",
+                "ResourceSubType": "VmxNet3",
+                "Connection": "VM Network",
+                "AutomaticAllocation": "true",
+                "AddressOnParent": 7,
+            },
         )
     )
     cim = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2"
@@ -347,4 +447,6 @@ def _first(places: Sequence[str], format: str, package: str) -> str:
     for place in places:
         if os.path.exists(place):
             return place
-    raise ClientError(f"format {format} needs {os.path.basename(places[0])}: install the package {package}")
+    raise ClientError(
+        f"format {format} needs {os.path.basename(places[0])}: install the package {package}"
+    )

@@ -11,8 +11,10 @@ from typing import Dict, List, Mapping, NamedTuple, Sequence
 from vmprobe.core.model import Ref
 from vmprobe.core.text import whole_number
 
-_LINE = re.compile(r"vmprobe (?P<nonce>[A-Za-z0-9-]+) (?P<uptime>[0-9]{1,9}(?:\.[0-9]{1,9})?) (?P<fact>[a-z_]+)(?: (?P<of>[a-z_]+))?"
-                   r"(?P<rest>(?: [a-z_]+=\S*)*)\s*$")
+_LINE = re.compile(
+    r"vmprobe (?P<nonce>[A-Za-z0-9-]+) (?P<uptime>[0-9]{1,9}(?:\.[0-9]{1,9})?) (?P<fact>[a-z_]+)(?: (?P<of>[a-z_]+))?"
+    r"(?P<rest>(?: [a-z_]+=\S*)*)\s*$"
+)
 _MISSING = {"network": "its console says no network yet", "disk": "its console says no disk yet"}
 
 

@@ -20,11 +20,11 @@ import tempfile
 import zlib
 from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 
-from vmprobe.guest import initramfs
-from vmprobe.host import files, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
 from vmprobe.core.text import whole_number
+from vmprobe.guest import initramfs
+from vmprobe.host import files, paths
 
 FORMATS = {  # format: the files it consists of
     "kernel": ("kernel", "initrd"),
@@ -79,9 +79,13 @@ def build(
         entries = initramfs.contents(_GUEST, _busybox(busybox), linux.release, linux.modules)
         system = initramfs.archive(entries, time)
 
-        inputs = hashlib.sha256(b"".join((linux.image, system, str(time).encode(), _recipe()))).hexdigest()
+        inputs = hashlib.sha256(
+            b"".join((linux.image, system, str(time).encode(), _recipe()))
+        ).hexdigest()
         record = _Record(directory, inputs)
-        missing = [format for format in formats if not all(record.holds(name) for name in FORMATS[format])]
+        missing = [
+            format for format in formats if not all(record.holds(name) for name in FORMATS[format])
+        ]
         if missing:
             with tempfile.TemporaryDirectory(prefix=".building-", dir=directory) as work:
                 _make(work, missing, linux.image, _compressed(system), time)
@@ -96,11 +100,15 @@ def directory() -> str:
     write it, or somebody who can has built it there; else ``$XDG_CACHE_HOME``/vmprobe/image, or that below the home. ClientError where there is none of these."""
     wanted = os.environ.get("VMPROBE_IMAGES")
     installed = "/var/cache/vmprobe/image"
-    if not wanted and (os.access(installed, os.W_OK) or os.path.exists(os.path.join(installed, "initrd"))):
+    if not wanted and (
+        os.access(installed, os.W_OK) or os.path.exists(os.path.join(installed, "initrd"))
+    ):
         wanted = installed
     cache = paths.of_user("XDG_CACHE_HOME", ".cache")
     if not wanted and not cache:
-        raise ClientError("there is no place for the test image, because this user has no home; name a directory in VMPROBE_IMAGES")
+        raise ClientError(
+            "there is no place for the test image, because this user has no home; name a directory in VMPROBE_IMAGES"
+        )
     return os.path.abspath(wanted or os.path.join(cache, "vmprobe", "image"))
 
 
@@ -119,7 +127,11 @@ def reporter(nonce: str, peers: Sequence[str] = (), awaited: bool = False) -> st
         script = file.read()
     script = re.sub(r"(?m)^VMPROBE_NONCE=.*$", f"VMPROBE_NONCE={nonce}", script)
     script = re.sub(r"(?m)^VMPROBE_PEERS=.*$", f"VMPROBE_PEERS='{' '.join(peers)}'", script)
-    return re.sub(r"(?m)^main$", "(exec </dev/null >/dev/null 2>&1; main) &", script) if awaited else script
+    return (
+        re.sub(r"(?m)^main$", "(exec </dev/null >/dev/null 2>&1; main) &", script)
+        if awaited
+        else script
+    )
 
 
 def epoch() -> int:
@@ -154,7 +166,9 @@ def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time:
 
 
 def _compressed(content: bytes) -> bytes:
-    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # gzip without a name and a time
+    packer = zlib.compressobj(
+        6, zlib.DEFLATED, 16 + zlib.MAX_WBITS
+    )  # gzip without a name and a time
     return packer.compress(content) + packer.flush()
 
 
@@ -163,7 +177,9 @@ def _compressed(content: bytes) -> bytes:
 
 def _given(kernel: str, modules: str) -> Kernel:
     if not kernel or not modules:
-        raise ClientError("a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)")
+        raise ClientError(
+            "a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)"
+        )
     try:
         image = files.content(kernel, _LARGEST)
         os.listdir(modules)
@@ -180,7 +196,10 @@ def _fitting(image: bytes, modules: Dict[str, bytes]) -> Kernel:
 
 def _distributed(directory: str, update: bool) -> Kernel:
     """The distribution's cloud kernel: what was downloaded before, or apt's current one."""
-    kept = sorted((file for file in os.listdir(directory) if re.fullmatch(r"linux-image-.+\.deb", file)), key=_version)
+    kept = sorted(
+        (file for file in os.listdir(directory) if re.fullmatch(r"linux-image-.+\.deb", file)),
+        key=_version,
+    )
     if update or not kept:
         newest = _download(directory)
         for old in set(kept) - {newest}:
@@ -193,7 +212,10 @@ def _distributed(directory: str, update: bool) -> Kernel:
     drivers = "\n".join(initramfs.DRIVERS.values()).encode()
     if _read(os.path.join(unpacked, "drivers")) != drivers:
         _unpack(os.path.join(directory, newest), unpacked, drivers)
-    return _fitting(_read(os.path.join(unpacked, "vmlinuz")), initramfs.select(initramfs.modules_below(unpacked)))
+    return _fitting(
+        _read(os.path.join(unpacked, "vmlinuz")),
+        initramfs.select(initramfs.modules_below(unpacked)),
+    )
 
 
 def _version(file: str) -> list:
@@ -211,10 +233,14 @@ def _read(path: str) -> bytes:
 
 def _download(directory: str) -> str:
     """The file name of the package that KERNEL_PACKAGE stands for, fetched into ``directory``."""
-    depends = _run(["apt-cache", "depends", KERNEL_PACKAGE], "give the kernel by --kernel FILE --modules DIR")
+    depends = _run(
+        ["apt-cache", "depends", KERNEL_PACKAGE], "give the kernel by --kernel FILE --modules DIR"
+    )
     match = re.search(r"Depends: (linux-image-\S+)", depends)
     if not match:
-        raise ClientError(f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update, or give --kernel FILE --modules DIR")
+        raise ClientError(
+            f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update, or give --kernel FILE --modules DIR"
+        )
     with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as work:
         _run(["apt-get", "-q", "download", match.group(1)], "run apt-get update", work)
         packages = [file for file in os.listdir(work) if file.endswith(".deb")]
@@ -229,9 +255,14 @@ def _unpack(package: str, target: str, drivers: bytes) -> None:
     damaged = ClientError(f"{package} is no kernel package: remove it, and it is downloaded again")
     available, kernel = {}, b""
     try:
-        with subprocess.Popen(
-            ["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process, tarfile.open(fileobj=process.stdout, mode="r|") as members:
+        with (
+            subprocess.Popen(
+                ["dpkg-deb", "--fsys-tarfile", package],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            ) as process,
+            tarfile.open(fileobj=process.stdout, mode="r|") as members,
+        ):
             for member in members:
                 name = os.path.basename(member.name)
                 module = re.fullmatch(r"(.+)\.ko(\.gz|\.xz|\.zst)?", name)
@@ -239,9 +270,13 @@ def _unpack(package: str, target: str, drivers: bytes) -> None:
                     kernel = members.extractfile(member).read()
                 elif member.isfile() and module:
                     content = members.extractfile(member).read()
-                    available[module.group(1)] = functools.partial(initramfs.unpacked, name, content)
+                    available[module.group(1)] = functools.partial(
+                        initramfs.unpacked, name, content
+                    )
     except FileNotFoundError:
-        raise ClientError("no dpkg-deb here: give the kernel by --kernel FILE --modules DIR") from None
+        raise ClientError(
+            "no dpkg-deb here: give the kernel by --kernel FILE --modules DIR"
+        ) from None
     except tarfile.TarError as error:
         raise damaged from error
     if process.returncode or not kernel:
@@ -250,7 +285,11 @@ def _unpack(package: str, target: str, drivers: bytes) -> None:
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
     selected = {f"{name}.ko": content for name, content in initramfs.select(available).items()}
-    for name, content in {"vmlinuz": kernel, **selected, "drivers": drivers}.items():  # the last one says: all is there
+    for name, content in {
+        "vmlinuz": kernel,
+        **selected,
+        "drivers": drivers,
+    }.items():  # the last one says: all is there
         with open(os.path.join(target, name), "wb") as file:
             file.write(content)
 
@@ -265,16 +304,22 @@ def _busybox(given: str) -> str:
 def _recipe() -> bytes:
     """This recipe itself: a newer one makes a newer image."""
     here = os.path.dirname(os.path.abspath(__file__))
-    return b"".join(_read(os.path.join(here, name)) for name in ("image.py", "initramfs.py", "bootdisk.py"))
+    return b"".join(
+        _read(os.path.join(here, name)) for name in ("image.py", "initramfs.py", "bootdisk.py")
+    )
 
 
 def _run(command: Sequence[str], advice: str, cwd: str = ".") -> str:
     try:
-        done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+        )
     except FileNotFoundError:
         raise ClientError(f"no {command[0]} here: {advice}") from None
     if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [
+            f"exit code {done.returncode}"
+        ]
         raise ClientError(f"{' '.join(command)}: {lines[-1]}: {advice}")
     return done.stdout.decode("utf-8", "replace")
 
@@ -293,7 +338,10 @@ class _Record:
         try:
             known = json.loads(files.content(self._path, _LARGEST))
             if known["inputs"] == inputs:
-                self.files = {name: File(os.path.join(directory, name), *entry) for name, entry in known["files"].items()}
+                self.files = {
+                    name: File(os.path.join(directory, name), *entry)
+                    for name, entry in known["files"].items()
+                }
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return  # none, or not ours: everything is made anew
 
@@ -307,7 +355,9 @@ class _Record:
         os.replace(made, target)
         self.files[name] = _file(target)
         known = {name: [entry.size, entry.sha256] for name, entry in sorted(self.files.items())}
-        files.replace(self._path, json.dumps({"inputs": self._inputs, "files": known}, indent=1), 0o644)
+        files.replace(
+            self._path, json.dumps({"inputs": self._inputs, "files": known}, indent=1), 0o644
+        )
 
 
 def _file(path: str) -> File:
@@ -326,14 +376,20 @@ def _locked(directory: str) -> Iterator[None]:
             os.makedirs(directory, exist_ok=True)  # how private that is, is its owner's matter
         else:
             files.folder(directory)
-        lock = os.open(os.path.join(directory, ".lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        lock = os.open(
+            os.path.join(directory, ".lock"),
+            os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+            0o644,
+        )
     except OSError as error:
         raise ClientError(f"{error.filename}: {error.strerror}") from error
     try:
         try:
             files.lock(lock, Deadline(_PATIENCE, 0))
         except DeadlinePassed:
-            raise ClientError(f"{directory}: another build is at work here, and did not end within {_PATIENCE:g} s") from None
+            raise ClientError(
+                f"{directory}: another build is at work here, and did not end within {_PATIENCE:g} s"
+            ) from None
         except OSError as error:
             raise ClientError(f"{directory}/.lock: {error.strerror}") from error
         yield

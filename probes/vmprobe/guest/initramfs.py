@@ -15,8 +15,8 @@ import struct
 import subprocess
 from typing import Callable, Dict, Iterable, List, NamedTuple, Set
 
-from vmprobe.host import files
 from vmprobe.core.errors import ClientError
+from vmprobe.host import files
 
 # The init loads of these what the machine has, by its modaliases. A kernel that has one built in needs no file of it.
 DRIVERS = {
@@ -28,7 +28,11 @@ DRIVERS = {
     "Xen": "xen-netfront xen-blkfront",
     "EC2, Google": "ena gve",
 }
-GUEST = {"init": "init", "bin/reporter": "reporter.sh", "etc/dhcp": "dhcp"}  # path in the guest: file here
+GUEST = {
+    "init": "init",
+    "bin/reporter": "reporter.sh",
+    "etc/dhcp": "dhcp",
+}  # path in the guest: file here
 APPLETS = (  # what those scripts call
     "acpid arping base64 cat cmp dd dmesg grep head ip md5sum mkdir modprobe mount ping poweroff reboot rm sed sh sleep sort "
     "timeout tr udhcpc umount uname wget"
@@ -78,7 +82,10 @@ def archive(entries: Iterable[Entry], time: int) -> bytes:
             path = path.rpartition("/")[0]
             found.setdefault(path, Entry(path, stat.S_IFDIR | 0o755))
     members = [found[path] for path in sorted(found)]
-    return b"".join(_member(number, entry, time) for number, entry in enumerate([*members, Entry("TRAILER!!!", 0)], 1))
+    return b"".join(
+        _member(number, entry, time)
+        for number, entry in enumerate([*members, Entry("TRAILER!!!", 0)], 1)
+    )
 
 
 def select(available: Dict[str, Callable[[], bytes]]) -> Dict[str, bytes]:
@@ -128,9 +135,13 @@ def unpacked(name: str, content: bytes) -> bytes:
         if name.endswith(".gz"):
             return gzip.decompress(content)
         if name.endswith(".zst"):
-            return subprocess.run(["zstd", "-dcq"], input=content, check=True, stdout=subprocess.PIPE).stdout
+            return subprocess.run(
+                ["zstd", "-dcq"], input=content, check=True, stdout=subprocess.PIPE
+            ).stdout
     except FileNotFoundError:
-        raise ClientError(f"{name} is compressed by zstd, which is not here: install the package zstd") from None
+        raise ClientError(
+            f"{name} is compressed by zstd, which is not here: install the package zstd"
+        ) from None
     except (OSError, EOFError, lzma.LZMAError, subprocess.CalledProcessError) as error:
         raise ClientError(f"{name}: cannot be unpacked: {error}") from error
     return content
@@ -140,10 +151,12 @@ def release_of(kernel: bytes) -> str:
     """What ``uname -r`` will say; ClientError if this is no x86 kernel (Linux, arch/x86/boot protocol, 2.00 or later)."""
     if kernel[0x202:0x206] == b"HdrS":
         (offset,) = struct.unpack_from("<H", kernel, 0x20E)
-        words = kernel[0x200 + offset:][:256].split(b"\0")[0].split()
+        words = kernel[0x200 + offset :][:256].split(b"\0")[0].split()
         if offset and words:
             return words[0].decode("ascii", "replace")
-    raise ClientError("the kernel is not a bzImage (a file like /boot/vmlinuz-6.1.0-56-cloud-amd64)")
+    raise ClientError(
+        "the kernel is not a bzImage (a file like /boot/vmlinuz-6.1.0-56-cloud-amd64)"
+    )
 
 
 def check_release(release: str, modules: Dict[str, bytes]) -> None:
@@ -151,13 +164,29 @@ def check_release(release: str, modules: Dict[str, bytes]) -> None:
     for name, content in modules.items():
         for magic in _modinfo(content, "vermagic"):
             if magic.split()[0] != release:
-                raise ClientError(f"module {name} is for Linux {magic.split()[0]}, but the kernel is {release}")
+                raise ClientError(
+                    f"module {name} is for Linux {magic.split()[0]}, but the kernel is {release}"
+                )
 
 
 def _member(number: int, entry: Entry, time: int) -> bytes:
     name = entry.path.encode() + b"\0"
     major, minor = entry.device
-    fields = (number, entry.mode, 0, 0, 1, time, len(entry.content), 0, 0, major, minor, len(name), 0)
+    fields = (
+        number,
+        entry.mode,
+        0,
+        0,
+        1,
+        time,
+        len(entry.content),
+        0,
+        0,
+        major,
+        minor,
+        len(name),
+        0,
+    )
     header = b"070701" + b"".join(b"%08X" % field for field in fields)
     return _padded(header + name) + _padded(entry.content)
 
@@ -167,7 +196,10 @@ def _padded(content: bytes) -> bytes:
 
 
 def _modinfo(module: bytes, key: str) -> List[str]:
-    return [value.decode("ascii", "replace") for value in re.findall(rb"\0" + key.encode() + rb"=([^\0]*)", module)]
+    return [
+        value.decode("ascii", "replace")
+        for value in re.findall(rb"\0" + key.encode() + rb"=([^\0]*)", module)
+    ]
 
 
 def _dependencies(modules: Dict[str, bytes]) -> bytes:
@@ -176,21 +208,34 @@ def _dependencies(modules: Dict[str, bytes]) -> bytes:
     needs: Dict[str, Set[str]] = {}
     lines = []
     for name, content in modules.items():
-        listed = {need.replace("-", "_") for needed in _modinfo(content, "depends") for need in needed.split(",")}
+        listed = {
+            need.replace("-", "_")
+            for needed in _modinfo(content, "depends")
+            for need in needed.split(",")
+        }
         direct = listed & set(order)
         needs[name] = direct.union(*(needs[need] for need in direct))
-        lines.append(f"{name}.ko:" + "".join(f" {need}.ko" for need in reversed(order) if need in needs[name]))
+        lines.append(
+            f"{name}.ko:"
+            + "".join(f" {need}.ko" for need in reversed(order) if need in needs[name])
+        )
     return ("\n".join(lines) + "\n").encode()
 
 
 def _aliases(modules: Dict[str, bytes]) -> bytes:
-    lines = [f"alias {alias} {name}\n" for name, content in modules.items() for alias in _modinfo(content, "alias")]
+    lines = [
+        f"alias {alias} {name}\n"
+        for name, content in modules.items()
+        for alias in _modinfo(content, "alias")
+    ]
     return "".join(lines).encode()
 
 
 def _applets(busybox: str) -> List[str]:
     try:
-        listed = subprocess.run([busybox, "--list"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        listed = subprocess.run(
+            [busybox, "--list"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise ClientError(f"{busybox} --list: {error}") from error
     applets = listed.stdout.decode("ascii", "replace").split()

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Callable, Tuple
 
 from vmprobe.core.clock import Deadline
 
-_LARGEST = 16 * 2 ** 20
+_LARGEST = 16 * 2**20
 _LOCK_PAUSE = 0.1  # seconds between two attempts at a lock
 
 
@@ -49,7 +49,13 @@ def opened(path: str, most: int) -> BinaryIO:
     """A regular file of up to ``most`` bytes, to be read; OSError as it comes. Never waits for whoever writes into a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     found = os.fstat(descriptor)
-    wrong = "is not a regular file" if not stat.S_ISREG(found.st_mode) else f"is larger than {most} bytes" if found.st_size > most else ""
+    wrong = (
+        "is not a regular file"
+        if not stat.S_ISREG(found.st_mode)
+        else f"is larger than {most} bytes"
+        if found.st_size > most
+        else ""
+    )
     if wrong:
         os.close(descriptor)
         raise OSError(errno.EINVAL, wrong)
@@ -66,7 +72,12 @@ class Exposed(PermissionError):
     """A file with a secret that another user can read, or that another user has written."""
 
 
-def secret(path: str, most: int, holds_secret: Callable[[bytes], bool] = lambda held: True, searched: bool = False) -> bytes:
+def secret(
+    path: str,
+    most: int,
+    holds_secret: Callable[[bytes], bool] = lambda held: True,
+    searched: bool = False,
+) -> bytes:
     """As ``content``, of a file that holds a secret: Exposed where another user can read it or has put it there.
 
     ``holds_secret`` is asked about the content of a file that may hold one or not, such as a certificate with or
@@ -102,7 +113,11 @@ def _is_trusted(user: int, path: str, searched: bool) -> bool:
     """
     if user in (0, os.geteuid()):
         return True
-    return os.geteuid() == 0 and not searched and not os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
+    return (
+        os.geteuid() == 0
+        and not searched
+        and not os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
+    )
 
 
 def _all_of(file: BinaryIO, most: int) -> bytes:
@@ -123,6 +138,7 @@ def lock(descriptor: int, deadline: Deadline) -> None:
 
 
 # --- what a probe remembers from one run to the next ----------------------------------------------------------------
+
 
 def remember(path: str, document: Any) -> None:
     """Keep ``document`` for the next run; OSError where it cannot be kept. No lock: the last of two runs is remembered."""
@@ -158,7 +174,15 @@ def recall(path: str, read: Callable[[Any], Any], nothing: Any) -> Tuple[Any, st
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return nothing, f"{path} cannot be read: it is no file"
             return read(json.loads(file.read(_LARGEST))), ""
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ):
         with contextlib.suppress(OSError):
             os.replace(path, f"{path}.damaged")
         return nothing, f"{path} was damaged and is set aside"
@@ -167,6 +191,7 @@ def recall(path: str, read: Callable[[Any], Any], nothing: Any) -> Tuple[Any, st
 
 
 # --- directories ----------------------------------------------------------------------------------------------------
+
 
 def folder(path: str) -> None:
     """Make a directory that anybody may enter, and those above it, whatever the caller's umask is; OSError as it comes.

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import List
 
-from vmprobe.host import files
 from vmprobe.core.errors import ClientError
+from vmprobe.host import files
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _CHECKOUT = os.path.dirname(os.path.dirname(_PACKAGE))
@@ -15,13 +15,19 @@ _CHECKOUT = os.path.dirname(os.path.dirname(_PACKAGE))
 
 def in_checkout() -> bool:
     """Whether this package runs from a checkout."""
-    return os.path.isfile(os.path.join(_CHECKOUT, "setup.cfg")) and os.path.isdir(os.path.join(_CHECKOUT, "etc", "sites"))
+    return os.path.isfile(os.path.join(_CHECKOUT, "setup.cfg")) and os.path.isdir(
+        os.path.join(_CHECKOUT, "etc", "sites")
+    )
 
 
 def newest_module() -> int:
     """When the newest module of this package was written, in nanoseconds since the epoch."""
-    return max(os.stat(os.path.join(folder, name)).st_mtime_ns
-               for folder, _, names in os.walk(_PACKAGE) for name in names if name.endswith(".py"))
+    return max(
+        os.stat(os.path.join(folder, name)).st_mtime_ns
+        for folder, _, names in os.walk(_PACKAGE)
+        for name in names
+        if name.endswith(".py")
+    )
 
 
 def site_directories() -> List[str]:
@@ -95,5 +101,7 @@ def _of_nobody(where: str = "/var/tmp") -> str:
         files.own(path)
     except OSError as failed:
         wrong = f"{path}: {failed.strerror}" if failed.filename else failed.strerror
-        raise ClientError(f"{wrong}; this user has no home, so name a directory for the state in VMPROBE_STATE") from None
+        raise ClientError(
+            f"{wrong}; this user has no home, so name a directory for the state in VMPROBE_STATE"
+        ) from None
     return path

@@ -12,8 +12,8 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 
 from vmprobe.core.clock import Deadline
 
-_LARGEST = 2 ** 20  # bytes of output that are kept
-_PIECE = 2 ** 16  # bytes that a pipe holds
+_LARGEST = 2**20  # bytes of output that are kept
+_PIECE = 2**16  # bytes that a pipe holds
 _PAUSE = 0.02  # seconds between two looks whether it has ended
 
 
@@ -35,22 +35,40 @@ class Done(NamedTuple):
         return (self.output + self.errors).decode("utf-8", "replace")
 
 
-def run(command: Sequence[str], seconds: float, deadline: Optional[Deadline] = None, words: bytes = b"", largest: int = _LARGEST,
-        **started: Any) -> Done:
+def run(
+    command: Sequence[str],
+    seconds: float,
+    deadline: Optional[Deadline] = None,
+    words: bytes = b"",
+    largest: int = _LARGEST,
+    **started: Any,
+) -> Done:
     """Run a program to its end; ``words``, less than a pipe holds, are its input, ``started`` is Popen's.
 
     TooSlow after ``seconds``, and as ``deadline.check`` raises. OSError when it cannot be started. What it leaves running
     is neither waited for nor ended, unless it was too slow itself.
     """
     until = time.monotonic() + seconds
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               start_new_session=True, **started)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **started,
+    )
     assert process.stdin and process.stdout and process.stderr
     with process.stdout, process.stderr:
         try:
-            with contextlib.suppress(BrokenPipeError), process.stdin as given:  # its exit code says why
+            with (
+                contextlib.suppress(BrokenPipeError),
+                process.stdin as given,
+            ):  # its exit code says why
                 given.write(words)
-            output, errors = _Output(process.stdout.fileno(), largest), _Output(process.stderr.fileno(), largest)
+            output, errors = (
+                _Output(process.stdout.fileno(), largest),
+                _Output(process.stderr.fileno(), largest),
+            )
             while process.poll() is None:
                 if deadline:
                     deadline.check()
@@ -59,7 +77,12 @@ def run(command: Sequence[str], seconds: float, deadline: Optional[Deadline] = N
                 _read([each for each in (output, errors) if not each.is_over], process)
             output.read_rest()
             errors.read_rest()
-            return Done(process.returncode, bytes(output.kept), bytes(errors.kept), output.is_whole and errors.is_whole)
+            return Done(
+                process.returncode,
+                bytes(output.kept),
+                bytes(errors.kept),
+                output.is_whole and errors.is_whole,
+            )
         finally:
             if process.returncode is None:  # else its number may be another process's by now
                 with contextlib.suppress(ProcessLookupError):
@@ -71,7 +94,12 @@ class _Output:
     """What comes out of a pipe, which is read meanwhile, because a pipe is soon full."""
 
     def __init__(self, descriptor: int, largest: int):
-        self.descriptor, self.kept, self.is_over, self.is_whole = descriptor, bytearray(), False, True
+        self.descriptor, self.kept, self.is_over, self.is_whole = (
+            descriptor,
+            bytearray(),
+            False,
+            True,
+        )
         self._largest = largest
         os.set_blocking(descriptor, False)
 

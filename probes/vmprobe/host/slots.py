@@ -10,9 +10,9 @@ import hashlib
 import os
 from typing import Callable, Iterator, Optional
 
-from vmprobe.host import locks, paths
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
+from vmprobe.host import locks, paths
 from vmprobe.site.site import Site
 
 
@@ -45,14 +45,18 @@ def _wait(site: Site, many: int, deadline: Deadline) -> int:
                 break
     except DeadlinePassed:
         pass
-    raise ClientError(f"{many} {'run is' if many == 1 else 'runs are'} at this endpoint already, and none ended within "
-                      f"{patience:g} s; [schedule] parallel allows no more")
+    raise ClientError(
+        f"{many} {'run is' if many == 1 else 'runs are'} at this endpoint already, and none ended within "
+        f"{patience:g} s; [schedule] parallel allows no more"
+    )
 
 
 def _free(site: Site, many: int) -> Optional[int]:
     """The descriptor of a turn that nobody has; None when all are taken, OSError when one that is not cannot be had."""
     endpoint = str(site.endpoint.get("url") or site.driver.__module__)
-    stem = os.path.join(paths.state_directory(), "turn", hashlib.sha256(endpoint.encode()).hexdigest()[:16])
+    stem = os.path.join(
+        paths.state_directory(), "turn", hashlib.sha256(endpoint.encode()).hexdigest()[:16]
+    )
     for number in range(many):
         path = f"{stem}-{number}"
         turn = -1

@@ -34,8 +34,12 @@ class Gate:
         self._passed: Dict[Key, Ref] = {}  # by id
         self._by_name: Dict[Key, Ref] = {}
         self._refused: Set[Key] = set()  # ids that are somebody else's
-        self._nameless: Set[Key] = set()  # ids that were shown without a name, and never under the handle
-        self._bound: Dict[Key, Tuple[Ref, str]] = {}  # what the manager made by itself, and for which server
+        self._nameless: Set[Key] = (
+            set()
+        )  # ids that were shown without a name, and never under the handle
+        self._bound: Dict[
+            Key, Tuple[Ref, str]
+        ] = {}  # what the manager made by itself, and for which server
 
     # --- questions and their answers --------------------------------------------------------------------------
 

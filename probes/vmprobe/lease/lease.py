@@ -14,16 +14,30 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud
-from vmprobe.core.errors import (ClientError, CloudError, Conflict, DeadlinePassed, Interrupted, LeftBehind, NotFound,
-                                 NotPermitted, RateLimited, Transient, Unreachable, VmprobeError)
-from vmprobe.lease.gate import Gate, Owner
+from vmprobe.core.errors import (
+    ClientError,
+    CloudError,
+    Conflict,
+    DeadlinePassed,
+    Interrupted,
+    LeftBehind,
+    NotFound,
+    NotPermitted,
+    RateLimited,
+    Transient,
+    Unreachable,
+    VmprobeError,
+)
 from vmprobe.core.handle import Handle
-from vmprobe.lease.ledger import Debt, Ledger
 from vmprobe.core.model import Capability, Kind, Ref, Resource, State
 from vmprobe.core.timeline import Timeline
+from vmprobe.lease.gate import Gate, Owner
+from vmprobe.lease.ledger import Debt, Ledger
 
 _LOOKS = 3  # so often must a cloud not show a thing that was never seen, before that is believed
-_ASK_AGAIN = 30.0  # seconds after which an accepted removal that did not happen is asked for once more
+_ASK_AGAIN = (
+    30.0  # seconds after which an accepted removal that did not happen is asked for once more
+)
 _BY_ONE = 3  # up to so many things are looked at one by one, more by one list
 _COUNTING = 1.0  # seconds in which ledgers are read that are only counted
 _RESTARTS = 3  # so many unforeseen failures of its own machinery does a clean-up survive
@@ -37,24 +51,42 @@ class Lease:
     def __init__(self, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline):
         self.cloud, self.handle, self.ledger, self.timeline = cloud, handle, ledger, timeline
         self.deadline: Deadline = cloud.deadline
-        self._ahead = self.deadline.clock.utc() - self.deadline.clock.now()  # once: that clock may be set while a run lives
+        self._ahead = (
+            self.deadline.clock.utc() - self.deadline.clock.now()
+        )  # once: that clock may be set while a run lives
         self.gate = Gate(handle)
-        self.settled = True  # nothing is owed; once something was asked for, by the cloud's own word
+        self.settled = (
+            True  # nothing is owed; once something was asked for, by the cloud's own word
+        )
         self.leftovers: List[Ref] = []
         self.unseen = False  # something may be there, and nothing of it is known
-        self.refusal: Optional[BaseException] = None  # why the last request of the clean-up that failed did
-        self._made: Set[Kind] = set()  # of which there may be something: the cloud has to say that there is nothing
+        self.refusal: Optional[BaseException] = (
+            None  # why the last request of the clean-up that failed did
+        )
+        self._made: Set[Kind] = (
+            set()
+        )  # of which there may be something: the cloud has to say that there is nothing
         self._refused: Set[Kind] = set()  # asked for and refused: looked for once all the same
         self._asked: Dict[Key, float] = {}  # whose removal was accepted, and when
         self._many = False  # more is owed than is asked for one by one
-        self._kept: Dict[Kind, bool] = {}  # whether the cloud has what its lists do not show any more, by one example of the kind
+        self._kept: Dict[
+            Kind, bool
+        ] = {}  # whether the cloud has what its lists do not show any more, by one example of the kind
         self._hidden: Set[Key] = set()  # removed, and kept by the cloud for a while
         self._inventories: Dict[Key, int] = {}  # how often a server was asked what belongs to it
-        self._ready: Set[Key] = set()  # what was shown READY: the manager has made what belongs to it
-        self._known_whole: Set[Key] = set()  # servers of which is known, before their removal, all that belongs to them
-        self._shown_before: Set[Key] = set()  # by an earlier run: what is not there any more is gone
+        self._ready: Set[Key] = (
+            set()
+        )  # what was shown READY: the manager has made what belongs to it
+        self._known_whole: Set[Key] = (
+            set()
+        )  # servers of which is known, before their removal, all that belongs to them
+        self._shown_before: Set[Key] = (
+            set()
+        )  # by an earlier run: what is not there any more is gone
         self._faults: Dict[Key, str] = {}  # what the cloud says of things that are still there
-        self.failed_removals: Dict[Key, Resource] = {}  # what failed while it was removed, though it went in the end
+        self.failed_removals: Dict[
+            Key, Resource
+        ] = {}  # what failed while it was removed, though it went in the end
         for debt in ledger.owed():
             self._made.add(debt.ref.kind)
             if debt.server:
@@ -92,18 +124,26 @@ class Lease:
         names = [f"{spec.name}-{number}" for number in range(1, spec.count + 1)]
         if self.cloud.can(Capability.BULK):
             self._owe(Kind.SERVER, names, self.cloud.create, spec)
-            return [Ref(Kind.SERVER, "", name) for name in names]  # their ids come with the first list
-        return [self._owe(Kind.SERVER, [name], self.cloud.create,
-                          spec._replace(name=name, count=1)) for name in names]
+            return [
+                Ref(Kind.SERVER, "", name) for name in names
+            ]  # their ids come with the first list
+        return [
+            self._owe(Kind.SERVER, [name], self.cloud.create, spec._replace(name=name, count=1))
+            for name in names
+        ]
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         """Ask for a snapshot of a server, as owed as anything else."""
-        return self._owe(Kind.SNAPSHOT, [name], self.cloud.snapshot, self.gate.require(server), name)
+        return self._owe(
+            Kind.SNAPSHOT, [name], self.cloud.snapshot, self.gate.require(server), name
+        )
 
     def _owe(self, kind: Kind, names: Sequence[str], ask: Any, *words: Any) -> Ref:
         self.deadline.check()
         if not all(self.handle.covers(name) for name in names):
-            raise ClientError(f"{kind.value} {names[0]!r} would not be under {self.handle}: it is not asked for")
+            raise ClientError(
+                f"{kind.value} {names[0]!r} would not be under {self.handle}: it is not asked for"
+            )
         self.settled = False
         self.ledger.intent(kind, names, self._utc())
         try:
@@ -156,14 +196,20 @@ class Lease:
         found: Dict[str, Resource] = {}
         if len(refs) > _BY_ONE or not all(ref.id for ref in refs):
             found = self._listed(refs)
-            refs = [ref for ref in map(self.gate.known, refs) if ref.name not in found and self.gate.passed(ref)]
+            refs = [
+                ref
+                for ref in map(self.gate.known, refs)
+                if ref.name not in found and self.gate.passed(ref)
+            ]
         else:
             refs = [self.gate.known(ref) for ref in refs]
         for ref in refs:
             thing = self._shown(ref) if ref.id else None
             if thing is not None:
                 found[ref.name] = thing
-        if any(not self.gate.known(ref).id or self.gate.is_doubtful(ref) for ref in refs):  # an id is another's: the list knows the right one
+        if any(
+            not self.gate.known(ref).id or self.gate.is_doubtful(ref) for ref in refs
+        ):  # an id is another's: the list knows the right one
             for name, thing in self._listed(refs).items():
                 found.setdefault(name, thing)
         return found
@@ -203,11 +249,18 @@ class Lease:
         known = self.gate.passed(ref)
         owner = self.gate.answer(ref, thing)
         if owner is Owner.OURS:
-            thing = thing._replace(ref=ref._replace(name=thing.ref.name or ref.name))  # a reply without a name is none with ''
+            thing = thing._replace(
+                ref=ref._replace(name=thing.ref.name or ref.name)
+            )  # a reply without a name is none with ''
             self._seen(thing, known)
             self._record([thing.ref])
         elif owner is Owner.OTHER:
-            self._disown(ref, f"belongs to server {thing.server}" if thing.ref.name == ref.name else f"is called {thing.ref.name!r}")
+            self._disown(
+                ref,
+                f"belongs to server {thing.server}"
+                if thing.ref.name == ref.name
+                else f"is called {thing.ref.name!r}",
+            )
         return owner, thing
 
     def _seen(self, thing: Resource, known: bool) -> None:
@@ -235,7 +288,12 @@ class Lease:
         self.timeline.notes.append(f"{ref} {why} and is not ours: it is not touched")
         asked = next((debt for debt in self.ledger.owed() if debt.ref[:2] == ref[:2]), None)
         self.ledger.gone([ref])
-        if asked and not asked.server and not self._is_settled(asked) and self.gate.named(ref.kind, asked.ref.name) is None:
+        if (
+            asked
+            and not asked.server
+            and not self._is_settled(asked)
+            and self.gate.named(ref.kind, asked.ref.name) is None
+        ):
             self.ledger.intent(ref.kind, [asked.ref.name], asked.at)
 
     # --- remove -----------------------------------------------------------------------------------------------
@@ -257,7 +315,9 @@ class Lease:
         """
         self.settled = self.unseen = False
         self._many = len(self.ledger.owed()) > _BY_ONE
-        waiting = [kind for kind in reversed(self.cloud.kinds) if kind in self._made | self._refused]
+        waiting = [
+            kind for kind in reversed(self.cloud.kinds) if kind in self._made | self._refused
+        ]
         quiet: Dict[Kind, int] = Counter()  # looks in a row that showed nothing of a kind
         with self.deadline.within(until):
             for restart in range(_RESTARTS):
@@ -268,7 +328,9 @@ class Lease:
                     raise self._left_behind() from None
                 except (Interrupted, LeftBehind):
                     raise
-                except BaseException as unforeseen:  # of our own machinery, such as a wait: what is owed stays owed
+                except (
+                    BaseException
+                ) as unforeseen:  # of our own machinery, such as a wait: what is owed stays owed
                     self.refusal = unforeseen
             else:
                 raise self._left_behind() from None
@@ -277,8 +339,13 @@ class Lease:
     def _settle(self, waiting: List[Kind], quiet: Dict[Kind, int]) -> None:
         """Rounds of looking and asking, until no kind is waited for. Each kind by itself: one that fails holds up no other."""
         clock, polling = self.deadline.clock, self.deadline.polling
-        asked = max(self._asked.values(), default=None)  # of many leases, most have waited already for the first
-        for _ in self.deadline.polls(clock.now() if asked is None else asked, first=0.0 if asked is None else polling.shortest):
+        asked = max(
+            self._asked.values(), default=None
+        )  # of many leases, most have waited already for the first
+        for _ in self.deadline.polls(
+            clock.now() if asked is None else asked,
+            first=0.0 if asked is None else polling.shortest,
+        ):
             with self._round():
                 waiting[:] = [kind for kind in waiting if not self._is_clear(kind, quiet)]
                 if self._belongings_are_gone(Kind.SERVER in waiting) and not waiting:
@@ -311,7 +378,10 @@ class Lease:
         servers = {debt.ref.id for debt in owed if debt.ref.kind is Kind.SERVER}
         for debt in owed:
             ref, key = debt.ref, (debt.ref.kind, debt.ref.id)
-            if debt.is_intent or self.deadline.clock.now() - self._asked.get(key, -_ASK_AGAIN) < _ASK_AGAIN:
+            if (
+                debt.is_intent
+                or self.deadline.clock.now() - self._asked.get(key, -_ASK_AGAIN) < _ASK_AGAIN
+            ):
                 continue
             if debt.server and debt.server in servers:
                 continue
@@ -330,10 +400,15 @@ class Lease:
             if kind in self._made:
                 self._are_owed_still([debt for debt in self._owed(kind) if not debt.is_intent])
                 return False
-            self.timeline.notes.append(f"{kind.value}s could not be listed, and none were asked for: {self.refusal}")
+            self.timeline.notes.append(
+                f"{kind.value}s could not be listed, and none were asked for: {self.refusal}"
+            )
             self.refusal = before
             return True
-        shown = {thing.ref.id for thing in self.admit([thing for thing in things if thing.ref.kind is kind])}
+        shown = {
+            thing.ref.id
+            for thing in self.admit([thing for thing in things if thing.ref.kind is kind])
+        }
         unlisted = [debt for debt in self._owed(kind) if debt.ref.id not in shown]
         there = self._are_owed_still(unlisted)
         if shown or there:
@@ -345,7 +420,9 @@ class Lease:
 
     def _settles_soon(self, kind: Kind) -> bool:
         """Whether what may yet appear will not by the time of a look more: then that is waited for, not left in the ledger."""
-        waits = (self.cloud.driver.shown_by - abs(self._utc() - debt.at) for debt in self._owed(kind))
+        waits = (
+            self.cloud.driver.shown_by - abs(self._utc() - debt.at) for debt in self._owed(kind)
+        )
         return any(0 < wait <= self.deadline.polling.longest for wait in waits)
 
     def _owed(self, kind: Kind) -> List[Debt]:
@@ -362,16 +439,32 @@ class Lease:
                 if debt.is_intent:
                     if self._is_settled(debt):
                         never.append(debt.ref.name)
-                elif many and (self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)) and not self._is_kept(debt):
+                elif (
+                    many
+                    and (
+                        self.gate.passed(debt.ref) and key in self._asked or self._is_settled(debt)
+                    )
+                    and not self._is_kept(debt)
+                ):
                     gone.append(debt.ref)  # of many, not each is asked for by itself once more
                 elif self._is_there(debt) is not False:
                     there = True
                 elif self.ledger.holds(debt.ref) and not self._may_appear(debt):
                     gone.append(debt.ref)
-        except DeadlinePassed:  # what was seen gone until then need not be looked for by the next run
-            self.ledger.gone([ref for ref in gone if ref.kind is not Kind.SERVER or (ref.kind, ref.id) in self._known_whole])
+        except (
+            DeadlinePassed
+        ):  # what was seen gone until then need not be looked for by the next run
+            self.ledger.gone(
+                [
+                    ref
+                    for ref in gone
+                    if ref.kind is not Kind.SERVER or (ref.kind, ref.id) in self._known_whole
+                ]
+            )
             raise
-        if gone and not self._know_what_is_left_by([ref for ref in gone if ref.kind is Kind.SERVER]):
+        if gone and not self._know_what_is_left_by(
+            [ref for ref in gone if ref.kind is Kind.SERVER]
+        ):
             gone, there = [], True
         self.ledger.gone(gone)
         if never and unlisted:
@@ -391,7 +484,9 @@ class Lease:
     def _may_appear(self, debt: Debt) -> bool:
         """Whether what is not there may only be late: nobody was ever shown it, nor another one under its name."""
         shown = self.gate.passed(debt.ref) or (debt.ref.kind, debt.ref.id) in self._shown_before
-        return not (shown or self.gate.named(debt.ref.kind, debt.ref.name) or self._is_settled(debt))
+        return not (
+            shown or self.gate.named(debt.ref.kind, debt.ref.name) or self._is_settled(debt)
+        )
 
     def _is_settled(self, debt: Debt) -> bool:
         """Whether it was asked for so long ago that every list would show it."""
@@ -429,7 +524,9 @@ class Lease:
             self._inventories[key] = self._inventories.get(key, 0) + 1
             if self._inventories[key] < _LOOKS:
                 return False
-            self.timeline.notes.append(f"what the manager made for {server} is not known before its removal: {self.refusal}")
+            self.timeline.notes.append(
+                f"what the manager made for {server} is not known before its removal: {self.refusal}"
+            )
             return True
         self._inventories[key] = _LOOKS
         self._bind(server.id, found)
@@ -442,7 +539,9 @@ class Lease:
         except NotFound:
             return []
         except NotPermitted as refused:
-            self.timeline.notes.append(f"what the manager made for {server} is not known: {refused}")
+            self.timeline.notes.append(
+                f"what the manager made for {server} is not known: {refused}"
+            )
             self._known_whole.add(key)  # and nobody will say the rest
             return list(refused.known)
         if key in self._ready:
@@ -464,7 +563,9 @@ class Lease:
         try:
             return self.cloud.left_by(servers)
         except NotPermitted as refused:
-            self.timeline.notes.append(f"what is left of what the manager made for {servers[0]} is not known: {refused}")
+            self.timeline.notes.append(
+                f"what is left of what the manager made for {servers[0]} is not known: {refused}"
+            )
             return {}
 
     def _bind(self, server: str, found: Sequence[Ref]) -> None:
@@ -476,7 +577,9 @@ class Lease:
     def _belongings_are_gone(self, servers_wait: bool) -> bool:
         """Look at each thing that the manager made by itself, once its server is gone, or is not waited for any more."""
         debts = [debt for debt in self.ledger.owed() if debt.server]
-        servers = {debt.ref.id for debt in self._owed(Kind.SERVER)} if debts and servers_wait else set()
+        servers = (
+            {debt.ref.id for debt in self._owed(Kind.SERVER)} if debts and servers_wait else set()
+        )
         waited = len(debts)
         for debt in debts:
             if debt.server not in servers and self._is_there(debt) is False:
@@ -493,10 +596,16 @@ class Lease:
             return verb(*words)
         except BaseException as error:  # also what a driver's library raises to end the process
             if self.deadline.left() <= 0:
-                raise error if isinstance(error, DeadlinePassed) else DeadlinePassed("the time to clean up is over") from error
+                raise (
+                    error
+                    if isinstance(error, DeadlinePassed)
+                    else DeadlinePassed("the time to clean up is over")
+                ) from error
             self.deadline.check()  # a signal, while the clean-up has not begun
             self.refusal = error
-            wait = min(getattr(error, "wait", 0.0), self.deadline.left() / 4)  # obeyed, but it shall not eat all that is left
+            wait = min(
+                getattr(error, "wait", 0.0), self.deadline.left() / 4
+            )  # obeyed, but it shall not eat all that is left
             if wait > 0:
                 self.deadline.sleep(wait)
             return _FAILED
@@ -508,9 +617,16 @@ class Lease:
 
     def _left_behind(self) -> LeftBehind:
         self.leftovers = self.ledger.remaining()
-        names = ", ".join(str(ref) for ref in self.leftovers[:3]) or "what there may be under the handle"
+        names = (
+            ", ".join(str(ref) for ref in self.leftovers[:3])
+            or "what there may be under the handle"
+        )
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
-        said = self._fault() if self.refusal is None else str(self.refusal) or type(self.refusal).__name__
+        said = (
+            self._fault()
+            if self.refusal is None
+            else str(self.refusal) or type(self.refusal).__name__
+        )
         why = f": {said}" if said else ""
         text = f"{names}{more} could not be seen gone{why}"
         self.unseen = not self.leftovers
@@ -532,6 +648,7 @@ _FAILED = object()
 
 # --- debts of earlier runs ----------------------------------------------------------------------------------------
 
+
 class Debts(NamedTuple):
     """What earlier runs left: what is there still, of how much the cloud was not asked, and what is wrong with the ledgers."""
 
@@ -540,7 +657,9 @@ class Debts(NamedTuple):
     troubles: List[str]
 
 
-def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: float, owner: str) -> Debts:
+def settle_debts(
+    cloud: Cloud, directory: str, timeline: Timeline, patience: float, owner: str
+) -> Debts:
     """Pay what earlier runs left owed at this endpoint, within ``patience`` seconds, before anything is created.
 
     The ledger of another owner is paid once its lease is over: it may be a copy, and its run live on the host that it is of.
@@ -568,13 +687,17 @@ def settle_debts(cloud: Cloud, directory: str, timeline: Timeline, patience: flo
         if ledger is None:
             continue
         if ledger.handle and ledger.handle.owner != owner and ledger.handle.expires > clock.utc():
-            timeline.notes.append(f"{ledger.handle} is not of {owner}, and within its lease: its debt is let alone")
+            timeline.notes.append(
+                f"{ledger.handle} is not of {owner}, and within its lease: its debt is let alone"
+            )
             ledger.close(settled=False)
             continue
         try:
             left += _settle_one(cloud, ledger, timeline, min(until, now + share), troubles)
         except OSError as failed:
-            troubles.append(f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}")
+            troubles.append(
+                f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}"
+            )
         finally:
             ledger.close(settled=False)
     return Debts(left, 0, troubles)
@@ -600,7 +723,9 @@ def _owed_by(cloud: Cloud, paths: Sequence[str]) -> int:
     return found
 
 
-def _settle_one(cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, troubles: List[str]) -> List[Ref]:
+def _settle_one(
+    cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, troubles: List[str]
+) -> List[Ref]:
     handle, elsewhere = ledger.handle, ledger.about.get("endpoint", cloud.driver.identity)
     if ledger.trouble:
         troubles.append(ledger.trouble)

@@ -19,16 +19,22 @@ import re
 import stat
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from vmprobe.host import files
 from vmprobe.core import handle as handles
 from vmprobe.core.handle import Handle
 from vmprobe.core.model import Kind, Ref
 from vmprobe.core.redact import current
+from vmprobe.host import files
 
 _SUFFIX = ".ledger"
 _NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet
-_LARGEST = 4 * 2 ** 20
-_CANNOT_TELL = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # whether a run lives
+_LARGEST = 4 * 2**20
+_CANNOT_TELL = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+)  # whether a run lives
 _EVENTS = ("intent", "created", "belongs", "refused", "gone")
 
 
@@ -37,7 +43,9 @@ class Debt(NamedTuple):
 
     ref: Ref
     at: float  # when it was asked for or made, epoch
-    server: str = ""  # id of the server that the manager made it for by itself; '' for what the run asked for
+    server: str = (
+        ""  # id of the server that the manager made it for by itself; '' for what the run asked for
+    )
 
     @property
     def is_intent(self) -> bool:
@@ -49,7 +57,9 @@ class Ledger:
 
     def __init__(self, path: str = "", descriptor: Optional[int] = None):
         self.path, self.trouble, self.damaged = path, "", False
-        self.denied = False  # the file cannot be opened: another user's, or there are too many open files
+        self.denied = (
+            False  # the file cannot be opened: another user's, or there are too many open files
+        )
         self.about: Dict[str, Any] = {}  # the first line: site, endpoint, process
         self._descriptor = descriptor
         self._size, self._unwritten = 0, b""
@@ -72,7 +82,9 @@ class Ledger:
             fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ledger._record({"event": "lease", "handle": str(handle), "pid": os.getpid(), **about})
             if not ledger.trouble:
-                os.rename(ledger.path + _NEW, ledger.path)  # nobody sees it before it is locked and has its first line
+                os.rename(
+                    ledger.path + _NEW, ledger.path
+                )  # nobody sees it before it is locked and has its first line
         except OSError as failed:
             ledger._give_up(failed)
         if ledger.trouble:
@@ -181,7 +193,9 @@ class Ledger:
 
     def intent(self, kind: Kind, names: Iterable[str], at: float) -> None:
         """These will be asked for now."""
-        self._record(*({"event": "intent", "kind": kind.value, "name": name, "at": at} for name in names))
+        self._record(
+            *({"event": "intent", "kind": kind.value, "name": name, "at": at} for name in names)
+        )
 
     def created(self, refs: Iterable[Ref], at: float) -> None:
         """The manager has given these ids, in a reply or a list."""
@@ -189,7 +203,18 @@ class Ledger:
 
     def belongs(self, refs: Iterable[Ref], server: str, at: float) -> None:
         """The manager made these by itself for the server of this id."""
-        self._record(*({"event": "belongs", **_words(ref), "server": server, "at": at, "sum": self._sum(ref, server)} for ref in refs))
+        self._record(
+            *(
+                {
+                    "event": "belongs",
+                    **_words(ref),
+                    "server": server,
+                    "at": at,
+                    "sum": self._sum(ref, server),
+                }
+                for ref in refs
+            )
+        )
 
     def refused(self, kind: Kind, names: Iterable[str]) -> None:
         """These were not made, or never appeared."""
@@ -232,7 +257,10 @@ class Ledger:
         kind, event = str(entry.get("kind")), entry.get("event")
         if event not in _EVENTS or kind not in (known.value for known in Kind):
             return False
-        ref, server = Ref(Kind(kind), entry.get("id", ""), entry.get("name", "")), entry.get("server", "")
+        ref, server = (
+            Ref(Kind(kind), entry.get("id", ""), entry.get("name", "")),
+            entry.get("server", ""),
+        )
         if not all(isinstance(word, str) for word in (ref.id, ref.name, server)):
             return False
         if event == "intent":
@@ -271,7 +299,9 @@ class Ledger:
 
     def _sum(self, ref: Ref, server: str) -> str:
         """What makes a line of a thing without a name one of this very ledger's: no manager will confirm it by a name."""
-        return hashlib.sha256("\0".join([self._name, ref.kind.value, ref.id, ref.name, server]).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            "\0".join([self._name, ref.kind.value, ref.id, ref.name, server]).encode()
+        ).hexdigest()[:16]
 
     def _record(self, *entries: Any) -> None:
         """Into memory, and with what the disk has not taken yet, to the disk: as one write, however many they are."""
@@ -279,9 +309,14 @@ class Ledger:
             self._apply(entry)
         if self._descriptor is None or not entries:
             return
-        lines = b"".join(json.dumps(_without_secrets(entry), sort_keys=True).encode() + b"\n" for entry in entries)
+        lines = b"".join(
+            json.dumps(_without_secrets(entry), sort_keys=True).encode() + b"\n"
+            for entry in entries
+        )
         if self._size + len(self._unwritten) + len(lines) > _LARGEST:
-            self._give_up(OSError(errno.EFBIG, os.strerror(errno.EFBIG)))  # the handle finds what is not in here
+            self._give_up(
+                OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            )  # the handle finds what is not in here
             return
         self._unwritten += lines
         try:
@@ -297,7 +332,10 @@ class Ledger:
             self._unwritten = b""
 
     def _give_up(self, failed: OSError) -> None:
-        self.trouble = self.trouble or f"the ledger cannot be written: {failed.strerror}: {os.path.dirname(self.path)}"
+        self.trouble = (
+            self.trouble
+            or f"the ledger cannot be written: {failed.strerror}: {os.path.dirname(self.path)}"
+        )
 
 
 def directory(state: str, site: str) -> str:
@@ -331,7 +369,11 @@ def _paths(state: str, handle: Handle) -> List[str]:
 def _open(path: str, flags: int = 0) -> int:
     """A descriptor that appends, follows no link, never waits, and is no child's."""
     try:
-        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o600)
+        return os.open(
+            path,
+            os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags,
+            0o600,
+        )
     except OSError as failed:
         raise OSError(failed.errno, "is a symbolic link") if failed.errno == errno.ELOOP else failed
 
@@ -363,7 +405,10 @@ def _forget(path: str, now: float) -> None:
 def _without_secrets(entry: Dict[str, Any]) -> Dict[str, Any]:
     """The entry as it is written: a manager may give anything as an id, and the handle finds what has another one here."""
     foreign = {"belongs": ("id", "server", "name")}.get(entry["event"], ("id",))
-    return {word: current().strike_id(value) if word in foreign else value for word, value in entry.items()}
+    return {
+        word: current().strike_id(value) if word in foreign else value
+        for word, value in entry.items()
+    }
 
 
 def _words(ref: Ref) -> Dict[str, str]:

@@ -15,11 +15,10 @@ from vmprobe.core import text
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import DeadlinePassed, LeftBehind
 from vmprobe.core.handle import Handle
-from vmprobe.lease.lease import Lease
-from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Resource
 from vmprobe.core.timeline import Timeline
-
+from vmprobe.lease.lease import Lease
+from vmprobe.lease.ledger import Ledger
 
 _AT_ONCE = 100  # handles: each may have its ledger, which is an open file
 
@@ -36,7 +35,11 @@ class Held(NamedTuple):
 
     def story(self) -> str:
         """``server 4f1c of mon1, 3.2 h past its lease: vmprobe-mon1-...``."""
-        when = f"{text.span(self.over)} past its lease" if self.over > 0 else f"its lease ends in {text.span(-self.over)}"
+        when = (
+            f"{text.span(self.over)} past its lease"
+            if self.over > 0
+            else f"its lease ends in {text.span(-self.over)}"
+        )
         return f"{self.thing.ref} of {self.handle.owner}, {when}: {self.thing.ref.name}"
 
 
@@ -50,7 +53,9 @@ class Survey:
         self.alike: List[Resource] = []  # their names only resemble a handle
 
 
-def survey(cloud: Cloud, owner: str, now: float, lives: Callable[[Handle], bool] = lambda handle: False) -> Survey:
+def survey(
+    cloud: Cloud, owner: str, now: float, lives: Callable[[Handle], bool] = lambda handle: False
+) -> Survey:
     """What there is at ``now`` (epoch) for ``owner``, of every kind; an error unless the cloud answers for every kind.
 
     ``lives``: whether the run of a handle is known to live, whatever the clock says.
@@ -74,7 +79,9 @@ def survey(cloud: Cloud, owner: str, now: float, lives: Callable[[Handle], bool]
     return found
 
 
-def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float, state: str) -> Tuple[List[Held], str]:
+def remove(
+    cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float, state: str
+) -> Tuple[List[Held], str]:
     """Remove these and see that they are gone: what is still there, and why; '' when nothing is.
 
     Of up to ``_AT_ONCE`` handles, everything is asked to go before the first is waited for; one handle is waited for at most
@@ -90,15 +97,23 @@ def remove(cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience
             why = why or "there was no time"
             break
         some = dict(groups[first : first + _AT_ONCE])
-        until = cloud.deadline.clock.now() + cloud.deadline.left() * len(some) / (len(groups) - first)
+        until = cloud.deadline.clock.now() + cloud.deadline.left() * len(some) / (
+            len(groups) - first
+        )
         stay, reason = _remove(cloud, some, timeline, until, patience, state)
         there.update(stay)
         why = why or reason
     return [held for held in leftovers if held in there], why
 
 
-def _remove(cloud: Cloud, groups: Mapping[Handle, List[Held]], timeline: Timeline, until: float, patience: float,
-            state: str) -> Tuple[List[Held], str]:
+def _remove(
+    cloud: Cloud,
+    groups: Mapping[Handle, List[Held]],
+    timeline: Timeline,
+    until: float,
+    patience: float,
+    state: str,
+) -> Tuple[List[Held], str]:
     leases: Dict[Handle, Lease] = {}
     there: List[Held] = []
     why = ""
@@ -126,7 +141,9 @@ def _remove(cloud: Cloud, groups: Mapping[Handle, List[Held]], timeline: Timelin
         for lease in leases.values():
             lease.ledger.close(lease.settled and not lease.ledger.damaged)
     remaining = {ref for lease in leases.values() for ref in lease.leftovers}
-    return there + [held for group in groups.values() for held in group if held.thing.ref in remaining], why
+    return there + [
+        held for group in groups.values() for held in group if held.thing.ref in remaining
+    ], why
 
 
 def _by_handle(leftovers: Sequence[Held]) -> Dict[Handle, List[Held]]:

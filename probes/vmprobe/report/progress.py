@@ -18,7 +18,10 @@ def listener(strike: Callable[[str], str]) -> Callable[[Stage], None]:
     def show(stage: Stage) -> None:
         try:
             write(stage)
-        except (OSError, ValueError):  # the terminal is gone, or was closed: the run goes on without it
+        except (
+            OSError,
+            ValueError,
+        ):  # the terminal is gone, or was closed: the run goes on without it
             return
 
     def write(stage: Stage) -> None:

@@ -16,14 +16,14 @@ import re
 import time
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
-from vmprobe.host import files, locks
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed, VmprobeError
+from vmprobe.host import files, locks
 
 MOST = 1000  # results of one target
 _OLDEST = 86400.0  # seconds
 _AHEAD = 60.0  # seconds in the future; beyond that, a wrong clock dated the result
-_LARGEST = 2 ** 20  # bytes of one file
+_LARGEST = 2**20  # bytes of one file
 _LEFT_OVER = 3600.0  # seconds after which nobody writes a temporary file any more
 _NAME = re.compile(r"([0-9]{1,12}\.[0-9]{6})(?:-([0-9a-f]{16}))?\.json")
 
@@ -118,7 +118,11 @@ class Spool:
 
     def _lock_file(self) -> Optional[int]:
         try:
-            return locks.opened(os.path.join(self.folder, "lock")) if os.path.isdir(self.folder) else None
+            return (
+                locks.opened(os.path.join(self.folder, "lock"))
+                if os.path.isdir(self.folder)
+                else None
+            )
         except OSError:
             return None
 
@@ -132,7 +136,9 @@ class Spool:
             for entry in listing:
                 match = _NAME.fullmatch(entry.name)
                 try:
-                    if not (match or entry.name.startswith(".vmprobe-")) or not entry.is_file(follow_symlinks=False):
+                    if not (match or entry.name.startswith(".vmprobe-")) or not entry.is_file(
+                        follow_symlinks=False
+                    ):
                         continue
                     if match:
                         yield float(match[1]), match[2] or "", entry.name

@@ -32,11 +32,18 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 from urllib.parse import urlencode
 
-from vmprobe.host import files, paths
 from vmprobe.core.clock import Deadline
-from vmprobe.core.errors import ClientError, DeadlinePassed, GatewayFailed, Interrupted, Unreachable, VmprobeError
-from vmprobe.report.spool import Result, Spool
+from vmprobe.core.errors import (
+    ClientError,
+    DeadlinePassed,
+    GatewayFailed,
+    Interrupted,
+    Unreachable,
+    VmprobeError,
+)
 from vmprobe.core.text import one_line
+from vmprobe.host import files, paths
+from vmprobe.report.spool import Result, Spool
 
 KINDS = ("nagios", "results", "icinga2", "nsca", "nrdp", "file")
 LEAST, MOST = 5.0, 30.0  # seconds for all targets, whatever is left of the run's time
@@ -75,8 +82,14 @@ class Unread(Undelivered):
     """A target accepted the request, and its answer cannot be understood: the result may have been taken, or not."""
 
 
-_OPTIONS = {"nagios": (), "results": (), "file": (), "nsca": ("config",), "icinga2": ("credentials", "ca"),
-            "nrdp": ("credentials", "ca")}
+_OPTIONS = {
+    "nagios": (),
+    "results": (),
+    "file": (),
+    "nsca": ("config",),
+    "icinga2": ("credentials", "ca"),
+    "nrdp": ("credentials", "ca"),
+}
 
 
 def target(word: str) -> Target:
@@ -88,14 +101,18 @@ def target(word: str) -> Target:
     options = dict(pair.partition("=")[::2] for pair in pairs)
     for name in options:
         if name not in _OPTIONS[kind]:
-            raise ValueError(f"is no target: {kind} has no option {name}; there are {', '.join(_OPTIONS[kind]) or 'none'}")
+            raise ValueError(
+                f"is no target: {kind} has no option {name}; there are {', '.join(_OPTIONS[kind]) or 'none'}"
+            )
     if kind in ("nagios", "results", "file") and not os.path.isabs(where):
         raise ValueError(f"is no target: {kind} needs an absolute path")
     if kind in ("icinga2", "nrdp"):
         if not where.startswith("https://"):
             raise ValueError(f"is no target: {kind} needs a URL that begins with https://")
         if "@" in where:
-            raise ValueError("is no target: the URL carries a user or password; these belong into the credentials file")
+            raise ValueError(
+                "is no target: the URL carries a user or password; these belong into the credentials file"
+            )
         if "credentials" not in options:
             raise ValueError(f"is no target: {kind} needs credentials=FILE")
     if kind == "nsca":
@@ -105,7 +122,10 @@ def target(word: str) -> Target:
 
 def _host_and_port(where: str) -> Tuple[str, str]:
     """NSCA's host and port, out of ``host``, ``host:port``, ``[address]``, ``[address]:port`` or a bare IPv6 address."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([A-Za-z0-9_](?:[\w.-]*\w)?\.?))(?::([0-9]{1,5}))?", where)
+    match = re.fullmatch(
+        r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([A-Za-z0-9_](?:[\w.-]*\w)?\.?))(?::([0-9]{1,5}))?",
+        where,
+    )
     host, port = ((match[1] or match[2]), int(match[3] or 5667)) if match else (where, 5667)
     if not where:
         raise ValueError("is no target: nsca needs a host")
@@ -117,8 +137,10 @@ def _host_and_port(where: str) -> Tuple[str, str]:
         if not (match or ":" in host) or not 0 < port < 65536:
             raise ValueError
     except ValueError:
-        raise ValueError("is no target: nsca needs a host and a port like mon.example.org:5667, 192.0.2.1 or "
-                         "[2001:db8::1]:5667") from None
+        raise ValueError(
+            "is no target: nsca needs a host and a port like mon.example.org:5667, 192.0.2.1 or "
+            "[2001:db8::1]:5667"
+        ) from None
     return host, str(port)
 
 
@@ -163,13 +185,19 @@ class Delivery:
         """Try once to deliver this result, and then whatever else waits for the target; nothing is raised."""
         try:
             with self._spool.only_sender(deadline):
-                waiting = self._spool.waiting(self._name) if self._name else []  # what could not be written to is not read either
-                if self._name and not self._spool.has(self._name):  # another run delivered it, or has a newer one
+                waiting = (
+                    self._spool.waiting(self._name) if self._name else []
+                )  # what could not be written to is not read either
+                if self._name and not self._spool.has(
+                    self._name
+                ):  # another run delivered it, or has a newer one
                     self.over, self._failure = True, None
                 elif self._receiver.is_log:
                     self._deliver(waiting[::-1] or [""], deadline)
                 else:
-                    self._deliver([self._name, *(name for name in waiting if name != self._name)], deadline)
+                    self._deliver(
+                        [self._name, *(name for name in waiting if name != self._name)], deadline
+                    )
         except (VmprobeError, OSError) as failed:
             self._failure = failed
         self.over = self.over or _is_no_better_soon(self._failure)
@@ -198,7 +226,9 @@ class Delivery:
                 self._failure, self.over = failed, failed is None or isinstance(failed, Unread)
             if _is_done_with(failed, is_own or time.time() - result.ended > _YOUNG):
                 self._spool.forget(name)
-            failures = 0 if failed is None or isinstance(failed, (NotTaken, Unread)) else failures + 1
+            failures = (
+                0 if failed is None or isinstance(failed, (NotTaken, Unread)) else failures + 1
+            )
             if failures >= (1 if receiver.is_log else _FAILURES):
                 break
 
@@ -208,7 +238,9 @@ class Delivery:
         try:
             deadline.check()
             receiver.send(result)
-        except Exception as failed:  # whatever is wrong with one result must not keep the others from being sent
+        except (
+            Exception
+        ) as failed:  # whatever is wrong with one result must not keep the others from being sent
             return failed
         return None
 
@@ -220,13 +252,21 @@ def _is_done_with(failed: Optional[Exception], is_told: bool) -> bool:
 
 def _is_no_better_soon(failed: Optional[Exception]) -> bool:
     """Whether this run need not try again: no pause helps, or the request left, its answer is lost, and once more may be twice."""
-    return isinstance(failed, (NotTaken, ClientError)) or isinstance(failed, Unreachable) and failed.sent
+    return (
+        isinstance(failed, (NotTaken, ClientError))
+        or isinstance(failed, Unreachable)
+        and failed.sent
+    )
 
 
 def _folder(each: Target) -> str:
     """Where a target's results are spooled; a path is the same one with a slash more."""
     name = re.sub("//+", "/", each.name).rstrip("/") if os.path.isabs(each.where) else each.name
-    return os.path.join(paths.state_directory(), "spool", hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16])
+    return os.path.join(
+        paths.state_directory(),
+        "spool",
+        hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+    )
 
 
 def _words(failed: Exception) -> str:
@@ -234,15 +274,22 @@ def _words(failed: Exception) -> str:
     if isinstance(failed, OSError):
         words, path = failed.strerror or str(failed), str(failed.filename or "")
         return f"{words}: {path}" if path not in words else words
-    return str(failed) if isinstance(failed, VmprobeError) else f"unforeseen: {type(failed).__name__}: {failed}"
+    return (
+        str(failed)
+        if isinstance(failed, VmprobeError)
+        else f"unforeseen: {type(failed).__name__}: {failed}"
+    )
 
 
 # --- how each kind takes it ---------------------------------------------------------------------------------------
 
+
 class Receiver:
     """One kind of target, for one attempt: ``send`` hands over one result, or raises why it was not taken."""
 
-    is_log = False  # it keeps all results, where a monitoring server has the last one of each service
+    is_log = (
+        False  # it keeps all results, where a monitoring server has the last one of each service
+    )
 
     def __init__(self, target: Target, deadline: Deadline):
         self.target, self.where, self.deadline = target, target.where, deadline
@@ -264,7 +311,11 @@ class Pipe(Receiver):
         try:
             descriptor = os.open(self.where, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as failed:
-            said = "nobody reads it: is Nagios running?" if failed.errno == errno.ENXIO else failed.strerror
+            said = (
+                "nobody reads it: is Nagios running?"
+                if failed.errno == errno.ENXIO
+                else failed.strerror
+            )
             raise Undelivered(f"{self.where}: {said}") from None
         try:
             if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
@@ -291,16 +342,24 @@ class CheckResults(Receiver):
     def send(self, result: Result) -> None:
         places = self._places(result)
         try:
-            used = [place for place in places if os.path.lexists(place) or os.path.lexists(place + ".ok")]
+            used = [
+                place
+                for place in places
+                if os.path.lexists(place) or os.path.lexists(place + ".ok")
+            ]
             for place in used:
                 ended = self._unread(place, result)
                 if ended is not None and result.ended < ended < time.time() + _YOUNG:
                     return  # a newer result of this service is there already
                 if ended is not None:
                     self._take_away(place)
-            free = [place for place in places if place not in used]  # Nagios may be about to remove what it has just read
+            free = [
+                place for place in places if place not in used
+            ]  # Nagios may be about to remove what it has just read
             if not free:
-                raise Undelivered(f"{self.where}: there is no name left for a result of this service")
+                raise Undelivered(
+                    f"{self.where}: there is no name left for a result of this service"
+                )
             self._put(free[0], result)
         except OSError as failed:
             raise Undelivered(f"{failed.filename or self.where}: {failed.strerror}") from None
@@ -320,8 +379,13 @@ class CheckResults(Receiver):
         except OSError:
             return None
         if not text or text.startswith(_OURS) and not os.path.lexists(place + ".ok"):
-            return 0.0 if time.time() - changed > _ABANDONED else None  # a run that was killed left it
-        found = [re.search(rf"^{name}=(.*)$", text, re.M) for name in ("host_name", "service_description", "finish_time")]
+            return (
+                0.0 if time.time() - changed > _ABANDONED else None
+            )  # a run that was killed left it
+        found = [
+            re.search(rf"^{name}=(.*)$", text, re.M)
+            for name in ("host_name", "service_description", "finish_time")
+        ]
         words = [match[1] if match else "" for match in found]
         is_ours = text.startswith(_OURS) and words[:2] == [result.host, result.service]
         return _number(words[2]) if is_ours else None
@@ -349,7 +413,9 @@ class CheckResults(Receiver):
 
 
 _OURS = "### vmprobe\n"
-_RESULT = _OURS + """\
+_RESULT = (
+    _OURS
+    + """\
 file_time={ended:.0f}
 
 host_name={host}
@@ -366,6 +432,7 @@ exited_ok=1
 return_code={state}
 output={output}
 """
+)
 
 
 class Icinga2(Receiver):
@@ -378,24 +445,37 @@ class Icinga2(Receiver):
     def send(self, result: Result) -> None:
         text, _, data = result.line.partition(" | ")
         more = result.output.partition("\n")[1:]
-        reply = self._http.post("v1/actions/process-check-result", {
-            "type": "Service", "filter": "host.name == wanted_host && service.name == wanted_service",
-            "filter_vars": {"wanted_host": result.host, "wanted_service": result.service},
-            "exit_status": result.state, "plugin_output": text + "".join(more), "performance_data": data.split(" ") if data else [],
-            "execution_start": result.began, "execution_end": result.ended, "check_source": socket.gethostname()},
-            accept=(404, 409, 500))
+        reply = self._http.post(
+            "v1/actions/process-check-result",
+            {
+                "type": "Service",
+                "filter": "host.name == wanted_host && service.name == wanted_service",
+                "filter_vars": {"wanted_host": result.host, "wanted_service": result.service},
+                "exit_status": result.state,
+                "plugin_output": text + "".join(more),
+                "performance_data": data.split(" ") if data else [],
+                "execution_start": result.began,
+                "execution_end": result.ended,
+                "check_source": socket.gethostname(),
+            },
+            accept=(404, 409, 500),
+        )
         try:
             document = reply.json()
             is_unknown = reply.status == 404 and isinstance(document, dict) and "error" in document
             answers = [] if is_unknown else reply.items("results")
         except GatewayFailed as wrong:
-            raise (Unread if reply.status < 300 else Undelivered)(f"{wrong} (status {reply.status})") from None
+            raise (Unread if reply.status < 300 else Undelivered)(
+                f"{wrong} (status {reply.status})"
+            ) from None
         codes = [each.get("code") for each in answers]
         if not answers:
             raise NotTaken(f"it knows no service {result.host}!{result.service}")
         if 200 in codes:
             return
-        raise (Discarded if 409 in codes else NotTaken)(f"it says: {answers[0].get('status', 'nothing')}")
+        raise (Discarded if 409 in codes else NotTaken)(
+            f"it says: {answers[0].get('status', 'nothing')}"
+        )
 
 
 class Nsca(Receiver):
@@ -404,16 +484,22 @@ class Nsca(Receiver):
     def send(self, result: Result) -> None:
         from vmprobe.host import programs
 
-        program = shutil.which("send_nsca", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+        program = shutil.which(
+            "send_nsca", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+        )
         if not program:
             raise Undelivered("send_nsca is not installed")
         host, port = _host_and_port(self.where)
         seconds = max(1.0, min(10.0, self.deadline.left()))
         command = [program, "-H", host, "-p", port, "-to", str(int(seconds))]
-        command += ["-c", self.target.options["config"]] if self.target.options.get("config") else []
+        command += (
+            ["-c", self.target.options["config"]] if self.target.options.get("config") else []
+        )
         fields = (result.host, result.service, str(result.state), result.line.replace("\t", " "))
         try:
-            done = programs.run(command, seconds, self.deadline, ("\t".join(fields) + "\n").encode())
+            done = programs.run(
+                command, seconds, self.deadline, ("\t".join(fields) + "\n").encode()
+            )
         except programs.TooSlow:
             raise Undelivered(f"send_nsca was not through in {seconds:.0f} s") from None
         except OSError as failed:
@@ -435,13 +521,23 @@ class Nrdp(Receiver):
     def send(self, result: Result) -> None:
         from xml.sax.saxutils import escape
 
-        fields = {"hostname": result.host, "servicename": result.service, "state": str(result.state), "output": result.output,
-                  "time": str(int(result.ended))}
+        fields = {
+            "hostname": result.host,
+            "servicename": result.service,
+            "state": str(result.state),
+            "output": result.output,
+            "time": str(int(result.ended)),
+        }
         body = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in fields.items())
         document = f"<?xml version='1.0'?><checkresults><checkresult type='service' checktype='1'>{body}</checkresult></checkresults>"
         form = urlencode({"token": self._token, "cmd": "submitcheck", "XMLDATA": document}).encode()
         # the URL as it was given: without the slash at its end a web server redirects, and a POST is not repeated
-        reply = self._http.request("POST", self.where, body=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+        reply = self._http.request(
+            "POST",
+            self.where,
+            body=form,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+        )
         status, message, output = self._read(reply)
         if status != "0":
             raise Undelivered(f"it says: {one_line(message or reply.text)}")
@@ -451,7 +547,9 @@ class Nrdp(Receiver):
     @staticmethod
     def _read(reply: Any) -> Tuple[str, str, str]:
         """(status, message, output) of NRDP's answer."""
-        from vmprobe.transport import error_text as words, http, json as fields, xml
+        from vmprobe.transport import error_text as words
+        from vmprobe.transport import http, xml
+        from vmprobe.transport import json as fields
 
         if words.is_page(reply.body):
             raise Undelivered("a page for people answers there, and not NRDP: is the URL right?")
@@ -462,9 +560,17 @@ class Nrdp(Receiver):
                 found = fields.field(http.parsed(document[0]), "result", dict)
                 meta = found.get("meta")
                 output = meta.get("output") if isinstance(meta, dict) else ""
-                return fields.word(found, "status"), str(found.get("message") or ""), str(output or "")
+                return (
+                    fields.word(found, "status"),
+                    str(found.get("message") or ""),
+                    str(output or ""),
+                )
             root = xml.parse(tree[0] if tree else reply.body)
-            return xml.text(root, "status"), xml.text(root, "message", ""), xml.text(root, "meta/output", "")
+            return (
+                xml.text(root, "status"),
+                xml.text(root, "message", ""),
+                xml.text(root, "meta/output", ""),
+            )
         except GatewayFailed as wrong:
             raise Unread(str(wrong)) from None
 
@@ -501,7 +607,9 @@ class File(Receiver):
         written = os.write(descriptor, line)
         if written != len(line):
             end = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
-            if is_file and os.fstat(descriptor).st_size == end:  # and nobody else has written behind it
+            if (
+                is_file and os.fstat(descriptor).st_size == end
+            ):  # and nobody else has written behind it
                 os.ftruncate(descriptor, end - written)
             raise OSError(errno.ENOSPC, "took a part only")
         if is_file:
@@ -521,10 +629,18 @@ class File(Receiver):
 
 
 RECEIVERS: Dict[str, Type[Receiver]] = {
-    "nagios": Pipe, "results": CheckResults, "icinga2": Icinga2, "nsca": Nsca, "nrdp": Nrdp, "file": File}
+    "nagios": Pipe,
+    "results": CheckResults,
+    "icinga2": Icinga2,
+    "nsca": Nsca,
+    "nrdp": Nrdp,
+    "file": File,
+}
 
 
-def _session(each: Target, deadline: Deadline, known: Tuple[str, ...]) -> Tuple[Any, Dict[str, str]]:
+def _session(
+    each: Target, deadline: Deadline, known: Tuple[str, ...]
+) -> Tuple[Any, Dict[str, str]]:
     """HTTP to the target, its certificate checked, and what its credentials file has."""
     from vmprobe.core.exchanges import Evidence
     from vmprobe.site.site import read_credentials
@@ -533,8 +649,15 @@ def _session(each: Target, deadline: Deadline, known: Tuple[str, ...]) -> Tuple[
     held = read_credentials(each.options["credentials"], known, f"--submit {each.kind}")
     if not held.get("username") and not held.get("certificate") and not held.get("token"):
         raise ClientError(f"{each.options['credentials']}: has none of {', '.join(known)}")
-    http = Http(each.where, deadline, Evidence(), timeout=10.0, ca=each.options.get("ca"),
-                certificate=held.get("certificate", ""), key=held.get("key", ""))
+    http = Http(
+        each.where,
+        deadline,
+        Evidence(),
+        timeout=10.0,
+        ca=each.options.get("ca"),
+        certificate=held.get("certificate", ""),
+        key=held.get("key", ""),
+    )
     if held.get("username"):
         pair = base64.b64encode(f"{held['username']}:{held.get('password', '')}".encode()).decode()
         http.present("Authorization", f"Basic {pair}")

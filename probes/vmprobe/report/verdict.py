@@ -10,7 +10,15 @@ import re
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from vmprobe.core import reasons, text
-from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, Interrupted, LeftBehind, StageOverrun, VmprobeError
+from vmprobe.core.errors import (
+    ClientError,
+    CloudError,
+    DeadlinePassed,
+    Interrupted,
+    LeftBehind,
+    StageOverrun,
+    VmprobeError,
+)
 from vmprobe.site.thresholds import Thresholds, unit
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -20,15 +28,36 @@ _ALL = 8000  # the whole: Nagios takes 8192 bytes, with host, service and time, 
 
 _SHORTEST = 40  # characters of a reason that are shown whatever else has to be on line 1
 _LAST = 60  # characters of a reason's last clause that stay: often the budget that was outrun
-_LONG_ID = re.compile(r"\b([0-9a-fA-F]{8})(?:(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{24})\b")
+_LONG_ID = re.compile(
+    r"\b([0-9a-fA-F]{8})(?:(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{24})\b"
+)
 _HANDLE = re.compile(r"\bvmprobe-[a-z0-9-]{1,30}-\d{8}t\d{6}z-\d{1,6}-([a-z0-9]{8}(?:-\d{1,4})?)\b")
-_FRACTIONS = re.compile(r"(host_|pool_)?(cpus|vcpus|load)_(used|free)$")  # counts of what can be had in part
+_FRACTIONS = re.compile(
+    r"(host_|pool_)?(cpus|vcpus|load)_(used|free)$"
+)  # counts of what can be had in part
 
 # What a stage lends where neither the manager nor its words tell: no scheduler has seen what is refused at the submission.
-_CAUSE_OF_STAGE = {"auth": "auth", "image": "image", "submit": "gateway", "active": "scheduler", "network": "network",
-                   "storage": "storage", "sample": "gateway", "snapshot": "image", "detach": "storage",
-                   "delete": "teardown", "gone": "teardown"}
-_ASKS = ("submit", "active", "network", "storage", "snapshot", "detach")  # stages in which things are asked for
+_CAUSE_OF_STAGE = {
+    "auth": "auth",
+    "image": "image",
+    "submit": "gateway",
+    "active": "scheduler",
+    "network": "network",
+    "storage": "storage",
+    "sample": "gateway",
+    "snapshot": "image",
+    "detach": "storage",
+    "delete": "teardown",
+    "gone": "teardown",
+}
+_ASKS = (
+    "submit",
+    "active",
+    "network",
+    "storage",
+    "snapshot",
+    "detach",
+)  # stages in which things are asked for
 
 
 class Verdict(NamedTuple):
@@ -56,8 +85,14 @@ class Verdict(NamedTuple):
         The site's name is no secret, even where a password is the same word: struck out, it would tell that.
         """
         before, reason, after = _parted(self.text, self.reason)
-        reason = strike(reasons.plain(strike(reason)))  # once more: a mark of HTML may have hidden a secret
-        return self._replace(text=f"{site}: {strike(before)}{reason}{strike(after)}", details=tuple(map(strike, self.details)), reason=reason)
+        reason = strike(
+            reasons.plain(strike(reason))
+        )  # once more: a mark of HTML may have hidden a secret
+        return self._replace(
+            text=f"{site}: {strike(before)}{reason}{strike(after)}",
+            details=tuple(map(strike, self.details)),
+            reason=reason,
+        )
 
 
 def _parted(said: str, reason: str) -> Tuple[str, str, str]:
@@ -66,6 +101,7 @@ def _parted(said: str, reason: str) -> Tuple[str, str, str]:
 
 
 # --- outcome to state ---------------------------------------------------------------------------------------------
+
 
 def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") -> Tuple[int, str]:
     """The state and the cause of what ended a run; ``mapping`` is the site's ``[verdict]``, causes to states.
@@ -81,7 +117,13 @@ def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") 
     if isinstance(error, ClientError):
         return WORDS.index(mapping.get("client", "UNKNOWN")), "client"
     cause = cause or _told(error, stage) or _CAUSE_OF_STAGE.get(stage, "gateway")
-    usual = WARNING if cause == "quota" or isinstance(error, LeftBehind) else UNKNOWN if cause == "client" else CRITICAL
+    usual = (
+        WARNING
+        if cause == "quota" or isinstance(error, LeftBehind)
+        else UNKNOWN
+        if cause == "client"
+        else CRITICAL
+    )
     if isinstance(error, LeftBehind) and "leftovers" in mapping:
         return WORDS.index(mapping["leftovers"]), cause
     return WORDS.index(mapping.get(cause, WORDS[usual])), cause
@@ -89,12 +131,18 @@ def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") 
 
 def _told(error: BaseException, stage: str) -> str:
     """The cause that a manager's words tell, where they are about a thing that was asked for; a wait's words are our own."""
-    return reasons.cause(str(error)) if stage in _ASKS and not isinstance(error, StageOverrun) else ""
+    return (
+        reasons.cause(str(error)) if stage in _ASKS and not isinstance(error, StageOverrun) else ""
+    )
 
 
 def is_quota(error: BaseException) -> bool:
     """Whether a quota ended the run, however the manager told it: as its refusal, or as the fault of a server."""
-    return isinstance(error, CloudError) and not isinstance(error, LeftBehind) and of_error(error, {}, "submit")[1] == "quota"
+    return (
+        isinstance(error, CloudError)
+        and not isinstance(error, LeftBehind)
+        and of_error(error, {}, "submit")[1] == "quota"
+    )
 
 
 def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[int, List[str]]:
@@ -112,8 +160,11 @@ def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[in
 
 def over_budget(measured: Mapping[str, float], budgets: Mapping[str, float]) -> List[str]:
     """Which of these durations are longer than the site's budgets allow."""
-    return [f"{label} {figure(label, value)} is over its budget of {figure(label, budgets[label])} (critical)"
-            for label, value in measured.items() if label in budgets and value > budgets[label]]
+    return [
+        f"{label} {figure(label, value)} is over its budget of {figure(label, budgets[label])} (critical)"
+        for label, value in measured.items()
+        if label in budgets and value > budgets[label]
+    ]
 
 
 def figure(label: str, value: float) -> str:
@@ -124,6 +175,7 @@ def figure(label: str, value: float) -> str:
 
 
 # --- the line -----------------------------------------------------------------------------------------------------
+
 
 def blame(stage: str, error: BaseException, cause: str) -> str:
     """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, whole."""
@@ -154,25 +206,44 @@ def fitted(said: str, reason: str, room: int) -> str:
     line = text.shortened(before + middle + after, _ALL)
     if len(line) <= room:
         return line
-    before, middle, after = (_HANDLE.sub(r"...\1", _LONG_ID.sub(r"\1...", part)) for part in (before, middle, after))
+    before, middle, after = (
+        _HANDLE.sub(r"...\1", _LONG_ID.sub(r"\1...", part)) for part in (before, middle, after)
+    )
     if len(before + middle + after) > room:
         middle, mark, last = middle.rpartition("; ")
         if not mark or len(last) > _LAST:
             middle, mark, last = middle + mark + last, "", ""
-        middle = text.shortened(middle, max(_SHORTEST, room - len(before + mark + last + after))) + mark + last
+        middle = (
+            text.shortened(middle, max(_SHORTEST, room - len(before + mark + last + after)))
+            + mark
+            + last
+        )
     return text.shortened(before + middle + after, room)
 
 
-def perfdata(values: Mapping[str, float], thresholds: Thresholds, highest: Mapping[str, float] = {}) -> List[str]:
+def perfdata(
+    values: Mapping[str, float], thresholds: Thresholds, highest: Mapping[str, float] = {}
+) -> List[str]:
     """The items, in the order of their labels; a value that is no number of up to 21 digits is left out."""
     if not values:
         return []
     import nagiosplugin
 
-    return [str(nagiosplugin.Performance(label, _value(label, value), unit(label), thresholds.warning.get(label, ""),
-                                         thresholds.critical.get(label, ""), None if unit(label) == "%" else 0,
-                                         _value(label, highest[label]) if label in highest else None))
-            for label, value in sorted(values.items()) if abs(value) < 1e21]
+    return [
+        str(
+            nagiosplugin.Performance(
+                label,
+                _value(label, value),
+                unit(label),
+                thresholds.warning.get(label, ""),
+                thresholds.critical.get(label, ""),
+                None if unit(label) == "%" else 0,
+                _value(label, highest[label]) if label in highest else None,
+            )
+        )
+        for label, value in sorted(values.items())
+        if abs(value) < 1e21
+    ]
 
 
 def _value(label: str, value: float) -> str:

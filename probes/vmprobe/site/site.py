@@ -10,33 +10,56 @@ import configparser
 import io
 import os
 import re
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, TextIO, Tuple, Type
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    TextIO,
+    Tuple,
+    Type,
+)
 from urllib.parse import urlsplit
 
 from vmprobe import drivers
-from vmprobe.host import files, paths
 from vmprobe.core import redact
 from vmprobe.core.clock import Polling
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import CAUSES, ClientError
 from vmprobe.core.handle import owner_word
-from vmprobe.site.services import SERVICES
-from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
 from vmprobe.core.text import among, one_line
 from vmprobe.core.timeline import STAGES
+from vmprobe.host import files, paths
+from vmprobe.site.services import SERVICES
+from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
 
 DEPTHS = ("api", "console", "reach")
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _SUFFIX = ".ini"
-_LARGEST = 2 ** 20  # bytes of a file that a person wrote
+_LARGEST = 2**20  # bytes of a file that a person wrote
 
 
 # --- values -------------------------------------------------------------------------------------------------------
 
 _SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
-_BYTES = {"": 1, "B": 1, "KiB": 2 ** 10, "MiB": 2 ** 20, "GiB": 2 ** 30, "TiB": 2 ** 40, "MB": 10 ** 6, "GB": 10 ** 9}
+_BYTES = {
+    "": 1,
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "MB": 10**6,
+    "GB": 10**9,
+}
 _MEASURE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
-_MOST_SERVERS = 1000  # at once: a name has room for four digits, and a ledger for some thousand things
+_MOST_SERVERS = (
+    1000  # at once: a name has room for four digits, and a ledger for some thousand things
+)
 _LONGEST_RUN = 86400.0  # seconds; a handle has room for the minutes of 69 days
 
 
@@ -85,10 +108,12 @@ def volume(text: str) -> Optional[int]:
 
 def whole(least: int = 0) -> Callable[[str], int]:
     """A parser of whole numbers from ``least`` up."""
+
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
             raise ValueError(f"is not a whole number from {least} up")
         return int(text)
+
     return parse
 
 
@@ -117,10 +142,12 @@ def yes_or_no(text: str) -> bool:
 
 def one_of(*words: str) -> Callable[[str], str]:
     """A parser that accepts these words only."""
+
     def parse(text: str) -> str:
         if text not in words:
             raise ValueError("is not one of " + ", ".join(words))
         return text
+
     return parse
 
 
@@ -136,7 +163,12 @@ def http_url(text: str) -> str:
         port_is_right = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError("is not a URL like 'https://host:5000/v3'") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right or re.search(r"\s", text):
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not port_is_right
+        or re.search(r"\s", text)
+    ):
         raise ValueError("is not a URL like 'https://host:5000/v3'")
     if "@" in text:
         raise ValueError("carries a user or password; these belong into the credentials file")
@@ -171,8 +203,13 @@ def _probes(text: str) -> Tuple[str, ...]:
 def contact_groups(text: str) -> Tuple[str, ...]:
     """Names of the monitoring server's own, which may have blanks in them; so between them are commas."""
     names = tuple(name.strip() for name in text.split(","))
-    if not all(re.match(r"^[^`~!$%^&*|'\"<>?()=;+\\\x00-\x1f]+$", name) and name != "null" for name in names):
-        raise ValueError("is not a list of names of contact groups, which have none of `~!$%^&*|'\"<>?()=;+\\")
+    if not all(
+        re.match(r"^[^`~!$%^&*|'\"<>?()=;+\\\x00-\x1f]+$", name) and name != "null"
+        for name in names
+    ):
+        raise ValueError(
+            "is not a list of names of contact groups, which have none of `~!$%^&*|'\"<>?()=;+\\"
+        )
     return names
 
 
@@ -187,22 +224,46 @@ def _targets(text: str) -> Tuple[str, ...]:
 # --- sections -----------------------------------------------------------------------------------------------------
 
 _SITE = {"name": Key(_name, required=True), "owner": Key(), "contact": Key(), "notes": Key()}
-_ENDPOINT = {"manager": Key(required=True), "credentials": Key(), "ca": Key(), "timeout": Key(above_zero, 30.0)}
-_TEST_VM = {
-    "image": Key(required=True), "flavor": Key(default=""), "network": Key(default=""),
-    "volume": Key(volume, 2 ** 30), "depth": Key(one_of(*DEPTHS), "api"), "count": Key(servers, 1),
-    "snapshot": Key(yes_or_no, False), "reach port": Key(whole(1), 22),
+_ENDPOINT = {
+    "manager": Key(required=True),
+    "credentials": Key(),
+    "ca": Key(),
+    "timeout": Key(above_zero, 30.0),
 }
-_BUDGET = {"deadline": Key(run_time, 300.0), "reserve": Key(above_zero, 60.0), "leftovers": Key(whole(), 10),
-           **{stage: Key(above_zero) for stage in STAGES}}
-_POLLING = {"first": Key(duration, 3.0), "fraction": Key(fraction, 0.08), "shortest": Key(above_zero, 1.5),
-            "longest": Key(above_zero, 5.0)}
+_TEST_VM = {
+    "image": Key(required=True),
+    "flavor": Key(default=""),
+    "network": Key(default=""),
+    "volume": Key(volume, 2**30),
+    "depth": Key(one_of(*DEPTHS), "api"),
+    "count": Key(servers, 1),
+    "snapshot": Key(yes_or_no, False),
+    "reach port": Key(whole(1), 22),
+}
+_BUDGET = {
+    "deadline": Key(run_time, 300.0),
+    "reserve": Key(above_zero, 60.0),
+    "leftovers": Key(whole(), 10),
+    **{stage: Key(above_zero) for stage in STAGES},
+}
+_POLLING = {
+    "first": Key(duration, 3.0),
+    "fraction": Key(fraction, 0.08),
+    "shortest": Key(above_zero, 1.5),
+    "longest": Key(above_zero, 5.0),
+}
 _SAMPLE = {"readings": Key(whole(), 3), "interval": Key(duration, 2.0)}
 _VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout", "unmeasured")}
-_SCHEDULE = {"interval": Key(_period, 3600.0), "retry interval": Key(_period, 900.0),
-             "checks": Key(one_of("auto", "active", "passive"), "auto"), "probes": Key(_probes, tuple(SERVICES)),
-             "parallel": Key(whole(1)), "zone": Key(_zone, ""), "submit": Key(_targets, ()),
-             "contact groups": Key(contact_groups, ())}
+_SCHEDULE = {
+    "interval": Key(_period, 3600.0),
+    "retry interval": Key(_period, 900.0),
+    "checks": Key(one_of("auto", "active", "passive"), "auto"),
+    "probes": Key(_probes, tuple(SERVICES)),
+    "parallel": Key(whole(1)),
+    "zone": Key(_zone, ""),
+    "submit": Key(_targets, ()),
+    "contact groups": Key(contact_groups, ()),
+}
 
 
 class Site(NamedTuple):
@@ -228,7 +289,9 @@ class Site(NamedTuple):
 
     def with_options(self, **changed: Any) -> "Site":
         """This site with what a command line changed; ``depth`` and ``count`` reach into the test VM."""
-        test_vm = {key: changed.pop(key) for key in ("depth", "count") if changed.get(key) is not None}
+        test_vm = {
+            key: changed.pop(key) for key in ("depth", "count") if changed.get(key) is not None
+        }
         changed = {key: value for key, value in changed.items() if value is not None}
         return self._replace(test_vm={**self.test_vm, **test_vm}, **changed)
 
@@ -265,16 +328,23 @@ def find_by_host(host: str) -> str:
     for path in _site_files():
         try:
             parser = _read(path)
-        except ClientError as wrong:  # is nobody's matter but its own, unless it is the one that is looked for
+        except (
+            ClientError
+        ) as wrong:  # is nobody's matter but its own, unless it is the one that is looked for
             unread = unread or f" ({wrong})"
             continue
         url = parser.get("endpoint", "url", fallback="")
-        if wanted and wanted in (_same(parser.get("site", "name", fallback="")), _same(_host(url) or "")):
+        if wanted and wanted in (
+            _same(parser.get("site", "name", fallback="")),
+            _same(_host(url) or ""),
+        ):
             found.append(path)
     if not found:
         raise ClientError(f"no site file has the host {host}{unread}; name one by --site")
     if len(found) > 1:
-        raise ClientError(f"more than one site file has the host {host}: {', '.join(found)}; name one by --site")
+        raise ClientError(
+            f"more than one site file has the host {host}: {', '.join(found)}; name one by --site"
+        )
     return found[0]
 
 
@@ -328,25 +398,49 @@ def load(path: str) -> Site:
     _check_budget(base, budget)
     for key in ("credentials", "ca"):
         if endpoint[key]:
-            endpoint[key] = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(endpoint[key]))
+            endpoint[key] = os.path.join(
+                os.path.dirname(os.path.abspath(path)), os.path.expanduser(endpoint[key])
+            )
     return Site(
-        path=path, name=about.pop("name"), driver=driver, endpoint=endpoint, test_vm=test_vm,
-        deadline=budget.pop("deadline"), reserve=budget.pop("reserve"), most_leftovers=budget.pop("leftovers"),
+        path=path,
+        name=about.pop("name"),
+        driver=driver,
+        endpoint=endpoint,
+        test_vm=test_vm,
+        deadline=budget.pop("deadline"),
+        reserve=budget.pop("reserve"),
+        most_leftovers=budget.pop("leftovers"),
         budgets={stage: limit for stage, limit in budget.items() if limit is not None},
-        thresholds=_thresholds(base, parser), polling=_polling(base, section("polling", _POLLING)),
-        sample=section("sample", _SAMPLE), schedule=section("schedule", _SCHEDULE),
+        thresholds=_thresholds(base, parser),
+        polling=_polling(base, section("polling", _POLLING)),
+        sample=section("sample", _SAMPLE),
+        schedule=section("schedule", _SCHEDULE),
         verdict={cause: state for cause, state in section("verdict", _VERDICT).items() if state},
         labels=_labels(base, parser),
-        owner=owner_word(about.pop("owner") or ""), about={key: text for key, text in about.items() if text},
+        owner=owner_word(about.pop("owner") or ""),
+        about={key: text for key, text in about.items() if text},
     )
 
 
-_SECTIONS = ("site", "endpoint", "test vm", "budget", "thresholds", "polling", "sample", "verdict", "schedule", "labels")
+_SECTIONS = (
+    "site",
+    "endpoint",
+    "test vm",
+    "budget",
+    "thresholds",
+    "polling",
+    "sample",
+    "verdict",
+    "schedule",
+    "labels",
+)
 
 
 def _read(path: str) -> configparser.ConfigParser:
     """The file's text, as sections; inline comments begin with `` ;``."""
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="\0")
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=(";",), default_section="\0"
+    )
     parser.optionxform = str
     base = os.path.basename(path)
     try:
@@ -356,13 +450,21 @@ def _read(path: str) -> configparser.ConfigParser:
     except UnicodeDecodeError:
         raise ClientError(f"{path}: is not UTF-8 text") from None
     except configparser.DuplicateOptionError as twice:
-        raise ClientError(f"{base} [{twice.section}] {twice.option}: this key stands twice (line {twice.lineno})") from None
+        raise ClientError(
+            f"{base} [{twice.section}] {twice.option}: this key stands twice (line {twice.lineno})"
+        ) from None
     except configparser.DuplicateSectionError as twice:
-        raise ClientError(f"{base} [{twice.section}]: this section stands twice (line {twice.lineno})") from None
+        raise ClientError(
+            f"{base} [{twice.section}]: this section stands twice (line {twice.lineno})"
+        ) from None
     except configparser.MissingSectionHeaderError as missing:
-        raise ClientError(f"{base} line {missing.lineno}: a key before the first [section]") from None
+        raise ClientError(
+            f"{base} line {missing.lineno}: a key before the first [section]"
+        ) from None
     except configparser.ParsingError as wrong:
-        raise ClientError(f"{base} line {wrong.errors[0][0]}: neither 'key = value' nor '[section]'") from None
+        raise ClientError(
+            f"{base} line {wrong.errors[0][0]}: neither 'key = value' nor '[section]'"
+        ) from None
     _check_lines(base, parser)
     return parser
 
@@ -373,7 +475,9 @@ def _check_lines(base: str, parser: configparser.ConfigParser) -> None:
         for key, text in parser.items(section) if section != "labels" else ():
             if "\n" in text and key not in ("contact", "notes"):
                 more = text.split("\n")[-1]
-                raise ClientError(f"{base} [{section}] {key}: goes on in the indented line '{more}'; a value is one line")
+                raise ClientError(
+                    f"{base} [{section}] {key}: goes on in the indented line '{more}'; a value is one line"
+                )
             if re.search(r"[\x00-\x08\x0e-\x1f\x7f]", key + text):
                 raise ClientError(f"{base} [{section}] {key}: has a control character in it")
 
@@ -393,14 +497,22 @@ class _Sections:
         texts = dict(self._parser.items(section)) if self._parser.has_section(section) else {}
         for name in texts:
             if name not in keys:
-                raise ClientError(f"{self._base} [{section}] {name}: no such key; {among(name, keys)}")
-        return {name: self._value(section, name, key, texts) if name in texts or key.required else key.default
-                for name, key in keys.items()}  # most are left out, and ten thousand sites are read at once
+                raise ClientError(
+                    f"{self._base} [{section}] {name}: no such key; {among(name, keys)}"
+                )
+        return {
+            name: self._value(section, name, key, texts)
+            if name in texts or key.required
+            else key.default
+            for name, key in keys.items()
+        }  # most are left out, and ten thousand sites are read at once
 
     def _value(self, section: str, name: str, key: Key, texts: Mapping[str, str]) -> Any:
         text = texts.get(name, "")
         if name in texts and not text:
-            raise ClientError(f"{self._base} [{section}] {name}: is empty; leave the line out for the default")
+            raise ClientError(
+                f"{self._base} [{section}] {name}: is empty; leave the line out for the default"
+            )
         if not text:
             if key.required:
                 raise ClientError(f"{self._base} [{section}] {name}: this key is missing")
@@ -416,12 +528,16 @@ class _Sections:
 def _check_budget(base: str, budget: Mapping[str, Any]) -> None:
     deadline, reserve = budget["deadline"], budget["reserve"]
     if reserve >= deadline:
-        raise ClientError(f"{base} [budget] reserve: {reserve:g} s leaves nothing of the deadline of {deadline:g} s")
+        raise ClientError(
+            f"{base} [budget] reserve: {reserve:g} s leaves nothing of the deadline of {deadline:g} s"
+        )
 
 
 def _polling(base: str, polling: Mapping[str, Any]) -> Polling:
     if polling["longest"] < polling["shortest"]:
-        raise ClientError(f"{base} [polling] longest: {polling['longest']:g} s is less than the shortest, {polling['shortest']:g} s")
+        raise ClientError(
+            f"{base} [polling] longest: {polling['longest']:g} s is less than the shortest, {polling['shortest']:g} s"
+        )
     return Polling(**polling)
 
 
@@ -430,7 +546,9 @@ def _thresholds(base: str, parser: configparser.ConfigParser) -> Thresholds:
     thresholds = Thresholds()
     for label, text in parser.items("thresholds") if parser.has_section("thresholds") else ():
         if label not in LABELS:
-            raise ClientError(f"{base} [thresholds] {label}: no such metric; {among(label, LABELS)}")
+            raise ClientError(
+                f"{base} [thresholds] {label}: no such metric; {among(label, LABELS)}"
+            )
         ranges = [part.strip() for part in text.split(",")]
         if len(ranges) > 2 or not any(ranges):
             raise ClientError(f"{base} [thresholds] {label}: '{text}' is not 'warning, critical'")
@@ -448,10 +566,16 @@ def _labels(base: str, parser: configparser.ConfigParser) -> Dict[str, str]:
     """Words of the operator's own; those that name groups, ``site`` and ``vo``, have to be names."""
     labels = dict(parser["labels"]) if parser.has_section("labels") else {}
     for key, text in labels.items():
-        if key in ("contact", "contact_groups", "manager", "notes", "site_name") or key.startswith("vmprobe"):
-            raise ClientError(f"{base} [labels] {key}: is a word of the suite's own; choose another one")
+        if key in ("contact", "contact_groups", "manager", "notes", "site_name") or key.startswith(
+            "vmprobe"
+        ):
+            raise ClientError(
+                f"{base} [labels] {key}: is a word of the suite's own; choose another one"
+            )
         if not re.match(r"^[a-z][a-z0-9_]{0,30}$", key):
-            raise ClientError(f"{base} [labels] {key}: is not a word of small letters, digits and '_'")
+            raise ClientError(
+                f"{base} [labels] {key}: is not a word of small letters, digits and '_'"
+            )
         try:
             if key in ("site", "vo"):
                 _name(text)
@@ -461,6 +585,7 @@ def _labels(base: str, parser: configparser.ConfigParser) -> Dict[str, str]:
 
 
 # --- credentials --------------------------------------------------------------------------------------------------
+
 
 def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
     """The section [credentials] of a file that only its owner may read; ClientError names what is wrong with it."""
@@ -489,6 +614,11 @@ def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
 
 def secrets(credentials: Mapping[str, str]) -> List[str]:
     """Those of the credentials that nobody may see, alone and behind their user; names, ids and paths are not among them."""
-    found = [value for key, value in credentials.items()
-             if re.search(r"(password|passphrase|secret|token|secret_key|access_key)$", key)]
-    return found + [f"{credentials['username']}:{secret}" for secret in found if credentials.get("username")]
+    found = [
+        value
+        for key, value in credentials.items()
+        if re.search(r"(password|passphrase|secret|token|secret_key|access_key)$", key)
+    ]
+    return found + [
+        f"{credentials['username']}:{secret}" for secret in found if credentials.get("username")
+    ]

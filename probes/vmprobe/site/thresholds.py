@@ -15,17 +15,67 @@ _WORDS = {"s": "seconds", "%": "percent", "B": "bytes", "": "plain numbers"}
 
 LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
     **{stage: "s" for stage in STAGES},
-    **{f"{metric}_{what}": "%" if metric == "cpu" else "" for metric in METRICS for what in ("avg", "peak")},
-    **{step: "s" for step in ("tcp", "tls", "http", "version", "services", "list", "capacity", "tls_expires", "cred_expires", "skew")},
-    **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""), "age_max": "s",
-    **{f"{of}{name}_{what}": unit for of in ("", "host_", "pool_") for name, of_one in RESOURCES.items()
-       for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))}, "fits": "",
-    **dict.fromkeys(("memory_avg", "memory_peak", "memory_total"), "B"), "ready_avg": "%", "ready_peak": "%", "interval": "s", "metrics": "s",
+    **{
+        f"{metric}_{what}": "%" if metric == "cpu" else ""
+        for metric in METRICS
+        for what in ("avg", "peak")
+    },
+    **{
+        step: "s"
+        for step in (
+            "tcp",
+            "tls",
+            "http",
+            "version",
+            "services",
+            "list",
+            "capacity",
+            "tls_expires",
+            "cred_expires",
+            "skew",
+        )
+    },
+    **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""),
+    "age_max": "s",
+    **{
+        f"{of}{name}_{what}": unit
+        for of in ("", "host_", "pool_")
+        for name, of_one in RESOURCES.items()
+        for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))
+    },
+    "fits": "",
+    **dict.fromkeys(("memory_avg", "memory_peak", "memory_total"), "B"),
+    "ready_avg": "%",
+    "ready_peak": "%",
+    "interval": "s",
+    "metrics": "s",
     **{f"{metric}_total": "" for metric in METRICS if metric != "cpu"},
-    **dict.fromkeys(("images", "missing", "inactive", "mismatched", "revoked", "expired", "unendorsed", "unverified",
-                     "running_bad"), ""), "list_expires": "s", "lists": "s",
-    "steal_avg": "%", "work_cpu": "s", "work_disk": "s", "work_net": "s", "metering": "",
-    "leftovers": "", "oldest_age": "s", "vcpus": "", "memory": "B", "volume_bytes": "B",
+    **dict.fromkeys(
+        (
+            "images",
+            "missing",
+            "inactive",
+            "mismatched",
+            "revoked",
+            "expired",
+            "unendorsed",
+            "unverified",
+            "running_bad",
+        ),
+        "",
+    ),
+    "list_expires": "s",
+    "lists": "s",
+    "steal_avg": "%",
+    "work_cpu": "s",
+    "work_disk": "s",
+    "work_net": "s",
+    "metering": "",
+    "leftovers": "",
+    "oldest_age": "s",
+    "vcpus": "",
+    "memory": "B",
+    "volume_bytes": "B",
 }
 for _stage in STAGES[:-1]:  # of a fleet's servers
     LABELS.update({f"{_stage}_{what}": "s" for what in ("min", "avg", "max")})
@@ -48,7 +98,9 @@ def parse_range(text: str, label: str = "total"):
     try:
         return nagiosplugin.Range(text)
     except ValueError:
-        raise ValueError(f"'{text}' is not a range in {words}: its start is above its end") from None
+        raise ValueError(
+            f"'{text}' is not a range in {words}: its start is above its end"
+        ) from None
 
 
 class Thresholds(NamedTuple):

@@ -12,28 +12,65 @@ from __future__ import annotations
 import re
 from typing import Any, List, Tuple
 
-Name = Tuple[Tuple[Tuple[str, str], ...], ...]  # in the certificate's order: parts of one or more (type as OID, value)
+Name = Tuple[
+    Tuple[Tuple[str, str], ...], ...
+]  # in the certificate's order: parts of one or more (type as OID, value)
 
 _TYPES = {  # keyword: OID; the first keyword of an OID is the one that is written
-    "CN": "2.5.4.3", "SN": "2.5.4.4", "serialNumber": "2.5.4.5", "C": "2.5.4.6", "L": "2.5.4.7", "ST": "2.5.4.8",
-    "street": "2.5.4.9", "O": "2.5.4.10", "OU": "2.5.4.11", "title": "2.5.4.12", "postalCode": "2.5.4.17", "name": "2.5.4.41",
-    "GN": "2.5.4.42", "initials": "2.5.4.43", "generationQualifier": "2.5.4.44", "dnQualifier": "2.5.4.46",
-    "pseudonym": "2.5.4.65", "organizationIdentifier": "2.5.4.97", "UID": "0.9.2342.19200300.100.1.1",
-    "DC": "0.9.2342.19200300.100.1.25", "emailAddress": "1.2.840.113549.1.9.1",
-    "S": "2.5.4.8", "surname": "2.5.4.4", "givenName": "2.5.4.42", "userId": "0.9.2342.19200300.100.1.1",
-    "domainComponent": "0.9.2342.19200300.100.1.25", "E": "1.2.840.113549.1.9.1", "email": "1.2.840.113549.1.9.1",
-    "commonName": "2.5.4.3", "countryName": "2.5.4.6", "organizationName": "2.5.4.10", "organizationalUnitName": "2.5.4.11",
-    "localityName": "2.5.4.7", "stateOrProvinceName": "2.5.4.8", "streetAddress": "2.5.4.9"}
+    "CN": "2.5.4.3",
+    "SN": "2.5.4.4",
+    "serialNumber": "2.5.4.5",
+    "C": "2.5.4.6",
+    "L": "2.5.4.7",
+    "ST": "2.5.4.8",
+    "street": "2.5.4.9",
+    "O": "2.5.4.10",
+    "OU": "2.5.4.11",
+    "title": "2.5.4.12",
+    "postalCode": "2.5.4.17",
+    "name": "2.5.4.41",
+    "GN": "2.5.4.42",
+    "initials": "2.5.4.43",
+    "generationQualifier": "2.5.4.44",
+    "dnQualifier": "2.5.4.46",
+    "pseudonym": "2.5.4.65",
+    "organizationIdentifier": "2.5.4.97",
+    "UID": "0.9.2342.19200300.100.1.1",
+    "DC": "0.9.2342.19200300.100.1.25",
+    "emailAddress": "1.2.840.113549.1.9.1",
+    "S": "2.5.4.8",
+    "surname": "2.5.4.4",
+    "givenName": "2.5.4.42",
+    "userId": "0.9.2342.19200300.100.1.1",
+    "domainComponent": "0.9.2342.19200300.100.1.25",
+    "E": "1.2.840.113549.1.9.1",
+    "email": "1.2.840.113549.1.9.1",
+    "commonName": "2.5.4.3",
+    "countryName": "2.5.4.6",
+    "organizationName": "2.5.4.10",
+    "organizationalUnitName": "2.5.4.11",
+    "localityName": "2.5.4.7",
+    "stateOrProvinceName": "2.5.4.8",
+    "streetAddress": "2.5.4.9",
+}
 _OIDS = {keyword.lower(): oid for keyword, oid in _TYPES.items()}
 _KEYWORDS = {oid: keyword for keyword, oid in reversed(list(_TYPES.items()))}
 _KEY = r"(?:[A-Za-z][A-Za-z0-9-]*|(?:OID\.)?[0-9]+(?:\.[0-9]+)+)="
-_SLASH = re.compile(rf"(?P<hex>(?:\\x[0-9A-Fa-f]{{2}})+)|\\(?P<escaped>[\\/+])|(?P<next>[/+])(?={_KEY})|(?P<other>.)", re.S)
-_COMMA = re.compile(r"(?P<hex>(?:\\[0-9A-Fa-f]{2})+)|\\(?P<escaped>.)|(?P<next>[,;+])|(?P<other>[^\\])", re.S)
+_SLASH = re.compile(
+    rf"(?P<hex>(?:\\x[0-9A-Fa-f]{{2}})+)|\\(?P<escaped>[\\/+])|(?P<next>[/+])(?={_KEY})|(?P<other>.)",
+    re.S,
+)
+_COMMA = re.compile(
+    r"(?P<hex>(?:\\[0-9A-Fa-f]{2})+)|\\(?P<escaped>.)|(?P<next>[,;+])|(?P<other>[^\\])", re.S
+)
 
 
 def of(subject: Any) -> Name:
     """A name as one of ``cryptography``'s ``x509.Name`` has it."""
-    return tuple(tuple(sorted((part.oid.dotted_string, _value(part.value)) for part in several)) for several in subject.rdns)
+    return tuple(
+        tuple(sorted((part.oid.dotted_string, _value(part.value)) for part in several))
+        for several in subject.rdns
+    )
 
 
 def parse(text: str) -> Name:
@@ -42,8 +79,10 @@ def parse(text: str) -> Name:
     if text.startswith("/"):
         parts = _split(text, _SLASH)
     else:
-        parts = [["=".join(half.strip() for half in part.split("=", 1)) for part in several]
-                 for several in _split("," + text, _COMMA)]
+        parts = [
+            ["=".join(half.strip() for half in part.split("=", 1)) for part in several]
+            for several in _split("," + text, _COMMA)
+        ]
     return tuple(tuple(sorted(map(_pair, several))) for several in parts)
 
 
@@ -62,12 +101,21 @@ def same(text: str, name: Name) -> bool:
 def written(name: Name) -> str:
     """``/C=DE/O=Grid/CN=Jane`` in printable ASCII, other characters as openssl writes them, from which ``parse`` makes the same
     name; a slash within a value is escaped where it would begin another part."""
-    return "".join("/" + "+".join(f"{_KEYWORDS.get(oid, oid)}={_escaped(value)}" for oid, value in several) for several in name)
+    return "".join(
+        "/" + "+".join(f"{_KEYWORDS.get(oid, oid)}={_escaped(value)}" for oid, value in several)
+        for several in name
+    )
 
 
 def _escaped(value: str) -> str:
     value = re.sub(rf"\\|[/+](?={_KEY})", lambda found: "\\" + found[0], value)
-    return re.sub(r"[^ -~]|^ | $", lambda found: "".join(f"\\x{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass")), value)
+    return re.sub(
+        r"[^ -~]|^ | $",
+        lambda found: "".join(
+            f"\\x{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass")
+        ),
+        value,
+    )
 
 
 def _value(value: Any) -> str:
@@ -90,7 +138,9 @@ def _split(text: str, form: Any) -> List[List[str]]:
         elif not parts:
             raise ValueError("does not begin with a key")
         elif found["hex"]:
-            parts[-1][-1] += bytes.fromhex(re.sub(r"\\x?", "", found["hex"])).decode("utf-8", "surrogatepass")
+            parts[-1][-1] += bytes.fromhex(re.sub(r"\\x?", "", found["hex"])).decode(
+                "utf-8", "surrogatepass"
+            )
         else:
             parts[-1][-1] += found["escaped"] or found["other"]
     return parts

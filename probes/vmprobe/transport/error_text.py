@@ -10,9 +10,24 @@ from vmprobe.core.text import cut
 
 LONGEST = 500
 _PEEK = 64 * 1024
-_KEYS = ("message", "Message", "faultstring", "detail", "error_description", "explanation", "description", "title", "reason")
-_XML = re.compile(r"<(?:\w{1,20}:)?(?:Message|message|faultstring|explanation)\b[^<>]{0,200}>([^<]{1,2000})<")
-_BEGINS_A_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]{0,200}>|<!--[^>]{0,500}-->)*<(?:!doctype html|html|head|body|title|h1|center)\b", re.I)
+_KEYS = (
+    "message",
+    "Message",
+    "faultstring",
+    "detail",
+    "error_description",
+    "explanation",
+    "description",
+    "title",
+    "reason",
+)
+_XML = re.compile(
+    r"<(?:\w{1,20}:)?(?:Message|message|faultstring|explanation)\b[^<>]{0,200}>([^<]{1,2000})<"
+)
+_BEGINS_A_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]{0,200}>|<!--[^>]{0,500}-->)*<(?:!doctype html|html|head|body|title|h1|center)\b",
+    re.I,
+)
 _MARKUP = re.compile(r"<(?:!doctype|html|head|body)\b", re.I)
 _PAGE = re.compile(r"<(title|h1)\b[^<>]{0,200}>([^<]{1,2000})<", re.I)
 
@@ -25,7 +40,9 @@ def of(body: bytes) -> str:
             text = _said(json.loads(text)).strip()
         except (ValueError, RecursionError):
             return ""
-        if not is_page(text.encode("utf-8", "replace")):  # a proxy's page may stand within the manager's answer
+        if not is_page(
+            text.encode("utf-8", "replace")
+        ):  # a proxy's page may stand within the manager's answer
             return cut(text, LONGEST).strip()
     text = cut(text, _PEEK)  # before the marks are looked for: a secret may have one in it
     found = _XML.search(text) or _PAGE.search(text)

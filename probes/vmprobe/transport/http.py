@@ -23,20 +23,50 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from vmprobe import __version__
 from vmprobe.core.clock import Deadline
-from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                                 RateLimited, TooLarge, Transient, VmprobeError)
+from vmprobe.core.errors import (
+    AuthRejected,
+    ClientError,
+    CloudError,
+    Conflict,
+    GatewayFailed,
+    NotFound,
+    NotPermitted,
+    RateLimited,
+    TooLarge,
+    Transient,
+    VmprobeError,
+)
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
-from vmprobe.transport import error_text as words, json as fields
+from vmprobe.transport import error_text as words
+from vmprobe.transport import json as fields
 
-LARGEST = 4 * 2 ** 20  # bytes of an answer; a list of a thousand servers has half of it
-_HEAVIEST = 20 * 2 ** 20  # bytes that parsing an answer may cost; an error that is remembered can hold another one
+LARGEST = 4 * 2**20  # bytes of an answer; a list of a thousand servers has half of it
+_HEAVIEST = (
+    20 * 2**20
+)  # bytes that parsing an answer may cost; an error that is remembered can hold another one
 _LONGEST_WAIT = 60.0  # seconds of Retry-After that are believed
 _REDIRECTS = 3
-_SECRET = {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-auth-token", "x-subject-token",
-           "x-service-token", "x-amz-security-token", "x-aws-ec2-metadata-token", "vmware-api-session-id"}
-_REQUEST_IDS = ("x-openstack-request-id", "x-compute-request-id", "x-amzn-requestid", "x-amz-request-id",
-                "x-ms-request-id", "x-request-id")
+_SECRET = {
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-auth-token",
+    "x-subject-token",
+    "x-service-token",
+    "x-amz-security-token",
+    "x-aws-ec2-metadata-token",
+    "vmware-api-session-id",
+}
+_REQUEST_IDS = (
+    "x-openstack-request-id",
+    "x-compute-request-id",
+    "x-amzn-requestid",
+    "x-amz-request-id",
+    "x-ms-request-id",
+    "x-request-id",
+)
 
 Classify = Callable[["Reply"], Optional[VmprobeError]]
 
@@ -44,17 +74,35 @@ Classify = Callable[["Reply"], Optional[VmprobeError]]
 class Http:
     """Requests to one base URL, and to others that its manager names (``at``), over the same connections."""
 
-    def __init__(self, url: str, deadline: Deadline, evidence: Evidence, *, timeout: float = 30.0, ca: Optional[str] = None,
-                 certificate: str = "", key: str = "", classify: Optional[Classify] = None):
+    def __init__(
+        self,
+        url: str,
+        deadline: Deadline,
+        evidence: Evidence,
+        *,
+        timeout: float = 30.0,
+        ca: Optional[str] = None,
+        certificate: str = "",
+        key: str = "",
+        classify: Optional[Classify] = None,
+    ):
         """``ca``: a file or hashed directory; default: the system's. ``certificate``: PEM, a proxy with its key in one file.
 
         ``classify`` is shown each refusal before it becomes the error of its status, and may return a better one:
         a quota's text, an error code in the body. Nothing is opened or sent before the first request.
         """
-        self.url, self.deadline, self.evidence, self.timeout = url.rstrip("/"), deadline, evidence, timeout
+        self.url, self.deadline, self.evidence, self.timeout = (
+            url.rstrip("/"),
+            deadline,
+            evidence,
+            timeout,
+        )
         self.classify = classify
-        self.headers: Dict[str, str] = {"User-Agent": f"vmprobe/{__version__}", "Accept": "application/json",
-                                        "Accept-Encoding": "identity"}
+        self.headers: Dict[str, str] = {
+            "User-Agent": f"vmprobe/{__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         self._secret = set(_SECRET)
         self._tls = (ca or "", certificate, key)
         self._wires: List[Any] = []  # the one Wire, once there is one; shared with ``at``
@@ -65,7 +113,10 @@ class Http:
         """This session at another base URL that the manager named, headers shared; never from https back to http."""
         scheme = origin(url)[0]
         if urlsplit(self.url).scheme == "https" and scheme != "https":
-            raise CloudError(f"the manager names {cut(url, 200)}, which is not https as {self.url} is: not used", cause="gateway")
+            raise CloudError(
+                f"the manager names {cut(url, 200)}, which is not https as {self.url} is: not used",
+                cause="gateway",
+            )
         other = copy.copy(self)
         other.url = url.rstrip("/")
         return other
@@ -73,7 +124,9 @@ class Http:
     def present(self, header: str, secret: str) -> None:
         """Send this header with every request from now on, and show it nowhere."""
         self.evidence.redactor.add(secret)
-        self.evidence.redactor.add(secret.partition(" ")[2])  # behind "Basic" or "Bearer", as a server may echo it
+        self.evidence.redactor.add(
+            secret.partition(" ")[2]
+        )  # behind "Basic" or "Bearer", as a server may echo it
         self._secret.add(header.lower())
         self.headers[header] = secret
 
@@ -89,9 +142,20 @@ class Http:
     def delete(self, path: str = "", **more: Any) -> "Reply":
         return self.request("DELETE", path, **more)
 
-    def request(self, method: str, path: str = "", *, query: Union[str, Mapping[str, Any], None] = None, json: Any = None,
-                body: Optional[bytes] = None, headers: Optional[Mapping[str, str]] = None,
-                accept: Collection[int] = (), asked: str = "", largest: int = LARGEST, struck: bool = False) -> "Reply":
+    def request(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        query: Union[str, Mapping[str, Any], None] = None,
+        json: Any = None,
+        body: Optional[bytes] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        accept: Collection[int] = (),
+        asked: str = "",
+        largest: int = LARGEST,
+        struck: bool = False,
+    ) -> "Reply":
         """The answer to one request; every other outcome is an error of this suite.
 
         ``path`` is below the base URL, or a whole URL of the same host (the ``next`` of a list). Statuses from 400
@@ -101,9 +165,14 @@ class Http:
         """
         url = self._url(path, query)
         if json is not None:
-            body, headers = jsons.dumps(json).encode(), {"Content-Type": "application/json", **(headers or {})}
+            body, headers = (
+                jsons.dumps(json).encode(),
+                {"Content-Type": "application/json", **(headers or {})},
+            )
         for _ in range(_REDIRECTS + 1):
-            reply = self._exchange(method, url, {**self.headers, **(headers or {})}, body, asked, largest, struck)
+            reply = self._exchange(
+                method, url, {**self.headers, **(headers or {})}, body, asked, largest, struck
+            )
             if 200 <= reply.status < 300 or reply.status == 300 or reply.status in accept:
                 return reply
             if not 300 < reply.status < 400:
@@ -120,8 +189,16 @@ class Http:
 
     # --- one exchange -----------------------------------------------------------------------------------------
 
-    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Optional[bytes], asked: str,
-                  largest: int, struck: bool) -> "Reply":
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Optional[bytes],
+        asked: str,
+        largest: int,
+        struck: bool,
+    ) -> "Reply":
         self.deadline.check()
         wire = self._wire()
         asked = asked or f"{method} {cut(urlsplit(url).path, 80) or '/'}"
@@ -129,11 +206,19 @@ class Http:
         began = time.monotonic()
         try:
             seconds = min(self.timeout, self.deadline.left())
-            reply = Reply(asked, method, url, *wire.exchange(asked, method, url, headers, body, seconds, largest),
-                          utc=self.deadline.clock.utc())
+            reply = Reply(
+                asked,
+                method,
+                url,
+                *wire.exchange(asked, method, url, headers, body, seconds, largest),
+                utc=self.deadline.clock.utc(),
+            )
             if reply.headers.get("Date"):
                 self.evidence.dated = reply.headers["Date"], self.deadline.clock.utc()
-            status, received = f"{reply.status} {reply.reason}", self._shown(reply.headers, b"***" if struck else reply.body)
+            status, received = (
+                f"{reply.status} {reply.reason}",
+                self._shown(reply.headers, b"***" if struck else reply.body),
+            )
             return reply
         except VmprobeError as failed:
             status = str(failed)
@@ -164,7 +249,9 @@ class Http:
     def _url(self, path: str, query: Union[str, Mapping[str, Any], None]) -> str:
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
             if origin(path) != origin(self.url):
-                raise GatewayFailed(f"{self.url} names {cut(path, 200)} for what follows, which is another host: not asked")
+                raise GatewayFailed(
+                    f"{self.url} names {cut(path, 200)} for what follows, which is another host: not asked"
+                )
             url = path
         else:
             url = f"{self.url}/{path.lstrip('/')}" if path else self.url
@@ -177,7 +264,9 @@ class Http:
         if better is not None:
             return better
         if reply.status in (404, 410) and words.is_page(reply.body):
-            return reply.error(GatewayFailed)  # a proxy's page: the manager itself has not said that it is gone
+            return reply.error(
+                GatewayFailed
+            )  # a proxy's page: the manager itself has not said that it is gone
         if reply.status == 429 or reply.status == 413 and reply.headers.get("Retry-After"):
             return reply.error(RateLimited)
         if reply.status in (408, 413) or not 400 <= reply.status < 500:
@@ -188,18 +277,36 @@ class Http:
         """Headers and body for the evidence, which strikes out the secrets that it knows; these headers go whole."""
         if not self.evidence.keep:
             return ""
-        lines = [f"{name}: {'***' if name.lower() in self._secret else value}" for name, value in headers.items()]
+        lines = [
+            f"{name}: {'***' if name.lower() in self._secret else value}"
+            for name, value in headers.items()
+        ]
         return "\n".join(lines + ["", (body or b"").decode("utf-8", "replace")]).strip()
 
 
-_ERRORS: Dict[int, Type[CloudError]] = {401: AuthRejected, 403: NotPermitted, 404: NotFound, 409: Conflict, 410: NotFound}
+_ERRORS: Dict[int, Type[CloudError]] = {
+    401: AuthRejected,
+    403: NotPermitted,
+    404: NotFound,
+    409: Conflict,
+    410: NotFound,
+}
 
 
 class Reply:
     """An answer: ``status``, ``reason``, ``headers`` (whatever their case), ``body``, and readers that cannot surprise."""
 
-    def __init__(self, asked: str, method: str, url: str, status: int, reason: str, headers: Mapping[str, str], body: bytes,
-                 utc: float = 0.0):
+    def __init__(
+        self,
+        asked: str,
+        method: str,
+        url: str,
+        status: int,
+        reason: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        utc: float = 0.0,
+    ):
         self.asked, self.method, self.url = asked, method, url
         self.status, self.reason, self.headers, self.body = status, reason, headers, body
         self._utc = utc
@@ -230,7 +337,11 @@ class Reply:
         if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
             return min(float(text), _LONGEST_WAIT)
         until, now = _date(text), _date(self.headers.get("Date", ""))
-        return min(max(0.0, until - (self._utc if now is None else now)), _LONGEST_WAIT) if until is not None else 0.0
+        return (
+            min(max(0.0, until - (self._utc if now is None else now)), _LONGEST_WAIT)
+            if until is not None
+            else 0.0
+        )
 
     def error(self, kind: Type[CloudError], said: str = "", **more: Any) -> CloudError:
         """An error of this kind with what was asked, the status, the server's words (or ``said``) and its request id."""
@@ -244,7 +355,10 @@ class Reply:
         """What is wrong with the answer, with what was asked before it, once, and the request id."""
         said = str(wrong)
         kind = TooLarge if isinstance(wrong, TooLarge) else GatewayFailed
-        return kind(said if said.startswith(f"{self.asked}: ") else f"{self.asked}: {said}", request=self.request)
+        return kind(
+            said if said.startswith(f"{self.asked}: ") else f"{self.asked}: {said}",
+            request=self.request,
+        )
 
     def forget(self) -> None:
         """Let go of the answer: an error is remembered, with the frames that it passed, and they must not hold it."""
@@ -300,13 +414,17 @@ def path(*segments: str) -> str:
 
 def parsed(body: bytes) -> Any:
     """JSON, after a look at what it would cost: a list of empty objects takes 30 times the room of its text."""
-    width = 1 if body.isascii() and b"\\u" not in body else 4  # one rare character makes a whole text wide
+    width = (
+        1 if body.isascii() and b"\\u" not in body else 4
+    )  # one rare character makes a whole text wide
     containers, members = body.count(b"{") + body.count(b"["), body.count(b",") + body.count(b":")
     weight = (1 + 2 * width) * len(body) + 240 * containers + 80 * members
     if weight > _HEAVIEST:
         raise TooLarge(f"the JSON of the answer, {len(body)} bytes, is too much to be held")
     try:
-        return jsons.loads(body, parse_int=_whole, parse_float=_number, parse_constant=lambda word: None)
+        return jsons.loads(
+            body, parse_int=_whole, parse_float=_number, parse_constant=lambda word: None
+        )
     except RecursionError:
         raise GatewayFailed("the JSON of the answer is nested too deep") from None
     except ValueError as wrong:
@@ -340,7 +458,9 @@ def _date(text: str) -> Optional[float]:
 
     try:
         parsed = parsedate_tz(text[:60])
-        return float(mktime_tz((*parsed[:9], parsed[9] or 0))) if parsed else None  # the form without a zone means UTC
+        return (
+            float(mktime_tz((*parsed[:9], parsed[9] or 0))) if parsed else None
+        )  # the form without a zone means UTC
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
 
@@ -358,10 +478,19 @@ def _redirected(reply: Reply) -> str:
     except ValueError:
         raise reply.error(GatewayFailed, "redirects to what is no URL") from None
     named, own = urlsplit(target), urlsplit(reply.url)
-    if (named.scheme, own.scheme) == ("http", "https") and named.netloc.lower() == own.netloc.lower():
+    if (named.scheme, own.scheme) == (
+        "http",
+        "https",
+    ) and named.netloc.lower() == own.netloc.lower():
         target = named._replace(scheme="https").geturl()
     if origin(target) != origin(reply.url):
-        raise reply.error(CloudError, f"redirects to {cut(target, 120)}, another host: not followed", cause="gateway")
+        raise reply.error(
+            CloudError,
+            f"redirects to {cut(target, 120)}, another host: not followed",
+            cause="gateway",
+        )
     if reply.method not in ("GET", "HEAD"):
-        raise reply.error(CloudError, f"redirects to {cut(target, 120)}: only reads are followed", cause="gateway")
+        raise reply.error(
+            CloudError, f"redirects to {cut(target, 120)}: only reads are followed", cause="gateway"
+        )
     return target

@@ -1,8 +1,8 @@
 """Reading what a manager answered, as what it should be: a wrong shape is GatewayFailed, never a KeyError.
 
-    reply.field("server", "id", str)                          there and text, or GatewayFailed
-    field(server, "fault", "message", str, default="")        not there or null is the default
-    for server in reply.items("servers"): word(server, "id")  a list of objects; a short text fit for a URL or a line
+reply.field("server", "id", str)                          there and text, or GatewayFailed
+field(server, "fault", "message", str, default="")        not there or null is the default
+for server in reply.items("servers"): word(server, "id")  a list of objects; a short text fit for a URL or a line
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import Any, Dict, List, Optional
 from vmprobe.core.errors import GatewayFailed
 
 _REQUIRED = object()
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
+_WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 _LONGEST_WORD = 255
 
 
@@ -31,7 +38,13 @@ def field(document: Any, *path: Any, default: Any = _REQUIRED) -> Any:
             break
         if not isinstance(found, dict if isinstance(step, str) else list):
             raise _wrong(steps[:number], found, dict if isinstance(step, str) else list)
-        found = found.get(step) if isinstance(step, str) else found[step] if 0 <= step < len(found) else None
+        found = (
+            found.get(step)
+            if isinstance(step, str)
+            else found[step]
+            if 0 <= step < len(found)
+            else None
+        )
     if found is None:
         if default is _REQUIRED:
             raise GatewayFailed(f"the answer has no {_name(steps)}")
@@ -59,9 +72,13 @@ def word(document: Any, *path: Any, default: Any = _REQUIRED) -> str:
     """
     found = document
     if path:
-        found = field(document, *path[:-1], dict if isinstance(path[-1], str) else list, default=None)
-        found = found and (found.get(path[-1]) if isinstance(path[-1], str) else field(found, path[-1], str))
-    if type(found) is int and abs(found) < 10 ** 30:
+        found = field(
+            document, *path[:-1], dict if isinstance(path[-1], str) else list, default=None
+        )
+        found = found and (
+            found.get(path[-1]) if isinstance(path[-1], str) else field(found, path[-1], str)
+        )
+    if type(found) is int and abs(found) < 10**30:
         found = str(found)
     if found is None and default is not _REQUIRED:
         return default
@@ -74,7 +91,10 @@ def word(document: Any, *path: Any, default: Any = _REQUIRED) -> str:
     return found
 
 
-_MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?\d*(?:Z|([+-]\d\d):?(\d\d))?", re.ASCII)
+_MOMENT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?\d*(?:Z|([+-]\d\d):?(\d\d))?",
+    re.ASCII,
+)
 
 
 def moment(text: Any) -> Optional[float]:
@@ -109,6 +129,11 @@ def _name(steps: Any) -> str:
 
 
 def _wrong(steps: Any, found: Any, kind: type) -> GatewayFailed:
-    is_now = "no finite number" if isinstance(found, float) and not math.isfinite(found) else \
-        "null" if found is None else _WORDS.get(type(found), "something else")
+    is_now = (
+        "no finite number"
+        if isinstance(found, float) and not math.isfinite(found)
+        else "null"
+        if found is None
+        else _WORDS.get(type(found), "something else")
+    )
     return GatewayFailed(f"{_name(steps)} in the answer is {is_now}, not {_WORDS[kind]}")

@@ -7,8 +7,12 @@ from typing import Any, List, Sequence, Set
 from vmprobe.core.errors import Incomplete
 
 _MOST_PAGES = 1000
-_HEAVIEST = 256 * 2 ** 20  # bytes that the pages of one list may take together
-_ELEMENT, _ATTRIBUTE, _TEXT = 250, 300, 60  # bytes of an element, of an attribute, and of a text without its letters
+_HEAVIEST = 256 * 2**20  # bytes that the pages of one list may take together
+_ELEMENT, _ATTRIBUTE, _TEXT = (
+    250,
+    300,
+    60,
+)  # bytes of an element, of an attribute, and of a text without its letters
 
 
 class Pages:
@@ -45,4 +49,8 @@ class Pages:
 def _weight(element: Any) -> int:
     """About the bytes that an element takes; one rare character makes a whole text wide."""
     texts = [text for text in (element.text, element.tail) if text]
-    return _ELEMENT + _ATTRIBUTE * len(element.attrib) + sum(_TEXT + len(text) * (1 if text.isascii() else 4) for text in texts)
+    return (
+        _ELEMENT
+        + _ATTRIBUTE * len(element.attrib)
+        + sum(_TEXT + len(text) * (1 if text.isascii() else 4) for text in texts)
+    )

@@ -25,16 +25,24 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from vmprobe.host import files
-from vmprobe.core.errors import AuthRejected, ClientError, CloudError, GatewayFailed, TooLarge, Unreachable, VmprobeError
+from vmprobe.core.errors import (
+    AuthRejected,
+    ClientError,
+    CloudError,
+    GatewayFailed,
+    TooLarge,
+    Unreachable,
+    VmprobeError,
+)
 from vmprobe.core.text import cut, whole_number
+from vmprobe.host import files
 from vmprobe.transport import x509
 
 _PIECE = 64 * 1024
 _MOST_PARTS = 100  # of a packed answer: each costs a copy of those after it
 _GZIP = zlib.MAX_WBITS | 16
 _ALERT = 1.0  # seconds to wait for the reason why a server broke a connection
-_LARGEST_BUNDLE = 16 * 2 ** 20  # bytes of a file with authorities
+_LARGEST_BUNDLE = 16 * 2**20  # bytes of a file with authorities
 _HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 _CA_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/ca-trust/extracted/pem/directory-hash")
 
@@ -46,8 +54,16 @@ class Wire:
         self._tls, self._limits = tls, _Limits()
         self._adapters: Dict[str, _Adapter] = {}
 
-    def exchange(self, asked: str, method: str, url: str, headers: Mapping[str, str], body: Optional[bytes],
-                 seconds: float, largest: int) -> Tuple[int, str, Mapping[str, str], bytes]:
+    def exchange(
+        self,
+        asked: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Optional[bytes],
+        seconds: float,
+        largest: int,
+    ) -> Tuple[int, str, Mapping[str, str], bytes]:
         """One request, and (status, reason, headers, body), within ``seconds`` and ``largest`` bytes; never a retry.
 
         Every failure is an error of this suite and begins with ``asked``; Unreachable says whether it was sent.
@@ -55,7 +71,9 @@ class Wire:
         self._limits.begin(asked, seconds)
         try:
             prepared = requests.Request(method, url, headers, data=body).prepare()
-            response = self._adapter(url).send(prepared, stream=True, timeout=seconds, proxies=proxies(url))
+            response = self._adapter(url).send(
+                prepared, stream=True, timeout=seconds, proxies=proxies(url)
+            )
             try:
                 received = _read(response, method, largest)
             except BaseException:
@@ -66,9 +84,17 @@ class Wire:
             error = failed
         except _Wrong as wrong:
             error = (TooLarge if isinstance(wrong, _Large) else GatewayFailed)(f"{asked}: {wrong}")
-        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as failed:
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            HTTPException,
+            OSError,
+            ValueError,
+        ) as failed:
             error = _broken(asked, failed)
-        error.__context__ = None  # an error is remembered, and the frames behind it hold what came of the answer
+        error.__context__ = (
+            None  # an error is remembered, and the frames behind it hold what came of the answer
+        )
         raise error.with_traceback(None)
 
     def close(self) -> None:
@@ -79,7 +105,9 @@ class Wire:
     def _adapter(self, url: str) -> "_Adapter":
         scheme = url.partition(":")[0]
         if scheme not in self._adapters:
-            self._adapters[scheme] = _Adapter(self._limits, self._tls() if scheme == "https" else None)
+            self._adapters[scheme] = _Adapter(
+                self._limits, self._tls() if scheme == "https" else None
+            )
         return self._adapters[scheme]
 
 
@@ -102,16 +130,29 @@ def _read(response: requests.Response, method: str, largest: int) -> bytes:
         if len(body) > largest:
             raise _Large(f"the answer is larger than {largest} bytes")
     length = whole_number(response.headers.get("Content-Length"))
-    if length is not None and len(body) < length and method != "HEAD" \
-            and response.status_code not in (204, 304) and "Transfer-Encoding" not in response.headers:
+    if (
+        length is not None
+        and len(body) < length
+        and method != "HEAD"
+        and response.status_code not in (204, 304)
+        and "Transfer-Encoding" not in response.headers
+    ):
         raise IncompleteRead(b"", length - len(body))  # urllib3 before 2 does not see it
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    return bytes(body) if encoding in ("identity", "") or not body else _unpacked(bytes(body), encoding, largest)
+    return (
+        bytes(body)
+        if encoding in ("identity", "") or not body
+        else _unpacked(bytes(body), encoding, largest)
+    )
 
 
 def _unpacked(packed: bytes, encoding: str, largest: int) -> bytes:
     """What a body was before a proxy packed it, which nobody had asked for; no more of it is unpacked than may be read."""
-    windows = {"gzip": [_GZIP], "x-gzip": [_GZIP], "deflate": [zlib.MAX_WBITS, -zlib.MAX_WBITS]}.get(encoding)
+    windows = {
+        "gzip": [_GZIP],
+        "x-gzip": [_GZIP],
+        "deflate": [zlib.MAX_WBITS, -zlib.MAX_WBITS],
+    }.get(encoding)
     if not windows:
         raise _Wrong(f"the answer is packed by {cut(encoding, 40)!r}, which was not asked for")
     for window in windows:  # deflate should be in zlib's format, and some servers leave that out
@@ -141,8 +182,11 @@ def _broken(asked: str, failed: BaseException) -> VmprobeError:
     """What requests, urllib3 or http.client raised, as an error of ours with the innermost words."""
     inner: Any = failed
     for _ in range(6):
-        below = getattr(inner, "reason", None) if isinstance(getattr(inner, "reason", None), Exception) else \
-            next((word for word in inner.args if isinstance(word, Exception)), None)
+        below = (
+            getattr(inner, "reason", None)
+            if isinstance(getattr(inner, "reason", None), Exception)
+            else next((word for word in inner.args if isinstance(word, Exception)), None)
+        )
         if below is None:
             break
         inner = below
@@ -152,7 +196,9 @@ def _broken(asked: str, failed: BaseException) -> VmprobeError:
         return Unreachable(f"{asked}: {_words(inner)}")
     if isinstance(inner, (IncompleteRead, urllib3.exceptions.IncompleteRead)):
         return Unreachable(f"{asked}: the connection was closed before the end of the answer")
-    return GatewayFailed(f"{asked}: what came is not HTTP ({type(inner).__name__}: {cut(str(inner), 100)})")
+    return GatewayFailed(
+        f"{asked}: what came is not HTTP ({type(inner).__name__}: {cut(str(inner), 100)})"
+    )
 
 
 def _words(failed: OSError) -> str:
@@ -174,17 +220,23 @@ def proxies(url: str) -> Dict[str, str]:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(proxy)
-        scheme, where = parts.scheme.lower(), f"{parts.hostname or ''}:{parts.port or ''}".rstrip(":")
+        scheme, where = (
+            parts.scheme.lower(),
+            f"{parts.hostname or ''}:{parts.port or ''}".rstrip(":"),
+        )
     except ValueError:
         scheme, where = "", ""
     if not where:
         raise ClientError("the proxy that the environment names is no URL like 'http://host:3128'")
     if scheme not in ("http", "https"):
-        raise ClientError(f"the environment names the proxy {scheme}://{where}: only a proxy by http or https can be used")
+        raise ClientError(
+            f"the environment names the proxy {scheme}://{where}: only a proxy by http or https can be used"
+        )
     return {"https": proxy}
 
 
 # --- sockets that are never late ----------------------------------------------------------------------------------
+
 
 class _Limits:
     """Until when the exchange on its way may last. One for all sockets: there is one exchange at a time."""
@@ -263,7 +315,9 @@ def connect(asked: str, host: str, port: int, seconds: float) -> socket.socket:
     return _connect(limits, host, port, ())
 
 
-def handshake(asked: str, plain: socket.socket, host: str, seconds: float, context: ssl.SSLContext) -> str:
+def handshake(
+    asked: str, plain: socket.socket, host: str, seconds: float, context: ssl.SSLContext
+) -> str:
     """TLS over a connection, as an exchange begins it; its version. CloudError: why the certificate is not accepted."""
     plain.settimeout(seconds)
     try:
@@ -286,8 +340,12 @@ def _connect(limits: _Limits, host: str, port: int, options: Any) -> socket.sock
             found = _Socket(family, kind, protocol)
         except OSError as failed:
             if failed.errno in (errno.EMFILE, errno.ENFILE):
-                raise ClientError(f"{limits.asked}: no connection can be made from here: {_words(failed)}") from None
-            reason = _words(failed) if reason == "no address" else reason  # a host without IPv6 may be told of such addresses
+                raise ClientError(
+                    f"{limits.asked}: no connection can be made from here: {_words(failed)}"
+                ) from None
+            reason = (
+                _words(failed) if reason == "no address" else reason
+            )  # a host without IPv6 may be told of such addresses
             continue
         found.limits = limits
         try:
@@ -307,6 +365,7 @@ def _connect(limits: _Limits, host: str, port: int, options: Any) -> socket.sock
 
 def _resolve(limits: _Limits, host: str, port: int) -> List[Any]:
     """The addresses of a host. A resolver cannot be told to hurry, so it is waited for in another thread."""
+
     def ask(flags: int = 0) -> Any:
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, flags)
 
@@ -324,7 +383,10 @@ def _resolve(limits: _Limits, host: str, port: int) -> List[Any]:
     asking.start()
     asking.join(limits.left(sent=False))
     if not answer:
-        raise Unreachable(f"{limits.asked}: the address of {host} could not be found within {limits.seconds:.3g} s", sent=False)
+        raise Unreachable(
+            f"{limits.asked}: the address of {host} could not be found within {limits.seconds:.3g} s",
+            sent=False,
+        )
     if isinstance(answer[0], Exception):
         words = _words(answer[0]) if isinstance(answer[0], OSError) else "is no host name"
         raise Unreachable(f"{limits.asked}: {host}: {words}", sent=False)
@@ -333,6 +395,7 @@ def _resolve(limits: _Limits, host: str, port: int) -> List[Any]:
 
 def _pools(limits: _Limits) -> Dict[str, type]:
     """urllib3's pools, with connections that obey ``limits``. What fails before ``connect`` returns was never sent."""
+
     def of(pool: type, connection: type) -> type:
         class Connection(connection):  # type: ignore[misc, valid-type]
             def _new_conn(self) -> socket.socket:
@@ -357,7 +420,10 @@ def _pools(limits: _Limits) -> Dict[str, type]:
 
         return type("Pool", (pool,), {"ConnectionCls": Connection})
 
-    return {"http": of(HTTPConnectionPool, HTTPConnection), "https": of(HTTPSConnectionPool, HTTPSConnection)}
+    return {
+        "http": of(HTTPConnectionPool, HTTPConnection),
+        "https": of(HTTPSConnectionPool, HTTPSConnection),
+    }
 
 
 class _Adapter(HTTPAdapter):
@@ -375,7 +441,9 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = self._classes
 
     def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
-        if proxy.startswith("https:"):  # a proxy has nothing to do with the site: it is not shown the site's certificate
+        if proxy.startswith(
+            "https:"
+        ):  # a proxy has nothing to do with the site: it is not shown the site's certificate
             context = tls_context("", "", "")
             context.peer, context.sslsocket_class = urlsplit(proxy).hostname or "", self._socket
             more["proxy_ssl_context"] = context
@@ -388,6 +456,7 @@ class _Adapter(HTTPAdapter):
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------
+
 
 class _Context(ssl.SSLContext):
     """TLS that checks the name of its peer always: urllib3 before 2 does not pass on one that is an address."""
@@ -405,11 +474,17 @@ def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
     """
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    ca = ca or next((path for path in _CA_DIRECTORIES if _is_hashed(path)), "") or requests.certs.where()
+    ca = (
+        ca
+        or next((path for path in _CA_DIRECTORIES if _is_hashed(path)), "")
+        or requests.certs.where()
+    )
     try:
         if os.path.isdir(ca):
             if not _is_hashed(ca):
-                raise ClientError(f"ca {ca}: no certificate in it has a hash for its name; 'openssl rehash' makes them")
+                raise ClientError(
+                    f"ca {ca}: no certificate in it has a hash for its name; 'openssl rehash' makes them"
+                )
             context.load_verify_locations(capath=ca)
         else:
             files.opened(ca, _LARGEST_BUNDLE).close()  # OpenSSL would wait for a pipe
@@ -417,17 +492,27 @@ def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
     except OSError as failed:
         raise ClientError(f"ca {ca}: {_why(failed, 'there is no PEM certificate in it')}") from None
     if certificate:
-        context.post_handshake_auth = True  # TLS 1.3: servers that want it for some of their paths only ask later
+        context.post_handshake_auth = (
+            True  # TLS 1.3: servers that want it for some of their paths only ask later
+        )
+
         def no_password() -> str:  # without it, OpenSSL would ask the terminal
-            raise ClientError(f"the key of certificate {certificate} is encrypted, and nobody is here to give its password")
-        x509.pem(certificate)  # refuses a key that others can read, and a pipe, for which OpenSSL would wait
+            raise ClientError(
+                f"the key of certificate {certificate} is encrypted, and nobody is here to give its password"
+            )
+
+        x509.pem(
+            certificate
+        )  # refuses a key that others can read, and a pipe, for which OpenSSL would wait
         if key:
             x509.pem(key, "key")
         try:
             context.load_cert_chain(certificate, key or None, password=no_password)
         except OSError as failed:
-            raise ClientError(f"certificate {certificate}{f' with key {key}' if key else ''}: "
-                              f"{_why(failed, 'this is no PEM certificate with its key')}") from None
+            raise ClientError(
+                f"certificate {certificate}{f' with key {key}' if key else ''}: "
+                f"{_why(failed, 'this is no PEM certificate with its key')}"
+            ) from None
     return context
 
 
@@ -441,15 +526,24 @@ def _is_hashed(directory: str) -> bool:
 
 def _why(failed: OSError, else_words: str) -> str:
     if isinstance(failed, ssl.SSLError):
-        return "the key does not belong to the certificate" if failed.reason == "KEY_VALUES_MISMATCH" else else_words
+        return (
+            "the key does not belong to the certificate"
+            if failed.reason == "KEY_VALUES_MISMATCH"
+            else else_words
+        )
     return _words(failed)
 
 
-_REFUSED = re.compile(r"ALERT_(CERTIFICATE_\w+|(BAD|UNSUPPORTED)_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
+_REFUSED = re.compile(
+    r"ALERT_(CERTIFICATE_\w+|(BAD|UNSUPPORTED)_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)"
+)
 
 
 def _not_accepted(asked: str, host: str, refused: ssl.SSLCertVerificationError) -> CloudError:
-    return CloudError(f"{asked}: the certificate of {host} is not accepted: {refused.verify_message.rstrip('.')}", cause="gateway")
+    return CloudError(
+        f"{asked}: the certificate of {host} is not accepted: {refused.verify_message.rstrip('.')}",
+        cause="gateway",
+    )
 
 
 def _tls_failed(asked: str, failed: OSError, sent: bool) -> VmprobeError:
@@ -459,5 +553,7 @@ def _tls_failed(asked: str, failed: OSError, sent: bool) -> VmprobeError:
     if _REFUSED.search(reason):
         if reason.endswith("CERTIFICATE_REQUIRED"):
             return ClientError(f"{asked}: the server wants a client certificate")
-        return AuthRejected(f"{asked}: our certificate is not accepted: {reason.lower().replace('_', ' ')}")
+        return AuthRejected(
+            f"{asked}: our certificate is not accepted: {reason.lower().replace('_', ' ')}"
+        )
     return Unreachable(f"{asked}: no TLS: {reason.lower().replace('_', ' ')}", sent=sent)

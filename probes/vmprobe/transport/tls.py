@@ -43,7 +43,9 @@ def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List
     except ImportError as missing:
         plain.close()
         raise ClientError(f"the certificates of {host} are read by pyOpenSSL: {missing}") from None
-    context = SSL.Context(SSL.SSLv23_METHOD)  # whatever both sides can, by its name in pyOpenSSL of every age
+    context = SSL.Context(
+        SSL.SSLv23_METHOD
+    )  # whatever both sides can, by its name in pyOpenSSL of every age
     revoked = _trust(context, SSL, ca)
     connection = SSL.Connection(context, plain)
     connection.set_connect_state()
@@ -61,7 +63,9 @@ def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List
     try:
         return [_facts(one, revoked) for one in (complete if len(complete) > len(shown) else shown)]
     except (crypto.Error, ValueError, TypeError):
-        raise Unreachable(f"{host}: a certificate of its chain has no date that can be read", sent=False) from None
+        raise Unreachable(
+            f"{host}: a certificate of its chain has no date that can be read", sent=False
+        ) from None
 
 
 def _server_name(host: str) -> bytes:
@@ -107,7 +111,9 @@ def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: floa
             if left <= 0:
                 raise socket.timeout("no answer in time") from None
             waiting = select.poll()  # takes descriptors from 1024 on
-            waiting.register(plain, select.POLLIN if isinstance(wants, library.WantReadError) else select.POLLOUT)
+            waiting.register(
+                plain, select.POLLIN if isinstance(wants, library.WantReadError) else select.POLLOUT
+            )
             waiting.poll(math.ceil(1000 * left))
 
 
@@ -126,7 +132,10 @@ def _as_it_is(shown: Any, ask: str) -> str:
     if not hasattr(shown, ask):  # pyOpenSSL is about to lose it
         return "(a name that cannot be read)"
     parts = getattr(shown, ask)().get_components()
-    return "".join(f"/{key.decode('ascii', 'replace')}={value.decode('utf-8', 'replace')}" for key, value in parts)
+    return "".join(
+        f"/{key.decode('ascii', 'replace')}={value.decode('utf-8', 'replace')}"
+        for key, value in parts
+    )
 
 
 def _hosts(one: Any) -> Tuple[str, ...]:
@@ -134,8 +143,16 @@ def _hosts(one: Any) -> Tuple[str, ...]:
 
     try:
         names = one.extensions.get_extension_for_class(certificates.SubjectAlternativeName).value
-    except (certificates.ExtensionNotFound, certificates.DuplicateExtension, certificates.UnsupportedGeneralNameType, ValueError,
-            TypeError):
+    except (
+        certificates.ExtensionNotFound,
+        certificates.DuplicateExtension,
+        certificates.UnsupportedGeneralNameType,
+        ValueError,
+        TypeError,
+    ):
         return ()
-    return tuple(str(name.value) for name in names
-                 if isinstance(name, (certificates.DNSName, certificates.IPAddress)))
+    return tuple(
+        str(name.value)
+        for name in names
+        if isinstance(name, (certificates.DNSName, certificates.IPAddress))
+    )

@@ -8,13 +8,19 @@ import re
 import time
 from typing import Any, Callable, List, Optional, Tuple
 
-from vmprobe.host import files
 from vmprobe.core.errors import ClientError
+from vmprobe.host import files
 
-_LARGEST = 2 ** 20  # bytes of a file with certificates
-_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----")
-_VOMS = bytes.fromhex("060a2b06010401be45646405")  # 1.3.6.1.4.1.8005.100.100.5: the extension with attribute certificates
-_ATTESTED = re.compile(rb"\x30\x22\x18\x0f(\d{14}Z)\x18\x0f(\d{14}Z)")  # their attrCertValidityPeriod (RFC 5755, 4.2.6)
+_LARGEST = 2**20  # bytes of a file with certificates
+_BLOCK = re.compile(
+    rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----"
+)
+_VOMS = bytes.fromhex(
+    "060a2b06010401be45646405"
+)  # 1.3.6.1.4.1.8005.100.100.5: the extension with attribute certificates
+_ATTESTED = re.compile(
+    rb"\x30\x22\x18\x0f(\d{14}Z)\x18\x0f(\d{14}Z)"
+)  # their attrCertValidityPeriod (RFC 5755, 4.2.6)
 
 
 def expiry(path: str) -> float:
@@ -35,7 +41,9 @@ def validity(path: str) -> Tuple[float, float]:
         raise ClientError(f"the dates of {path} are read by pyOpenSSL: {missing}") from None
     try:
         found = [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
-        return max(when(one.get_notBefore) for one in found), min(when(one.get_notAfter) for one in found)
+        return max(when(one.get_notBefore) for one in found), min(
+            when(one.get_notAfter) for one in found
+        )
     except (crypto.Error, ValueError, TypeError):
         raise ClientError(f"certificate {path}: a certificate in it cannot be read") from None
 
@@ -89,7 +97,10 @@ def _date(moment: float) -> str:
 
 def name(found: Any) -> str:
     """``/C=DE/O=Grid/CN=host``: one of cryptography's names, as the grid writes them."""
-    return "".join(f"/{_SHORT.get(part.oid.dotted_string) or part.rfc4514_attribute_name}={part.value}" for part in found)
+    return "".join(
+        f"/{_SHORT.get(part.oid.dotted_string) or part.rfc4514_attribute_name}={part.value}"
+        for part in found
+    )
 
 
 _SHORT = {"1.2.840.113549.1.9.1": "emailAddress"}

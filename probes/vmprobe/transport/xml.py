@@ -18,7 +18,9 @@ def parse(body: bytes):
     return feed(body, TreeBuilder())
 
 
-def feed(body: bytes, target: Any, parser: Any = None, named: Optional[Callable[[str], str]] = None) -> Any:
+def feed(
+    body: bytes, target: Any, parser: Any = None, named: Optional[Callable[[str], str]] = None
+) -> Any:
     """Drive ``target`` (start, data, end, close: a TreeBuilder, an XML-RPC Unmarshaller) through ``body``.
 
     ``parser``: an expat parser that was set up otherwise; ``named``: what becomes of names, instead of losing their namespace.
@@ -33,8 +35,11 @@ def feed(body: bytes, target: Any, parser: Any = None, named: Optional[Callable[
         nonlocal depth, count
         depth, count = depth + 1, count + 1 + len(attributes)
         if depth > DEEPEST or count > MOST:
-            raise (GatewayFailed(f"the XML of the answer is nested more than {DEEPEST} deep") if depth > DEEPEST else
-                   TooLarge(f"the XML of the answer has more than {MOST} elements"))
+            raise (
+                GatewayFailed(f"the XML of the answer is nested more than {DEEPEST} deep")
+                if depth > DEEPEST
+                else TooLarge(f"the XML of the answer has more than {MOST} elements")
+            )
         target.start(named(name), {named(key): value for key, value in attributes.items()})
 
     def end(name: str) -> None:
@@ -43,14 +48,24 @@ def feed(body: bytes, target: Any, parser: Any = None, named: Optional[Callable[
         target.end(named(name))
 
     def refuse(*words: Any) -> None:
-        raise GatewayFailed("the XML of the answer has a document type, which could expand entities")
+        raise GatewayFailed(
+            "the XML of the answer has a document type, which could expand entities"
+        )
 
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, target.data
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = (
+        start,
+        end,
+        target.data,
+    )
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
     try:
         parser.Parse(body, True)
         return target.close()
-    except (expat.ExpatError, ValueError, LookupError) as wrong:  # the last two: encodings that Python cannot serve
+    except (
+        expat.ExpatError,
+        ValueError,
+        LookupError,
+    ) as wrong:  # the last two: encodings that Python cannot serve
         raise GatewayFailed(f"the answer is no XML: {wrong}") from None
 
 

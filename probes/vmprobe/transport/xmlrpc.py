@@ -26,8 +26,13 @@ class XmlRpc:
         """
         from xmlrpc.client import dumps
 
-        reply = self._http.post(self._path, body=dumps(words, procedure).encode(), asked=procedure,
-                                headers={"Content-Type": "text/xml"}, struck=struck)
+        reply = self._http.post(
+            self._path,
+            body=dumps(words, procedure).encode(),
+            asked=procedure,
+            headers={"Content-Type": "text/xml"},
+            struck=struck,
+        )
         return reply.understood(lambda: self._result(procedure, reply.body))
 
     def _result(self, procedure: str, body: bytes) -> Any:
@@ -41,7 +46,9 @@ class XmlRpc:
             raise
         except Fault as fault:
             raise self._fault(procedure, fault) from None
-        except Exception as wrong:  # the Unmarshaller trusts its input: anything can come out of a wrong nesting
+        except (
+            Exception
+        ) as wrong:  # the Unmarshaller trusts its input: anything can come out of a wrong nesting
             raise GatewayFailed(f"the answer is no XML-RPC: {type(wrong).__name__}") from None
         if len(results) != 1:
             raise GatewayFailed(f"the answer has {len(results)} results instead of one")

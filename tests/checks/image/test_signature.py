@@ -15,8 +15,10 @@ from vmprobe.core.errors import ClientError, CloudError, VmprobeError
 from vmprobe.transport import dn
 
 DSIG = "http://www.w3.org/2000/09/xmldsig#"
-SAID = ('<?xml version="1.0"?><rdf:RDF xmlns:rdf="urn:rdf" xmlns:t="urn:t"><t:image t:kind="a&#10;b &amp; &quot;c&quot;">good'
-        '<t:more/> &lt;tail&gt; &#13;</t:image></rdf:RDF>')
+SAID = (
+    '<?xml version="1.0"?><rdf:RDF xmlns:rdf="urn:rdf" xmlns:t="urn:t"><t:image t:kind="a&#10;b &amp; &quot;c&quot;">good'
+    "<t:more/> &lt;tail&gt; &#13;</t:image></rdf:RDF>"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,41 +46,60 @@ def signed(authority, jane):
 @pytest.fixture(scope="module")
 def read(authority):
     """What is read of a document: the text of the image."""
+
     def image(document):
         found = signature.enveloped(document, str(authority.ca), time.time() + 60, 20)
         return found.content.findtext("image"), dn.written(found.signer)
+
     return image
 
 
 @pytest.fixture(scope="module")
 def message(authority):
     """What is read of an S/MIME message."""
+
     def content(document):
         return signature.smime(document, str(authority.ca), time.time() + 60, 20)
+
     return content
 
 
 # --- XML ----------------------------------------------------------------------------------------------------------
+
 
 def test_a_signed_document_is_read_without_its_signature(read, signed, authority):
     assert read(signed) == ("good", "/C=XX/O=Tests/CN=Jane")
 
     content = signature.enveloped(signed, str(authority.ca), time.time() + 60, 20).content
     assert ElementTree.tostring(content) == (
-        b'<RDF><image kind="a&#10;b &amp; &quot;c&quot;">good<more /> &lt;tail&gt; \r</image></RDF>')
+        b'<RDF><image kind="a&#10;b &amp; &quot;c&quot;">good<more /> &lt;tail&gt; \r</image></RDF>'
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "ds", "d-s", "d.s", "\u00e9", "KeyInfo"])
-@pytest.mark.parametrize("transforms", [None, [DSIG + "enveloped-signature", "http://www.w3.org/2001/10/xml-exc-c14n#"]],
-                         ids=["inclusive", "exclusive"])
+@pytest.mark.parametrize(
+    "transforms",
+    [None, [DSIG + "enveloped-signature", "http://www.w3.org/2001/10/xml-exc-c14n#"]],
+    ids=["inclusive", "exclusive"],
+)
 def test_a_signature_is_good_whatever_its_prefix_is(read, jane, prefix, transforms):
-    assert read(jane.xml(SAID, prefix=prefix, transforms=transforms)) == ("good", "/C=XX/O=Tests/CN=Jane")
+    assert read(jane.xml(SAID, prefix=prefix, transforms=transforms)) == (
+        "good",
+        "/C=XX/O=Tests/CN=Jane",
+    )
 
 
-@pytest.mark.parametrize("old, new", [
-    (b"good", b"good<!-- KeyInfo -->"), (b"good", b"<![CDATA[good]]>"), (b"good", b"g<?x y?>oo&#100;"),
-    (b"<t:more/>", b"<t:more></t:more>"), (b"<t:more/>", b"<t:more\n/>"),
-], ids=["comment", "cdata", "instruction", "pair", "space"])
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (b"good", b"good<!-- KeyInfo -->"),
+        (b"good", b"<![CDATA[good]]>"),
+        (b"good", b"g<?x y?>oo&#100;"),
+        (b"<t:more/>", b"<t:more></t:more>"),
+        (b"<t:more/>", b"<t:more\n/>"),
+    ],
+    ids=["comment", "cdata", "instruction", "pair", "space"],
+)
 def test_another_way_to_write_the_same_tree_is_the_same_document(read, signed, old, new):
     assert read(signed.replace(old, new, 1)) == ("good", "/C=XX/O=Tests/CN=Jane")
 
@@ -87,7 +108,9 @@ EVIL = b"<t:image>evil</t:image>"
 
 
 def _between_comments(document):
-    return document.replace(b"<t:image", b"<!-- <KeyInfo> -->" + EVIL + b"<!-- </KeyInfo> --><t:image", 1)
+    return document.replace(
+        b"<t:image", b"<!-- <KeyInfo> -->" + EVIL + b"<!-- </KeyInfo> --><t:image", 1
+    )
 
 
 def _in_key_info(document):
@@ -103,7 +126,9 @@ def _in_signed_info(document):
 
 
 def _key_info_around(document):
-    return document.replace(b"<t:image", b'<KeyInfo xmlns="' + DSIG.encode() + b'">' + EVIL + b"</KeyInfo><t:image", 1)
+    return document.replace(
+        b"<t:image", b'<KeyInfo xmlns="' + DSIG.encode() + b'">' + EVIL + b"</KeyInfo><t:image", 1
+    )
 
 
 def _in_cdata(document):
@@ -115,7 +140,9 @@ def _in_an_instruction(document):
 
 
 def _by_a_default(document):
-    return document.replace(b"<rdf:RDF", b'<!DOCTYPE x [<!ATTLIST t:image kind CDATA "evil">]><rdf:RDF', 1)
+    return document.replace(
+        b"<rdf:RDF", b'<!DOCTYPE x [<!ATTLIST t:image kind CDATA "evil">]><rdf:RDF', 1
+    )
 
 
 def _by_an_entity(document):
@@ -140,8 +167,12 @@ def _two_references(document):
 
 
 def _xpath(document):
-    return document.replace(b"</Transforms>", b'<Transform Algorithm="http://www.w3.org/TR/1999/REC-xpath-19991116">'
-                            b"<XPath>not(self::t:image)</XPath></Transform></Transforms>", 1)
+    return document.replace(
+        b"</Transforms>",
+        b'<Transform Algorithm="http://www.w3.org/TR/1999/REC-xpath-19991116">'
+        b"<XPath>not(self::t:image)</XPath></Transform></Transforms>",
+        1,
+    )
 
 
 def _moved_below(document):
@@ -153,10 +184,28 @@ def _by_a_shared_secret(document):
     return document.replace(b"xmldsig-more#rsa-sha256", b"xmldsig-more#hmac-sha256")
 
 
-@pytest.mark.parametrize("change", [
-    _between_comments, _in_key_info, _in_an_object, _in_signed_info, _key_info_around, _in_cdata, _in_an_instruction,
-    _by_a_default, _by_an_entity, _other_namespace, _uri, _no_uri, _two_references, _xpath, _moved_below, _by_a_shared_secret],
-    ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change",
+    [
+        _between_comments,
+        _in_key_info,
+        _in_an_object,
+        _in_signed_info,
+        _key_info_around,
+        _in_cdata,
+        _in_an_instruction,
+        _by_a_default,
+        _by_an_entity,
+        _other_namespace,
+        _uri,
+        _no_uri,
+        _two_references,
+        _xpath,
+        _moved_below,
+        _by_a_shared_secret,
+    ],
+    ids=lambda change: change.__name__,
+)
 def test_nothing_is_read_that_was_not_signed(read, signed, change):
     changed = change(signed)
     assert changed != signed
@@ -169,26 +218,42 @@ def test_nothing_is_read_that_was_not_signed(read, signed, change):
         assert refused.value.cause == "image"
 
 
-@pytest.mark.parametrize("encode", [
-    lambda text: text.replace('"1.0"', '"1.0" encoding="UTF-16LE"').encode("utf-16-le"), lambda text: text.encode("utf-16"),
-    lambda text: text.replace('"1.0"', '"1.0" encoding="UTF-16"').encode(), lambda text: text.replace("good", "g\u00f6od").encode("latin-1"),
-    lambda text: text.replace('"1.0"', '"1.0" encoding="iso-8859-1"').encode(), lambda text: text.encode("utf-32-le"),
-    lambda text: text.replace('"1.0"', '"1.0" encoding="utf-7"').encode(),
-], ids=["utf-16-le", "mark", "said", "latin-1", "latin-1-said", "utf-32", "utf-7"])
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: text.replace('"1.0"', '"1.0" encoding="UTF-16LE"').encode("utf-16-le"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace('"1.0"', '"1.0" encoding="UTF-16"').encode(),
+        lambda text: text.replace("good", "g\u00f6od").encode("latin-1"),
+        lambda text: text.replace('"1.0"', '"1.0" encoding="iso-8859-1"').encode(),
+        lambda text: text.encode("utf-32-le"),
+        lambda text: text.replace('"1.0"', '"1.0" encoding="utf-7"').encode(),
+    ],
+    ids=["utf-16-le", "mark", "said", "latin-1", "latin-1-said", "utf-32", "utf-7"],
+)
 def test_what_is_not_utf_8_is_refused(read, signed, encode):
     with pytest.raises(VmprobeError, match="it is not in UTF-8|the answer is no XML"):
         read(encode(signed.decode()))
 
 
 @pytest.mark.parametrize("prefix", ["", "ds", "d-s"])
-def test_a_bare_key_beside_somebody_elses_certificate_counts_for_nothing(read, jane, mallory, prefix):
+def test_a_bare_key_beside_somebody_elses_certificate_counts_for_nothing(
+    read, jane, mallory, prefix
+):
     forged = mallory.xml(SAID.replace("good", "evil"), prefix=prefix).decode()
     p = f"{prefix}:" if prefix else ""
     numbers = f"<{p}KeyValue><{p}RSAKeyValue><{p}Modulus>{_modulus(mallory)}</{p}Modulus><{p}Exponent>AQAB</{p}Exponent></{p}RSAKeyValue></{p}KeyValue>"
-    dressed = re.sub(f"<{p}KeyInfo>.*</{p}KeyInfo>", f"<{p}KeyInfo>{numbers}<{p}X509Data><{p}X509Certificate>{der(jane.certificate)}"
-                     f"</{p}X509Certificate></{p}X509Data></{p}KeyInfo>", forged, flags=re.S)
+    dressed = re.sub(
+        f"<{p}KeyInfo>.*</{p}KeyInfo>",
+        f"<{p}KeyInfo>{numbers}<{p}X509Data><{p}X509Certificate>{der(jane.certificate)}"
+        f"</{p}X509Certificate></{p}X509Data></{p}KeyInfo>",
+        forged,
+        flags=re.S,
+    )
 
-    with pytest.raises(CloudError, match="the signature is not good: it does not fit the certificate"):
+    with pytest.raises(
+        CloudError, match="the signature is not good: it does not fit the certificate"
+    ):
         read(dressed.encode())
 
 
@@ -206,60 +271,119 @@ def test_a_second_certificate_does_not_sign(read, jane, mallory):
     forged = mallory.xml(SAID)
     hers = f"<X509Certificate>{der(jane.certificate)}</X509Certificate>".encode()
 
-    with pytest.raises(CloudError, match="the signature is not good: it does not fit the certificate"):
+    with pytest.raises(
+        CloudError, match="the signature is not good: it does not fit the certificate"
+    ):
         read(forged.replace(b"<X509Data>", b"<X509Data>" + hers, 1))
-    with pytest.raises(CloudError, match="the signer's certificate is not accepted: unable to get local issuer certificate"):
+    with pytest.raises(
+        CloudError,
+        match="the signer's certificate is not accepted: unable to get local issuer certificate",
+    ):
         read(forged.replace(b"</X509Data>", hers + b"</X509Data>", 1))
 
 
 def test_md5_does_not_count(signed, read):
-    with pytest.raises(CloudError, match="the Marketplace's signature is by MD5, which does not count"):
+    with pytest.raises(
+        CloudError, match="the Marketplace's signature is by MD5, which does not count"
+    ):
         read(signed.replace(b"xmldsig-more#rsa-sha256", b"xmldsig-more#rsa-md5"))
-    with pytest.raises(CloudError, match="the Marketplace's signature is by MD5, which does not count"):
-        read(signed.replace(b"http://www.w3.org/2001/04/xmlenc#sha256", b"http://www.w3.org/2001/04/xmldsig-more#md5"))
+    with pytest.raises(
+        CloudError, match="the Marketplace's signature is by MD5, which does not count"
+    ):
+        read(
+            signed.replace(
+                b"http://www.w3.org/2001/04/xmlenc#sha256",
+                b"http://www.w3.org/2001/04/xmldsig-more#md5",
+            )
+        )
 
 
 @pytest.mark.parametrize("method, digest", [("rsa-sha1", "sha256"), ("rsa-sha256", "sha1")])
 def test_sha1_is_noted_in_the_signature_and_in_the_digest(authority, jane, method, digest):
-    found = signature.enveloped(jane.xml(SAID, method, digest), str(authority.ca), time.time() + 60, 20)
+    found = signature.enveloped(
+        jane.xml(SAID, method, digest), str(authority.ca), time.time() + 60, 20
+    )
 
     assert found.notes == ("the Marketplace's signature is by SHA-1",)
 
 
-PIECES = [b"<!--", b"-->", b"<KeyInfo>", b"</KeyInfo>", b"<![CDATA[", b"]]>", b"<?x ", b"?>", b"&#x20;", b"&lt;", b" ", b"\r\n", b"\0", b"\xff",
-          b"<t:image>evil</t:image>", b"evil", b"</t:image>", b"<t:image>", b"</rdf:RDF>", b"<rdf:RDF>", b' xmlns:t="urn:evil"', b' xmlns=""',
-          b'<!DOCTYPE rdf:RDF [<!ENTITY e "evil">]>', b"&e;", b'<Signature xmlns="' + DSIG.encode() + b'"/>', b"<Object>", b"</Object>"]
+PIECES = [
+    b"<!--",
+    b"-->",
+    b"<KeyInfo>",
+    b"</KeyInfo>",
+    b"<![CDATA[",
+    b"]]>",
+    b"<?x ",
+    b"?>",
+    b"&#x20;",
+    b"&lt;",
+    b" ",
+    b"\r\n",
+    b"\0",
+    b"\xff",
+    b"<t:image>evil</t:image>",
+    b"evil",
+    b"</t:image>",
+    b"<t:image>",
+    b"</rdf:RDF>",
+    b"<rdf:RDF>",
+    b' xmlns:t="urn:evil"',
+    b' xmlns=""',
+    b'<!DOCTYPE rdf:RDF [<!ENTITY e "evil">]>',
+    b"&e;",
+    b'<Signature xmlns="' + DSIG.encode() + b'"/>',
+    b"<Object>",
+    b"</Object>",
+]
 
 
-@given(some.lists(some.tuples(some.integers(0, 1000), some.integers(0, 40), some.sampled_from(PIECES)), min_size=1, max_size=4))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_however_a_signed_document_is_changed_it_says_the_same_or_is_refused(authority, signed, changes):
+@given(
+    some.lists(
+        some.tuples(some.integers(0, 1000), some.integers(0, 40), some.sampled_from(PIECES)),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_however_a_signed_document_is_changed_it_says_the_same_or_is_refused(
+    authority, signed, changes
+):
     """Pieces that parsers stumble over, put in anywhere, in the place of something or of nothing."""
     changed = signed
     for at, over, piece in changes:
         at = at * len(changed) // 1000
-        changed = changed[:at] + piece + changed[at + (over if over < 20 else 0):]
+        changed = changed[:at] + piece + changed[at + (over if over < 20 else 0) :]
 
     try:
         content = signature.enveloped(changed, str(authority.ca), time.time() + 60, 20).content
     except VmprobeError:
         return
     assert ElementTree.tostring(content) == (
-        b'<RDF><image kind="a&#10;b &amp; &quot;c&quot;">good<more /> &lt;tail&gt; \r</image></RDF>')
+        b'<RDF><image kind="a&#10;b &amp; &quot;c&quot;">good<more /> &lt;tail&gt; \r</image></RDF>'
+    )
 
 
-TEXT = some.text(max_size=12).map(lambda text: "".join(letter for letter in text if letter in "\t\n\r" or " " <= letter < "\ud800"))
+TEXT = some.text(max_size=12).map(
+    lambda text: "".join(
+        letter for letter in text if letter in "\t\n\r" or " " <= letter < "\ud800"
+    )
+)
 
 
 @given(TEXT, TEXT)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_tree_is_written_as_it_was_read(text, value):
-    template = (f'<a xmlns="urn:a" xmlns:b="urn:b"><b:c b:d="" e=""/><Signature xmlns="{DSIG}"><SignedInfo><CanonicalizationMethod '
-                'Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/><SignatureMethod '
-                'Algorithm="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"/><Reference URI=""><Transforms><Transform '
-                f'Algorithm="{DSIG}enveloped-signature"/></Transforms><DigestMethod Algorithm="{DSIG}sha1"/><DigestValue>x</DigestValue>'
-                "</Reference></SignedInfo><SignatureValue>y</SignatureValue><KeyInfo><X509Data><X509Certificate>YQ==</X509Certificate>"
-                "</X509Data></KeyInfo></Signature></a>")
+    template = (
+        f'<a xmlns="urn:a" xmlns:b="urn:b"><b:c b:d="" e=""/><Signature xmlns="{DSIG}"><SignedInfo><CanonicalizationMethod '
+        'Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/><SignatureMethod '
+        'Algorithm="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"/><Reference URI=""><Transforms><Transform '
+        f'Algorithm="{DSIG}enveloped-signature"/></Transforms><DigestMethod Algorithm="{DSIG}sha1"/><DigestValue>x</DigestValue>'
+        "</Reference></SignedInfo><SignatureValue>y</SignatureValue><KeyInfo><X509Data><X509Certificate>YQ==</X509Certificate>"
+        "</X509Data></KeyInfo></Signature></a>"
+    )
     document = signedxml.read(template.encode())
     document.root.children[0].text, document.root.children[0].attributes["e"] = text, value
 
@@ -282,21 +406,31 @@ def test_a_long_text_in_small_pieces_takes_no_time():
 
 # --- certificates between the signer's and the authority's ---
 
+
 @pytest.fixture(params=["xml", "smime"])
 def signed_below(request, authority, tmp_path):
     """Who signs a list whose certificate is of an authority below the one that counts, which has signed that by ``md``."""
+
     def sign(md, name="Lower CA"):
         below = Authority(tmp_path, name, authority, md)
         john = below.person("John")
         if request.param == "smime":
-            return signature.smime(john.smime("a list\n", "-certfile", below.ca), str(authority.ca), time.time() + 60, 20)
+            return signature.smime(
+                john.smime("a list\n", "-certfile", below.ca),
+                str(authority.ca),
+                time.time() + 60,
+                20,
+            )
         beside = f"<X509Certificate>{der(below.ca)}</X509Certificate></X509Data>".encode()
         document = john.xml(SAID).replace(b"</X509Data>", beside)
         return signature.enveloped(document, str(authority.ca), time.time() + 60, 20)
+
     return sign
 
 
-@pytest.mark.parametrize("md, notes", [("sha256", ()), ("sha1", ("a certificate beside the signer's is by SHA-1",))])
+@pytest.mark.parametrize(
+    "md, notes", [("sha256", ()), ("sha1", ("a certificate beside the signer's is by SHA-1",))]
+)
 def test_the_authority_may_vouch_by_another_one(signed_below, md, notes):
     found = signed_below(md)
 
@@ -305,16 +439,24 @@ def test_the_authority_may_vouch_by_another_one(signed_below, md, notes):
 
 @pytest.mark.parametrize("name", ["Lower CA", "Test CA"], ids=["lower", "same-name"])
 def test_an_authority_that_another_one_vouches_for_by_md5_is_none(signed_below, name):
-    with pytest.raises(CloudError, match="where certificates by MD5 and the like do not count: (unable to get local issuer certificate|"
-                                         "certificate signature failure)"):
+    with pytest.raises(
+        CloudError,
+        match="where certificates by MD5 and the like do not count: (unable to get local issuer certificate|"
+        "certificate signature failure)",
+    ):
         signed_below("md5", name)
 
 
 # --- S/MIME -------------------------------------------------------------------------------------------------------
 
+
 def test_a_message_is_read_as_far_as_it_is_signed(message, jane):
     signed = jane.smime("a list\n")
-    found = message(b"To: somebody\n" + signed.replace(b"\n\n", b"\n\nan evil preamble\n", 1) + b"\nan evil end\n")
+    found = message(
+        b"To: somebody\n"
+        + signed.replace(b"\n\n", b"\n\nan evil preamble\n", 1)
+        + b"\nan evil end\n"
+    )
 
     assert found.content == b"a list\r\n"
     assert (dn.written(found.signer), found.notes) == ("/C=XX/O=Tests/CN=Jane", ())
@@ -367,23 +509,31 @@ def test_the_second_part_of_another_message_signs_nothing(message, jane):
         message((b"--" + border[0]).join([parts[0][0], parts[0][1], parts[1][2], parts[0][3]]))
 
 
-def test_openssl_1_1_1_which_knows_of_no_stores_verifies_too(message, jane, mallory, tmp_path, monkeypatch):
+def test_openssl_1_1_1_which_knows_of_no_stores_verifies_too(
+    message, jane, mallory, tmp_path, monkeypatch
+):
     old = tmp_path / "openssl"
-    old.write_text("#!/bin/sh\n"
-                   "[ $1 != version ] || { echo OpenSSL 1.1.1k  FIPS 25 Mar 2021; exit; }\n"
-                   "for word; do [ $word != -no-CAstore ] || { echo $1: Unrecognized flag no-CAstore >&2; exit 1; }; done\n"
-                   "exec /usr/bin/openssl \"$@\"\n")
+    old.write_text(
+        "#!/bin/sh\n"
+        "[ $1 != version ] || { echo OpenSSL 1.1.1k  FIPS 25 Mar 2021; exit; }\n"
+        "for word; do [ $word != -no-CAstore ] || { echo $1: Unrecognized flag no-CAstore >&2; exit 1; }; done\n"
+        'exec /usr/bin/openssl "$@"\n'
+    )
     old.chmod(0o755)
     good, foreign = jane.smime("a list\n"), mallory.smime("a list\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     assert message(good).content == b"a list\r\n"
-    with pytest.raises(CloudError, match="the signature is not good: unable to get local issuer certificate"):
+    with pytest.raises(
+        CloudError, match="the signature is not good: unable to get local issuer certificate"
+    ):
         message(foreign)
 
 
 @pytest.mark.parametrize("script", ["exec sleep 60", "sleep 60"], ids=["it", "what-it-starts"])
-def test_openssl_that_does_not_answer_is_not_waited_for(message, jane, tmp_path, monkeypatch, script):
+def test_openssl_that_does_not_answer_is_not_waited_for(
+    message, jane, tmp_path, monkeypatch, script
+):
     slow = tmp_path / "openssl"
     slow.write_text(f"#!/bin/sh\n{script}\n")
     slow.chmod(0o755)
@@ -400,7 +550,9 @@ def test_no_place_for_temporary_files_is_one_line(jane, monkeypatch):
     signed = jane.smime("a list\n")
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
 
-    with pytest.raises(ClientError, match="there is no place for temporary files: No such file or directory"):
+    with pytest.raises(
+        ClientError, match="there is no place for temporary files: No such file or directory"
+    ):
         signature.smime(signed, "/nowhere", time.time(), 5)
 
 

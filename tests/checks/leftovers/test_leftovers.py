@@ -7,24 +7,31 @@ import resource
 import pytest
 
 import plugin_output
-from running import run_probe
 from disasters import STRANGERS
+from running import run_probe
 from vmprobe.core import handle as handles
-from vmprobe.lease import ledger as ledgers
-from vmprobe.drivers.memory.driver import Thing
 from vmprobe.core.handle import owner_word
-from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Ref
+from vmprobe.drivers.memory.driver import Thing
+from vmprobe.lease import ledger as ledgers
+from vmprobe.lease.ledger import Ledger
 
-NOTHING = "leftovers=0;0;;0 memory=0B;;;0 oldest_age=0s;;;0 total=0s;;;0 vcpus=0;;;0 volume_bytes=0B;;;0"
-EXPIRED = "vmprobe-mon-20270115t040000z-48-{}"  # its lease has been over for 3.2 h at the clock's 08:00
+NOTHING = (
+    "leftovers=0;0;;0 memory=0B;;;0 oldest_age=0s;;;0 total=0s;;;0 vcpus=0;;;0 volume_bytes=0B;;;0"
+)
+EXPIRED = (
+    "vmprobe-mon-20270115t040000z-48-{}"  # its lease has been over for 3.2 h at the clock's 08:00
+)
 TWO = (  # perfdata of the server and the volume that are left over in most of these tests
-    "leftovers=2;0;;0 memory=134217728B;;;0 oldest_age=11520s;;;0 total=0s;;;0 vcpus=1;;;0 volume_bytes=1073741824B;;;0")
+    "leftovers=2;0;;0 memory=134217728B;;;0 oldest_age=11520s;;;0 total=0s;;;0 vcpus=1;;;0 volume_bytes=1073741824B;;;0"
+)
 
 
 def plant(site, kind, identity, name):
     """A thing in the cloud that this test did not get by a run."""
-    site.cloud.things[identity] = Thing(kind, identity, name, "RUNNING", 0.0, 2 ** 30 if kind is Kind.VOLUME else None)
+    site.cloud.things[identity] = Thing(
+        kind, identity, name, "RUNNING", 0.0, 2**30 if kind is Kind.VOLUME else None
+    )
 
 
 @pytest.fixture
@@ -40,11 +47,15 @@ def test_ok_when_nothing_is_there(site):
 
 
 def test_warning_when_something_is_past_its_lease_each_thing_with_id_age_and_owner(littered):
-    assert littered.leftovers() == (1, (
-        "VM_LEFTOVERS WARNING - site: 2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon), volume 77aa (mon) | "
-        f"{TWO}\n"
-        "server 4f1c of mon, 3.2 h past its lease: vmprobe-mon-20270115t040000z-48-aaaaaaaa\n"
-        "volume 77aa of mon, 3.2 h past its lease: vmprobe-mon-20270115t040000z-48-aaaaaaaa"))
+    assert littered.leftovers() == (
+        1,
+        (
+            "VM_LEFTOVERS WARNING - site: 2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon), volume 77aa (mon) | "
+            f"{TWO}\n"
+            "server 4f1c of mon, 3.2 h past its lease: vmprobe-mon-20270115t040000z-48-aaaaaaaa\n"
+            "volume 77aa of mon, 3.2 h past its lease: vmprobe-mon-20270115t040000z-48-aaaaaaaa"
+        ),
+    )
     assert set(littered.cloud.things) == {"4f1c", "77aa"}
 
 
@@ -56,8 +67,11 @@ def test_the_oldest_comes_first_and_only_the_first_ones_are_on_line_1(site):
 
     assert output.splitlines()[0].split(" | ")[0] == (
         "VM_LEFTOVERS WARNING - site: 5 leftovers, the oldest 5.1 d past its lease: server s0 (mon), server s1 (mon), "
-        "server s2 (mon), ...")
-    assert [line.split(",")[0] for line in output.splitlines()[1:]] == [f"server s{number} of mon" for number in range(5)]
+        "server s2 (mon), ..."
+    )
+    assert [line.split(",")[0] for line in output.splitlines()[1:]] == [
+        f"server s{number} of mon" for number in range(5)
+    ]
 
 
 def test_ranges_judge_number_and_age(littered):
@@ -67,9 +81,15 @@ def test_ranges_judge_number_and_age(littered):
 
     story = "2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon), volume 77aa (mon)"
     assert line("-w", "leftovers=2") == (0, f"site: {story}")
-    assert line("-w", "5", "-c", "oldest_age=7200") == (2, f"site: oldest_age 11520 s is outside 7200 (critical); {story}")
+    assert line("-w", "5", "-c", "oldest_age=7200") == (
+        2,
+        f"site: oldest_age 11520 s is outside 7200 (critical); {story}",
+    )
     assert line("-c", "leftovers=1") == (2, f"site: leftovers 2 is outside 1 (critical); {story}")
-    assert line("-w", "volume_bytes=1000") == (1, f"site: volume_bytes 1073741824 B is outside 1000 (warning); {story}")
+    assert line("-w", "volume_bytes=1000") == (
+        1,
+        f"site: volume_bytes 1073741824 B is outside 1000 (warning); {story}",
+    )
 
 
 def test_a_site_maps_leftovers_to_another_state(littered):
@@ -81,30 +101,45 @@ def test_a_site_maps_leftovers_to_another_state(littered):
 def test_what_is_within_its_lease_is_counted_apart_and_named_at_v(site):
     plant(site, Kind.SERVER, "4f1c", "vmprobe-mon-20270115t075900z-6-aaaaaaaa")
 
-    assert site.leftovers() == (0, (
-        "VM_LEFTOVERS OK - site: nothing is left behind (1 thing within its lease) | " + NOTHING))
+    assert site.leftovers() == (
+        0,
+        ("VM_LEFTOVERS OK - site: nothing is left behind (1 thing within its lease) | " + NOTHING),
+    )
     assert site.leftovers("-v")[1].splitlines()[1:] == [
-        "server 4f1c of mon, its lease ends in 5 min: vmprobe-mon-20270115t075900z-6-aaaaaaaa", "requests 4"]
+        "server 4f1c of mon, its lease ends in 5 min: vmprobe-mon-20270115t075900z-6-aaaaaaaa",
+        "requests 4",
+    ]
     assert site.leftovers("--remove")[0] == 0
     assert set(site.cloud.things) == {"4f1c"}
 
 
 def test_remove_removes_and_sees_that_it_is_gone(littered):
-    assert littered.leftovers("--remove") == (0, (
-        "VM_LEFTOVERS OK - site: 2 leftovers removed: server 4f1c (mon), volume 77aa (mon) | "
-        + NOTHING.replace("total=0s", "total=1.5s")))
+    assert littered.leftovers("--remove") == (
+        0,
+        (
+            "VM_LEFTOVERS OK - site: 2 leftovers removed: server 4f1c (mon), volume 77aa (mon) | "
+            + NOTHING.replace("total=0s", "total=1.5s")
+        ),
+    )
     assert littered.cloud.things == {}
-    assert littered.leftovers() == (0, "VM_LEFTOVERS OK - site: nothing is left behind | " + NOTHING)
+    assert littered.leftovers() == (
+        0,
+        "VM_LEFTOVERS OK - site: nothing is left behind | " + NOTHING,
+    )
 
 
 def test_what_hundreds_of_runs_have_left_is_removed_by_one_run(site):
-    for number in range(400):  # at a wait of their own for each, most would not be seen gone in time
+    for number in range(
+        400
+    ):  # at a wait of their own for each, most would not be seen gone in time
         plant(site, Kind.SERVER, f"s{number}", EXPIRED.format(f"{number:08}"))
 
     state, output = site.leftovers("--remove")
 
     assert (state, site.cloud.things) == (0, {})
-    assert output.startswith("VM_LEFTOVERS OK - site: 400 leftovers removed: server s0 (mon), server s1 (mon), server s2 (mon), ... | ")
+    assert output.startswith(
+        "VM_LEFTOVERS OK - site: 400 leftovers removed: server s0 (mon), server s1 (mon), server s2 (mon), ... | "
+    )
 
 
 def test_the_whole_output_stays_below_what_nagios_takes_however_many_there_are(site):
@@ -123,9 +158,13 @@ def test_remove_says_what_could_not_be_removed_and_why(littered):
 
     state, output = littered.leftovers("--remove")
 
-    assert (state, output.splitlines()[0].split(" | ")[0]) == (1, (
-        "VM_LEFTOVERS WARNING - site: 2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon), volume 77aa (mon); "
-        "not removed: removal of 77aa is not allowed (cause=teardown)"))
+    assert (state, output.splitlines()[0].split(" | ")[0]) == (
+        1,
+        (
+            "VM_LEFTOVERS WARNING - site: 2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon), volume 77aa (mon); "
+            "not removed: removal of 77aa is not allowed (cause=teardown)"
+        ),
+    )
     assert "leftovers=2;0;;0" in output
 
 
@@ -175,7 +214,10 @@ def test_more_leftovers_than_this_process_may_open_files_are_removed(many, state
     with files_open_at_most(len(os.listdir("/proc/self/fd")) + 130):
         state, output = many.leftovers("--remove")
 
-    assert (state, output.partition(": server")[0]) == (0, "VM_LEFTOVERS OK - site: 300 leftovers removed")
+    assert (state, output.partition(": server")[0]) == (
+        0,
+        "VM_LEFTOVERS OK - site: 300 leftovers removed",
+    )
     assert many.cloud.things == {} and list(state_directory.rglob("*.ledger")) == []
 
 
@@ -185,6 +227,7 @@ def test_what_there_was_no_time_to_remove_is_told_and_removed_the_next_time(many
     def slowly(*words):
         many.clock.sleep(0.5)
         return serve(*words)
+
     monkeypatch.setattr(many.cloud, "serve", slowly)
     left, codes = [300], []
 
@@ -211,7 +254,9 @@ def files_open_at_most(number):
 def test_a_run_whose_ledger_cannot_be_opened_may_live_and_is_spared(littered, state_directory):
     handle = handles.parse(EXPIRED.format("aaaaaaaa"))
     run = Ledger.begin(ledgers.directory(str(state_directory), "site"), handle)
-    with files_open_at_most(len(os.listdir("/proc/self/fd")) - 1):  # which has one more, to be listed
+    with files_open_at_most(
+        len(os.listdir("/proc/self/fd")) - 1
+    ):  # which has one more, to be listed
         taken = Ledger.take(str(state_directory), handle)
     state, _ = littered.leftovers("--remove")
     run.close(settled=True)
@@ -221,7 +266,9 @@ def test_a_run_whose_ledger_cannot_be_opened_may_live_and_is_spared(littered, st
 
 def test_two_owners_without_a_letter_of_ours_are_two(site):
     site.set("site", owner="\u00fc")
-    plant(site, Kind.SERVER, "4f1c", f"vmprobe-{owner_word(chr(0xfc))}-20270115t040000z-48-aaaaaaaa")
+    plant(
+        site, Kind.SERVER, "4f1c", f"vmprobe-{owner_word(chr(0xFC))}-20270115t040000z-48-aaaaaaaa"
+    )
     plant(site, Kind.SERVER, "77aa", "vmprobe-host-20270115t040000z-48-aaaaaaaa")
 
     assert site.leftovers("--remove", "--owner", "\u00df")[0] == 0
@@ -238,35 +285,54 @@ def test_other_owners_leftovers_are_told_at_v_and_counted_only_when_asked_and_ne
     assert site.leftovers() == (0, "VM_LEFTOVERS OK - site: nothing is left behind | " + NOTHING)
     assert told in site.leftovers("-v")[1].splitlines()
     state, output = site.leftovers("--all-owners", "--remove")
-    assert (state, output.splitlines()[0].split(" | ")[0]) == (1, (
-        "VM_LEFTOVERS WARNING - site: 1 leftover, the oldest 3.2 h past its lease: server 4f1c (mon2)"))
+    assert (state, output.splitlines()[0].split(" | ")[0]) == (
+        1,
+        (
+            "VM_LEFTOVERS WARNING - site: 1 leftover, the oldest 3.2 h past its lease: server 4f1c (mon2)"
+        ),
+    )
     assert output.splitlines()[1:] == [told]
     assert set(site.cloud.things) == {"4f1c"}
 
 
 def test_the_owner_can_be_a_host_that_is_no_more(site):
-    plant(site, Kind.SERVER, "4f1c", f"vmprobe-{owner_word('old-mon.example')}-20270115t040000z-48-aaaaaaaa")
+    plant(
+        site,
+        Kind.SERVER,
+        "4f1c",
+        f"vmprobe-{owner_word('old-mon.example')}-20270115t040000z-48-aaaaaaaa",
+    )
 
-    assert "1 leftover removed: server 4f1c (old-mon-exam-d4e84)" in site.leftovers("--remove", "--owner", "Old-Mon.example")[1]
+    assert (
+        "1 leftover removed: server 4f1c (old-mon-exam-d4e84)"
+        in site.leftovers("--remove", "--owner", "Old-Mon.example")[1]
+    )
     assert site.cloud.things == {}
 
 
 def test_names_that_only_resemble_a_handle_are_named_at_v(site):
     plant(site, Kind.SERVER, "4f1c", "vmprobe-mon-2026")
 
-    assert site.leftovers("-v")[1].splitlines()[1:] == ["server 4f1c is called vmprobe-mon-2026, which is no handle",
-                                                        "requests 4"]
+    assert site.leftovers("-v")[1].splitlines()[1:] == [
+        "server 4f1c is called vmprobe-mon-2026, which is no handle",
+        "requests 4",
+    ]
 
 
-@pytest.mark.parametrize("fault, code, line", [
-    ("reset", 2, "CRITICAL - site: list: connection reset by peer (cause=gateway)"),
-    ("500", 2, "CRITICAL - site: list: 500 internal server error (cause=gateway)"),
-    ("malformed", 2, "CRITICAL - site: list: the reply is not understood (cause=gateway)"),
-    ("403", 2, "CRITICAL - site: list: 403 not allowed (cause=auth)"),
-    ("hang", 2, "CRITICAL - site: list: no answer within 30 s (cause=gateway)"),
-])
+@pytest.mark.parametrize(
+    "fault, code, line",
+    [
+        ("reset", 2, "CRITICAL - site: list: connection reset by peer (cause=gateway)"),
+        ("500", 2, "CRITICAL - site: list: 500 internal server error (cause=gateway)"),
+        ("malformed", 2, "CRITICAL - site: list: the reply is not understood (cause=gateway)"),
+        ("403", 2, "CRITICAL - site: list: 403 not allowed (cause=auth)"),
+        ("hang", 2, "CRITICAL - site: list: no answer within 30 s (cause=gateway)"),
+    ],
+)
 @pytest.mark.parametrize("kind", [0, 1, 2])
-def test_a_cloud_that_does_not_answer_for_one_kind_is_never_nothing_there(site, fault, code, line, kind):
+def test_a_cloud_that_does_not_answer_for_one_kind_is_never_nothing_there(
+    site, fault, code, line, kind
+):
     site.cloud.plot.update({2 + kind + number: fault for number in range(3)})
 
     state, output = site.leftovers("--remove")
@@ -286,13 +352,21 @@ def test_an_expired_deadline_is_unknown(site):
 
     state, output = site.leftovers("-t", "20")
 
-    assert (state, output) == (3, "VM_LEFTOVERS UNKNOWN - site: list: no answer within 20 s; the deadline of 20 s passed (cause=gateway) | total=20s;;;0")
+    assert (state, output) == (
+        3,
+        "VM_LEFTOVERS UNKNOWN - site: list: no answer within 20 s; the deadline of 20 s passed (cause=gateway) | total=20s;;;0",
+    )
 
 
 def test_as_a_process_it_is_one_clean_line():
     code, output, errors = run_probe("check_vm_leftovers", "--site", "memory")
 
     assert (code, errors) == (0, "")
-    assert output.startswith("VM_LEFTOVERS OK - memory: nothing is left behind | leftovers=0;0;;0 memory=0B;;;0 ")
+    assert output.startswith(
+        "VM_LEFTOVERS OK - memory: nothing is left behind | leftovers=0;0;;0 memory=0B;;;0 "
+    )
     assert run_probe("check_vm_leftovers", "--remvoe") == (
-        3, "VM_LEFTOVERS UNKNOWN - unrecognized arguments: --remvoe (see check_vm_leftovers --help)\n", "")
+        3,
+        "VM_LEFTOVERS UNKNOWN - unrecognized arguments: --remvoe (see check_vm_leftovers --help)\n",
+        "",
+    )

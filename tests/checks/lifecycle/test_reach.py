@@ -41,19 +41,40 @@ def silent():
 
 
 def test_one_address_that_takes_a_connection_is_enough(listening):
-    assert reach.unreached({"a": ("127.1.0.9", "127.1.0.2"), "b": ("127.1.0.2",)}, listening, deadline(10)) == {"a": "", "b": ""}
+    assert reach.unreached(
+        {"a": ("127.1.0.9", "127.1.0.2"), "b": ("127.1.0.2",)}, listening, deadline(10)
+    ) == {"a": "", "b": ""}
 
 
 def test_each_server_that_is_not_reached_has_its_reason(listening):
-    said = reach.unreached({"a": ("127.1.0.2",), "b": ("127.1.0.9",), "c": (), "d": ("host.example.org",), "e": ("",), "f": ("\x00",)},
-                           listening, deadline(10))
+    said = reach.unreached(
+        {
+            "a": ("127.1.0.2",),
+            "b": ("127.1.0.9",),
+            "c": (),
+            "d": ("host.example.org",),
+            "e": ("",),
+            "f": ("\x00",),
+        },
+        listening,
+        deadline(10),
+    )
 
-    assert said == {"a": "", "b": f"127.1.0.9 port {listening}: Connection refused", "c": "has no address",
-                    "d": "host.example.org is not an IP address", "e": " is not an IP address", "f": "\x00 is not an IP address"}
+    assert said == {
+        "a": "",
+        "b": f"127.1.0.9 port {listening}: Connection refused",
+        "c": "has no address",
+        "d": "host.example.org is not an IP address",
+        "e": " is not an IP address",
+        "f": "\x00 is not an IP address",
+    }
 
 
 def test_hundreds_of_addresses_that_do_not_answer_share_one_time_and_end_with_the_deadline(silent):
-    servers = {f"server-{number}": tuple(f"127.{number}.0.{last}" for last in range(1, 21)) for number in range(1, 61)}
+    servers = {
+        f"server-{number}": tuple(f"127.{number}.0.{last}" for last in range(1, 21))
+        for number in range(1, 61)
+    }
     began = time.monotonic()
 
     with pytest.raises(DeadlinePassed):

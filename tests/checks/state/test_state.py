@@ -5,8 +5,10 @@ import pytest
 from vmprobe.checks.state import servers as census
 from vmprobe.core.model import Kind, Ref, Resource, State
 
-LOOKED = "auth=0s;;;0 failed={failed};0;;0 list=0s;;;0 pending={pending};;;0 running={running};;;0 servers={servers};;;0 " \
-         "stopped={stopped};;;0 stuck={stuck};0;;0 total=0s;;;0"
+LOOKED = (
+    "auth=0s;;;0 failed={failed};0;;0 list=0s;;;0 pending={pending};;;0 running={running};;;0 servers={servers};;;0 "
+    "stopped={stopped};;;0 stuck={stuck};0;;0 total=0s;;;0"
+)
 
 
 def perfdata(aged=0, age_max=None, **counts):
@@ -18,13 +20,17 @@ def perfdata(aged=0, age_max=None, **counts):
 @pytest.fixture
 def server(site):
     """Puts a server into the cloud."""
+
     def make(name, word="RUNNING", age=0, **words):
         site.cloud.boot = 10
-        thing = site.cloud.things[site.cloud.make(Kind.SERVER, name, image=words.pop("image", "sl6")).id]
+        thing = site.cloud.things[
+            site.cloud.make(Kind.SERVER, name, image=words.pop("image", "sl6")).id
+        ]
         thing.word, thing.created = word, site.clock.utc() - age
         for key, value in words.items():
             setattr(thing, key, value)
         return thing
+
     return make
 
 
@@ -36,17 +42,27 @@ def test_ok_with_what_runs_and_what_its_owner_has_stopped(site, server):
     server("web1", age=3600)
     server("web2", "STOPPED", age=7200)
 
-    assert site.probe("state") == (0, (
-        "VM_STATE OK - site: 2 servers (1 running, 1 stopped) | " + perfdata(age_max=7200, running=1, stopped=1, servers=2)))
+    assert site.probe("state") == (
+        0,
+        (
+            "VM_STATE OK - site: 2 servers (1 running, 1 stopped) | "
+            + perfdata(age_max=7200, running=1, stopped=1, servers=2)
+        ),
+    )
 
 
 def test_warning_when_a_server_has_failed_with_its_fault(site, server):
     server("web1")
     server("db1", "BROKEN", fault="No valid host was found", age=60)
 
-    assert site.probe("state") == (1, (
-        "VM_STATE WARNING - site: failed 1 is outside 0 (warning); 2 servers (1 running, 1 failed): server ser-2 (db1) is "
-        "BROKEN: No valid host was found | " + perfdata(age_max=60, running=1, failed=1, servers=2)))
+    assert site.probe("state") == (
+        1,
+        (
+            "VM_STATE WARNING - site: failed 1 is outside 0 (warning); 2 servers (1 running, 1 failed): server ser-2 (db1) is "
+            "BROKEN: No valid host was found | "
+            + perfdata(age_max=60, running=1, failed=1, servers=2)
+        ),
+    )
 
 
 def test_a_fault_is_told_by_its_innermost_reason_and_whole_below(site, server):
@@ -55,9 +71,13 @@ def test_a_fault_is_told_by_its_innermost_reason_and_whole_below(site, server):
 
     state, output = site.probe("state", "-v")
 
-    assert (state, output.split(" | ")[0]) == (1, (
-        "VM_STATE WARNING - site: failed 1 is outside 0 (warning); 1 server (1 failed): server ser-1 (db1) is BROKEN: Failed to allocate "
-        "the network(s), not rescheduling."))
+    assert (state, output.split(" | ")[0]) == (
+        1,
+        (
+            "VM_STATE WARNING - site: failed 1 is outside 0 (warning); 1 server (1 failed): server ser-1 (db1) is BROKEN: Failed to allocate "
+            "the network(s), not rescheduling."
+        ),
+    )
     assert f"server ser-1: {fault}" in output.splitlines()
 
 
@@ -65,32 +85,62 @@ def test_warning_when_a_server_is_stuck_and_not_before(site, server):
     server("slow", "BUILDING", age=1000)
     site.set("endpoint", faults="never-active")
 
-    assert site.probe("state") == (0, (
-        "VM_STATE OK - site: 1 server (1 pending) | " + perfdata(age_max=1000, pending=1, servers=1)))
-    assert site.probe("state", "--stuck", "10 min") == (1, (
-        "VM_STATE WARNING - site: stuck 1 is outside 0 (warning); 1 server (1 pending): server ser-1 (slow) is BUILDING "
-        "for 17 min | " + perfdata(age_max=1000, pending=1, stuck=1, servers=1)))
+    assert site.probe("state") == (
+        0,
+        (
+            "VM_STATE OK - site: 1 server (1 pending) | "
+            + perfdata(age_max=1000, pending=1, servers=1)
+        ),
+    )
+    assert site.probe("state", "--stuck", "10 min") == (
+        1,
+        (
+            "VM_STATE WARNING - site: stuck 1 is outside 0 (warning); 1 server (1 pending): server ser-1 (slow) is BUILDING "
+            "for 17 min | " + perfdata(age_max=1000, pending=1, stuck=1, servers=1)
+        ),
+    )
 
 
 def test_a_server_is_stuck_for_as_long_as_its_state_lasts_and_not_since_it_was_created():
     def moving(name, since):
-        return Resource(Ref(Kind.SERVER, f"id-{name}", name), State.PENDING, "RESIZE", created=0.0, since=since)
+        return Resource(
+            Ref(Kind.SERVER, f"id-{name}", name), State.PENDING, "RESIZE", created=0.0, since=since
+        )
 
-    servers = census.take([moving("just-now", 9_995.0), moving("for-long", 6_000.0), moving("not-said", None), moving("ahead", 10_050.0)],
-                          lambda server: False, now=10_000.0, stuck=1800.0)
+    servers = census.take(
+        [
+            moving("just-now", 9_995.0),
+            moving("for-long", 6_000.0),
+            moving("not-said", None),
+            moving("ahead", 10_050.0),
+        ],
+        lambda server: False,
+        now=10_000.0,
+        stuck=1800.0,
+    )
 
     assert [(one.seen.ref.name, one.trouble, one.age) for one in servers] == [
-        ("for-long", "stuck", 10_000.0), ("not-said", "stuck", 10_000.0), ("ahead", "", 10_000.0), ("just-now", "", 10_000.0)]
-    assert [str(one) for one in servers[:2]] == ["server id-for-long (for-long) is RESIZE for 67 min",
-                                                 "server id-not-said (not-said) is RESIZE for 2.8 h"]
+        ("for-long", "stuck", 10_000.0),
+        ("not-said", "stuck", 10_000.0),
+        ("ahead", "", 10_000.0),
+        ("just-now", "", 10_000.0),
+    ]
+    assert [str(one) for one in servers[:2]] == [
+        "server id-for-long (for-long) is RESIZE for 67 min",
+        "server id-not-said (not-said) is RESIZE for 2.8 h",
+    ]
 
 
 def test_warning_when_a_server_is_older_than_it_may_be(site, server):
     server("old", age=864000)
 
-    assert site.probe("state", "--max-age", "7 d") == (1, (
-        "VM_STATE WARNING - site: aged 1 is outside 0 (warning); 1 server (1 running): server ser-1 (old) is RUNNING for "
-        "10 d | " + perfdata(aged=1, age_max=864000, running=1, servers=1)))
+    assert site.probe("state", "--max-age", "7 d") == (
+        1,
+        (
+            "VM_STATE WARNING - site: aged 1 is outside 0 (warning); 1 server (1 running): server ser-1 (old) is RUNNING for "
+            "10 d | " + perfdata(aged=1, age_max=864000, running=1, servers=1)
+        ),
+    )
 
 
 def test_critical_by_a_range_of_the_command_line(site, server):
@@ -98,17 +148,23 @@ def test_critical_by_a_range_of_the_command_line(site, server):
 
     state, line = site.probe("state", "-c", "0")
 
-    assert (state, line.split(";")[0]) == (2, "VM_STATE CRITICAL - site: failed 1 is outside 0 (critical)")
+    assert (state, line.split(";")[0]) == (
+        2,
+        "VM_STATE CRITICAL - site: failed 1 is outside 0 (critical)",
+    )
     assert "failed=1;0;0;0" in line
 
 
-@pytest.mark.parametrize("options, names", [
-    (["--name", "WEB*"], ["web1", "web2"]),
-    (["--owner", "bob"], ["web2"]),
-    (["--project", "bio*"], ["web1"]),
-    (["--image", "sl?"], ["web1", "web2"]),
-    (["--owner", "nobody"], []),
-])
+@pytest.mark.parametrize(
+    "options, names",
+    [
+        (["--name", "WEB*"], ["web1", "web2"]),
+        (["--owner", "bob"], ["web2"]),
+        (["--project", "bio*"], ["web1"]),
+        (["--image", "sl?"], ["web1", "web2"]),
+        (["--owner", "nobody"], []),
+    ],
+)
 def test_only_what_is_like_the_patterns_counts(site, server, options, names):
     server("web1", project="biomed", owner="alice")
     server("web2", owner="bob")
@@ -116,7 +172,10 @@ def test_only_what_is_like_the_patterns_counts(site, server, options, names):
 
     state, output = site.probe("state", "-v", *options)
 
-    assert (state, [line.split()[-1] for line in output.splitlines() if " ser-" in line]) == (0, names)
+    assert (state, [line.split()[-1] for line in output.splitlines() if " ser-" in line]) == (
+        0,
+        names,
+    )
 
 
 def test_the_table_is_capped_and_the_worst_come_first(site, server):
@@ -132,42 +191,66 @@ def test_the_table_is_capped_and_the_worst_come_first(site, server):
         "BUILDING stuck  67 min  probe  atlas    sl6    ser-3  slow",
         "RUNNING         2 h     alice  ops      sl6    ser-2  older",
         "and 1 more",
-        "by owner: alice 2, probe 2", "by project: ops 3, atlas 1", "by image: sl6 4",
-        "auth      0 s", "list      0 s", "requests 2"]
+        "by owner: alice 2, probe 2",
+        "by project: ops 3, atlas 1",
+        "by image: sl6 4",
+        "auth      0 s",
+        "list      0 s",
+        "requests 2",
+    ]
 
 
 def test_the_age_of_a_test_vm_is_in_its_name_where_the_manager_does_not_say_it(site, server):
     server("vmprobe-mon-20270115t075000z-6-abcdefgh").created = None
     server("somebody").created = None
 
-    assert site.probe("state") == (0, (
-        "VM_STATE OK - site: 2 servers (2 running) | " + perfdata(age_max=600, running=2, servers=2)))
+    assert site.probe("state") == (
+        0,
+        (
+            "VM_STATE OK - site: 2 servers (2 running) | "
+            + perfdata(age_max=600, running=2, servers=2)
+        ),
+    )
 
 
 def test_critical_when_the_manager_does_not_answer_and_nothing_is_taken_for_an_empty_cloud(site):
     site.set("endpoint", faults="503@2,503@3,503@4")
 
-    assert site.probe("state") == (2, (
-        "VM_STATE CRITICAL - site: list: 503 service unavailable (cause=gateway) | auth=0s;;;0 total=3s;;;0"))
+    assert site.probe("state") == (
+        2,
+        (
+            "VM_STATE CRITICAL - site: list: 503 service unavailable (cause=gateway) | auth=0s;;;0 total=3s;;;0"
+        ),
+    )
 
 
 def test_critical_when_the_credential_is_rejected(site):
     site.set("endpoint", faults="auth-rejected")
 
-    assert site.probe("state") == (2, (
-        "VM_STATE CRITICAL - site: auth: user probe is not accepted (cause=auth) | total=0s;;;0"))
+    assert site.probe("state") == (
+        2,
+        ("VM_STATE CRITICAL - site: auth: user probe is not accepted (cause=auth) | total=0s;;;0"),
+    )
 
 
 def test_unknown_when_the_time_is_over(site):
     site.set("endpoint", faults="hang@2,hang@3")
 
-    assert site.probe("state", "-t", "15") == (3, (
-        "VM_STATE UNKNOWN - site: list: no answer within 15 s; the deadline of 15 s passed (cause=gateway) | auth=0s;;;0 total=15s;;;0"))
+    assert site.probe("state", "-t", "15") == (
+        3,
+        (
+            "VM_STATE UNKNOWN - site: list: no answer within 15 s; the deadline of 15 s passed (cause=gateway) | auth=0s;;;0 total=15s;;;0"
+        ),
+    )
 
 
 def test_the_first_line_stays_short_however_many_there_are(site, server):
     for number in range(50):
-        server("a-long-name-of-a-server-that-somebody-has-thought-of-" + str(number), "BROKEN", fault="x" * 500)
+        server(
+            "a-long-name-of-a-server-that-somebody-has-thought-of-" + str(number),
+            "BROKEN",
+            fault="x" * 500,
+        )
 
     state, line = site.probe("state")
 
@@ -184,4 +267,13 @@ def test_what_a_server_is_called_makes_no_line_of_its_own(site, server):
     assert state == 1
     assert output.splitlines()[2] == f"BROKEN  60 s  {shown}  {shown}  {shown}  ser-1  {shown}"
     assert [line.split(" ")[0] for line in output.splitlines()] == [
-        "VM_STATE", "STATE", "BROKEN", "by", "by", "by", "auth", "list", "requests"]
+        "VM_STATE",
+        "STATE",
+        "BROKEN",
+        "by",
+        "by",
+        "by",
+        "auth",
+        "list",
+        "requests",
+    ]

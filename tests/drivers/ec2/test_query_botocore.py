@@ -14,10 +14,21 @@ from botocore.awsrequest import AWSRequest  # noqa: E402
 from botocore.credentials import Credentials  # noqa: E402
 
 _TOKEN = "AQoDYXdzEPT//////////wEXAMPLE+/=="
-_words = some.dictionaries(some.text(some.characters(min_codepoint=32, blacklist_categories=("Cs",)), min_size=1, max_size=20),
-                           some.text(some.characters(min_codepoint=9, blacklist_categories=("Cs",)), max_size=20), max_size=6)
-_urls = some.sampled_from(["http://127.0.0.1:8773/services/compute", "https://ec2.eu-west-1.amazonaws.com",
-                           "http://cloud.example.org:80/a%20b/c", "https://[::1]:8444"])
+_words = some.dictionaries(
+    some.text(
+        some.characters(min_codepoint=32, blacklist_categories=("Cs",)), min_size=1, max_size=20
+    ),
+    some.text(some.characters(min_codepoint=9, blacklist_categories=("Cs",)), max_size=20),
+    max_size=6,
+)
+_urls = some.sampled_from(
+    [
+        "http://127.0.0.1:8773/services/compute",
+        "https://ec2.eu-west-1.amazonaws.com",
+        "http://cloud.example.org:80/a%20b/c",
+        "https://[::1]:8444",
+    ]
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -28,18 +39,33 @@ def test_version_4_agrees_with_botocore(words, url, token):
     body = encoded(form).encode()
     keys = Keys("AKID", "secret", token)
     judge = SigV4Auth(Credentials(keys.access, keys.secret, token or None), "ec2", "eu-west-1")
-    request = AWSRequest("POST", url, headers={**headers, **({"X-Amz-Security-Token": token} if token else {})}, data=body)
+    request = AWSRequest(
+        "POST",
+        url,
+        headers={**headers, **({"X-Amz-Security-Token": token} if token else {})},
+        data=body,
+    )
     request.context["timestamp"] = "20261123T010203Z"
 
-    wanted = judge.signature(judge.string_to_sign(request, judge.canonical_request(request)), request)
+    wanted = judge.signature(
+        judge.string_to_sign(request, judge.canonical_request(request)), request
+    )
 
-    signed = {**headers, "Host": query.host(url), **({"X-Amz-Security-Token": token} if token else {})}
+    signed = {
+        **headers,
+        "Host": query.host(url),
+        **({"X-Amz-Security-Token": token} if token else {}),
+    }
     path = url.split("/", 3)[3] if url.count("/") > 2 else ""
-    assert authorization(keys, "POST", f"/{path}", "", signed, body, "eu-west-1", "ec2").endswith(f"Signature={wanted}")
+    assert authorization(keys, "POST", f"/{path}", "", signed, body, "eu-west-1", "ec2").endswith(
+        f"Signature={wanted}"
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(_words, _urls.filter(lambda url: ":80/" not in url))  # of which botocore signs the port, too, that no Host header has
+@given(
+    _words, _urls.filter(lambda url: ":80/" not in url)
+)  # of which botocore signs the port, too, that no Host header has
 def test_version_2_agrees_with_botocore(words, url):
     form = {**words, "Action": "X"}
     form.pop("Signature", None)

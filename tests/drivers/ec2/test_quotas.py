@@ -6,9 +6,9 @@ import pytest
 
 from rawserver import Server, reply
 from vmprobe.core.clock import Clock, Deadline
-from vmprobe.drivers.ec2.driver import STANDARD, Ec2
 from vmprobe.core.errors import GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.exchanges import Evidence
+from vmprobe.drivers.ec2.driver import STANDARD, Ec2
 from vmprobe.drivers.ec2.query import Keys
 from vmprobe.drivers.ec2.quotas import JSON, Quotas
 from vmprobe.transport.http import Http
@@ -18,8 +18,12 @@ def quota(*answers):
     """(what one quota is by these answers, the requests)."""
     left = list(answers)
     with Server(lambda request: left.pop(0)) as server:
-        quotas = Quotas(Http(server.url, Deadline(60, 0, Clock()), Evidence()), Keys("AKID", "s"), region="here",
-                        classify=Ec2._classify.__get__(type("Driver", (), {"dialect": Ec2.dialect})()))
+        quotas = Quotas(
+            Http(server.url, Deadline(60, 0, Clock()), Evidence()),
+            Keys("AKID", "s"),
+            region="here",
+            classify=Ec2._classify.__get__(type("Driver", (), {"dialect": Ec2.dialect})()),
+        )
         try:
             return quotas("ec2", "L-1216C47A"), server.requests
         except Exception as refused:
@@ -27,11 +31,20 @@ def quota(*answers):
 
 
 def said(value):
-    return reply(200, json.dumps({"Quota": {"QuotaCode": "L-1216C47A", "Value": value}}).encode(), Content_Type=JSON)
+    return reply(
+        200,
+        json.dumps({"Quota": {"QuotaCode": "L-1216C47A", "Value": value}}).encode(),
+        Content_Type=JSON,
+    )
 
 
 def refusal(kind, words="words"):
-    return reply(400, json.dumps({"__type": kind, "Message": words}).encode(), Content_Type=JSON, x_amzn_RequestId="r-1")
+    return reply(
+        400,
+        json.dumps({"__type": kind, "Message": words}).encode(),
+        Content_Type=JSON,
+        x_amzn_RequestId="r-1",
+    )
 
 
 def test_a_request_is_as_botocore_would_make_it():
@@ -41,11 +54,14 @@ def test_a_request_is_as_botocore_would_make_it():
     value, (request,) = quota(said(32.0))
     model = get_session().get_service_model("service-quotas")
     theirs = serialize.create_serializer("json").serialize_to_request(
-        {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}, model.operation_model("GetServiceQuota"))
+        {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}, model.operation_model("GetServiceQuota")
+    )
 
     assert value == 32.0
     assert json.loads(request.body) == json.loads(theirs["body"])
-    assert {name: request.headers[name.lower()] for name in theirs["headers"]} == dict(theirs["headers"])
+    assert {name: request.headers[name.lower()] for name in theirs["headers"]} == dict(
+        theirs["headers"]
+    )
     assert f"/here/{model.signing_name}/aws4_request" in request.headers["authorization"]
 
 
@@ -53,25 +69,64 @@ def test_a_quota_that_was_never_set_is_the_default():
     value, requests = quota(refusal("NoSuchResourceException"), said(5))
 
     assert value == 5.0
-    assert [request.headers["x-amz-target"].rpartition(".")[2] for request in requests] == ["GetServiceQuota", "GetAWSDefaultServiceQuota"]
+    assert [request.headers["x-amz-target"].rpartition(".")[2] for request in requests] == [
+        "GetServiceQuota",
+        "GetAWSDefaultServiceQuota",
+    ]
 
 
-@pytest.mark.parametrize("answers, kind, words", [
-    ([refusal("NoSuchResourceException")] * 2, NotFound, "quota ec2/L-1216C47A: 400 NoSuchResourceException: words"),
-    ([refusal("com.amazonaws.servicequotas#AccessDeniedException", "no")], NotPermitted, "quota ec2/L-1216C47A: 400 AccessDeniedException: no"),
-    ([reply(503, b"{}")], GatewayFailed, "quota ec2/L-1216C47A: 503 Service Unavailable"),
-    ([said("many")], GatewayFailed, "quota ec2/L-1216C47A: Quota.Value in the answer is text, not a number"),
-    ([reply(200, b"[]")], GatewayFailed, "quota ec2/L-1216C47A: content in the answer is a list, not an object"),
-])
+@pytest.mark.parametrize(
+    "answers, kind, words",
+    [
+        (
+            [refusal("NoSuchResourceException")] * 2,
+            NotFound,
+            "quota ec2/L-1216C47A: 400 NoSuchResourceException: words",
+        ),
+        (
+            [refusal("com.amazonaws.servicequotas#AccessDeniedException", "no")],
+            NotPermitted,
+            "quota ec2/L-1216C47A: 400 AccessDeniedException: no",
+        ),
+        ([reply(503, b"{}")], GatewayFailed, "quota ec2/L-1216C47A: 503 Service Unavailable"),
+        (
+            [said("many")],
+            GatewayFailed,
+            "quota ec2/L-1216C47A: Quota.Value in the answer is text, not a number",
+        ),
+        (
+            [reply(200, b"[]")],
+            GatewayFailed,
+            "quota ec2/L-1216C47A: content in the answer is a list, not an object",
+        ),
+    ],
+)
 def test_what_is_no_quota_is_one_of_our_errors(answers, kind, words):
     error, _ = quota(*answers)
 
     assert (type(error), str(error)) == (kind, words)
 
 
-@pytest.mark.parametrize("name, standard", [
-    ("t3.nano", True), ("m5.large", True), ("a1.large", True), ("im4gn.large", True), ("i3en.large", True), ("z1d.large", True),
-    ("p3.2xlarge", False), ("g4dn.xlarge", False), ("inf1.xlarge", False), ("trn1.2xlarge", False), ("dl1.24xlarge", False),
-    ("hpc6a.48xlarge", False), ("x1.16xlarge", False), ("mac1.metal", False), ("u-6tb1.metal", False), ("f1.2xlarge", False)])
+@pytest.mark.parametrize(
+    "name, standard",
+    [
+        ("t3.nano", True),
+        ("m5.large", True),
+        ("a1.large", True),
+        ("im4gn.large", True),
+        ("i3en.large", True),
+        ("z1d.large", True),
+        ("p3.2xlarge", False),
+        ("g4dn.xlarge", False),
+        ("inf1.xlarge", False),
+        ("trn1.2xlarge", False),
+        ("dl1.24xlarge", False),
+        ("hpc6a.48xlarge", False),
+        ("x1.16xlarge", False),
+        ("mac1.metal", False),
+        ("u-6tb1.metal", False),
+        ("f1.2xlarge", False),
+    ],
+)
 def test_instance_types_of_the_standard_families_are_told_by_their_names(name, standard):
     assert bool(STANDARD.match(name)) == standard

@@ -6,9 +6,9 @@ import pytest
 
 from rawserver import Server, reply
 from simulators.ec2 import Ec2, behind, refused
-from vmprobe.report import verdict
 from vmprobe.checks.lifecycle import command
 from vmprobe.checks.state import command as state
+from vmprobe.report import verdict
 
 SITE = """[site]
 name = site
@@ -40,28 +40,41 @@ def site_words():
 @pytest.fixture
 def run(cloud, clock, tmp_path, site_words):
     """run(probe) is (exit code, first line without perfdata and figures)."""
+
     def once(probe=command, name="VM_LIFECYCLE"):
         credentials = tmp_path / "credentials.ini"
         credentials.write_text("[credentials]\naccess_key = AKID\nsecret_key = s3cr3tkey\n")
         credentials.chmod(0o600)
         with Server(cloud.answer) as server:
             path = tmp_path / "site.ini"
-            path.write_text(SITE.format(url=server.url, words="\n".join(site_words), credentials=credentials))
+            path.write_text(
+                SITE.format(url=server.url, words="\n".join(site_words), credentials=credentials)
+            )
             said = probe.main(["--site", str(path)], clock=clock)
         line = verdict.render(name, said).split(" | ")[0]
         return said.state, re.sub(r"\d+(\.\d+)? s\b", "T s", line)
+
     return once
 
 
-OK = (0, "VM_LIFECYCLE OK - site: test VM ran and is gone in T s (active T s, network T s, storage T s)")
+OK = (
+    0,
+    "VM_LIFECYCLE OK - site: test VM ran and is gone in T s (active T s, network T s, storage T s)",
+)
 
 
 def test_a_good_run_leaves_nothing(run, cloud):
     assert run() == OK
-    assert ([server["state"] for server in cloud.servers.values()], cloud.volumes, cloud.interfaces) == (["terminated"], {}, {})
+    assert (
+        [server["state"] for server in cloud.servers.values()],
+        cloud.volumes,
+        cloud.interfaces,
+    ) == (["terminated"], {}, {})
 
 
-@pytest.mark.parametrize("leaves", [("vol",), ("eni",), ("vol", "eni")], ids=lambda leaves: "-and-".join(leaves))
+@pytest.mark.parametrize(
+    "leaves", [("vol",), ("eni",), ("vol", "eni")], ids=lambda leaves: "-and-".join(leaves)
+)
 def test_what_outlives_its_server_is_removed(run, cloud, leaves):
     cloud.leaves = leaves
 
@@ -71,8 +84,13 @@ def test_what_outlives_its_server_is_removed(run, cloud, leaves):
 
 def test_what_outlives_its_server_and_cannot_be_removed_is_named(run, cloud):
     cloud.leaves = ("vol",)
-    cloud.faults.append(lambda action, form: refused("UnauthorizedOperation", "not authorized", 403)
-                        if action == "DeleteVolume" and form["VolumeId"] == "vol-of-i-1" else None)
+    cloud.faults.append(
+        lambda action, form: (
+            refused("UnauthorizedOperation", "not authorized", 403)
+            if action == "DeleteVolume" and form["VolumeId"] == "vol-of-i-1"
+            else None
+        )
+    )
 
     code, line = run()
 
@@ -87,16 +105,23 @@ def test_what_somebody_attached_stays(run, cloud):
     assert cloud.volumes == {"vol-theirs": {"name": "", "server": ""}}
 
 
-@pytest.mark.parametrize("action", ["DescribeInstances", "AttachVolume", "DetachVolume", "TerminateInstances"])
+@pytest.mark.parametrize(
+    "action", ["DescribeInstances", "AttachVolume", "DetachVolume", "TerminateInstances"]
+)
 @pytest.mark.parametrize("which", [1, 2, 3, 4])
 def test_one_answer_of_somebody_who_is_behind_ends_no_run(run, cloud, action, which):
     cloud.faults.append(behind(action, which, "InvalidInstanceID"))
 
     assert run() == OK
-    assert ([server["state"] for server in cloud.servers.values()], cloud.volumes) == (["terminated"], {})
+    assert ([server["state"] for server in cloud.servers.values()], cloud.volumes) == (
+        ["terminated"],
+        {},
+    )
 
 
-@pytest.mark.parametrize("action", ["DescribeVolumes", "AttachVolume", "DetachVolume", "DeleteVolume"])
+@pytest.mark.parametrize(
+    "action", ["DescribeVolumes", "AttachVolume", "DetachVolume", "DeleteVolume"]
+)
 @pytest.mark.parametrize("which", [1, 2, 3])
 def test_one_answer_of_somebody_who_does_not_know_the_volume_ends_no_run(run, cloud, action, which):
     cloud.faults.append(behind(action, which, "InvalidVolume"))
@@ -106,14 +131,27 @@ def test_one_answer_of_somebody_who_does_not_know_the_volume_ends_no_run(run, cl
 
 
 def test_an_instance_with_ipv6_only_has_its_network(run, cloud):
-    cloud.address = "<ipv6AddressesSet><item><ipv6Address>2001:db8::5</ipv6Address></item></ipv6AddressesSet>"
+    cloud.address = (
+        "<ipv6AddressesSet><item><ipv6Address>2001:db8::5</ipv6Address></item></ipv6AddressesSet>"
+    )
 
     assert run() == OK
 
 
-@pytest.mark.parametrize("action, answer", [
-    ("RunInstances", b"<RunInstancesResponse><instancesSet><item><instanceId>i-theirs</instanceId></item></instancesSet></RunInstancesResponse>"),
-    ("CreateVolume", b"<CreateVolumeResponse><volumeId>vol-theirs</volumeId></CreateVolumeResponse>")], ids=["server", "volume"])
+@pytest.mark.parametrize(
+    "action, answer",
+    [
+        (
+            "RunInstances",
+            b"<RunInstancesResponse><instancesSet><item><instanceId>i-theirs</instanceId></item></instancesSet></RunInstancesResponse>",
+        ),
+        (
+            "CreateVolume",
+            b"<CreateVolumeResponse><volumeId>vol-theirs</volumeId></CreateVolumeResponse>",
+        ),
+    ],
+    ids=["server", "volume"],
+)
 def test_a_strangers_id_in_a_reply_is_not_touched(run, cloud, action, answer):
     cloud.servers["i-theirs"] = {"state": "running", "name": "web", "token": ""}
     cloud.volumes["vol-theirs"] = {"name": "web", "server": ""}
@@ -127,34 +165,66 @@ def test_a_strangers_id_in_a_reply_is_not_touched(run, cloud, action, answer):
     cloud.faults.append(wrong)
     run()
 
-    touched = {value for asked, form in cloud.asked if not asked.startswith("Describe") for value in form.values()}
+    touched = {
+        value
+        for asked, form in cloud.asked
+        if not asked.startswith("Describe")
+        for value in form.values()
+    }
     assert touched & {"i-theirs", "vol-theirs"} == set()
-    assert (cloud.servers["i-theirs"]["state"], cloud.volumes) == ("running", {"vol-theirs": {"name": "web", "server": ""}})
+    assert (cloud.servers["i-theirs"]["state"], cloud.volumes) == (
+        "running",
+        {"vol-theirs": {"name": "web", "server": ""}},
+    )
 
 
-@pytest.mark.parametrize("code, words, exit_code, cause", [
-    ("Client.VolumeLimitExceeded", "Volume limit exceeded", 1, "quota"), ("Server.InsufficientInstanceCapacity", "no capacity", 2, "scheduler"),
-    ("Client.InvalidSnapshot.NotFound", "the snapshot is gone", 2, "storage")])
-def test_why_a_server_ended_by_itself_is_told_and_decides_the_state(run, cloud, code, words, exit_code, cause):
-    cloud.reason = f"<stateReason><code>{code}</code><message>{code}: {words}</message></stateReason>"
-    cloud.faults.append(lambda action, form: cloud.servers["i-1"].update(state="terminated") if action == "DescribeInstances" and cloud.servers
-                        else None)
+@pytest.mark.parametrize(
+    "code, words, exit_code, cause",
+    [
+        ("Client.VolumeLimitExceeded", "Volume limit exceeded", 1, "quota"),
+        ("Server.InsufficientInstanceCapacity", "no capacity", 2, "scheduler"),
+        ("Client.InvalidSnapshot.NotFound", "the snapshot is gone", 2, "storage"),
+    ],
+)
+def test_why_a_server_ended_by_itself_is_told_and_decides_the_state(
+    run, cloud, code, words, exit_code, cause
+):
+    cloud.reason = (
+        f"<stateReason><code>{code}</code><message>{code}: {words}</message></stateReason>"
+    )
+    cloud.faults.append(
+        lambda action, form: (
+            cloud.servers["i-1"].update(state="terminated")
+            if action == "DescribeInstances" and cloud.servers
+            else None
+        )
+    )
 
-    assert run() == (exit_code, f"VM_LIFECYCLE {('', 'WARNING', 'CRITICAL')[exit_code]} - site: active: server i-1 is terminated: {code}: {words} "
-                                f"(cause={cause})")
+    assert run() == (
+        exit_code,
+        f"VM_LIFECYCLE {('', 'WARNING', 'CRITICAL')[exit_code]} - site: active: server i-1 is terminated: {code}: {words} "
+        f"(cause={cause})",
+    )
 
 
 def test_a_throttled_request_is_sent_again(run, cloud):
     refusals = [refused("RequestLimitExceeded", "Request limit exceeded.", 503)] * 2
-    cloud.faults.append(lambda action, form: refusals.pop() if action == "RunInstances" and refusals else None)
+    cloud.faults.append(
+        lambda action, form: refusals.pop() if action == "RunInstances" and refusals else None
+    )
 
     assert run() == OK
     assert cloud.count("RunInstances") == 3
 
 
 def test_a_page_of_a_proxy_in_the_clean_up_does_not_say_that_all_is_gone(run, cloud):
-    cloud.faults.append(lambda action, form: reply(200, b"<html><body>sign in</body></html>")
-                        if action.startswith("Describe") and cloud.count("TerminateInstances") else None)
+    cloud.faults.append(
+        lambda action, form: (
+            reply(200, b"<html><body>sign in</body></html>")
+            if action.startswith("Describe") and cloud.count("TerminateInstances")
+            else None
+        )
+    )
 
     code, line = run()
 
@@ -162,11 +232,19 @@ def test_a_page_of_a_proxy_in_the_clean_up_does_not_say_that_all_is_gone(run, cl
     assert "could not be seen gone" in line
 
 
-@pytest.mark.parametrize("answer", [
-    lambda cloud, form: getattr(cloud, form["Action"])({"Action": form["Action"], "InstanceId.1": "i-theirs", "VolumeId.1": "vol-theirs"}),
-    lambda cloud, form: reply(200, b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"),
-    lambda cloud, form: reply(200, b"<Response><Errors><Error><Code>InternalError</Code></Error></Errors></Response>"),
-], ids=["about-another-thing", "to-another-question", "error-with-200"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda cloud, form: getattr(cloud, form["Action"])(
+            {"Action": form["Action"], "InstanceId.1": "i-theirs", "VolumeId.1": "vol-theirs"}
+        ),
+        lambda cloud, form: reply(200, b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"),
+        lambda cloud, form: reply(
+            200, b"<Response><Errors><Error><Code>InternalError</Code></Error></Errors></Response>"
+        ),
+    ],
+    ids=["about-another-thing", "to-another-question", "error-with-200"],
+)
 def test_what_does_not_answer_the_question_does_not_say_that_all_is_gone(run, cloud, answer):
     cloud.servers["i-theirs"] = {"state": "running", "name": "web", "token": ""}
     cloud.volumes["vol-theirs"] = {"name": "web", "server": ""}
@@ -182,12 +260,21 @@ def test_what_does_not_answer_the_question_does_not_say_that_all_is_gone(run, cl
     code, line = run()
 
     assert code == 1
-    assert re.match(r"VM_LIFECYCLE WARNING - site: gone: (volume \S+, )*server i-2(, volume \S+)? could not be seen gone: ", line)
+    assert re.match(
+        r"VM_LIFECYCLE WARNING - site: gone: (volume \S+, )*server i-2(, volume \S+)? could not be seen gone: ",
+        line,
+    )
 
 
 def test_where_policy_hides_interfaces_a_volume_that_outlives_its_server_is_removed(run, cloud):
     cloud.leaves = ("vol",)
-    cloud.faults.append(lambda action, form: refused("UnauthorizedOperation", "not authorized", 403) if action == "DescribeNetworkInterfaces" else None)
+    cloud.faults.append(
+        lambda action, form: (
+            refused("UnauthorizedOperation", "not authorized", 403)
+            if action == "DescribeNetworkInterfaces"
+            else None
+        )
+    )
 
     assert run() == OK
     assert cloud.volumes == {}
@@ -206,19 +293,34 @@ def test_a_volume_whose_tag_name_is_rewritten_is_still_ours(run, cloud):
 
 def test_a_server_that_somebody_terminated_is_told_at_once(run, cloud):
     cloud.reason = "<stateReason><code>Client.UserInitiatedShutdown</code><message>User initiated shutdown</message></stateReason>"
-    cloud.faults.append(lambda action, form: cloud.servers["i-1"].update(state="terminated") if action == "DescribeInstances" and cloud.servers
-                        else None)
+    cloud.faults.append(
+        lambda action, form: (
+            cloud.servers["i-1"].update(state="terminated")
+            if action == "DescribeInstances" and cloud.servers
+            else None
+        )
+    )
 
-    assert run() == (2, "VM_LIFECYCLE CRITICAL - site: active: server i-1 is terminated: User initiated shutdown (cause=scheduler)")
+    assert run() == (
+        2,
+        "VM_LIFECYCLE CRITICAL - site: active: server i-1 is terminated: User initiated shutdown (cause=scheduler)",
+    )
     assert cloud.count("DescribeInstances") < 12
 
 
 def test_why_a_server_ended_before_its_snapshot_is_told(run, cloud, site_words):
     cloud.reason = "<stateReason><code>Server.InternalError</code><message>Server.InternalError: Internal error</message></stateReason>"
-    cloud.faults.append(lambda action, form: cloud.servers["i-1"].update(state="terminated") if action == "CreateImage" else None)
+    cloud.faults.append(
+        lambda action, form: (
+            cloud.servers["i-1"].update(state="terminated") if action == "CreateImage" else None
+        )
+    )
     site_words.append("snapshot = yes")
 
-    assert run() == (2, "VM_LIFECYCLE CRITICAL - site: snapshot: server i-1 is terminated: Server.InternalError: Internal error (cause=scheduler)")
+    assert run() == (
+        2,
+        "VM_LIFECYCLE CRITICAL - site: snapshot: server i-1 is terminated: Server.InternalError: Internal error (cause=scheduler)",
+    )
 
 
 def test_empty_names_and_times_are_no_reason_to_fail(run, cloud):

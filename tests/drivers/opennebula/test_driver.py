@@ -17,25 +17,37 @@ from urllib.parse import quote
 import pytest
 
 from certificates import Authority
-from running import PROBES, run_probe
 from private import written
+from running import PROBES, run_probe
 from simulators import opennebula_sites
 from simulators.opennebula import STATES, Oned, served
 from simulators.opennebula_sites import site_file
-from unit.guest.test_image import BOOT, NETWORK as REACHED, NONCE, SHELLS, Machine
-from vmprobe.report import verdict
+from unit.guest.test_image import BOOT, NONCE, SHELLS, Machine
+from unit.guest.test_image import NETWORK as REACHED
+from vmprobe.checks.lifecycle import command
 from vmprobe.core.clock import Clock, Deadline
-from vmprobe.drivers.opennebula import states
-from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, Incomplete, NotFound,
-                                 NotPermitted, QuotaExceeded)
+from vmprobe.core.errors import (
+    AuthRejected,
+    ClientError,
+    CloudError,
+    Conflict,
+    GatewayFailed,
+    Incomplete,
+    NotFound,
+    NotPermitted,
+    QuotaExceeded,
+)
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
-from vmprobe.checks.lifecycle import command
-from vmprobe.site.site import load
+from vmprobe.drivers.opennebula import states
 from vmprobe.drivers.opennebula.oned import refusal
+from vmprobe.report import verdict
+from vmprobe.site.site import load
 from waiting import soon
 
-pyone = pytest.importorskip("pyone", reason="pyone, which judges the simulator's answers, is not installed")
+pyone = pytest.importorskip(
+    "pyone", reason="pyone, which judges the simulator's answers, is not installed"
+)
 
 pytestmark = pytest.mark.live  # whole runs, many of them as processes
 LIFECYCLE = "check_vm_lifecycle"
@@ -74,18 +86,25 @@ def world(request, tmp_path):
         assert (oned.left(), oned.rejected) == ([], [])
 
 
-in_each_form = pytest.mark.parametrize("world", ["5.2.1", "5.12.0", "6.10.0", "7.2.0"], indirect=True)
+in_each_form = pytest.mark.parametrize(
+    "world", ["5.2.1", "5.12.0", "6.10.0", "7.2.0"], indirect=True
+)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
+
 @in_each_form
 def test_ok_when_the_vm_ran_and_is_gone(world, tmp_path):
     path = world.site(snapshot="yes")
-    code, output, errors = run_probe(LIFECYCLE, "--site", path, "--json", str(tmp_path / "run.json"))
+    code, output, errors = run_probe(
+        LIFECYCLE, "--site", path, "--json", str(tmp_path / "run.json")
+    )
 
     assert (code, line(output), errors) == (0, FINE, "")
-    assert {"cpu_avg", "memory_avg"} <= set(json.loads((tmp_path / "run.json").read_text())["metrics"])
+    assert {"cpu_avg", "memory_avg"} <= set(
+        json.loads((tmp_path / "run.json").read_text())["metrics"]
+    )
     assert [vm.state for vm in world.oned.vms.values()] == ["DONE"]  # and can still be read
 
 
@@ -93,18 +112,26 @@ def test_a_template_is_used_as_it_is_where_it_has_the_image_and_a_network(world)
     assert world.run(flavor="tiny", memory="64 MiB") == (0, FINE)
 
     (vm,) = world.oned.vms.values()
-    assert [vm.template.findtext(path) for path in ("CPU", "VCPU", "MEMORY", "DISK/IMAGE", "NIC/NETWORK", "CONTEXT/NETWORK")] == [
-        "0.2", "2", "64", "vmprobe-test", "private", "YES"]
+    assert [
+        vm.template.findtext(path)
+        for path in ("CPU", "VCPU", "MEMORY", "DISK/IMAGE", "NIC/NETWORK", "CONTEXT/NETWORK")
+    ] == ["0.2", "2", "64", "vmprobe-test", "private", "YES"]
 
 
 def test_a_fleet_is_polled_by_one_request_for_each_look(world):
     code, said = world.run("--count", "5", volume="none")
 
     assert (code, said) == (
-        0, "VM_LIFECYCLE OK - opennebula: 5 test VMs ran without storage and are gone in T s (active T s, network T s)")
+        0,
+        "VM_LIFECYCLE OK - opennebula: 5 test VMs ran without storage and are gone in T s (active T s, network T s)",
+    )
     calls = world.oned.calls
     started = [number for number, call in enumerate(calls) if call == "one.vm.allocate"]
-    sampled = next(number for number, call in enumerate(calls) if number > started[-1] and call != "one.vmpool.info")
+    sampled = next(
+        number
+        for number, call in enumerate(calls)
+        if number > started[-1] and call != "one.vmpool.info"
+    )
     assert len(started) == 5 and sampled > started[-1] + 2
 
 
@@ -114,40 +141,91 @@ def test_a_fleet_has_a_volume_for_each_of_it(world):
 
 def test_an_address_that_only_the_guest_knows_is_an_address_of_a_fleet_too(world):
     world.oned.faults.add("guest-address")
-    world.oned.judge = lambda procedure, answer: None  # drivers may report more than the schema names
+    world.oned.judge = lambda procedure, answer: (
+        None
+    )  # drivers may report more than the schema names
 
     assert world.run("--count", "4", volume="none")[0] == 0
 
 
 VERDICTS = {  # fault: (exit code, what is said)
-    "boot-failure": (2, "active: server 40 is BOOT_FAILURE: on node1: DEPLOY: Could not create domain from /var/lib/one//datastores/0/40/"
-                        "deployment.0 (cause=scheduler)"),
-    "prolog-failure": (2, "active: server 40 is PROLOG_FAILURE: on node1: Error executing image transfer script: Error copying "
-                          "node1:/var/lib/one/datastores/1/7 (cause=storage)"),
-    "no-room": (2, "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; not within its "
-                   "budget of T s (cause=scheduler)"),
-    "never-running": (2, "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)"),
+    "boot-failure": (
+        2,
+        "active: server 40 is BOOT_FAILURE: on node1: DEPLOY: Could not create domain from /var/lib/one//datastores/0/40/"
+        "deployment.0 (cause=scheduler)",
+    ),
+    "prolog-failure": (
+        2,
+        "active: server 40 is PROLOG_FAILURE: on node1: Error executing image transfer script: Error copying "
+        "node1:/var/lib/one/datastores/1/7 (cause=storage)",
+    ),
+    "no-room": (
+        2,
+        "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; not within its "
+        "budget of T s (cause=scheduler)",
+    ),
+    "never-running": (
+        2,
+        "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)",
+    ),
     "slow-prolog": (2, "active: server 40 is PROLOG; not within its budget of T s (cause=storage)"),
-    "system-full": (2, "active: server 40 is PENDING: Cannot dispatch VM: No system datastore with enough capacity for the VM; not within "
-                       "its budget of T s (cause=storage)"),
+    "system-full": (
+        2,
+        "active: server 40 is PENDING: Cannot dispatch VM: No system datastore with enough capacity for the VM; not within "
+        "its budget of T s (cause=storage)",
+    ),
     "dies": (2, "active: server 40 is POWEROFF: on node1 (cause=scheduler)"),
-    "no-address": (2, "network: server 40 has no address; not within its budget of T s (cause=network)"),
-    "attach-hangs": (2, "storage: volume 8 is USED_PERS (HOTPLUG); not within its budget of T s (cause=storage)"),
-    "datablock-error": (2, "storage: volume 8 is ERROR: Error creating datablock: mkfs failed: No space left on device "
-                           "(cause=storage)"),
-    "attach-failure": (2, "storage: volume 8 is READY, not attached to server 40: ATTACHDISK: Could not attach vdb: target busy "
-                          "(cause=storage)"),
-    "detach-failure": (2, "detach: volume 8 is USED_PERS, still attached: DETACHDISK: Could not detach vdb (cause=storage)"),
+    "no-address": (
+        2,
+        "network: server 40 has no address; not within its budget of T s (cause=network)",
+    ),
+    "attach-hangs": (
+        2,
+        "storage: volume 8 is USED_PERS (HOTPLUG); not within its budget of T s (cause=storage)",
+    ),
+    "datablock-error": (
+        2,
+        "storage: volume 8 is ERROR: Error creating datablock: mkfs failed: No space left on device "
+        "(cause=storage)",
+    ),
+    "attach-failure": (
+        2,
+        "storage: volume 8 is READY, not attached to server 40: ATTACHDISK: Could not attach vdb: target busy "
+        "(cause=storage)",
+    ),
+    "detach-failure": (
+        2,
+        "detach: volume 8 is USED_PERS, still attached: DETACHDISK: Could not detach vdb (cause=storage)",
+    ),
     "full": (2, "submit: [one.image.allocate] Not enough space in datastore (cause=storage)"),
-    "no-lease": (2, "submit: [one.vm.allocate] Cannot get IP/MAC lease from virtual network 0. (cause=network)"),
-    "clusters": (2, "submit: [one.vm.allocate] Missing clusters. Network for NIC 0 is not in any cluster (cause=network)"),
-    "saveas-error": (2, "snapshot: snapshot 9 is ERROR: Error executing image transfer script: Error dumping "
-                        "/var/lib/one/datastores/0/40/disk.0 (cause=image)"),
-    "election": (2, "auth: [one.system.version] Cannot process request, oned cluster in election mode (cause=gateway)"),
+    "no-lease": (
+        2,
+        "submit: [one.vm.allocate] Cannot get IP/MAC lease from virtual network 0. (cause=network)",
+    ),
+    "clusters": (
+        2,
+        "submit: [one.vm.allocate] Missing clusters. Network for NIC 0 is not in any cluster (cause=network)",
+    ),
+    "saveas-error": (
+        2,
+        "snapshot: snapshot 9 is ERROR: Error executing image transfer script: Error dumping "
+        "/var/lib/one/datastores/0/40/disk.0 (cause=image)",
+    ),
+    "election": (
+        2,
+        "auth: [one.system.version] Cannot process request, oned cluster in election mode (cause=gateway)",
+    ),
 }
 
 
-BUDGETS = {"no-room": "active", "never-running": "active", "slow-prolog": "active", "system-full": "active", "no-address": "network", "attach-hangs": "storage"}
+BUDGETS = {
+    "no-room": "active",
+    "never-running": "active",
+    "slow-prolog": "active",
+    "system-full": "active",
+    "no-address": "network",
+    "attach-hangs": "storage",
+}
 
 
 @pytest.mark.parametrize("fault", VERDICTS)
@@ -159,88 +237,137 @@ def test_what_fails_is_told_in_oneds_words_and_nothing_is_left(world, fault):
         world.oned.faults.discard(fault)
         for vm in list(world.oned.vms.values()):
             vm.state = "RUNNING"
+
     if fault in ("never-running", "slow-prolog", "attach-hangs"):
         world.oned.plot["one.vm.action"], world.oned.killer = "killed-after", goes_on
     code, said = VERDICTS[fault]
 
     assert world.run(more=budget, snapshot="yes" if fault == "saveas-error" else "no") == (
-        code, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
+        code,
+        f"VM_LIFECYCLE CRITICAL - opennebula: {said}",
+    )
 
 
-@pytest.mark.parametrize("words, preamble", [
-    ({}, "[one.vm.allocate]"), ({"flavor": "tiny"}, "[one.template.instantiate] Error allocating a new virtual machine.")])
-def test_a_create_that_oned_refuses_is_asked_for_once_and_owes_nothing(world, state_directory, words, preamble):
+@pytest.mark.parametrize(
+    "words, preamble",
+    [
+        ({}, "[one.vm.allocate]"),
+        ({"flavor": "tiny"}, "[one.template.instantiate] Error allocating a new virtual machine."),
+    ],
+)
+def test_a_create_that_oned_refuses_is_asked_for_once_and_owes_nothing(
+    world, state_directory, words, preamble
+):
     world.oned.faults.add("no-lease")
 
     assert world.run(volume="none", **words) == (
-        2, f"VM_LIFECYCLE CRITICAL - opennebula: submit: {preamble} Cannot get IP/MAC lease from virtual network 0. (cause=network)")
-    assert [call for call in world.oned.calls if call in ("one.vm.allocate", "one.template.instantiate")] == [preamble.split("]")[0][1:]]
+        2,
+        f"VM_LIFECYCLE CRITICAL - opennebula: submit: {preamble} Cannot get IP/MAC lease from virtual network 0. (cause=network)",
+    )
+    assert [
+        call for call in world.oned.calls if call in ("one.vm.allocate", "one.template.instantiate")
+    ] == [preamble.split("]")[0][1:]]
     assert [path for path in state_directory.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("limits, said", [
-    ({"VMS": 0}, "submit: [one.vm.allocate] User [2] : user [2] limit of 0 reached for VMS quota in VM. (cause=quota)"),
-    ({"SIZE": 100}, "submit: [one.image.allocate] User [2] : user [2] limit of 100 reached for SIZE quota in DATASTORE with ID: 1. "
-                    "(cause=quota)"),
-])
+@pytest.mark.parametrize(
+    "limits, said",
+    [
+        (
+            {"VMS": 0},
+            "submit: [one.vm.allocate] User [2] : user [2] limit of 0 reached for VMS quota in VM. (cause=quota)",
+        ),
+        (
+            {"SIZE": 100},
+            "submit: [one.image.allocate] User [2] : user [2] limit of 100 reached for SIZE quota in DATASTORE with ID: 1. "
+            "(cause=quota)",
+        ),
+    ],
+)
 def test_a_full_quota_is_a_warning(world, limits, said):
     world.oned.probe.limits.update(limits)
 
     assert world.run() == (1, f"VM_LIFECYCLE WARNING - opennebula: {said}")
 
 
-@pytest.mark.parametrize("test_vm, said", [
-    ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
-    ({"image": "77"}, "image: no image '77' (cause=image)"),
-    ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
-    ({"flavor": "no-such-template"}, "image: no VM template 'no-such-template' (cause=image)"),
-    ({"datastore": "no-such-datastore"}, "image: no datastore 'no-such-datastore' (cause=storage)"),
-    ({"datastore": "system"}, "image: datastore 'system' is not for images (cause=storage)"),
-])
+@pytest.mark.parametrize(
+    "test_vm, said",
+    [
+        ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
+        ({"image": "77"}, "image: no image '77' (cause=image)"),
+        ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
+        ({"flavor": "no-such-template"}, "image: no VM template 'no-such-template' (cause=image)"),
+        (
+            {"datastore": "no-such-datastore"},
+            "image: no datastore 'no-such-datastore' (cause=storage)",
+        ),
+        ({"datastore": "system"}, "image: datastore 'system' is not for images (cause=storage)"),
+    ],
+)
 def test_what_is_not_there_is_named(world, test_vm, said):
     assert world.run(**test_vm) == (2, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
 
 
 def test_an_image_that_cannot_be_used_is_told_with_its_state(world):
     world.oned.images[7].state = 5
-    world.oned.images[7].said["ERROR"] = "Mon Nov 23 00:10:13 2026 : Error copying image in the datastore: no route to host"
+    world.oned.images[7].said["ERROR"] = (
+        "Mon Nov 23 00:10:13 2026 : Error copying image in the datastore: no route to host"
+    )
 
-    assert world.run() == (2, "VM_LIFECYCLE CRITICAL - opennebula: image: image 'vmprobe-test' is ERROR: Error copying image in the "
-                              "datastore: no route to host (cause=image)")
+    assert world.run() == (
+        2,
+        "VM_LIFECYCLE CRITICAL - opennebula: image: image 'vmprobe-test' is ERROR: Error copying image in the "
+        "datastore: no route to host (cause=image)",
+    )
 
 
 def test_several_networks_want_a_choice(world):
     world.oned.networks[1] = "public"
 
-    assert world.run() == (3, "VM_LIFECYCLE UNKNOWN - opennebula: image: [test vm] network: there are private (0), public (1): name one "
-                              "(cause=client)")
+    assert world.run() == (
+        3,
+        "VM_LIFECYCLE UNKNOWN - opennebula: image: [test vm] network: there are private (0), public (1): name one "
+        "(cause=client)",
+    )
 
 
 def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(world):
     assert world.run(credentials="username = probe\npassword = wrong-password\n") == (
-        2, "VM_LIFECYCLE CRITICAL - opennebula: auth: [one.system.version] User couldn't be authenticated, aborting call. (cause=auth)")
+        2,
+        "VM_LIFECYCLE CRITICAL - opennebula: auth: [one.system.version] User couldn't be authenticated, aborting call. (cause=auth)",
+    )
     assert world.run(credentials="username = probe\n") == (
-        3, "VM_LIFECYCLE UNKNOWN - opennebula: auth: no password, login_token, certificate or one_auth among the credentials "
-           "(cause=client)")
+        3,
+        "VM_LIFECYCLE UNKNOWN - opennebula: auth: no password, login_token, certificate or one_auth among the credentials "
+        "(cause=client)",
+    )
 
 
 def test_a_vm_that_somebody_ended_before_it_was_seen_is_told_so_at_once(world):
     def ends():
         (vm,) = world.oned.vms.values()
         world.oned._free(vm)
+
     world.oned.plot["one.vm.allocate"], world.oned.killer = "killed-after", ends
 
     assert world.run(volume="none") == (
-        2, "VM_LIFECYCLE CRITICAL - opennebula: active: server 40 is DONE (cause=scheduler)")
+        2,
+        "VM_LIFECYCLE CRITICAL - opennebula: active: server 40 is DONE (cause=scheduler)",
+    )
 
 
 def test_a_certificate_that_has_expired_is_ours(world, tmp_path):
     certificate = Authority(tmp_path).issue("probe", days=-1, since=-3)
 
-    code, said = world.run(credentials=f"username = probe\ncertificate = {certificate}\nkey = {certificate}\n")
+    code, said = world.run(
+        credentials=f"username = probe\ncertificate = {certificate}\nkey = {certificate}\n"
+    )
 
     assert code == 3
-    assert re.match(r"VM_LIFECYCLE UNKNOWN - opennebula: auth: certificate \S+ expired on .* \(cause=client\)$", said)
+    assert re.match(
+        r"VM_LIFECYCLE UNKNOWN - opennebula: auth: certificate \S+ expired on .* \(cause=client\)$",
+        said,
+    )
     assert world.oned.calls == []
 
 
@@ -258,26 +385,46 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
     assert world.run(volume="none")[0] == 0
 
 
-@pytest.mark.parametrize("fault, said", [
-    ("cancel-failure", "server 40 could not be seen gone: CANCEL: Could not destroy one-40"),
-    pytest.param("rm-failure", "volume 8 could not be seen gone: Error removing image from datastore. Retry the operation or manually "
-                               "remove image source", marks=pytest.mark.slow),
-])
-def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_removes_it(world, fault, said):
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        ("cancel-failure", "server 40 could not be seen gone: CANCEL: Could not destroy one-40"),
+        pytest.param(
+            "rm-failure",
+            "volume 8 could not be seen gone: Error removing image from datastore. Retry the operation or manually "
+            "remove image source",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_removes_it(
+    world, fault, said
+):
     world.oned.faults.add(fault)
     storage = {"volume": "none"} if fault == "cancel-failure" else {}
 
     assert world.run(more="[budget]\ndeadline = 12 s\nreserve = 4 s\n", **storage) == (
-        1, f"VM_LIFECYCLE WARNING - opennebula: gone: {said} (cause=teardown)")
+        1,
+        f"VM_LIFECYCLE WARNING - opennebula: gone: {said} (cause=teardown)",
+    )
     world.oned.faults.clear()
     assert world.run()[0] == 0
 
 
-@pytest.mark.parametrize("words, fault", [
-    ("Mon Nov 23 07:49:48 2026: DEPLOY: Could not create domainExitCode: 255", "DEPLOY: Could not create domain"),
-    ("Mon Nov 23 07:49:48 2026: DEPLOY: Could not create domain\nExitCode: 1", "DEPLOY: Could not create domain"),
-    ("Mon Nov 23 07:49:48 2026: DEPLOY: ExitCode: 1", "DEPLOY: ExitCode: 1"),
-])
+@pytest.mark.parametrize(
+    "words, fault",
+    [
+        (
+            "Mon Nov 23 07:49:48 2026: DEPLOY: Could not create domainExitCode: 255",
+            "DEPLOY: Could not create domain",
+        ),
+        (
+            "Mon Nov 23 07:49:48 2026: DEPLOY: Could not create domain\nExitCode: 1",
+            "DEPLOY: Could not create domain",
+        ),
+        ("Mon Nov 23 07:49:48 2026: DEPLOY: ExitCode: 1", "DEPLOY: ExitCode: 1"),
+    ],
+)
 def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, words, fault):
     driver = connected(world)
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
@@ -287,15 +434,29 @@ def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, words
     soon(lambda: removed(driver, ref))
 
 
-@pytest.mark.parametrize("procedure, said", [
-    ("one.imagepool.info", "image: one.imagepool.info: the connection was closed without an answer (cause=gateway)"),
-    ("one.vm.attach", "storage: one.image.info: the connection was closed without an answer (cause=gateway); left behind: server 40, "
-                      "volume 8"),
-])
-def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(world, procedure, said):
+@pytest.mark.parametrize(
+    "procedure, said",
+    [
+        (
+            "one.imagepool.info",
+            "image: one.imagepool.info: the connection was closed without an answer (cause=gateway)",
+        ),
+        (
+            "one.vm.attach",
+            "storage: one.image.info: the connection was closed without an answer (cause=gateway); left behind: server 40, "
+            "volume 8",
+        ),
+    ],
+)
+def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(
+    world, procedure, said
+):
     world.oned.plot[procedure] = "goes-away"
 
-    assert world.run(more="[budget]\ndeadline = 12 s\nreserve = 2 s\n") == (2, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
+    assert world.run(more="[budget]\ndeadline = 12 s\nreserve = 2 s\n") == (
+        2,
+        f"VM_LIFECYCLE CRITICAL - opennebula: {said}",
+    )
     world.oned.faults.clear()
     assert world.run() == (0, FINE)
 
@@ -308,33 +469,57 @@ HANGS = {  # procedure that is not answered, or fault: what is said
 }
 
 
-@pytest.mark.parametrize("what", [pytest.param(what, marks=[] if what in ("one.system.version", "no-address") else pytest.mark.slow)
-                                  for what in HANGS])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(
+            what, marks=[] if what in ("one.system.version", "no-address") else pytest.mark.slow
+        )
+        for what in HANGS
+    ],
+)
 def test_a_deadline_that_passes_is_unknown_and_names_the_stage(world, what):
-    world.oned.faults.update({what} - {procedure for procedure in HANGS if procedure.startswith("one.")})
+    world.oned.faults.update(
+        {what} - {procedure for procedure in HANGS if procedure.startswith("one.")}
+    )
     world.oned.plot[what] = "silent"
 
-    assert world.run(more="[budget]\ndeadline = 8 s\nreserve = 4 s\n") == (3, f"VM_LIFECYCLE UNKNOWN - opennebula: {HANGS[what]}")
+    assert world.run(more="[budget]\ndeadline = 8 s\nreserve = 4 s\n") == (
+        3,
+        f"VM_LIFECYCLE UNKNOWN - opennebula: {HANGS[what]}",
+    )
     world.oned.speaks.set()
 
 
-@pytest.mark.parametrize("ranges, code, said", [
-    (("-w", "total=0.01"), 1, "WARNING - opennebula: total T s is outside 0.01 (warning)"),
-    (("-c", "active=0.001"), 2, "CRITICAL - opennebula: active T s is outside 0.001 (critical)"),
-])
+@pytest.mark.parametrize(
+    "ranges, code, said",
+    [
+        (("-w", "total=0.01"), 1, "WARNING - opennebula: total T s is outside 0.01 (warning)"),
+        (
+            ("-c", "active=0.001"),
+            2,
+            "CRITICAL - opennebula: active T s is outside 0.001 (critical)",
+        ),
+    ],
+)
 def test_a_stage_outside_its_range_alerts(world, ranges, code, said):
     assert world.run(*ranges) == (
-        code, f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)")
+        code,
+        f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
+    )
 
 
-@pytest.mark.parametrize("key, value, said", [
-    ("vcpu", "0", "'0' is not a whole number from 1 up"),
-    ("cpu", "none", "'none' is not a share of a CPU like '0.1' or '2'"),
-    ("memory", "1 KiB", "'1 KiB' is less than 1 MiB"),
-    ("device prefix", "x", "'x' is not one of vd, sd, hd, xvd"),
-    ("reporter", "perhaps", "'perhaps' is neither 'yes' nor 'no'"),
-    ("flavour", "tiny", "no such key; did you mean flavor?"),
-])
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("vcpu", "0", "'0' is not a whole number from 1 up"),
+        ("cpu", "none", "'none' is not a share of a CPU like '0.1' or '2'"),
+        ("memory", "1 KiB", "'1 KiB' is less than 1 MiB"),
+        ("device prefix", "x", "'x' is not one of vd, sd, hd, xvd"),
+        ("reporter", "perhaps", "'perhaps' is neither 'yes' nor 'no'"),
+        ("flavour", "tiny", "no such key; did you mean flavor?"),
+    ],
+)
 def test_each_mistake_in_a_site_file_is_named_with_its_place(world, key, value, said):
     with pytest.raises(ClientError) as raised:
         load(world.site(**{key: value}))
@@ -347,27 +532,47 @@ def test_credentials_that_others_can_read_or_that_are_not_there_are_ours(world):
     secret = world.directory / "credentials.ini"
     secret.chmod(0o644)
     assert line(run_probe(LIFECYCLE, "--site", path)[1]) == (
-        f"VM_LIFECYCLE UNKNOWN - {secret} has mode 0644: others than its owner have access; chmod 0600 it")
+        f"VM_LIFECYCLE UNKNOWN - {secret} has mode 0644: others than its owner have access; chmod 0600 it"
+    )
     secret.unlink()
     assert line(run_probe(LIFECYCLE, "--site", path)[1]) == (
-        f"VM_LIFECYCLE UNKNOWN - opennebula.ini [endpoint] credentials: {secret}: No such file or directory")
+        f"VM_LIFECYCLE UNKNOWN - opennebula.ini [endpoint] credentials: {secret}: No such file or directory"
+    )
     assert world.oned.calls == []
 
 
-@pytest.mark.parametrize("procedure, stage", [
-    ("one.system.version", "image"), ("one.image.allocate", "submit"), ("one.vm.allocate", "active"), ("one.vm.attach", "storage")])
-def test_sigterm_is_noticed_after_the_request_that_it_came_in_and_leaves_nothing(world, procedure, stage):
+@pytest.mark.parametrize(
+    "procedure, stage",
+    [
+        ("one.system.version", "image"),
+        ("one.image.allocate", "submit"),
+        ("one.vm.allocate", "active"),
+        ("one.vm.attach", "storage"),
+    ],
+)
+def test_sigterm_is_noticed_after_the_request_that_it_came_in_and_leaves_nothing(
+    world, procedure, stage
+):
     world.oned.plot[procedure] = "killed-after"
-    stopped = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", world.site()], stdout=subprocess.PIPE, text=True)
+    stopped = subprocess.Popen(
+        [sys.executable, str(PROBES / LIFECYCLE), "--site", world.site()],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     world.oned.killer = stopped.terminate
     output, _ = stopped.communicate(timeout=120)
 
-    assert (stopped.returncode, line(output)) == (3, f"VM_LIFECYCLE UNKNOWN - opennebula: {stage}: interrupted by SIGTERM")
+    assert (stopped.returncode, line(output)) == (
+        3,
+        f"VM_LIFECYCLE UNKNOWN - opennebula: {stage}: interrupted by SIGTERM",
+    )
 
 
 def test_no_secret_is_shown_and_none_that_oned_answers(world, tmp_path):
     path = world.site()
-    _, output, _ = run_probe(LIFECYCLE, "--site", path, "-vv", "--evidence", str(tmp_path / "evidence"))
+    _, output, _ = run_probe(
+        LIFECYCLE, "--site", path, "-vv", "--evidence", str(tmp_path / "evidence")
+    )
     _, capacity, _ = run_probe("check_vm_capacity", "--site", path, "-vv")
 
     written = "".join(file.read_text() for file in (tmp_path / "evidence").iterdir())
@@ -378,8 +583,15 @@ def test_no_secret_is_shown_and_none_that_oned_answers(world, tmp_path):
 
 # --- nothing is left ----------------------------------------------------------------------------------------------
 
-CHANGES = ("one.image.allocate", "one.vm.allocate", "one.vm.attach", "one.vm.disksaveas", "one.vm.detach", "one.vm.action",
-           "one.image.delete")
+CHANGES = (
+    "one.image.allocate",
+    "one.vm.allocate",
+    "one.vm.attach",
+    "one.vm.disksaveas",
+    "one.vm.detach",
+    "one.vm.action",
+    "one.image.delete",
+)
 
 
 @pytest.mark.parametrize("when", ["killed-before", "killed-after"])
@@ -387,7 +599,9 @@ CHANGES = ("one.image.allocate", "one.vm.allocate", "one.vm.attach", "one.vm.dis
 def test_sigkill_at_each_change_is_settled_by_the_next_run(world, procedure, when):
     path = world.site(snapshot="yes")
     world.oned.plot[procedure] = when
-    killed = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.DEVNULL
+    )
     world.oned.killer = lambda: (os.kill(killed.pid, signal.SIGKILL), killed.wait(60))
     assert killed.wait(60) == -signal.SIGKILL
 
@@ -400,7 +614,11 @@ def test_a_request_that_fails_leaves_nothing(world, procedure, fault):
     world.oned.plot[procedure] = fault
     code, said = world.run(snapshot="yes")
 
-    creates = procedure in ("one.image.allocate", "one.vm.allocate", "one.vm.disksaveas")  # never asked for twice
+    creates = procedure in (
+        "one.image.allocate",
+        "one.vm.allocate",
+        "one.vm.disksaveas",
+    )  # never asked for twice
     assert code == (2 if creates else 0), said
 
 
@@ -482,7 +700,8 @@ def test_a_name_that_is_taken_is_told(world):
         soon(lambda: driver.show(server).native == "RUNNING")
         driver.snapshot(server, "vmprobe-x")
     assert [(found.ref, found.state) for found in driver.list(Kind.SNAPSHOT, "vmprobe-")] == [
-        (Ref(Kind.SNAPSHOT, "8", "vmprobe-x"), State.READY)]
+        (Ref(Kind.SNAPSHOT, "8", "vmprobe-x"), State.READY)
+    ]
     driver.delete(server)
     driver.delete(taken)
     wait_gone(driver, server)
@@ -497,6 +716,7 @@ def wait_gone(driver, ref):
         except NotFound:
             return True
         return False
+
     soon(gone)
 
 
@@ -509,10 +729,13 @@ def connected(world, **words):
 
 def unconnected(world, **words):
     site = load(world.site(**words))
-    return site.driver(site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True))
+    return site.driver(
+        site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True)
+    )
 
 
 # --- what oned says -----------------------------------------------------------------------------------------------
+
 
 def test_the_tables_of_states_are_pyones_and_what_is_newer():
     ours = {number: name for number, name in states.LCM_STATE.items() if number < 69}
@@ -522,60 +745,120 @@ def test_the_tables_of_states_are_pyones_and_what_is_newer():
 
 
 def test_every_failure_is_failed_and_whatever_is_not_known_is_waited_for():
-    words = {states.word(3, number) for number in states.LCM_STATE} | {states.word(number, 0) for number in states.STATE}
+    words = {states.word(3, number) for number in states.LCM_STATE} | {
+        states.word(number, 0) for number in states.STATE
+    }
 
-    assert {word for word in words if states.of(word) is State.FAILED} == {word for word in words if word.endswith("_FAILURE")} | {
-        "FAILED", "FAILURE", "UNKNOWN", "POWEROFF"}
+    assert {word for word in words if states.of(word) is State.FAILED} == {
+        word for word in words if word.endswith("_FAILURE")
+    } | {"FAILED", "FAILURE", "UNKNOWN", "POWEROFF"}
     assert (states.word(3, 99), states.of(states.word(3, 99))) == ("LCM_STATE 99", State.PENDING)
     assert (states.word(42, 0), states.of(states.word(42, 0))) == ("STATE 42", State.PENDING)
 
 
-@pytest.mark.parametrize("code, words, kind", [
-    (0x100, "[one.vm.info] User couldn't be authenticated, aborting call.", AuthRejected),
-    (0x200, "[one.vm.allocate] User [2] : limit of 1 reached for VMS quota in VM.", QuotaExceeded),
-    (0x200, "[one.vm.info] User [2] : Not authorized to perform USE VM [4].", NotPermitted),
-    (0x400, "[one.vm.info] Error getting virtual machine [4].", NotFound),
-    (0x800, "[one.vm.attach] Could not attach a new disk to VM 4, wrong state HOTPLUG.", Conflict),
-    (0x2000, "[one.vm.info] Cannot process request, no leader found", GatewayFailed),
-    (0x2000, "[one.vm.allocate] Cannot process request, oned cluster in election mode", GatewayFailed),
-    (0x2000, "[one.vm.allocate] RPC call timed out and aborted", GatewayFailed),
-    (0x2000, "[one.vm.allocate] Error inserting VM in DB.", GatewayFailed),
-    (0x2000, "[one.vm.info] Something that oned does not explain", GatewayFailed),
-    (0x2000, "[one.vm.allocate] Cannot get IP/MAC lease from virtual network 0.", CloudError),
-    (0x2000, "[VirtualMachineAllocate] Cannot get IP/MAC lease from virtual network 0.", CloudError),
-    (0x2000, "[one.vm.disksaveas] Cannot use DISK. Disk not found", CloudError),
-    (0x2000, "[one.vm.disksaveas] VM has to be RUNNING, POWEROFF or SUSPENDED to save disks.", Conflict),
-    (0x8000, "[one.vm.action] The resource virtual machine is locked.", NotPermitted),
-    (0x10000, "[one.vm.action] Error replicating log entry 7.", GatewayFailed),
-])
+@pytest.mark.parametrize(
+    "code, words, kind",
+    [
+        (0x100, "[one.vm.info] User couldn't be authenticated, aborting call.", AuthRejected),
+        (
+            0x200,
+            "[one.vm.allocate] User [2] : limit of 1 reached for VMS quota in VM.",
+            QuotaExceeded,
+        ),
+        (0x200, "[one.vm.info] User [2] : Not authorized to perform USE VM [4].", NotPermitted),
+        (0x400, "[one.vm.info] Error getting virtual machine [4].", NotFound),
+        (
+            0x800,
+            "[one.vm.attach] Could not attach a new disk to VM 4, wrong state HOTPLUG.",
+            Conflict,
+        ),
+        (0x2000, "[one.vm.info] Cannot process request, no leader found", GatewayFailed),
+        (
+            0x2000,
+            "[one.vm.allocate] Cannot process request, oned cluster in election mode",
+            GatewayFailed,
+        ),
+        (0x2000, "[one.vm.allocate] RPC call timed out and aborted", GatewayFailed),
+        (0x2000, "[one.vm.allocate] Error inserting VM in DB.", GatewayFailed),
+        (0x2000, "[one.vm.info] Something that oned does not explain", GatewayFailed),
+        (0x2000, "[one.vm.allocate] Cannot get IP/MAC lease from virtual network 0.", CloudError),
+        (
+            0x2000,
+            "[VirtualMachineAllocate] Cannot get IP/MAC lease from virtual network 0.",
+            CloudError,
+        ),
+        (0x2000, "[one.vm.disksaveas] Cannot use DISK. Disk not found", CloudError),
+        (
+            0x2000,
+            "[one.vm.disksaveas] VM has to be RUNNING, POWEROFF or SUSPENDED to save disks.",
+            Conflict,
+        ),
+        (0x8000, "[one.vm.action] The resource virtual machine is locked.", NotPermitted),
+        (0x10000, "[one.vm.action] Error replicating log entry 7.", GatewayFailed),
+    ],
+)
 def test_a_refusal_is_what_its_code_and_its_words_mean(code, words, kind):
     found = refusal(code, words)
 
     assert (type(found), str(found)) == (kind, words)
 
 
-@pytest.mark.parametrize("words, cause", [
-    ("Cannot get IP/MAC lease from virtual network 0.", "network"),
-    ("Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by other VM elements (cluster 0)", "network"),
-    ("Incompatible clusters in DISK. Datastore for DISK 0 is not in the same cluster as the one used by other VM elements", "storage"),
-    ("User 2 does not own an image with name: x . Set IMAGE_UNAME or IMAGE_UID of owner in DISK.", "image"),
-    ("Trying to import an OpenNebula VM: 'one-*'.", ""),
-])
+@pytest.mark.parametrize(
+    "words, cause",
+    [
+        ("Cannot get IP/MAC lease from virtual network 0.", "network"),
+        (
+            "Incompatible clusters in NIC. Network for NIC 0 is not in the same cluster as the one used by other VM elements (cluster 0)",
+            "network",
+        ),
+        (
+            "Incompatible clusters in DISK. Datastore for DISK 0 is not in the same cluster as the one used by other VM elements",
+            "storage",
+        ),
+        (
+            "User 2 does not own an image with name: x . Set IMAGE_UNAME or IMAGE_UID of owner in DISK.",
+            "image",
+        ),
+        ("Trying to import an OpenNebula VM: 'one-*'.", ""),
+    ],
+)
 def test_a_create_that_is_refused_has_the_cause_of_what_it_lacks(words, cause):
     assert refusal(0x2000, f"[one.vm.allocate] {words}").cause == cause
 
 
-@pytest.mark.parametrize("state, words, fault, cause", [
-    ("PENDING", "Cannot dispatch VM: No host with enough capacity to deploy the VM",
-     "Cannot dispatch VM: No host with enough capacity to deploy the VM", ""),
-    ("PENDING", "Cannot dispatch VM: No system datastore with enough capacity for the VM",
-     "Cannot dispatch VM: No system datastore with enough capacity for the VM", "storage"),
-    ("PENDING", "Cannot dispatch VM: No network with enough capacity for the VM",
-     "Cannot dispatch VM: No network with enough capacity for the VM", "network"),
-    ("PROLOG", "Cannot dispatch VM: No host with enough capacity to deploy the VM", "", "storage"),
-    ("BOOT", "Cannot dispatch VM: No system datastore with enough capacity for the VM", "", ""),
-])
-def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(world, state, words, fault, cause):
+@pytest.mark.parametrize(
+    "state, words, fault, cause",
+    [
+        (
+            "PENDING",
+            "Cannot dispatch VM: No host with enough capacity to deploy the VM",
+            "Cannot dispatch VM: No host with enough capacity to deploy the VM",
+            "",
+        ),
+        (
+            "PENDING",
+            "Cannot dispatch VM: No system datastore with enough capacity for the VM",
+            "Cannot dispatch VM: No system datastore with enough capacity for the VM",
+            "storage",
+        ),
+        (
+            "PENDING",
+            "Cannot dispatch VM: No network with enough capacity for the VM",
+            "Cannot dispatch VM: No network with enough capacity for the VM",
+            "network",
+        ),
+        (
+            "PROLOG",
+            "Cannot dispatch VM: No host with enough capacity to deploy the VM",
+            "",
+            "storage",
+        ),
+        ("BOOT", "Cannot dispatch VM: No system datastore with enough capacity for the VM", "", ""),
+    ],
+)
+def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(
+    world, state, words, fault, cause
+):
     driver = connected(world)
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
     world.oned._due.clear()
@@ -592,16 +875,32 @@ def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(world, state, 
 YEAR = 365 * 86400
 
 
-@pytest.mark.parametrize("state, seq, stuck", [
-    ("PENDING", None, True), ("PROLOG", 0, True), ("BOOT", 0, True), ("EPILOG", 0, False), ("PROLOG", 1, False), ("SHUTDOWN", 0, False),
-    ("PENDING", 0, False),  # it was undeployed, and comes back
-])
-def test_a_vm_is_stuck_since_it_came_to_its_state_and_not_since_its_creation(world, state, seq, stuck):
+@pytest.mark.parametrize(
+    "state, seq, stuck",
+    [
+        ("PENDING", None, True),
+        ("PROLOG", 0, True),
+        ("BOOT", 0, True),
+        ("EPILOG", 0, False),
+        ("PROLOG", 1, False),
+        ("SHUTDOWN", 0, False),
+        ("PENDING", 0, False),  # it was undeployed, and comes back
+    ],
+)
+def test_a_vm_is_stuck_since_it_came_to_its_state_and_not_since_its_creation(
+    world, state, seq, stuck
+):
     driver = connected(world)
     ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site()).test_vm)))
     world.oned._due.clear()
     vm = world.oned.vms[int(ref.id)]
-    vm.state, vm.made, vm.host, vm.seq, vm.stamps = state, time.time() - YEAR, "" if seq is None else "node1", seq or 0, {"ESTIME": time.time() - 60}
+    vm.state, vm.made, vm.host, vm.seq, vm.stamps = (
+        state,
+        time.time() - YEAR,
+        "" if seq is None else "node1",
+        seq or 0,
+        {"ESTIME": time.time() - 60},
+    )
     code, output, _ = run_probe("check_vm_state", "--site", world.site())
 
     assert (code, "stuck=1" in output) == ((1, True) if stuck else (0, False))
@@ -615,7 +914,12 @@ def test_an_epilog_that_does_not_end_is_told_with_its_own_age(world):
     ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site()).test_vm)))
     world.oned._due.clear()
     vm = world.oned.vms[int(ref.id)]
-    vm.state, vm.made, vm.host, vm.stamps = "EPILOG", time.time() - YEAR, "node1", {"ESTIME": time.time() - 7260}
+    vm.state, vm.made, vm.host, vm.stamps = (
+        "EPILOG",
+        time.time() - YEAR,
+        "node1",
+        {"ESTIME": time.time() - 7260},
+    )
     code, output, _ = run_probe("check_vm_state", "--site", world.site())
 
     assert code == 1 and f"server {ref.id} (web-1) is EPILOG for 2 h" in output
@@ -637,11 +941,13 @@ def test_of_many_other_vms_none_is_asked_for_by_itself(world):
         soon(lambda ref=ref: removed(driver, ref))
 
 
-@pytest.mark.parametrize("world, force", [("6.4.0", False), ("6.6.0", True), ("6.10.5", True)], indirect=["world"])
+@pytest.mark.parametrize(
+    "world, force", [("6.4.0", False), ("6.6.0", True), ("6.10.5", True)], indirect=["world"]
+)
 def test_an_image_without_a_file_is_removed_by_force_where_oned_has_it(world, force):
     world.oned.faults.add("no-file")
     driver = connected(world)
-    ref = driver.create(VolumeSpec("vmprobe-x", 2 ** 30, driver.resolve(load(world.site()).test_vm)))
+    ref = driver.create(VolumeSpec("vmprobe-x", 2**30, driver.resolve(load(world.site()).test_vm)))
     soon(lambda: driver.show(ref).state is State.READY)
     driver.delete(ref)
     soon(lambda: driver.show(ref).state is State.FAILED)
@@ -659,7 +965,7 @@ def test_an_image_without_a_file_is_removed_by_force_where_oned_has_it(world, fo
 def test_an_image_in_error_for_another_reason_is_not_removed_by_force(world):
     world.oned.faults.add("datablock-error")
     driver = connected(world)
-    ref = driver.create(VolumeSpec("vmprobe-x", 2 ** 30, driver.resolve(load(world.site()).test_vm)))
+    ref = driver.create(VolumeSpec("vmprobe-x", 2**30, driver.resolve(load(world.site()).test_vm)))
     soon(lambda: driver.show(ref).state is State.FAILED)
     image = world.oned.images[int(ref.id)]
 
@@ -672,25 +978,40 @@ def test_an_image_in_error_for_another_reason_is_not_removed_by_force(world):
 @in_each_form
 def test_a_reading_has_its_moment_and_cpu_is_of_all_vcpus(world):
     driver = connected(world)
-    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
+    ref = driver.create(
+        ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm))
+    )
     soon(lambda: driver.show(ref).state is State.READY)
     soon(lambda: driver.metrics(ref))
     samples = {sample.metric: sample for sample in driver.metrics(ref)}
 
     assert set(samples) == set(driver.metrics_offered)
-    assert (samples["cpu"].value, samples["cpu"].counter) == (25.0, False)  # half of one core, of two
+    assert (samples["cpu"].value, samples["cpu"].counter) == (
+        25.0,
+        False,
+    )  # half of one core, of two
     assert (samples["memory"].value, samples["memory"].counter) == (65536 * 1024, False)
-    assert samples["disk_read"].at == int(world.oned.vms[int(ref.id)].runs) + samples["disk_read"].value / 1000
+    assert (
+        samples["disk_read"].at
+        == int(world.oned.vms[int(ref.id)].runs) + samples["disk_read"].value / 1000
+    )
     driver.delete(ref)
     wait_gone(driver, ref)
 
 
-@pytest.mark.parametrize("world, vcpus", [("5.2.1", 2), ("5.12.0", None), ("6.10.0", 2)], indirect=["world"])
+@pytest.mark.parametrize(
+    "world, vcpus", [("5.2.1", 2), ("5.12.0", None), ("6.10.0", 2)], indirect=["world"]
+)
 def test_vcpus_that_a_pool_leaves_out_are_not_taken_for_one(world, vcpus):
     driver = connected(world)
-    ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
+    ref = driver.create(
+        ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm))
+    )
 
-    assert ([found.vcpus for found in driver.list(Kind.SERVER, "")], driver.show(ref).vcpus) == ([vcpus], 2)
+    assert ([found.vcpus for found in driver.list(Kind.SERVER, "")], driver.show(ref).vcpus) == (
+        [vcpus],
+        2,
+    )
     soon(lambda: removed(driver, ref))
 
 
@@ -699,14 +1020,20 @@ def test_a_vm_that_was_not_monitored_yet_has_no_reading_and_that_is_said(world):
     code, output, _ = run_probe(LIFECYCLE, "--site", world.site(volume="none"), "-v")
 
     assert code == 0 and "cpu_avg" not in output
-    assert "note: not measured, the manager does not say: cpu, disk_read, disk_write, net_in, net_out" in output
+    assert (
+        "note: not measured, the manager does not say: cpu, disk_read, disk_write, net_in, net_out"
+        in output
+    )
 
 
 # --- the guest ----------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("test_vm", [{}, {"flavor": "tiny"}], ids=["inline", "template"])
 @pytest.mark.parametrize("shell", ["dash", "bash"])
-def test_one_context_is_given_the_reporter_and_need_not_wait_for_it(world, tmp_path, shell, test_vm):
+def test_one_context_is_given_the_reporter_and_need_not_wait_for_it(
+    world, tmp_path, shell, test_vm
+):
     """As its net-97-start-script has it: decoded into a file, run from the CD-ROM's folder, removed when that has ended."""
     if not shutil.which(SHELLS[shell][0]):
         pytest.skip(f"not installed: {shell}")
@@ -732,14 +1059,19 @@ ended=$?; rm ../one-start-script; exit $ended"""
 
 
 def test_a_site_that_asks_for_the_console_is_told_that_there_is_none(world):
-    code, output, _ = run_probe(LIFECYCLE, "--site", world.site(reporter="yes"), "--depth", "console")
+    code, output, _ = run_probe(
+        LIFECYCLE, "--site", world.site(reporter="yes"), "--depth", "console"
+    )
 
     assert (code, line(output)) == (
-        3, "VM_LIFECYCLE UNKNOWN - opennebula: [test vm] asks for console, which opennebula does not offer")
+        3,
+        "VM_LIFECYCLE UNKNOWN - opennebula: [test vm] asks for console, which opennebula does not offer",
+    )
     assert world.oned.calls == []
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------
+
 
 def test_a_login_token_and_a_file_of_oneuser_are_passwords(world, tmp_path):
     written(tmp_path / "one_auth", "probe:a-good-password\n")
@@ -751,45 +1083,96 @@ def test_a_login_token_and_a_file_of_oneuser_are_passwords(world, tmp_path):
         connected(world, credentials=f"one_auth = {tmp_path / 'one_auth'}\n")
 
 
-@pytest.mark.parametrize("digest, vector", [("sha256", True), ("sha256", False), ("sha1", False)], ids=["6.x", "5.10", "5.0"])
+@pytest.mark.parametrize(
+    "digest, vector",
+    [("sha256", True), ("sha256", False), ("sha1", False)],
+    ids=["6.x", "5.10", "5.0"],
+)
 def test_a_service_is_known_by_server_cipher_as_each_version_derives_its_key(world, digest, vector):
     """The other side is openssl: authenticate of server_cipher_auth.rb deciphers with the password's digest."""
     key = hashlib.new(digest, b"server-password").hexdigest()[:32].encode()
 
     def authenticate(session):
         server, target, token = session.split(":")
-        done = subprocess.run(["openssl", "enc", "-d", "-aes-256-cbc", "-K", key.hex(), "-iv", (key[:16] if vector else bytes(16)).hex()],
-                              input=base64.b64decode(token), capture_output=True)
+        done = subprocess.run(
+            [
+                "openssl",
+                "enc",
+                "-d",
+                "-aes-256-cbc",
+                "-K",
+                key.hex(),
+                "-iv",
+                (key[:16] if vector else bytes(16)).hex(),
+            ],
+            input=base64.b64decode(token),
+            capture_output=True,
+        )
         said = done.stdout.decode("latin-1").split(":")
-        return world.oned.users[target] if said[:2] == [server, target] and int(said[2]) > time.time() else None
+        return (
+            world.oned.users[target]
+            if said[:2] == [server, target] and int(said[2]) > time.time()
+            else None
+        )
 
     world.oned.authenticate = authenticate
-    connected(world, credentials="server_user = serveradmin\nserver_password = server-password\nusername = probe\n")
+    connected(
+        world,
+        credentials="server_user = serveradmin\nserver_password = server-password\nusername = probe\n",
+    )
 
 
 def test_a_services_token_is_shown_nowhere_not_even_alone(world):
     sent = []
     world.oned.authenticate = lambda session: sent.append(session) or world.oned.users["probe"]
 
-    driver = connected(world, credentials="server_user = serveradmin\nserver_password = server-password\nusername = probe\n")
+    driver = connected(
+        world,
+        credentials="server_user = serveradmin\nserver_password = server-password\nusername = probe\n",
+    )
 
     token = sent[0].split(":")[2]
-    assert driver.evidence.redactor.strike(f"probe:{token} {token} {quote(token, safe='')}") == "*** *** ***"
+    assert (
+        driver.evidence.redactor.strike(f"probe:{token} {token} {quote(token, safe='')}")
+        == "*** *** ***"
+    )
 
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory):
     """(certificate, key) made by openssl."""
     directory = tmp_path_factory.mktemp("pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(directory / "key.pem"), "-out",
-                    str(directory / "cert.pem"), "-days", "2", "-subj", "/C=DE/O=Grid/CN=probe"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            str(directory / "key.pem"),
+            "-out",
+            str(directory / "cert.pem"),
+            "-days",
+            "2",
+            "-subj",
+            "/C=DE/O=Grid/CN=probe",
+        ],
+        check=True,
+        capture_output=True,
+    )
     return directory / "cert.pem", directory / "key.pem"
 
 
 def _recovered(certificate, proof):
     """What ``public_decrypt`` makes of a proof, by openssl."""
-    done = subprocess.run(["openssl", "pkeyutl", "-verifyrecover", "-certin", "-inkey", str(certificate)],
-                          input=base64.b64decode(proof), capture_output=True, check=True)
+    done = subprocess.run(
+        ["openssl", "pkeyutl", "-verifyrecover", "-certin", "-inkey", str(certificate)],
+        input=base64.b64decode(proof),
+        capture_output=True,
+        check=True,
+    )
     return done.stdout.decode().split(":")
 
 
@@ -799,10 +1182,16 @@ def test_a_user_is_known_by_x509(world, pem):
         proof, *chain = base64.b64decode(token).decode().split(":")
         assert chain == [pem[0].read_text()]
         said = _recovered(pem[0], proof)
-        return world.oned.users[user] if said[0] == user and time.time() < int(said[1]) <= time.time() + 3600 else None
+        return (
+            world.oned.users[user]
+            if said[0] == user and time.time() < int(said[1]) <= time.time() + 3600
+            else None
+        )
 
     world.oned.authenticate = authenticate
-    driver = connected(world, credentials=f"username = probe\ncertificate = {pem[0]}\nkey = {pem[1]}\n")
+    driver = connected(
+        world, credentials=f"username = probe\ncertificate = {pem[0]}\nkey = {pem[1]}\n"
+    )
     assert driver.credential_expiry() > time.time() + 86400
 
 
@@ -810,10 +1199,17 @@ def test_a_service_is_known_by_server_x509(world, pem):
     def authenticate(session):
         server, target, token = session.split(":")
         said = _recovered(pem[0], base64.b64decode(token))
-        return world.oned.users[target] if said[:2] == [server, target] and int(said[2]) > time.time() else None
+        return (
+            world.oned.users[target]
+            if said[:2] == [server, target] and int(said[2]) > time.time()
+            else None
+        )
 
     world.oned.authenticate = authenticate
-    connected(world, credentials=f"server_user = serveradmin\nusername = probe\ncertificate = {pem[0]}\nkey = {pem[1]}\n")
+    connected(
+        world,
+        credentials=f"server_user = serveradmin\nusername = probe\ncertificate = {pem[0]}\nkey = {pem[1]}\n",
+    )
 
 
 def test_a_session_that_has_ended_is_renewed_and_no_session_is_no_request(world):
@@ -825,15 +1221,20 @@ def test_a_session_that_has_ended_is_renewed_and_no_session_is_no_request(world)
 
 # --- views --------------------------------------------------------------------------------------------------------
 
+
 def test_the_views_say_what_there_is(world):
     driver = connected(world)
-    ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site(flavor="tiny")).test_vm)))
+    ref = driver.create(
+        ServerSpec("web-1", driver.resolve(load(world.site(flavor="tiny")).test_vm))
+    )
     soon(lambda: driver.show(ref).state is State.READY)
     path = world.site(memory="128 MiB")
 
     code, output, _ = run_probe("check_vm_gateway", "--site", path, "--capabilities")
     assert (code, line(output)) == (
-        0, f"VM_GATEWAY OK - opennebula: OpenNebula {world.oned.version} answers in T s (auth T s, list T s, image T s)")
+        0,
+        f"VM_GATEWAY OK - opennebula: OpenNebula {world.oned.version} answers in T s (auth T s, list T s, image T s)",
+    )
     assert re.search(r"^hypervisors +kvm\ndrivers +kvm$", output, re.M)
     code, output, _ = run_probe("check_vm_state", "--site", path, "-v")
     assert code == 0
@@ -842,8 +1243,9 @@ def test_the_views_say_what_there_is(world):
     assert code == 0
     assert re.search(r"^servers +quota +1 +50 +49 +2 %$", output, re.M)
     assert re.search(r"^storage +datastore default +4 GiB +20 GiB +16 GiB +20 %$", output, re.M)
-    assert [line(run_probe("check_vm_activity", "--site", path)[1]) for _ in range(2)][-1].startswith(
-        "VM_ACTIVITY OK - opennebula: 1 server")
+    assert [line(run_probe("check_vm_activity", "--site", path)[1]) for _ in range(2)][
+        -1
+    ].startswith("VM_ACTIVITY OK - opennebula: 1 server")
     code, output, _ = run_probe("check_vm_image", "--site", path)
     assert (code, line(output)) == (0, "VM_IMAGE OK - opennebula: image vmprobe-test is there")
     code, output, _ = run_probe("check_vm_leftovers", "--site", path)
@@ -855,7 +1257,11 @@ def test_the_views_say_what_there_is(world):
 
 @pytest.mark.parametrize("world", ["7.2.0"], indirect=True)
 def test_a_quota_of_a_single_cluster_is_not_the_users(world):
-    (servers,) = [limit for limit in connected(world).capacity() if (limit.name, limit.source) == ("servers", "quota")]
+    (servers,) = [
+        limit
+        for limit in connected(world).capacity()
+        if (limit.name, limit.source) == ("servers", "quota")
+    ]
 
     assert (servers.used, servers.total) == (0, 50)
 
@@ -880,12 +1286,16 @@ def test_every_answer_of_the_simulator_is_understood_by_pyone(world):
     """``judge`` is shown whatever is answered, in every state; the fixture asserts that it rejected nothing."""
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)
-    server, volume = driver.create(ServerSpec("vmprobe-x", plan)), driver.create(VolumeSpec("vmprobe-x", 2 ** 30, plan))
+    server, volume = (
+        driver.create(ServerSpec("vmprobe-x", plan)),
+        driver.create(VolumeSpec("vmprobe-x", 2**30, plan)),
+    )
 
     def asked(until):
         for kind in driver.kinds:
             driver.list(kind, "vmprobe-")
         return until()
+
     soon(lambda: asked(lambda: driver.metrics(server)))
     driver.attach(server, volume)
     soon(lambda: asked(lambda: driver.show(volume).state is State.READY))
@@ -902,8 +1312,18 @@ def test_every_answer_of_the_simulator_is_understood_by_pyone(world):
         soon(lambda ref=ref: removed(driver, ref))
 
     assert opennebula_sites.JUDGED >= {
-        "one.vm.info", "one.vmpool.info", "one.vm.monitoring", "one.image.info", "one.imagepool.info", "one.vnpool.info",
-        "one.datastorepool.info", "one.hostpool.info", "one.user.info", "one.group.info", "one.system.config"}
+        "one.vm.info",
+        "one.vmpool.info",
+        "one.vm.monitoring",
+        "one.image.info",
+        "one.imagepool.info",
+        "one.vnpool.info",
+        "one.datastorepool.info",
+        "one.hostpool.info",
+        "one.user.info",
+        "one.group.info",
+        "one.system.config",
+    }
 
 
 def removed(driver, ref):
@@ -920,12 +1340,13 @@ def removed(driver, ref):
 
 # --- large pools --------------------------------------------------------------------------------------------------
 
+
 def _many(world, count):
     """A user of ``count`` VMs beside the one that is ours, which is the last."""
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)
     world.oned.group_limits.clear()
-    world.oned.leases[0] = 10 ** 6
+    world.oned.leases[0] = 10**6
     for number in range(count):
         driver.create(ServerSpec(f"worker-{number}", plan))
     ref = driver.create(ServerSpec("vmprobe-x", plan))
@@ -950,6 +1371,7 @@ def _going(world, driver, often):
             left[0] -= 1
             world.oned._free(next(vm for vm in world.oned.vms.values() if vm.state != "DONE"))
         return answer
+
     driver.oned.xml = xml
 
 
@@ -971,7 +1393,9 @@ def test_a_pool_that_ends_with_its_page_is_whole(world, count):
 
 
 def test_nothing_of_ours_is_overlooked_when_another_vm_goes_while_pages_are_read(world):
-    driver, ref = _many(world, 199)  # ours is the first of the second page, and moves to the first one
+    driver, ref = _many(
+        world, 199
+    )  # ours is the first of the second page, and moves to the first one
     _going(world, driver, 1)
 
     assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
@@ -981,7 +1405,9 @@ def test_nothing_of_ours_is_overlooked_when_another_vm_goes_while_pages_are_read
 def test_an_oned_that_takes_no_notice_of_pages_has_said_all_at_once(world):
     driver, ref = _many(world, 250)
     paged = world.oned._one_vmpool_info
-    world.oned._one_vmpool_info = lambda user, whose, start, end, state: paged(user, whose, -1, -1, state)
+    world.oned._one_vmpool_info = lambda user, whose, start, end, state: paged(
+        user, whose, -1, -1, state
+    )
 
     assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
     assert len(driver.list(Kind.SERVER, "")) == 251
@@ -993,6 +1419,8 @@ def test_a_pool_that_never_stands_still_is_incomplete(world):
     driver, ref = _many(world, 250)
     _going(world, driver, 50)
 
-    with pytest.raises(Incomplete, match="one.vmpool.info: things go while it is read, each of 3 times"):
+    with pytest.raises(
+        Incomplete, match="one.vmpool.info: things go while it is read, each of 3 times"
+    ):
         driver.list(Kind.SERVER, "vmprobe-")
     _emptied(world)

@@ -12,17 +12,17 @@ import sys
 import pytest
 
 from certificates import Authority
+from drivers.opennebula.test_driver import line, wait_gone
 from running import PROBES, run_probe
 from simulators.opennebula import User, served
 from simulators.opennebula_sites import site_of_stratuslab, stratuslab_site
 from simulators.stratuslab import DEPRECATED, IMAGE, Services, StratusLab
-from drivers.opennebula.test_driver import line, wait_gone
-from vmprobe.report import verdict
+from vmprobe.checks.lifecycle import command
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import AuthRejected, Conflict
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
-from vmprobe.checks.lifecycle import command
+from vmprobe.report import verdict
 from vmprobe.site.site import load
 from waiting import soon
 
@@ -51,12 +51,15 @@ def run(path, *options, **test_vm):
 
 def driver_of(path):
     found = load(path)
-    driver = found.driver(found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True))
+    driver = found.driver(
+        found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True)
+    )
     driver.connect()
     return driver, driver.resolve(found.test_vm)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
+
 
 def test_ok_when_the_vm_ran_and_is_gone(site):
     world, path = site
@@ -64,31 +67,59 @@ def test_ok_when_the_vm_ran_and_is_gone(site):
     assert run(path) == (0, FINE)
     (vm,) = world.vms.values()
     source, swap = vm.template.findall("DISK")
-    assert (source.findtext("SOURCE").rpartition("/metadata/")[2], source.findtext("DRIVER"), source.findtext("TARGET")) == (
-        IMAGE, "qcow2", "vda")
+    assert (
+        source.findtext("SOURCE").rpartition("/metadata/")[2],
+        source.findtext("DRIVER"),
+        source.findtext("TARGET"),
+    ) == (IMAGE, "qcow2", "vda")
     assert (swap.findtext("TYPE"), swap.findtext("SIZE")) == ("swap", "512")
-    assert [vm.template.findtext(name) for name in ("NIC/NETWORK_UNAME", "NIC/NETWORK", "RANK")] == ["oneadmin", "public",
-                                                                                                    "- RUNNING_VMS"]
+    assert [
+        vm.template.findtext(name) for name in ("NIC/NETWORK_UNAME", "NIC/NETWORK", "RANK")
+    ] == ["oneadmin", "public", "- RUNNING_VMS"]
 
 
 def test_a_fleet_is_polled_by_one_list(site):
     assert run(site[1], "--count", "5") == (
-        0, "VM_LIFECYCLE OK - stratuslab: 5 test VMs ran and are gone in T s (active T s, network T s, storage T s)")
+        0,
+        "VM_LIFECYCLE OK - stratuslab: 5 test VMs ran and are gone in T s (active T s, network T s, storage T s)",
+    )
 
 
-@pytest.mark.parametrize("test_vm, code, said", [
-    ({"image": "no-such-image"}, 2, "image: no image 'no-such-image': neither an identifier of the Marketplace nor of a disk (cause=image)"),
-    ({"image": DEPRECATED}, 2, f"image: image '{DEPRECATED}' is deprecated: a hole in its kernel (cause=image)"),
-    ({"flavor": "m1.tiny"}, 3, "image: no instance type 'm1.tiny' among t1.micro, m1.small, m1.medium, m1.large, m1.xlarge, c1.medium, "
-                               "c1.xlarge (cause=client)"),
-    ({"network": "dmz"}, 3, "image: no network 'dmz' among public, local, private (cause=client)"),
-    ({"snapshot": "yes"}, 3, "[test vm] asks for snapshot, which stratuslab does not offer"),
-])
+@pytest.mark.parametrize(
+    "test_vm, code, said",
+    [
+        (
+            {"image": "no-such-image"},
+            2,
+            "image: no image 'no-such-image': neither an identifier of the Marketplace nor of a disk (cause=image)",
+        ),
+        (
+            {"image": DEPRECATED},
+            2,
+            f"image: image '{DEPRECATED}' is deprecated: a hole in its kernel (cause=image)",
+        ),
+        (
+            {"flavor": "m1.tiny"},
+            3,
+            "image: no instance type 'm1.tiny' among t1.micro, m1.small, m1.medium, m1.large, m1.xlarge, c1.medium, "
+            "c1.xlarge (cause=client)",
+        ),
+        (
+            {"network": "dmz"},
+            3,
+            "image: no network 'dmz' among public, local, private (cause=client)",
+        ),
+        ({"snapshot": "yes"}, 3, "[test vm] asks for snapshot, which stratuslab does not offer"),
+    ],
+)
 def test_what_is_not_there_is_named(site, test_vm, code, said):
     word = {2: "CRITICAL - stratuslab: ", 3: "UNKNOWN - stratuslab: "}[code]
     if "snapshot" in test_vm:
         open(site[1], "a").write("snapshot = yes\n")
-        assert line(run_probe("check_vm_lifecycle", "--site", site[1])[1]) == f"VM_LIFECYCLE {word}{said}"
+        assert (
+            line(run_probe("check_vm_lifecycle", "--site", site[1])[1])
+            == f"VM_LIFECYCLE {word}{said}"
+        )
         return
     assert run(site[1], **test_vm) == (code, f"VM_LIFECYCLE {word}{said}")
 
@@ -96,19 +127,37 @@ def test_what_is_not_there_is_named(site, test_vm, code, said):
 def test_a_volume_that_cannot_be_made_is_told_in_the_services_words(site):
     site[0].backend_fails = True
 
-    assert run(site[1]) == (2, "VM_LIFECYCLE CRITICAL - stratuslab: submit: create disk: 500 cannot create volume: no space left on target "
-                               "(cause=gateway)")
+    assert run(site[1]) == (
+        2,
+        "VM_LIFECYCLE CRITICAL - stratuslab: submit: create disk: 500 cannot create volume: no space left on target "
+        "(cause=gateway)",
+    )
 
 
 VERDICTS = {  # fault: (stage with a budget of a second, what is said)
-    "boot-failure": ("", "active: server 40 is FAILED: on node1: Error deploying virtual machine: Could not create domain from "
-                         "/var/lib/one//datastores/0/40/deployment.0 (cause=scheduler)"),
-    "prolog-failure": ("", "active: server 40 is FAILED: on node1: Error executing image transfer script: Error copying "
-                           "node1:/var/lib/one/datastores/1/7 (cause=storage)"),
+    "boot-failure": (
+        "",
+        "active: server 40 is FAILED: on node1: Error deploying virtual machine: Could not create domain from "
+        "/var/lib/one//datastores/0/40/deployment.0 (cause=scheduler)",
+    ),
+    "prolog-failure": (
+        "",
+        "active: server 40 is FAILED: on node1: Error executing image transfer script: Error copying "
+        "node1:/var/lib/one/datastores/1/7 (cause=storage)",
+    ),
     "dies": ("", "active: server 40 is UNKNOWN: on node1 (cause=scheduler)"),
-    "no-room": ("active", "active: server 40 is PENDING; not within its budget of T s (cause=scheduler)"),
-    "never-running": ("active", "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)"),
-    "no-address": ("network", "network: server 40 has no address; not within its budget of T s (cause=network)"),
+    "no-room": (
+        "active",
+        "active: server 40 is PENDING; not within its budget of T s (cause=scheduler)",
+    ),
+    "never-running": (
+        "active",
+        "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)",
+    ),
+    "no-address": (
+        "network",
+        "network: server 40 has no address; not within its budget of T s (cause=network)",
+    ),
 }
 
 
@@ -118,7 +167,10 @@ def test_what_fails_is_told_as_oned_3_has_it(site, fault):
     world.faults.add(fault)
     stage, said = VERDICTS[fault]
 
-    assert run(with_budget(path, f"{stage} = 1 s" if stage else "")) == (2, f"VM_LIFECYCLE CRITICAL - stratuslab: {said}")
+    assert run(with_budget(path, f"{stage} = 1 s" if stage else "")) == (
+        2,
+        f"VM_LIFECYCLE CRITICAL - stratuslab: {said}",
+    )
 
 
 def with_budget(path, *lines):
@@ -135,14 +187,19 @@ def test_a_disk_that_cannot_be_mounted_is_told_in_the_services_words(site):
     code, said = run(site[1])
 
     assert (code, re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", said)) == (
-        2, "VM_LIFECYCLE CRITICAL - stratuslab: storage: attach volume ID to server 40: 500 iSCSI target is not reachable (cause=gateway)")
+        2,
+        "VM_LIFECYCLE CRITICAL - stratuslab: storage: attach volume ID to server 40: 500 iSCSI target is not reachable (cause=gateway)",
+    )
 
 
 def test_a_full_quota_is_a_warning(site):
     site[0].probe.limits["VMS"] = 0
 
-    assert run(site[1]) == (1, "VM_LIFECYCLE WARNING - stratuslab: submit: [VirtualMachineAllocate] User [2] : user [2] limit of 0 "
-                               "reached for VMS quota in VM. (cause=quota)")
+    assert run(site[1]) == (
+        1,
+        "VM_LIFECYCLE WARNING - stratuslab: submit: [VirtualMachineAllocate] User [2] : user [2] limit of 0 "
+        "reached for VMS quota in VM. (cause=quota)",
+    )
 
 
 @pytest.mark.slow
@@ -151,8 +208,11 @@ def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(s
     world.plot["one.vm.allocate"] = "goes-away"
 
     code, said = run(with_budget(path, "deadline = 8 s", "reserve = 2 s"))
-    assert (code, said.split("; ")[0]) == (2, "VM_LIFECYCLE CRITICAL - stratuslab: submit: one.vm.allocate: the connection was closed "
-                                              "without an answer (cause=gateway)")
+    assert (code, said.split("; ")[0]) == (
+        2,
+        "VM_LIFECYCLE CRITICAL - stratuslab: submit: one.vm.allocate: the connection was closed "
+        "without an answer (cause=gateway)",
+    )
     world.faults.clear()
     assert run(path) == (0, FINE)
 
@@ -162,27 +222,49 @@ def test_a_deadline_that_passes_is_unknown_and_names_the_stage(site):
     world.faults.add("no-room")
 
     assert run(with_budget(path, "deadline = 8 s", "reserve = 4 s")) == (
-        3, "VM_LIFECYCLE UNKNOWN - stratuslab: active: server 40 is PENDING; the deadline of T s passed")
+        3,
+        "VM_LIFECYCLE UNKNOWN - stratuslab: active: server 40 is PENDING; the deadline of T s passed",
+    )
 
 
-@pytest.mark.parametrize("ranges, code, said", [
-    (("-w", "total=0.01"), 1, "WARNING - stratuslab: total T s is outside 0.01 (warning)"),
-    (("-c", "active=0.001"), 2, "CRITICAL - stratuslab: active T s is outside 0.001 (critical)"),
-])
+@pytest.mark.parametrize(
+    "ranges, code, said",
+    [
+        (("-w", "total=0.01"), 1, "WARNING - stratuslab: total T s is outside 0.01 (warning)"),
+        (
+            ("-c", "active=0.001"),
+            2,
+            "CRITICAL - stratuslab: active T s is outside 0.001 (critical)",
+        ),
+    ],
+)
 def test_a_stage_outside_its_range_alerts(site, ranges, code, said):
     assert run(site[1], *ranges) == (
-        code, f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)")
+        code,
+        f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
+    )
 
 
-@pytest.mark.parametrize("request_, stage", [("POST disks", "submit"), ("one.vm.allocate", "active")])
-def test_sigterm_is_noticed_after_the_request_that_it_came_in_and_leaves_nothing(site, request_, stage):
+@pytest.mark.parametrize(
+    "request_, stage", [("POST disks", "submit"), ("one.vm.allocate", "active")]
+)
+def test_sigterm_is_noticed_after_the_request_that_it_came_in_and_leaves_nothing(
+    site, request_, stage
+):
     world, path = site
     world.plot[request_] = "killed-after"
-    stopped = subprocess.Popen([sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", path], stdout=subprocess.PIPE, text=True)
+    stopped = subprocess.Popen(
+        [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", path],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     world.killer = stopped.terminate
     output, _ = stopped.communicate(timeout=120)
 
-    assert (stopped.returncode, line(output)) == (3, f"VM_LIFECYCLE UNKNOWN - stratuslab: {stage}: interrupted by SIGTERM")
+    assert (stopped.returncode, line(output)) == (
+        3,
+        f"VM_LIFECYCLE UNKNOWN - stratuslab: {stage}: interrupted by SIGTERM",
+    )
 
 
 def test_a_wrong_password_is_critical(site):
@@ -190,10 +272,16 @@ def test_a_wrong_password_is_critical(site):
     secret = os.path.join(os.path.dirname(path), "credentials.ini")
     open(secret, "w").write("[credentials]\nusername = probe\npassword = wrong-password\n")
 
-    assert run(path) == (2, "VM_LIFECYCLE CRITICAL - stratuslab: auth: one.system.version: 401 Error 401 Unauthorized (cause=auth)")
+    assert run(path) == (
+        2,
+        "VM_LIFECYCLE CRITICAL - stratuslab: auth: one.system.version: 401 Error 401 Unauthorized (cause=auth)",
+    )
     open(secret, "w").write("[credentials]\nusername = probe\n")
-    assert run(path) == (3, "VM_LIFECYCLE UNKNOWN - stratuslab: auth: neither username and password nor certificate among the "
-                            "credentials (cause=client)")
+    assert run(path) == (
+        3,
+        "VM_LIFECYCLE UNKNOWN - stratuslab: auth: neither username and password nor certificate among the "
+        "credentials (cause=client)",
+    )
 
 
 def test_a_certificate_is_shown_to_the_proxy_and_to_the_disks(tmp_path):
@@ -206,8 +294,12 @@ def test_a_certificate_is_shown_to_the_proxy_and_to_the_disks(tmp_path):
     world = StratusLab()
     world.users["grid"] = User(3, "grid", "")
     with served(world, Services, tls) as (_, url):
-        path = site_of_stratuslab(tmp_path, url, image=IMAGE, credentials=f"certificate = {client}\nkey = {client}\n")
-        path.write_text(path.read_text().replace("timeout = 10 s", f"timeout = 10 s\nca = {authority.ca}"))
+        path = site_of_stratuslab(
+            tmp_path, url, image=IMAGE, credentials=f"certificate = {client}\nkey = {client}\n"
+        )
+        path.write_text(
+            path.read_text().replace("timeout = 10 s", f"timeout = 10 s\nca = {authority.ca}")
+        )
 
         assert run(str(path)) == (0, FINE)
         assert {vm.owner.name for vm in world.vms.values()} == {"grid"}
@@ -216,7 +308,9 @@ def test_a_certificate_is_shown_to_the_proxy_and_to_the_disks(tmp_path):
 
 def test_without_a_session_no_service_is_asked(site):
     found = load(site[1])
-    driver = found.driver(found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence())
+    driver = found.driver(
+        found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence()
+    )
     for kind in driver.kinds:
         with pytest.raises(AuthRejected):
             driver.list(kind, "vmprobe-")
@@ -225,19 +319,27 @@ def test_without_a_session_no_service_is_asked(site):
 
 # --- nothing is left ----------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("when", ["killed-before", "killed-after"])
-@pytest.mark.parametrize("request_", ["POST disks", "one.vm.allocate", "one.vm.action", "DELETE disks"])
+@pytest.mark.parametrize(
+    "request_", ["POST disks", "one.vm.allocate", "one.vm.action", "DELETE disks"]
+)
 def test_sigkill_at_each_change_is_settled_by_the_next_run(site, request_, when):
     world, path = site
     world.plot[request_] = when
-    killed = subprocess.Popen([sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", path], stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", path],
+        stdout=subprocess.DEVNULL,
+    )
     world.killer = lambda: (os.kill(killed.pid, signal.SIGKILL), killed.wait(60))
     assert killed.wait(60) == -signal.SIGKILL
 
     assert run(path) == (0, FINE)
 
 
-@pytest.mark.parametrize("request_", ["POST disks", "one.vm.allocate", "one.vm.action", "DELETE disks"])
+@pytest.mark.parametrize(
+    "request_", ["POST disks", "one.vm.allocate", "one.vm.action", "DELETE disks"]
+)
 def test_a_reply_that_is_lost_leaves_nothing(site, request_):
     site[0].plot[request_] = "reply-lost"
 
@@ -249,7 +351,7 @@ def test_a_mount_that_outlives_its_vm_is_ended_with_the_disk(site):
     world.forgets_mounts = False
     driver, plan = driver_of(path)
     server = driver.create(ServerSpec("vmprobe-x", plan))
-    disk = driver.create(VolumeSpec("vmprobe-x", 2 ** 30, plan))
+    disk = driver.create(VolumeSpec("vmprobe-x", 2**30, plan))
     soon(lambda: driver.show(server).state is State.READY)
     driver.attach(server, disk)
     driver.delete(server)
@@ -264,6 +366,7 @@ def test_a_mount_that_outlives_its_vm_is_ended_with_the_disk(site):
 
 # --- views --------------------------------------------------------------------------------------------------------
 
+
 def test_the_views_say_what_there_is(site):
     world, path = site
     driver, plan = driver_of(path)
@@ -271,13 +374,28 @@ def test_the_views_say_what_there_is(site):
     soon(lambda: driver.show(server).state is State.READY)
 
     code, output, _ = run_probe("check_vm_gateway", "--site", path, "--capabilities")
-    assert (code, line(output).split(" answers")[0]) == (0, "VM_GATEWAY OK - stratuslab: StratusLab before 3.6")
+    assert (code, line(output).split(" answers")[0]) == (
+        0,
+        "VM_GATEWAY OK - stratuslab: StratusLab before 3.6",
+    )
     assert re.search(r"^hypervisors +kvm$", output, re.M)
     code, output, _ = run_probe("check_vm_state", "--site", path, "-v")
     assert code == 0 and re.search(r"^RUNNING .* 40 +web-1$", output, re.M)
-    code, output, _ = run_probe("check_vm_image", "--site", path, "--checksum", "sha1:4dd44124f8813c7cee52f8ede05cb74892622fd7")
-    assert (code, line(output)) == (0, f"VM_IMAGE OK - stratuslab: image {IMAGE} is there and unchanged")
-    assert line(run_probe("check_vm_leftovers", "--site", path)[1]) == "VM_LEFTOVERS OK - stratuslab: nothing is left behind"
+    code, output, _ = run_probe(
+        "check_vm_image",
+        "--site",
+        path,
+        "--checksum",
+        "sha1:4dd44124f8813c7cee52f8ede05cb74892622fd7",
+    )
+    assert (code, line(output)) == (
+        0,
+        f"VM_IMAGE OK - stratuslab: image {IMAGE} is there and unchanged",
+    )
+    assert (
+        line(run_probe("check_vm_leftovers", "--site", path)[1])
+        == "VM_LEFTOVERS OK - stratuslab: nothing is left behind"
+    )
     assert {sample.metric for sample in driver.metrics(server)} <= set(driver.metrics_offered)
 
     driver.delete(server)

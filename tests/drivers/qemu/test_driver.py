@@ -15,10 +15,10 @@ import pytest
 from vmprobe.checks.capacity import headroom
 from vmprobe.core import handle
 from vmprobe.core.clock import Deadline
-from vmprobe.drivers.qemu.driver import Qemu
 from vmprobe.core.errors import ClientError, GatewayFailed, Transient, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Plan, Ref, ServerSpec, State, VolumeSpec
+from vmprobe.drivers.qemu.driver import Qemu
 from vmprobe.site.site import load
 from waiting import soon
 
@@ -87,12 +87,17 @@ class Place:
         self.binary.chmod(0o755)
         (directory / "disk").write_bytes(b"\0" * 512)
         self.handle = str(handle.new("mon", 60, 1_800_000_000))
-        self.plan = Plan("disk", "32 MiB", "none", {"disk": str(directory / "disk"), "memory": 2 ** 25, "vcpus": 1})
+        self.plan = Plan(
+            "disk", "32 MiB", "none", {"disk": str(directory / "disk"), "memory": 2**25, "vcpus": 1}
+        )
 
     def driver(self, base=True, connected=True):
         path = self.directory / "site.ini"
-        path.write_text(f"[site]\nname = here\n[endpoint]\nmanager = qemu\nbinary = {self.binary}\ntimeout = 2 s\n" +
-                        (f"directory = {self.base}\n" if base else "") + "[test vm]\nimage = disk\n")
+        path.write_text(
+            f"[site]\nname = here\n[endpoint]\nmanager = qemu\nbinary = {self.binary}\ntimeout = 2 s\n"
+            + (f"directory = {self.base}\n" if base else "")
+            + "[test vm]\nimage = disk\n"
+        )
         found = Qemu(load(str(path)).endpoint, {}, Deadline(120, 10), Evidence(keep=True))
         if connected:
             found.connect()
@@ -129,9 +134,25 @@ def place(tmp_path):
 
 # --- a monitor that is hostile ------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("manner", ["closes", "is silent", "speaks something else", "never ends its line", "floods", "nests", "says a number",
-                                    "says nothing", "says a list", "refuses"])
-def test_a_qemu_that_does_not_answer_as_it_should_is_there_and_can_be_removed_in_time(place, manner, capfd):
+
+@pytest.mark.parametrize(
+    "manner",
+    [
+        "closes",
+        "is silent",
+        "speaks something else",
+        "never ends its line",
+        "floods",
+        "nests",
+        "says a number",
+        "says nothing",
+        "says a list",
+        "refuses",
+    ],
+)
+def test_a_qemu_that_does_not_answer_as_it_should_is_there_and_can_be_removed_in_time(
+    place, manner, capfd
+):
     driver = place.driver()
     ref = place.server(driver)
     place.manner.write_text(manner)
@@ -161,16 +182,30 @@ def test_a_binary_that_hangs_with_children_is_waited_for_no_longer_than_the_limi
 
 # --- an end without a pidfd ---------------------------------------------------------------------------------------
 
+
 def fails(number):
     def call(*_):
         raise OSError(number, os.strerror(number))
+
     return call
 
 
-@pytest.mark.parametrize("module, call, number", [(os, "pidfd_open", errno.ENOSYS), (os, "pidfd_open", errno.EPERM), (os, "pidfd_open", errno.EMFILE),
-                                                  (signal, "pidfd_send_signal", errno.ENOSYS), (signal, "pidfd_send_signal", errno.EPERM)],
-                         ids=lambda word: errno.errorcode.get(word) if isinstance(word, int) else getattr(word, "__name__", word))
-def test_a_server_is_ended_where_the_kernel_or_a_filter_knows_no_pidfd(place, monkeypatch, module, call, number):
+@pytest.mark.parametrize(
+    "module, call, number",
+    [
+        (os, "pidfd_open", errno.ENOSYS),
+        (os, "pidfd_open", errno.EPERM),
+        (os, "pidfd_open", errno.EMFILE),
+        (signal, "pidfd_send_signal", errno.ENOSYS),
+        (signal, "pidfd_send_signal", errno.EPERM),
+    ],
+    ids=lambda word: (
+        errno.errorcode.get(word) if isinstance(word, int) else getattr(word, "__name__", word)
+    ),
+)
+def test_a_server_is_ended_where_the_kernel_or_a_filter_knows_no_pidfd(
+    place, monkeypatch, module, call, number
+):
     driver = place.driver()
     ref = place.server(driver)
     monkeypatch.setattr(module, call, fails(number))
@@ -205,6 +240,7 @@ def test_a_number_that_another_program_has_by_now_is_not_ended(place, monkeypatc
         if not has_pidfd:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         return pidfd_open(number)
+
     monkeypatch.setattr(os, "pidfd_open", late)
 
     driver.delete(ref)
@@ -213,6 +249,7 @@ def test_a_number_that_another_program_has_by_now_is_not_ended(place, monkeypatc
 
 
 # --- a process table that cannot be seen --------------------------------------------------------------------------
+
 
 def hidden(monkeypatch):
     """/proc is there and empty, as in a chroot or a hardened unit."""
@@ -225,6 +262,7 @@ def hidden(monkeypatch):
         if str(path).startswith("/proc/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return readlink(path, **words)
+
     monkeypatch.setattr(os, "listdir", empty)
     monkeypatch.setattr(os, "readlink", none)
 
@@ -234,14 +272,20 @@ def test_without_a_process_table_nothing_is_started(place, monkeypatch):
 
     with pytest.raises(ClientError) as said:
         place.driver()
-    assert str(said.value) == ("/proc cannot be read: No such file or directory; without it no QEMU could be seen or ended, and nothing is "
-                               "started")
+    assert str(said.value) == (
+        "/proc cannot be read: No such file or directory; without it no QEMU could be seen or ended, and nothing is "
+        "started"
+    )
 
 
 def test_the_process_table_of_another_namespace_is_not_believed(place, monkeypatch):
     """Its numbers are those of other processes here."""
     readlink = os.readlink
-    monkeypatch.setattr(os, "readlink", lambda path, **words: "1" if path == "/proc/self" else readlink(path, **words))
+    monkeypatch.setattr(
+        os,
+        "readlink",
+        lambda path, **words: "1" if path == "/proc/self" else readlink(path, **words),
+    )
 
     with pytest.raises(ClientError, match="^/proc does not show the processes of this host; "):
         place.driver()
@@ -252,7 +296,11 @@ def test_a_process_table_that_vanishes_is_never_read_as_gone(place, monkeypatch)
     ref = place.server(driver)
     with monkeypatch.context() as without:
         hidden(without)
-        for look in (lambda: driver.show(ref), lambda: driver.list(Kind.SERVER, place.handle), lambda: driver.delete(ref)):
+        for look in (
+            lambda: driver.show(ref),
+            lambda: driver.list(Kind.SERVER, place.handle),
+            lambda: driver.delete(ref),
+        ):
             with pytest.raises(GatewayFailed):
                 look()
     assert place.path().is_dir()
@@ -262,6 +310,7 @@ def test_a_process_table_that_vanishes_is_never_read_as_gone(place, monkeypatch)
 
 
 # --- descriptors --------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def descriptors():
@@ -286,7 +335,9 @@ def test_more_than_1023_open_descriptors_keep_no_server_from_its_life_and_end(pl
     assert driver.list(Kind.SERVER, place.handle) == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's, of a loop that it could not make
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # asyncio's, of a loop that it could not make
 def test_without_a_free_descriptor_nothing_is_read_as_gone(place, descriptors):
     limit, _ = descriptors
     driver = place.driver()
@@ -311,8 +362,13 @@ def test_without_a_free_descriptor_nothing_is_read_as_gone(place, descriptors):
 
 # --- what lies where something else was meant ---------------------------------------------------------------------
 
-FOREIGN = {"a pipe": os.mkfifo, "a file": lambda path: path.write_text(""), "a link": lambda path: path.symlink_to(path.parent.parent.parent / "theirs"),
-           "a dangling link": lambda path: path.symlink_to("/nowhere"), "a directory": os.mkdir}
+FOREIGN = {
+    "a pipe": os.mkfifo,
+    "a file": lambda path: path.write_text(""),
+    "a link": lambda path: path.symlink_to(path.parent.parent.parent / "theirs"),
+    "a dangling link": lambda path: path.symlink_to("/nowhere"),
+    "a directory": os.mkdir,
+}
 
 
 @pytest.mark.parametrize("kind", [Kind.SERVER, Kind.VOLUME], ids=lambda kind: kind.value)
@@ -345,14 +401,21 @@ def test_a_pipe_in_the_place_of_what_a_server_said_is_not_waited_for(place, name
     assert driver.console(found.ref) == ""
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.write_text(""), lambda path: path.symlink_to("/tmp")], ids=["pipe", "file", "link"])
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, lambda path: path.write_text(""), lambda path: path.symlink_to("/tmp")],
+    ids=["pipe", "file", "link"],
+)
 def test_what_is_no_directory_of_servers_is_named_before_anything_is_started(place, make):
     place.base.mkdir(mode=0o700)
     make(place.base / "server")
 
     with pytest.raises(ClientError) as said:
         place.driver()
-    assert str(said.value) == f"{place.base}/server is not a directory; servers and volumes have to lie in {place.base}"
+    assert (
+        str(said.value)
+        == f"{place.base}/server is not a directory; servers and volumes have to lie in {place.base}"
+    )
 
 
 def test_names_with_line_ends_and_names_that_lead_elsewhere_are_nobody_s(place):
@@ -369,23 +432,37 @@ def test_names_with_line_ends_and_names_that_lead_elsewhere_are_nobody_s(place):
 
 # --- what fits ----------------------------------------------------------------------------------------------------
 
+
 def test_a_volume_that_is_larger_than_the_file_system_is_made_and_so_it_fits(place):
     driver = place.driver()
     (storage,) = [limit for limit in driver.capacity() if limit.name == "storage"]
-    size = int(storage.total) + 2 ** 30
+    size = int(storage.total) + 2**30
 
     needs = driver.needs(place.plan, {"volume": size, "depth": "api"})
 
-    assert needs == {("servers", ""): 1, ("vcpus", ""): 1, ("memory", ""): 2 ** 25, ("ports", ""): 1, ("volumes", ""): 1,
-                     ("storage", ""): 2 ** 19}
-    assert headroom.room([storage._replace(used=0, total=2 ** 20)], needs) == headroom.Room(2, "storage by host: 1 MiB of 1 MiB is free")
+    assert needs == {
+        ("servers", ""): 1,
+        ("vcpus", ""): 1,
+        ("memory", ""): 2**25,
+        ("ports", ""): 1,
+        ("volumes", ""): 1,
+        ("storage", ""): 2**19,
+    }
+    assert headroom.room([storage._replace(used=0, total=2**20)], needs) == headroom.Room(
+        2, "storage by host: 1 MiB of 1 MiB is free"
+    )
     assert driver.show(driver.create(VolumeSpec(place.handle, size))).size == size
 
 
 # --- whose directory it is ----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("mode, name", [(0o700, "qemu"), (0o755, "qemu"), (0o2770, f"qemu-{os.geteuid()}")])
-def test_in_a_state_directory_that_others_share_each_user_has_a_place_of_its_own(place, state_directory, mode, name):
+
+@pytest.mark.parametrize(
+    "mode, name", [(0o700, "qemu"), (0o755, "qemu"), (0o2770, f"qemu-{os.geteuid()}")]
+)
+def test_in_a_state_directory_that_others_share_each_user_has_a_place_of_its_own(
+    place, state_directory, mode, name
+):
     """A QEMU of another user can neither be seen nor ended."""
     state_directory.mkdir()
     state_directory.chmod(mode)
@@ -398,7 +475,9 @@ def test_in_a_state_directory_that_others_share_each_user_has_a_place_of_its_own
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_what_root_does_by_hand_in_another_user_s_state_directory_shuts_nobody_out(place, state_directory):
+def test_what_root_does_by_hand_in_another_user_s_state_directory_shuts_nobody_out(
+    place, state_directory
+):
     state_directory.mkdir()
     os.chown(state_directory, 65534, 65534)
 

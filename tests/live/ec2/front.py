@@ -3,6 +3,7 @@
 ``SITE`` is where ec2-api is installed. Its last release is older than Keystone's demand that who asks whether a signature is
 right has to be somebody: it is given the token of a service. Nothing of what it says to its clients is changed.
 """
+
 import json
 import os
 import sys
@@ -25,7 +26,9 @@ _prepared = clients.update_request_params_with_ssl
 def prepared(request):
     """What asks Keystone about a signature carries a token."""
     if "headers" in request:
-        answer = requests.post(f"{settings['keystone']}/v3/auth/tokens", json={"auth": settings["service"]}, timeout=60)
+        answer = requests.post(
+            f"{settings['keystone']}/v3/auth/tokens", json={"auth": settings["service"]}, timeout=60
+        )
         request["headers"]["X-Auth-Token"] = answer.headers["X-Subject-Token"]
     return _prepared(request)
 

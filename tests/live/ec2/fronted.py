@@ -1,4 +1,5 @@
 """The real EC2 interface of the tests: OpenStack's ec2-api before the OpenStack of the live tests."""
+
 from __future__ import annotations
 
 import json
@@ -56,8 +57,11 @@ def front() -> Front:
         code, stack = pypi.site("ec2-api", "15.0.0"), running()
         _start(stack, code)
         member = stack.api(stack.cloud().member)
-        keys = member.post("identity", f"/users/{member.token['user']['id']}/credentials/OS-EC2",
-                           {"tenant_id": member.token["project"]["id"]})["credential"]
+        keys = member.post(
+            "identity",
+            f"/users/{member.token['user']['id']}/credentials/OS-EC2",
+            {"tenant_id": member.token["project"]["id"]},
+        )["credential"]
         found = Front(stack, stack.place.url("ec2-api"), keys["access"], keys["secret"], "")
         found.subnet = _subnet(found)
         _fronts.append(found)
@@ -67,26 +71,48 @@ def front() -> Front:
 def _start(stack, code: Path) -> None:
     place = stack.place
     (place.etc / "ec2-paste.ini").write_text(PASTE)
-    conffiles.ini(place.etc / "ec2.conf", {
-        "DEFAULT": {
-            "log_file": place.log / "ec2-api.log", "state_path": place.run / "ec2",
-            "api_paste_config": place.etc / "ec2-paste.ini",
-            "ec2api_listen": place.address, "ec2api_listen_port": PORTS["ec2-api"], "ec2api_workers": 1,
-            "ec2_host": place.address, "ec2_port": PORTS["ec2-api"],
-            "keystone_ec2_tokens_url": f"{place.url('keystone')}/v3/ec2tokens", "default_flavor": stack.cloud().flavor,
+    conffiles.ini(
+        place.etc / "ec2.conf",
+        {
+            "DEFAULT": {
+                "log_file": place.log / "ec2-api.log",
+                "state_path": place.run / "ec2",
+                "api_paste_config": place.etc / "ec2-paste.ini",
+                "ec2api_listen": place.address,
+                "ec2api_listen_port": PORTS["ec2-api"],
+                "ec2api_workers": 1,
+                "ec2_host": place.address,
+                "ec2_port": PORTS["ec2-api"],
+                "keystone_ec2_tokens_url": f"{place.url('keystone')}/v3/ec2tokens",
+                "default_flavor": stack.cloud().flavor,
+            },
+            "database": conffiles.database(place, "ec2api"),
+            "keystone_authtoken": conffiles.authtoken(place, "nova", "ec2"),
+            "oslo_concurrency": {"lock_path": place.run / "lock"},
         },
-        "database": conffiles.database(place, "ec2api"),
-        "keystone_authtoken": conffiles.authtoken(place, "nova", "ec2"),
-        "oslo_concurrency": {"lock_path": place.run / "lock"},
-    })
+    )
     account = {"name": "nova", "domain": {"name": "Default"}, "password": conffiles.PASSWORD}
-    (place.etc / "ec2.json").write_text(json.dumps({
-        "keystone": place.url("keystone"), "configuration": str(place.etc / "ec2.conf"),
-        "database": {"host": place.address, "port": PORTS["mariadb"], "user": "openstack",
-                     "password": conffiles.PASSWORD},
-        "service": {"identity": {"methods": ["password"], "password": {"user": account}},
-                    "scope": {"project": {"name": "service", "domain": {"name": "Default"}}}}}))
-    stack.processes.start("ec2-api", [PYTHON, str(HERE / "front.py"), str(code), str(place.etc / "ec2.json")])
+    (place.etc / "ec2.json").write_text(
+        json.dumps(
+            {
+                "keystone": place.url("keystone"),
+                "configuration": str(place.etc / "ec2.conf"),
+                "database": {
+                    "host": place.address,
+                    "port": PORTS["mariadb"],
+                    "user": "openstack",
+                    "password": conffiles.PASSWORD,
+                },
+                "service": {
+                    "identity": {"methods": ["password"], "password": {"user": account}},
+                    "scope": {"project": {"name": "service", "domain": {"name": "Default"}}},
+                },
+            }
+        )
+    )
+    stack.processes.start(
+        "ec2-api", [PYTHON, str(HERE / "front.py"), str(code), str(place.etc / "ec2.json")]
+    )
     stack.processes.wait_port("ec2-api", PORTS["ec2-api"])
 
 
@@ -96,20 +122,40 @@ def _subnet(front: Front) -> str:
         driver = of_site(str(site_file(Path(directory), front)), Clock()).driver
         driver.connect()
         vpc = driver._call("CreateVpc", {"CidrBlock": "10.97.0.0/16"}).xml().findtext("vpc/vpcId")
-        return driver._call("CreateSubnet", {"VpcId": vpc,
-                                             "CidrBlock": "10.97.1.0/24"}).xml().findtext("subnet/subnetId")
+        return (
+            driver._call("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.97.1.0/24"})
+            .xml()
+            .findtext("subnet/subnetId")
+        )
 
 
-def site_file(directory: Path, front: Front, credentials: str = "", endpoint=(), **test_vm: str) -> Path:
+def site_file(
+    directory: Path, front: Front, credentials: str = "", endpoint=(), **test_vm: str
+) -> Path:
     """A site of it, as a member of the project sees it."""
     cloud = front.stack.cloud()
-    keys = {"image": cloud.image, "flavor": cloud.flavor, "network": front.subnet, "availability zone": cloud.zone,
-            "volume zone": "nova",
-            **test_vm}
+    keys = {
+        "image": cloud.image,
+        "flavor": cloud.flavor,
+        "network": front.subnet,
+        "availability zone": cloud.zone,
+        "volume zone": "nova",
+        **test_vm,
+    }
     credentials = credentials or f"access_key = {front.access}\nsecret_key = {front.secret}\n"
-    endpoint = {"timeout": "180 s", **dict(endpoint)}  # ec2-api makes a fleet one by one before it answers
-    return places.site_file(directory, front.url, "ec2-api", credentials, endpoint, budget="deadline = 600 s\nreserve = 200 s",
-                            **keys)
+    endpoint = {
+        "timeout": "180 s",
+        **dict(endpoint),
+    }  # ec2-api makes a fleet one by one before it answers
+    return places.site_file(
+        directory,
+        front.url,
+        "ec2-api",
+        credentials,
+        endpoint,
+        budget="deadline = 600 s\nreserve = 200 s",
+        **keys,
+    )
 
 
 @contextmanager
@@ -117,6 +163,10 @@ def harness():
     """For the conformance suite: Nova's fake hypervisor, whose console says nothing."""
     found = front()
     with TemporaryDirectory() as directory:
-        yield of_site(str(site_file(Path(directory), found)), Clock(), reports=False,
-                      impossible={"availability zone": "no-such-zone"},
-                      lacks={Capability.SNAPSHOTS: "of images that are no volumes ec2-api takes none"})
+        yield of_site(
+            str(site_file(Path(directory), found)),
+            Clock(),
+            reports=False,
+            impossible={"availability zone": "no-such-zone"},
+            lacks={Capability.SNAPSHOTS: "of images that are no volumes ec2-api takes none"},
+        )

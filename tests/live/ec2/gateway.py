@@ -5,6 +5,7 @@ has no metrics but those put into it, cannot look for a ClientToken, and can tag
 that is put right, the dialects of others are understood, and faults are made that moto cannot make: with EC2's documented
 codes and words.
 """
+
 from __future__ import annotations
 
 import http.client
@@ -24,30 +25,70 @@ from .verifying import Verifying, error, json_error
 ACCESS, SECRET = "AKIDPROBE", "probe/secret+key"
 
 FAULTS = {  # by action: status, code and words, as EC2's reference has them
-    "quota": ("RunInstances", 400, "InstanceLimitExceeded",
-              "You have requested more instances (1) than your current instance limit "
-              "of 0 allows for the specified instance type."),
-    "vcpus": ("RunInstances", 400, "VcpuLimitExceeded",
-              "You have requested more vCPU capacity than your current vCPU limit of 0 allows "
-              "for the instance bucket that the specified instance type belongs to."),
-    "no-room": ("RunInstances", 500, "InsufficientInstanceCapacity",
-                "We currently do not have sufficient t2.nano capacity in the "
-                "Availability Zone you requested (us-east-1a)."),
-    "volumes": ("CreateVolume", 400, "VolumeLimitExceeded",
-                "You have exceeded your maximum gp2 storage limit of 20 TiB in this region."),
-    "forbidden": ("RunInstances", 403, "UnauthorizedOperation", "You are not authorized to perform this operation."),
+    "quota": (
+        "RunInstances",
+        400,
+        "InstanceLimitExceeded",
+        "You have requested more instances (1) than your current instance limit "
+        "of 0 allows for the specified instance type.",
+    ),
+    "vcpus": (
+        "RunInstances",
+        400,
+        "VcpuLimitExceeded",
+        "You have requested more vCPU capacity than your current vCPU limit of 0 allows "
+        "for the instance bucket that the specified instance type belongs to.",
+    ),
+    "no-room": (
+        "RunInstances",
+        500,
+        "InsufficientInstanceCapacity",
+        "We currently do not have sufficient t2.nano capacity in the "
+        "Availability Zone you requested (us-east-1a).",
+    ),
+    "volumes": (
+        "CreateVolume",
+        400,
+        "VolumeLimitExceeded",
+        "You have exceeded your maximum gp2 storage limit of 20 TiB in this region.",
+    ),
+    "forbidden": (
+        "RunInstances",
+        403,
+        "UnauthorizedOperation",
+        "You are not authorized to perform this operation.",
+    ),
     "throttled": ("DescribeInstances", 503, "RequestLimitExceeded", "Request limit exceeded."),
     "failing": ("DescribeInstances", 500, "InternalError", "An internal error has occurred"),
-    "kept": ("TerminateInstances", 400, "OperationNotPermitted", "The instance may not be terminated."),
-    "no-metrics": ("GetMetricData", 403, "AccessDenied", "User is not authorized to perform: cloudwatch:GetMetricData"),
-    "no-quotas": ("GetServiceQuota", 400, "AccessDeniedException",
-                  "User: arn:aws:iam::123456789012:user/probe is not authorized to perform: servicequotas:GetServiceQuota"),
-    "no-checks": ("DescribeInstanceStatus", 400, "InvalidAction",
-                  "The action DescribeInstanceStatus is not valid for this web service."),
+    "kept": (
+        "TerminateInstances",
+        400,
+        "OperationNotPermitted",
+        "The instance may not be terminated.",
+    ),
+    "no-metrics": (
+        "GetMetricData",
+        403,
+        "AccessDenied",
+        "User is not authorized to perform: cloudwatch:GetMetricData",
+    ),
+    "no-quotas": (
+        "GetServiceQuota",
+        400,
+        "AccessDeniedException",
+        "User: arn:aws:iam::123456789012:user/probe is not authorized to perform: servicequotas:GetServiceQuota",
+    ),
+    "no-checks": (
+        "DescribeInstanceStatus",
+        400,
+        "InvalidAction",
+        "The action DescribeInstanceStatus is not valid for this web service.",
+    ),
 }
 QUOTAS = {  # what the account has of its own, and what is a default; moto itself has the quotas of VPCs only
     "GetServiceQuota": {"L-1216C47A": 32.0, "L-0263D0A3": 8.0},
-    "GetAWSDefaultServiceQuota": {"L-1216C47A": 5.0, "L-0263D0A3": 5.0, "L-7A658B76": 50.0}}
+    "GetAWSDefaultServiceQuota": {"L-1216C47A": 5.0, "L-0263D0A3": 5.0, "L-7A658B76": 50.0},
+}
 VPCS = {"ServiceCode": "vpc", "QuotaCode": "L-F678F1CE"}
 STATES = {"boots-slowly", "dies", "lags", "attaches-for-ever", "impaired"}
 
@@ -94,18 +135,41 @@ class Gateway(Verifying):
         if token in self._tokens:
             before, answer = self._tokens[token]
             if form != before:
-                return error(400, "IdempotentParameterMismatch",
-                             "Arguments on this idempotent request are inconsistent with arguments "
-                             "used in previous request(s).")
+                return error(
+                    400,
+                    "IdempotentParameterMismatch",
+                    "Arguments on this idempotent request are inconsistent with arguments "
+                    "used in previous request(s).",
+                )
             return 200, "text/xml", answer
         if "lags" in self.faults and action == "DescribeInstances":
-            young = [one for key, one in form.items() if key.startswith("InstanceId.") and self._age(one) < 3]
+            young = [
+                one
+                for key, one in form.items()
+                if key.startswith("InstanceId.") and self._age(one) < 3
+            ]
             if young:
-                return error(400, "InvalidInstanceID.NotFound", f"The instance ID '{young[0]}' does not exist")
-        parts = [key for key in form if key.startswith("TagSpecification.2.")] if action == "CreateImage" else []
-        token_filter = next((key[:-len("Name")] for key, value in form.items() if value == "client-token"), "none")
-        status, kind, answer = self.ask(service, {key: value for key, value in form.items() if key not in parts
-                                                  and not key.startswith(token_filter)})
+                return error(
+                    400,
+                    "InvalidInstanceID.NotFound",
+                    f"The instance ID '{young[0]}' does not exist",
+                )
+        parts = (
+            [key for key in form if key.startswith("TagSpecification.2.")]
+            if action == "CreateImage"
+            else []
+        )
+        token_filter = next(
+            (key[: -len("Name")] for key, value in form.items() if value == "client-token"), "none"
+        )
+        status, kind, answer = self.ask(
+            service,
+            {
+                key: value
+                for key, value in form.items()
+                if key not in parts and not key.startswith(token_filter)
+            },
+        )
         if status != 200:
             return status, kind, answer
         if action == "RunInstances":
@@ -122,9 +186,18 @@ class Gateway(Verifying):
     def _quota(self, action: str, form: dict[str, str]):
         """A quota that moto has in its words, and one that it has not in its words for another."""
         value = QUOTAS[action].get(form["QuotaCode"])
-        status, kind, answer = self.ask("servicequotas", VPCS if value is not None else form, "ServiceQuotasV20190624.GetServiceQuota")
+        status, kind, answer = self.ask(
+            "servicequotas",
+            VPCS if value is not None else form,
+            "ServiceQuotasV20190624.GetServiceQuota",
+        )
         if value is not None:
-            quota = {**json.loads(answer)["Quota"], **form, "QuotaName": form["QuotaCode"], "Value": value}
+            quota = {
+                **json.loads(answer)["Quota"],
+                **form,
+                "QuotaName": form["QuotaCode"],
+                "Value": value,
+            }
             answer = json.dumps({"Quota": quota}).encode()
         return status, kind, answer
 
@@ -132,10 +205,19 @@ class Gateway(Verifying):
         """moto's answer; to JSON where there is a ``target``."""
         connection = http.client.HTTPConnection(self.behind.hostname, self.behind.port, timeout=60)
         try:
-            connection.request("POST", "/", json.dumps(form) if target else urlencode(form), {
-                **({"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"} if target else
-                   {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}), "Authorization":
-                f"AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=none"})
+            connection.request(
+                "POST",
+                "/",
+                json.dumps(form) if target else urlencode(form),
+                {
+                    **(
+                        {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+                        if target
+                        else {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+                    ),
+                    "Authorization": f"AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=none",
+                },
+            )
             answer = connection.getresponse()
             return answer.status, answer.headers.get("Content-Type", ""), answer.read()
         finally:
@@ -150,17 +232,26 @@ class Gateway(Verifying):
         for instances in root.iter("instancesSet"):
             for item in list(instances):
                 identity = item.findtext("instanceId")
-                if "lags" in self.faults and self._age(identity) < 3 or not fnmatch(item.findtext("clientToken") or "",
-                                                                                    tokens):
+                if (
+                    "lags" in self.faults
+                    and self._age(identity) < 3
+                    or not fnmatch(item.findtext("clientToken") or "", tokens)
+                ):
                     instances.remove(item)
-                elif self._age(identity) < self.boot or "boots-slowly" in self.faults and item.findtext("instanceState/name") == "running":
+                elif (
+                    self._age(identity) < self.boot
+                    or "boots-slowly" in self.faults
+                    and item.findtext("instanceState/name") == "running"
+                ):
                     item.find("instanceState/name").text = "pending"
                 if self.dialect == "nimbus":
                     item.find("amiLaunchIndex").text = "0"
                 if "dies" in self.faults:
                     item.find("instanceState/name").text = "terminated"
                     item.find("stateReason/code").text = "Server.InternalError"
-                    item.find("stateReason/message").text = "Server.InternalError: Internal error on launch"
+                    item.find(
+                        "stateReason/message"
+                    ).text = "Server.InternalError: Internal error on launch"
         for status in root.iterfind(".//attachmentSet/item/status"):
             if "attaches-for-ever" in self.faults and status.text == "attached":
                 status.text = "attaching"
@@ -174,14 +265,27 @@ class Gateway(Verifying):
         if not self.metered:
             return
         form = {"Action": "PutMetricData", "Version": "2010-08-01", "Namespace": "AWS/EC2"}
-        began = (datetime.now(timezone.utc) - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")  # a period is named by its begin
-        values = {"CPUUtilization": 12.5, "EBSReadBytes": 3000, "EBSWriteBytes": 6000, "NetworkIn": 30000,
-                  "NetworkOut": 60000}
+        began = (datetime.now(timezone.utc) - timedelta(minutes=1)).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )  # a period is named by its begin
+        values = {
+            "CPUUtilization": 12.5,
+            "EBSReadBytes": 3000,
+            "EBSWriteBytes": 6000,
+            "NetworkIn": 30000,
+            "NetworkOut": 60000,
+        }
         for number, (name, value) in enumerate(values.items(), 1):
             member = f"MetricData.member.{number}"
-            form.update({f"{member}.MetricName": name, f"{member}.Value": str(value), f"{member}.Timestamp": began,
-                         f"{member}.Dimensions.member.1.Name": "InstanceId",
-                         f"{member}.Dimensions.member.1.Value": instance})
+            form.update(
+                {
+                    f"{member}.MetricName": name,
+                    f"{member}.Value": str(value),
+                    f"{member}.Timestamp": began,
+                    f"{member}.Dimensions.member.1.Name": "InstanceId",
+                    f"{member}.Dimensions.member.1.Value": instance,
+                }
+            )
         self.ask("monitoring", form)
 
     def _tag_snapshots(self, answer: bytes, form: dict[str, str]) -> None:
@@ -189,6 +293,12 @@ class Gateway(Verifying):
         version = {"Version": form["Version"]}
         _, _, shown = self.ask("ec2", {"Action": "DescribeImages", "ImageId.1": image, **version})
         for snapshot in re.findall(rb"<snapshotId>(snap-\w+)", shown):
-            tags = {key.replace("TagSpecification.2.", ""): value for key, value in form.items()
-                    if key.startswith("TagSpecification.2.Tag.")}
-            self.ask("ec2", {"Action": "CreateTags", "ResourceId.1": snapshot.decode(), **tags, **version})
+            tags = {
+                key.replace("TagSpecification.2.", ""): value
+                for key, value in form.items()
+                if key.startswith("TagSpecification.2.Tag.")
+            }
+            self.ask(
+                "ec2",
+                {"Action": "CreateTags", "ResourceId.1": snapshot.decode(), **tags, **version},
+            )

@@ -1,4 +1,5 @@
 """moto's server: an EC2 and a CloudWatch that we did not write, in an environment and a process of its own, on loopback."""
+
 from __future__ import annotations
 
 import fcntl
@@ -15,7 +16,11 @@ import pytest
 import ending
 
 VERSION = "5.2.5"
-NEEDS = (f"moto[ec2]=={VERSION}", "flask", "flask-cors")  # of moto[server] what these two services need: a third
+NEEDS = (
+    f"moto[ec2]=={VERSION}",
+    "flask",
+    "flask-cors",
+)  # of moto[server] what these two services need: a third
 HOST = "127.0.37.1"
 _running: list[str] = []
 
@@ -25,19 +30,30 @@ def url() -> str:
     if not _running:
         server, port = installed(), free_port()
         log = (server.parent / f"log-{os.getpid()}").open("wb")
-        process = subprocess.Popen([str(server), "-H", HOST, "-p", str(port)], stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=log,
-                                   env={**os.environ, "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
-                                        "MOTO_ENABLE_AMI_VALIDATION": "true"})
+        process = subprocess.Popen(
+            [str(server), "-H", HOST, "-p", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={
+                **os.environ,
+                "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
+                "MOTO_ENABLE_AMI_VALIDATION": "true",
+            },
+        )
         ending.run.callback(end, process, Path(log.name))
         _running.append(f"http://{HOST}:{port}")
-        wait_until(lambda: answers(port), 60, f"moto does not listen at {_running[0]}, see {log.name}")
+        wait_until(
+            lambda: answers(port), 60, f"moto does not listen at {_running[0]}, see {log.name}"
+        )
     return _running[0]
 
 
 def reset() -> None:
     """Forget everything that was made in it."""
-    urllib.request.urlopen(urllib.request.Request(f"{url()}/moto-api/reset", method="POST"), timeout=60).close()
+    urllib.request.urlopen(
+        urllib.request.Request(f"{url()}/moto-api/reset", method="POST"), timeout=60
+    ).close()
 
 
 def installed() -> Path:
@@ -48,13 +64,29 @@ def installed() -> Path:
     with (place / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "done").exists():
-            for command in ([sys.executable, "-m", "venv", "--clear", str(place / "venv")],
-                            [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet",
-                             "--disable-pip-version-check", *NEEDS]):
-                done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=subprocess.STDOUT, text=True)
+            for command in (
+                [sys.executable, "-m", "venv", "--clear", str(place / "venv")],
+                [
+                    str(place / "venv/bin/python"),
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    *NEEDS,
+                ],
+            ):
+                done = subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
                 if done.returncode:
-                    pytest.skip(f"moto {VERSION} cannot be installed: {' '.join(done.stdout.split()[-30:])}")
+                    pytest.skip(
+                        f"moto {VERSION} cannot be installed: {' '.join(done.stdout.split()[-30:])}"
+                    )
             (place / "done").touch()
     return place / "venv" / "bin" / "moto_server"
 

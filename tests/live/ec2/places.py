@@ -1,4 +1,5 @@
 """Sites for the tests: one behind the gateway before moto, with credentials of its own; and harnesses for the conformance suite."""
+
 from __future__ import annotations
 
 from contextlib import contextmanager
@@ -14,19 +15,37 @@ from .gateway import ACCESS, SECRET, Gateway
 IMAGE = "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"  # one of those that moto comes with; its owner is amazon
 
 
-def site_file(directory: Path, url: str, manager: str = "ec2", credentials: str = "", endpoint=(),
-              budget="deadline = 240 s\nreserve = 100 s",
-              **test_vm: str) -> Path:
+def site_file(
+    directory: Path,
+    url: str,
+    manager: str = "ec2",
+    credentials: str = "",
+    endpoint=(),
+    budget="deadline = 240 s\nreserve = 100 s",
+    **test_vm: str,
+) -> Path:
     """A site file with its credentials."""
     secret = directory / "credentials.ini"
-    secret.write_text("[credentials]\n" + (credentials or f"access_key = {ACCESS}\nsecret_key = {SECRET}\n"))
+    secret.write_text(
+        "[credentials]\n" + (credentials or f"access_key = {ACCESS}\nsecret_key = {SECRET}\n")
+    )
     secret.chmod(0o600)
     keys = {"image": IMAGE, "flavor": "t2.nano" if manager == "ec2" else "", **test_vm}
     path = directory / f"{manager}.ini"
-    there = {"manager": manager, "url": url, "credentials": "credentials.ini", "timeout": "60 s", **dict(endpoint)}
+    there = {
+        "manager": manager,
+        "url": url,
+        "credentials": "credentials.ini",
+        "timeout": "60 s",
+        **dict(endpoint),
+    }
     path.write_text(
-        f"[site]\nname = {manager}\nowner = live\n" + section("endpoint", there) + section("test vm", keys)
-        + "[polling]\nfirst = 0.2 s\nshortest = 0.2 s\n[sample]\nreadings = 2\ninterval = 0.2 s\n" + f"[budget]\n{budget}\n")
+        f"[site]\nname = {manager}\nowner = live\n"
+        + section("endpoint", there)
+        + section("test vm", keys)
+        + "[polling]\nfirst = 0.2 s\nshortest = 0.2 s\n[sample]\nreadings = 2\ninterval = 0.2 s\n"
+        + f"[budget]\n{budget}\n"
+    )
     return path
 
 
@@ -52,9 +71,13 @@ def harness():
 def eucalyptus():
     """For the conformance suite: moto behind Eucalyptus' dialect."""
     moto.reset()
-    with Gateway(moto.url(), "/services/compute", 4, "eucalyptus",
-                 "eucalyptus") as gateway, TemporaryDirectory() as directory:
-        yield of_site(str(site_file(Path(directory), gateway.url, "eucalyptus")), Clock(), reports=False)
+    with (
+        Gateway(moto.url(), "/services/compute", 4, "eucalyptus", "eucalyptus") as gateway,
+        TemporaryDirectory() as directory,
+    ):
+        yield of_site(
+            str(site_file(Path(directory), gateway.url, "eucalyptus")), Clock(), reports=False
+        )
 
 
 @contextmanager
@@ -62,4 +85,6 @@ def nimbus():
     """For the conformance suite: moto behind Nimbus' dialect."""
     moto.reset()
     with Gateway(moto.url(), "/", 2, "", "nimbus") as gateway, TemporaryDirectory() as directory:
-        yield of_site(str(site_file(Path(directory), gateway.url, "nimbus")), Clock(), reports=False)
+        yield of_site(
+            str(site_file(Path(directory), gateway.url, "nimbus")), Clock(), reports=False
+        )

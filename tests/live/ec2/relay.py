@@ -2,6 +2,7 @@
 
 What a dialect has no words for is settled here, as such a manager's own configuration does: where Nimbus runs what it is asked for.
 """
+
 from __future__ import annotations
 
 import http.client
@@ -22,19 +23,35 @@ class Relay(Verifying):
     def __init__(self, front, *words):
         """``front``: of fronted.py."""
         member = front.stack.api(front.stack.cloud().member)
-        types = [(one["name"].encode(), one["vcpus"], one["ram"]) for one in member.get("compute", "/flavors/detail")["flavors"]]
+        types = [
+            (one["name"].encode(), one["vcpus"], one["ram"])
+            for one in member.get("compute", "/flavors/detail")["flavors"]
+        ]
         super().__init__(Credentials(front.access, front.secret), *words, types=types)
         self.front = front
 
     def served(self, action: str, form: dict[str, str], service: str):
         if self.dialect == "nimbus" and action == "RunInstances":
-            form = {**form, "SubnetId": self.front.subnet, "Placement.AvailabilityZone": self.front.stack.cloud().zone}
+            form = {
+                **form,
+                "SubnetId": self.front.subnet,
+                "Placement.AvailabilityZone": self.front.stack.cloud().zone,
+            }
         status, kind, answer = self._passed_on(form)
-        return status, kind, answer.replace(b"<Code>UnsupportedOperation<", b"<Code>IncorrectState<")  # as all others say it
+        return (
+            status,
+            kind,
+            answer.replace(b"<Code>UnsupportedOperation<", b"<Code>IncorrectState<"),
+        )  # as all others say it
 
     def _passed_on(self, form: dict[str, str]):
         url = urlsplit(self.front.url)
-        request = AWSRequest("POST", f"{self.front.url}/", {"Content-Type": FORM, "Host": url.netloc}, urlencode(form))
+        request = AWSRequest(
+            "POST",
+            f"{self.front.url}/",
+            {"Content-Type": FORM, "Host": url.netloc},
+            urlencode(form),
+        )
         SigV4Auth(self.keys, "ec2", "RegionOne").add_auth(request)
         connection = http.client.HTTPConnection(url.hostname, url.port, timeout=180)
         try:

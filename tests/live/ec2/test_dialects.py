@@ -1,4 +1,5 @@
 """Eucalyptus' and Nimbus' dialects: whole runs over moto, behind a gateway that understands only these, and verifies signatures."""
+
 from __future__ import annotations
 
 import signal
@@ -38,7 +39,9 @@ def site(cloud, directory, credentials=""):
 
 
 def run(cloud, directory, *options, credentials=""):
-    code, output, errors = run_probe("check_vm_lifecycle", "--site", site(cloud, directory, credentials), *options)
+    code, output, errors = run_probe(
+        "check_vm_lifecycle", "--site", site(cloud, directory, credentials), *options
+    )
     assert errors == ""
     return code, line(output)
 
@@ -47,21 +50,35 @@ def test_ok_when_the_vm_ran_and_is_gone(cloud, tmp_path):
     storage = ("ran", ", storage T s") if cloud[0] == "eucalyptus" else ("ran without storage", "")
 
     assert run(cloud, tmp_path) == (
-        0, f"VM_LIFECYCLE OK - {cloud[0]}: test VM {storage[0]} and is gone in T s (active T s, network T s{storage[1]})")
+        0,
+        f"VM_LIFECYCLE OK - {cloud[0]}: test VM {storage[0]} and is gone in T s (active T s, network T s{storage[1]})",
+    )
 
 
 def test_a_fleet_is_told_apart_by_the_tokens_of_its_submission(cloud, tmp_path):
     cloud[1].calls.clear()
     code, said = run(cloud, tmp_path, "--count", "2")
-    tokens = [form["ClientToken"].rpartition("-")[2] for action, form in cloud[1].calls if action == "RunInstances"]
+    tokens = [
+        form["ClientToken"].rpartition("-")[2]
+        for action, form in cloud[1].calls
+        if action == "RunInstances"
+    ]
 
     assert code == 0, said
     assert len(tokens) == (1 if cloud[0] == "eucalyptus" else 2)
 
 
-@pytest.mark.parametrize("cloud, action", [
-    ("eucalyptus-4", "CreateTags"), ("eucalyptus-4", "RunInstances"), ("eucalyptus-4", "TerminateInstances"),
-    ("nimbus-2", "RunInstances"), ("nimbus-2", "TerminateInstances")], indirect=["cloud"])
+@pytest.mark.parametrize(
+    "cloud, action",
+    [
+        ("eucalyptus-4", "CreateTags"),
+        ("eucalyptus-4", "RunInstances"),
+        ("eucalyptus-4", "TerminateInstances"),
+        ("nimbus-2", "RunInstances"),
+        ("nimbus-2", "TerminateInstances"),
+    ],
+    indirect=["cloud"],
+)
 def test_sigkill_is_settled_by_the_next_run(cloud, tmp_path, action):
     before = there(cloud[1])
     cloud[1].calls.clear()
@@ -79,4 +96,6 @@ def test_a_wrong_key_is_rejected(cloud, tmp_path):
     code, said = run(cloud, tmp_path, credentials=f"access_key = {ACCESS}\nsecret_key = wrong\n")
 
     assert code == 2
-    assert said.startswith(f"VM_LIFECYCLE CRITICAL - {cloud[0]}: auth: authentication: 401 SignatureDoesNotMatch: The request signature")
+    assert said.startswith(
+        f"VM_LIFECYCLE CRITICAL - {cloud[0]}: auth: authentication: 401 SignatureDoesNotMatch: The request signature"
+    )

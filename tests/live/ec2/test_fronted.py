@@ -1,4 +1,5 @@
 """check_vm_lifecycle over EC2's API against a real OpenStack: ec2-api before Keystone, Nova, Neutron and Cinder."""
+
 from __future__ import annotations
 
 import re
@@ -54,19 +55,26 @@ def test_ok_when_the_vm_ran_and_is_gone(site):
 
 def test_ok_with_signature_version_2_verified_by_keystone(site):
     assert run(site(endpoint={"signature": "2"}, volume="none")) == (
-        0, "VM_LIFECYCLE OK - ec2-api: test VM ran without storage and is gone in T s (active T s, network T s)")
+        0,
+        "VM_LIFECYCLE OK - ec2-api: test VM ran without storage and is gone in T s (active T s, network T s)",
+    )
 
 
 def test_a_fleet_of_five_is_one_submission(site):
     assert run(site(volume="none"), "--count", "5") == (
-        0, "VM_LIFECYCLE OK - ec2-api: 5 test VMs ran without storage and are gone in T s (active T s, network T s)")
+        0,
+        "VM_LIFECYCLE OK - ec2-api: 5 test VMs ran without storage and are gone in T s (active T s, network T s)",
+    )
 
 
 def test_no_room_is_a_server_in_error(site, front):
     with no_compute_service(front.stack):
         code, said = run(site(volume="none", **{"availability zone": ""}))
 
-    assert (code, said) == (2, "VM_LIFECYCLE CRITICAL - ec2-api: active: server i-ID is error (cause=scheduler)")
+    assert (code, said) == (
+        2,
+        "VM_LIFECYCLE CRITICAL - ec2-api: active: server i-ID is error (cause=scheduler)",
+    )
 
 
 def test_a_full_quota_is_a_warning_in_novas_words(site, front):
@@ -74,29 +82,44 @@ def test_a_full_quota_is_a_warning_in_novas_words(site, front):
         code, said = run(site(volume="none"))
 
     assert code == 1
-    assert re.match(r"VM_LIFECYCLE WARNING - ec2-api: submit: create server: 403 Forbidden: Quota exceeded for instances: Requested 1, "
-                    r"but already used 0.*\(cause=quota, (REQUEST|req-[0-9a-f]{8}\.\.\.)\)", said)
+    assert re.match(
+        r"VM_LIFECYCLE WARNING - ec2-api: submit: create server: 403 Forbidden: Quota exceeded for instances: Requested 1, "
+        r"but already used 0.*\(cause=quota, (REQUEST|req-[0-9a-f]{8}\.\.\.)\)",
+        said,
+    )
 
 
-@pytest.mark.parametrize("test_vm, said", [
-    ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
-    ({"network": "subnet-00000000"}, "image: network subnet-00000000: 400 InvalidSubnetID.NotFound: The subnet ID 'subnet-00000000' does"
-                                     " not exist (cause=network, REQUEST)"),
-])
+@pytest.mark.parametrize(
+    "test_vm, said",
+    [
+        ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
+        (
+            {"network": "subnet-00000000"},
+            "image: network subnet-00000000: 400 InvalidSubnetID.NotFound: The subnet ID 'subnet-00000000' does"
+            " not exist (cause=network, REQUEST)",
+        ),
+    ],
+)
 def test_what_is_not_there_is_named(site, test_vm, said):
     assert run(site(**test_vm)) == (2, f"VM_LIFECYCLE CRITICAL - ec2-api: {said}")
 
 
 def test_a_wrong_secret_is_rejected_by_keystone(site, front):
     assert run(site(credentials=f"access_key = {front.access}\nsecret_key = wrong\n")) == (
-        2, "VM_LIFECYCLE CRITICAL - ec2-api: auth: authentication: 401 AuthFailure: UNAUTHORIZED (cause=auth, REQUEST)")
+        2,
+        "VM_LIFECYCLE CRITICAL - ec2-api: auth: authentication: 401 AuthFailure: UNAUTHORIZED (cause=auth, REQUEST)",
+    )
 
 
 def test_sigkill_is_settled_by_the_next_run(site, state_directory):
     path = site()
-    killed = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [sys.executable, str(PROBES / LIFECYCLE), "--site", path], stdout=subprocess.DEVNULL
+    )
     end = time.monotonic() + 120
-    while not any(_made(ledger.read_text()) for ledger in state_directory.glob("ledger/ec2-api/*.ledger")):
+    while not any(
+        _made(ledger.read_text()) for ledger in state_directory.glob("ledger/ec2-api/*.ledger")
+    ):
         assert time.monotonic() < end and killed.poll() is None, "it did not come so far"
         time.sleep(0.002)
     killed.send_signal(signal.SIGKILL)

@@ -1,4 +1,5 @@
 """The probes that only look, over moto and, where it can say more of itself, over ec2-api."""
+
 from __future__ import annotations
 
 import re
@@ -24,26 +25,51 @@ def gateway():
 def look(gateway, tmp_path):
     """(exit code, output) of a probe."""
     gateway.heal()
+
     def run(probe, *options, endpoint=()):
-        path = places.site_file(tmp_path, gateway.url, endpoint={**places.aws(gateway), **dict(endpoint)}, flavor="t2.nano")
+        path = places.site_file(
+            tmp_path,
+            gateway.url,
+            endpoint={**places.aws(gateway), **dict(endpoint)},
+            flavor="t2.nano",
+        )
         code, output, errors = run_probe(f"check_vm_{probe}", "--site", str(path), *options)
         assert errors == ""
         return code, output
+
     return run
 
 
 @pytest.fixture
 def server(gateway):
     """The id of somebody's running instance."""
-    form = {"Version": "2016-11-15", "TagSpecification.1.ResourceType": "instance",
-            "TagSpecification.1.Tag.1.Key": "Name",
-            "TagSpecification.1.Tag.1.Value": "web-1"}
-    _, _, answer = gateway.ask("ec2", {"Action": "DescribeImages", "Filter.1.Name": "name",
-                                       "Filter.1.Value.1": places.IMAGE, **form})
+    form = {
+        "Version": "2016-11-15",
+        "TagSpecification.1.ResourceType": "instance",
+        "TagSpecification.1.Tag.1.Key": "Name",
+        "TagSpecification.1.Tag.1.Value": "web-1",
+    }
+    _, _, answer = gateway.ask(
+        "ec2",
+        {
+            "Action": "DescribeImages",
+            "Filter.1.Name": "name",
+            "Filter.1.Value.1": places.IMAGE,
+            **form,
+        },
+    )
     image = re.search(rb"<imageId>(ami-\w+)", answer)[1].decode()
-    _, _, answer = gateway.ask("ec2", {"Action": "RunInstances", "ImageId": image, "InstanceType": "t2.nano",
-                                       "MinCount": "1",
-                                       "MaxCount": "1", **form})
+    _, _, answer = gateway.ask(
+        "ec2",
+        {
+            "Action": "RunInstances",
+            "ImageId": image,
+            "InstanceType": "t2.nano",
+            "MinCount": "1",
+            "MaxCount": "1",
+            **form,
+        },
+    )
     made = re.search(rb"<instanceId>(i-\w+)", answer)[1].decode()
     gateway._meter(made)
     yield made
@@ -51,15 +77,21 @@ def server(gateway):
 
 
 def figures(output):
-    return {label: float(value) for label, value in re.findall(r"(\w+)=(\d+(?:\.\d+)?)",
-                                                               output.split("\n")[0].partition(" | ")[2])}
+    return {
+        label: float(value)
+        for label, value in re.findall(
+            r"(\w+)=(\d+(?:\.\d+)?)", output.split("\n")[0].partition(" | ")[2]
+        )
+    }
 
 
 def test_the_gateway_is_well_and_says_its_region_and_zones(look):
     code, output = look("gateway", "--capabilities")
 
     assert code == 0, output
-    assert re.match(r"VM_GATEWAY OK - ec2: Amazon EC2 API 2016-11-15 answers in [\d.]+ s \(auth ", output)
+    assert re.match(
+        r"VM_GATEWAY OK - ec2: Amazon EC2 API 2016-11-15 answers in [\d.]+ s \(auth ", output
+    )
     assert {"tcp", "http", "auth", "version", "list", "image"} <= set(figures(output))
     assert re.search(r"^zones +.*us-east-1a", output, re.M)
 
@@ -87,28 +119,64 @@ def limits(output):
 
 def test_service_quotas_limit_what_is_used(look, gateway, server):
     for kind in ("gp3", "gp2"):
-        gateway.ask("ec2", {"Action": "CreateVolume", "Version": "2016-11-15", "Size": "512", "VolumeType": kind, "AvailabilityZone": "us-east-1a"})
-    code, output = look("capacity", "--need", "3", "-v", endpoint={"service quotas url": gateway.url})
+        gateway.ask(
+            "ec2",
+            {
+                "Action": "CreateVolume",
+                "Version": "2016-11-15",
+                "Size": "512",
+                "VolumeType": kind,
+                "AvailabilityZone": "us-east-1a",
+            },
+        )
+    code, output = look(
+        "capacity", "--need", "3", "-v", endpoint={"service quotas url": gateway.url}
+    )
 
     assert code == 0, output
-    assert output.startswith("VM_CAPACITY OK - ec2: 31 more t2.nano fit, limited by vcpus by quota: 31 of 32 are free; free: ")
-    assert limits(output) == {"servers": ("1", "unlimited"), "volumes": ("3", "unlimited"), "vcpus": ("1", "32"),
-                              "storage": ("512 GiB", "50 TiB"), "addresses": ("0", "8")}
-    assert [(action, form["QuotaCode"]) for action, form in gateway.calls if "QuotaCode" in form] == [
-        ("GetServiceQuota", "L-1216C47A"), ("GetServiceQuota", "L-7A658B76"), ("GetAWSDefaultServiceQuota", "L-7A658B76"),
-        ("GetServiceQuota", "L-0263D0A3")]
+    assert output.startswith(
+        "VM_CAPACITY OK - ec2: 31 more t2.nano fit, limited by vcpus by quota: 31 of 32 are free; free: "
+    )
+    assert limits(output) == {
+        "servers": ("1", "unlimited"),
+        "volumes": ("3", "unlimited"),
+        "vcpus": ("1", "32"),
+        "storage": ("512 GiB", "50 TiB"),
+        "addresses": ("0", "8"),
+    }
+    assert [
+        (action, form["QuotaCode"]) for action, form in gateway.calls if "QuotaCode" in form
+    ] == [
+        ("GetServiceQuota", "L-1216C47A"),
+        ("GetServiceQuota", "L-7A658B76"),
+        ("GetAWSDefaultServiceQuota", "L-7A658B76"),
+        ("GetServiceQuota", "L-0263D0A3"),
+    ]
 
 
-def test_quotas_that_are_forbidden_or_out_of_reach_limit_nothing_and_that_is_said(look, gateway, server):
+def test_quotas_that_are_forbidden_or_out_of_reach_limit_nothing_and_that_is_said(
+    look, gateway, server
+):
     gateway.faults.add("no-quotas")
     code, output = look("capacity", "-v", endpoint={"service quotas url": gateway.url})
     assert code == 0, output
-    assert limits(output)["vcpus"] == ("1", "unknown") and limits(output)["addresses"] == ("0", "5")  # by the account's attributes
-    assert re.search(r"^note: the limit of vcpus is not known: quota ec2/L-1216C47A: 400 AccessDeniedException: User: arn:aws:iam::", output, re.M)
+    assert limits(output)["vcpus"] == ("1", "unknown") and limits(output)["addresses"] == (
+        "0",
+        "5",
+    )  # by the account's attributes
+    assert re.search(
+        r"^note: the limit of vcpus is not known: quota ec2/L-1216C47A: 400 AccessDeniedException: User: arn:aws:iam::",
+        output,
+        re.M,
+    )
 
     code, output = look("capacity", "-v", endpoint={"service quotas url": "http://127.0.37.3:1"})
     assert code == 0, output
-    assert re.search(r"^note: the limit of storage is not known: quota ec2/L-1216C47A: 127.0.37.3 port 1: connection refused$", output, re.M)
+    assert re.search(
+        r"^note: the limit of storage is not known: quota ec2/L-1216C47A: 127.0.37.3 port 1: connection refused$",
+        output,
+        re.M,
+    )
 
 
 def test_activity_is_what_cloudwatch_says(look, server):
@@ -121,7 +189,10 @@ def test_activity_is_what_cloudwatch_says(look, server):
 def test_the_test_image_is_there(look):
     code, output = look("image")
 
-    assert (code, output.partition(" | ")[0]) == (0, f"VM_IMAGE OK - ec2: image {places.IMAGE} is there")
+    assert (code, output.partition(" | ")[0]) == (
+        0,
+        f"VM_IMAGE OK - ec2: image {places.IMAGE} is there",
+    )
 
 
 def test_nothing_of_anybody_elses_is_a_leftover(look, server):

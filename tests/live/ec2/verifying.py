@@ -3,6 +3,7 @@
 Requests come as forms, signed by version 2 or 4, or as JSON, signed by version 4. A manager of the family refuses what it does
 not know, and does not look at what it does not heed.
 """
+
 from __future__ import annotations
 
 import hmac
@@ -20,20 +21,45 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 HOST = "127.0.37.2"
-NIMBUS = {"RunInstances", "DescribeInstances", "TerminateInstances", "RebootInstances", "DescribeImages",
-          "DescribeAvailabilityZones",
-          "DescribeKeyPairs", "CreateKeyPair", "ImportKeyPair", "DeleteKeyPair", "DescribeSecurityGroups",
-          "DescribeRegions"}
+NIMBUS = {
+    "RunInstances",
+    "DescribeInstances",
+    "TerminateInstances",
+    "RebootInstances",
+    "DescribeImages",
+    "DescribeAvailabilityZones",
+    "DescribeKeyPairs",
+    "CreateKeyPair",
+    "ImportKeyPair",
+    "DeleteKeyPair",
+    "DescribeSecurityGroups",
+    "DescribeRegions",
+}
 HEEDED = ("ImageId", "MinCount", "MaxCount", "KeyName", "UserData", "InstanceType", "ClientToken")
-_SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=(\w+)")
+_SIGNED = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=(\w+)"
+)
 
 
 class Verifying:
     """Serves at ``url`` from ``with`` to its end; ``calls`` has the actions that came, and their words. ``served`` is the rest's."""
 
-    def __init__(self, keys: Credentials, path: str = "/", signature: int = 4, region: str = "us-east-1", dialect: str = "aws",
-                 types=((b"m1.large", 2, 1024), (b"m1.small", 1, 256), (b"t1.micro", 1, 512))):
-        self.keys, self.path, self.signature, self.region, self.dialect = keys, path, signature, region, dialect
+    def __init__(
+        self,
+        keys: Credentials,
+        path: str = "/",
+        signature: int = 4,
+        region: str = "us-east-1",
+        dialect: str = "aws",
+        types=((b"m1.large", 2, 1024), (b"m1.small", 1, 256), (b"t1.micro", 1, 512)),
+    ):
+        self.keys, self.path, self.signature, self.region, self.dialect = (
+            keys,
+            path,
+            signature,
+            region,
+            dialect,
+        )
         self.types = types  # what Eucalyptus has: (name, CPUs, MiB)
         self.calls: list[tuple[str, dict[str, str]]] = []
         gateway = self
@@ -90,14 +116,20 @@ class Verifying:
             return 200, "text/xml", eucalyptus_types(self.types)
         if self.dialect == "nimbus":  # which does not look at the rest
             heeded = {"RunInstances": HEEDED, "DescribeImages": ()}.get(action)
-            form = {key: value for key, value in form.items() if heeded is None or key in ("Action", "Version", *heeded)}
+            form = {
+                key: value
+                for key, value in form.items()
+                if heeded is None or key in ("Action", "Version", *heeded)
+            }
         return self.served(action, form, service)
 
     def _refused(self, action: str, form: dict[str, str]):
         """What a manager of the family does not know, it refuses."""
         if self.dialect != "aws" and any(key.startswith("TagSpecification") for key in form):
             return "UnknownParameter", "The parameter TagSpecification is not recognized"
-        if self.dialect == "nimbus" and (action not in NIMBUS or any(key.startswith("Filter") for key in form)):
+        if self.dialect == "nimbus" and (
+            action not in NIMBUS or any(key.startswith("Filter") for key in form)
+        ):
             return "UnsupportedOperation", f"{action} is not supported"
         return None
 
@@ -112,24 +144,41 @@ class Verifying:
             return ("MissingAuthenticationToken", "Request is missing Authentication Token"), ""
         access, _, region, service, names, signature = match.groups()
         if access != self.keys.access_key:
-            return ("AuthFailure", "AWS was not able to validate the provided access credentials"), ""
+            return (
+                "AuthFailure",
+                "AWS was not able to validate the provided access credentials",
+            ), ""
         if region != self.region:
-            return ("SignatureDoesNotMatch", f"Credential should be scoped to a valid region, not '{region}'."), ""
+            return (
+                "SignatureDoesNotMatch",
+                f"Credential should be scoped to a valid region, not '{region}'.",
+            ), ""
         if not {"host", "x-amz-date", "content-type"} <= set(names.split(";")):
             return ("SignatureDoesNotMatch", "headers that have to be signed are not"), ""
-        request = AWSRequest("POST", f"http://{headers['Host']}{path}",
-                             {name: headers[name] for name in names.split(";")}, body.encode())
+        request = AWSRequest(
+            "POST",
+            f"http://{headers['Host']}{path}",
+            {name: headers[name] for name in names.split(";")},
+            body.encode(),
+        )
         request.context["timestamp"] = headers["X-Amz-Date"]
         judge = SigV4Auth(self.keys, service, region)
-        wanted = judge.signature(judge.string_to_sign(request, judge.canonical_request(request)), request)
+        wanted = judge.signature(
+            judge.string_to_sign(request, judge.canonical_request(request)), request
+        )
         age = time.time() - datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%S%z").timestamp()
         return self._judged(signature, wanted, age), service
 
     def _verify_2(self, form: dict[str, str]):
-        if form.get("SignatureVersion") != "2" or form.get("AWSAccessKeyId") != self.keys.access_key:
+        if (
+            form.get("SignatureVersion") != "2"
+            or form.get("AWSAccessKeyId") != self.keys.access_key
+        ):
             return "AuthFailure", "AWS was not able to validate the provided access credentials"
         given = form.pop("Signature", "")
-        _, wanted = SigV2Auth(self.keys).calc_signature(AWSRequest("POST", f"{self.url}{self.path}", data=form), dict(form))
+        _, wanted = SigV2Auth(self.keys).calc_signature(
+            AWSRequest("POST", f"{self.url}{self.path}", data=form), dict(form)
+        )
         age = time.time() - datetime.strptime(form["Timestamp"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
         for name in ("SignatureVersion", "SignatureMethod", "Timestamp", "AWSAccessKeyId"):
             del form[name]
@@ -137,22 +186,42 @@ class Verifying:
 
     def _judged(self, given: str, wanted: str, age: float):
         if not hmac.compare_digest(given, wanted):
-            return "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided."
+            return (
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided.",
+            )
         return ("RequestExpired", "Request has expired.") if abs(age) > 900 else ()
 
 
 def eucalyptus_types(types) -> bytes:
     """Instance types in Eucalyptus' own shape."""
-    rows = b"".join(b"<item><name>%s</name><cpu>%d</cpu><disk>10</disk><memory>%d</memory></item>" % row for row in types)
-    return b"<DescribeInstanceTypesResponse><instanceTypeDetails>" + rows + b"</instanceTypeDetails></DescribeInstanceTypesResponse>"
+    rows = b"".join(
+        b"<item><name>%s</name><cpu>%d</cpu><disk>10</disk><memory>%d</memory></item>" % row
+        for row in types
+    )
+    return (
+        b"<DescribeInstanceTypesResponse><instanceTypeDetails>"
+        + rows
+        + b"</instanceTypeDetails></DescribeInstanceTypesResponse>"
+    )
 
 
 def error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
     """A refusal, as EC2 words it."""
-    return status, "text/xml", (f"<?xml version=\"1.0\"?><Response><Errors><Error><Code>{code}</Code><Message>{escape(words)}</Message></Error>"
-                                f"</Errors><RequestID>4f2c0d1e-0000-4000-8000-a1b2c3d4e5f6</RequestID></Response>").encode()
+    return (
+        status,
+        "text/xml",
+        (
+            f'<?xml version="1.0"?><Response><Errors><Error><Code>{code}</Code><Message>{escape(words)}</Message></Error>'
+            f"</Errors><RequestID>4f2c0d1e-0000-4000-8000-a1b2c3d4e5f6</RequestID></Response>"
+        ).encode(),
+    )
 
 
 def json_error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
     """A refusal, as services that speak JSON word it."""
-    return status, "application/x-amz-json-1.1", json.dumps({"__type": code, "Message": words}).encode()
+    return (
+        status,
+        "application/x-amz-json-1.1",
+        json.dumps({"__type": code, "Message": words}).encode(),
+    )

@@ -29,14 +29,33 @@ USER = "nobody"
 class Host:
     """A place with a libvirt daemon, and what can be done there."""
 
-    def __init__(self, base: Path, url: str, before: Sequence[str], python: Sequence[str], env: Dict[str, str]):
+    def __init__(
+        self,
+        base: Path,
+        url: str,
+        before: Sequence[str],
+        python: Sequence[str],
+        env: Dict[str, str],
+    ):
         self.base, self.url, self._before, self.interpreter = base, url, list(before), list(python)
-        self._env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "VMPROBE_STATE": str(base / "state"), **env}
+        self._env = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "VMPROBE_STATE": str(base / "state"),
+            **env,
+        }
         self.owner = base.name.replace("_", "").lower()  # nobody else's VMs begin like ours
 
     def start(self, *command: str) -> subprocess.Popen:
-        return subprocess.Popen([*self._before, *command], env=self._env, cwd="/", stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        return subprocess.Popen(
+            [*self._before, *command],
+            env=self._env,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def run(self, *command: str) -> str:
         """What a command that succeeds says."""
@@ -67,15 +86,25 @@ class Host:
             named = {key.replace("_", " "): text for key, text in keys.items()}
             wanted.setdefault(section.replace("_", " "), {}).update(named)
         path = self.base / "site.ini"
-        path.write_text("".join(f"[{section}]\n" + "".join(f"{key} = {text}\n" for key, text in keys.items())
-                                for section, keys in wanted.items()))
+        path.write_text(
+            "".join(
+                f"[{section}]\n" + "".join(f"{key} = {text}\n" for key, text in keys.items())
+                for section, keys in wanted.items()
+            )
+        )
         path.chmod(0o644)
         return path
 
     def probe(self, *options: str, **sections: Dict[str, str]) -> subprocess.Popen:
         """check_vm_lifecycle as it runs; ``finish`` waits for its end."""
         site = self.site(**sections)
-        return self.start(*self.interpreter, str(self.probes / "check_vm_lifecycle"), "--site", str(site), *options)
+        return self.start(
+            *self.interpreter,
+            str(self.probes / "check_vm_lifecycle"),
+            "--site",
+            str(site),
+            *options,
+        )
 
     def finish(self, process: subprocess.Popen):
         """(exit code, output) of a probe."""
@@ -87,8 +116,15 @@ class Host:
 
     def look(self, name: str, *options: str, **sections: Dict[str, str]):
         """(exit code, output) of check_vm_<name>."""
-        return self.finish(self.start(*self.interpreter, str(self.probes / f"check_vm_{name}"), "--site",
-                                      str(self.site(**sections)), *options))
+        return self.finish(
+            self.start(
+                *self.interpreter,
+                str(self.probes / f"check_vm_{name}"),
+                "--site",
+                str(self.site(**sections)),
+                *options,
+            )
+        )
 
     @property
     def probes(self) -> Path:
@@ -97,7 +133,11 @@ class Host:
     # --- what there is ----------------------------------------------------------------------------------------
 
     def servers(self) -> List[str]:
-        return [name for name in self.virsh("list", "--all", "--name").split() if name.startswith(self._prefix)]
+        return [
+            name
+            for name in self.virsh("list", "--all", "--name").split()
+            if name.startswith(self._prefix)
+        ]
 
     def emulators(self) -> List[int]:
         """Process ids, here, of the QEMUs of our servers."""
@@ -106,21 +146,34 @@ class Host:
     def volumes(self) -> List[str]:
         if "vmprobe" not in self.virsh("pool-list", "--all", "--name").split():
             return []
-        return [line.split()[0] for line in self.virsh("vol-list", "vmprobe").splitlines() if line.strip()]
+        return [
+            line.split()[0]
+            for line in self.virsh("vol-list", "vmprobe").splitlines()
+            if line.strip()
+        ]
 
     def files(self) -> List[str]:
         """Paths with one of our names in them, and volumes, wherever they are below what this host may write to."""
         found = []
         for root in self.written:
             for directory, folders, files in os.walk(root):
-                found += [os.path.join(directory, name) for name in folders + files if name.startswith(self._prefix)
-                          or os.path.basename(directory) == "vmprobe" and "images" in directory]
+                found += [
+                    os.path.join(directory, name)
+                    for name in folders + files
+                    if name.startswith(self._prefix)
+                    or os.path.basename(directory) == "vmprobe"
+                    and "images" in directory
+                ]
         return found
 
     def remains(self) -> Dict[str, Any]:
         """Everything that a run may have left behind; {} if nothing."""
-        found = {"servers": self.servers(), "emulators": self.emulators(), "volumes": self.volumes(),
-                 "files": self.files()}
+        found = {
+            "servers": self.servers(),
+            "emulators": self.emulators(),
+            "volumes": self.volumes(),
+            "files": self.files(),
+        }
         return {what: things for what, things in found.items() if things}
 
     @property
@@ -138,6 +191,7 @@ class Host:
 
 # --- a user's session ---------------------------------------------------------------------------------------------
 
+
 class Session(Host):
     """A user with a home. For root it is somebody else's, with an installation of their own: root's may be closed."""
 
@@ -152,7 +206,9 @@ class Session(Host):
 @contextlib.contextmanager
 def session() -> Iterator[Session]:
     _needs("libvirtd", "virsh", "qemu-system-x86_64", "setpriv")
-    base = Path(tempfile.mkdtemp(prefix="vms", dir="/tmp"))  # short: sockets below it have long names already
+    base = Path(
+        tempfile.mkdtemp(prefix="vms", dir="/tmp")
+    )  # short: sockets below it have long names already
     try:
         before, python = [], [sys.executable]
         if os.geteuid() == 0:
@@ -161,8 +217,17 @@ def session() -> Iterator[Session]:
             _install(base)
         _images(base / "images")
         _give(base, USER)
-        host = Session(base, "qemu:///session", before, python, {
-            "HOME": str(base), "PYTHONPATH": str(base / "python"), "VMPROBE_IMAGES": str(base / "images")})
+        host = Session(
+            base,
+            "qemu:///session",
+            before,
+            python,
+            {
+                "HOME": str(base),
+                "PYTHONPATH": str(base / "python"),
+                "VMPROBE_IMAGES": str(base / "images"),
+            },
+        )
         _needs_binding(host)
         host.virsh("version")
         try:
@@ -176,7 +241,9 @@ def session() -> Iterator[Session]:
 def _install(base: Path) -> None:
     import nagiosplugin
 
-    shutil.copytree(CHECKOUT / "probes", base / "probes", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        CHECKOUT / "probes", base / "probes", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copytree(Path(nagiosplugin.__file__).parent, base / "python" / "nagiosplugin")
 
 
@@ -244,40 +311,81 @@ class System(Host):
         soon(self._answers)
 
     def _answers(self) -> bool:
-        asked = subprocess.run([*self._before, "virsh", "-q", "-c", self.url, "uri"], env=self._env, check=False,
-                               capture_output=True)
+        asked = subprocess.run(
+            [*self._before, "virsh", "-q", "-c", self.url, "uri"],
+            env=self._env,
+            check=False,
+            capture_output=True,
+        )
         return asked.returncode == 0
 
     def daemon(self) -> int:
-        return next(pid for pid, command in _processes()
-                    if command.split("\0")[0] == "libvirtd" and _mounts(pid) == _mounts(self.first))
+        return next(
+            pid
+            for pid, command in _processes()
+            if command.split("\0")[0] == "libvirtd" and _mounts(pid) == _mounts(self.first)
+        )
 
     def _background(self, *command: str) -> subprocess.Popen:
-        return subprocess.Popen([*self._before, *command], env=self._env, cwd="/", stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(
+            [*self._before, *command],
+            env=self._env,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     @property
     def written(self) -> List[str]:
-        return [f"/proc/{self.first}/root{path}" for path in (str(self.base), "/run")]  # /etc and /var are in the first
+        return [
+            f"/proc/{self.first}/root{path}" for path in (str(self.base), "/run")
+        ]  # /etc and /var are in the first
 
 
 @contextlib.contextmanager
 def system() -> Iterator[System]:
-    _needs("libvirtd", "virsh", "qemu-system-x86_64", "busybox", "dnsmasq", "nsenter", "unshare", "ip")
+    _needs(
+        "libvirtd", "virsh", "qemu-system-x86_64", "busybox", "dnsmasq", "nsenter", "unshare", "ip"
+    )
     if os.geteuid() != 0:
         pytest.skip("namespaces with a network and mounts of their own need root")
     base = Path(tempfile.mkdtemp(prefix="vmh", dir="/tmp"))
     base.joinpath("disk").mkdir()
-    holder = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-                               "sh", "-c", _MOUNTS, "sh", str(base / "disk")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    holder = subprocess.Popen(
+        [
+            "unshare",
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-c",
+            _MOUNTS,
+            "sh",
+            str(base / "disk"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         said = holder.stdout.readline()
         if said != "ready\n":
             pytest.skip(f"no namespaces here: {said.strip()}")
         first = int(Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text())
-        host = System(base, "qemu:///system", ["nsenter", f"--target={first}", "--mount", "--net", "--pid", "--"],
-                      [sys.executable], {"HOME": os.path.expanduser("~"), "VMPROBE_IMAGES": image.directory()})
+        host = System(
+            base,
+            "qemu:///system",
+            ["nsenter", f"--target={first}", "--mount", "--net", "--pid", "--"],
+            [sys.executable],
+            {"HOME": os.path.expanduser("~"), "VMPROBE_IMAGES": image.directory()},
+        )
         host.first = first
         _images(Path(image.directory()))
         host.boot()
@@ -292,6 +400,7 @@ def system() -> Iterator[System]:
 
 # --- both ---------------------------------------------------------------------------------------------------------
 
+
 def _needs(*programs: str) -> None:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = [program for program in programs if not shutil.which(program, path=path)]
@@ -303,7 +412,9 @@ def _needs_binding(host: Host) -> None:
     try:
         host.python("import libvirt")
     except AssertionError as failed:
-        pytest.skip(f"no Python binding of libvirt for this host's Python: {str(failed).strip().splitlines()[-1]}")
+        pytest.skip(
+            f"no Python binding of libvirt for this host's Python: {str(failed).strip().splitlines()[-1]}"
+        )
 
 
 def _images(directory: Path) -> None:
@@ -343,19 +454,24 @@ def _end(pids: Sequence[int]) -> None:
 
 # --- for the conformance suite ------------------------------------------------------------------------------------
 
+
 @contextlib.contextmanager
 def harness() -> Iterator[Any]:
     """The driver in this process, over the daemon of a user's session."""
     from conformance.harnesses import of_site
     from vmprobe.core.clock import Clock
 
-    pytest.importorskip("libvirt", reason="libvirt's Python binding is not installed: tests/link_libvirt.py")
+    pytest.importorskip(
+        "libvirt", reason="libvirt's Python binding is not installed: tests/link_libvirt.py"
+    )
     with session() as host:
         images = host.base / ".local" / "share" / "libvirt" / "images" / "vmprobe"
         host.virsh("pool-create-as", "vmprobe", "dir", "--target", str(images), "--build")
         socket = host.base / ".cache" / "libvirt" / "libvirt-sock"
-        path = host.site(endpoint={"url": f"qemu+unix:///session?socket={socket}", "pool": "vmprobe"})
+        path = host.site(
+            endpoint={"url": f"qemu+unix:///session?socket={socket}", "pool": "vmprobe"}
+        )
         found = of_site(str(path), Clock())
-        found.impossible = {"flavor": 64 * 2 ** 40}  # bytes
+        found.impossible = {"flavor": 64 * 2**40}  # bytes
         yield found
         assert host.remains() == {}

@@ -11,12 +11,14 @@ import signal
 import pytest
 
 from live.libvirt import hosts
-from vmprobe.guest import image
 from vmprobe.core.errors import ClientError
+from vmprobe.guest import image
 from waiting import soon
 
 pytestmark = pytest.mark.live
-NO_ROOM = {"flavor": "64 TiB"}  # more than QEMU gets from any host: ends a run right after it has settled its debts
+NO_ROOM = {
+    "flavor": "64 TiB"
+}  # more than QEMU gets from any host: ends a run right after it has settled its debts
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +40,29 @@ def host(request):
 
 def first(output: str, host) -> str:
     """Line 1 without its perfdata, with HANDLE and N for what no two runs share."""
-    line = re.sub(rf"vmprobe-{host.owner}-[0-9a-z]+-\d+-[a-z0-9]+", "HANDLE", output.splitlines()[0].partition(" | ")[0])
+    line = re.sub(
+        rf"vmprobe-{host.owner}-[0-9a-z]+-\d+-[a-z0-9]+",
+        "HANDLE",
+        output.splitlines()[0].partition(" | ")[0],
+    )
     return re.sub(r"\b\d+(\.\d+)? s\b", "N s", line)
 
 
 def figures(output: str) -> dict:
     """The perfdata."""
     perfdata = output.splitlines()[0].partition(" | ")[2]
-    return {label: float(value) for label, value in re.findall(r"([a-z_]+)=(\d+(?:\.\d+)?)", perfdata)}
+    return {
+        label: float(value) for label, value in re.findall(r"([a-z_]+)=(\d+(?:\.\d+)?)", perfdata)
+    }
 
 
-GOOD = "VM_LIFECYCLE OK - kvm: test VM ran and is gone in N s (active N s, network N s, storage N s)"
+GOOD = (
+    "VM_LIFECYCLE OK - kvm: test VM ran and is gone in N s (active N s, network N s, storage N s)"
+)
 
 
 # --- all good -----------------------------------------------------------------------------------------------------
+
 
 def test_in_a_users_session_a_vm_lives_to_the_word_of_its_console_and_is_gone(session):
     state, said = session.lifecycle("-v")
@@ -66,7 +77,7 @@ def test_a_volume_that_is_larger_than_the_pool_fits_and_is_made(session):
     test_vm = {"volume": "4 TiB", "depth": "api"}
 
     state, said = session.look("capacity", "--need", "2", test_vm=test_vm)
-    assert (state, figures(said)["host_storage_free"] < 2 ** 42) == (0, True), said
+    assert (state, figures(said)["host_storage_free"] < 2**42) == (0, True), said
     assert session.lifecycle(test_vm=test_vm)[0] == 0
 
 
@@ -77,20 +88,28 @@ def test_on_a_hosts_system_a_vm_gets_its_address_from_a_libvirt_network(system):
 
     assert (state, first(said, system)) == (0, GOOD)
     assert leased.startswith("10.77.2.")
-    assert {"cpu_avg", "disk_read_avg", "disk_write_avg", "net_in_avg", "net_out_avg"} <= set(figures(said))
+    assert {"cpu_avg", "disk_read_avg", "disk_write_avg", "net_in_avg", "net_out_avg"} <= set(
+        figures(said)
+    )
     assert system.remains() == {}
 
 
 def test_what_is_sent_to_a_vm_comes_in_by_its_counters(system):
     """The bridge's DHCP server is nobody that libvirt knows: the VM's address comes from ARP, or from its console."""
-    process = system.probe("-v", test_vm={"network": "bridge:served", "depth": "api", "volume": "none"},
-                           sample={"readings": "6", "interval": "0.5 s"})
+    process = system.probe(
+        "-v",
+        test_vm={"network": "bridge:served", "depth": "api", "volume": "none"},
+        sample={"readings": "6", "interval": "0.5 s"},
+    )
     flood = system.start(*system.interpreter, "-c", FLOOD, soon(lambda: address(system, "served")))
     state, said = system.finish(process)
     system.finish(flood)
 
-    assert (state, first(said, system)) == (0, "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
-                                               "(active N s, network N s)")
+    assert (state, first(said, system)) == (
+        0,
+        "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
+        "(active N s, network N s)",
+    )
     assert figures(said)["net_in_avg"] > 10 * figures(said)["net_out_avg"] > 0
     assert system.remains() == {}
 
@@ -108,7 +127,9 @@ while time.time() < end:
 
 def address(host, bridge: str) -> str:
     """Who has spoken on a bridge of the host, '' if nobody."""
-    found = re.search(r"^([0-9.]+) lladdr", host.run("ip", "-4", "neigh", "show", "dev", bridge), re.M)
+    found = re.search(
+        r"^([0-9.]+) lladdr", host.run("ip", "-4", "neigh", "show", "dev", bridge), re.M
+    )
     return found[1] if found else ""
 
 
@@ -122,7 +143,13 @@ def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path
     session.lifecycle(test_vm=NO_ROOM)  # makes the pool
     session.virsh("vol-create-as", "vmprobe", "base.qcow2", str(disk.size), "--format", "qcow2")
     shutil.copy(disk.path, session.base / "images")
-    session.virsh("vol-upload", "--pool", "vmprobe", "base.qcow2", str(session.base / "images" / "vmprobe.qcow2"))
+    session.virsh(
+        "vol-upload",
+        "--pool",
+        "vmprobe",
+        "base.qcow2",
+        str(session.base / "images" / "vmprobe.qcow2"),
+    )
     session.virsh("pool-refresh", "vmprobe")
     try:
         state, said = session.lifecycle(test_vm={"image": "base.qcow2"})
@@ -135,20 +162,28 @@ def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path
 
 def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(session):
     session.lifecycle(test_vm=NO_ROOM)  # makes the pool
-    content = os.urandom(17 * 2 ** 20 + 5)  # more than is read at once
+    content = os.urandom(17 * 2**20 + 5)  # more than is read at once
     file = session.base / "images" / "some.img"
     session.virsh("vol-create-as", "vmprobe", "some.img", str(len(content)))
     wanted = f"sha512:{hashlib.sha512(content).hexdigest()}"
     try:
-        for upload, (code, line) in ((content, (0, "VM_IMAGE OK - kvm: image some.img is there and unchanged")),
-                                     (content[:-1] + b"?", (2, "VM_IMAGE CRITICAL - kvm: mismatched 1 is outside 0 (critical); "))):
+        for upload, (code, line) in (
+            (content, (0, "VM_IMAGE OK - kvm: image some.img is there and unchanged")),
+            (
+                content[:-1] + b"?",
+                (2, "VM_IMAGE CRITICAL - kvm: mismatched 1 is outside 0 (critical); "),
+            ),
+        ):
             file.write_bytes(upload)
             session.virsh("vol-upload", "--pool", "vmprobe", "some.img", str(file))
             state, said = session.look("image", "--image", "some.img", "--checksum", wanted)
 
-            assert (state, said[:len(line)]) == (code, line)
+            assert (state, said[: len(line)]) == (code, line)
         state, said = session.look("image", "--image", "no.img")
-        assert (state, said.partition(" | ")[0]) == (2, "VM_IMAGE CRITICAL - kvm: image: no image named 'no.img' (cause=image)")
+        assert (state, said.partition(" | ")[0]) == (
+            2,
+            "VM_IMAGE CRITICAL - kvm: image: no image named 'no.img' (cause=image)",
+        )
     finally:
         session.virsh("vol-delete", "--pool", "vmprobe", "some.img")
         file.unlink()
@@ -156,15 +191,29 @@ def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(ses
 
 # --- what the cloud fails in --------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("sections, line", [
-    ({"test_vm": {"image": "no-such-image"}},
-     "image: Storage volume not found: no storage vol with matching name 'no-such-image' (cause=image)"),
-    ({"test_vm": {"image": "/no/such/image"}},
-     "image: Storage volume not found: no storage vol with matching path '/no/such/image' (cause=image)"),
-    ({"test_vm": {"network": "no-such-network"}},
-     "image: Network not found: no network with matching name 'no-such-network' (cause=network)"),
-    ({"endpoint": {"pool": "no-such-pool"}}, "image: no storage pool named 'no-such-pool' (cause=storage)"),
-], ids=["image", "path", "network", "pool"])
+
+@pytest.mark.parametrize(
+    "sections, line",
+    [
+        (
+            {"test_vm": {"image": "no-such-image"}},
+            "image: Storage volume not found: no storage vol with matching name 'no-such-image' (cause=image)",
+        ),
+        (
+            {"test_vm": {"image": "/no/such/image"}},
+            "image: Storage volume not found: no storage vol with matching path '/no/such/image' (cause=image)",
+        ),
+        (
+            {"test_vm": {"network": "no-such-network"}},
+            "image: Network not found: no network with matching name 'no-such-network' (cause=network)",
+        ),
+        (
+            {"endpoint": {"pool": "no-such-pool"}},
+            "image: no storage pool named 'no-such-pool' (cause=storage)",
+        ),
+    ],
+    ids=["image", "path", "network", "pool"],
+)
 def test_crit_when_what_is_named_is_not_there(host, sections, line):
     state, said = host.lifecycle(**sections)
 
@@ -176,8 +225,10 @@ def test_crit_when_a_bridge_is_not_there(system):
     state, said = system.lifecycle(test_vm={"network": "bridge:no-such"})
 
     assert (state, first(said, system)) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: submit: Cannot get interface MTU on 'no-such': No such device "
-           "(cause=network)")
+        2,
+        "VM_LIFECYCLE CRITICAL - kvm: submit: Cannot get interface MTU on 'no-such': No such device "
+        "(cause=network)",
+    )
     assert system.remains() == {}
 
 
@@ -198,7 +249,9 @@ def test_crit_when_a_vm_dies_while_it_boots(system):
     state, said = system.finish(process)
 
     assert (state, re.sub("(active|network): ", "STAGE: ", first(said, system))) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: destroyed (cause=scheduler)")
+        2,
+        "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: destroyed (cause=scheduler)",
+    )
     assert system.remains() == {}
 
 
@@ -209,7 +262,9 @@ def test_crit_when_qemu_crashes(session):
     state, said = session.finish(process)
 
     assert (state, re.sub("(active|network): ", "STAGE: ", first(said, session))) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: crashed (cause=scheduler)")
+        2,
+        "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: crashed (cause=scheduler)",
+    )
     assert session.remains() == {}
 
 
@@ -217,14 +272,19 @@ def test_crit_when_the_network_never_comes(system):
     state, said = system.lifecycle(test_vm={"network": "bridge:silent"}, budget={"network": "15 s"})
 
     assert (state, first(said, system)) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not within its budget of N s "
-           "(cause=network)")
+        2,
+        "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not within its budget of N s "
+        "(cause=network)",
+    )
     assert system.remains() == {}
 
 
 # --- what is interrupted ------------------------------------------------------------------------------------------
 
-def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed_by_the_next_run(system):
+
+def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed_by_the_next_run(
+    system,
+):
     process = system.probe(budget={"deadline": "45 s", "reserve": "10 s"})
     soon(lambda: "running" in system.virsh("list"))
     os.kill(system.daemon(), signal.SIGKILL)
@@ -232,8 +292,10 @@ def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed
 
     line = re.sub("(active|network): ", "STAGE: ", first(said, system)).replace("/var/run", "/run")
     assert (state, re.sub(r"\.\.\.[a-z0-9]{8}\b", "...RANDOM", line)) == (
-        2, "VM_LIFECYCLE CRITICAL - kvm: STAGE: Failed to connect socket to '/run/libvirt/libvirt-sock': "
-           "Connection refused (cause=gateway); left behind: server ...RANDOM, volume vmprobe/...RANDOM")
+        2,
+        "VM_LIFECYCLE CRITICAL - kvm: STAGE: Failed to connect socket to '/run/libvirt/libvirt-sock': "
+        "Connection refused (cause=gateway); left behind: server ...RANDOM, volume vmprobe/...RANDOM",
+    )
     assert system.emulators()
 
     system.start_libvirtd()
@@ -249,8 +311,11 @@ def test_a_users_daemon_that_is_killed_is_started_again_and_the_run_goes_on(sess
     os.kill(session.daemon(), signal.SIGKILL)
     state, said = session.finish(process)
 
-    assert (state, first(said, session)) == (0, "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
-                                                "(active N s, network N s)")
+    assert (state, first(said, session)) == (
+        0,
+        "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
+        "(active N s, network N s)",
+    )
     assert session.remains() == {}
 
 
@@ -258,7 +323,9 @@ MOMENTS = {
     "it has its volume": lambda host: host.volumes(),
     "its VM is defined": lambda host: host.servers(),
     "its VM runs": lambda host: "running" in host.virsh("list"),
-    "its volume is attached": lambda host: any("/images/" in host.virsh("domblklist", name) for name in host.servers()),
+    "its volume is attached": lambda host: any(
+        "/images/" in host.virsh("domblklist", name) for name in host.servers()
+    ),
 }
 
 
@@ -282,5 +349,7 @@ def test_a_run_that_is_told_to_end_takes_everything_with_it(session):
     state, said = session.finish(process)
 
     assert (state, re.sub("(submit|active|network): ", "STAGE: ", first(said, session))) == (
-        3, "VM_LIFECYCLE UNKNOWN - kvm: STAGE: interrupted by SIGTERM")
+        3,
+        "VM_LIFECYCLE UNKNOWN - kvm: STAGE: interrupted by SIGTERM",
+    )
     assert session.remains() == {}

@@ -30,6 +30,7 @@ def _daemons(kind, *programs):
         def make(**words):
             made.append(kind(directory / f"daemon{len(made)}", **words))
             return made[-1]
+
         try:
             yield make
         finally:
@@ -40,8 +41,8 @@ def _daemons(kind, *programs):
 @pytest.fixture(scope="session")
 def images():
     """The suite's own image where the daemons' user can read it."""
-    from vmprobe.guest import image
     from vmprobe.core.errors import ClientError
+    from vmprobe.guest import image
 
     if not shutil.which("qemu-system-x86_64"):
         pytest.skip("qemu-system-x86_64 is not installed (Debian: qemu-system-x86)")

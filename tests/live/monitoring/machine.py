@@ -43,37 +43,94 @@ class Machine:
         self.directory = directory
         for name in ("upper", "work", "merged"):
             (directory / name).mkdir()
-        shutil.copytree(CHECKOUT, directory / "upper" / SOURCE[1:],
-                        ignore=shutil.ignore_patterns(".git", ".venv", ".cache", "__pycache__", "build", "dist"))
+        shutil.copytree(
+            CHECKOUT,
+            directory / "upper" / SOURCE[1:],
+            ignore=shutil.ignore_patterns(
+                ".git", ".venv", ".cache", "__pycache__", "build", "dist"
+            ),
+        )
         systemctl = directory / "upper" / "opt" / "standin" / "systemctl"
         systemctl.parent.mkdir(parents=True)
         systemctl.write_text(_SYSTEMCTL)
         systemctl.chmod(0o755)
         self._process = subprocess.Popen(
-            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", _INSIDE], stdin=subprocess.DEVNULL,
-            env={**os.environ, "directory": str(directory), "checkout": str(CHECKOUT)})
+            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", _INSIDE],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "directory": str(directory), "checkout": str(CHECKOUT)},
+        )
         soon(lambda: (directory / "ready").exists() or self._process.poll() is not None)
         assert self._process.poll() is None
 
     def run(self, command: str, online: bool = False):
         """(exit code, output and errors) of a shell command of root's; ``online``: by this machine's own network."""
-        words = {"PATH": "/opt/standin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "LOGNAME": "root",
-                 "DEBIAN_FRONTEND": "noninteractive", **{word: text for word, text in os.environ.items() if word.startswith("PIP_")}}
-        spaces = ["nsenter", f"--target={self._process.pid}", "--mount", f"--pid=/proc/{self._process.pid}/ns/pid_for_children"]
-        done = subprocess.run([*spaces, *([] if online else ["--net"]), "chroot", str(self.directory / "merged"), "sh", "-c",
-                               f"cd {SOURCE} && {command}"], env=words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, check=False)
+        words = {
+            "PATH": "/opt/standin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "LC_ALL": "C.UTF-8",
+            "LOGNAME": "root",
+            "DEBIAN_FRONTEND": "noninteractive",
+            **{word: text for word, text in os.environ.items() if word.startswith("PIP_")},
+        }
+        spaces = [
+            "nsenter",
+            f"--target={self._process.pid}",
+            "--mount",
+            f"--pid=/proc/{self._process.pid}/ns/pid_for_children",
+        ]
+        done = subprocess.run(
+            [
+                *spaces,
+                *([] if online else ["--net"]),
+                "chroot",
+                str(self.directory / "merged"),
+                "sh",
+                "-c",
+                f"cd {SOURCE} && {command}",
+            ],
+            env=words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=600,
+            check=False,
+        )
         return done.returncode, done.stdout
 
     def screenshot(self, url: str, file: Path, width: int, height: int) -> None:
         """What a browser on it shows."""
-        subprocess.run(["nsenter", f"--target={self._process.pid}", "--net", "chromium", "--headless", "--no-sandbox", "--disable-gpu",
-                        "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={self.directory}/browser",
-                        f"--window-size={width},{height}", f"--screenshot={file}", url], stdin=subprocess.DEVNULL,
-                       capture_output=True, timeout=120, check=True)
+        subprocess.run(
+            [
+                "nsenter",
+                f"--target={self._process.pid}",
+                "--net",
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                f"--user-data-dir={self.directory}/browser",
+                f"--window-size={width},{height}",
+                f"--screenshot={file}",
+                url,
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
 
     def end(self) -> None:
         """End all that runs in it, and remove it."""
         self._process.kill()  # with it goes the first process of the others' namespace, and with that they all
         self._process.wait()
-        soon(lambda: not subprocess.run(["rm", "-rf", str(self.directory)], capture_output=True, check=False).returncode)
+        soon(
+            lambda: (
+                not subprocess.run(
+                    ["rm", "-rf", str(self.directory)], capture_output=True, check=False
+                ).returncode
+            )
+        )

@@ -25,15 +25,34 @@ class Nagios(Daemon):
             path.mkdir(parents=True, exist_ok=True)
         self.pipe = self.var / "rw" / "nagios.cmd"
         self.settings = {
-            "cfg_dir": self.objects, "log_file": self.var / "nagios.log", "log_archive_path": self.var / "archives",
-            "object_cache_file": self.var / "objects.cache", "precached_object_file": self.var / "objects.precache",
-            "status_file": self.var / "status.dat", "temp_file": self.var / "nagios.tmp", "temp_path": self.var,
-            "command_file": self.pipe, "query_socket": self.var / "rw" / "nagios.qh", "lock_file": self.var / "nagios.pid",
-            "check_result_path": self.results, "state_retention_file": self.var / "retention.dat",
-            "nagios_user": "nagios", "nagios_group": "nagios", "status_update_interval": 1, "check_external_commands": 1,
-            "check_result_reaper_frequency": 1, "interval_length": 1, "enable_notifications": 0, "check_workers": 2,
-            "retain_state_information": 0, "execute_service_checks": 1, "accept_passive_service_checks": 1,
-            "check_for_updates": 0, "soft_state_dependencies": 1, "max_service_check_spread": 1, **settings,
+            "cfg_dir": self.objects,
+            "log_file": self.var / "nagios.log",
+            "log_archive_path": self.var / "archives",
+            "object_cache_file": self.var / "objects.cache",
+            "precached_object_file": self.var / "objects.precache",
+            "status_file": self.var / "status.dat",
+            "temp_file": self.var / "nagios.tmp",
+            "temp_path": self.var,
+            "command_file": self.pipe,
+            "query_socket": self.var / "rw" / "nagios.qh",
+            "lock_file": self.var / "nagios.pid",
+            "check_result_path": self.results,
+            "state_retention_file": self.var / "retention.dat",
+            "nagios_user": "nagios",
+            "nagios_group": "nagios",
+            "status_update_interval": 1,
+            "check_external_commands": 1,
+            "check_result_reaper_frequency": 1,
+            "interval_length": 1,
+            "enable_notifications": 0,
+            "check_workers": 2,
+            "retain_state_information": 0,
+            "execute_service_checks": 1,
+            "accept_passive_service_checks": 1,
+            "check_for_updates": 0,
+            "soft_state_dependencies": 1,
+            "max_service_check_spread": 1,
+            **settings,
         }
 
     def start(self) -> None:
@@ -43,13 +62,22 @@ class Nagios(Daemon):
         file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
         (self.var / "status.dat").unlink(missing_ok=True)
         own(self.directory)
-        self.run([*AS_USER, "nagios4", str(file)], env={**os.environ, **self.environment}, cwd=self.directory)
+        self.run(
+            [*AS_USER, "nagios4", str(file)],
+            env={**os.environ, **self.environment},
+            cwd=self.directory,
+        )
         soon(lambda: (self.var / "status.dat").exists() or not self.alive())
         assert self.alive(), self.log()[-2000:]
 
     def validate(self) -> str:
         """What ``nagios4 -v`` says of it."""
-        done = subprocess.run(["nagios4", "-v", str(self.directory / "nagios.cfg")], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["nagios4", "-v", str(self.directory / "nagios.cfg")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return done.stdout
 
     def services(self) -> dict:

@@ -15,8 +15,14 @@ import pytest
 from running import PROBES
 
 USER = "nagios"
-AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",  # and it can read where the tests' Python lies
-           "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+AS_USER = [
+    "setpriv",
+    f"--reuid={USER}",
+    f"--regid={USER}",
+    "--clear-groups",  # and it can read where the tests' Python lies
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+]
 
 
 def needed(*programs: str) -> None:
@@ -26,7 +32,9 @@ def needed(*programs: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)} (Debian: see tests/packages.txt)")
     if os.geteuid() != 0:
         pytest.skip("a monitoring daemon is started as a user of its own, which takes root")
-    if subprocess.run([*AS_USER, sys.executable, "-c", "import nagiosplugin"], check=False).returncode:
+    if subprocess.run(
+        [*AS_USER, sys.executable, "-c", "import nagiosplugin"], check=False
+    ).returncode:
         pytest.skip(f"the user {USER} cannot run {sys.executable}")
 
 
@@ -66,7 +74,9 @@ def _of(path: Path) -> list:
 def own(path: Path) -> Path:
     """Give a file or a tree to the daemons' user."""
     shutil.chown(path, USER, USER)
-    for folder, folders, files in os.walk(path):  # which passes over what goes away: a killed check is still cleaned up after
+    for folder, folders, files in os.walk(
+        path
+    ):  # which passes over what goes away: a killed check is still cleaned up after
         for name in folders + files:
             with suppress(FileNotFoundError):
                 shutil.chown(os.path.join(folder, name), USER, USER)
@@ -87,7 +97,9 @@ class Daemon:
     def run(self, command, **words) -> None:
         log = open(self.directory / "daemon.log", "ab")
         with log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **words)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **words
+            )
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from running import CHECKOUT, PROBES
-from vmprobe.report import submit
 from vmprobe.core.clock import Deadline
+from vmprobe.report import submit
 from waiting import soon
 
 from .icinga import PASSWORD
@@ -25,9 +25,15 @@ LINE = r"VM_LIFECYCLE OK - good: test VM ran and is gone in [\d.]+ s \(active [\
 
 def site(directory: Path, name: str, **sections: str) -> Path:
     """A site in memory that is through in less than a second."""
-    texts = {"site": f"name = {name}\ncontact = Zoë; \"ops\" <{name}@example.org>", "endpoint": "manager = memory\nboot = 0.2 s",
-             "test vm": "image = vmprobe-test", "budget": "deadline = 40 s\nreserve = 10 s",
-             "polling": "first = 0.1 s\nshortest = 0.1 s", "sample": "readings = 0", **sections}
+    texts = {
+        "site": f'name = {name}\ncontact = Zoë; "ops" <{name}@example.org>',
+        "endpoint": "manager = memory\nboot = 0.2 s",
+        "test vm": "image = vmprobe-test",
+        "budget": "deadline = 40 s\nreserve = 10 s",
+        "polling": "first = 0.1 s\nshortest = 0.1 s",
+        "sample": "readings = 0",
+        **sections,
+    }
     texts["schedule"] = texts.get("schedule", "") + "\nprobes = gateway, lifecycle"
     directory.mkdir(exist_ok=True)
     path = directory / f"{name}.ini"
@@ -51,9 +57,26 @@ def generate(target: str, output: Path, sites: Path, plugins: Path, *options: st
         wrapper = plugins / probe.name
         wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} {probe} "$@"\n')
         wrapper.chmod(0o755)
-    done = subprocess.run([sys.executable, str(PROBES / "vmprobectl"), "config", "--target", target, "--output", str(output),
-                           "--sites", str(sites), "--plugins", str(plugins), "--validate", *options],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(PROBES / "vmprobectl"),
+            "config",
+            "--target",
+            target,
+            "--output",
+            str(output),
+            "--sites",
+            str(sites),
+            "--plugins",
+            str(plugins),
+            "--validate",
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -63,6 +86,7 @@ def perfdata(text: str) -> dict:
 
 # --- active -------------------------------------------------------------------------------------------------------
 
+
 def test_nagios_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(nagios_at):
     nagios = nagios_at()
     nagios.environment["VMPROBE_STATE"] = str(nagios.directory / "state")
@@ -71,24 +95,38 @@ def test_nagios_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(nag
     nagios.start()
 
     def held(host, name):
-        return soon(lambda: (lambda found: found.get("has_been_checked") == "1" and found)(nagios.service(host, name)))
+        return soon(
+            lambda: (lambda found: found.get("has_been_checked") == "1" and found)(
+                nagios.service(host, name)
+            )
+        )
+
     for host in ("good", "dead"):
         nagios.check_now(host, "vm-gateway")
     nagios.check_now("good", "vm-lifecycle")
     nagios.check_now("bad", "vm-lifecycle")
 
     good, bad = held("good", "vm-lifecycle"), held("bad", "vm-lifecycle")
-    assert (good["current_state"], re.fullmatch(LINE, good["plugin_output"]) is not None) == ("0", True)
-    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(good["performance_data"]))
+    assert (good["current_state"], re.fullmatch(LINE, good["plugin_output"]) is not None) == (
+        "0",
+        True,
+    )
+    assert {"active", "network", "storage", "gone", "total"} <= set(
+        perfdata(good["performance_data"])
+    )
     assert (bad["current_state"], bad["plugin_output"]) == (
-        "2", "VM_LIFECYCLE CRITICAL - bad: image: no image named 'nowhere' (cause=image)")
+        "2",
+        "VM_LIFECYCLE CRITICAL - bad: image: no image named 'nowhere' (cause=image)",
+    )
     assert held("dead", "vm-gateway")["current_state"] == "2"
     assert 'Zoë; "ops" <good@example.org>' in (nagios.var / "objects.cache").read_text()
 
     nagios.check_now("dead", "vm-lifecycle", forced=False)
     nagios.check_now("good", "vm-lifecycle", forced=False)
     when = good["last_check"]
-    soon(lambda: nagios.service("good", "vm-lifecycle")["last_check"] != when)  # the one that was asked for later ran
+    soon(
+        lambda: nagios.service("good", "vm-lifecycle")["last_check"] != when
+    )  # the one that was asked for later ran
     assert nagios.service("dead", "vm-lifecycle")["has_been_checked"] == "0"
 
     site(sites, "dead")
@@ -107,6 +145,7 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
 
     def held(host, name):
         return soon(lambda: icinga.result(host, name))
+
     for host in ("good", "dead"):
         icinga.check_now(host, "vm-gateway")
     icinga.check_now("good", "vm-lifecycle")
@@ -114,13 +153,20 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
 
     good, bad = held("good", "vm-lifecycle"), held("bad", "vm-lifecycle")
     assert (good["state"], re.fullmatch(LINE, good["output"].rstrip()) is not None) == (0, True)
-    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(" ".join(good["performance_data"])))
+    assert {"active", "network", "storage", "gone", "total"} <= set(
+        perfdata(" ".join(good["performance_data"]))
+    )
     assert (bad["state"], bad["output"].rstrip()) == (
-        2, "VM_LIFECYCLE CRITICAL - bad: image: no image named 'nowhere' (cause=image)")
+        2,
+        "VM_LIFECYCLE CRITICAL - bad: image: no image named 'nowhere' (cause=image)",
+    )
     assert held("dead", "vm-gateway")["state"] == 2
     assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["vars"]["contact"] == (
-        'Zoë; "ops" <good@example.org>')
-    soon(lambda: icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["last_check_result"])  # it is up, and not pending
+        'Zoë; "ops" <good@example.org>'
+    )
+    soon(
+        lambda: icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["last_check_result"]
+    )  # it is up, and not pending
     assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["state"] == 0
 
     before = icinga.result("dead", "vm-lifecycle")
@@ -139,11 +185,17 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
 
 # --- passive ------------------------------------------------------------------------------------------------------
 
+
 def submitted(path: Path, state: Path, *targets: str):
     """A run as the timer starts it, as the daemons' user would; (exit code, what is said beside line 1)."""
     words = [word for target in targets for word in ("--submit", target)]
-    done = subprocess.run([sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(path), *words], text=True,
-                          capture_output=True, env={"VMPROBE_STATE": str(state), "PATH": "/usr/sbin:/usr/bin:/bin"}, check=False)
+    done = subprocess.run(
+        [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(path), *words],
+        text=True,
+        capture_output=True,
+        env={"VMPROBE_STATE": str(state), "PATH": "/usr/sbin:/usr/bin:/bin"},
+        check=False,
+    )
     return done.returncode, done.stdout.split("\n", 1)[1].strip()
 
 
@@ -151,30 +203,63 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
     nagios = nagios_at()
     sites, state = nagios.directory / "sites", nagios.directory / "state"
     for name in ("pipe", "spool", "nsca"):
-        site(sites, name, schedule="checks = passive", **({"test vm": "image = nowhere"} if name == "spool" else {}))
+        site(
+            sites,
+            name,
+            schedule="checks = passive",
+            **({"test vm": "image = nowhere"} if name == "spool" else {}),
+        )
     generate("nagios", nagios.objects / "vmprobe", sites, nagios.directory / "plugins")
     pipe = f"nagios:{nagios.pipe}"
 
     code, said = submitted(sites / "pipe.ini", state, pipe)  # Nagios is not there yet
-    assert code == 0 and re.fullmatch(r"not submitted to nagios:\S+: \S+: No such file or directory; spooled", said)
+    assert code == 0 and re.fullmatch(
+        r"not submitted to nagios:\S+: \S+: No such file or directory; spooled", said
+    )
     nagios.start()
     soon(nagios.pipe.exists)
-    assert submitted(sites / "spool.ini", state, f"results:{nagios.results}", pipe) == (2, "")  # with what was spooled
+    assert submitted(sites / "spool.ini", state, f"results:{nagios.results}", pipe) == (
+        2,
+        "",
+    )  # with what was spooled
 
-    for name, wanted, line in (("pipe", "0", LINE.replace("good", "pipe")),
-                               ("spool", "2", r"VM_LIFECYCLE CRITICAL - spool: image: no image named 'nowhere' \(cause=image\)")):
-        found = soon(lambda: (lambda held: held.get("has_been_checked") == "1" and held)(nagios.service(name, "vm-lifecycle")))
-        assert (found["current_state"], re.fullmatch(line, found["plugin_output"]) is not None) == (wanted, True)
+    for name, wanted, line in (
+        ("pipe", "0", LINE.replace("good", "pipe")),
+        (
+            "spool",
+            "2",
+            r"VM_LIFECYCLE CRITICAL - spool: image: no image named 'nowhere' \(cause=image\)",
+        ),
+    ):
+        found = soon(
+            lambda: (lambda held: held.get("has_been_checked") == "1" and held)(
+                nagios.service(name, "vm-lifecycle")
+            )
+        )
+        assert (found["current_state"], re.fullmatch(line, found["plugin_output"]) is not None) == (
+            wanted,
+            True,
+        )
         assert {"auth", "total"} <= set(perfdata(found["performance_data"]))
 
     nagios.check_now("nsca", "vm-lifecycle")  # what freshness does when nothing came
-    stale = soon(lambda: (lambda held: held.get("has_been_checked") == "1" and held)(nagios.service("nsca", "vm-lifecycle")))
+    stale = soon(
+        lambda: (lambda held: held.get("has_been_checked") == "1" and held)(
+            nagios.service("nsca", "vm-lifecycle")
+        )
+    )
     assert (stale["current_state"], stale["plugin_output"]) == (
-        "3", "UNKNOWN - no result came in time: does the timer of this check run, and can it submit?")
+        "3",
+        "UNKNOWN - no result came in time: does the timer of this check run, and can it submit?",
+    )
 
     with Nsca(nagios) as target:
         assert submitted(sites / "nsca.ini", state, target) == (0, "")
-    found = soon(lambda: (lambda held: held["current_state"] == "0" and held)(nagios.service("nsca", "vm-lifecycle")))
+    found = soon(
+        lambda: (lambda held: held["current_state"] == "0" and held)(
+            nagios.service("nsca", "vm-lifecycle")
+        )
+    )
     assert re.fullmatch(LINE.replace("good", "nsca"), found["plugin_output"])
 
 
@@ -207,11 +292,18 @@ define contactgroup {{
 
 def test_nagios_tells_the_contact_group_that_a_site_names_and_nobody_of_the_others(nagios_at):
     nagios = nagios_at(enable_notifications=1)
-    sites, state, told = nagios.directory / "sites", nagios.directory / "state", nagios.directory / "told"
+    sites, state, told = (
+        nagios.directory / "sites",
+        nagios.directory / "state",
+        nagios.directory / "told",
+    )
     broken = {"test vm": "image = nowhere"}
     for name, groups in (("nobodys", ""), ("zoes", "\ncontact groups = cloud-admins")):
         site(sites, name, schedule=f"checks = passive{groups}", **broken)
-    days = "\n    ".join(f"{day} 00:00-24:00" for day in "monday tuesday wednesday thursday friday saturday sunday".split())
+    days = "\n    ".join(
+        f"{day} 00:00-24:00"
+        for day in "monday tuesday wednesday thursday friday saturday sunday".split()
+    )
     (nagios.objects / "groups.cfg").write_text(GROUP.format(told=told, days=days))
     generate("nagios", nagios.objects / "vmprobe", sites, nagios.directory / "plugins")
     nagios.start()
@@ -233,16 +325,20 @@ class Nsca:
         self.receive.write_text(
             f"server_port={self.port}\nserver_address=127.0.0.1\ncommand_file={nagios.pipe}\nalternate_dump_file={self.directory}/dump\n"
             "aggregate_writes=0\nappend_to_file=0\nmax_packet_age=30\npassword=loopback\ndecryption_method=1\n"
-            f"nsca_user=nagios\nnsca_group=nagios\npid_file={self.directory}/nsca.pid\ndebug=0\n")
+            f"nsca_user=nagios\nnsca_group=nagios\npid_file={self.directory}/nsca.pid\ndebug=0\n"
+        )
         self.send.write_text("password=loopback\nencryption_method=1\n")
 
     def __enter__(self) -> str:
-        self.process = subprocess.Popen(["nsca", "-f", "-c", str(self.receive)], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            ["nsca", "-f", "-c", str(self.receive)], stdin=subprocess.DEVNULL
+        )
 
         def answers():
             """nsca answers"""
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
         soon(answers)
         return f"nsca:127.0.0.1:{self.port},config={self.send}"
 
@@ -268,8 +364,14 @@ def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(
     assert submitted(path, state, f"{target},ca={icinga.authority.certificate}") == (0, "")
 
     found = soon(lambda: icinga.result("good", "vm-lifecycle"))
-    assert (found["state"], re.fullmatch(LINE, found["output"].rstrip()) is not None, found["active"]) == (0, True, False)
-    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(" ".join(found["performance_data"])))
+    assert (
+        found["state"],
+        re.fullmatch(LINE, found["output"].rstrip()) is not None,
+        found["active"],
+    ) == (0, True, False)
+    assert {"active", "network", "storage", "gone", "total"} <= set(
+        perfdata(" ".join(found["performance_data"]))
+    )
     assert began - 1 <= found["execution_start"] <= found["execution_end"] <= time.time()
 
 
@@ -282,16 +384,24 @@ def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state
     credentials.write_text(f"[credentials]\nusername = root\npassword = {PASSWORD}\n")
     icinga.start()
     credentials.chmod(0o600)
-    target = submit.target(f"icinga2:https://127.0.0.1:{icinga.port},credentials={credentials},ca={icinga.authority.certificate}")
+    target = submit.target(
+        f"icinga2:https://127.0.0.1:{icinga.port},credentials={credentials},ca={icinga.authority.certificate}"
+    )
 
     def said(host, text, ended):
-        return submit.submit([target], submit.Result(host, "vm-lifecycle", 0, text, ended - 1, ended), Deadline(5, 0))
+        return submit.submit(
+            [target], submit.Result(host, "vm-lifecycle", 0, text, ended - 1, ended), Deadline(5, 0)
+        )
+
     now = time.time()
 
     assert said("stranger", "nobody knows me", now - 60) == [
-        f"not submitted to icinga2:{target.where}: it knows no service stranger!vm-lifecycle; spooled"]
+        f"not submitted to icinga2:{target.where}: it knows no service stranger!vm-lifecycle; spooled"
+    ]
     assert said("good", "new", now - 10) == []
-    assert said("good", "old", now - 100) == []  # what Icinga has is newer, as after an outage: there is nothing left to do
+    assert (
+        said("good", "old", now - 100) == []
+    )  # what Icinga has is newer, as after an outage: there is nothing left to do
     assert icinga.result("good", "vm-lifecycle")["output"] == "new"
     (spooled,) = state_directory.rglob("*.json")
     assert "nobody knows me" in spooled.read_text()
@@ -299,25 +409,55 @@ def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state
 
 # --- by NRPE ------------------------------------------------------------------------------------------------------
 
+
 def test_nrpe_runs_a_check_by_the_lines_of_the_documentation(nagios_at):
     needed("nrpe", CHECK_NRPE)
     directory, port = nagios_at().directory, 15668
     path = site(directory / "sites", "demo")
     generate("nagios", directory / "objects", directory / "sites", directory / "plugins")
-    lines = re.search(r"(?m)^command_timeout=.*\ncommand\[vm-lifecycle-demo\]=.*$", (CHECKOUT / "docs" / "scale.md").read_text())[0]
+    lines = re.search(
+        r"(?m)^command_timeout=.*\ncommand\[vm-lifecycle-demo\]=.*$",
+        (CHECKOUT / "docs" / "scale.md").read_text(),
+    )[0]
     config = directory / "nrpe.cfg"
-    config.write_text(f"server_port={port}\nserver_address=127.0.0.1\nallowed_hosts=127.0.0.1\nnrpe_user=nagios\nnrpe_group=nagios\n"
-                      f"dont_blame_nrpe=0\npid_file={directory}/nrpe.pid\n"
-                      + lines.replace("/usr/libexec/vmprobe", str(directory / "plugins")).replace("--site demo", f"--site {path}") + "\n")
+    config.write_text(
+        f"server_port={port}\nserver_address=127.0.0.1\nallowed_hosts=127.0.0.1\nnrpe_user=nagios\nnrpe_group=nagios\n"
+        f"dont_blame_nrpe=0\npid_file={directory}/nrpe.pid\n"
+        + lines.replace("/usr/libexec/vmprobe", str(directory / "plugins")).replace(
+            "--site demo", f"--site {path}"
+        )
+        + "\n"
+    )
     own(directory)
-    server = subprocess.Popen([*AS_USER, "nrpe", "-f", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, env={"VMPROBE_STATE": str(directory / "state"), "PATH": "/usr/sbin:/usr/bin:/bin"})
+    server = subprocess.Popen(
+        [*AS_USER, "nrpe", "-f", "-c", str(config)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"VMPROBE_STATE": str(directory / "state"), "PATH": "/usr/sbin:/usr/bin:/bin"},
+    )
     try:
+
         def asked():
             """nrpe answers"""
-            done = subprocess.run([CHECK_NRPE, "-H", "127.0.0.1", "-p", str(port), "-t", "60", "-c", "vm-lifecycle-demo"],
-                                  capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [
+                    CHECK_NRPE,
+                    "-H",
+                    "127.0.0.1",
+                    "-p",
+                    str(port),
+                    "-t",
+                    "60",
+                    "-c",
+                    "vm-lifecycle-demo",
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             return "refused" not in done.stdout + done.stderr and (done.returncode, done.stdout)
+
         code, said = soon(asked)
     finally:
         server.terminate()

@@ -11,7 +11,10 @@ from waiting import soon
 
 pytestmark = pytest.mark.live
 
-FITS, TOO_MUCH = "128 MiB", "4 TiB"  # a VM that QEMU cannot give its memory is at its end in a moment
+FITS, TOO_MUCH = (
+    "128 MiB",
+    "4 TiB",
+)  # a VM that QEMU cannot give its memory is at its end in a moment
 LIMIT = 3  # seconds; a VM takes longer to say that it sees its network
 SITE = """\
 [site]\nname = demo\nowner = mon
@@ -30,8 +33,15 @@ class Run:
         self.state, self.site = directory / "state", directory / "demo.ini"
         self.state.mkdir(parents=True)
         self.site.write_text(SITE.format(flavor=FITS))
-        self.command = ["env", f"VMPROBE_STATE={self.state}", f"VMPROBE_IMAGES={images}", sys.executable,
-                        str(PROBES / "check_vm_lifecycle"), "--site", str(self.site)]
+        self.command = [
+            "env",
+            f"VMPROBE_STATE={self.state}",
+            f"VMPROBE_IMAGES={images}",
+            sys.executable,
+            str(PROBES / "check_vm_lifecycle"),
+            "--site",
+            str(self.site),
+        ]
 
     def vms(self):
         """Pid to the place of each QEMU that began below the state directory, whether that is there still or not."""
@@ -46,7 +56,11 @@ class Run:
         return found
 
     def files(self):
-        return sorted(str(path) for folder in ("server", "volume") for path in (self.state / "qemu" / folder).glob("*"))
+        return sorted(
+            str(path)
+            for folder in ("server", "volume")
+            for path in (self.state / "qemu" / folder).glob("*")
+        )
 
     def of(self, handle: str):
         """Places of VMs, servers and volumes of one run."""
@@ -90,21 +104,33 @@ def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images
     def killed():
         """Nagios killed the probe; when"""
         held = nagios.service("demo", "vm-lifecycle")
-        return held.get("plugin_output", "").startswith("(Service check timed out after") and held["last_check"]
+        return (
+            held.get("plugin_output", "").startswith("(Service check timed out after")
+            and held["last_check"]
+        )
+
     when = soon(killed)
     first = run.handles()
     owed = [run.of(handle) for handle in first]
-    assert len(first) == 1 and any("/qemu/server/" in thing for thing in owed[0])  # SIGKILL: its VM is still there
+    assert len(first) == 1 and any(
+        "/qemu/server/" in thing for thing in owed[0]
+    )  # SIGKILL: its VM is still there
 
     def another():
         """the next scheduled run has begun its own VM"""
-        return [handle for handle in run.handles() - first if any("/qemu/server/" in thing for thing in run.of(handle))]
+        return [
+            handle
+            for handle in run.handles() - first
+            if any("/qemu/server/" in thing for thing in run.of(handle))
+        ]
+
     soon(another)
     assert [run.of(handle) for handle in first] == [[]]
 
     def killed_again():
         """Nagios killed that one, too"""
         return killed() not in (False, when)
+
     soon(killed_again)
     nagios.stop()
     run.site.write_text(SITE.format(flavor=TOO_MUCH))
@@ -113,7 +139,12 @@ def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images
 
     def ended():
         """a run came to its own end"""
-        return nagios.service("demo", "vm-lifecycle").get("plugin_output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
+        return (
+            nagios.service("demo", "vm-lifecycle")
+            .get("plugin_output", "")
+            .startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
+        )
+
     soon(ended)
     nagios.stop()
     soon(run.nothing_is_left)
@@ -148,19 +179,26 @@ def test_a_run_that_icinga_kills_is_cleaned_up_by_the_next_one(icinga_at, images
         seen.update(run.handles())
         held = icinga.result("demo", "vm-lifecycle")
         return "<Timeout exceeded.>" in held.get("output", "") and held["execution_start"]
+
     when = soon(killed)
     first = set(seen)
     assert len(first) == 1
 
     def another():
         """the next scheduled run has begun its own VM"""
-        return [handle for handle in run.handles() - first if any("/qemu/server/" in thing for thing in run.of(handle))]
+        return [
+            handle
+            for handle in run.handles() - first
+            if any("/qemu/server/" in thing for thing in run.of(handle))
+        ]
+
     soon(another)
     assert [run.of(handle) for handle in first] == [[]]
 
     def killed_again():
         """Icinga killed that one, too"""
         return killed() not in (False, when)
+
     soon(killed_again)
     icinga.stop()
     run.site.write_text(SITE.format(flavor=TOO_MUCH))
@@ -169,7 +207,12 @@ def test_a_run_that_icinga_kills_is_cleaned_up_by_the_next_one(icinga_at, images
 
     def ended():
         """a run came to its own end"""
-        return icinga.result("demo", "vm-lifecycle").get("output", "").startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
+        return (
+            icinga.result("demo", "vm-lifecycle")
+            .get("output", "")
+            .startswith("VM_LIFECYCLE CRITICAL - demo: active: ")
+        )
+
     soon(ended)
     icinga.stop()
     soon(run.nothing_is_left)

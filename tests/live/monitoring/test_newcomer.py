@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from running import CHECKOUT
 from packages.root import missing
+from running import CHECKOUT
 from waiting import soon
 
 from .machine import Machine
@@ -14,7 +14,9 @@ from .place import needed
 
 pytestmark = pytest.mark.live
 BLOCKS = re.findall(r"```console\n(# .*?)```", (CHECKOUT / "README.md").read_text(), re.S)
-COMMANDS = [part.partition("\n")[::2] for block in BLOCKS for part in re.split(r"(?m)^# ", block)[1:]]
+COMMANDS = [
+    part.partition("\n")[::2] for block in BLOCKS for part in re.split(r"(?m)^# ", block)[1:]
+]
 ONLINE = re.compile(r"apt-get|pip install|image build")
 PAGE = "http://127.0.0.1/nagios4/cgi-bin/status.cgi?host=demo"
 PICTURE = "docs/nagios.png"
@@ -28,7 +30,11 @@ def plain(text: str) -> str:
 def shown(machine):
     """In Nagios' page: how many hosts are up, then (state, how its text begins) of each service."""
     text = machine.run(f"curl -s '{PAGE}'")[1]
-    return re.findall(r"class='hostTotalsUP'>(\d+)<", text) + re.findall(r"class='status(\w+)'>\1</td>.*?<td class='status\w+' valign='center'>(\w+ \w+) - demo: ", text, re.S)
+    return re.findall(r"class='hostTotalsUP'>(\d+)<", text) + re.findall(
+        r"class='status(\w+)'>\1</td>.*?<td class='status\w+' valign='center'>(\w+ \w+) - demo: ",
+        text,
+        re.S,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,9 @@ def machine(tmp_path_factory):
         pytest.skip(missing())
     found = Machine(tmp_path_factory.mktemp("machine"))
     try:
-        code, said = found.run("rm -f /var/cache/icinga2/*; apt-get update", online=True)  # who Icinga was when it was last tried
+        code, said = found.run(
+            "rm -f /var/cache/icinga2/*; apt-get update", online=True
+        )  # who Icinga was when it was last tried
         if code:
             pytest.skip(f"Debian's packages cannot be had: {said[-300:]}")
         yield found
@@ -50,23 +58,30 @@ def machine(tmp_path_factory):
 def test_a_newcomer_follows_the_readme_and_sees_the_demo_green(machine, tmp_path, request):
     assert len(COMMANDS) >= 10
     for command, wanted in COMMANDS:
+
         def as_wanted():
             """the output that the README has"""
             nonlocal said
             code, said = machine.run(command, online=bool(ONLINE.search(command)))
             return code == 0 and (not wanted or plain(said) == plain(wanted))
+
         said = ""
         try:
-            soon(as_wanted, 180 if command.startswith("curl") else 0, 1)  # a page is loaded again until the first checks are done
+            soon(
+                as_wanted, 180 if command.startswith("curl") else 0, 1
+            )  # a page is loaded again until the first checks are done
         except AssertionError:
             pytest.fail(f"{command}\n{said}{machine.run('tail -n 20 /var/log/*.systemd')[1]}")
 
     def green():
         """the host and all services are green"""
         return shown(machine) == ["1", *(("OK", f"VM_{probe} OK") for probe in PROBES)]
+
     soon(green, 60, 1)
     if not shutil.which("chromium"):
-        pytest.skip("all green; no picture: chromium is not installed (Debian: see tests/packages.txt)")
+        pytest.skip(
+            "all green; no picture: chromium is not installed (Debian: see tests/packages.txt)"
+        )
     picture = tmp_path / "nagios.png"
     machine.screenshot(PAGE, picture, 1000, 460)
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000

@@ -23,41 +23,76 @@ def site():
         sites, secret = directory / "sites", directory / "secret"
         sites.mkdir()
         secret.mkdir()
-        text = site_file(secret, cloud, sample={"readings": "0"}).read_text().replace("credentials.ini", str(own(secret / "credentials.ini")))
+        text = (
+            site_file(secret, cloud, sample={"readings": "0"})
+            .read_text()
+            .replace("credentials.ini", str(own(secret / "credentials.ini")))
+        )
         (sites / "openstack.ini").write_text(text + "[schedule]\nprobes = gateway, lifecycle\n")
         return sites
+
     return write
 
 
 def test_nagios_holds_what_became_of_a_vm_of_openstack(nagios_at, site):
     nagios = nagios_at(service_check_timeout=700)
     nagios.environment["VMPROBE_STATE"] = str(nagios.directory / "state")
-    generate("nagios", nagios.objects / "vmprobe", site(nagios.directory), nagios.directory / "plugins", "--limit", "700")
+    generate(
+        "nagios",
+        nagios.objects / "vmprobe",
+        site(nagios.directory),
+        nagios.directory / "plugins",
+        "--limit",
+        "700",
+    )
     nagios.start()
 
     def held(name, seconds):
         nagios.check_now("openstack", name)
-        return soon(lambda: (lambda found: found.get("has_been_checked") == "1" and found)(nagios.service("openstack", name)), seconds)
+        return soon(
+            lambda: (lambda found: found.get("has_been_checked") == "1" and found)(
+                nagios.service("openstack", name)
+            ),
+            seconds,
+        )
+
     gateway, lifecycle = held("vm-gateway", 60), held("vm-lifecycle", 200)
 
-    assert (gateway["current_state"], bool(re.fullmatch(GATEWAY, gateway["plugin_output"]))) == ("0", True), gateway
-    assert (lifecycle["current_state"], bool(re.fullmatch(LINE.replace("good", "openstack"), lifecycle["plugin_output"]))) == (
-        "0", True), lifecycle
-    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(lifecycle["performance_data"]))
+    assert (gateway["current_state"], bool(re.fullmatch(GATEWAY, gateway["plugin_output"]))) == (
+        "0",
+        True,
+    ), gateway
+    assert (
+        lifecycle["current_state"],
+        bool(re.fullmatch(LINE.replace("good", "openstack"), lifecycle["plugin_output"])),
+    ) == ("0", True), lifecycle
+    assert {"active", "network", "storage", "gone", "total"} <= set(
+        perfdata(lifecycle["performance_data"])
+    )
 
 
 def test_icinga_holds_what_became_of_a_vm_of_openstack(icinga_at, site):
     icinga = icinga_at()
     icinga.environment["VMPROBE_STATE"] = str(icinga.directory / "state")
-    generate("icinga2", icinga.conf / "vmprobe", site(icinga.directory), icinga.directory / "plugins")
+    generate(
+        "icinga2", icinga.conf / "vmprobe", site(icinga.directory), icinga.directory / "plugins"
+    )
     icinga.start()
 
     def held(name, seconds):
         icinga.check_now("openstack", name)
         return soon(lambda: icinga.result("openstack", name), seconds)
+
     gateway, lifecycle = held("vm-gateway", 60), held("vm-lifecycle", 200)
 
-    assert (gateway["state"], bool(re.fullmatch(GATEWAY, gateway["output"].rstrip()))) == (0, True), gateway
-    assert (lifecycle["state"], bool(re.fullmatch(LINE.replace("good", "openstack"), lifecycle["output"].rstrip()))) == (
-        0, True), lifecycle
-    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(" ".join(lifecycle["performance_data"])))
+    assert (gateway["state"], bool(re.fullmatch(GATEWAY, gateway["output"].rstrip()))) == (
+        0,
+        True,
+    ), gateway
+    assert (
+        lifecycle["state"],
+        bool(re.fullmatch(LINE.replace("good", "openstack"), lifecycle["output"].rstrip())),
+    ) == (0, True), lifecycle
+    assert {"active", "network", "storage", "gone", "total"} <= set(
+        perfdata(" ".join(lifecycle["performance_data"]))
+    )

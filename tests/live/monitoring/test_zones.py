@@ -39,13 +39,28 @@ def network():
     made = []
     try:
         for name in SPACES:
-            done = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["ip", "netns", "add", name], capture_output=True, text=True, check=False
+            )
             if done.returncode:
                 pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
             made.append(name)
             ip("-n", name, "link", "set", "lo", "up")
         first, second = SPACES
-        ip("link", "add", "up0", "netns", first, "type", "veth", "peer", "name", "up0", "netns", second)
+        ip(
+            "link",
+            "add",
+            "up0",
+            "netns",
+            first,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "up0",
+            "netns",
+            second,
+        )
         for name, address in SPACES.items():
             ip("-n", name, "addr", "add", f"{address}/24", "dev", "up0")
             ip("-n", name, "link", "set", "up0", "up")
@@ -60,10 +75,25 @@ def pair(network):
     """(master, satellite), not started."""
     with place() as directory:
         authority = Authority(directory / "authority")
-        master = Icinga(directory / "master", MASTER, namespace="vmprobe-master", authority=authority,
-                        more='include "zones.d/zones.conf"\n')
-        satellite = Icinga(directory / "satellite", SATELLITE, name="sat1", namespace="vmprobe-sat", authority=authority)
-        satellite.main.write_text(OF_SATELLITE.format(master=MASTER, address=SATELLITE, port=master.port, password=PASSWORD))
+        master = Icinga(
+            directory / "master",
+            MASTER,
+            namespace="vmprobe-master",
+            authority=authority,
+            more='include "zones.d/zones.conf"\n',
+        )
+        satellite = Icinga(
+            directory / "satellite",
+            SATELLITE,
+            name="sat1",
+            namespace="vmprobe-sat",
+            authority=authority,
+        )
+        satellite.main.write_text(
+            OF_SATELLITE.format(
+                master=MASTER, address=SATELLITE, port=master.port, password=PASSWORD
+            )
+        )
         for daemon in (master, satellite):
             daemon.environment["VMPROBE_STATE"] = str(daemon.directory / "state")
         try:
@@ -73,7 +103,9 @@ def pair(network):
                 daemon.stop()
 
 
-def test_a_site_in_a_zone_is_checked_by_its_satellite_and_nothing_is_lost_while_the_master_is_away(pair):
+def test_a_site_in_a_zone_is_checked_by_its_satellite_and_nothing_is_lost_while_the_master_is_away(
+    pair,
+):
     master, satellite = pair
     sites, zones = master.directory / "sites", master.directory / "etc" / "zones.d"
     site(sites, "near")
@@ -88,14 +120,25 @@ def test_a_site_in_a_zone_is_checked_by_its_satellite_and_nothing_is_lost_while_
         master.check_now(name, "vm-lifecycle")
     near = soon(lambda: master.result("near", "vm-lifecycle"))
     far = soon(lambda: master.result("far", "vm-lifecycle"))
-    assert [(found["check_source"], found["state"]) for found in (near, far)] == [("master1", 0), ("sat1", 0)]
+    assert [(found["check_source"], found["state"]) for found in (near, far)] == [
+        ("master1", 0),
+        ("sat1", 0),
+    ]
     assert far["output"].startswith("VM_LIFECYCLE OK - far: test VM ran and is gone in ")
 
     master.stop()
     stopped = time.time()
     satellite.check_now("far", "vm-lifecycle")
-    alone = soon(lambda: (lambda found: found["execution_start"] > stopped and found)(satellite.result("far", "vm-lifecycle")))
+    alone = soon(
+        lambda: (lambda found: found["execution_start"] > stopped and found)(
+            satellite.result("far", "vm-lifecycle")
+        )
+    )
     master.start()
-    replayed = soon(lambda: (lambda found: found.get("execution_end") == alone["execution_end"] and found)(
-        master.result("far", "vm-lifecycle")), 60)
+    replayed = soon(
+        lambda: (lambda found: found.get("execution_end") == alone["execution_end"] and found)(
+            master.result("far", "vm-lifecycle")
+        ),
+        60,
+    )
     assert (replayed["check_source"], replayed["output"]) == ("sat1", alone["output"])

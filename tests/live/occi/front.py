@@ -3,6 +3,7 @@
 ``SITE`` is where ooi is installed. Its last release is older than the Python and the Neutron that it meets here: four of
 its habits are put right, and nothing of what it says to its clients.
 """
+
 import collections
 import collections.abc
 import sys
@@ -32,7 +33,11 @@ def request_of(*words, **more):
     """What is asked of OpenStack is answered in JSON, which newer services insist on; and only text can be a header."""
     request = _request_of(*words, **more)
     request.accept = "application/json"
-    for key in [key for key, value in request.environ.items() if key.startswith("HTTP_") and not isinstance(value, str)]:
+    for key in [
+        key
+        for key, value in request.environ.items()
+        if key.startswith("HTTP_") and not isinstance(value, str)
+    ]:
         del request.environ[key]
     return request
 

@@ -1,4 +1,5 @@
 """A server's code from PyPI, in a directory of its own, installed once."""
+
 from __future__ import annotations
 
 import subprocess
@@ -16,9 +17,26 @@ def site(package: str, version: str) -> Path:
     if not directory.exists():
         half = directory.with_name(directory.name + ".half")
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade",
-             "--target", str(half), f"{package}=={version}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--upgrade",
+                "--target",
+                str(half),
+                f"{package}=={version}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         if done.returncode != 0:
-            pytest.skip(f"{package} {version} cannot be had from PyPI: {' '.join(done.stdout.split()[-20:])}")
+            pytest.skip(
+                f"{package} {version} cannot be had from PyPI: {' '.join(done.stdout.split()[-20:])}"
+            )
         half.rename(directory)
     return directory

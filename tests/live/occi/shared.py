@@ -1,4 +1,5 @@
 """The OCCI endpoints that the tests speak to: pyssf, and ooi before the Nova of the live tests."""
+
 from __future__ import annotations
 
 import re
@@ -22,9 +23,20 @@ USER, PASSWORD = "probe", "s3cret-of-pyssf"
 def pyssf(*faults: str, access=("--user", f"{USER}:{PASSWORD}")):
     """The URL of pyssf's server with our small cloud behind it, and with these faults (``reference.py``)."""
     code = pypi.site("pyssf", "0.4.7")
-    server = subprocess.Popen([sys.executable, "-W", "ignore", str(HERE / "reference.py"), str(code), *access,
-                               *(f"--fault={fault}" for fault in faults)],
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            str(HERE / "reference.py"),
+            str(code),
+            *access,
+            *(f"--fault={fault}" for fault in faults),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     try:
         url = server.stdout.readline().strip()
         assert url, "pyssf did not start"
@@ -34,14 +46,35 @@ def pyssf(*faults: str, access=("--user", f"{USER}:{PASSWORD}")):
         server.wait(20)
 
 
-def pyssf_site(directory: Path, url: str, endpoint: str = "", credentials: str = "", budget=None, **test_vm: str) -> Path:
+def pyssf_site(
+    directory: Path,
+    url: str,
+    endpoint: str = "",
+    credentials: str = "",
+    budget=None,
+    **test_vm: str,
+) -> Path:
     """A site file for it."""
-    keys = {"image": "vmprobe-test", "flavor": "small", "network": "private", "start": "yes", **test_vm}
-    return site_file(directory, "pyssf", f"url = {url}\n{endpoint}", credentials or f"username = {USER}\npassword = {PASSWORD}\n", keys,
-                     **(budget or {}))
+    keys = {
+        "image": "vmprobe-test",
+        "flavor": "small",
+        "network": "private",
+        "start": "yes",
+        **test_vm,
+    }
+    return site_file(
+        directory,
+        "pyssf",
+        f"url = {url}\n{endpoint}",
+        credentials or f"username = {USER}\npassword = {PASSWORD}\n",
+        keys,
+        **(budget or {}),
+    )
 
 
-def site_file(directory: Path, name: str, endpoint: str, credentials: str, test_vm: dict, **budget: str) -> Path:
+def site_file(
+    directory: Path, name: str, endpoint: str, credentials: str, test_vm: dict, **budget: str
+) -> Path:
     secret = directory / "credentials.ini"
     secret.write_text("[credentials]\n" + credentials)
     secret.chmod(0o600)
@@ -49,7 +82,9 @@ def site_file(directory: Path, name: str, endpoint: str, credentials: str, test_
     path.write_text(
         f"[site]\nname = {name}\nowner = live\n[endpoint]\nmanager = occi\n{endpoint}\ncredentials = credentials.ini\n"
         "timeout = 60 s\n[polling]\nfirst = 0.2 s\nshortest = 0.2 s\nlongest = 1 s\n"
-        + _section("budget", {"deadline": "600 s", "reserve": "200 s", **budget}) + _section("test vm", test_vm))
+        + _section("budget", {"deadline": "600 s", "reserve": "200 s", **budget})
+        + _section("test vm", test_vm)
+    )
     return path
 
 
@@ -94,7 +129,9 @@ def ooi():
 def ooi_of_the_grid():
     """(the ``Federation`` of this run, URL of another ooi behind its Apache), which names the Keystone that knows certificates."""
     grid = federation.running()
-    _front(openstack.running(), "ooi-grid", keystone_authtoken={"www_authenticate_uri": grid.auth_url})
+    _front(
+        openstack.running(), "ooi-grid", keystone_authtoken={"www_authenticate_uri": grid.auth_url}
+    )
     return grid, grid.auth_url.replace("/v3", "/occi1.2")
 
 
@@ -103,23 +140,48 @@ def _front(stack, name: str, **more: dict) -> None:
     place, processes = stack.place, stack.processes
     if not processes.pid(name):
         code = pypi.site("ooi", "1.2.0")
-        paste = re.sub(r"(?ms)^\[composite:osapi_compute\].*?(?=^\[)", "", Path("/etc/nova/api-paste.ini").read_text())
+        paste = re.sub(
+            r"(?ms)^\[composite:osapi_compute\].*?(?=^\[)",
+            "",
+            Path("/etc/nova/api-paste.ini").read_text(),
+        )
         (place.etc / "occi-paste.ini").write_text(paste + _PASTE)
-        conffiles.ini(place.etc / f"{name}.conf", {
-            "DEFAULT": {"osapi_compute_listen_port": PORTS[name], "neutron_ooi_endpoint": f"{place.url('neutron')}/v2.0",
-                        "default_schedule_zone": stack.cloud().zone},  # OCCI has no word for it
-            "wsgi": {"api_paste_config": place.etc / "occi-paste.ini"}, **more})
+        conffiles.ini(
+            place.etc / f"{name}.conf",
+            {
+                "DEFAULT": {
+                    "osapi_compute_listen_port": PORTS[name],
+                    "neutron_ooi_endpoint": f"{place.url('neutron')}/v2.0",
+                    "default_schedule_zone": stack.cloud().zone,
+                },  # OCCI has no word for it
+                "wsgi": {"api_paste_config": place.etc / "occi-paste.ini"},
+                **more,
+            },
+        )
         options = services.options(place, ["nova", "nova-database", name])
         processes.start(name, [PYTHON, str(HERE / "front.py"), str(code), *options])
         processes.wait_port(name, PORTS[name])
 
 
-def ooi_site(directory: Path, endpoint: str = "", credentials: str = "", budget=None, url: str = "", **test_vm: str) -> Path:
+def ooi_site(
+    directory: Path,
+    endpoint: str = "",
+    credentials: str = "",
+    budget=None,
+    url: str = "",
+    **test_vm: str,
+) -> Path:
     """A site file for it, or for the one at ``url``, as a member of a project sees it. The project is not named: there is one."""
     url, cloud = url or ooi()[1], openstack.running().cloud()
     keys = {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, **test_vm}
-    return site_file(directory, "ooi", f"url = {url}\n{endpoint}",
-                     credentials or f"username = {cloud.member.user}\npassword = {cloud.member.password}\n", keys, **(budget or {}))
+    return site_file(
+        directory,
+        "ooi",
+        f"url = {url}\n{endpoint}",
+        credentials or f"username = {cloud.member.user}\npassword = {cloud.member.password}\n",
+        keys,
+        **(budget or {}),
+    )
 
 
 @contextmanager

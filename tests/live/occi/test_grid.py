@@ -1,4 +1,5 @@
 """Who comes with a certificate: ooi before a real Nova hands over to the Keystone behind Apache and GridSite."""
+
 from __future__ import annotations
 
 import re
@@ -32,9 +33,15 @@ def person(grid):
 @pytest.fixture
 def by(grid, tmp_path):
     """Writes the site file of those who come with this certificate; whatever a test leaves fails it, by OpenStack's own word."""
-    yield lambda certificate: str(ooi_site(
-        tmp_path, f"ca = {grid.authority.ca}", f"certificate = {certificate}\nidentity_provider = {grid.provider}\n",
-        url=ooi_of_the_grid()[1], volume="none"))
+    yield lambda certificate: str(
+        ooi_site(
+            tmp_path,
+            f"ca = {grid.authority.ca}",
+            f"certificate = {certificate}\nidentity_provider = {grid.provider}\n",
+            url=ooi_of_the_grid()[1],
+            volume="none",
+        )
+    )
     assert left(running()) == []
 
 
@@ -53,20 +60,31 @@ def test_a_voms_proxy_runs_a_test_vm(by, grid, person):
     code, output, errors = run_probe(LIFECYCLE, "--site", by(grid.voms_proxy(person)))
 
     assert (code, line(output), errors) == (
-        0, "VM_LIFECYCLE OK - ooi: test VM ran without storage and is gone in T s (active T s, network T s)", "")
+        0,
+        "VM_LIFECYCLE OK - ooi: test VM ran without storage and is gone in T s (active T s, network T s)",
+        "",
+    )
 
 
 def test_whom_that_keystone_does_not_know_it_refuses_in_its_own_words(by, person):
     code, output, errors = run_probe(LIFECYCLE, "--site", by(person))
 
     assert (code, line(output), errors) == (
-        2, "VM_LIFECYCLE CRITICAL - ooi: auth: authentication by grid.example.org and mapped: "
-           "401 The request you have made requires authentication. (cause=auth, REQUEST)", "")
+        2,
+        "VM_LIFECYCLE CRITICAL - ooi: auth: authentication by grid.example.org and mapped: "
+        "401 The request you have made requires authentication. (cause=auth, REQUEST)",
+        "",
+    )
 
 
 def test_a_certificate_that_has_expired_is_ours_and_shown_to_nobody(by, grid):
-    code, output, errors = run_probe(LIFECYCLE, "--site", by(grid.authority.issue("old", days=-1, names=())))
+    code, output, errors = run_probe(
+        LIFECYCLE, "--site", by(grid.authority.issue("old", days=-1, names=()))
+    )
 
     assert (code, errors) == (3, "")
-    assert re.match(r"VM_LIFECYCLE UNKNOWN - ooi: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC "
-                    r"\(cause=client\)", output)
+    assert re.match(
+        r"VM_LIFECYCLE UNKNOWN - ooi: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC "
+        r"\(cause=client\)",
+        output,
+    )

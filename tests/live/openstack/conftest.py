@@ -1,4 +1,5 @@
 """The running cloud, for every live test of this folder."""
+
 from __future__ import annotations
 
 import pytest

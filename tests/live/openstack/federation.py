@@ -4,6 +4,7 @@ mod_ssl asks for the certificate, GridSite allows proxies and reads what a VOMS 
 Keystone, which maps what both say: EGI's instructions for sites, "VOMS with FEDERATION-OS". The other services are behind
 the same Apache, and in the catalog by an interface that nobody else uses: who began with https is not led back to http.
 """
+
 from __future__ import annotations
 
 import os
@@ -30,9 +31,12 @@ from .stack import Unavailable
 INTERFACE = "admin"
 PROVIDER = "grid.example.org"
 VO = "vo.example.org"
-ROBOT = "vmprobe robot"    # its certificate is known by its name
-PERSON = "somebody"        # known by what the VO attests, and by nothing else
-AT_ONCE, ON_THE_PATH = 5443, 5444  # ports: the certificate is asked for in the handshake, or for the protocol's path only
+ROBOT = "vmprobe robot"  # its certificate is known by its name
+PERSON = "somebody"  # known by what the VO attests, and by nothing else
+AT_ONCE, ON_THE_PATH = (
+    5443,
+    5444,
+)  # ports: the certificate is asked for in the handshake, or for the protocol's path only
 _RUNS_AS = "www-data"
 
 _APACHE = """\
@@ -97,8 +101,8 @@ _running: list[Federation] = []
 class Federation:
     """What a test needs to know of it."""
 
-    auth_url: str       # where the handshake asks for a certificate, and takes one without
-    strict_url: str     # where the path of the protocol insists on one
+    auth_url: str  # where the handshake asks for a certificate, and takes one without
+    strict_url: str  # where the path of the protocol insists on one
     authority: Authority
     directory: Path
     interface: str = INTERFACE
@@ -111,13 +115,48 @@ class Federation:
         server's signature; no server is asked.
         """
         of.chmod(0o600)
-        server, made = self.directory / "voms.pem", self.directory / f"proxy of {of.stem} for {vo}.pem"
+        server, made = (
+            self.directory / "voms.pem",
+            self.directory / f"proxy of {of.stem} for {vo}.pem",
+        )
         subprocess.run(
-            ["voms-proxy-fake", "-quiet", "-rfc", "-newformat", "-bits", "2048", "-hours", "12", "-vomslife", str(hours),
-             "-pastac", f"{since}:00", "-cert", of, "-key", of,
-             "-hostcert", server, "-hostkey", server, "-certdir", self.directory / "grid" / "certificates", "-voms", vo,
-             "-uri", f"voms.{VO}:15000", "-fqan", f"/{vo}/Role=NULL/Capability=NULL", "-out", made],
-            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(self.directory)})
+            [
+                "voms-proxy-fake",
+                "-quiet",
+                "-rfc",
+                "-newformat",
+                "-bits",
+                "2048",
+                "-hours",
+                "12",
+                "-vomslife",
+                str(hours),
+                "-pastac",
+                f"{since}:00",
+                "-cert",
+                of,
+                "-key",
+                of,
+                "-hostcert",
+                server,
+                "-hostkey",
+                server,
+                "-certdir",
+                self.directory / "grid" / "certificates",
+                "-voms",
+                vo,
+                "-uri",
+                f"voms.{VO}:15000",
+                "-fqan",
+                f"/{vo}/Role=NULL/Capability=NULL",
+                "-out",
+                made,
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "HOME": str(self.directory)},
+        )
         return made
 
 
@@ -135,7 +174,9 @@ def running() -> Federation:
 
 @contextmanager
 def _before(stack):
-    directory = Path(tempfile.mkdtemp(prefix="vmprobe-apache-"))  # where Apache, who is not root, may look
+    directory = Path(
+        tempfile.mkdtemp(prefix="vmprobe-apache-")
+    )  # where Apache, who is not root, may look
     try:
         directory.chmod(0o755)
         federation = _files(stack.place, directory)
@@ -151,6 +192,7 @@ def _before(stack):
 
 # --- Apache -------------------------------------------------------------------------------------------------------
 
+
 def _files(place: Place, directory: Path) -> Federation:
     """An authority with a server, a VOMS server and its vomsdir; Apache's configuration and a copy of Keystone's."""
     authority = Authority(directory, days=30, new_key=of_rsa)
@@ -163,31 +205,66 @@ def _files(place: Place, directory: Path) -> Federation:
     shutil.copy(authority.ca, certificates)
     subprocess.run(["openssl", "rehash", certificates], check=True)
 
-    modules = "\n".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in _MODULES)
+    modules = "\n".join(
+        f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in _MODULES
+    )
     services = "\n  ".join(f"ProxyPass /{name} {place.url(name)}" for name in CATALOG)
     services += f"\n  ProxyPass /occi1.2 {place.url('ooi-grid')}/occi1.2"
-    (directory / "apache.conf").write_text(_APACHE.format(
-        directory=directory, address=place.address, user=_RUNS_AS, modules=modules, at_once=AT_ONCE, on_the_path=ON_THE_PATH,
-        server=server, services=services, protocols=_PROTOCOLS))
+    (directory / "apache.conf").write_text(
+        _APACHE.format(
+            directory=directory,
+            address=place.address,
+            user=_RUNS_AS,
+            modules=modules,
+            at_once=AT_ONCE,
+            on_the_path=ON_THE_PATH,
+            server=server,
+            services=services,
+            protocols=_PROTOCOLS,
+        )
+    )
 
     (directory / "keystone.wsgi").write_text(_WSGI)
     for keys in ("fernet", "credential"):
         shutil.copytree(place.keep / keys, directory / "keep" / keys)
     (directory / "keystone.conf").write_text(
-        (place.etc / "keystone.conf").read_text().replace(str(place.keep), str(directory / "keep"))
-        .replace(str(place.log / "keystone.log"), str(directory / "keep" / "keystone.log")))
+        (place.etc / "keystone.conf")
+        .read_text()
+        .replace(str(place.keep), str(directory / "keep"))
+        .replace(str(place.log / "keystone.log"), str(directory / "keep" / "keystone.log"))
+    )
     for path in (directory / "keep", *(directory / "keep").rglob("*")):
         os.chown(path, pwd.getpwnam(_RUNS_AS).pw_uid, -1)
-    return Federation(*(f"https://{place.address}:{port}/v3" for port in (AT_ONCE, ON_THE_PATH)),
-                      authority, directory)
+    return Federation(
+        *(f"https://{place.address}:{port}/v3" for port in (AT_ONCE, ON_THE_PATH)),
+        authority,
+        directory,
+    )
 
 
 def _start(processes: Processes, directory: Path) -> None:
     """GridSite looks for its authorities in one place only: there Apache, and nobody else, sees ours."""
     command = 'mount --bind "$1/grid" /etc/grid-security && exec /usr/sbin/apache2 -DFOREGROUND -f "$1/apache.conf"'
-    processes.start("apache", ["unshare", "--mount", "--propagation", "private", "sh", "-c", command, "sh", str(directory)],
-                    {"OS_KEYSTONE_CONFIG_FILES": str(directory / "keystone.conf"), "OPENSSL_ALLOW_PROXY_CERTS": "1",
-                     "PYTHONPATH": "", "HOME": str(directory)})  # the stack's own may be where Apache must not look
+    processes.start(
+        "apache",
+        [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            command,
+            "sh",
+            str(directory),
+        ],
+        {
+            "OS_KEYSTONE_CONFIG_FILES": str(directory / "keystone.conf"),
+            "OPENSSL_ALLOW_PROXY_CERTS": "1",
+            "PYTHONPATH": "",
+            "HOME": str(directory),
+        },
+    )  # the stack's own may be where Apache must not look
     for port in (AT_ONCE, ON_THE_PATH):
         processes.wait_port("apache", port)
 
@@ -196,14 +273,18 @@ def _end(processes: Processes) -> None:
     pid = processes.pid("apache")
     if pid:
         os.kill(pid, signal.SIGTERM)
-        processes.wait_until(lambda: not processes.alive(pid), 20, f"apache (pid {pid}) does not end")
+        processes.wait_until(
+            lambda: not processes.alive(pid), 20, f"apache (pid {pid}) does not end"
+        )
 
 
 # --- Keystone -----------------------------------------------------------------------------------------------------
 
+
 @contextmanager
 def _known_to_keystone(admin: Api, federation: Federation):
     """Keystone has these endpoints, the provider, its protocol and who is a member of the project probe; then it has not."""
+
     def put(where: str, **what) -> None:
         admin("PUT", "identity", where, json=what)
         made.callback(admin, "DELETE", "identity", where)
@@ -217,24 +298,63 @@ def _known_to_keystone(admin: Api, federation: Federation):
         return next(found["id"] for found in admin.get("identity", f"/{kind}?name={name}")[kind])
 
     with ExitStack() as made:
-        base = federation.auth_url[:-len("/v3")]
+        base = federation.auth_url[: -len("/v3")]
         for service, (kind, path) in CATALOG.items():
-            entry = next(found["id"] for found in admin.get("identity", f"/services?type={kind}")["services"])
-            post("endpoint", service_id=entry, interface=federation.interface, region_id="RegionOne",
-                 url=f"{base}/{service}{path}")
+            entry = next(
+                found["id"] for found in admin.get("identity", f"/services?type={kind}")["services"]
+            )
+            post(
+                "endpoint",
+                service_id=entry,
+                interface=federation.interface,
+                region_id="RegionOne",
+                url=f"{base}/{service}{path}",
+            )
 
         domain = post("domain", name="grid")  # of those who come: Keystone remembers them
-        made.callback(admin, "PATCH", "identity", f"/domains/{domain}", json={"domain": {"enabled": False}})
+        made.callback(
+            admin, "PATCH", "identity", f"/domains/{domain}", json={"domain": {"enabled": False}}
+        )
         group = post("group", name="grid")
-        put(f"/projects/{one('projects', MEMBER.project)}/groups/{group}/roles/{one('roles', 'member')}")
+        put(
+            f"/projects/{one('projects', MEMBER.project)}/groups/{group}/roles/{one('roles', 'member')}"
+        )
         member = [{"user": {"name": "{0}"}, "group": {"id": group}}]
-        put("/OS-FEDERATION/mappings/grid", mapping={"rules": [
-            {"local": member, "remote": [{"type": "GRST_CONN_AURI_0"},
-                                         {"type": "GRST_VOMS_FQANS", "any_one_of": [f"^/{VO}/.*"], "regex": True}]},
-            {"local": member, "remote": [{"type": "GRST_CONN_AURI_0"},
-                                         {"type": "GRST_CONN_AURI_0", "any_one_of": [f"dn:/CN={ROBOT.replace(' ', '+')}"]}]},
-            {"local": member, "remote": [{"type": "SSL_CLIENT_S_DN"},
-                                         {"type": "SSL_CLIENT_S_DN", "any_one_of": [f"CN={ROBOT}"]}]}]})
+        put(
+            "/OS-FEDERATION/mappings/grid",
+            mapping={
+                "rules": [
+                    {
+                        "local": member,
+                        "remote": [
+                            {"type": "GRST_CONN_AURI_0"},
+                            {
+                                "type": "GRST_VOMS_FQANS",
+                                "any_one_of": [f"^/{VO}/.*"],
+                                "regex": True,
+                            },
+                        ],
+                    },
+                    {
+                        "local": member,
+                        "remote": [
+                            {"type": "GRST_CONN_AURI_0"},
+                            {
+                                "type": "GRST_CONN_AURI_0",
+                                "any_one_of": [f"dn:/CN={ROBOT.replace(' ', '+')}"],
+                            },
+                        ],
+                    },
+                    {
+                        "local": member,
+                        "remote": [
+                            {"type": "SSL_CLIENT_S_DN"},
+                            {"type": "SSL_CLIENT_S_DN", "any_one_of": [f"CN={ROBOT}"]},
+                        ],
+                    },
+                ]
+            },
+        )
         provider = f"/OS-FEDERATION/identity_providers/{federation.provider}"
         put(provider, identity_provider={"enabled": True, "domain_id": domain})
         put(f"{provider}/protocols/mapped", protocol={"mapping_id": "grid"})

@@ -1,4 +1,5 @@
 """Where a stack lives: its directories, its loopback address and its ports."""
+
 from __future__ import annotations
 
 import os
@@ -6,9 +7,19 @@ import zlib
 from pathlib import Path
 
 PORTS = {
-    "keystone": 5000, "glance": 9292, "placement": 8778, "nova": 8774, "neutron": 9696, "cinder": 8776,
-    "metadata": 8775, "mariadb": 3306, "rabbitmq": 5672,
-    "gnocchi": 8041, "ec2-api": 8788, "ooi": 8787, "ooi-grid": 8786,  # of what some tests put beside it
+    "keystone": 5000,
+    "glance": 9292,
+    "placement": 8778,
+    "nova": 8774,
+    "neutron": 9696,
+    "cinder": 8776,
+    "metadata": 8775,
+    "mariadb": 3306,
+    "rabbitmq": 5672,
+    "gnocchi": 8041,
+    "ec2-api": 8788,
+    "ooi": 8787,
+    "ooi-grid": 8786,  # of what some tests put beside it
 }
 HERE = Path(__file__).resolve().parent
 STANDINS = HERE / "standins"
@@ -23,15 +34,19 @@ class Place:
 
     def __init__(self, state: os.PathLike | str | None = None) -> None:
         self.state = Path(state or default_state()).resolve()
-        self.run = self.state / "run"     # of the running stack; thrown away with it
-        self.keep = self.run / "keep"     # the part of it that a snapshot holds: database, images, keys
+        self.run = self.state / "run"  # of the running stack; thrown away with it
+        self.keep = (
+            self.run / "keep"
+        )  # the part of it that a snapshot holds: database, images, keys
         self.etc = self.run / "etc"
         self.log = self.run / "log"
         self.snapshots = self.state / "snapshots"
 
         number = zlib.crc32(str(self.state).encode())
         self.address = f"127.{number % 254 + 1}.{number // 254 % 254 + 1}.1"
-        self.guests = f"10.98.{number % 254 + 1}"  # the guests' network, as far as it is the same for all
+        self.guests = (
+            f"10.98.{number % 254 + 1}"  # the guests' network, as far as it is the same for all
+        )
         # Erlang's two ports are looked for at 127.0.0.1, too, so these have to differ from one stack to the next
         self.epmd = 20000 + 2 * (number % 6000)
         self.erlang = self.epmd + 1

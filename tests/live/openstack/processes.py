@@ -3,6 +3,7 @@
 Each carries the state directory in its environment, under ``MARK``, and hands it on to whatever it starts itself: workers,
 privsep daemons, dnsmasq. A process is ours if and only if it carries ours, whichever run or terminal started it.
 """
+
 from __future__ import annotations
 
 import json
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Iterable
 
-from .place import Place, STANDINS
+from .place import STANDINS, Place
 
 PYTHON = "/usr/bin/python3"  # Debian's, for which the services are packaged; not the one that runs the tests
 MARK = "VMPROBE_LIVE_OPENSTACK"
@@ -30,14 +31,21 @@ class Processes:
         self.place = place
         self.children: dict[str, subprocess.Popen] = {}
 
-    def start(self, name: str, command: list[str], environment: dict[str, str] | None = None, **more) -> None:
+    def start(
+        self, name: str, command: list[str], environment: dict[str, str] | None = None, **more
+    ) -> None:
         """Start ``command`` in a process group of its own, unless ``name`` runs already."""
         if self.pid(name):
             return
         with (self.place.log / f"{name}.log").open("ab") as log:
             files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **more}
             child = subprocess.Popen(
-                command, env=self.environment(environment), cwd=self.place.run, start_new_session=True, **files)
+                command,
+                env=self.environment(environment),
+                cwd=self.place.run,
+                start_new_session=True,
+                **files,
+            )
         self.children[name] = child
         (self.place.run / "pid" / name).write_text(f"{child.pid}\n")
 
@@ -48,8 +56,13 @@ class Processes:
         """
         if self.pid(name):
             return
-        request = {"name": name, "program": program, "lines": lines, "log": str(self.place.log / f"{name}.log"),
-                   "exit": str(self.exit_status(name))}
+        request = {
+            "name": name,
+            "program": program,
+            "lines": lines,
+            "log": str(self.place.log / f"{name}.log"),
+            "exit": str(self.exit_status(name)),
+        }
         self.exit_status(name).unlink(missing_ok=True)
         nursery = self.nursery()
         nursery.stdin.write(json.dumps(request) + "\n")
@@ -61,23 +74,42 @@ class Processes:
 
     def nursery(self) -> subprocess.Popen:
         if "nursery" not in self.children or self.children["nursery"].poll() is not None:
-            self.start("nursery", self.enter([PYTHON, str(STANDINS / "nursery.py")]), {
-                "OS_KEYSTONE_CONFIG_FILES": str(self.place.etc / "keystone.conf"),
-                "OS_PLACEMENT_CONFIG_DIR": str(self.place.etc),
-            }, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.start(
+                "nursery",
+                self.enter([PYTHON, str(STANDINS / "nursery.py")]),
+                {
+                    "OS_KEYSTONE_CONFIG_FILES": str(self.place.etc / "keystone.conf"),
+                    "OS_PLACEMENT_CONFIG_DIR": str(self.place.etc),
+                },
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         return self.children["nursery"]
 
     def enter(self, command: list[str]) -> list[str]:
         """``command`` in the stack's own mount namespace, so that what the services mount is theirs, and ends with them."""
         if not self.pid("namespace"):
-            self.start("namespace", ["unshare", "--mount", "--propagation", "private", "sleep", "infinity"])
+            self.start(
+                "namespace", ["unshare", "--mount", "--propagation", "private", "sleep", "infinity"]
+            )
             of = f"/proc/{self.pid('namespace')}/ns/mnt"
-            self.wait_until(lambda: os.readlink(of) != os.readlink("/proc/self/ns/mnt"), 10, "no mount namespace")
+            self.wait_until(
+                lambda: os.readlink(of) != os.readlink("/proc/self/ns/mnt"),
+                10,
+                "no mount namespace",
+            )
         return ["nsenter", "--mount", "--target", str(self.pid("namespace")), *command]
 
     def inside(self, command: list[str]) -> None:
         """Run ``command`` to its end in the stack's mount namespace."""
-        done = subprocess.run(self.enter(command), env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            self.enter(command),
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         if done.returncode != 0:
             raise Broken(f"{' '.join(command)}: {done.stdout.strip()}")
 
@@ -108,6 +140,7 @@ class Processes:
             for pid in left:
                 kill(pid)
             return not left
+
         self.wait_until(ended, 20, "processes that do not end")
 
     def alive(self, pid: int) -> bool:
@@ -128,14 +161,18 @@ class Processes:
 
     def pids(self) -> list[int]:
         """Every process of ours."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self.is_ours(pid)]
+        return [
+            pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self.is_ours(pid)
+        ]
 
     def is_ours(self, pid: int) -> bool:
         for child in self.children.values():  # those that have ended are reaped here
             if child.poll() is None and child.pid == pid:
                 return True  # known before it can show its environment
         try:
-            return f"{MARK}={self.place.state}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            return f"{MARK}={self.place.state}".encode() in Path(
+                f"/proc/{pid}/environ"
+            ).read_bytes().split(b"\0")
         except OSError:
             return False
 
@@ -154,10 +191,12 @@ class Processes:
 
     def wait_port(self, name: str, port: int, seconds: float = 120) -> None:
         """Return once ``name`` accepts connections at ``port``."""
+
         def answers() -> bool:
             self.check([name])
             with socket.socket() as attempt:
                 return attempt.connect_ex((self.place.address, port)) == 0
+
         self.wait_until(answers, seconds, f"{name} does not listen at {self.place.address}:{port}")
 
     def check(self, names: Iterable[str]) -> None:
@@ -184,7 +223,9 @@ class Processes:
         kilobytes = 0
         for pid in self.pids():
             try:
-                found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+                found = re.search(
+                    r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M
+                )
             except OSError:
                 continue
             kilobytes += int(found.group(1)) if found else 0

@@ -1,4 +1,5 @@
 """One running cloud for a whole run of the tests, whoever asks for it first; it ends with that run."""
+
 from __future__ import annotations
 
 import os
@@ -43,8 +44,16 @@ def _begin() -> Stack | Exception:
     return stack
 
 
-def site_file(directory: Path, cloud: Cloud, account: Account | None = None, credentials: str = "", endpoint: dict | None = None,
-              budget: dict | None = None, sample: dict | None = None, **test_vm: str) -> Path:
+def site_file(
+    directory: Path,
+    cloud: Cloud,
+    account: Account | None = None,
+    credentials: str = "",
+    endpoint: dict | None = None,
+    budget: dict | None = None,
+    sample: dict | None = None,
+    **test_vm: str,
+) -> Path:
     """A site of the running cloud, as a member of its project sees it.
 
     ``credentials``: the lines of the file instead of the account's. ``endpoint``, ``budget``, ``sample`` and the rest are keys beside
@@ -52,18 +61,39 @@ def site_file(directory: Path, cloud: Cloud, account: Account | None = None, cre
     """
     account = account or cloud.member
     secret = directory / "credentials.ini"
-    secret.write_text("[credentials]\n" + (credentials or f"username = {account.user}\npassword = {account.password}\n"))
+    secret.write_text(
+        "[credentials]\n"
+        + (credentials or f"username = {account.user}\npassword = {account.password}\n")
+    )
     secret.chmod(0o600)
     sections = {
         "site": {"name": "openstack", "owner": "live"},
-        "endpoint": {"manager": "openstack", "url": cloud.auth_url, "project": account.project, "credentials": "credentials.ini",
-                     "timeout": "60 s", **(endpoint or {})},
-        "budget": {"deadline": "600 s", "reserve": "200 s", **(budget or {})}, "sample": sample or {},
-        "test vm": {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, "availability zone": cloud.zone,
-                    "volume type": cloud.volume_type, **test_vm}}
+        "endpoint": {
+            "manager": "openstack",
+            "url": cloud.auth_url,
+            "project": account.project,
+            "credentials": "credentials.ini",
+            "timeout": "60 s",
+            **(endpoint or {}),
+        },
+        "budget": {"deadline": "600 s", "reserve": "200 s", **(budget or {})},
+        "sample": sample or {},
+        "test vm": {
+            "image": cloud.image,
+            "flavor": cloud.flavor,
+            "network": cloud.network,
+            "availability zone": cloud.zone,
+            "volume type": cloud.volume_type,
+            **test_vm,
+        },
+    }
     path = directory / "openstack.ini"
-    path.write_text("".join(f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value)
-                            for name, keys in sections.items()))
+    path.write_text(
+        "".join(
+            f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value)
+            for name, keys in sections.items()
+        )
+    )
     return path
 
 
@@ -79,7 +109,10 @@ def line(output: str) -> str:
 def left(openstack) -> list:
     """What carries our handle in the member's project, by the services themselves."""
     member = openstack.api(openstack.cloud().member)
-    found = member.get("compute", "/servers/detail")["servers"] + member.get("volumev3", "/volumes/detail")["volumes"]
+    found = (
+        member.get("compute", "/servers/detail")["servers"]
+        + member.get("volumev3", "/volumes/detail")["volumes"]
+    )
     found += member.get("network", "/v2.0/ports?device_owner=compute:az-fake")["ports"]
     return [(thing.get("name"), thing["status"]) for thing in found]
 
@@ -101,7 +134,9 @@ def application_credential(openstack, **words):
     """One of the member's, for the length of a ``with`` block; yields what Keystone said of it."""
     member = openstack.api(openstack.cloud().member)
     where = f"/users/{member.token['user']['id']}/application_credentials"
-    made = member.post("identity", where, {"application_credential": {"name": "vmprobe-forms", **words}})["application_credential"]
+    made = member.post(
+        "identity", where, {"application_credential": {"name": "vmprobe-forms", **words}}
+    )["application_credential"]
     try:
         yield made
     finally:
@@ -115,16 +150,38 @@ def a_server(openstack, name):
 
     def find(service, where, key, wanted):
         return next(one["id"] for one in member.get(service, where)[key] if one["name"] == wanted)
-    made = member.post("compute", "/servers", {"server": {
-        "name": name, "imageRef": find("image", "/v2/images", "images", cloud.image),
-        "flavorRef": find("compute", "/flavors", "flavors", cloud.flavor), "availability_zone": cloud.zone,
-        "networks": [{"uuid": find("network", "/v2.0/networks", "networks", cloud.network)}]}})["server"]["id"]
+
+    made = member.post(
+        "compute",
+        "/servers",
+        {
+            "server": {
+                "name": name,
+                "imageRef": find("image", "/v2/images", "images", cloud.image),
+                "flavorRef": find("compute", "/flavors", "flavors", cloud.flavor),
+                "availability_zone": cloud.zone,
+                "networks": [
+                    {"uuid": find("network", "/v2.0/networks", "networks", cloud.network)}
+                ],
+            }
+        },
+    )["server"]["id"]
     try:
-        member.wait_until(lambda: member.get("compute", f"/servers/{made}")["server"]["status"] == "ACTIVE", 120, "not ACTIVE")
+        member.wait_until(
+            lambda: member.get("compute", f"/servers/{made}")["server"]["status"] == "ACTIVE",
+            120,
+            "not ACTIVE",
+        )
         yield made
     finally:
         member("DELETE", "compute", f"/servers/{made}")
-        member.wait_until(lambda: not any(one["id"] == made for one in member.get("compute", "/servers")["servers"]), 120, "not gone")
+        member.wait_until(
+            lambda: (
+                not any(one["id"] == made for one in member.get("compute", "/servers")["servers"])
+            ),
+            120,
+            "not gone",
+        )
 
 
 @contextmanager
@@ -137,7 +194,11 @@ def harness():
     stack = running()
     with TemporaryDirectory() as directory:
         path = site_file(Path(directory), stack.cloud())
-        found = of_site(str(path), Clock(), reports=False,
-                        lacks={Capability.SNAPSHOTS: "Nova's fake hypervisor takes none"},
-                        impossible={"availability zone": "no-such-zone"})
+        found = of_site(
+            str(path),
+            Clock(),
+            reports=False,
+            lacks={Capability.SNAPSHOTS: "Nova's fake hypervisor takes none"},
+            impossible={"availability zone": "no-such-zone"},
+        )
         yield found

@@ -6,6 +6,7 @@
 The first start creates the databases and fills the cloud; what it made is kept as a snapshot, and every later start begins
 with a copy of it. What a running stack holds is gone when it ends.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -41,16 +42,18 @@ class Cloud:
 
     auth_url: str
     region: str = "RegionOne"
-    member: Account = MEMBER        # of the project "probe", without any other right
-    other: Account = OTHER          # the same in the project "other"
+    member: Account = MEMBER  # of the project "probe", without any other right
+    other: Account = OTHER  # the same in the project "other"
     admin: Account = ADMIN
-    image: str = "blank"            # 1 MB of nothing: all that Nova's fake hypervisor needs
-    flavor: str = "nano"            # 128 MB, 1 CPU, 1 GB; "tiny" and "small" are larger
-    network: str = "private"        # without DHCP
+    image: str = "blank"  # 1 MB of nothing: all that Nova's fake hypervisor needs
+    flavor: str = "nano"  # 128 MB, 1 CPU, 1 GB; "tiny" and "small" are larger
+    network: str = "private"  # without DHCP
     zone: str = "az-fake"
     volume_type: str = "nfs"
-    guest_image: str = qemu.IMAGE        # the suite's own; this and the next two with QEMU only
-    guest_network: str = qemu.NETWORK    # with DHCP and metadata; its gateway is this machine, which can reach the guests
+    guest_image: str = qemu.IMAGE  # the suite's own; this and the next two with QEMU only
+    guest_network: str = (
+        qemu.NETWORK
+    )  # with DHCP and metadata; its gateway is this machine, which can reach the guests
     guest_zone: str = qemu.ZONE
 
 
@@ -148,14 +151,25 @@ class Stack:
     def client(self, *words: str, account: Account = MEMBER) -> subprocess.CompletedProcess:
         """Run python-openstackclient, Debian's, as ``account``: what OpenStack's own client sees, as text in ``stdout``."""
         return subprocess.run(
-            ["/usr/bin/openstack", *words], env=self.processes.environment(self.variables(account)), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            ["/usr/bin/openstack", *words],
+            env=self.processes.environment(self.variables(account)),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def variables(self, account: Account) -> dict[str, str]:
         """The ``OS_*`` environment of an account."""
-        return {"OS_AUTH_URL": self.cloud().auth_url, "OS_IDENTITY_API_VERSION": "3", "OS_REGION_NAME": self.cloud().region,
-                "OS_USERNAME": account.user, "OS_PASSWORD": account.password, "OS_PROJECT_NAME": account.project,
-                "OS_USER_DOMAIN_NAME": account.domain, "OS_PROJECT_DOMAIN_NAME": account.domain}
+        return {
+            "OS_AUTH_URL": self.cloud().auth_url,
+            "OS_IDENTITY_API_VERSION": "3",
+            "OS_REGION_NAME": self.cloud().region,
+            "OS_USERNAME": account.user,
+            "OS_PASSWORD": account.password,
+            "OS_PROJECT_NAME": account.project,
+            "OS_USER_DOMAIN_NAME": account.domain,
+            "OS_PROJECT_DOMAIN_NAME": account.domain,
+        }
 
     # Faults.
 
@@ -168,7 +182,9 @@ class Stack:
         began = datetime.now(timezone.utc)
         services.start(self.processes, service)
         self.wait_ports([service])
-        self.wait_reports({service} & {*services.REPORTING, *services.COMPUTE_HOSTS.values()}, began)
+        self.wait_reports(
+            {service} & {*services.REPORTING, *services.COMPUTE_HOSTS.values()}, began
+        )
 
     @contextlib.contextmanager
     def without(self, service: str):
@@ -217,8 +233,24 @@ class Stack:
         if os.geteuid() != 0:
             raise Unavailable("needs root, to mount and to make network devices")
         place = self.place
-        for directory in (place.etc, place.log, *(place.run / name for name in (
-                "pid", "exit", "home", "lock", "share", "rabbitmq", "nova/instances", "nova-mounts", "cinder-mounts"))):
+        for directory in (
+            place.etc,
+            place.log,
+            *(
+                place.run / name
+                for name in (
+                    "pid",
+                    "exit",
+                    "home",
+                    "lock",
+                    "share",
+                    "rabbitmq",
+                    "nova/instances",
+                    "nova-mounts",
+                    "cinder-mounts",
+                )
+            ),
+        ):
             directory.mkdir(parents=True)
         if self.snapshot().exists():
             copy(self.snapshot(), place.keep)
@@ -228,8 +260,18 @@ class Stack:
     def start(self) -> None:
         """Start everything on databases that are there already."""
         began = datetime.now(timezone.utc)
-        for name in ("mariadb", "rabbitmq", "keystone", "placement", "glance", "neutron", "nova-api",
-                     "cinder-api", "cinder-scheduler", "cinder-volume"):
+        for name in (
+            "mariadb",
+            "rabbitmq",
+            "keystone",
+            "placement",
+            "glance",
+            "neutron",
+            "nova-api",
+            "cinder-api",
+            "cinder-scheduler",
+            "cinder-volume",
+        ):
             services.start(self.processes, name)
         self.start_nova()
         self.wait_reports(services.REPORTING, began)
@@ -248,7 +290,15 @@ class Stack:
         self.wait_ports(["keystone"])
         bootstrap.identity(self.place, self.api())
         self.say("identity")
-        for name in ("placement", "glance", "neutron", "nova-api", "cinder-api", "cinder-scheduler", "cinder-volume"):
+        for name in (
+            "placement",
+            "glance",
+            "neutron",
+            "nova-api",
+            "cinder-api",
+            "cinder-scheduler",
+            "cinder-volume",
+        ):
             services.start(self.processes, name)
         self.start_nova()
         bootstrap.contents(self.api())
@@ -280,23 +330,37 @@ class Stack:
         def reported() -> bool:
             self.processes.check(names)
             try:
-                found = (admin.get("compute", "/os-services")["services"]
-                         + admin.get("volumev3", "/os-services")["services"])
+                found = (
+                    admin.get("compute", "/os-services")["services"]
+                    + admin.get("volumev3", "/os-services")["services"]
+                )
             except bootstrap.Refused:  # on a busy machine an API can answer 500 while it begins
                 return False
-            return has_room() and names <= {services.COMPUTE_HOSTS.get(service["host"], service["binary"])
-                                            for service in found if is_after(service["updated_at"], since)}
+            return has_room() and names <= {
+                services.COMPUTE_HOSTS.get(service["host"], service["binary"])
+                for service in found
+                if is_after(service["updated_at"], since)
+            }
 
-        def has_room() -> bool:  # what cinder-volume says of its room is lost when cinder-scheduler does not listen yet
-            return "cinder-volume" not in names or bool(admin.get("volumev3", "/scheduler-stats/get_pools")["pools"])
-        self.processes.wait_until(reported, 120, f"not all of {', '.join(sorted(names))} report themselves", every=0.3)
+        def has_room() -> (
+            bool
+        ):  # what cinder-volume says of its room is lost when cinder-scheduler does not listen yet
+            return "cinder-volume" not in names or bool(
+                admin.get("volumev3", "/scheduler-stats/get_pools")["pools"]
+            )
+
+        self.processes.wait_until(
+            reported, 120, f"not all of {', '.join(sorted(names))} report themselves", every=0.3
+        )
 
     def is_well(self) -> bool:
         """Whether what was started still runs and answers."""
         if not self.snapshot().exists() or not all(map(self.processes.pid, services.PROGRAMS)):
             return False
         try:
-            self.wait_reports(services.REPORTING, datetime.fromtimestamp(time.time() - 60, timezone.utc))
+            self.wait_reports(
+                services.REPORTING, datetime.fromtimestamp(time.time() - 60, timezone.utc)
+            )
         except (Broken, bootstrap.Refused, OSError):
             return False
         return True
@@ -326,15 +390,21 @@ class Stack:
 
 
 def is_after(reported: str | None, moment: datetime) -> bool:
-    return bool(reported) and datetime.fromisoformat(reported[:19]).replace(tzinfo=timezone.utc) > moment
+    return (
+        bool(reported)
+        and datetime.fromisoformat(reported[:19]).replace(tzinfo=timezone.utc) > moment
+    )
 
 
 def copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cp", "--archive", "--sparse=always", "--reflink=auto", source, target], check=True)
+    subprocess.run(
+        ["cp", "--archive", "--sparse=always", "--reflink=auto", source, target], check=True
+    )
 
 
 # Packages.
+
 
 def listed_packages(path: Path) -> list[str]:
     lines = path.read_text().splitlines()
@@ -345,8 +415,15 @@ def installed_versions(path: Path) -> str:
     """One line "package version" for each of the listed packages that is installed."""
     if not shutil.which("dpkg-query"):
         raise Unavailable("not a Debian: the stack is installed by apt")
-    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n", *listed_packages(path)]
-    lines = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.splitlines()
+    query = [
+        "dpkg-query",
+        "--show",
+        "--showformat=${db:Status-Status} ${Package} ${Version}\n",
+        *listed_packages(path),
+    ]
+    lines = subprocess.run(
+        query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ).stdout.splitlines()
     return "\n".join(line.partition(" ")[2] for line in lines if line.startswith("installed "))
 
 
@@ -357,22 +434,46 @@ def missing_packages(path: Path) -> list[str]:
 
 def apt_install(packages: list[str]) -> None:
     """Install without questions and without starting anything; raises ``Unavailable`` with apt's last words."""
-    answers = "".join(f"{package} {package.partition('-')[0]}/configure_db boolean false\n"
-                      for package in ("keystone", "glance-common", "placement-common", "nova-common", "neutron-common",
-                                      "cinder-common"))
+    answers = "".join(
+        f"{package} {package.partition('-')[0]}/configure_db boolean false\n"
+        for package in (
+            "keystone",
+            "glance-common",
+            "placement-common",
+            "nova-common",
+            "neutron-common",
+            "cinder-common",
+        )
+    )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=900", "-o", "Dpkg::Options::=--force-confold", "--yes",
-           "--no-install-recommends"]
+    apt = [
+        "apt-get",
+        "-o",
+        "DPkg::Lock::Timeout=900",
+        "-o",
+        "Dpkg::Options::=--force-confold",
+        "--yes",
+        "--no-install-recommends",
+    ]
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
     try:
-        for command, typed in ((["apt-get", "update"], None), (["debconf-set-selections"], answers),
-                               ([*apt, "install", *packages], None)):
-            done = subprocess.run(command, input=typed, env=environment, text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for command, typed in (
+            (["apt-get", "update"], None),
+            (["debconf-set-selections"], answers),
+            ([*apt, "install", *packages], None),
+        ):
+            done = subprocess.run(
+                command,
+                input=typed,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
             if done.returncode != 0:
                 raise Unavailable(f"{command[0]} failed: {' '.join(done.stdout.split()[-40:])}")
     finally:
@@ -382,28 +483,49 @@ def apt_install(packages: list[str]) -> None:
 
 # By hand.
 
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="A real OpenStack on loopback, for the tests.")
     parser.add_argument("action", choices=["up", "down", "status"])
-    parser.add_argument("--qemu", action="store_true", help="also real guests, by libvirt and QEMU under emulation")
-    parser.add_argument("--reuse", action="store_true", help="leave a stack alone that runs already and is well")
-    parser.add_argument("--state", type=Path, help="state directory (default: $VMPROBE_LIVE/openstack, or in ~/.cache)")
+    parser.add_argument(
+        "--qemu", action="store_true", help="also real guests, by libvirt and QEMU under emulation"
+    )
+    parser.add_argument(
+        "--reuse", action="store_true", help="leave a stack alone that runs already and is well"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        help="state directory (default: $VMPROBE_LIVE/openstack, or in ~/.cache)",
+    )
     arguments = parser.parse_args()
 
     began = time.monotonic()
-    stack = Stack(arguments.state, say=lambda line: print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True))
+    stack = Stack(
+        arguments.state,
+        say=lambda line: print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True),
+    )
     try:
         if arguments.action == "up":
             cloud = stack.up(qemu=arguments.qemu, reuse=arguments.reuse)
-            for name, account in (("admin", cloud.admin), ("member", cloud.member), ("other", cloud.other)):
-                print(f"{name}:", *(f"{key}={value}" for key, value in stack.variables(account).items()))
+            for name, account in (
+                ("admin", cloud.admin),
+                ("member", cloud.member),
+                ("other", cloud.other),
+            ):
+                print(
+                    f"{name}:",
+                    *(f"{key}={value}" for key, value in stack.variables(account).items()),
+                )
         elif arguments.action == "down":
             stack.down()
         else:
             running = {name: stack.processes.pid(name) for name in stack.processes.names()}
             for name, pid in running.items():
                 print(f"{name:20} {pid or 'ended'}")
-            print(f"{stack.processes.memory()} MB in {len(stack.processes.pids())} processes, {stack.place.address}")
+            print(
+                f"{stack.processes.memory()} MB in {len(stack.processes.pids())} processes, {stack.place.address}"
+            )
             return 0 if stack.is_well() else 1
     except (Unavailable, Broken, bootstrap.Refused, OSError) as reason:
         print(f"{arguments.action}: {reason}", file=sys.stderr)

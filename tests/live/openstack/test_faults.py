@@ -3,6 +3,7 @@
 Each fault happens once the run has come to a certain entry of its ledger. Afterwards the cloud is well again, and the next
 run has to find and remove what the first one could not.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -25,7 +26,10 @@ pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
 RAN = "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)"
 SHORT = {"deadline": "60 s", "reserve": "20 s"}
-VOLUME, SERVER = '"event": "created", "id": "[^"]*", "kind": "volume"', '"event": "created", "id": "[^"]*", "kind": "server"'
+VOLUME, SERVER = (
+    '"event": "created", "id": "[^"]*", "kind": "volume"',
+    '"event": "created", "id": "[^"]*", "kind": "server"',
+)
 
 
 @pytest.fixture
@@ -34,14 +38,25 @@ def run_until(state_directory):
     started = []
 
     def start(path, mark, *options):
-        run = subprocess.Popen([sys.executable, str(PROBES / LIFECYCLE), "--site", str(path), *options], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        run = subprocess.Popen(
+            [sys.executable, str(PROBES / LIFECYCLE), "--site", str(path), *options],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+        )
         started.append(run)
         end = time.monotonic() + 120
-        while not any(re.search(mark, ledger.read_text()) for ledger in state_directory.glob("ledger/openstack/*.ledger")):
-            assert time.monotonic() < end and run.poll() is None, f"it did not come so far: {run.communicate()}"
+        while not any(
+            re.search(mark, ledger.read_text())
+            for ledger in state_directory.glob("ledger/openstack/*.ledger")
+        ):
+            assert time.monotonic() < end and run.poll() is None, (
+                f"it did not come so far: {run.communicate()}"
+            )
             os.sched_yield()
         return run
+
     yield start
     for run in started:
         run.kill()
@@ -63,14 +78,18 @@ def settled_by_the_next_run(path):
 
 # --- services that crash ------------------------------------------------------------------------------------------
 
+
 def test_a_compute_service_that_crashes_in_the_middle(site, openstack, run_until):
     path = site(budget={**SHORT, "active": "15 s"})
     run = run_until(path, VOLUME)
     with openstack.without("nova-compute"):
         said = end_of(run)
 
-    assert said == (2, "VM_LIFECYCLE CRITICAL - openstack: active: server ID is BUILD; not within its budget of T s "
-                       "(cause=scheduler)")  # not built yet, so Nova removes it by itself
+    assert said == (
+        2,
+        "VM_LIFECYCLE CRITICAL - openstack: active: server ID is BUILD; not within its budget of T s "
+        "(cause=scheduler)",
+    )  # not built yet, so Nova removes it by itself
     settled_by_the_next_run(site())
 
 
@@ -83,8 +102,11 @@ def test_a_volume_service_that_crashes_in_the_middle(site, openstack, run_until)
     finally:
         openstack.start_again("cinder-volume")
 
-    assert said == (2, "VM_LIFECYCLE CRITICAL - openstack: storage: volume ID is creating; not within its budget of T s "
-                       "(cause=storage); left behind: volume ID")
+    assert said == (
+        2,
+        "VM_LIFECYCLE CRITICAL - openstack: storage: volume ID is creating; not within its budget of T s "
+        "(cause=storage); left behind: volume ID",
+    )
     settled_by_the_next_run(site())
 
 
@@ -95,20 +117,28 @@ def test_a_keystone_that_is_gone_in_the_middle(site, openstack, run_until):
         code, text = end_of(run)
 
     assert code == 2
-    assert re.match(r"VM_LIFECYCLE CRITICAL - openstack: \w+: .*: 503 Keystone is temporarily unavailable "
-                    r"\(cause=gateway, REQUEST\); ", text), text
+    assert re.match(
+        r"VM_LIFECYCLE CRITICAL - openstack: \w+: .*: 503 Keystone is temporarily unavailable "
+        r"\(cause=gateway, REQUEST\); ",
+        text,
+    ), text
     assert left(openstack) != []  # no service could know who asks for a removal
     settled_by_the_next_run(site())
 
 
 # --- sessions that end --------------------------------------------------------------------------------------------
 
+
 def test_a_token_that_is_revoked_in_the_middle_is_renewed_once(site, openstack, run_until):
     path = site()
     run = run_until(path, SERVER, "--evidence", os.path.dirname(path) + "/evidence")
     member = openstack.api(openstack.cloud().member)
-    openstack.api()("PATCH", "identity", f"/users/{member.token['user']['id']}",  # revokes what was granted to the user
-                    json={"user": {"password": openstack.cloud().member.password}})
+    openstack.api()(
+        "PATCH",
+        "identity",
+        f"/users/{member.token['user']['id']}",  # revokes what was granted to the user
+        json={"user": {"password": openstack.cloud().member.password}},
+    )
 
     assert end_of(run) == (0, RAN)
     (evidence,) = (file.read_text() for file in Path(path).parent.glob("evidence/*.json"))
@@ -119,13 +149,23 @@ def test_a_token_that_is_revoked_in_the_middle_is_renewed_once(site, openstack, 
 def test_a_credential_that_ends_in_the_middle_is_told_with_what_is_left(openstack, tmp_path):
     ends = datetime.now(timezone.utc) + timedelta(seconds=10)
     with application_credential(openstack, expires_at=ends.strftime("%Y-%m-%dT%H:%M:%S")) as made:
-        path = site_file(tmp_path, openstack.cloud(), endpoint={"project": ""}, budget=SHORT,
-                         credentials=f"application_credential_id = {made['id']}\napplication_credential_secret = {made['secret']}\n")
-        code, output, _ = run_probe(LIFECYCLE, "--site", str(path), "--json", str(tmp_path / "run.json"))
+        path = site_file(
+            tmp_path,
+            openstack.cloud(),
+            endpoint={"project": ""},
+            budget=SHORT,
+            credentials=f"application_credential_id = {made['id']}\napplication_credential_secret = {made['secret']}\n",
+        )
+        code, output, _ = run_probe(
+            LIFECYCLE, "--site", str(path), "--json", str(tmp_path / "run.json")
+        )
 
     assert code == 2
-    assert re.match(r"VM_LIFECYCLE CRITICAL - openstack: \w+: authentication: 401 The request you have made requires "
-                    r"authentication\. \(cause=auth, REQUEST\); left behind: (volume|server) ", line(output)), line(output)
+    assert re.match(
+        r"VM_LIFECYCLE CRITICAL - openstack: \w+: authentication: 401 The request you have made requires "
+        r"authentication\. \(cause=auth, REQUEST\); left behind: (volume|server) ",
+        line(output),
+    ), line(output)
     settled_by_the_next_run(site_file(tmp_path, openstack.cloud(), endpoint={"project": ""}))
     assert left(openstack) == []
 
@@ -134,13 +174,18 @@ def test_a_credential_that_ends_in_the_middle_is_told_with_what_is_left(openstac
 def test_a_project_that_is_deleted_in_the_middle(openstack, tmp_path, run_until):
     admin = openstack.api()
     with doomed_project(admin) as (account, project):
-        run = run_until(site_file(tmp_path, openstack.cloud(), account=account, budget=SHORT), SERVER)
+        run = run_until(
+            site_file(tmp_path, openstack.cloud(), account=account, budget=SHORT), SERVER
+        )
         admin("DELETE", "identity", f"/projects/{project}")
         code, text = end_of(run)
 
     assert code == 2
-    assert re.match(r"VM_LIFECYCLE CRITICAL - openstack: \w+: authentication: 401 The request you have made requires "
-                    r"authentication\. \(cause=auth, REQUEST\); left behind: (volume|server) ", text), text
+    assert re.match(
+        r"VM_LIFECYCLE CRITICAL - openstack: \w+: authentication: 401 The request you have made requires "
+        r"authentication\. \(cause=auth, REQUEST\); left behind: (volume|server) ",
+        text,
+    ), text
 
 
 @contextlib.contextmanager
@@ -148,20 +193,30 @@ def doomed_project(admin):
     """A project of its own with one member; what it holds in the end is removed by the administrators."""
     project = new_project(admin, "doomed")
     user = new_user(admin, "doomed", "doomed-secret", project)
-    (role,) = [role["id"] for role in admin.get("identity", "/roles")["roles"] if role["name"] == "member"]
+    (role,) = [
+        role["id"] for role in admin.get("identity", "/roles")["roles"] if role["name"] == "member"
+    ]
     admin("PUT", "identity", f"/projects/{project}/users/{user}/roles/{role}")
     try:
         yield Account("doomed", "doomed-secret", "doomed"), project
     finally:
+
         def servers():
             return admin.get("compute", f"/servers?all_tenants=1&project_id={project}")["servers"]
 
         def volumes():
-            return admin.get("volumev3", f"/volumes/detail?all_tenants=1&project_id={project}")["volumes"]
+            return admin.get("volumev3", f"/volumes/detail?all_tenants=1&project_id={project}")[
+                "volumes"
+            ]
+
         for server in servers():
             admin("DELETE", "compute", f"/servers/{server['id']}")
         admin.wait_until(lambda: not servers(), 120, "servers of the deleted project")
-        admin.wait_until(lambda: all(volume["status"] == "available" for volume in volumes()), 120, "its volumes are not free")
+        admin.wait_until(
+            lambda: all(volume["status"] == "available" for volume in volumes()),
+            120,
+            "its volumes are not free",
+        )
         for volume in volumes():
             admin("DELETE", "volumev3", f"/volumes/{volume['id']}")
         admin.wait_until(lambda: not volumes(), 120, "volumes of the deleted project")
@@ -170,14 +225,26 @@ def doomed_project(admin):
 
 # --- quotas -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("name, said", [
-    ("web-1", r"403 Quota exceeded for instances: Requested 1, but already used 1 of 1 instances \(cause=quota, REQUEST\)"),
-    ("vmprobe-live-20260101t000000z-6-aaaaaaaa",
-     r"403 Quota exceeded.* \(cause=quota, REQUEST\); 1 left behind by earlier runs fill the quota: .*"),
-], ids=["by-others", "by-our-own-leftovers"])
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        (
+            "web-1",
+            r"403 Quota exceeded for instances: Requested 1, but already used 1 of 1 instances \(cause=quota, REQUEST\)",
+        ),
+        (
+            "vmprobe-live-20260101t000000z-6-aaaaaaaa",
+            r"403 Quota exceeded.* \(cause=quota, REQUEST\); 1 left behind by earlier runs fill the quota: .*",
+        ),
+    ],
+    ids=["by-others", "by-our-own-leftovers"],
+)
 def test_a_quota_that_is_filled_says_by_whom(site, openstack, name, said):
     with a_server(openstack, name), quota(openstack, instances=1):
         code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"))
 
     assert code == 1
-    assert re.fullmatch(f"VM_LIFECYCLE WARNING - openstack: submit: create server: {said}", line(output)), line(output)
+    assert re.fullmatch(
+        f"VM_LIFECYCLE WARNING - openstack: submit: create server: {said}", line(output)
+    ), line(output)

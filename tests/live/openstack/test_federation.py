@@ -1,4 +1,5 @@
 """Certificates, proxies and VOMS proxies at the real Keystone, behind a real Apache with mod_ssl and GridSite."""
+
 from __future__ import annotations
 
 import re
@@ -14,8 +15,10 @@ from .shared import line
 from .test_credentials import PLANNED, planned
 
 pytestmark = pytest.mark.live
-NOT_KNOWN = ("VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and mapped: "
-             "401 The request you have made requires authentication. (cause=auth, REQUEST)")
+NOT_KNOWN = (
+    "VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and mapped: "
+    "401 The request you have made requires authentication. (cause=auth, REQUEST)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +41,32 @@ def person(grid):
 @pytest.fixture
 def by(site, grid):
     """Writes the site file of those who come with this certificate."""
+
     def written(certificate, url="", more="", **test_vm):
-        return site(endpoint={"url": url or grid.auth_url, "interface": grid.interface, "ca": grid.authority.ca, "project": ""},
-                    credentials=f"certificate = {certificate}\nidentity_provider = {grid.provider}\n{more}", **test_vm)
+        return site(
+            endpoint={
+                "url": url or grid.auth_url,
+                "interface": grid.interface,
+                "ca": grid.authority.ca,
+                "project": "",
+            },
+            credentials=f"certificate = {certificate}\nidentity_provider = {grid.provider}\n{more}",
+            **test_vm,
+        )
+
     return written
 
 
 def test_a_voms_proxy_runs_a_test_vm_for_one_who_is_known_by_nothing_else(by, grid, person):
-    code, output, errors = run_probe("check_vm_lifecycle", "--site", by(grid.voms_proxy(person), volume="none"))
+    code, output, errors = run_probe(
+        "check_vm_lifecycle", "--site", by(grid.voms_proxy(person), volume="none")
+    )
 
     assert (code, line(output), errors) == (
-        0, "VM_LIFECYCLE OK - openstack: test VM ran without storage and is gone in T s (active T s, network T s)", "")
+        0,
+        "VM_LIFECYCLE OK - openstack: test VM ran without storage and is gone in T s (active T s, network T s)",
+        "",
+    )
 
 
 @pytest.mark.slow
@@ -56,26 +74,44 @@ def test_a_certificate_runs_a_test_vm_with_storage(by, robot):
     code, output, errors = run_probe("check_vm_lifecycle", "--site", by(robot))
 
     assert (code, line(output), errors) == (
-        0, "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)", "")
+        0,
+        "VM_LIFECYCLE OK - openstack: test VM ran and is gone in T s (active T s, network T s, storage T s)",
+        "",
+    )
 
 
 def test_the_gateway_is_looked_at_with_a_proxy_and_says_when_it_ends(by, grid, robot):
-    code, output, errors = run_probe("check_vm_gateway", "--site", by(grid.authority.proxy(robot)), "-w", "cred_expires=259200:")
+    code, output, errors = run_probe(
+        "check_vm_gateway", "--site", by(grid.authority.proxy(robot)), "-w", "cred_expires=259200:"
+    )
 
     assert (code, errors) == (1, ""), output
-    assert re.match(r"VM_GATEWAY WARNING - openstack: cred_expires 8\d{4}(\.\d)? s is outside 259200: \(warning\); OpenStack ",
-                    output)
+    assert re.match(
+        r"VM_GATEWAY WARNING - openstack: cred_expires 8\d{4}(\.\d)? s is outside 259200: \(warning\); OpenStack ",
+        output,
+    )
 
 
 def test_what_a_voms_server_attests_may_end_before_the_proxy(by, grid, person):
-    _, output, _ = run_probe("check_vm_gateway", "--site", by(grid.voms_proxy(person, hours=2)), "-w", "cred_expires=36000:")
-    assert re.search(r": cred_expires 7\d{3}(\.\d)? s is outside 36000: \(warning\)", output), output
+    _, output, _ = run_probe(
+        "check_vm_gateway",
+        "--site",
+        by(grid.voms_proxy(person, hours=2)),
+        "-w",
+        "cred_expires=36000:",
+    )
+    assert re.search(r": cred_expires 7\d{3}(\.\d)? s is outside 36000: \(warning\)", output), (
+        output
+    )
 
     ended = by(grid.voms_proxy(person, hours=2, since=5))
     code, said, errors = planned(ended)
     assert (code, errors) == (3, "")
-    assert re.fullmatch(r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate .+\.pem: its VOMS attributes expired on \S+ \S+ UTC "
-                        r"\(cause=client\)", said), said
+    assert re.fullmatch(
+        r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate .+\.pem: its VOMS attributes expired on \S+ \S+ UTC "
+        r"\(cause=client\)",
+        said,
+    ), said
 
 
 def test_a_certificate_is_one_of_the_project(by, robot):
@@ -87,10 +123,25 @@ def test_a_certificate_that_apache_asks_for_after_the_handshake(by, grid, robot)
 
 
 def test_the_grids_proxy_of_the_environment(by, site, grid, person):
-    path = site(endpoint={"url": "", "interface": grid.interface, "ca": grid.authority.ca, "project": "", "credentials": ""})
+    path = site(
+        endpoint={
+            "url": "",
+            "interface": grid.interface,
+            "ca": grid.authority.ca,
+            "project": "",
+            "credentials": "",
+        }
+    )
 
-    assert planned(path, X509_USER_PROXY=str(grid.voms_proxy(person)), OS_AUTH_URL=grid.auth_url,
-                   OS_IDENTITY_PROVIDER=grid.provider) == PLANNED
+    assert (
+        planned(
+            path,
+            X509_USER_PROXY=str(grid.voms_proxy(person)),
+            OS_AUTH_URL=grid.auth_url,
+            OS_IDENTITY_PROVIDER=grid.provider,
+        )
+        == PLANNED
+    )
 
 
 def test_whom_no_mapping_knows_keystone_refuses_in_its_own_words(by, grid, person):
@@ -103,8 +154,11 @@ def test_a_certificate_that_has_expired_is_ours_and_shown_to_nobody(by, grid):
     code, said, errors = planned(by(old))
 
     assert (code, errors) == (3, "")
-    assert re.fullmatch(r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC "
-                        r"\(cause=client\)", said)
+    assert re.fullmatch(
+        r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC "
+        r"\(cause=client\)",
+        said,
+    )
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["in-the-handshake", "after-it"])
@@ -116,20 +170,29 @@ def test_a_certificate_of_an_authority_that_apache_does_not_know(by, grid, tmp_p
 
 def test_an_apache_that_allows_no_proxies(by, grid, robot):
     """GridSite allows them in the handshake; after it mod_ssl is alone, and OPENSSL_ALLOW_PROXY_CERTS is none of OpenSSL 3's."""
-    assert refused(planned(by(grid.authority.proxy(robot), url=grid.strict_url))) == "certificate unknown"
+    assert (
+        refused(planned(by(grid.authority.proxy(robot), url=grid.strict_url)))
+        == "certificate unknown"
+    )
 
 
 def refused(planned) -> str:
     """The word of TLS for what Apache does not accept; each OpenSSL begins it otherwise."""
     code, said, errors = planned
     assert (code, errors) == (2, "")
-    return re.fullmatch(r"VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid\.example\.org and mapped: "
-                        r"our certificate is not accepted: \S+ alert ([a-z ]+) \(cause=auth\)", said)[1]
+    return re.fullmatch(
+        r"VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid\.example\.org and mapped: "
+        r"our certificate is not accepted: \S+ alert ([a-z ]+) \(cause=auth\)",
+        said,
+    )[1]
 
 
 def test_a_protocol_that_keystone_does_not_have(by, robot):
     code, said, errors = planned(by(robot, more="protocol = x509\n"))
 
     assert (code, said, errors) == (
-        2, "VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and x509: "
-           "401 Attempted to authenticate with an unsupported method. (cause=auth, REQUEST)", "")
+        2,
+        "VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and x509: "
+        "401 Attempted to authenticate with an unsupported method. (cause=auth, REQUEST)",
+        "",
+    )

@@ -1,4 +1,5 @@
 """The probes that only look, over a real OpenStack: Keystone, Nova, Neutron, Cinder and Glance, with Nova's fake hypervisor."""
+
 from __future__ import annotations
 
 import re
@@ -21,6 +22,7 @@ def look(openstack, tmp_path):
         code, output, errors = run_probe(f"check_vm_{probe}", "--site", str(path), *options)
         assert errors == ""
         return code, output
+
     return run
 
 
@@ -32,15 +34,24 @@ def server(openstack):
 
 
 def figures(output):
-    return {label: float(value) for label, value in re.findall(r"(\w+)=(\d+(?:\.\d+)?)", output.split("\n")[0].partition(" | ")[2])}
+    return {
+        label: float(value)
+        for label, value in re.findall(
+            r"(\w+)=(\d+(?:\.\d+)?)", output.split("\n")[0].partition(" | ")[2]
+        )
+    }
 
 
 def test_the_gateway_and_each_service_of_its_catalog_are_there(look):
     code, output = look("gateway", "--capabilities")
 
     assert code == 0, output
-    assert re.match(r"VM_GATEWAY OK - openstack: OpenStack Nova [\d.]+ answers in [\d.]+ s \(auth ", output)
-    assert {"tcp", "http", "auth", "version", "services", "list", "image", "skew"} <= set(figures(output))
+    assert re.match(
+        r"VM_GATEWAY OK - openstack: OpenStack Nova [\d.]+ answers in [\d.]+ s \(auth ", output
+    )
+    assert {"tcp", "http", "auth", "version", "services", "list", "image", "skew"} <= set(
+        figures(output)
+    )
     assert re.search(r"^services +.*compute.*image.*network", output, re.M)
 
 
@@ -49,22 +60,34 @@ def test_a_service_that_has_crashed_is_told_apart_from_a_rejected_credential(loo
         code, output = look("gateway")
 
     assert code == 2, output
-    assert re.match(r"VM_GATEWAY CRITICAL - openstack: services: connect: \S+ port \d+: connection refused \(cause=gateway\)", output)
+    assert re.match(
+        r"VM_GATEWAY CRITICAL - openstack: services: connect: \S+ port \d+: connection refused \(cause=gateway\)",
+        output,
+    )
 
 
 def test_a_server_has_its_owner_project_image_and_age(look, server):
     code, output = look("state", "-v", "--name", "view")
 
     assert code == 0, output
-    assert re.search(rf"^ACTIVE +\d+ \S+ +[0-9a-f]{{32}} +[0-9a-f]{{32}} +[0-9a-f-]{{36}} +{server} +view$", output, re.M)
+    assert re.search(
+        rf"^ACTIVE +\d+ \S+ +[0-9a-f]{{32}} +[0-9a-f]{{32}} +[0-9a-f-]{{36}} +{server} +view$",
+        output,
+        re.M,
+    )
 
 
 def test_quotas_say_what_is_free_and_what_limits(look):
     code, output = look("capacity", "--need", "100000")
 
     assert code == 1, output
-    assert {"servers_free", "vcpus_free", "memory_free", "volumes_free", "fits"} <= set(figures(output))
-    assert re.match(r"VM_CAPACITY WARNING - openstack: only \d+ of 100000 nano fit: \w+ by quota: .* free \(cause=quota\)", output)
+    assert {"servers_free", "vcpus_free", "memory_free", "volumes_free", "fits"} <= set(
+        figures(output)
+    )
+    assert re.match(
+        r"VM_CAPACITY WARNING - openstack: only \d+ of 100000 nano fit: \w+ by quota: .* free \(cause=quota\)",
+        output,
+    )
 
 
 def test_as_many_fit_as_the_quota_has_left(look, openstack, server):
@@ -79,24 +102,39 @@ def test_a_member_is_told_the_quotas_of_types_of_volumes(look, openstack):
     cinder = openstack.api()
     member = openstack.api(openstack.cloud().member).token["project"]["id"]
     kind = cinder.get("volumev3", "/types/default")["volume_type"]["name"]
-    cinder("PUT", "volumev3", f"/os-quota-sets/{member}", json={"quota_set": {f"gigabytes_{kind}": 0}})
+    cinder(
+        "PUT", "volumev3", f"/os-quota-sets/{member}", json={"quota_set": {f"gigabytes_{kind}": 0}}
+    )
     try:
         code, output = look("capacity", "--need", "1")
     finally:
         cinder("DELETE", "volumev3", f"/os-quota-sets/{member}")
 
     assert code == 1, output
-    assert f"only 0 of 1 nano fit: storage by quota of volume type {kind}: 0 B of 0 B is free (cause=quota)" in output
+    assert (
+        f"only 0 of 1 nano fit: storage by quota of volume type {kind}: 0 B of 0 B is free (cause=quota)"
+        in output
+    )
 
 
 def test_an_administrator_also_sees_what_placement_has_left_on_each_host(openstack, tmp_path):
     cloud = openstack.cloud()
-    code, output, _ = run_probe("check_vm_capacity", "--site", str(site_file(tmp_path, cloud, account=cloud.admin)), "-v",
-                                "--need", "1")
+    code, output, _ = run_probe(
+        "check_vm_capacity",
+        "--site",
+        str(site_file(tmp_path, cloud, account=cloud.admin)),
+        "-v",
+        "--need",
+        "1",
+    )
 
     assert code == 0, output
-    assert {"host_vcpus_free", "host_vcpus_full", "host_memory_free", "fits"} <= set(figures(output))
-    assert figures(output)["host_vcpus_free"] > 1000  # Nova's fake hypervisor has 1000, overcommitted
+    assert {"host_vcpus_free", "host_vcpus_full", "host_memory_free", "fits"} <= set(
+        figures(output)
+    )
+    assert (
+        figures(output)["host_vcpus_free"] > 1000
+    )  # Nova's fake hypervisor has 1000, overcommitted
     assert re.search(r"^vcpus +fake\S* +\d+ +\d+ +\d+ +\d+ %$", output, re.M)
     assert re.search(r"^disk +fake\S* +\S+ \w*B +\S+ TiB +\S+ TiB +0 %$", output, re.M)
     assert re.search(r"^leases +network \S+ +\d+ +\d+ +\d+ +\d+ %$", output, re.M)
@@ -104,15 +142,29 @@ def test_an_administrator_also_sees_what_placement_has_left_on_each_host(opensta
 
 def test_a_host_that_is_disabled_has_room_for_nothing(openstack, tmp_path):
     cloud, admin = openstack.cloud(), openstack.api()
-    services = [one["id"] for one in admin.get("compute", "/os-services?binary=nova-compute")["services"]]
+    services = [
+        one["id"] for one in admin.get("compute", "/os-services?binary=nova-compute")["services"]
+    ]
     path = str(site_file(tmp_path, cloud, account=cloud.admin))
     try:
         for service in services:
-            admin("PUT", "compute", f"/os-services/{service}", json={"status": "disabled"}, headers={"OpenStack-API-Version": "compute 2.53"})
+            admin(
+                "PUT",
+                "compute",
+                f"/os-services/{service}",
+                json={"status": "disabled"},
+                headers={"OpenStack-API-Version": "compute 2.53"},
+            )
         code, output, _ = run_probe("check_vm_capacity", "--site", path, "--need", "1")
     finally:
         for service in services:
-            admin("PUT", "compute", f"/os-services/{service}", json={"status": "enabled"}, headers={"OpenStack-API-Version": "compute 2.53"})
+            admin(
+                "PUT",
+                "compute",
+                f"/os-services/{service}",
+                json={"status": "enabled"},
+                headers={"OpenStack-API-Version": "compute 2.53"},
+            )
 
     assert code == 1, output
     assert "only 0 of 1 nano fit: memory by all hosts: 0 B of 0 B is free (cause=quota)" in output
@@ -130,20 +182,32 @@ def test_glance_knows_the_images_checksum(look):
     code, output = look("image", f"--checksum=md5:{'0' * 32}")
 
     assert code == 2, output
-    assert re.match(r"VM_IMAGE CRITICAL - openstack: mismatched 1 is outside 0 \(critical\); image blank: its md5 begins with "
-                    r"[0-9a-f]{12}, not 000000000000 \|", output)
+    assert re.match(
+        r"VM_IMAGE CRITICAL - openstack: mismatched 1 is outside 0 \(critical\); image blank: its md5 begins with "
+        r"[0-9a-f]{12}, not 000000000000 \|",
+        output,
+    )
     assert look("image")[0] == 0
 
 
-def test_an_operator_sees_the_servers_of_all_projects_and_a_member_may_not(openstack, server, tmp_path):
+def test_an_operator_sees_the_servers_of_all_projects_and_a_member_may_not(
+    openstack, server, tmp_path
+):
     cloud = openstack.cloud()
-    for account, said in ((cloud.admin, (0, r"VM_STATE OK - openstack: .*")),
-                          (cloud.other, (2, r"VM_STATE CRITICAL - openstack: list: list servers: 403 .*\(cause=auth, req-.*"))):
+    for account, said in (
+        (cloud.admin, (0, r"VM_STATE OK - openstack: .*")),
+        (
+            cloud.other,
+            (2, r"VM_STATE CRITICAL - openstack: list: list servers: 403 .*\(cause=auth, req-.*"),
+        ),
+    ):
         path = site_file(tmp_path, cloud, account=account, endpoint={"all projects": "yes"})
         code, output, _ = run_probe("check_vm_state", "--site", str(path), "-v")
 
         assert code == said[0] and re.match(said[1], output), output
         assert (server in output) == (account is cloud.admin)
 
-    code, output, _ = run_probe("check_vm_state", "--site", str(site_file(tmp_path, cloud, account=cloud.admin)), "-v")
+    code, output, _ = run_probe(
+        "check_vm_state", "--site", str(site_file(tmp_path, cloud, account=cloud.admin)), "-v"
+    )
     assert (code, server in output) == (0, False)

@@ -10,15 +10,26 @@ class Gateway(Memory):
     """``services`` are what its catalogue names beside the gateway itself."""
 
     system = "test gateway"
-    endpoint_keys = {**Memory.endpoint_keys, "url": Key(http_url, required=True), "memory": Key(default="memory://gateway"),
-                     "services": Key(words, ())}
+    endpoint_keys = {
+        **Memory.endpoint_keys,
+        "url": Key(http_url, required=True),
+        "memory": Key(default="memory://gateway"),
+        "services": Key(words, ()),
+    }
     credential_keys = ("username", "password", "certificate", "key")
 
     def __init__(self, endpoint, *words):
         super().__init__({**endpoint, "url": endpoint["memory"]}, *words)
         self.endpoint = endpoint
-        self.http = Http(endpoint["url"], self.deadline, self.evidence, timeout=endpoint["timeout"], ca=endpoint["ca"],
-                         certificate=self.credentials.get("certificate", ""), key=self.credentials.get("key", ""))
+        self.http = Http(
+            endpoint["url"],
+            self.deadline,
+            self.evidence,
+            timeout=endpoint["timeout"],
+            ca=endpoint["ca"],
+            certificate=self.credentials.get("certificate", ""),
+            key=self.credentials.get("key", ""),
+        )
 
     def connect(self):
         self.http.post("tokens", json={"user": "probe"})

@@ -15,6 +15,7 @@ def serving(certificate=None, ca=None, front=200, auth=201, behind=0.0, body=Non
 
     With a ``certificate`` (PEM with its key) it speaks TLS, and with a ``ca`` it wants one from its client.
     """
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -51,8 +52,12 @@ def serving(certificate=None, ca=None, front=200, auth=201, behind=0.0, body=Non
         if ca:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(ca)
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     try:
         yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"

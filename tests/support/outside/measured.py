@@ -8,8 +8,8 @@ import json
 import sys
 
 from virtual import VirtualClock
-from vmprobe.report import verdict
 from vmprobe.checks.lifecycle import command
+from vmprobe.report import verdict
 
 
 def peak() -> int:

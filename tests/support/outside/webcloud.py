@@ -4,10 +4,15 @@ from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import NotFound, QuotaExceeded
 from vmprobe.core.model import METRICS, Capability, Kind, Plan, Ref, Resource, Sample, State
 from vmprobe.site.site import http_url
-from vmprobe.transport.json import field, items, moment, word
 from vmprobe.transport.http import Http, path
+from vmprobe.transport.json import field, items, moment, word
 
-STATE = {"RUNNING": State.READY, "FREE": State.READY, "ATTACHED": State.READY, "BROKEN": State.FAILED}
+STATE = {
+    "RUNNING": State.READY,
+    "FREE": State.READY,
+    "ATTACHED": State.READY,
+    "BROKEN": State.FAILED,
+}
 WHERE = {Kind.SERVER: "servers", Kind.VOLUME: "volumes"}
 
 
@@ -21,8 +26,14 @@ class WebCloud(Driver):
 
     def __init__(self, *words):
         super().__init__(*words)
-        self.http = Http(self.endpoint["url"], self.deadline, self.evidence, timeout=self.endpoint["timeout"],
-                         ca=self.endpoint["ca"], classify=_classify)
+        self.http = Http(
+            self.endpoint["url"],
+            self.deadline,
+            self.evidence,
+            timeout=self.endpoint["timeout"],
+            ca=self.endpoint["ca"],
+            classify=_classify,
+        )
 
     def connect(self):
         token = self.http.post("sessions", dict(self.credentials)).word("token")
@@ -36,8 +47,11 @@ class WebCloud(Driver):
 
     def create(self, spec):
         what = {"name": spec.name}
-        what.update({"size": spec.size} if spec.kind is Kind.VOLUME else
-                    {"image": spec.plan.details["id"], "nonce": spec.nonce})
+        what.update(
+            {"size": spec.size}
+            if spec.kind is Kind.VOLUME
+            else {"image": spec.plan.details["id"], "nonce": spec.nonce}
+        )
         reply = self.http.post(WHERE[spec.kind], what)
         return Ref(spec.kind, reply.word("item", "id"), spec.name)
 
@@ -45,7 +59,10 @@ class WebCloud(Driver):
         return _resource(ref.kind, self.http.get(path(WHERE[ref.kind], ref.id)).field("item", dict))
 
     def list(self, kind, name):
-        return [_resource(kind, item) for item in self.http.get(WHERE[kind], {"name": name}).items("items")]
+        return [
+            _resource(kind, item)
+            for item in self.http.get(WHERE[kind], {"name": name}).items("items")
+        ]
 
     def delete(self, ref):
         try:
@@ -66,21 +83,34 @@ class WebCloud(Driver):
         return self.http.get(path("servers", server.id, "console")).field("output", str)
 
     def metrics(self, server):
-        return [Sample(word(sample, "metric"), value, field(sample, "at", float))
-                for sample in self.http.get(path("servers", server.id, "metrics")).items("samples")
-                for value in [field(sample, "value", float, default=None)] if value is not None]
+        return [
+            Sample(word(sample, "metric"), value, field(sample, "at", float))
+            for sample in self.http.get(path("servers", server.id, "metrics")).items("samples")
+            for value in [field(sample, "value", float, default=None)]
+            if value is not None
+        ]
 
     def close(self):
         self.http.close()
 
 
 def _classify(reply):
-    return reply.error(QuotaExceeded) if reply.status == 403 and "quota" in reply.words.lower() else None
+    return (
+        reply.error(QuotaExceeded)
+        if reply.status == 403 and "quota" in reply.words.lower()
+        else None
+    )
 
 
 def _resource(kind, item):
-    return Resource(Ref(kind, word(item, "id"), word(item, "name")), STATE.get(word(item, "state"), State.PENDING),
-                    word(item, "state"), fault=field(item, "fault", str, default=""), server=word(item, "server", default=""),
-                    addresses=tuple(word(address, "ip") for address in items(item, "addresses", default=[])),
-                    created=moment(item.get("created")), launched=moment(item.get("launched")),
-                    size=field(item, "size", int, default=None))
+    return Resource(
+        Ref(kind, word(item, "id"), word(item, "name")),
+        STATE.get(word(item, "state"), State.PENDING),
+        word(item, "state"),
+        fault=field(item, "fault", str, default=""),
+        server=word(item, "server", default=""),
+        addresses=tuple(word(address, "ip") for address in items(item, "addresses", default=[])),
+        created=moment(item.get("created")),
+        launched=moment(item.get("launched")),
+        size=field(item, "size", int, default=None),
+    )

@@ -34,7 +34,12 @@ class WebServer(Server):
     """``twist(number, request, status, document)`` may return an answer of its own, as rawserver.Server takes them."""
 
     def __init__(self, twist=lambda *words: None):
-        self.twist, self.things, self._ids, self._numbers = twist, {}, itertools.count(1), itertools.count(0)
+        self.twist, self.things, self._ids, self._numbers = (
+            twist,
+            {},
+            itertools.count(1),
+            itertools.count(0),
+        )
         super().__init__(self._answer)
 
     def site(self, directory, deadline=300, reserve=60, timeout=30, poll=2):
@@ -43,8 +48,16 @@ class WebServer(Server):
         credentials.write_text(f"[credentials]\nusername = probe\npassword = {PASSWORD}\n")
         credentials.chmod(0o600)
         path = directory / "web.ini"
-        path.write_text(SITE.format(url=self.url + "/v1", credentials=credentials, deadline=deadline, reserve=reserve,
-                                    timeout=timeout, poll=poll))
+        path.write_text(
+            SITE.format(
+                url=self.url + "/v1",
+                credentials=credentials,
+                deadline=deadline,
+                reserve=reserve,
+                timeout=timeout,
+                poll=poll,
+            )
+        )
         return path
 
     def _answer(self, request):
@@ -70,18 +83,32 @@ class WebServer(Server):
             return 201, {"item": self._make(kind, said)}
         if not rest:
             name = parse_qs(url.query).get("name", [""])[0]
-            return 200, {"items": [thing for thing in self.things.values()
-                                   if thing["kind"] == kind and thing["name"].startswith(name)]}
+            return 200, {
+                "items": [
+                    thing
+                    for thing in self.things.values()
+                    if thing["kind"] == kind and thing["name"].startswith(name)
+                ]
+            }
         if rest[0] not in self.things:
             return 404, {"itemNotFound": {"message": f"no such thing: {rest[0]}"}}
         return self._about(request.method, self.things[rest[0]], rest[1:], said)
 
     def _make(self, kind, said):
         identity = f"{kind[:3]}-{next(self._ids)}"
-        thing = {"id": identity, "kind": kind, "name": said["name"], "state": "RUNNING" if kind == "servers" else "FREE",
-                 "nonce": said.get("nonce"), "size": said.get("size"), "server": None, "fault": None,
-                 "created": "2027-01-15T08:00:00Z", "launched": "2027-01-15T08:00:01.5Z",
-                 "addresses": [{"ip": "10.0.0.2"}] if kind == "servers" else []}
+        thing = {
+            "id": identity,
+            "kind": kind,
+            "name": said["name"],
+            "state": "RUNNING" if kind == "servers" else "FREE",
+            "nonce": said.get("nonce"),
+            "size": said.get("size"),
+            "server": None,
+            "fault": None,
+            "created": "2027-01-15T08:00:00Z",
+            "launched": "2027-01-15T08:00:01.5Z",
+            "addresses": [{"ip": "10.0.0.2"}] if kind == "servers" else [],
+        }
         self.things[identity] = thing
         return thing
 
@@ -90,13 +117,31 @@ class WebServer(Server):
             thing["server"] = said.get("server") if method == "PUT" else None
             thing["state"] = "ATTACHED" if thing["server"] else "FREE"
         elif rest == ["console"]:
-            return 200, {"output": "".join(f"vmprobe {thing['nonce']} {number}.00 {fact}\n" for number, fact in enumerate((
-                "network interface=eth0 address=10.0.0.2 gateway=10.0.0.1 answers=yes",
-                "disk device=vdb size=1073741824 verified=262144")))}
+            return 200, {
+                "output": "".join(
+                    f"vmprobe {thing['nonce']} {number}.00 {fact}\n"
+                    for number, fact in enumerate(
+                        (
+                            "network interface=eth0 address=10.0.0.2 gateway=10.0.0.1 answers=yes",
+                            "disk device=vdb size=1073741824 verified=262144",
+                        )
+                    )
+                )
+            }
         elif rest == ["metrics"]:
             at = next(self._numbers) * 2.0
-            return 200, {"samples": [{"metric": metric, "value": rate * at, "at": at} for metric, rate in (
-                ("cpu", 0.25), ("disk_read", 1000), ("disk_write", 2000), ("net_in", 300), ("net_out", 400))]}
+            return 200, {
+                "samples": [
+                    {"metric": metric, "value": rate * at, "at": at}
+                    for metric, rate in (
+                        ("cpu", 0.25),
+                        ("disk_read", 1000),
+                        ("disk_write", 2000),
+                        ("net_in", 300),
+                        ("net_out", 400),
+                    )
+                ]
+            }
         elif method == "DELETE":
             del self.things[thing["id"]]
             for other in self.things.values():

@@ -1,7 +1,7 @@
 """EC2 in small, as it answers: an instance has a root volume and an interface of its own, and ``faults`` decide what goes wrong.
 
-    cloud = Ec2()
-    with Server(cloud.answer) as server: ...
+cloud = Ec2()
+with Server(cloud.answer) as server: ...
 """
 
 from urllib.parse import parse_qsl
@@ -10,8 +10,10 @@ from rawserver import reply
 
 ZONE = "<item><zoneName>z-1a</zoneName><zoneState>available</zoneState></item>"
 IMAGE = "<item><imageId>ami-1</imageId><name>probe-image</name><imageState>available</imageState></item>"
-TYPE = ("<item><instanceType>t3.nano</instanceType><vCpuInfo><defaultVCpus>2</defaultVCpus></vCpuInfo><memoryInfo><sizeInMiB>512</sizeInMiB>"
-        "</memoryInfo></item>")
+TYPE = (
+    "<item><instanceType>t3.nano</instanceType><vCpuInfo><defaultVCpus>2</defaultVCpus></vCpuInfo><memoryInfo><sizeInMiB>512</sizeInMiB>"
+    "</memoryInfo></item>"
+)
 OFFER = "<item><instanceType>t3.nano</instanceType><location>z-1a</location></item>"
 V4 = "<privateIpAddress>10.0.0.5</privateIpAddress>"
 
@@ -46,14 +48,21 @@ class Ec2:
         wanted = [value for key, value in form.items() if key.startswith(f"{word}.")]
         if any(one not in things for one in wanted):
             return refused(f"{code}.NotFound", "it does not exist")
-        return self._said(form, f"<{where}>" + "".join(item(one, things[one]) for one in things if not wanted or one in wanted) + f"</{where}>")
+        return self._said(
+            form,
+            f"<{where}>"
+            + "".join(item(one, things[one]) for one in things if not wanted or one in wanted)
+            + f"</{where}>",
+        )
 
     def DescribeAvailabilityZones(self, form):
         return self._said(form, f"<availabilityZoneInfo>{ZONE}</availabilityZoneInfo>")
 
     def DescribeImages(self, form):
         wanted = form.get("Filter.1.Value.1", "")
-        return self._said(form, f"<imagesSet>{IMAGE if wanted == 'probe-image' else ''}</imagesSet>")
+        return self._said(
+            form, f"<imagesSet>{IMAGE if wanted == 'probe-image' else ''}</imagesSet>"
+        )
 
     def DescribeInstanceTypes(self, form):
         return self._said(form, f"<instanceTypeSet>{TYPE}</instanceTypeSet>")
@@ -69,23 +78,38 @@ class Ec2:
 
     def RunInstances(self, form):
         identity = f"i-{len(self.servers) + 1}"
-        self.servers[identity] = {"state": "running", "name": form["TagSpecification.1.Tag.1.Value"], "token": form["ClientToken"]}
+        self.servers[identity] = {
+            "state": "running",
+            "name": form["TagSpecification.1.Tag.1.Value"],
+            "token": form["ClientToken"],
+        }
         self.volumes[f"vol-of-{identity}"] = {"name": "", "server": identity}
         self.interfaces[f"eni-of-{identity}"] = {"server": identity}
-        return self._said(form, f"<instancesSet><item><instanceId>{identity}</instanceId></item></instancesSet>")
+        return self._said(
+            form, f"<instancesSet><item><instanceId>{identity}</instanceId></item></instancesSet>"
+        )
 
     def DescribeInstances(self, form):
-        return self._some(form, "InstanceId", "reservationSet", self.servers, "InvalidInstanceID", self._server)
+        return self._some(
+            form, "InstanceId", "reservationSet", self.servers, "InvalidInstanceID", self._server
+        )
 
     def _server(self, identity, server):
-        own = "" if server["state"] == "terminated" else (
-            f"<rootDeviceName>/dev/a</rootDeviceName><blockDeviceMapping><item><deviceName>/dev/a</deviceName><ebs><volumeId>vol-of-{identity}"
-            "</volumeId><deleteOnTermination>false</deleteOnTermination></ebs></item></blockDeviceMapping><networkInterfaceSet><item>"
-            f"<networkInterfaceId>eni-of-{identity}</networkInterfaceId><attachment><deviceIndex>0</deviceIndex><status>attached</status>"
-            f"</attachment>{self.address}</item></networkInterfaceSet>")
-        return (f"<item><instancesSet><item><instanceId>{identity}</instanceId><instanceState><name>{server['state']}</name></instanceState>"
-                f"<clientToken>{server['token']}</clientToken>{self.reason}{own}<tagSet><item><key>Name</key><value>{server['name']}</value></item>"
-                "</tagSet></item></instancesSet></item>")
+        own = (
+            ""
+            if server["state"] == "terminated"
+            else (
+                f"<rootDeviceName>/dev/a</rootDeviceName><blockDeviceMapping><item><deviceName>/dev/a</deviceName><ebs><volumeId>vol-of-{identity}"
+                "</volumeId><deleteOnTermination>false</deleteOnTermination></ebs></item></blockDeviceMapping><networkInterfaceSet><item>"
+                f"<networkInterfaceId>eni-of-{identity}</networkInterfaceId><attachment><deviceIndex>0</deviceIndex><status>attached</status>"
+                f"</attachment>{self.address}</item></networkInterfaceSet>"
+            )
+        )
+        return (
+            f"<item><instancesSet><item><instanceId>{identity}</instanceId><instanceState><name>{server['state']}</name></instanceState>"
+            f"<clientToken>{server['token']}</clientToken>{self.reason}{own}<tagSet><item><key>Name</key><value>{server['name']}</value></item>"
+            "</tagSet></item></instancesSet></item>"
+        )
 
     def TerminateInstances(self, form):
         identity = form["InstanceId.1"]
@@ -99,20 +123,49 @@ class Ec2:
 
     def CreateVolume(self, form):
         identity = f"vol-{len(self.volumes) + 1}"
-        self.volumes[identity] = {"name": form["TagSpecification.1.Tag.1.Value"], "server": "", "tag": form["TagSpecification.1.Tag.2.Value"]}
+        self.volumes[identity] = {
+            "name": form["TagSpecification.1.Tag.1.Value"],
+            "server": "",
+            "tag": form["TagSpecification.1.Tag.2.Value"],
+        }
         return self._said(form, f"<volumeId>{identity}</volumeId>")
 
     def DescribeVolumes(self, form):
-        return self._some(form, "VolumeId", "volumeSet", self.volumes, "InvalidVolume", lambda one, volume: (
-            f"<item><volumeId>{one}</volumeId><size>1</size><status>{'in-use' if volume['server'] else 'available'}</status><attachmentSet>"
-            + (f"<item><instanceId>{volume['server']}</instanceId><status>attached</status></item>" if volume["server"] else "")
-            + f"</attachmentSet><tagSet><item><key>Name</key><value>{volume['name']}</value></item>"
-            f"<item><key>vmprobe</key><value>{volume.get('tag', '')}</value></item></tagSet></item>"))
+        return self._some(
+            form,
+            "VolumeId",
+            "volumeSet",
+            self.volumes,
+            "InvalidVolume",
+            lambda one, volume: (
+                f"<item><volumeId>{one}</volumeId><size>1</size><status>{'in-use' if volume['server'] else 'available'}</status><attachmentSet>"
+                + (
+                    f"<item><instanceId>{volume['server']}</instanceId><status>attached</status></item>"
+                    if volume["server"]
+                    else ""
+                )
+                + f"</attachmentSet><tagSet><item><key>Name</key><value>{volume['name']}</value></item>"
+                f"<item><key>vmprobe</key><value>{volume.get('tag', '')}</value></item></tagSet></item>"
+            ),
+        )
 
     def DescribeNetworkInterfaces(self, form):
-        return self._some(form, "NetworkInterfaceId", "networkInterfaceSet", self.interfaces, "InvalidNetworkInterfaceID", lambda one, found: (
-            f"<item><networkInterfaceId>{one}</networkInterfaceId><status>{'in-use' if found['server'] else 'available'}</status>"
-            + (f"<attachment><instanceId>{found['server']}</instanceId></attachment>" if found["server"] else "") + "</item>"))
+        return self._some(
+            form,
+            "NetworkInterfaceId",
+            "networkInterfaceSet",
+            self.interfaces,
+            "InvalidNetworkInterfaceID",
+            lambda one, found: (
+                f"<item><networkInterfaceId>{one}</networkInterfaceId><status>{'in-use' if found['server'] else 'available'}</status>"
+                + (
+                    f"<attachment><instanceId>{found['server']}</instanceId></attachment>"
+                    if found["server"]
+                    else ""
+                )
+                + "</item>"
+            ),
+        )
 
     def AttachVolume(self, form):
         self.volumes[form["VolumeId"]]["server"] = form["InstanceId"]
@@ -126,7 +179,13 @@ class Ec2:
         return self._removed(form, self.volumes, form["VolumeId"], "InvalidVolume", "VolumeInUse")
 
     def DeleteNetworkInterface(self, form):
-        return self._removed(form, self.interfaces, form["NetworkInterfaceId"], "InvalidNetworkInterfaceID", "InvalidNetworkInterface.InUse")
+        return self._removed(
+            form,
+            self.interfaces,
+            form["NetworkInterfaceId"],
+            "InvalidNetworkInterfaceID",
+            "InvalidNetworkInterface.InUse",
+        )
 
     def _removed(self, form, things, identity, unknown, code):
         if identity not in things:
@@ -138,8 +197,13 @@ class Ec2:
 
 
 def refused(code, message, status=400):
-    return reply(status, (f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
-                          "<RequestID>r-1</RequestID></Response>").encode())
+    return reply(
+        status,
+        (
+            f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+            "<RequestID>r-1</RequestID></Response>"
+        ).encode(),
+    )
 
 
 def behind(action, which, code):

@@ -10,22 +10,32 @@ import pytest
 
 from simulators.opennebula import Oned, served
 
-
 JUDGED: set = set()  # procedures whose answers pyone has accepted
 
 
-def site_file(directory: Path, url: str, credentials: str = "", name: str = "opennebula", manager: str = "opennebula",
-              more: str = "", **test_vm: str) -> Path:
+def site_file(
+    directory: Path,
+    url: str,
+    credentials: str = "",
+    name: str = "opennebula",
+    manager: str = "opennebula",
+    more: str = "",
+    **test_vm: str,
+) -> Path:
     """A site of the simulated oned, with a short poll."""
     secret = directory / "credentials.ini"
-    secret.write_text("[credentials]\n" + (credentials or "username = probe\npassword = a-good-password\n"))
+    secret.write_text(
+        "[credentials]\n" + (credentials or "username = probe\npassword = a-good-password\n")
+    )
     secret.chmod(0o600)
     keys = {"image": "vmprobe-test", **test_vm}
     path = directory / f"{name}.ini"
     path.write_text(
         f"[site]\nname = {name}\nowner = mon\n[endpoint]\nmanager = {manager}\nurl = {url}\ncredentials = credentials.ini\n"
         "timeout = 10 s\n[polling]\nfirst = 0.05 s\nshortest = 0.05 s\nlongest = 0.2 s\n[sample]\nreadings = 2\n"
-        f"interval = 0.1 s\n{more}[test vm]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+        f"interval = 0.1 s\n{more}[test vm]\n"
+        + "".join(f"{key} = {value}\n" for key, value in keys.items())
+    )
     return path
 
 
@@ -38,7 +48,9 @@ def driver_of(url: str, **test_vm: str):
 
     with TemporaryDirectory() as directory:
         site = load(str(site_file(Path(directory), url, **test_vm)))
-        driver = site.driver(site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence())
+        driver = site.driver(
+            site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence()
+        )
         driver.connect()
         yield driver, site.test_vm
         driver.close()
@@ -60,7 +72,9 @@ def _placed(where: str, element, found) -> None:
     for child in element:
         path = f"{where}/{child.tag}"
         inner = getattr(found, child.tag, None)
-        assert inner is not None or hasattr(found, child.tag) and not child.text and not len(child), f"{path} is not in the schema"
+        assert (
+            inner is not None or hasattr(found, child.tag) and not child.text and not len(child)
+        ), f"{path} is not in the schema"
         if isinstance(inner, list):
             inner = inner[element.findall(child.tag).index(child)]
         _placed(path, child, inner)
@@ -74,7 +88,9 @@ def _harness(version: str):
     oned = Oned(version)
     with served(oned) as (_, url), TemporaryDirectory() as directory:
         if version >= "6":
-            pytest.importorskip("pyone", reason="pyone, which judges the simulator's answers, is not installed")
+            pytest.importorskip(
+                "pyone", reason="pyone, which judges the simulator's answers, is not installed"
+            )
             oned.judge = judge
         found = of_site(str(site_file(Path(directory), url)), Clock(), reports=False)
         found.impossible_id = "999999"
@@ -105,7 +121,11 @@ def site_of_stratuslab(directory: Path, url: str, **words: str) -> Path:
     """A site of the simulated StratusLab at this address."""
     base = url.rpartition("/RPC2")[0]
     path = site_file(directory, f"{base}/xmlrpc", name="stratuslab", manager="stratuslab", **words)
-    path.write_text(path.read_text().replace("timeout = 10 s", f"timeout = 10 s\ndisks = {base}\nmarketplace = {base}"))
+    path.write_text(
+        path.read_text().replace(
+            "timeout = 10 s", f"timeout = 10 s\ndisks = {base}\nmarketplace = {base}"
+        )
+    )
     return path
 
 

@@ -38,7 +38,9 @@ class StratusLab(Oned):
         self.networks = {0: "public", 1: "local", 2: "private"}
         self.authenticate = self._by_proxy
         self.backend_fails = self.mounts_fail = False
-        self.forgets_mounts = True  # the VM's end ends its mounts, as StratusLab's transfer manager does
+        self.forgets_mounts = (
+            True  # the VM's end ends its mounts, as StratusLab's transfer manager does
+        )
         self._uuids = itertools.count(1)
 
     def _by_proxy(self, session: str) -> Any:
@@ -70,17 +72,32 @@ class StratusLab(Oned):
                 return self._mount(method, uuid, disk, rest.partition("/")[2], form)
             if method == "DELETE":
                 if disk["mounts"]:
-                    return 409, {"message": f"disk ({uuid}) is in use and can't be deleted", "code": 409}
+                    return 409, {
+                        "message": f"disk ({uuid}) is in use and can't be deleted",
+                        "code": 409,
+                    }
                 del self.disks[uuid]
                 return 200, {"uuid": uuid}
-            return 200, {**self._about(uuid, disk), "type": "DATA_IMAGE_RAW_READ_WRITE", "visibility": "PRIVATE"}
+            return 200, {
+                **self._about(uuid, disk),
+                "type": "DATA_IMAGE_RAW_READ_WRITE",
+                "visibility": "PRIVATE",
+            }
 
     def _all(self, user: str) -> Any:
-        return 200, [self._about(uuid, disk) for uuid, disk in self.disks.items() if disk["owner"] == user]
+        return 200, [
+            self._about(uuid, disk) for uuid, disk in self.disks.items() if disk["owner"] == user
+        ]
 
     def _about(self, uuid: str, disk: Dict[str, Any]) -> Dict[str, str]:
-        return {"uuid": uuid, "tag": disk["tag"], "count": str(len(disk["mounts"])), "owner": disk["owner"], "identifier": "",
-                "size": disk["size"]}
+        return {
+            "uuid": uuid,
+            "tag": disk["tag"],
+            "count": str(len(disk["mounts"])),
+            "owner": disk["owner"],
+            "identifier": "",
+            "size": disk["size"],
+        }
 
     def _made(self, form: Dict[str, str], user: str) -> Any:
         if self.backend_fails:
@@ -89,21 +106,34 @@ class StratusLab(Oned):
         self.disks[uuid] = {"tag": form["tag"], "size": form["size"], "owner": user, "mounts": {}}
         return 201, {"uuid": uuid}
 
-    def _mount(self, method: str, uuid: str, disk: Dict[str, Any], mount: str, form: Dict[str, str]) -> Any:
+    def _mount(
+        self, method: str, uuid: str, disk: Dict[str, Any], mount: str, form: Dict[str, str]
+    ) -> Any:
         if method == "GET":
             return 200, [{"vmId": vm, "device": device} for vm, device in disk["mounts"].items()]
         if method == "DELETE":
             vm = mount.partition("_")[2]
             if vm not in disk["mounts"]:
                 return 404, {"message": f"unknown mount: {mount}", "code": 404}
-            return 200, {"diskId": uuid, "mountId": mount, "vmId": vm, "target": disk["mounts"].pop(vm)}
+            return 200, {
+                "diskId": uuid,
+                "mountId": mount,
+                "vmId": vm,
+                "target": disk["mounts"].pop(vm),
+            }
         vm = self.vms.get(int(form["vm_id"]))
         if self.mounts_fail:
             return 500, {"message": "iSCSI target is not reachable", "code": 500}
         if vm is None or vm.state != "RUNNING" or vm.host != form["node"]:
-            return 500, {"message": f"unable to attach {uuid}: no domain one-{form['vm_id']} on {form['node']}", "code": 500}
+            return 500, {
+                "message": f"unable to attach {uuid}: no domain one-{form['vm_id']} on {form['node']}",
+                "code": 500,
+            }
         if form["vm_id"] in disk["mounts"]:
-            return 403, {"message": f"Mount already exists for: {form['vm_id']} and {uuid}", "code": 403}
+            return 403, {
+                "message": f"Mount already exists for: {form['vm_id']} and {uuid}",
+                "code": 403,
+            }
         disk["mounts"][form["vm_id"]] = "vdc"
         return 200, {"node": form["node"], "vm_id": form["vm_id"], "target": "vdc", "uuid": [uuid]}
 
@@ -120,7 +150,9 @@ class Services(Handler):
         way, _, rest = self.path.strip("/").partition("/")
         user = self._user(way)
         if not user:
-            return self._answer(401, b"<html><title>Error 401 Unauthorized</title></html>", "text/html")
+            return self._answer(
+                401, b"<html><title>Error 401 Unauthorized</title></html>", "text/html"
+            )
         if rest == "xmlrpc":
             return self._proxy(body, user)
         form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
@@ -130,7 +162,7 @@ class Services(Handler):
             return None
         if fault == "killed-before":
             self.server.oned.killer()
-        status, said = self.server.oned.rest(self.command, rest[len("disks"):], form, user)
+        status, said = self.server.oned.rest(self.command, rest[len("disks") :], form, user)
         if fault == "killed-after":
             self.server.oned.killer()
         if fault == "reply-lost":
@@ -143,11 +175,15 @@ class Services(Handler):
     def _user(self, way: str) -> str:
         """By basic authentication, or by the certificate that TLS has proved; a proxy's own part of the name does not count."""
         if way == "pswd" and (self.headers["Authorization"] or "").startswith("Basic "):
-            name, _, password = base64.b64decode(self.headers["Authorization"][6:]).decode().partition(":")
+            name, _, password = (
+                base64.b64decode(self.headers["Authorization"][6:]).decode().partition(":")
+            )
             return name if self.server.oned.users_of.get(name) == password else ""
         if way == "cert" and hasattr(self.connection, "getpeercert"):
             subject = (self.connection.getpeercert() or {}).get("subject", ())
-            return next((value for part in subject for key, value in part if key == "commonName"), "")
+            return next(
+                (value for part in subject for key, value in part if key == "commonName"), ""
+            )
         return ""
 
     def _proxy(self, body: bytes, user: str) -> None:
@@ -158,5 +194,9 @@ class Services(Handler):
     def _metadata(self, identifier: str) -> None:
         if identifier not in (IMAGE, DEPRECATED):
             return self._answer(404, b"<html><title>no metadata</title></html>", "text/html")
-        mark = "<slterms:deprecated>a hole in its kernel</slterms:deprecated>" if identifier == DEPRECATED else ""
+        mark = (
+            "<slterms:deprecated>a hole in its kernel</slterms:deprecated>"
+            if identifier == DEPRECATED
+            else ""
+        )
         return self._answer(200, _METADATA.format(identifier, mark).encode(), "application/xml")

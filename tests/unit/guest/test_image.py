@@ -1,8 +1,8 @@
 """The test image: what is in it, that it is the same each time, that it boots and tells the truth, under real QEMU."""
 
 import contextlib
-import gzip
 import fcntl
+import gzip
 import hashlib
 import itertools
 import json
@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from running import PROBES
+from vmprobe.core.errors import ClientError
 from vmprobe.ctl import main
 from vmprobe.guest import bootdisk, console, image, initramfs
-from vmprobe.core.errors import ClientError
 
 GUEST = PROBES / "vmprobe" / "guest"
 DISKS = ("raw", "qcow2", "vmdk", "vhd", "ova", "uefi")
@@ -33,12 +33,18 @@ OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 
 
 def needs(*tools):
-    missing = [tool for tool in tools if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin")]
+    missing = [
+        tool
+        for tool in tools
+        if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    ]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
 needs_kernel = needs("busybox", "apt-get", "dpkg-deb")
-needs_disk_tools = needs("busybox", "apt-get", "dpkg-deb", "sfdisk", "mkfs.vfat", "mcopy", "syslinux", "qemu-img")
+needs_disk_tools = needs(
+    "busybox", "apt-get", "dpkg-deb", "sfdisk", "mkfs.vfat", "mcopy", "syslinux", "qemu-img"
+)
 needs_qemu = needs("busybox", "apt-get", "dpkg-deb", "qemu-system-x86_64")
 
 
@@ -51,9 +57,9 @@ def kept(tmp_path_factory):
     except ClientError:  # a user without a home
         return directory
     for package in own.glob("*.deb"):
-        os.link(package, directory / package.name) if directory.stat().st_dev == package.stat().st_dev else shutil.copy(
-            package, directory
-        )
+        os.link(
+            package, directory / package.name
+        ) if directory.stat().st_dev == package.stat().st_dev else shutil.copy(package, directory)
     return directory
 
 
@@ -80,13 +86,30 @@ def by_hand(kept, plain):
 @needs_kernel
 def test_the_initrd_is_a_cpio_archive_with_the_guest_and_its_drivers(plain, tmp_path):
     unpacked = gzip.decompress(Path(plain["initrd"].path).read_bytes())
-    listed = subprocess.run(["busybox", "cpio", "-t"], input=unpacked, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["busybox", "cpio", "-t"], input=unpacked, capture_output=True, check=True
+    )
     names = listed.stdout.decode().split()
 
     assert names == sorted(names)
-    assert {"init", "bin/busybox", "bin/sh", "bin/reporter", "etc/dhcp", "dev/console", "sbin"} <= set(names)
+    assert {
+        "init",
+        "bin/busybox",
+        "bin/sh",
+        "bin/reporter",
+        "etc/dhcp",
+        "dev/console",
+        "sbin",
+    } <= set(names)
     modules = {Path(name).name for name in names if name.endswith(".ko")}
-    assert {"virtio_net.ko", "virtio_blk.ko", "vmxnet3.ko", "hv_netvsc.ko", "ena.ko", "isofs.ko"} <= modules
+    assert {
+        "virtio_net.ko",
+        "virtio_blk.ko",
+        "vmxnet3.ko",
+        "hv_netvsc.ko",
+        "ena.ko",
+        "isofs.ko",
+    } <= modules
 
 
 @needs_kernel
@@ -95,7 +118,12 @@ def test_a_module_is_loaded_after_all_that_it_depends_on(plain):
     (virtio_pci,) = re.findall(rb"(?m)^virtio_pci\.ko:(.*)$", unpacked)
     order = virtio_pci.decode().split()[::-1]  # modprobe loads the last one first
 
-    assert set(order) == {"virtio.ko", "virtio_ring.ko", "virtio_pci_modern_dev.ko", "virtio_pci_legacy_dev.ko"}
+    assert set(order) == {
+        "virtio.ko",
+        "virtio_ring.ko",
+        "virtio_pci_modern_dev.ko",
+        "virtio_pci_legacy_dev.ko",
+    }
     assert order.index("virtio_ring.ko") < order.index("virtio.ko")
 
 
@@ -114,14 +142,19 @@ def test_the_source_date_is_in_the_files_times(by_hand, tmp_path, monkeypatch):
     made = image.build(str(tmp_path), **by_hand)
 
     unpacked = gzip.decompress(Path(made["initrd"].path).read_bytes())
-    times = {int(header, 16) for header in re.findall(rb"070701[0-9A-F]{40}([0-9A-F]{8})[0-9A-F]{56}", unpacked)}
+    times = {
+        int(header, 16)
+        for header in re.findall(rb"070701[0-9A-F]{40}([0-9A-F]{8})[0-9A-F]{56}", unpacked)
+    }
     assert times == {1700000000}
 
 
 @needs_kernel
 def test_a_source_date_that_is_none_is_refused(tmp_path, monkeypatch, by_hand):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
-    with pytest.raises(ClientError, match="^SOURCE_DATE_EPOCH is 'yesterday', not a number of seconds$"):
+    with pytest.raises(
+        ClientError, match="^SOURCE_DATE_EPOCH is 'yesterday', not a number of seconds$"
+    ):
         image.build(str(tmp_path), **by_hand)
 
 
@@ -136,18 +169,25 @@ def test_a_second_build_leaves_what_is_right_and_remakes_what_is_damaged(by_hand
         file.write(b"damage")
     image.build(str(tmp_path), **by_hand)
 
-    assert hashlib.sha256(Path(first["initrd"].path).read_bytes()).hexdigest() == first["initrd"].sha256
+    assert (
+        hashlib.sha256(Path(first["initrd"].path).read_bytes()).hexdigest()
+        == first["initrd"].sha256
+    )
 
 
 @needs_disk_tools
 def test_a_relative_directory_will_do(by_hand, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    assert image.build("here", ["raw"], **by_hand)["vmprobe.raw"].path == str(tmp_path / "here" / "vmprobe.raw")
+    assert image.build("here", ["raw"], **by_hand)["vmprobe.raw"].path == str(
+        tmp_path / "here" / "vmprobe.raw"
+    )
 
 
 @needs_kernel
-def test_what_is_built_can_be_read_by_every_user_whatever_the_umask_is(by_hand, tmp_path, monkeypatch):
+def test_what_is_built_can_be_read_by_every_user_whatever_the_umask_is(
+    by_hand, tmp_path, monkeypatch
+):
     monkeypatch.setenv("HOME", "/nonexistent")  # how private a home is, is its owner's matter
     before = os.umask(0o077)
     try:
@@ -157,8 +197,9 @@ def test_what_is_built_can_be_read_by_every_user_whatever_the_umask_is(by_hand, 
 
     place = tmp_path / "new" / "images"
     assert [path.stat().st_mode & 0o777 for path in (place.parent, place)] == [0o755, 0o755]
-    assert {path.name: path.stat().st_mode & 0o777 for path in place.glob("[!.]*")} == dict.fromkeys(
-        ("image.json", "initrd", "kernel", "vmprobe.raw"), 0o644)
+    assert {
+        path.name: path.stat().st_mode & 0o777 for path in place.glob("[!.]*")
+    } == dict.fromkeys(("image.json", "initrd", "kernel", "vmprobe.raw"), 0o644)
 
 
 def test_a_record_that_is_not_ours_is_built_over(by_hand, tmp_path):
@@ -169,12 +210,15 @@ def test_a_record_that_is_not_ours_is_built_over(by_hand, tmp_path):
 
 @needs_disk_tools
 @pytest.mark.parametrize(
-    "name, format", [("raw", "raw"), ("qcow2", "qcow2"), ("vmdk", "vmdk"), ("vhd", "vpc"), ("uefi", "raw")]
+    "name, format",
+    [("raw", "raw"), ("qcow2", "qcow2"), ("vmdk", "vmdk"), ("vhd", "vpc"), ("uefi", "raw")],
 )
 def test_every_disk_is_what_it_says_and_of_whole_mebibytes(disks, name, format):
     (file,) = image.FORMATS[name]
     said = subprocess.run(
-        ["qemu-img", "info", "-f", format, "--output=json", disks[file].path], stdout=subprocess.PIPE, check=True
+        ["qemu-img", "info", "-f", format, "--output=json", disks[file].path],
+        stdout=subprocess.PIPE,
+        check=True,
     )
 
     assert json.loads(said.stdout)["virtual-size"] == os.path.getsize(disks["vmprobe.raw"].path)
@@ -182,10 +226,21 @@ def test_every_disk_is_what_it_says_and_of_whole_mebibytes(disks, name, format):
 
 
 @needs_disk_tools
-@pytest.mark.parametrize("name, format", [("vmprobe.qcow2", "qcow2"), ("vmprobe.vmdk", "vmdk"), ("vmprobe.vhd", "vpc")])
+@pytest.mark.parametrize(
+    "name, format", [("vmprobe.qcow2", "qcow2"), ("vmprobe.vmdk", "vmdk"), ("vmprobe.vhd", "vpc")]
+)
 def test_every_container_holds_the_bios_disk(disks, name, format):
     compared = subprocess.run(
-        ["qemu-img", "compare", "-f", format, "-F", "raw", disks[name].path, disks["vmprobe.raw"].path],
+        [
+            "qemu-img",
+            "compare",
+            "-f",
+            format,
+            "-F",
+            "raw",
+            disks[name].path,
+            disks["vmprobe.raw"].path,
+        ],
         stdout=subprocess.PIPE,
     )
 
@@ -220,13 +275,18 @@ def test_the_ova_is_a_descriptor_its_sums_and_the_disk(disks):
 
     assert list(members) == ["vmprobe.ovf", "vmprobe.mf", "vmprobe-disk1.vmdk"]
     assert members["vmprobe.mf"].decode().splitlines() == [
-        f"SHA256({name})= {hashlib.sha256(members[name]).hexdigest()}" for name in ("vmprobe.ovf", "vmprobe-disk1.vmdk")
+        f"SHA256({name})= {hashlib.sha256(members[name]).hexdigest()}"
+        for name in ("vmprobe.ovf", "vmprobe-disk1.vmdk")
     ]
     assert members["vmprobe-disk1.vmdk"] == Path(disks["vmprobe.vmdk"].path).read_bytes()
     ovf = "{http://schemas.dmtf.org/ovf/envelope/1}"
     descriptor = ElementTree.fromstring(members["vmprobe.ovf"])
-    assert descriptor.find(f"{ovf}References/{ovf}File").get(f"{ovf}size") == str(len(members["vmprobe-disk1.vmdk"]))
-    assert descriptor.find(f"{ovf}DiskSection/{ovf}Disk").get(f"{ovf}capacity") == str(disks["vmprobe.raw"].size)
+    assert descriptor.find(f"{ovf}References/{ovf}File").get(f"{ovf}size") == str(
+        len(members["vmprobe-disk1.vmdk"])
+    )
+    assert descriptor.find(f"{ovf}DiskSection/{ovf}Disk").get(f"{ovf}capacity") == str(
+        disks["vmprobe.raw"].size
+    )
 
 
 # --- what it says when it cannot ---
@@ -240,18 +300,28 @@ def test_vmprobectl_prints_the_sum_size_and_place_of_what_it_made(by_hand, tmp_p
     lines = []
     for name in ("kernel", "initrd"):
         content = (tmp_path / name).read_bytes()
-        lines.append(f"{hashlib.sha256(content).hexdigest()}  {len(content):>10}  {tmp_path / name}")
+        lines.append(
+            f"{hashlib.sha256(content).hexdigest()}  {len(content):>10}  {tmp_path / name}"
+        )
     assert capsys.readouterr().out.splitlines() == lines
 
 
 @pytest.mark.parametrize(
     "options, line",
     [
-        (["--format", "iso"], "no image format 'iso': one of kernel, raw, qcow2, vmdk, vhd, ova, uefi"),
-        (["--kernel", "k"], "a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)"),
+        (
+            ["--format", "iso"],
+            "no image format 'iso': one of kernel, raw, qcow2, vmdk, vhd, ova, uefi",
+        ),
+        (
+            ["--kernel", "k"],
+            "a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)",
+        ),
         (["--kernel", "{tmp}/none", "--modules", "{tmp}"], "{tmp}/none: No such file or directory"),
-        (["--kernel", "{tmp}/text", "--modules", "{tmp}"],
-         "the kernel is not a bzImage (a file like /boot/vmlinuz-6.1.0-56-cloud-amd64)"),
+        (
+            ["--kernel", "{tmp}/text", "--modules", "{tmp}"],
+            "the kernel is not a bzImage (a file like /boot/vmlinuz-6.1.0-56-cloud-amd64)",
+        ),
         (["--output", "{tmp}/text/below"], "{tmp}/text/below: Not a directory"),
         (["--kernel", "{tmp}/pipe", "--modules", "{tmp}"], "{tmp}/pipe: is not a regular file"),
         (["--output", "{tmp}/piped"], "{tmp}/piped/.lock: No such device or address"),
@@ -273,7 +343,10 @@ def test_another_build_in_the_same_directory_is_not_waited_for_for_ever(tmp_path
     with open(tmp_path / ".lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
 
-        with pytest.raises(ClientError, match=f"^{tmp_path}: another build is at work here, and did not end within 0.1 s$"):
+        with pytest.raises(
+            ClientError,
+            match=f"^{tmp_path}: another build is at work here, and did not end within 0.1 s$",
+        ):
             image.build(str(tmp_path), kernel="k", modules="m")
 
 
@@ -283,7 +356,9 @@ def test_a_busybox_that_needs_libraries_is_refused(by_hand, tmp_path):
     dynamic.write_text("#!/bin/sh\n# \0/lib64/ld-linux\nexec busybox --list\n")
     dynamic.chmod(0o755)
 
-    with pytest.raises(ClientError, match="/busybox is not linked statically: install the package busybox-static$"):
+    with pytest.raises(
+        ClientError, match="/busybox is not linked statically: install the package busybox-static$"
+    ):
         image.build(str(tmp_path / "output"), busybox=str(dynamic), **by_hand)
 
 
@@ -302,9 +377,13 @@ def test_modules_of_another_kernel_are_refused(plain, by_hand, tmp_path):
     module = (Path(by_hand["modules"]) / "virtio_blk.ko").read_bytes()
     release = initramfs.release_of(Path(plain["kernel"].path).read_bytes())
     other = release.replace("6", "5", 1)
-    (tmp_path / "virtio_blk.ko").write_bytes(module.replace(f"vermagic={release}".encode(), f"vermagic={other}".encode()))
+    (tmp_path / "virtio_blk.ko").write_bytes(
+        module.replace(f"vermagic={release}".encode(), f"vermagic={other}".encode())
+    )
 
-    with pytest.raises(ClientError, match=f"^module virtio_blk is for Linux {re.escape(other)}, but the kernel is "):
+    with pytest.raises(
+        ClientError, match=f"^module virtio_blk is for Linux {re.escape(other)}, but the kernel is "
+    ):
         image.build(str(tmp_path / "output"), kernel=by_hand["kernel"], modules=str(tmp_path))
 
 
@@ -312,7 +391,9 @@ def test_modules_of_another_kernel_are_refused(plain, by_hand, tmp_path):
 def test_a_damaged_kernel_package_is_named(tmp_path):
     (tmp_path / "linux-image-6.1_6.1-1_amd64.deb").write_bytes(b"half a package")
 
-    with pytest.raises(ClientError, match="_amd64.deb is no kernel package: remove it, and it is downloaded again$"):
+    with pytest.raises(
+        ClientError, match="_amd64.deb is no kernel package: remove it, and it is downloaded again$"
+    ):
         image.build(str(tmp_path))
 
 
@@ -326,7 +407,8 @@ def test_compressed_modules_are_unpacked(plain, by_hand, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "format, tool, package", [("raw", "sfdisk", "fdisk"), ("uefi", "mcopy", "mtools"), ("ova", "qemu-img", "qemu-utils")]
+    "format, tool, package",
+    [("raw", "sfdisk", "fdisk"), ("uefi", "mcopy", "mtools"), ("ova", "qemu-img", "qemu-utils")],
 )
 def test_a_missing_tool_is_named_with_its_package(tmp_path, monkeypatch, format, tool, package):
     for present in {"sfdisk", "mkfs.vfat", "mcopy", "mmd", "syslinux", "qemu-img"} - {tool}:
@@ -334,21 +416,32 @@ def test_a_missing_tool_is_named_with_its_package(tmp_path, monkeypatch, format,
         (tmp_path / present).chmod(0o755)
     monkeypatch.setattr(bootdisk, "_PATH", str(tmp_path))
 
-    with pytest.raises(ClientError, match=f"^format {format} needs {tool}: install the package {package}$"):
+    with pytest.raises(
+        ClientError, match=f"^format {format} needs {tool}: install the package {package}$"
+    ):
         image.build(str(tmp_path), [format])
 
 
 @pytest.mark.parametrize("digits", ["8badf00d", "badf00d", "d"])
 def test_a_vmdk_is_identified_whatever_leading_zeros_qemu_img_left_out(digits):
     def disk(identifier):
-        return b"KDMV" + bytes(508) + (b"# Disk DescriptorFile\nversion=1\nCID=%s\nparentCID=ffffffff\n" % identifier).ljust(10240, b"\0") + b"rest"
+        return (
+            b"KDMV"
+            + bytes(508)
+            + (
+                b"# Disk DescriptorFile\nversion=1\nCID=%s\nparentCID=ffffffff\n" % identifier
+            ).ljust(10240, b"\0")
+            + b"rest"
+        )
 
     assert bootdisk.identified(disk(digits.encode()), "0badcafe") == disk(b"0badcafe")
 
 
 def test_a_vmdk_without_an_identifier_is_refused():
     with pytest.raises(ClientError, match="^qemu-img wrote a vmdk without a content identifier$"):
-        bootdisk.identified(b"KDMV" + bytes(508) + b"# Disk DescriptorFile\nversion=1\n" + bytes(99), "0badcafe")
+        bootdisk.identified(
+            b"KDMV" + bytes(508) + b"# Disk DescriptorFile\nversion=1\n" + bytes(99), "0badcafe"
+        )
 
 
 def test_a_stub_that_is_none_is_refused():
@@ -370,7 +463,9 @@ class Machine:
         self.put("proc/uptime", "10.00 5.00\n")
         self.put("proc/cmdline", f"quiet vmprobe.nonce={NONCE}\n")
         self.put("proc/meminfo", "MemTotal:       1024 kB\n")
-        self.put("proc/stat", "cpu  100 1 50 900 7 2 3 4 0 0\ncpu0 100 1 50 900 7 2 3 4 0 0\nintr 1\n")
+        self.put(
+            "proc/stat", "cpu  100 1 50 900 7 2 3 4 0 0\ncpu0 100 1 50 900 7 2 3 4 0 0\nintr 1\n"
+        )
         for file in ("proc/mounts", "proc/swaps", "proc/net/arp", "proc/sys/vm/drop_caches"):
             self.put(file, "")
         self.put("sys/block/vda/vda1/size", "100\n")  # the image's own disk
@@ -384,7 +479,10 @@ class Machine:
         self.tool("uname", "echo 6.1.0-test")
         self.tool("dmesg", "")
         self.tool("sleep", "exec /bin/sleep 0.03")
-        self.tool("ip", f'case "$*" in *route*) echo "default via 10.0.2.2 dev eth0" ;; *) cat "{root}/addresses" ;; esac')
+        self.tool(
+            "ip",
+            f'case "$*" in *route*) echo "default via 10.0.2.2 dev eth0" ;; *) cat "{root}/addresses" ;; esac',
+        )
         self.tool("ping", f'for last; do :; done; grep -q "^$last$" "{root}/answering"')
         self.tool("arping", "exit 1")
         self.tool("mount", "exit 1")
@@ -395,7 +493,11 @@ class Machine:
     def put(self, path, content):
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(file.name + ".new") if file.exists() and not path.startswith("dev/") else file
+        new = (
+            file.with_name(file.name + ".new")
+            if file.exists() and not path.startswith("dev/")
+            else file
+        )
         new.write_text(content)
         if new != file:
             new.replace(file)  # whole at once, as in a real /proc
@@ -418,8 +520,13 @@ class Machine:
     def run(self, *command):
         """In the machine's folder, with what it starts in a group of their own, which ``stop`` ends."""
         self.process = subprocess.Popen(
-            command, cwd=self.root, env={"PATH": f"{self.tools}:{os.environ['PATH']}", "VMPROBE_ROOT": str(self.root)},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            command,
+            cwd=self.root,
+            env={"PATH": f"{self.tools}:{os.environ['PATH']}", "VMPROBE_ROOT": str(self.root)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
         return self
 
@@ -446,7 +553,9 @@ class Machine:
                 stream.close()
 
 
-@pytest.fixture(params=["dash", "bash"])  # busybox prefers its own applets to these tools: the tests with QEMU run it
+@pytest.fixture(
+    params=["dash", "bash"]
+)  # busybox prefers its own applets to these tools: the tests with QEMU run it
 def machine(request, tmp_path):
     shell = SHELLS[request.param]
     if not shutil.which(shell[0]):
@@ -469,7 +578,8 @@ def test_the_reporter_works_and_counts_every_two_seconds(machine):
     machine.at(12.5)
 
     machine.says(
-        BOOT, NETWORK,
+        BOOT,
+        NETWORK,
         f"{NONCE} 12.50 work cpu=0.000 net=0.000",
         f"{NONCE} 12.50 counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000",
     )
@@ -501,7 +611,9 @@ def test_what_a_disk_did_still_counts_when_it_is_gone(machine):
     ]
     machine.says(BOOT, *disk, NETWORK)
     machine.at(12.5)
-    counters = "counters cpu=1.56 steal=0.04 disk_read=520192 disk_write=1028096 net_in=1000 net_out=2000"
+    counters = (
+        "counters cpu=1.56 steal=0.04 disk_read=520192 disk_write=1028096 net_in=1000 net_out=2000"
+    )
     later = [f"{NONCE} 12.50 work cpu=0.000 disk=0.000 net=0.000", f"{NONCE} 12.50 {counters}"]
     machine.says(BOOT, *disk, NETWORK, *later)
 
@@ -515,26 +627,38 @@ def test_what_a_disk_did_still_counts_when_it_is_gone(machine):
 
 def test_a_disk_that_holds_anything_is_not_written_to(machine):
     machine.disk("vdb", content=b"somebody's")
-    machine.start().says(BOOT, f"{NONCE} 10.00 fault disk reason=not-blank device=vdb size=4194304", NETWORK)
+    machine.start().says(
+        BOOT, f"{NONCE} 10.00 fault disk reason=not-blank device=vdb size=4194304", NETWORK
+    )
 
     assert (machine.root / "dev" / "vdb").read_bytes() == b"somebody's".ljust(4194304, b"\0")
 
 
 @pytest.mark.parametrize("sign", ["holders/dm-0/size", "vdb1/size", "mounted", "swap"])
 def test_a_disk_in_use_is_left_alone(machine, sign):
-    machine.put({"mounted": "proc/mounts", "swap": "proc/swaps"}.get(sign, f"sys/block/vdb/{sign}"), "/dev/vdb / ext4\n")
+    machine.put(
+        {"mounted": "proc/mounts", "swap": "proc/swaps"}.get(sign, f"sys/block/vdb/{sign}"),
+        "/dev/vdb / ext4\n",
+    )
     machine.disk("vdb")
     machine.start().says(BOOT, NETWORK)
     machine.at(12.5)
-    counters = "counters cpu=1.56 steal=0.04 disk_read=520192 disk_write=1028096 net_in=1000 net_out=2000"
-    machine.says(BOOT, NETWORK, f"{NONCE} 12.50 work cpu=0.000 net=0.000", f"{NONCE} 12.50 {counters}")
+    counters = (
+        "counters cpu=1.56 steal=0.04 disk_read=520192 disk_write=1028096 net_in=1000 net_out=2000"
+    )
+    machine.says(
+        BOOT, NETWORK, f"{NONCE} 12.50 work cpu=0.000 net=0.000", f"{NONCE} 12.50 {counters}"
+    )
 
     assert (machine.root / "dev" / "vdb").read_bytes().strip(b"\0") == b""
 
 
 def test_partitions_that_show_up_late_are_no_fault(machine):
     machine.disk("vdb", content=b"a boot sector")
-    machine.tool("sleep", f'[ "$1" = 1 ] && mkdir -p "{machine.root}/sys/block/vdb/vdb1"; exec /bin/sleep 0.03')
+    machine.tool(
+        "sleep",
+        f'[ "$1" = 1 ] && mkdir -p "{machine.root}/sys/block/vdb/vdb1"; exec /bin/sleep 0.03',
+    )
     machine.start().says(BOOT, NETWORK)
 
 
@@ -542,7 +666,9 @@ def test_a_disk_that_cannot_be_written_is_a_fault(machine):
     machine.disk("vdb")
     machine.put("sys/block/vdb/ro", "1\n")
 
-    machine.start().says(BOOT, f"{NONCE} 10.00 fault disk reason=read-only device=vdb size=4194304", NETWORK)
+    machine.start().says(
+        BOOT, f"{NONCE} 10.00 fault disk reason=read-only device=vdb size=4194304", NETWORK
+    )
 
 
 def test_a_disk_that_gives_back_something_else_is_a_fault(machine):
@@ -550,7 +676,10 @@ def test_a_disk_that_gives_back_something_else_is_a_fault(machine):
     machine.tool("cmp", "exit 1")
 
     machine.start().says(
-        BOOT, f"{NONCE} 10.00 work cpu=0.000", f"{NONCE} 10.00 fault disk reason=compare device=vdb", NETWORK
+        BOOT,
+        f"{NONCE} 10.00 work cpu=0.000",
+        f"{NONCE} 10.00 fault disk reason=compare device=vdb",
+        NETWORK,
     )
 
 
@@ -560,17 +689,25 @@ def test_a_gateway_that_begins_to_answer_is_news(machine):
     machine.start().says(BOOT, silent)
     machine.put("answering", "10.0.2.2\n")
     machine.at(12.5)
-    counters = "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    counters = (
+        "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    )
 
     machine.says(
-        BOOT, silent, NETWORK.replace(" 10.00 ", " 12.50 "),
-        f"{NONCE} 12.50 work cpu=0.000 net=0.000", f"{NONCE} 12.50 {counters}",
+        BOOT,
+        silent,
+        NETWORK.replace(" 10.00 ", " 12.50 "),
+        f"{NONCE} 12.50 work cpu=0.000 net=0.000",
+        f"{NONCE} 12.50 {counters}",
     )
 
 
 def test_a_gateway_that_drops_pings_answers_by_arp(machine):
     machine.put("answering", "")
-    machine.put("proc/net/arp", "IP address HW type\n10.0.2.2         0x1         0x2         52:55:0a:00:02:02     *  eth0\n")
+    machine.put(
+        "proc/net/arp",
+        "IP address HW type\n10.0.2.2         0x1         0x2         52:55:0a:00:02:02     *  eth0\n",
+    )
 
     machine.start().says(BOOT, NETWORK)
 
@@ -580,7 +717,9 @@ def test_no_address_is_a_fault_after_fifteen_seconds(machine):
     machine.put("sys/class/net/eth0/carrier", "1\n")
     machine.start().says(BOOT)
     machine.at(26)
-    counters = "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    counters = (
+        "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    )
 
     expected = {
         f"vmprobe {BOOT}",
@@ -598,13 +737,17 @@ def test_members_are_asked_after(machine):
     machine.put("answering", "10.0.2.2\n10.0.0.7\n")
     machine.start(image.reporter(NONCE, ["10.0.0.7", "10.0.0.8"])).says(BOOT, NETWORK)
     machine.at(12.5)
-    counters = "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    counters = (
+        "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    )
 
     machine.says(
-        BOOT, NETWORK,
+        BOOT,
+        NETWORK,
         f"{NONCE} 12.50 members address=10.0.0.7 answers=yes",
         f"{NONCE} 12.50 members address=10.0.0.8 answers=no",
-        f"{NONCE} 12.50 work cpu=0.000 net=0.000", f"{NONCE} 12.50 {counters}",
+        f"{NONCE} 12.50 work cpu=0.000 net=0.000",
+        f"{NONCE} 12.50 {counters}",
     )
 
 
@@ -624,8 +767,11 @@ def test_smbios_carries_the_nonce(machine):
 def test_a_config_drive_carries_the_nonce_and_is_no_test_disk(machine):
     machine.put("proc/cmdline", "quiet\n")
     machine.disk("vdb", content=b"a file system")
-    machine.tool("mount", 'for last; do :; done; mkdir -p "$last/openstack/latest"\n'
-                 f'echo "#!/bin/sh\nVMPROBE_NONCE={NONCE}" >"$last/openstack/latest/user_data"')
+    machine.tool(
+        "mount",
+        'for last; do :; done; mkdir -p "$last/openstack/latest"\n'
+        f'echo "#!/bin/sh\nVMPROBE_NONCE={NONCE}" >"$last/openstack/latest/user_data"',
+    )
     machine.tool("umount", 'rm -r "$1/openstack"')
     machine.put("addresses", "")
     machine.start().says(BOOT.replace(NONCE, "-"), BOOT)
@@ -651,21 +797,30 @@ def context(nonce):
     from vmprobe.core.model import ServerSpec
 
     with served(Oned()) as (oned, url), driver_of(url, reporter="yes") as (driver, test_vm):
-        return oned.context(int(driver.create(ServerSpec("vmprobe-x", driver.resolve(test_vm), nonce=nonce)).id))
+        return oned.context(
+            int(driver.create(ServerSpec("vmprobe-x", driver.resolve(test_vm), nonce=nonce)).id)
+        )
 
 
 def test_the_metadata_service_carries_the_nonce_and_all_is_said_again(machine):
     machine.put("proc/cmdline", "quiet\n")
     service = "http://169.254.169.254/latest/user-data"
-    machine.tool("timeout", f'[ "$6" = {service} ] && echo "#!/bin/sh" && echo "VMPROBE_NONCE={NONCE}"')
+    machine.tool(
+        "timeout", f'[ "$6" = {service} ] && echo "#!/bin/sh" && echo "VMPROBE_NONCE={NONCE}"'
+    )
     machine.start().says(BOOT.replace(NONCE, "-"), NETWORK.replace(NONCE, "-"))
     machine.at(12.5)
-    counters = "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    counters = (
+        "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
+    )
 
     machine.says(
-        BOOT.replace(NONCE, "-"), NETWORK.replace(NONCE, "-"),
-        BOOT.replace("10.00", "12.50"), NETWORK.replace(" 10.00 ", " 12.50 "),
-        f"{NONCE} 12.50 work cpu=0.000 net=0.000", f"{NONCE} 12.50 {counters}",
+        BOOT.replace(NONCE, "-"),
+        NETWORK.replace(NONCE, "-"),
+        BOOT.replace("10.00", "12.50"),
+        NETWORK.replace(" 10.00 ", " 12.50 "),
+        f"{NONCE} 12.50 work cpu=0.000 net=0.000",
+        f"{NONCE} 12.50 {counters}",
     )
 
 
@@ -696,27 +851,55 @@ class Guest:
     def __init__(self, directory: Path, *arguments: str, machine="pc", memory="128"):
         self.monitor_path = str(directory / "qmp")
         self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-machine", machine, "-accel", "tcg,tb-size=64", "-cpu", "qemu64", "-m", memory,
-             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-             "-chardev", f"file,id=serial,path={directory / 'console'}", "-serial", "chardev:serial",
-             "-qmp", f"unix:{self.monitor_path},server=on,wait=off", *arguments],
+            [
+                "qemu-system-x86_64",
+                "-machine",
+                machine,
+                "-accel",
+                "tcg,tb-size=64",
+                "-cpu",
+                "qemu64",
+                "-m",
+                memory,
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-chardev",
+                f"file,id=serial,path={directory / 'console'}",
+                "-serial",
+                "chardev:serial",
+                "-qmp",
+                f"unix:{self.monitor_path},server=on,wait=off",
+                *arguments,
+            ],
             stdin=subprocess.DEVNULL,
         )
         self._console = directory / "console"
         self._events = self._monitor = None
 
     def facts(self, nonce=NONCE):
-        return console.facts(self._console.read_text(errors="replace") if self._console.exists() else "", nonce)
+        return console.facts(
+            self._console.read_text(errors="replace") if self._console.exists() else "", nonce
+        )
 
     def wait(self, fact, nonce=NONCE, seconds=240, key=None, **values):
         """The first such fact, with ``key`` and ``values`` in it; fails with the console when it does not come."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             for said in self.facts(nonce):
-                if said.fact == fact and values.items() <= said.values.items() and (key is None or key in said.values):
+                if (
+                    said.fact == fact
+                    and values.items() <= said.values.items()
+                    and (key is None or key in said.values)
+                ):
                     return said
             time.sleep(0.1)
-        pytest.fail(f"no {fact} {values} on the console:\n" + self._console.read_text(errors="replace")[-3000:])
+        pytest.fail(
+            f"no {fact} {values} on the console:\n"
+            + self._console.read_text(errors="replace")[-3000:]
+        )
 
     def command(self, name, **arguments):
         if not self._monitor:
@@ -762,12 +945,26 @@ NIC = ("-device", "virtio-net-pci,netdev=net0,romfile=")
 
 @pytest.mark.live
 @needs_qemu
-def test_a_guest_reports_network_a_hot_plugged_disk_its_removal_and_obeys_the_power_button(boot, plain, tmp_path):
-    guest = boot("-kernel", plain["kernel"].path, "-initrd", plain["initrd"].path,
-                 "-append", f"console=ttyS0 quiet panic=-1 vmprobe.nonce={NONCE}", "-netdev", "user,id=net0", *NIC)
+def test_a_guest_reports_network_a_hot_plugged_disk_its_removal_and_obeys_the_power_button(
+    boot, plain, tmp_path
+):
+    guest = boot(
+        "-kernel",
+        plain["kernel"].path,
+        "-initrd",
+        plain["initrd"].path,
+        "-append",
+        f"console=ttyS0 quiet panic=-1 vmprobe.nonce={NONCE}",
+        "-netdev",
+        "user,id=net0",
+        *NIC,
+    )
     assert int(guest.wait("boot").values["memory"]) > 64 << 20
     assert guest.wait("network").values == {
-        "interface": "eth0", "address": "10.0.2.15", "gateway": "10.0.2.2", "answers": "yes",
+        "interface": "eth0",
+        "address": "10.0.2.15",
+        "gateway": "10.0.2.2",
+        "answers": "yes",
     }
     guest.wait("counters")
 
@@ -775,7 +972,11 @@ def test_a_guest_reports_network_a_hot_plugged_disk_its_removal_and_obeys_the_po
     file = {"driver": "file", "filename": str(tmp_path / "volume")}
     guest.command("blockdev-add", **{"node-name": "volume", "driver": "raw", "file": file})
     guest.command("device_add", driver="virtio-blk-pci", drive="volume", id="disk0")
-    assert guest.wait("disk").values == {"device": "vda", "size": str(16 << 20), "verified": "262144"}
+    assert guest.wait("disk").values == {
+        "device": "vda",
+        "size": str(16 << 20),
+        "verified": "262144",
+    }
     assert (tmp_path / "volume").read_bytes().strip(b"\0")
     guest.wait("work", key="disk")
 
@@ -793,12 +994,20 @@ def test_a_guest_reports_network_a_hot_plugged_disk_its_removal_and_obeys_the_po
 @needs_disk_tools
 def test_the_bios_disk_boots_and_finds_its_nonce_at_the_metadata_service(boot, disks, tmp_path):
     answer = tmp_path / "answer"
-    answer.write_text(f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n{image.reporter(NONCE)}", newline="")
+    answer.write_text(
+        f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n{image.reporter(NONCE)}", newline=""
+    )
     serve = tmp_path / "serve"
     serve.write_text(f"#!/bin/sh\nread -r line\ncat {answer}\n")
     serve.chmod(0o755)
     metadata = f"user,id=net0,net=169.254.169.0/24,dhcpstart=169.254.169.15,guestfwd=tcp:169.254.169.254:80-cmd:{serve}"
-    guest = boot("-drive", f"file={disks['vmprobe.qcow2'].path},if=virtio,snapshot=on", "-netdev", metadata, *NIC)
+    guest = boot(
+        "-drive",
+        f"file={disks['vmprobe.qcow2'].path},if=virtio,snapshot=on",
+        "-netdev",
+        metadata,
+        *NIC,
+    )
 
     assert guest.wait("network").values["address"] == "169.254.169.15"
     assert guest.facts("-")[0].fact == "boot"  # said before there was a network to ask over
@@ -811,9 +1020,33 @@ def test_the_bios_disk_boots_and_finds_its_nonce_at_the_metadata_service(boot, d
 def test_the_kernel_and_initrd_find_their_nonce_on_opennebulas_cd_rom(boot, plain, tmp_path):
     (tmp_path / "context.sh").write_text(context(NONCE))
     cdrom = tmp_path / "context.iso"  # as tm_mad's context makes it
-    subprocess.run(["genisoimage", "-quiet", "-o", str(cdrom), "-V", "CONTEXT", "-J", "-R", str(tmp_path / "context.sh")], check=True)
-    guest = boot("-kernel", plain["kernel"].path, "-initrd", plain["initrd"].path, "-append", "console=ttyS0 quiet panic=-1",
-                 "-drive", f"file={cdrom},media=cdrom,if=ide,readonly=on", "-netdev", "user,id=net0", *NIC)
+    subprocess.run(
+        [
+            "genisoimage",
+            "-quiet",
+            "-o",
+            str(cdrom),
+            "-V",
+            "CONTEXT",
+            "-J",
+            "-R",
+            str(tmp_path / "context.sh"),
+        ],
+        check=True,
+    )
+    guest = boot(
+        "-kernel",
+        plain["kernel"].path,
+        "-initrd",
+        plain["initrd"].path,
+        "-append",
+        "console=ttyS0 quiet panic=-1",
+        "-drive",
+        f"file={cdrom},media=cdrom,if=ide,readonly=on",
+        "-netdev",
+        "user,id=net0",
+        *NIC,
+    )
 
     assert guest.wait("network").values["address"] == "10.0.2.15"
     assert not [fact for fact in guest.facts() + guest.facts("-") if fact.fact in ("disk", "fault")]
@@ -827,17 +1060,32 @@ def test_the_uefi_disk_boots_and_finds_its_nonce_on_a_config_drive(boot, disks, 
     drive = tmp_path / "config-2"
     drive.write_bytes(bytes(2 << 20))
     (tmp_path / "user_data").write_text(image.reporter(NONCE))
-    subprocess.run(["/sbin/mkfs.vfat", "-n", "config-2", str(drive)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["/sbin/mkfs.vfat", "-n", "config-2", str(drive)], check=True, stdout=subprocess.DEVNULL
+    )
     subprocess.run(["mmd", "-i", str(drive), "::openstack", "::openstack/latest"], check=True)
-    subprocess.run(["mcopy", "-i", str(drive), str(tmp_path / "user_data"), "::openstack/latest/user_data"], check=True)
+    subprocess.run(
+        ["mcopy", "-i", str(drive), str(tmp_path / "user_data"), "::openstack/latest/user_data"],
+        check=True,
+    )
     guest = boot(
-        "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF}",
-        "-drive", f"file={disks['vmprobe-uefi.raw'].path},format=raw,if=virtio,snapshot=on",
-        "-drive", f"file={drive},format=raw,if=virtio,readonly=on", "-netdev", "user,id=net0,restrict=on", *NIC,
-        machine="q35", memory="256",
+        "-drive",
+        f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF}",
+        "-drive",
+        f"file={disks['vmprobe-uefi.raw'].path},format=raw,if=virtio,snapshot=on",
+        "-drive",
+        f"file={drive},format=raw,if=virtio,readonly=on",
+        "-netdev",
+        "user,id=net0,restrict=on",
+        *NIC,
+        machine="q35",
+        memory="256",
     )
 
     assert guest.wait("network").values == {
-        "interface": "eth0", "address": "10.0.2.15", "gateway": "none", "answers": "none",
+        "interface": "eth0",
+        "address": "10.0.2.15",
+        "gateway": "none",
+        "answers": "none",
     }
     assert not [fact for fact in guest.facts() if fact.fact in ("disk", "fault")]

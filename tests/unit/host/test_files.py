@@ -9,17 +9,23 @@ import pytest
 
 from private import written
 from virtual import VirtualClock
-from vmprobe.host import files
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed
 from vmprobe.drivers.libvirt import connection
+from vmprobe.host import files
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda path: os.mkfifo(path), "is not a regular file"), (lambda path: path.mkdir(), "is not a regular file"),
-    (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"), (lambda path: path.write_bytes(b"12345"), "is larger than 4 bytes"),
-    (lambda path: path.symlink_to("nowhere"), "No such file or directory"),
-], ids=["pipe", "directory", "device", "large", "link-to-nothing"])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda path: os.mkfifo(path), "is not a regular file"),
+        (lambda path: path.mkdir(), "is not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
+        (lambda path: path.write_bytes(b"12345"), "is larger than 4 bytes"),
+        (lambda path: path.symlink_to("nowhere"), "No such file or directory"),
+    ],
+    ids=["pipe", "directory", "device", "large", "link-to-nothing"],
+)
 @pytest.mark.parametrize("read", [files.content, files.secret])
 def test_what_is_no_file_of_the_right_size_is_not_read(make, words, read, tmp_path):
     make(tmp_path / "here")
@@ -37,14 +43,23 @@ def test_a_file_of_the_kernels_without_a_size_is_bounded_all_the_same():
     assert wrong.value.strerror == "is larger than 10 bytes"
 
 
-@pytest.mark.parametrize("mode, holds_secret, words", [
-    (0o600, True, None), (0o400, True, None), (0o644, False, None), (0o444, False, None),
-    (0o604, True, "has mode 0604: others than its owner have access; chmod 0600 it"),
-    (0o640, True, "has mode 0640: others than its owner have access; chmod 0600 it"),
-    (0o601, True, "has mode 0601: others than its owner have access; chmod 0600 it"),
-    (0o664, False, "has mode 0664: others than its owner can write into it; chmod go-w it"),
-    (0o646, False, "has mode 0646: others than its owner can write into it; chmod go-w it")])
-def test_a_secret_is_only_read_where_its_owner_alone_has_access(mode, holds_secret, words, tmp_path):
+@pytest.mark.parametrize(
+    "mode, holds_secret, words",
+    [
+        (0o600, True, None),
+        (0o400, True, None),
+        (0o644, False, None),
+        (0o444, False, None),
+        (0o604, True, "has mode 0604: others than its owner have access; chmod 0600 it"),
+        (0o640, True, "has mode 0640: others than its owner have access; chmod 0600 it"),
+        (0o601, True, "has mode 0601: others than its owner have access; chmod 0600 it"),
+        (0o664, False, "has mode 0664: others than its owner can write into it; chmod go-w it"),
+        (0o646, False, "has mode 0646: others than its owner can write into it; chmod go-w it"),
+    ],
+)
+def test_a_secret_is_only_read_where_its_owner_alone_has_access(
+    mode, holds_secret, words, tmp_path
+):
     path = written(tmp_path / "secret", "s3cret", mode)
 
     if words is None:

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from vmprobe.host import programs
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed, Interrupted
+from vmprobe.host import programs
 from waiting import soon
 
 
@@ -29,7 +29,9 @@ def is_running(pid):
 
 def nobody_runs_in(group):
     """Whether all of a process group have ended; a dead process whose parent does not ask for it does not run."""
-    found = [name for name in os.listdir("/proc") if name.isdigit() and group_of(int(name)) == group]
+    found = [
+        name for name in os.listdir("/proc") if name.isdigit() and group_of(int(name)) == group
+    ]
     return not any(is_running(int(name)) for name in found)
 
 
@@ -57,7 +59,7 @@ def test_output_and_errors_are_told_apart():
 def test_output_that_no_pipe_holds_comes_whole_and_in_order():
     lines = b"".join(b"%d\n" % number for number in range(200000))
 
-    done = programs.run(["seq", "0", "199999"], 30, largest=2 ** 22)
+    done = programs.run(["seq", "0", "199999"], 30, largest=2**22)
 
     assert (done.output == lines, done.is_whole) == (True, True)
 
@@ -85,7 +87,10 @@ def test_what_is_left_running_and_writes_without_an_end_is_not_listened_to(start
     assert (done.code, set(done.output) <= set(b"y\n")) == (0, True)
 
 
-@pytest.mark.parametrize("script", ["sleep 60", "sleep 60 & wait", "exec >&- 2>&-; sleep 60", "yes", "trap '' TERM; sleep 60"])
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 60", "sleep 60 & wait", "exec >&- 2>&-; sleep 60", "yes", "trap '' TERM; sleep 60"],
+)
 def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(tmp_path, script):
     pid = tmp_path / "pid"
 

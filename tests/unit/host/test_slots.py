@@ -13,9 +13,9 @@ import pytest
 
 from running import PROBES, run_probe
 from virtual import VirtualClock
-from vmprobe.host import slots
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError
+from vmprobe.host import slots
 from vmprobe.site.site import load
 
 
@@ -39,8 +39,10 @@ def test_as_many_as_are_allowed_run_at_once_and_no_more(site):
         with pytest.raises(ClientError) as waited:
             with taken(two):
                 pass
-    assert str(waited.value) == ("2 runs are at this endpoint already, and none ended within 40 s; [schedule] parallel allows no "
-                                 "more")
+    assert str(waited.value) == (
+        "2 runs are at this endpoint already, and none ended within 40 s; [schedule] parallel allows no "
+        "more"
+    )
 
 
 def test_a_turn_is_free_again_however_its_holder_ended(site):
@@ -60,10 +62,15 @@ def test_another_endpoint_has_turns_of_its_own(site):
 
 def test_two_runs_at_an_endpoint_for_one_follow_each_other(tmp_path):
     path = tmp_path / "one.ini"
-    path.write_text("[site]\nname = one\n[endpoint]\nmanager = memory\nboot = 0.5 s\n[test vm]\nimage = vmprobe-test\n"
-                    "[budget]\ndeadline = 60 s\nreserve = 10 s\n[schedule]\nparallel = 1\n"
-                    "[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n[sample]\nreadings = 0\n")
-    first = subprocess.Popen([sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(path)], stdout=subprocess.PIPE)
+    path.write_text(
+        "[site]\nname = one\n[endpoint]\nmanager = memory\nboot = 0.5 s\n[test vm]\nimage = vmprobe-test\n"
+        "[budget]\ndeadline = 60 s\nreserve = 10 s\n[schedule]\nparallel = 1\n"
+        "[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n[sample]\nreadings = 0\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(path)],
+        stdout=subprocess.PIPE,
+    )
 
     code, output, _ = run_probe("check_vm_lifecycle", "--site", str(path))
 
@@ -79,7 +86,10 @@ def test_turns_that_root_took_by_hand_can_be_taken_by_the_scheduler(site, state_
     with taken(at(site, 2)):
         pass
 
-    assert {os.stat(path).st_uid for path in (state_directory / "turn", *(state_directory / "turn").iterdir())} == {65534}
+    assert {
+        os.stat(path).st_uid
+        for path in (state_directory / "turn", *(state_directory / "turn").iterdir())
+    } == {65534}
 
 
 def test_more_turns_than_a_process_may_have_files_open_can_be_had(site):
@@ -89,8 +99,13 @@ def test_more_turns_than_a_process_may_have_files_open_can_be_had(site):
 
 # --- a state directory that is not as it should be ----------------------------------------------------------------
 
-FOREIGN = {"a link": lambda path: path.symlink_to("/etc/passwd"), "a dangling link": lambda path: path.symlink_to("/nowhere/x"),
-           "a directory": os.mkdir, "a pipe": os.mkfifo, "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path))}
+FOREIGN = {
+    "a link": lambda path: path.symlink_to("/etc/passwd"),
+    "a dangling link": lambda path: path.symlink_to("/nowhere/x"),
+    "a directory": os.mkdir,
+    "a pipe": os.mkfifo,
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+}
 
 
 @pytest.mark.parametrize("what", FOREIGN)
@@ -111,14 +126,21 @@ def test_what_lies_in_the_place_of_a_turn_and_is_none_is_replaced(site, state_di
 
 TROUBLE = {  # what is wrong: (how it is made so, what is told, with TURN for the file)
     "the state directory is a file": (lambda state: state.write_text(""), "Not a directory: TURN"),
-    "its directory is a file": (lambda state: (state.mkdir(), (state / "turn").write_text("")), "STATE/turn is not a directory: TURN"),
-    "everybody can write there": (lambda state: (state.mkdir(), (state / "turn").mkdir(), (state / "turn").chmod(0o777)),
-                                  "everybody can write in STATE/turn: TURN"),
+    "its directory is a file": (
+        lambda state: (state.mkdir(), (state / "turn").write_text("")),
+        "STATE/turn is not a directory: TURN",
+    ),
+    "everybody can write there": (
+        lambda state: (state.mkdir(), (state / "turn").mkdir(), (state / "turn").chmod(0o777)),
+        "everybody can write in STATE/turn: TURN",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", TROUBLE)
-def test_where_turns_cannot_be_kept_the_run_goes_on_without_and_says_so(site, state_directory, what):
+def test_where_turns_cannot_be_kept_the_run_goes_on_without_and_says_so(
+    site, state_directory, what
+):
     make, words = TROUBLE[what]
     make(state_directory)
     told = []
@@ -126,13 +148,24 @@ def test_where_turns_cannot_be_kept_the_run_goes_on_without_and_says_so(site, st
     with taken(at(site, 1), told), taken(at(site, 1), told):
         pass
     path = f"{state_directory}/turn/{hashlib.sha256(b'memory://here').hexdigest()[:16]}-0"
-    assert told == ["[schedule] parallel cannot be kept: " + words.replace("STATE", str(state_directory)).replace("TURN", path)] * 2
+    assert (
+        told
+        == [
+            "[schedule] parallel cannot be kept: "
+            + words.replace("STATE", str(state_directory)).replace("TURN", path)
+        ]
+        * 2
+    )
 
 
-def test_a_file_system_without_locks_is_told_on_line_1_and_ends_no_run(site, state_directory, monkeypatch):
+def test_a_file_system_without_locks_is_told_on_line_1_and_ends_no_run(
+    site, state_directory, monkeypatch
+):
     """As NFS without lockd answers."""
+
     def none(descriptor, operation):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
     monkeypatch.setattr(fcntl, "flock", none)
     at(site, 1)
 
@@ -143,4 +176,6 @@ def test_a_file_system_without_locks_is_told_on_line_1_and_ends_no_run(site, sta
     told = []
     with taken(at(site, 1), told):
         pass
-    assert told[0].startswith(f"[schedule] parallel cannot be kept: No locks available: {state_directory}/turn/")
+    assert told[0].startswith(
+        f"[schedule] parallel cannot be kept: No locks available: {state_directory}/turn/"
+    )

@@ -25,7 +25,11 @@ def mode(path):
 def test_a_directory_is_its_owner_s_alone(tmp_path):
     files.own(str(tmp_path / "state" / "ledger" / "site"))
 
-    assert [mode(tmp_path / "state" / path) for path in ("", "ledger", "ledger/site")] == [0o700, 0o700, 0o700]
+    assert [mode(tmp_path / "state" / path) for path in ("", "ledger", "ledger/site")] == [
+        0o700,
+        0o700,
+        0o700,
+    ]
 
 
 def test_below_a_directory_that_a_group_shares_all_is_the_group_s(tmp_path):
@@ -35,8 +39,10 @@ def test_below_a_directory_that_a_group_shares_all_is_the_group_s(tmp_path):
     files.own(str(tmp_path / "state" / "ledger" / "site"))
     files.remember(str(tmp_path / "state" / "activity" / "site.json"), {})
 
-    assert [mode(tmp_path / "state" / path) for path in ("ledger", "ledger/site", "activity", "activity/site.json")] == [
-        0o2770, 0o2770, 0o2770, 0o660]
+    assert [
+        mode(tmp_path / "state" / path)
+        for path in ("ledger", "ledger/site", "activity", "activity/site.json")
+    ] == [0o2770, 0o2770, 0o2770, 0o660]
 
 
 def test_what_was_made_before_the_state_directory_was_shared_is_shared_too(tmp_path):
@@ -64,23 +70,45 @@ LIBRARIES = os.pathsep.join(path for path in sys.path if path.endswith("site-pac
 
 def as_user(user, *command, **environment):
     """A command as a user whose other group is GROUP, and who has no home."""
-    return subprocess.run(["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={GROUP}", *command], capture_output=True, text=True,
-                          env={"PATH": os.environ["PATH"], "PYTHONPATH": LIBRARIES, "PYTHONDONTWRITEBYTECODE": "1", **environment}, check=False)
+    return subprocess.run(
+        ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={GROUP}", *command],
+        capture_output=True,
+        text=True,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": LIBRARIES,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **environment,
+        },
+        check=False,
+    )
 
 
 @pytest.fixture
 def python():
     """A Python that every user can run, with the libraries of this one."""
     for found in (sys.executable, "/usr/bin/python3"):
-        if as_user(PERSON, found, "-c", f"import os, nagiosplugin; os.listdir({str(PROBES)!r})").returncode == 0:
+        if (
+            as_user(
+                PERSON, found, "-c", f"import os, nagiosplugin; os.listdir({str(PROBES)!r})"
+            ).returncode
+            == 0
+        ):
             return found
     return pytest.skip("other users can run no Python with this checkout")
 
 
 def probe(python, user, site, *arguments):
     """(exit code, output) of check_vm_lifecycle as a user."""
-    done = as_user(user, python, str(PROBES / "check_vm_lifecycle"), "--site", str(site), *arguments,
-                   VMPROBE_STATE=os.environ["VMPROBE_STATE"])
+    done = as_user(
+        user,
+        python,
+        str(PROBES / "check_vm_lifecycle"),
+        "--site",
+        str(site),
+        *arguments,
+        VMPROBE_STATE=os.environ["VMPROBE_STATE"],
+    )
     return done.returncode, done.stdout
 
 
@@ -92,7 +120,8 @@ def shared(monkeypatch):
     (directory / "site.ini").write_text(
         "[site]\nname = one\nowner = mon\n[endpoint]\nmanager = memory\nboot = 0.1 s\n[test vm]\nimage = vmprobe-test\n[budget]\n"
         "deadline = 30 s\nreserve = 5 s\n[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n[sample]\nreadings = 0\n"
-        "[schedule]\nparallel = 2\n")
+        "[schedule]\nparallel = 2\n"
+    )
     (directory / "site.ini").chmod(0o644)
     (directory / "state").mkdir()
     os.chown(directory / "state", DAEMON, GROUP)
@@ -103,16 +132,27 @@ def shared(monkeypatch):
 
 
 @as_root
-@pytest.mark.parametrize("order", [(DAEMON, PERSON, 0), (PERSON, DAEMON, 0), (0, PERSON, DAEMON)], ids=["daemon-first", "person-first", "root-first"])
-def test_members_of_a_group_and_root_share_ledgers_turns_and_spool_whoever_comes_first(shared, python, order):
+@pytest.mark.parametrize(
+    "order",
+    [(DAEMON, PERSON, 0), (PERSON, DAEMON, 0), (0, PERSON, DAEMON)],
+    ids=["daemon-first", "person-first", "root-first"],
+)
+def test_members_of_a_group_and_root_share_ledgers_turns_and_spool_whoever_comes_first(
+    shared, python, order
+):
     for user in order:
-        code, output = probe(python, user, shared / "site.ini", "--submit", "file:/nowhere/file", "-t", "10")
+        code, output = probe(
+            python, user, shared / "site.ini", "--submit", "file:/nowhere/file", "-t", "10"
+        )
 
         assert code == 0, output
         assert output.count("\n") == 2, (user, output)
         line, told = output.rstrip("\n").split("\n")
         assert " cannot be " not in line, line
-        assert told == "not submitted to file:/nowhere/file: /nowhere/file: No such file or directory; spooled"
+        assert (
+            told
+            == "not submitted to file:/nowhere/file: /nowhere/file: No such file or directory; spooled"
+        )
     assert len(list((shared / "state" / "spool").glob("*/*.json"))) == 3
     assert list((shared / "state" / "ledger").glob("*/*")) == []
 
@@ -120,7 +160,9 @@ def test_members_of_a_group_and_root_share_ledgers_turns_and_spool_whoever_comes
 @as_root
 def test_a_ledger_that_one_member_left_is_paid_by_another(shared, python):
     name = "vmprobe-mon-20200101t000000z-5-abcdefgh"
-    begin = [{"event": "lease", "handle": name, "site": "one", "endpoint": "memory memory://", "pid": 1}]
+    begin = [
+        {"event": "lease", "handle": name, "site": "one", "endpoint": "memory memory://", "pid": 1}
+    ]
     directory = shared / "state" / "ledger" / "one"
     files.own(str(directory))
     with open(directory / f"{name}.ledger", "w", encoding="utf-8") as file:
@@ -150,21 +192,41 @@ def test_a_directory_in_the_place_of_what_is_remembered_is_set_aside(tmp_path):
 
     files.remember(str(tmp_path / "state" / "site.json"), {"taken": 1})
 
-    assert files.recall(str(tmp_path / "state" / "site.json"), lambda document: document, None) == ({"taken": 1}, "")
-    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["site.json", "site.json.damaged"]
+    assert files.recall(str(tmp_path / "state" / "site.json"), lambda document: document, None) == (
+        {"taken": 1},
+        "",
+    )
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == [
+        "site.json",
+        "site.json.damaged",
+    ]
 
 
 @as_root
-def test_a_result_of_a_user_who_has_no_place_for_its_state_is_handed_over_all_the_same(shared, python):
+def test_a_result_of_a_user_who_has_no_place_for_its_state_is_handed_over_all_the_same(
+    shared, python
+):
     (shared / "out").mkdir()
     (shared / "out").chmod(0o777)
     somebody_s = Path(f"/var/tmp/vmprobe-{PERSON}")
     somebody_s.mkdir()
     try:
         somebody_s.chmod(0o777)
-        done = as_user(PERSON, python, str(PROBES / "check_vm_lifecycle"), "--site", str(shared / "site.ini"), "--submit", f"file:{shared}/out/file")
+        done = as_user(
+            PERSON,
+            python,
+            str(PROBES / "check_vm_lifecycle"),
+            "--site",
+            str(shared / "site.ini"),
+            "--submit",
+            f"file:{shared}/out/file",
+        )
     finally:
         somebody_s.rmdir()
 
-    assert (done.returncode, "everybody can write in" in done.stdout, done.stdout.count("\n")) == (3, True, 1)
+    assert (done.returncode, "everybody can write in" in done.stdout, done.stdout.count("\n")) == (
+        3,
+        True,
+        1,
+    )
     assert json.loads((shared / "out" / "file").read_text())["output"] == done.stdout.rstrip("\n")

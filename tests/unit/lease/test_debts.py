@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from running import PROBES, run_probe
 from disasters import HOUR, Disaster
+from running import PROBES, run_probe
 from vmprobe import cli
-from vmprobe.drivers.memory import driver as memory
+from vmprobe.checks.lifecycle import command
 from vmprobe.core.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
 from vmprobe.core.model import Kind
-from vmprobe.checks.lifecycle import command
+from vmprobe.drivers.memory import driver as memory
 
 
 @pytest.fixture
@@ -44,7 +44,19 @@ GOOD = "site: test VM ran and is gone in {} s (active 10.5 s, network 10.5 s, st
 def test_a_debt_is_paid_before_anything_is_created(world):
     assert line(world.run()) == (0, GOOD.format("19"))
     words = [request.split()[0] for request in world.cloud.log]
-    assert words[:11] == ["connect", "resolve", "list", "list", "list", "belongings", "delete", "delete", "list", "show", "list"]
+    assert words[:11] == [
+        "connect",
+        "resolve",
+        "list",
+        "list",
+        "list",
+        "belongings",
+        "delete",
+        "delete",
+        "list",
+        "show",
+        "list",
+    ]
     assert words[11:15] == ["show", "left", "show", "create"]
     assert world.ours() == world.ledgers() == []
 
@@ -60,7 +72,10 @@ def test_a_debt_that_cannot_be_paid_is_a_warning_with_its_number_and_the_run_goe
 
     code, said = world.run()
 
-    assert (code, said.text) == (1, GOOD.format(said.figures["total"]) + "; 2 left behind by earlier runs: server ser-2")
+    assert (code, said.text) == (
+        1,
+        GOOD.format(said.figures["total"]) + "; 2 left behind by earlier runs: server ser-2",
+    )
     assert said.figures["leftovers"] == 2
     assert said.figures["total"] < 50, "a debt that stays costs a share of the time, not all"
     assert {key for key in world.cloud.things if key not in world.strangers} == {"ser-2", "vol-1"}
@@ -74,7 +89,10 @@ def test_a_ledger_that_was_copied_from_another_host_is_let_alone_within_its_leas
     code, said = world.run("-v")
 
     assert (code, world.ours(), said.figures["leftovers"]) == (0, before, 0)
-    assert f"note: {handle} is not of mon9, and within its lease: its debt is let alone" in said.details
+    assert (
+        f"note: {handle} is not of mon9, and within its lease: its debt is let alone"
+        in said.details
+    )
     world.outlast_the_lease()
     assert (world.run()[0], world.ours(), world.ledgers()) == (0, [], [])
 
@@ -92,18 +110,26 @@ def test_a_failure_of_the_run_itself_comes_first(world):
 
     code, said = world.run()
 
-    assert (code, re.sub(r"ser-\d{3}", "ser-N", said.text)) == (2, (
-        "site: active: server ser-N is BROKEN: No valid host was found (cause=scheduler); 2 left behind by earlier runs: "
-        "server ser-2"))
+    assert (code, re.sub(r"ser-\d{3}", "ser-N", said.text)) == (
+        2,
+        (
+            "site: active: server ser-N is BROKEN: No valid host was found (cause=scheduler); 2 left behind by earlier runs: "
+            "server ser-2"
+        ),
+    )
 
 
 def test_a_quota_that_our_own_leftovers_fill_is_told(world):
     stuck(world)
     world.cloud.faults.add("quota-full")
 
-    assert line(world.run()) == (1, (
-        "site: submit: quota exceeded for servers: 10 of 10 used (cause=quota); 2 left behind by earlier runs fill the quota: "
-        "server ser-2"))
+    assert line(world.run()) == (
+        1,
+        (
+            "site: submit: quota exceeded for servers: 10 of 10 used (cause=quota); 2 left behind by earlier runs fill the quota: "
+            "server ser-2"
+        ),
+    )
 
 
 def test_a_quota_that_our_own_leftovers_fill_is_told_without_a_ledger(world):
@@ -111,23 +137,32 @@ def test_a_quota_that_our_own_leftovers_fill_is_told_without_a_ledger(world):
     world.state = world.directory / "nothing-here"
     world.cloud.faults.add("quota-full")
 
-    assert line(world.run()) == (1, (
-        "site: submit: quota exceeded for servers: 10 of 10 used (cause=quota); 2 left behind by earlier runs fill the quota: "
-        "server ser-2"))
+    assert line(world.run()) == (
+        1,
+        (
+            "site: submit: quota exceeded for servers: 10 of 10 used (cause=quota); 2 left behind by earlier runs fill the quota: "
+            "server ser-2"
+        ),
+    )
 
 
 def test_a_quota_that_others_fill_is_told_without_our_own(tmp_path):
     world = Disaster(tmp_path / "world")
     world.cloud.faults.add("quota-full")
 
-    assert line(world.run()) == (1, "site: submit: quota exceeded for servers: 10 of 10 used (cause=quota)")
+    assert line(world.run()) == (
+        1,
+        "site: submit: quota exceeded for servers: 10 of 10 used (cause=quota)",
+    )
 
 
 def test_the_debts_of_many_killed_runs_are_all_paid(tmp_path):
     world = Disaster(tmp_path / "world")
     world.cloud.faults.add("never-active")
     for number in range(5):
-        world.cloud.plot[len(world.cloud.log) + 6] = "killed-before"  # before anything of an earlier run is looked at
+        world.cloud.plot[len(world.cloud.log) + 6] = (
+            "killed-before"  # before anything of an earlier run is looked at
+        )
         world.state = world.directory / f"state-{number}"
         world.run_and_be_killed()
     (world.directory / "state" / "ledger" / "site").mkdir(parents=True)
@@ -173,8 +208,14 @@ def test_a_plan_settles_nothing(world):
 def test_a_server_whose_reply_was_lost_is_found_by_the_same_run_though_lists_lag_by_two(tmp_path):
     world = Disaster(tmp_path / "world", faults={4: "reply-lost", 9: "lag"}, lag=2)
 
-    assert line(world.run()) == (2, "site: submit: connection closed before the reply (cause=gateway)")
-    assert [world.cloud.log[number].split()[:2] for number in (3, 8)] == [["create", "server"], ["list", "server"]]
+    assert line(world.run()) == (
+        2,
+        "site: submit: connection closed before the reply (cause=gateway)",
+    )
+    assert [world.cloud.log[number].split()[:2] for number in (3, 8)] == [
+        ["create", "server"],
+        ["list", "server"],
+    ]
     assert world.ours() == world.ledgers() == []
 
 
@@ -184,9 +225,13 @@ def test_a_clock_that_is_set_while_a_run_lives_does_not_shorten_its_looks(tmp_pa
 
     def set_clock():
         world.clock._utc += step
+
     world.clock.at(0.5, set_clock)
 
-    assert line(world.run()) == (2, "site: submit: connection closed before the reply (cause=gateway)")
+    assert line(world.run()) == (
+        2,
+        "site: submit: connection closed before the reply (cause=gateway)",
+    )
     assert world.ours() == world.ledgers() == []
 
 
@@ -200,7 +245,9 @@ def test_what_lists_show_only_later_is_left_to_the_next_run(tmp_path):
 
 
 def test_a_list_that_is_refused_is_never_nothing_there(tmp_path, monkeypatch):
-    world = Disaster(tmp_path / "world", faults={4: "killed-after"})  # the server is there, and its id is not known
+    world = Disaster(
+        tmp_path / "world", faults={4: "killed-after"}
+    )  # the server is there, and its id is not known
     world.run_and_be_killed()
     world.clock.sleep(HOUR)
     listed = world.cloud.listed
@@ -209,17 +256,23 @@ def test_a_list_that_is_refused_is_never_nothing_there(tmp_path, monkeypatch):
         if kind is Kind.SERVER:
             raise NotPermitted("servers are not listed for you")
         return listed(kind, name)
+
     with monkeypatch.context() as patch:
         patch.setattr(world.cloud, "listed", refused)
-        assert line(world.run()) == (1, "site: gone: what there may be under the handle could not be seen gone: servers are not "
-                                        "listed for you (cause=teardown)")
+        assert line(world.run()) == (
+            1,
+            "site: gone: what there may be under the handle could not be seen gone: servers are not "
+            "listed for you (cause=teardown)",
+        )
     assert (len(world.ours()), len(world.ledgers())) == (1, 2)
 
     assert world.run()[0] == 0
     assert world.ours() == world.ledgers() == []
 
 
-def test_a_look_that_our_own_end_cuts_short_does_not_hide_why_the_removal_was_refused(tmp_path, monkeypatch):
+def test_a_look_that_our_own_end_cuts_short_does_not_hide_why_the_removal_was_refused(
+    tmp_path, monkeypatch
+):
     world = Disaster(tmp_path / "world")
     listed, end = world.cloud.listed, 300
 
@@ -231,11 +284,19 @@ def test_a_look_that_our_own_end_cuts_short_does_not_hide_why_the_removal_was_re
         if world.clock.now() > end - 6:
             silent()
         raise NotPermitted(f"the removal of {identity} is not allowed")
-    monkeypatch.setattr(world.cloud, "remove", refused)
-    monkeypatch.setattr(world.cloud, "listed", lambda *words: silent() if world.clock.now() > end - 6 else listed(*words))
 
-    assert line(world.run()) == (1, "site: gone: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
-                                    "the removal of vol-1 is not allowed (cause=teardown)")
+    monkeypatch.setattr(world.cloud, "remove", refused)
+    monkeypatch.setattr(
+        world.cloud,
+        "listed",
+        lambda *words: silent() if world.clock.now() > end - 6 else listed(*words),
+    )
+
+    assert line(world.run()) == (
+        1,
+        "site: gone: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
+        "the removal of vol-1 is not allowed (cause=teardown)",
+    )
 
 
 def test_a_removal_that_is_not_answered_until_our_end_says_that(tmp_path, monkeypatch):
@@ -244,29 +305,42 @@ def test_a_removal_that_is_not_answered_until_our_end_says_that(tmp_path, monkey
     def silent(identity):
         world.clock.sleep(300 - world.clock.now())
         raise Unreachable(f"delete {identity}: no whole answer within 60 s")
+
     monkeypatch.setattr(world.cloud, "remove", silent)
 
-    assert line(world.run()) == (1, "site: delete: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
-                                    "delete sna-3: no whole answer within 60 s (cause=teardown)")
+    assert line(world.run()) == (
+        1,
+        "site: delete: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
+        "delete sna-3: no whole answer within 60 s (cause=teardown)",
+    )
 
 
 def test_a_process_killed_by_a_scheduler_is_settled_by_the_next(tmp_path):
     """The same, with nothing virtual: two processes, SIGKILL, and a ledger that can be locked again."""
     site = tmp_path / "quick.ini"
-    site.write_text("[site]\nname = quick\n[endpoint]\nmanager = memory\nboot = 20 s\n[test vm]\nimage = vmprobe-test\n"
-                    "[budget]\ndeadline = 30 s\nreserve = 10 s\n[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n")
+    site.write_text(
+        "[site]\nname = quick\n[endpoint]\nmanager = memory\nboot = 20 s\n[test vm]\nimage = vmprobe-test\n"
+        "[budget]\ndeadline = 30 s\nreserve = 10 s\n[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n"
+    )
     state = tmp_path / "state"
-    run = subprocess.Popen([sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(site)],
-                           env={"VMPROBE_STATE": str(state)}, stdout=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(site)],
+        env={"VMPROBE_STATE": str(state)},
+        stdout=subprocess.DEVNULL,
+    )
     until = time.monotonic() + 60
     while not any(b'"server"' in path.read_bytes() for path in state.rglob("*.ledger")):
         assert time.monotonic() < until
         time.sleep(0.02)
-    during = run_probe("check_vm_lifecycle", "--site", str(_fast(site)), env={"VMPROBE_STATE": str(state)})
+    during = run_probe(
+        "check_vm_lifecycle", "--site", str(_fast(site)), env={"VMPROBE_STATE": str(state)}
+    )
     assert len(list(state.rglob("*.ledger"))) == 1, "the ledger of a run that lives stays"
     run.send_signal(signal.SIGKILL)
     run.wait()
-    after = run_probe("check_vm_lifecycle", "--site", str(site), "-v", env={"VMPROBE_STATE": str(state)})
+    after = run_probe(
+        "check_vm_lifecycle", "--site", str(site), "-v", env={"VMPROBE_STATE": str(state)}
+    )
 
     assert (during[0], after[0]) == (0, 0)
     assert "note: the debt of " not in during[1] and "note: the debt of " in after[1]
@@ -280,6 +354,7 @@ def _fast(site):
 
 # --- many debts ---------------------------------------------------------------------------------------------------
 
+
 def test_a_debt_that_cannot_be_paid_does_not_keep_the_others_from_being_paid(tmp_path):
     world = Disaster(tmp_path / "world")
     for number in range(2):
@@ -290,7 +365,10 @@ def test_a_debt_that_cannot_be_paid_does_not_keep_the_others_from_being_paid(tmp
     _into_one(world)
     stuck(world)
 
-    assert line(world.run()) == (1, GOOD.format("29") + "; 2 left behind by earlier runs: server ser-2")
+    assert line(world.run()) == (
+        1,
+        GOOD.format("29") + "; 2 left behind by earlier runs: server ser-2",
+    )
     assert {key for key in world.cloud.things if key not in world.strangers} == {"ser-2", "vol-1"}
     assert len(world.ledgers()) == 1
 
@@ -338,8 +416,20 @@ def _into_one(world):
 
 # --- what a driver's library may raise ----------------------------------------------------------------------------
 
-@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError, RecursionError, Interrupted,
-                                    DeadlinePassed])
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        SystemExit,
+        KeyboardInterrupt,
+        GeneratorExit,
+        StopIteration,
+        MemoryError,
+        RecursionError,
+        Interrupted,
+        DeadlinePassed,
+    ],
+)
 @pytest.mark.parametrize("verb", ["find", "remove", "listed"])
 def test_whatever_is_raised_in_a_clean_up_the_next_round_comes(tmp_path, monkeypatch, raised, verb):
     world = Disaster(tmp_path / "world")
@@ -349,6 +439,7 @@ def test_whatever_is_raised_in_a_clean_up_the_next_round_comes(tmp_path, monkeyp
         if world.clock.now() > 12 and next(raises) < 4:
             raise raised("a library's own")
         return real(*words)
+
     monkeypatch.setattr(world.cloud, verb, broken)
 
     code, _ = world.run()
@@ -362,6 +453,7 @@ def test_a_session_that_cannot_be_closed_changes_no_verdict(tmp_path, monkeypatc
 
     def close(driver):
         raise RuntimeError("closed already")
+
     monkeypatch.setattr(memory.Memory, "close", close)
 
     code, said = world.run("-v")

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 import plugin_output
-from running import run_probe
 from disasters import SHM, Disaster
+from running import run_probe
 from vmprobe.core import handle as handles
-from vmprobe.lease import ledger as ledgers
 from vmprobe.core import redact
-from vmprobe.lease.ledger import Ledger
 from vmprobe.core.model import Kind, Ref
+from vmprobe.lease import ledger as ledgers
+from vmprobe.lease.ledger import Ledger
 
 HANDLE = handles.Handle("mon", 1_800_000_000, 6, "abcdefgh")
 SERVER, VOLUME = Ref(Kind.SERVER, "4f1c", str(HANDLE)), Ref(Kind.VOLUME, "77aa", str(HANDLE))
@@ -59,6 +59,7 @@ def owed(directory):
 
 # --- what it remembers --------------------------------------------------------------------------------------------
 
+
 def test_what_was_asked_for_is_owed_until_it_was_refused_or_seen_gone(directory):
     ledger = Ledger.begin(directory, HANDLE)
     ledger.intent(Kind.VOLUME, [str(HANDLE)], NOW)
@@ -69,13 +70,13 @@ def test_what_was_asked_for_is_owed_until_it_was_refused_or_seen_gone(directory)
     ledger.close(settled=False)
     assert owed(directory) == [Ref(Kind.SERVER, "", str(HANDLE)), VOLUME]
 
-    ledger, = Ledger.debts(directory, NOW)
+    (ledger,) = Ledger.debts(directory, NOW)
     ledger.created([SERVER], NOW)
     ledger.gone([VOLUME])
     ledger.close(settled=False)
     assert owed(directory) == [SERVER]
 
-    ledger, = Ledger.debts(directory, NOW)
+    (ledger,) = Ledger.debts(directory, NOW)
     ledger.gone([SERVER])
     assert ledger.owed() == []
     ledger.close(settled=True)
@@ -96,10 +97,17 @@ def test_the_file_is_for_its_user_only_and_says_where_its_debts_can_be_paid(dire
     assert os.stat(ledger.path).st_mode & 0o777 == 0o600
     assert os.stat(directory).st_mode & 0o777 == 0o700
     assert json.loads(Path(ledger.path).read_text()) == {
-        "event": "lease", "handle": str(HANDLE), "site": "cesga", "endpoint": "memory memory://cloud", "pid": os.getpid()}
+        "event": "lease",
+        "handle": str(HANDLE),
+        "site": "cesga",
+        "endpoint": "memory memory://cloud",
+        "pid": os.getpid(),
+    }
 
 
-def test_an_id_that_is_a_secret_is_in_memory_only_and_a_number_stays_what_it_is(directory, monkeypatch):
+def test_an_id_that_is_a_secret_is_in_memory_only_and_a_number_stays_what_it_is(
+    directory, monkeypatch
+):
     monkeypatch.setattr(redact, "_current", [redact.Redactor(["a-Secret-1", "42"])])
     ledger = Ledger.begin(directory, HANDLE)
     ledger.created([Ref(Kind.SERVER, "a-Secret-1", "x"), Ref(Kind.VOLUME, "42", "y")], NOW)
@@ -168,8 +176,9 @@ def test_what_a_kill_left_of_a_ledger_that_had_not_begun_goes_away_after_its_lea
 
 # --- damaged files ------------------------------------------------------------------------------------------------
 
+
 def _bit(text, number):
-    return text[:number] + bytes([text[number] ^ 0x10]) + text[number + 1:]
+    return text[:number] + bytes([text[number] ^ 0x10]) + text[number + 1 :]
 
 
 DAMAGES = {
@@ -185,9 +194,11 @@ DAMAGES = {
     "another event": lambda text: text + b'{"event": "rain", "kind": "server"}\n',
     "another kind": lambda text: text + b'{"event": "created", "kind": "zeppelin", "id": "1"}\n',
     "numbers where words stand": lambda text: text.replace(b'"created"', b"17"),
-    "too large": lambda text: text + b" " * (5 * 2 ** 20) + b"\n",
+    "too large": lambda text: text + b" " * (5 * 2**20) + b"\n",
     "infinite times": lambda text: re.sub(rb'"at": [0-9.]+', b'"at": 1e999', text),
-    "times of a thousand digits": lambda text: re.sub(rb'"at": [0-9.]+', b'"at": ' + b"9" * 1000, text),
+    "times of a thousand digits": lambda text: re.sub(
+        rb'"at": [0-9.]+', b'"at": ' + b"9" * 1000, text
+    ),
     "times that are words": lambda text: re.sub(rb'"at": [0-9.]+', b'"at": "noon"', text),
     "other ids": lambda text: text.replace(b'"ser-', b'"x-').replace(b'"vol-', b'"x-'),
     "ids that are lists": lambda text: re.sub(rb'"id": "[^"]*"', b'"id": [[]]', text),
@@ -244,6 +255,7 @@ def test_a_ledger_of_another_endpoint_waits_for_that(killed, file):
 
 # --- files that cannot be used ------------------------------------------------------------------------------------
 
+
 def plant_link(file):
     target = file.parent.parent.parent / "precious"
     target.write_text("precious")
@@ -261,8 +273,14 @@ def plant_pipe(file):
     os.mkfifo(file)
 
 
-@pytest.mark.parametrize("plant, trouble", [
-    (plant_link, "is a symbolic link"), (plant_directory, "Is a directory"), (plant_pipe, "is not a regular file")])
+@pytest.mark.parametrize(
+    "plant, trouble",
+    [
+        (plant_link, "is a symbolic link"),
+        (plant_directory, "Is a directory"),
+        (plant_pipe, "is not a regular file"),
+    ],
+)
 def test_what_is_planted_in_a_ledgers_place_is_told_and_not_followed(killed, file, plant, trouble):
     plant(file)
 
@@ -270,7 +288,7 @@ def test_what_is_planted_in_a_ledgers_place_is_told_and_not_followed(killed, fil
 
     assert code == 0
     assert f"; a ledger cannot be read: {trouble}: /" in said.text
-    ledger, = Ledger.debts(str(file.parent), NOW)
+    (ledger,) = Ledger.debts(str(file.parent), NOW)
     assert ledger.trouble == f"a ledger cannot be read: {trouble}: {file}"
     assert [path.read_text() for path in killed.directory.rglob("precious")] in ([], ["precious"])
     killed.clock.sleep(3600)
@@ -285,9 +303,15 @@ def test_one_ledger_that_cannot_be_read_does_not_hide_the_others(killed, file):
     assert killed.ours() == []
 
 
-@pytest.mark.parametrize("make", [
-    lambda path: path.symlink_to("/tmp"), lambda path: path.write_text(""), lambda path: (path.mkdir(), path.chmod(0o777))],
-    ids=["a link", "a file", "a directory where everybody writes"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.symlink_to("/tmp"),
+        lambda path: path.write_text(""),
+        lambda path: (path.mkdir(), path.chmod(0o777)),
+    ],
+    ids=["a link", "a file", "a directory where everybody writes"],
+)
 def test_a_directory_that_is_not_ours_alone_is_told_and_not_used(tmp_path, make):
     world = Disaster(tmp_path / "world")
     (world.state / "ledger").mkdir(parents=True)
@@ -312,12 +336,20 @@ def test_what_root_runs_by_hand_leaves_nothing_that_the_scheduler_cannot_use(tmp
     ledger = Ledger.begin(ledgers.directory(str(state), "site"), HANDLE)
 
     assert ledger.trouble == ""
-    assert {os.stat(path).st_uid for path in (ledger.path, *list(Path(ledger.path).parents)[:2])} == {NOBODY}
+    assert {
+        os.stat(path).st_uid for path in (ledger.path, *list(Path(ledger.path).parents)[:2])
+    } == {NOBODY}
 
 
 @as_root
-@pytest.mark.parametrize("owner, mode, trouble", [
-    (1, 0o755, "{directory} is another user's"), (0, 0o700, "Permission denied"), (NOBODY, 0o500, "Permission denied")])
+@pytest.mark.parametrize(
+    "owner, mode, trouble",
+    [
+        (1, 0o755, "{directory} is another user's"),
+        (0, 0o700, "Permission denied"),
+        (NOBODY, 0o500, "Permission denied"),
+    ],
+)
 def test_another_users_directory_is_told_and_the_run_goes_on(owner, mode, trouble):
     with tempfile.TemporaryDirectory(dir=SHM) as name:
         world = Disaster(Path(name) / "world")
@@ -327,7 +359,9 @@ def test_another_users_directory_is_told_and_the_run_goes_on(owner, mode, troubl
             path.chmod(0o777)
         os.chown(directory, owner, owner)
         directory.chmod(mode)
-        world.site.lifecycle("--plan")  # what is imported on demand may be in a place that only root can read
+        world.site.lifecycle(
+            "--plan"
+        )  # what is imported on demand may be in a place that only root can read
         world.site.write = lambda: world.site.path
         os.seteuid(NOBODY)
         try:
@@ -336,11 +370,16 @@ def test_another_users_directory_is_told_and_the_run_goes_on(owner, mode, troubl
             os.seteuid(0)
 
     assert (code, world.ours()) == (0, [])
-    assert "; the ledger cannot be written: " in said.text  # whole below line 1, which has no room for two paths
-    assert f"; the ledger cannot be written: {trouble.format(directory=directory)}"[:90] in "\n".join([said.text, *said.details])
+    assert (
+        "; the ledger cannot be written: " in said.text
+    )  # whole below line 1, which has no room for two paths
+    assert f"; the ledger cannot be written: {trouble.format(directory=directory)}"[
+        :90
+    ] in "\n".join([said.text, *said.details])
 
 
 # --- a disk that is full ------------------------------------------------------------------------------------------
+
 
 def room(size):
     """From now on no file of this process can become larger, as on a full disk."""
@@ -349,6 +388,7 @@ def room(size):
 
 def with_room_afterwards(test):
     """The limit is gone when the test is over, and not only with its fixtures: the test's result goes to a file, too."""
+
     @functools.wraps(test)
     def limited(*words, **more):
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -356,6 +396,7 @@ def with_room_afterwards(test):
             test(*words, **more)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
     return limited
 
 
@@ -367,10 +408,14 @@ def test_what_a_full_disk_did_not_take_is_in_memory_and_follows_when_there_is_ro
 
     assert ledger.trouble == f"the ledger cannot be written: No space left on device: {directory}"
     assert [debt.ref.kind for debt in ledger.owed()] == [Kind.SERVER]
-    room(2 ** 20)
+    room(2**20)
     ledger.created([SERVER], NOW)
     ledger.close(settled=False)
-    assert [json.loads(line)["event"] for line in Path(ledger.path).read_text().splitlines()] == ["lease", "intent", "created"]
+    assert [json.loads(line)["event"] for line in Path(ledger.path).read_text().splitlines()] == [
+        "lease",
+        "intent",
+        "created",
+    ]
     assert owed(directory) == [SERVER]
 
 
@@ -392,7 +437,11 @@ def test_a_run_on_a_full_disk_goes_on_says_so_and_leaves_nothing(tmp_path, size)
 def test_a_run_whose_state_is_on_a_disk_without_room_goes_on(tmp_path):
     state = tmp_path / "full"
     state.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=8", "none", str(state)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=8", "none", str(state)],
+        capture_output=True,
+        text=True,
+    )
     if mounted.returncode:
         pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
@@ -409,18 +458,27 @@ def test_a_run_whose_state_is_on_a_disk_without_room_goes_on(tmp_path):
 
 def _site(directory):
     path = directory / "quick.ini"
-    path.write_text("[site]\nname = quick\n[endpoint]\nmanager = memory\nboot = 0.1 s\n[test vm]\nimage = vmprobe-test\n"
-                    "[budget]\ndeadline = 30 s\nreserve = 10 s\n[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n[sample]\nreadings = 0\n")
+    path.write_text(
+        "[site]\nname = quick\n[endpoint]\nmanager = memory\nboot = 0.1 s\n[test vm]\nimage = vmprobe-test\n"
+        "[budget]\ndeadline = 30 s\nreserve = 10 s\n[polling]\nfirst = 0.1 s\nshortest = 0.1 s\n[sample]\nreadings = 0\n"
+    )
     return path
 
 
 def test_a_process_on_a_full_disk_says_one_line(tmp_path):
     def full():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # as a scheduler may hand it down; Python ignores it
+        signal.signal(
+            signal.SIGXFSZ, signal.SIG_DFL
+        )  # as a scheduler may hand it down; Python ignores it
 
-    code, output, errors = run_probe("check_vm_lifecycle", "--site", str(_site(tmp_path)), preexec_fn=full,
-                                     env={"PYTHONDONTWRITEBYTECODE": "1"})
+    code, output, errors = run_probe(
+        "check_vm_lifecycle",
+        "--site",
+        str(_site(tmp_path)),
+        preexec_fn=full,
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+    )
 
     assert (code, errors) == (0, "")
     assert "; the ledger cannot be written: " in plugin_output.read(output.rstrip("\n")).text
@@ -433,6 +491,7 @@ def test_a_directory_that_cannot_be_synced_leaves_the_ledger_locked(directory, m
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(descriptor)
+
     monkeypatch.setattr(os, "fsync", fsync)
     ledger = Ledger.begin(directory, HANDLE)
     ledger.created([SERVER], NOW)

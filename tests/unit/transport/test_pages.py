@@ -10,10 +10,10 @@ import pytest
 from rawserver import Server, reply
 from virtual import VirtualClock
 from vmprobe.core.clock import Deadline
-from vmprobe.drivers import load
 from vmprobe.core.errors import Incomplete
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind
+from vmprobe.drivers import load
 from vmprobe.transport.pages import Pages
 
 
@@ -25,11 +25,20 @@ def read(pages, xml, more=1000):
     return len(pages)
 
 
-@pytest.mark.parametrize("xml, pages_read", [
-    ("<list>" + "<a/>" * 100_000 + "</list>", 10), ("<list><a>" + "x" * 4_000_000 + "</a></list>", 67), ("<list><a>" + "x" * 1_000_000 + "\u20ac</a></list>", 67),
-    ("<list>" + "<a b='c'/>" * 10_000 + "</list>", 48), ("<list/>", 1000)],
-    ids=["many-things", "large-things", "wide-things", "attributes", "empty-pages"])
-def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_thousand(xml, pages_read):
+@pytest.mark.parametrize(
+    "xml, pages_read",
+    [
+        ("<list>" + "<a/>" * 100_000 + "</list>", 10),
+        ("<list><a>" + "x" * 4_000_000 + "</a></list>", 67),
+        ("<list><a>" + "x" * 1_000_000 + "\u20ac</a></list>", 67),
+        ("<list>" + "<a b='c'/>" * 10_000 + "</list>", 48),
+        ("<list/>", 1000),
+    ],
+    ids=["many-things", "large-things", "wide-things", "attributes", "empty-pages"],
+)
+def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_thousand(
+    xml, pages_read
+):
     pages = Pages("list servers")
 
     with pytest.raises(Incomplete) as endless:
@@ -42,7 +51,9 @@ def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_tho
 def test_the_things_of_all_pages_are_kept_in_their_order():
     pages = Pages("list servers")
 
-    for number, xml in enumerate(("<list><a>1</a><a>2</a></list>", "<list/>", "<list><b/><a>3</a></list>")):
+    for number, xml in enumerate(
+        ("<list><a>1</a><a>2</a></list>", "<list/>", "<list><b/><a>3</a></list>")
+    ):
         document = fromstring(xml)
         pages.add(document, document.findall("a"), number)
 
@@ -59,7 +70,14 @@ def served():
         servers.append(Server(answer))
         kind = load(manager)
         known = {name: key.default for name, key in kind.endpoint_keys.items()}
-        endpoint = {**known, "timeout": 5.0, "ca": None, "manager": manager, "url": servers[-1].url, **words}
+        endpoint = {
+            **known,
+            "timeout": 5.0,
+            "ca": None,
+            "manager": manager,
+            "url": servers[-1].url,
+            **words,
+        }
         made = kind(endpoint, credentials, Deadline(600, 60, VirtualClock()), Evidence())
         made.connect()
         return made, servers[-1]
@@ -75,9 +93,15 @@ def test_ec2s_pages_that_lead_round_and_round_are_an_incomplete_list(served):
     def answer(request):
         words = parse_qs(request.body.decode())
         if words["Action"] != ["DescribeInstances"]:
-            return reply(200, "<DescribeAvailabilityZonesResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></DescribeAvailabilityZonesResponse>")
+            return reply(
+                200,
+                "<DescribeAvailabilityZonesResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></DescribeAvailabilityZonesResponse>",
+            )
         tokens.append(words.get("NextToken", [""])[0])
-        return reply(200, f"<DescribeInstancesResponse><reservationSet/><nextToken>{'bc'[len(tokens) % 2]}</nextToken></DescribeInstancesResponse>")
+        return reply(
+            200,
+            f"<DescribeInstancesResponse><reservationSet/><nextToken>{'bc'[len(tokens) % 2]}</nextToken></DescribeInstancesResponse>",
+        )
 
     driver, _ = served("ec2", answer, {"access_key": "AKID", "secret_key": "s"}, region="here")
 
@@ -94,9 +118,16 @@ def test_opennebulas_pages_that_are_all_the_same_are_an_incomplete_list(served):
         said = "6.10.5"
         if procedure == "one.vmpool.info":
             offsets.append(int(re.findall(rb"<int>(-?\d+)</int>", request.body)[1]))
-            said = "<VM_POOL>" + "".join(f"<VM><ID>{number}</ID><NAME>n</NAME></VM>" for number in range(200)) + "</VM_POOL>"
+            said = (
+                "<VM_POOL>"
+                + "".join(f"<VM><ID>{number}</ID><NAME>n</NAME></VM>" for number in range(200))
+                + "</VM_POOL>"
+            )
         values = f"<value><boolean>1</boolean></value><value><string>{escape(said)}</string></value><value><int>0</int></value>"
-        return reply(200, f"<methodResponse><params><param><value><array><data>{values}</data></array></value></param></params></methodResponse>")
+        return reply(
+            200,
+            f"<methodResponse><params><param><value><array><data>{values}</data></array></value></param></params></methodResponse>",
+        )
 
     driver, _ = served("opennebula", answer, {"username": "probe", "password": "s3cret"})
 

@@ -10,10 +10,10 @@ from vmprobe.checks import session
 from vmprobe.checks.activity import usage
 from vmprobe.checks.capacity import headroom
 from vmprobe.checks.lifecycle import sampling
+from vmprobe.checks.session import Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
-from vmprobe.checks.session import Finding, Session
 from vmprobe.core.text import counted, number, span, table
 from vmprobe.report.verdict import WORDS, Verdict
 
@@ -45,7 +45,9 @@ def parser() -> cli.Parser:
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     """Run the probe; ClientError before anything is asked when it cannot be."""
     options = parser().parse_args(arguments)
-    return session.look(options, clock, lambda run: _look(run, options), bare="cpu_peak", defaults={})
+    return session.look(
+        options, clock, lambda run: _look(run, options), bare="cpu_peak", defaults={}
+    )
 
 
 def _look(run: Session, options: argparse.Namespace) -> Finding:
@@ -56,14 +58,26 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         cloud.connect()
     with timeline.stage("list"):
         wanted = cli.patterns(options)
-        servers = [server for server in cloud.survey("", [Kind.SERVER])
-                   if server.state is State.READY and wanted.match(server)]
+        servers = [
+            server
+            for server in cloud.survey("", [Kind.SERVER])
+            if server.state is State.READY and wanted.match(server)
+        ]
     timeline.metrics["servers"] = len(servers)
 
-    memory = usage.Memory(site.name, cloud.driver.identity, options.name, options.owner, options.project, options.image)
+    memory = usage.Memory(
+        site.name,
+        cloud.driver.identity,
+        options.name,
+        options.owner,
+        options.project,
+        options.image,
+    )
     taken, before, trouble = memory.recall()
     with timeline.stage("metrics"):
-        readings, unmeasured = usage.measure(cloud, servers, max(1, site.sample["readings"]), site.sample["interval"])
+        readings, unmeasured = usage.measure(
+            cloud, servers, max(1, site.sample["readings"]), site.sample["interval"]
+        )
         first = timeline.stages[-1].began - run.deadline.clock.now() + run.deadline.clock.utc()
     unkept = memory.remember(run.deadline.clock.utc(), readings)
 
@@ -74,15 +88,28 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         timeline.metrics["interval"] = usage.length(known)
     timeline.notes += sampling.sources(list(known.values()))
     timeline.notes += _shortened(readings, site.sample)
-    timeline.notes += [f"{servers_of} not measured: {reason}" for servers_of, reason in _reasons(servers, unmeasured)]
+    timeline.notes += [
+        f"{servers_of} not measured: {reason}"
+        for servers_of, reason in _reasons(servers, unmeasured)
+    ]
     if servers and missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
-    if unmeasured and all(isinstance(reason, NotPermitted) for reason in unmeasured.values()) and not any(readings.values()):
+    if (
+        unmeasured
+        and all(isinstance(reason, NotPermitted) for reason in unmeasured.values())
+        and not any(readings.values())
+    ):
         state = WORDS.index(site.verdict.get("unmeasured", "UNKNOWN"))
-        return Finding(f"{counted(len(servers), 'server')}, not measured (cause=auth): {next(iter(unmeasured.values()))}", state)
+        return Finding(
+            f"{counted(len(servers), 'server')}, not measured (cause=auth): {next(iter(unmeasured.values()))}",
+            state,
+        )
     story = _story(servers, known, timeline.metrics, len(unmeasured))
     wrong = trouble or unkept  # where both are, it is mostly for one reason
-    return Finding(f"{story}; {wrong}" if wrong else story, details=tuple(_table(servers, known, options.limit)))
+    return Finding(
+        f"{story}; {wrong}" if wrong else story,
+        details=tuple(_table(servers, known, options.limit)),
+    )
 
 
 def _shortened(readings: usage.Readings, sample: Mapping[str, Any]) -> List[str]:
@@ -90,10 +117,14 @@ def _shortened(readings: usage.Readings, sample: Mapping[str, Any]) -> List[str]
     taken = max((len(rows) for rows in readings.values()), default=0)
     if not taken or taken >= sample["readings"]:
         return []
-    return [f"{taken} of {sample['readings']} readings: more of them, {sample['interval']:g} s apart, do not fit into this run's time"]
+    return [
+        f"{taken} of {sample['readings']} readings: more of them, {sample['interval']:g} s apart, do not fit into this run's time"
+    ]
 
 
-def _reasons(servers: Sequence[Resource], unmeasured: Mapping[str, VmprobeError]) -> List[Tuple[str, str]]:
+def _reasons(
+    servers: Sequence[Resource], unmeasured: Mapping[str, VmprobeError]
+) -> List[Tuple[str, str]]:
     """How many servers were not measured, with the reason; each reason once, in the words for the first server it had."""
     found: Dict[str, List[str]] = {}
     for server, error in unmeasured.items():
@@ -101,28 +132,46 @@ def _reasons(servers: Sequence[Resource], unmeasured: Mapping[str, VmprobeError]
     return [(f"{len(those)} of {len(servers)}", those[0]) for those in found.values()]
 
 
-def _story(servers: Sequence[Resource], known: usage.Readings, values: Mapping[str, float], unmeasured: int) -> str:
+def _story(
+    servers: Sequence[Resource], known: usage.Readings, values: Mapping[str, float], unmeasured: int
+) -> str:
     """``3 servers over 5 min: cpu 25 %, disk_read 3 KiB/s, ...; busiest: web1 (cpu), db1 (disk_read, disk_write)``."""
     if not servers:
         return "no server runs that is meant"
     many = counted(len(servers), "server") + (f" ({unmeasured} not measured)" if unmeasured else "")
     shown = _figures(values)
     if not shown:
-        reading = "whose first reading this is" if any(row for rows in known.values() for row in rows) else \
-            "of which there is no reading yet"
+        reading = (
+            "whose first reading this is"
+            if any(row for rows in known.values() for row in rows)
+            else "of which there is no reading yet"
+        )
         return f"{many}, {reading}"
     names = {server.ref.id: server.ref.name or server.ref.id for server in servers}
-    tops = [f"{names[server]} ({', '.join(metrics)})" for server, metrics in usage.busiest(known).items()]
+    tops = [
+        f"{names[server]} ({', '.join(metrics)})"
+        for server, metrics in usage.busiest(known).items()
+    ]
     busy = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
-    over = f" over {span(values['interval'])}" if "interval" in values else ""  # a rate needs no second reading
+    over = (
+        f" over {span(values['interval'])}" if "interval" in values else ""
+    )  # a rate needs no second reading
     return f"{many}{over}: {', '.join(shown)}{busy}"
 
 
 def _figures(values: Mapping[str, float]) -> List[str]:
     """``cpu 25 %``, ``disk_read 3 KiB/s``, ... of what was measured."""
     shown = [f"cpu {number(values['cpu_avg'], 1)} %"] if "cpu_avg" in values else []
-    shown += [f"{metric} {_bytes(values[f'{metric}_total'])}" for metric in METRICS[1:] if f"{metric}_total" in values]
-    shown += [f"memory {headroom.amount('memory', values['memory_total'])}"] if "memory_total" in values else []
+    shown += [
+        f"{metric} {_bytes(values[f'{metric}_total'])}"
+        for metric in METRICS[1:]
+        if f"{metric}_total" in values
+    ]
+    shown += (
+        [f"memory {headroom.amount('memory', values['memory_total'])}"]
+        if "memory_total" in values
+        else []
+    )
     return shown + ([f"ready {number(values['ready_avg'], 1)} %"] if "ready_avg" in values else [])
 
 
@@ -131,14 +180,26 @@ def _table(servers: Sequence[Resource], known: usage.Readings, limit: int) -> Li
     if not servers:
         return []
     each: Dict[str, Dict[str, Optional[float]]] = {
-        server.ref.id: {metric: usage.average(metric, known[server.ref.id]) for metric in METRICS + EXTRA_METRICS}
-        for server in servers}
-    metrics = METRICS + tuple(metric for metric in EXTRA_METRICS if any(found[metric] is not None for found in each.values()))
-    order = sorted(servers, key=lambda server: (-(each[server.ref.id]["cpu"] or 0.0), server.ref.name))
+        server.ref.id: {
+            metric: usage.average(metric, known[server.ref.id])
+            for metric in METRICS + EXTRA_METRICS
+        }
+        for server in servers
+    }
+    metrics = METRICS + tuple(
+        metric
+        for metric in EXTRA_METRICS
+        if any(found[metric] is not None for found in each.values())
+    )
+    order = sorted(
+        servers, key=lambda server: (-(each[server.ref.id]["cpu"] or 0.0), server.ref.name)
+    )
     rows = [tuple(metric.upper() for metric in metrics) + ("ID", "NAME")]
     for server in order[:limit]:
         found = each[server.ref.id]
-        rows.append((*(_shown(metric, found[metric]) for metric in metrics), server.ref.id, server.ref.name))
+        rows.append(
+            (*(_shown(metric, found[metric]) for metric in metrics), server.ref.id, server.ref.name)
+        )
     return table(rows) + ([f"and {len(order) - limit} more"] if len(order) > limit else [])
 
 

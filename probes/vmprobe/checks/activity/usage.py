@@ -12,18 +12,31 @@ import os
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe.host import files, paths
+from vmprobe.checks.lifecycle.sampling import rates, summarise
 from vmprobe.core.cloud import Cloud
-from vmprobe.core.errors import (AuthRejected, CloudError, Conflict, DeadlinePassed, NotFound, NotMeasured, NotPermitted,
-                                 Transient, VmprobeError)
+from vmprobe.core.errors import (
+    AuthRejected,
+    CloudError,
+    Conflict,
+    DeadlinePassed,
+    NotFound,
+    NotMeasured,
+    NotPermitted,
+    Transient,
+    VmprobeError,
+)
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Ref, Resource, Sample
 from vmprobe.core.redact import current
-from vmprobe.checks.lifecycle.sampling import rates, summarise
+from vmprobe.host import files, paths
 
 Readings = Dict[str, List[List[Sample]]]  # by the server's id, in order of time
 _SHARE = 0.8  # of the time that is left, for one more reading
 _SLOW = 5.0  # seconds after which a server that failed is not asked again
-_UNMEASURED = (NotMeasured, NotPermitted, Conflict)  # the manager is well, and does not measure this server (now)
+_UNMEASURED = (
+    NotMeasured,
+    NotPermitted,
+    Conflict,
+)  # the manager is well, and does not measure this server (now)
 _JUMP = 300.0  # seconds by which the clock of the stamps may run apart from ours, and a tenth of the time between
 
 
@@ -42,16 +55,29 @@ class Memory:
 
     def remember(self, taken: float, readings: Readings) -> str:
         """Keep each server's last reading; returns why that could not be, '' if it could."""
-        newest = {server: [list(sample) for sample in rows[-1]]
-                  for server, rows in readings.items() if rows}
+        newest = {
+            server: [list(sample) for sample in rows[-1]]
+            for server, rows in readings.items()
+            if rows
+        }
         try:
-            files.remember(self.path, {"taken": taken, "servers": {current().strike_id(server): kept for server, kept in newest.items()}})
+            files.remember(
+                self.path,
+                {
+                    "taken": taken,
+                    "servers": {
+                        current().strike_id(server): kept for server, kept in newest.items()
+                    },
+                },
+            )
         except (OSError, ValueError) as failed:
             return f"{self.path} cannot be written: {getattr(failed, 'strerror', None) or failed}"
         return ""
 
 
-def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: float) -> Tuple[Readings, Dict[str, VmprobeError]]:
+def measure(
+    cloud: Cloud, servers: Sequence[Resource], count: int, interval: float
+) -> Tuple[Readings, Dict[str, VmprobeError]]:
     """Up to ``count`` readings of each server, ``interval`` seconds apart, and why some servers have none.
 
     Only as many are taken as the time that is left allows, but always the first. A server that fails is not asked again, and
@@ -72,7 +98,11 @@ def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: flo
             _read_all(cloud, servers, found, failed)
         except DeadlinePassed as passed:
             late = passed
-            failed.update((server, passed) for server, readings in found.items() if not readings and server not in failed)
+            failed.update(
+                (server, passed)
+                for server, readings in found.items()
+                if not readings and server not in failed
+            )
         took = max(took, cloud.deadline.clock.now() - began - (interval if number else 0.0))
 
     if not any(found.values()):
@@ -84,7 +114,9 @@ def measure(cloud: Cloud, servers: Sequence[Resource], count: int, interval: flo
     return found, {server: error for server, error in failed.items() if not found[server]}
 
 
-def _read_all(cloud: Cloud, servers: Sequence[Resource], found: Readings, failed: Dict[str, VmprobeError]) -> None:
+def _read_all(
+    cloud: Cloud, servers: Sequence[Resource], found: Readings, failed: Dict[str, VmprobeError]
+) -> None:
     """Add one reading of each server to ``found``, or the reason why there is none to ``failed``.
 
     Each is asked once first, so that one whose figures do not come leaves the others their time; what failed and may pass is
@@ -102,7 +134,12 @@ def _read_all(cloud: Cloud, servers: Sequence[Resource], found: Readings, failed
         _read(server.ref, cloud.metrics, found, failed)
 
 
-def _read(server: Ref, ask: Callable[[Ref], List[Sample]], found: Readings, failed: Dict[str, VmprobeError]) -> bool:
+def _read(
+    server: Ref,
+    ask: Callable[[Ref], List[Sample]],
+    found: Readings,
+    failed: Dict[str, VmprobeError],
+) -> bool:
     """Add one reading; returns whether it failed in a way that may pass at once."""
     try:
         found[server.id].append(ask(server))
@@ -127,7 +164,11 @@ def since(before: Mapping[str, List[Sample]], elapsed: float, readings: Readings
     found: Readings = {}
     for server, rows in readings.items():
         last = before.get(server, [])
-        fits = bool(last and rows and rows[0]) and 0 < elapsed and abs(rows[0][0].at - last[0].at - elapsed) <= _JUMP + 0.1 * elapsed
+        fits = (
+            bool(last and rows and rows[0])
+            and 0 < elapsed
+            and abs(rows[0][0].at - last[0].at - elapsed) <= _JUMP + 0.1 * elapsed
+        )
         found[server] = ([last] if fits else []) + rows
     return found
 
@@ -145,7 +186,11 @@ def figures(readings: Readings) -> Tuple[Dict[str, float], List[str]]:
     """Values by perfdata label and the metrics that nobody measured: average, peak, and of bytes the total per second."""
     found, missing = summarise(list(readings.values()))
     for metric in (*METRICS[1:], "memory"):
-        each = [rate for rate in (average(metric, rows) for rows in readings.values()) if rate is not None]
+        each = [
+            rate
+            for rate in (average(metric, rows) for rows in readings.values())
+            if rate is not None
+        ]
         if each:
             found[f"{metric}_total"] = sum(each)
     return found, missing
@@ -171,12 +216,18 @@ def busiest(readings: Readings) -> Dict[str, List[str]]:
 
 def _parsed(document: Any) -> Tuple[float, Dict[str, List[Sample]]]:
     """The file's content; anything that is not exactly that raises."""
-    servers = {str(server): [_sample(*row) for row in rows] for server, rows in document["servers"].items()}
+    servers = {
+        str(server): [_sample(*row) for row in rows] for server, rows in document["servers"].items()
+    }
     return _number(document["taken"]), servers
 
 
 def _sample(metric: Any, value: Any, at: Any, counter: Any, source: Any = "") -> Sample:
-    if metric not in METRICS + EXTRA_METRICS or counter not in (True, False) or not isinstance(source, str):
+    if (
+        metric not in METRICS + EXTRA_METRICS
+        or counter not in (True, False)
+        or not isinstance(source, str)
+    ):
         raise ValueError("no sample")
     return Sample(metric, _number(value), _number(at), counter, source)
 

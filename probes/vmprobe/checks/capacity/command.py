@@ -8,13 +8,13 @@ from typing import Any, Optional, Sequence
 from vmprobe import cli
 from vmprobe.checks import session
 from vmprobe.checks.capacity import headroom
+from vmprobe.checks.session import Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Key
 from vmprobe.core.errors import ClientError
 from vmprobe.core.model import BURDENS, RESOURCES, Capability
-from vmprobe.checks.session import Finding, Session
-from vmprobe.site.site import Site
 from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict
+from vmprobe.site.site import Site
 
 DESCRIPTION = """\
 Say what is free for this project: servers, vCPUs, memory, volumes, storage and
@@ -37,7 +37,9 @@ _full; with --need also fits, so many more servers; auth capacity image total
 def parser() -> cli.Parser:
     """The command line."""
     found = cli.Parser("capacity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
-    found.add_argument("--need", metavar="N", type=cli.count, help="can I get so many more servers?")
+    found.add_argument(
+        "--need", metavar="N", type=cli.count, help="can I get so many more servers?"
+    )
     found.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
     return found
 
@@ -57,7 +59,11 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         cloud.connect()
     with timeline.stage("capacity"):
         limits = cloud.capacity()
-    timeline.notes += [f"the limit of {limit.name} is not known: {limit.unknown}" for limit in limits if limit.unknown]
+    timeline.notes += [
+        f"the limit of {limit.name} is not known: {limit.unknown}"
+        for limit in limits
+        if limit.unknown
+    ]
     values, run.highest = headroom.figures(limits)
     timeline.metrics.update(values)
 
@@ -96,10 +102,17 @@ def _answer(room: headroom.Room, need: Optional[int], flavor: str) -> str:
 
 def _story(limits) -> str:
     """``free: 97 of 100 servers, 12 of 20 vcpus, 7.5 GiB of 16 GiB memory``."""
-    found = [_free(label, total) for label, total in headroom.totals(limits).items()
-             if total.free is not None and headroom.name_of(label) in RESOURCES and not label.endswith(BURDENS)]
+    found = [
+        _free(label, total)
+        for label, total in headroom.totals(limits).items()
+        if total.free is not None
+        and headroom.name_of(label) in RESOURCES
+        and not label.endswith(BURDENS)
+    ]
     if not found:
-        return "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
+        return (
+            "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
+        )
     return f"free: {', '.join(found)}"
 
 

@@ -15,7 +15,7 @@ from vmprobe.core.model import BURDENS, ONE_FOR_ALL, RESOURCES, Limit
 
 QUOTA = "quota"
 _EXACT = 1e-6  # shares of a CPU are no exact numbers: 1.2 has room for twelve times 0.1
-_UNITS = ((2 ** 40, "TiB"), (2 ** 30, "GiB"), (2 ** 20, "MiB"), (2 ** 10, "KiB"), (1, "B"))
+_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 
 
 class Total(NamedTuple):
@@ -51,7 +51,10 @@ def totals(limits: Sequence[Limit]) -> Dict[str, Total]:
     found: Dict[str, List[Limit]] = defaultdict(list)
     for limit in limits:
         found[_label(limit)].append(limit)
-    return {label: _together(those) if label.startswith("host_") else _roomiest(those) for label, those in found.items()}
+    return {
+        label: _together(those) if label.startswith("host_") else _roomiest(those)
+        for label, those in found.items()
+    }
 
 
 def _label(limit: Limit) -> str:
@@ -103,9 +106,14 @@ def name_of(label: str) -> str:
 
 def room(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> Room:
     """How many more servers with these needs (Driver.needs) fit, by the tightest of all limits that such a server meets."""
-    met = [(limit, needs[limit.name, limit.of]) for limit in limits
-           if limit.total is not None and needs.get((limit.name, limit.of))]
-    met = [(limit, need) for limit, need in met if need != ONE_FOR_ALL or limit.total - limit.used < 1]
+    met = [
+        (limit, needs[limit.name, limit.of])
+        for limit in limits
+        if limit.total is not None and needs.get((limit.name, limit.of))
+    ]
+    met = [
+        (limit, need) for limit, need in met if need != ONE_FOR_ALL or limit.total - limit.used < 1
+    ]
 
     places: Dict[str, List[_Need]] = defaultdict(list)  # hosts and the like: one of them is enough
     choices: List[List[List[_Need]]] = []
@@ -114,7 +122,9 @@ def room(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> Roo
             choices.append([[_Need(limit, need)]])
         else:
             places[limit.source].append(_Need(limit, need))
-    alike: Dict[frozenset, List[List[_Need]]] = defaultdict(list)  # those of one kind can stand in for each other
+    alike: Dict[frozenset, List[List[_Need]]] = defaultdict(
+        list
+    )  # those of one kind can stand in for each other
     for those in places.values():
         alike[frozenset(one.limit.name for one in those)].append(those)
     choices += alike.values()
@@ -130,12 +140,26 @@ def room(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> Roo
 def table(limits: Sequence[Limit]) -> List[str]:
     """One line for each limit, the fullest first."""
     rows = [("LIMIT", "OF", "USED", "TOTAL", "FREE", "FULL")]
-    for limit in sorted(limits, key=lambda limit: -(limit.used / limit.total if limit.total else 0.0)):
+    for limit in sorted(
+        limits, key=lambda limit: -(limit.used / limit.total if limit.total else 0.0)
+    ):
         total = Total(limit.used, limit.total)
-        rows.append((limit.name, limit.source, amount(limit.name, limit.used),
-                     amount(limit.name, limit.total) if limit.total is not None else "unknown" if limit.unknown else "unlimited",
-                     "-" if total.free is None or limit.name in BURDENS else amount(limit.name, total.free),
-                     f"{100 * limit.used / limit.total:.0f} %" if limit.total else "-"))
+        rows.append(
+            (
+                limit.name,
+                limit.source,
+                amount(limit.name, limit.used),
+                amount(limit.name, limit.total)
+                if limit.total is not None
+                else "unknown"
+                if limit.unknown
+                else "unlimited",
+                "-"
+                if total.free is None or limit.name in BURDENS
+                else amount(limit.name, total.free),
+                f"{100 * limit.used / limit.total:.0f} %" if limit.total else "-",
+            )
+        )
     return text.table(rows)
 
 
@@ -161,10 +185,17 @@ class _Need(NamedTuple):
 def _limiting(needs: Sequence[_Need]) -> str:
     """``vcpus by quota: 12 of 20 are free``: the name whose limits, each for itself, leave room for the fewest."""
     names = {one.limit.name for one in needs}
-    name = min(sorted(names), key=lambda name: sum(one.fits for one in needs if one.limit.name == name))
+    name = min(
+        sorted(names), key=lambda name: sum(one.fits for one in needs if one.limit.name == name)
+    )
     those = [one.limit for one in needs if one.limit.name == name]
-    free, total = sum(max(0.0, limit.total - limit.used) for limit in those), sum(limit.total for limit in those)
-    kind = "datastores" if all(limit.source.startswith("datastore ") for limit in those) else "hosts"
+    free, total = (
+        sum(max(0.0, limit.total - limit.used) for limit in those),
+        sum(limit.total for limit in those),
+    )
+    kind = (
+        "datastores" if all(limit.source.startswith("datastore ") for limit in those) else "hosts"
+    )
     source = those[0].source if len(those) == 1 else f"{len(those)} {kind}"
     return f"{name} by {source}: {amount(name, free)} of {amount(name, total)} {'is' if RESOURCES.get(name) == 'B' else 'are'} free"
 

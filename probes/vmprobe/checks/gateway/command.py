@@ -7,8 +7,8 @@ from typing import Any, List, Mapping, Optional, Sequence
 from vmprobe import cli
 from vmprobe.checks import session
 from vmprobe.checks.gateway import steps
-from vmprobe.core.clock import Clock
 from vmprobe.checks.session import Finding, Session
+from vmprobe.core.clock import Clock
 from vmprobe.core.text import seconds, span, table
 from vmprobe.report.verdict import Verdict
 
@@ -26,21 +26,37 @@ cred_expires (s until the credential ends), skew (s between the clocks).
 Defaults: -w tls_expires=1209600: -c tls_expires=259200: -w cred_expires=3600:
 -w skew=60 -c skew=300.
 """
-DEFAULTS = {"tls_expires": ("1209600:", "259200:"), "cred_expires": ("3600:", ""), "skew": ("60", "300")}
+DEFAULTS = {
+    "tls_expires": ("1209600:", "259200:"),
+    "cred_expires": ("3600:", ""),
+    "skew": ("60", "300"),
+}
 
 
 def parser() -> cli.Parser:
     """The command line."""
     found = cli.Parser("gateway", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
-    found.add_argument("--capabilities", action="store_true", help="below the first line, what this endpoint offers")
-    found.add_argument("--json", metavar="FILE", help="write steps, certificates and capabilities to this file")
+    found.add_argument(
+        "--capabilities",
+        action="store_true",
+        help="below the first line, what this endpoint offers",
+    )
+    found.add_argument(
+        "--json", metavar="FILE", help="write steps, certificates and capabilities to this file"
+    )
     return found
 
 
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     """Run the probe; ClientError before anything is asked when it cannot be."""
     options = parser().parse_args(arguments)
-    return session.look(options, clock, lambda run: _look(run, options.capabilities, bool(options.json)), bare="total", defaults=DEFAULTS)
+    return session.look(
+        options,
+        clock,
+        lambda run: _look(run, options.capabilities, bool(options.json)),
+        bare="total",
+        defaults=DEFAULTS,
+    )
 
 
 def _look(run: Session, as_table: bool, as_json: bool) -> Finding:
@@ -50,11 +66,24 @@ def _look(run: Session, as_table: bool, as_json: bool) -> Finding:
     finally:
         run.timeline.notes[:0] = _certificates(report, run.deadline.clock.utc())
     offered = steps.capabilities(run.cloud.driver, report.described)
-    return Finding(_story(run, report), table=tuple(_table(offered)) if as_table else (),
-                   details=(f"a test VM would have {report.plan}",),
-                   document={"capabilities": offered, "certificates": [
-                       {"host": host, "subject": one.subject, "issuer": one.issuer, "expires": one.expires,
-                        "names": list(one.names)} for host, one in report.certificates]})
+    return Finding(
+        _story(run, report),
+        table=tuple(_table(offered)) if as_table else (),
+        details=(f"a test VM would have {report.plan}",),
+        document={
+            "capabilities": offered,
+            "certificates": [
+                {
+                    "host": host,
+                    "subject": one.subject,
+                    "issuer": one.issuer,
+                    "expires": one.expires,
+                    "names": list(one.names),
+                }
+                for host, one in report.certificates
+            ],
+        },
+    )
 
 
 def _story(run: Session, report: steps.Report) -> str:
@@ -69,9 +98,12 @@ def _story(run: Session, report: steps.Report) -> str:
 
 
 def _certificates(report: steps.Report, now: float) -> List[str]:
-    return [f"certificate of {host}: {one.subject} by {one.issuer}, "
-            f"{'ends in ' + span(one.expires - now) if one.expires > now else 'ended ' + span(now - one.expires) + ' ago'}"
-            + (f", for {', '.join(one.names[:5])}" if one.names else "") for host, one in report.certificates]
+    return [
+        f"certificate of {host}: {one.subject} by {one.issuer}, "
+        f"{'ends in ' + span(one.expires - now) if one.expires > now else 'ended ' + span(now - one.expires) + ' ago'}"
+        + (f", for {', '.join(one.names[:5])}" if one.names else "")
+        for host, one in report.certificates
+    ]
 
 
 def _table(offered: Mapping[str, Any]) -> List[str]:

@@ -18,9 +18,9 @@ from vmprobe.core.clock import ahead
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
 from vmprobe.core.model import Capability, Kind, Plan
-from vmprobe.site.site import Site
 from vmprobe.core.text import cut
 from vmprobe.core.timeline import Timeline
+from vmprobe.site.site import Site
 
 _PORTS = {"https": 443, "http": 80}
 _UNWELL = (408, 413, 429)
@@ -77,8 +77,10 @@ def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report, offers: bo
 
 def capabilities(driver: Any, described: Mapping[str, Any]) -> Dict[str, Any]:
     """What an endpoint offers: by the driver what the suite can use, and in the manager's own words what it says."""
-    found: Dict[str, Any] = {"manager": driver.system, **{capability.value: capability in driver.capabilities
-                                                           for capability in Capability}}
+    found: Dict[str, Any] = {
+        "manager": driver.system,
+        **{capability.value: capability in driver.capabilities for capability in Capability},
+    }
     found["firewall rules"] = Kind.SECURITY_GROUP in driver.kinds
     period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
     found["metrics by name"] = {metric: period for metric in driver.metrics_offered}
@@ -116,8 +118,15 @@ class _Steps:
         """One request without credentials: any answer will do but one that says that the service is not well."""
         from vmprobe.transport.http import Http
 
-        http = Http(url, self.deadline, self.evidence, timeout=self.site.endpoint["timeout"], ca=self.site.endpoint["ca"],
-                    certificate=self.credentials.get("certificate", ""), key=self.credentials.get("key", ""))
+        http = Http(
+            url,
+            self.deadline,
+            self.evidence,
+            timeout=self.site.endpoint["timeout"],
+            ca=self.site.endpoint["ca"],
+            certificate=self.credentials.get("certificate", ""),
+            key=self.credentials.get("key", ""),
+        )
         try:
             reply = http.get(accept=range(300, 500))
         finally:
@@ -148,7 +157,9 @@ class _Steps:
         from vmprobe.transport import sockets, tls
 
         try:
-            found = tls.chain(sockets.connect("connect", host, port, self._seconds()), host, self._seconds(), ca)
+            found = tls.chain(
+                sockets.connect("connect", host, port, self._seconds()), host, self._seconds(), ca
+            )
         except (ClientError, Unreachable) as unread:
             self.timeline.notes.append(str(unread))
             return []
@@ -183,7 +194,9 @@ def _place(url: str) -> Tuple[str, str, int]:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
     except (ValueError, KeyError):
-        raise GatewayFailed(f"the manager names {cut(url, 100)!r}, which is no URL that can be asked") from None
+        raise GatewayFailed(
+            f"the manager names {cut(url, 100)!r}, which is no URL that can be asked"
+        ) from None
 
 
 def _left(driver: Any, now: float) -> Dict[str, float]:

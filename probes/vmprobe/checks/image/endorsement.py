@@ -17,17 +17,19 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe.checks.image import signature
-from vmprobe.host import files, paths
 from vmprobe.core.errors import CloudError, GatewayFailed
 from vmprobe.core.text import cut
+from vmprobe.host import files, paths
 from vmprobe.transport import dn
-from vmprobe.transport.json import items, moment
 from vmprobe.transport.json import field as value_at
+from vmprobe.transport.json import items, moment
 
 _ALGORITHMS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]{32,128}")
 _MARKS = (b"\xef\xbb\xbf<", b"\xff\xfe", b"\xfe\xff")  # of texts in UTF-8 and UTF-16
-_PLAIN = re.compile(r"(?P<algorithm>[a-z0-9-]+):(?P<hex>[0-9A-Fa-f]+)\s+(?P<until>\S+)\s+(?P<name>\S.*)")
+_PLAIN = re.compile(
+    r"(?P<algorithm>[a-z0-9-]+):(?P<hex>[0-9A-Fa-f]+)\s+(?P<until>\S+)\s+(?P<name>\S.*)"
+)
 
 
 class Endorsed(NamedTuple):
@@ -53,7 +55,9 @@ class Endorsements(NamedTuple):
     signed: Optional[float] = None
 
 
-def read(document: bytes, ca: str, now: float, seconds: float, endorsers: Sequence[str] = ()) -> Endorsements:
+def read(
+    document: bytes, ca: str, now: float, seconds: float, endorsers: Sequence[str] = ()
+) -> Endorsements:
     """The list in a document, once its signature is good and, where ``endorsers`` are named, one of theirs.
 
     Only what is signed is read. CloudError (cause image) when the list is not to be trusted or not to be understood.
@@ -67,14 +71,20 @@ def read(document: bytes, ca: str, now: float, seconds: float, endorsers: Sequen
         found, claimed = _hepix(text) if text.lstrip().startswith("{") else (_plain(text), "")
     endorser = dn.written(signed.signer)
     if claimed and not dn.same(claimed, signed.signer):
-        raise CloudError(f"it names {claimed} as its endorser, and is signed by {endorser}", cause="image")
+        raise CloudError(
+            f"it names {claimed} as its endorser, and is signed by {endorser}", cause="image"
+        )
     if endorsers and not any(dn.same(one, signed.signer) for one in endorsers):
-        raise CloudError(f"it is signed by {endorser}, who is not among those who may endorse", cause="image")
+        raise CloudError(
+            f"it is signed by {endorser}, who is not among those who may endorse", cause="image"
+        )
     made = signed.made if found.made is None else found.made
     return found._replace(endorser=endorser, notes=signed.notes, made=made, signed=signed.made)
 
 
-def check_newest(where: str, made: Optional[float], now: float, signed: Optional[float] = None) -> List[str]:
+def check_newest(
+    where: str, made: Optional[float], now: float, signed: Optional[float] = None
+) -> List[str]:
     """CloudError (cause image) for a list that is older than one that was seen at this place before: what has been revoked since
     would be endorsed again. Returns notes on what keeps older ones from being noticed.
 
@@ -86,23 +96,37 @@ def check_newest(where: str, made: Optional[float], now: float, signed: Optional
     path = os.path.join(paths.state_directory(), "lists", f"{name}.json")
     newest, trouble = files.recall(path, _remembered, None)
     notes = [trouble] if trouble else []
-    here = f"and one of {_day(newest[0])} was here before (lists/{os.path.basename(path)})" if newest else ""
+    here = (
+        f"and one of {_day(newest[0])} was here before (lists/{os.path.basename(path)})"
+        if newest
+        else ""
+    )
     if made is None:
         if newest:
-            raise CloudError(f"it may be a replay: it does not say when it was made, {here}", cause="image")
-        return [*notes, "it does not say when it was made, so that an older one would not be noticed"]
+            raise CloudError(
+                f"it may be a replay: it does not say when it was made, {here}", cause="image"
+            )
+        return [
+            *notes,
+            "it does not say when it was made, so that an older one would not be noticed",
+        ]
     if newest and made < newest[0]:
         raise CloudError(f"a replay: it is of {_day(made)}, {here}", cause="image")
     if newest and made == newest[0] and signed is not None and signed < newest[1]:
-        raise CloudError(f"a replay: signed on {_day(signed)}, and one signed on {_day(newest[1])} was here before "
-                         f"(lists/{os.path.basename(path)})", cause="image")
+        raise CloudError(
+            f"a replay: signed on {_day(signed)}, and one signed on {_day(newest[1])} was here before "
+            f"(lists/{os.path.basename(path)})",
+            cause="image",
+        )
     this = (min(made, now), min(signed or 0.0, now))
     if newest is None or this > newest:
         try:
             files.remember(path, {"made": this[0], "signed": this[1]})
         except (OSError, ValueError) as failed:
-            notes.append(f"{path} cannot be written, so that an older list would not be noticed: "
-                         f"{getattr(failed, 'strerror', None) or failed}")
+            notes.append(
+                f"{path} cannot be written, so that an older list would not be noticed: "
+                f"{getattr(failed, 'strerror', None) or failed}"
+            )
     return notes
 
 
@@ -127,11 +151,21 @@ def _text(content: bytes) -> str:
     headers = re.match(r"(?:[A-Za-z-]+:[^\n]*\n(?:[ \t][^\n]*\n)*)+\n", text)
     if not headers:
         return text
-    said = {name.lower(): value.strip().lower() for name, value in re.findall(r"(?m)^([A-Za-z-]+):([^\n]*)$", headers[0])}
-    kind, coding = said.get("content-type", "text/plain"), said.get("content-transfer-encoding", "7bit")
-    if not re.match(r"text/|application/(json|octet-stream)\b", kind) or coding not in ("7bit", "8bit", "binary"):
+    said = {
+        name.lower(): value.strip().lower()
+        for name, value in re.findall(r"(?m)^([A-Za-z-]+):([^\n]*)$", headers[0])
+    }
+    kind, coding = (
+        said.get("content-type", "text/plain"),
+        said.get("content-transfer-encoding", "7bit"),
+    )
+    if not re.match(r"text/|application/(json|octet-stream)\b", kind) or coding not in (
+        "7bit",
+        "8bit",
+        "binary",
+    ):
         raise _unread(f"what is signed is {cut(kind, 60)}, {cut(coding, 40)}, and not plain text")
-    return text[headers.end():]
+    return text[headers.end() :]
 
 
 def _hepix(text: str) -> Tuple[Endorsements, str]:
@@ -160,11 +194,19 @@ def _once(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def _hepix_image(said: Mapping[str, Any], until: Optional[float]) -> Endorsed:
-    pairs = [(word.rpartition(":")[2], value) for word, value in said.items() if word.startswith("sl:checksum:")]
+    pairs = [
+        (word.rpartition(":")[2], value)
+        for word, value in said.items()
+        if word.startswith("sl:checksum:")
+    ]
     own = _until(value_at(said, "dc:date:expires", str, default=""))
     ends = [moment for moment in (own, until) if moment is not None]
-    return _endorsed(value_at(said, "dc:identifier", str), value_at(said, "dc:title", str, default=""), _sums(pairs),
-                     min(ends) if ends else None)
+    return _endorsed(
+        value_at(said, "dc:identifier", str),
+        value_at(said, "dc:title", str, default=""),
+        _sums(pairs),
+        min(ends) if ends else None,
+    )
 
 
 def _marketplace(root: Any) -> Tuple[Endorsements, str]:
@@ -182,13 +224,20 @@ def _marketplace(root: Any) -> Tuple[Endorsements, str]:
             raise _unread(f"it has {len(found)} times {path}")
         return (found[0].text or "").strip() if found else ""
 
-    pairs = [(one.findtext("algorithm") or "", one.findtext("value") or "") for one in this.findall("checksum")]
-    title = text("title") or " ".join(filter(None, (text("os"), text("os-version"), text("os-arch"))))
+    pairs = [
+        (one.findtext("algorithm") or "", one.findtext("value") or "")
+        for one in this.findall("checksum")
+    ]
+    title = text("title") or " ".join(
+        filter(None, (text("os"), text("os-version"), text("os-arch")))
+    )
     deprecated = this.findall("deprecated")
     revoked = next(((one.text or "").strip() or "deprecated" for one in deprecated), "")
     found = _endorsed(text("identifier"), title, _sums(pairs), _until(text("valid")), revoked)
     made = _moment(text("endorsement/created"))
-    return Endorsements("Marketplace metadata", title, "", (found,), made=made), text("endorsement/endorser/subject")
+    return Endorsements("Marketplace metadata", title, "", (found,), made=made), text(
+        "endorsement/endorser/subject"
+    )
 
 
 def _plain(text: str) -> Endorsements:
@@ -202,11 +251,25 @@ def _plain(text: str) -> Endorsements:
             raise _unread(f"line {number} is not 'sha512:HEX EXPIRY NAME'")
         until, revoked = match["until"], "revoked" if match["until"] == "revoked" else ""
         expires = None if until in ("-", "revoked") else _until(until)
-        found.append(_endorsed(match["name"], match["name"], _sums([(match["algorithm"], match["hex"])]), expires, revoked))
+        found.append(
+            _endorsed(
+                match["name"],
+                match["name"],
+                _sums([(match["algorithm"], match["hex"])]),
+                expires,
+                revoked,
+            )
+        )
     return Endorsements("plain list", "", "", tuple(found))
 
 
-def _endorsed(identifier: str, title: str, sums: Mapping[str, str], expires: Optional[float], revoked: str = "") -> Endorsed:
+def _endorsed(
+    identifier: str,
+    title: str,
+    sums: Mapping[str, str],
+    expires: Optional[float],
+    revoked: str = "",
+) -> Endorsed:
     if not identifier.strip():  # which would be every image that has no name
         raise _unread("it has an image without an identifier" if title else "it has no identifier")
     return Endorsed(identifier, title, sums, expires, revoked)

@@ -8,7 +8,15 @@ from vmprobe.checks.image.endorsement import Endorsed
 from vmprobe.core.model import Image, Resource, State
 from vmprobe.core.text import span
 
-WRONG = ("missing", "inactive", "mismatched", "revoked", "expired", "unendorsed", "unverified")  # perfdata labels, worst first
+WRONG = (
+    "missing",
+    "inactive",
+    "mismatched",
+    "revoked",
+    "expired",
+    "unendorsed",
+    "unverified",
+)  # perfdata labels, worst first
 
 
 class Wrong(NamedTuple):
@@ -20,11 +28,16 @@ class Wrong(NamedTuple):
 
 def of(image: Image, endorsed: Sequence[Endorsed]) -> Optional[Endorsed]:
     """Which endorsement is this image's: by its identifier, by a checksum, or by its title; revoked ones first."""
+
     def by_id(one: Endorsed) -> bool:
-        return one.identifier in (image.id, image.name) or one.identifier in image.properties.values()
+        return (
+            one.identifier in (image.id, image.name) or one.identifier in image.properties.values()
+        )
 
     def by_sum(one: Endorsed) -> bool:
-        return any(image.checksums.get(algorithm) == digits for algorithm, digits in one.checksums.items())
+        return any(
+            image.checksums.get(algorithm) == digits for algorithm, digits in one.checksums.items()
+        )
 
     def by_title(one: Endorsed) -> bool:
         return bool(one.title) and one.title == image.name
@@ -43,12 +56,22 @@ def judge(image: Image, wanted: Mapping[str, str], now: float) -> List[Wrong]:
         found.append(Wrong("inactive", f"image {image.name or image.id} is {image.native}"))
     both = [algorithm for algorithm in wanted if algorithm in image.checksums]
     if wanted and not both:
-        found.append(Wrong("unverified", f"image {image.name or image.id}: its manager knows no checksum by "
-                                         f"{' or '.join(sorted(wanted))}"))
+        found.append(
+            Wrong(
+                "unverified",
+                f"image {image.name or image.id}: its manager knows no checksum by "
+                f"{' or '.join(sorted(wanted))}",
+            )
+        )
     for algorithm in both:
         if image.checksums[algorithm] != wanted[algorithm].lower():
-            found.append(Wrong("mismatched", f"image {image.name or image.id}: its {algorithm} begins with "
-                                             f"{image.checksums[algorithm][:12]}, not {wanted[algorithm][:12]}"))
+            found.append(
+                Wrong(
+                    "mismatched",
+                    f"image {image.name or image.id}: its {algorithm} begins with "
+                    f"{image.checksums[algorithm][:12]}, not {wanted[algorithm][:12]}",
+                )
+            )
     return found
 
 
@@ -60,7 +83,12 @@ def judge_endorsed(image: Image, endorsed: Sequence[Endorsed], now: float) -> Li
     ended = lapse(one, now)
     found = ([ended] if ended else []) + judge(image, one.checksums, now)
     if not one.checksums:
-        found.append(Wrong("unverified", f"image {image.name or image.id}: its endorsement states no checksum that is known here"))
+        found.append(
+            Wrong(
+                "unverified",
+                f"image {image.name or image.id}: its endorsement states no checksum that is known here",
+            )
+        )
     return found
 
 
@@ -70,11 +98,15 @@ def lapse(one: Endorsed, now: float) -> Optional[Wrong]:
     if one.revoked:
         return Wrong("revoked", f"image {name} is revoked: {one.revoked}")
     if one.expires is not None and one.expires <= now:
-        return Wrong("expired", f"image {name}: its endorsement ended {span(now - one.expires)} ago")
+        return Wrong(
+            "expired", f"image {name}: its endorsement ended {span(now - one.expires)} ago"
+        )
     return None
 
 
-def running(servers: Sequence[Resource], images: Sequence[Image], endorsed: Sequence[Endorsed], now: float) -> List[str]:
+def running(
+    servers: Sequence[Resource], images: Sequence[Image], endorsed: Sequence[Endorsed], now: float
+) -> List[str]:
     """The servers that run on an image whose endorsement does not hold, each in words; also of an image that is gone."""
     known: Dict[str, Image] = {}
     for image in images:

@@ -13,14 +13,14 @@ import time
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe.checks.image import cms, signedxml
-from vmprobe.host import programs
-from vmprobe.core.errors import ClientError, CloudError
 from vmprobe.checks.image.signedxml import bad
+from vmprobe.core.errors import ClientError, CloudError
 from vmprobe.core.text import cut
+from vmprobe.host import programs
 from vmprobe.transport import dn
 
 _GOOD = re.compile(r"(SHA-|SHA3-|SHAKE)(224|256|384|512)")
-_LARGEST = 2 ** 24  # bytes that a command may write
+_LARGEST = 2**24  # bytes that a command may write
 _TIME_LEFT = 0.1  # seconds that a command gets when there are none
 
 
@@ -41,8 +41,10 @@ def smime(document: bytes, ca: str, now: float, seconds: float) -> Signed:
     """
     with _Commands(seconds) as commands:
         given = commands.file("message", document)
-        said = commands.run(["openssl", "cms", "-cmsout", "-inform", "SMIME", "-in", given, "-outform", "DER"],
-                            "the signature is not good")
+        said = commands.run(
+            ["openssl", "cms", "-cmsout", "-inform", "SMIME", "-in", given, "-outform", "DER"],
+            "the signature is not good",
+        )
         try:
             signers = cms.signers(said)
         except (ValueError, LookupError):
@@ -51,8 +53,23 @@ def smime(document: bytes, ca: str, now: float, seconds: float) -> Signed:
             raise bad(f"it has {len(signers) or 'no'} signers, and not one")
         notes = _weak([signers[0].digest], "the signature")
         signer, beside = commands.path("signer"), commands.path("beside")
-        content = commands.run(["openssl", "cms", "-verify", "-inform", "SMIME", "-in", given, "-noverify",
-                                "-signer", signer, "-certsout", beside], "the signature is not good")
+        content = commands.run(
+            [
+                "openssl",
+                "cms",
+                "-verify",
+                "-inform",
+                "SMIME",
+                "-in",
+                given,
+                "-noverify",
+                "-signer",
+                signer,
+                "-certsout",
+                beside,
+            ],
+            "the signature is not good",
+        )
         own, others = _certificates(signer)[0], _certificates(beside)
         name, more = _vouched(commands, own, others, ca, now, "the signature is not good")
     return Signed(content, name, notes + more, signers[0].made)
@@ -68,27 +85,60 @@ def enveloped(document: bytes, ca: str, now: float, seconds: float) -> Signed:
     notes = _weak(signed.hashes, "the Marketplace's signature")
     with _Commands(seconds) as commands:
         own, *others = signed.certificates
-        name, more = _vouched(commands, own, others, ca, now, "the signer's certificate is not accepted")
-        commands.run(["xmlsec1", "--verify", "--enabled-reference-uris", "empty", "--enabled-key-data", "key-name",
-                      f"--pubkey-cert-pem:{signedxml.KEY}", commands.file("signer.pem", own),
-                      commands.file("document.xml", signed.bare())], "the signature is not good")
+        name, more = _vouched(
+            commands, own, others, ca, now, "the signer's certificate is not accepted"
+        )
+        commands.run(
+            [
+                "xmlsec1",
+                "--verify",
+                "--enabled-reference-uris",
+                "empty",
+                "--enabled-key-data",
+                "key-name",
+                f"--pubkey-cert-pem:{signedxml.KEY}",
+                commands.file("signer.pem", own),
+                commands.file("document.xml", signed.bare()),
+            ],
+            "the signature is not good",
+        )
     return Signed(signed.content(), name, notes + more)
 
 
-def _vouched(commands: "_Commands", own: bytes, beside: Sequence[bytes], ca: str, now: float,
-             wrong: str) -> Tuple[dn.Name, Tuple[str, ...]]:
+def _vouched(
+    commands: "_Commands", own: bytes, beside: Sequence[bytes], ca: str, now: float, wrong: str
+) -> Tuple[dn.Name, Tuple[str, ...]]:
     """(whose certificate it is, notes on weak ones), once the authorities vouch for it; CloudError ``wrong`` otherwise.
 
     Of the certificates that came beside it only those lead to an authority whose own signatures count: whoever has one
     harmless certificate signed by MD5 can make an authority of it.
     """
     known = [(certificate, *_facts(certificate)) for certificate in beside if certificate != own]
-    counting = [(certificate, found, word) for certificate, found, word in known if not word or word == "SHA-1" or _GOOD.fullmatch(word)]
-    others = commands.file("others.pem", b"".join(certificate for certificate, *_ in counting) or own)
+    counting = [
+        (certificate, found, word)
+        for certificate, found, word in known
+        if not word or word == "SHA-1" or _GOOD.fullmatch(word)
+    ]
+    others = commands.file(
+        "others.pem", b"".join(certificate for certificate, *_ in counting) or own
+    )
     if len(counting) < len(known):
         wrong += ", where certificates by MD5 and the like do not count"
-    commands.run(["openssl", "verify", "-purpose", "any", *_authorities(ca, commands), "-attime", str(int(now)), "-untrusted", others,
-                  commands.file("signer.pem", own)], wrong)
+    commands.run(
+        [
+            "openssl",
+            "verify",
+            "-purpose",
+            "any",
+            *_authorities(ca, commands),
+            "-attime",
+            str(int(now)),
+            "-untrusted",
+            others,
+            commands.file("signer.pem", own),
+        ],
+        wrong,
+    )
 
     found, word = _facts(own)
     if found is None:
@@ -123,19 +173,25 @@ def _facts(pem: bytes) -> Tuple[Any, str]:
         algorithm = found.signature_hash_algorithm
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None, "unreadable"
-    return found, re.sub(r"^SHA(?!3-)", "SHA-", algorithm.name.upper()) if algorithm else ""  # Ed25519 digests by itself
+    return found, re.sub(
+        r"^SHA(?!3-)", "SHA-", algorithm.name.upper()
+    ) if algorithm else ""  # Ed25519 digests by itself
 
 
 def _certificates(path: str) -> List[bytes]:
     """The certificates in a file that openssl wrote."""
     with open(path, "rb") as file:
-        return re.findall(rb"-----BEGIN CERTIFICATE-----\n[^-]*-----END CERTIFICATE-----\n", file.read())
+        return re.findall(
+            rb"-----BEGIN CERTIFICATE-----\n[^-]*-----END CERTIFICATE-----\n", file.read()
+        )
 
 
 def _authorities(ca: str, commands: "_Commands") -> List[str]:
     """Options for exactly these authorities: openssl would add the system's. That of EL 8, 1.1.1, has no stores to leave out."""
     only = ["-CApath", ca, "-no-CAfile"] if os.path.isdir(ca) else ["-CAfile", ca, "-no-CApath"]
-    has_stores = not commands.run(["openssl", "version"], "openssl does not work").startswith(b"OpenSSL 1.")
+    has_stores = not commands.run(["openssl", "version"], "openssl does not work").startswith(
+        b"OpenSSL 1."
+    )
     return [*only, *(["-no-CAstore"] if has_stores else [])]
 
 
@@ -173,7 +229,9 @@ class _Commands:
         try:
             done = programs.run(command, left, largest=_LARGEST, env={**os.environ, "LC_ALL": "C"})
         except FileNotFoundError:
-            raise ClientError(f"signatures of this form are verified by {command[0]}, which is not installed") from None
+            raise ClientError(
+                f"signatures of this form are verified by {command[0]}, which is not installed"
+            ) from None
         except programs.TooSlow:
             raise ClientError(f"{command[0]} did not end within {left:.3g} s") from None
         except OSError as failed:
@@ -181,7 +239,7 @@ class _Commands:
         if done.code:
             raise bad(f"{wrong}: {_why(done.errors.decode('utf-8', 'replace'))}")
         if not done.is_whole:
-            raise bad(f"{wrong}: {command[0]} says more than {_LARGEST // 2 ** 20} MiB")
+            raise bad(f"{wrong}: {command[0]} says more than {_LARGEST // 2**20} MiB")
         return done.output
 
 
@@ -193,4 +251,8 @@ def _why(said: str) -> str:
         match = re.search(pattern, said)
         if match:
             return match[1].strip().lower()
-    return "it does not fit the certificate" if "FAIL" in said else cut((said.strip().splitlines() or ["no reason given"])[-1], 100)
+    return (
+        "it does not fit the certificate"
+        if "FAIL" in said
+        else cut((said.strip().splitlines() or ["no reason given"])[-1], 100)
+    )

@@ -22,14 +22,30 @@ _DSIG = "http://www.w3.org/2000/09/xmldsig#"
 _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 _ENC = "http://www.w3.org/2001/04/xmlenc#"
 _ENVELOPED = _DSIG + "enveloped-signature"
-_CANONICAL = re.compile(r"http://www\.w3\.org/(TR/2001/REC-xml-c14n-20010315|2006/12/xml-c14n11|2001/10/xml-exc-c14n#)"
-                        r"(#?WithComments)?")
+_CANONICAL = re.compile(
+    r"http://www\.w3\.org/(TR/2001/REC-xml-c14n-20010315|2006/12/xml-c14n11|2001/10/xml-exc-c14n#)"
+    r"(#?WithComments)?"
+)
 _SIGNATURES = {  # by a public key; others, such as those by a shared secret, are refused
-    _DSIG + "rsa-sha1": "SHA-1", _DSIG + "dsa-sha1": "SHA-1", _MORE + "ecdsa-sha1": "SHA-1", _MORE + "rsa-md5": "MD5",
-    **{f"{_MORE}{key}-sha{bits}": f"SHA-{bits}" for key in ("rsa", "ecdsa") for bits in (224, 256, 384, 512)},
-    "http://www.w3.org/2009/xmldsig11#dsa-sha256": "SHA-256"}
-_DIGESTS = {_DSIG + "sha1": "SHA-1", _MORE + "md5": "MD5", _MORE + "sha224": "SHA-224", _ENC + "sha256": "SHA-256",
-            _MORE + "sha384": "SHA-384", _ENC + "sha512": "SHA-512"}
+    _DSIG + "rsa-sha1": "SHA-1",
+    _DSIG + "dsa-sha1": "SHA-1",
+    _MORE + "ecdsa-sha1": "SHA-1",
+    _MORE + "rsa-md5": "MD5",
+    **{
+        f"{_MORE}{key}-sha{bits}": f"SHA-{bits}"
+        for key in ("rsa", "ecdsa")
+        for bits in (224, 256, 384, 512)
+    },
+    "http://www.w3.org/2009/xmldsig11#dsa-sha256": "SHA-256",
+}
+_DIGESTS = {
+    _DSIG + "sha1": "SHA-1",
+    _MORE + "md5": "MD5",
+    _MORE + "sha224": "SHA-224",
+    _ENC + "sha256": "SHA-256",
+    _MORE + "sha384": "SHA-384",
+    _ENC + "sha512": "SHA-512",
+}
 _MOST_CERTIFICATES = 10
 _APART = "\f"  # which no XML may have anywhere in it, so that no name or namespace can
 
@@ -39,7 +55,14 @@ class Node:
 
     __slots__ = ("space", "name", "prefix", "attributes", "text", "children", "tail")
 
-    def __init__(self, space: str, name: str, prefix: str = "", attributes: Optional[Dict[str, str]] = None, text: str = ""):
+    def __init__(
+        self,
+        space: str,
+        name: str,
+        prefix: str = "",
+        attributes: Optional[Dict[str, str]] = None,
+        text: str = "",
+    ):
         self.space, self.name, self.prefix, self.attributes = space, name, prefix, attributes or {}
         self.text, self.tail = text, ""
         self.children: List[Node] = []
@@ -93,20 +116,34 @@ def bad(why: str) -> CloudError:
 def _hashes(signature: Node) -> Tuple[str, ...]:
     """By what it is signed and digested, once it is sure that it is the whole document that is."""
     info, *_ = _children(signature, ("SignedInfo", "SignatureValue"), ("KeyInfo",))
-    canonical, method, reference = _children(info, ("CanonicalizationMethod", "SignatureMethod", "Reference"))
+    canonical, method, reference = _children(
+        info, ("CanonicalizationMethod", "SignatureMethod", "Reference")
+    )
     transforms, digest, _ = _children(reference, ("Transforms", "DigestMethod", "DigestValue"))
-    words = [one.attributes.get("Algorithm", "") for one in _children(transforms, ("Transform",), ("Transform",))]
+    words = [
+        one.attributes.get("Algorithm", "")
+        for one in _children(transforms, ("Transform",), ("Transform",))
+    ]
     words = [canonical.attributes.get("Algorithm", ""), *words]
-    if reference.attributes.get("URI") != "" or words.pop(1) != _ENVELOPED or not all(map(_CANONICAL.fullmatch, words)):
+    if (
+        reference.attributes.get("URI") != ""
+        or words.pop(1) != _ENVELOPED
+        or not all(map(_CANONICAL.fullmatch, words))
+    ):
         raise bad("its signature is not of the whole document")
     return _known(_SIGNATURES, method), _known(_DIGESTS, digest)
 
 
 def _children(node: Node, wanted: Tuple[str, ...], optional: Tuple[str, ...] = ()) -> List[Node]:
     """The children of a part of the signature, which have to be exactly these, in this order, and perhaps the optional ones."""
-    names = tuple(child.name if child.space == _DSIG else f"{child.space} {child.name}" for child in node.children)
+    names = tuple(
+        child.name if child.space == _DSIG else f"{child.space} {child.name}"
+        for child in node.children
+    )
     if names not in (wanted, wanted + optional):
-        raise bad(f"its signature is not of the whole document: {node.name} has {cut(', '.join(names), 100) or 'nothing'} in it")
+        raise bad(
+            f"its signature is not of the whole document: {node.name} has {cut(', '.join(names), 100) or 'nothing'} in it"
+        )
     return node.children
 
 
@@ -127,13 +164,18 @@ def _certificates(signature: Node) -> List[bytes]:
             raw = base64.b64decode(re.sub(r"\s", "", text), validate=True)
         except (binascii.Error, ValueError):
             raise bad("a certificate in its signature cannot be read") from None
-        found.append(b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(raw) + b"-----END CERTIFICATE-----\n")
+        found.append(
+            b"-----BEGIN CERTIFICATE-----\n"
+            + base64.encodebytes(raw)
+            + b"-----END CERTIFICATE-----\n"
+        )
     if not found:
         raise bad("its signature names no certificate, so nobody can be trusted for it")
     return found
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
+
 
 def _parsed(document: bytes) -> Node:
     from xml.parsers import expat
@@ -206,15 +248,20 @@ def _name(word: str) -> Tuple[str, str, str]:
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
+
 def _written(node: Node) -> str:
     name = f"{node.prefix}:{node.name}" if node.prefix else node.name
     attributes = "".join(f' {key}="{_quoted(value)}"' for key, value in node.attributes.items())
-    inside = _escaped(node.text) + "".join(_written(child) + _escaped(child.tail) for child in node.children)
+    inside = _escaped(node.text) + "".join(
+        _written(child) + _escaped(child.tail) for child in node.children
+    )
     return f"<{name}{attributes}>{inside}</{name}>"
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#xD;")
+    return (
+        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#xD;")
+    )
 
 
 def _quoted(text: str) -> str:
@@ -222,8 +269,14 @@ def _quoted(text: str) -> str:
 
 
 def _content(node: Node, signature: Any) -> ElementTree.Element:
-    found = ElementTree.Element(node.name, {key.rpartition(":")[2]: value for key, value in node.attributes.items()
-                                            if not re.match("xmlns(:|$)", key)})
+    found = ElementTree.Element(
+        node.name,
+        {
+            key.rpartition(":")[2]: value
+            for key, value in node.attributes.items()
+            if not re.match("xmlns(:|$)", key)
+        },
+    )
     found.text = node.text
     for child in node.children:
         if child is not signature:

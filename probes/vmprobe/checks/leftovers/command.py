@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, List, Optional, Sequence
 
 from vmprobe import cli
-from vmprobe.report import verdict
-from vmprobe.lease import ledger, sweep
-from vmprobe.host import paths
+from vmprobe.checks.session import LOOK, Session
 from vmprobe.core.clock import Clock, ahead
 from vmprobe.core.handle import owner_word
-from vmprobe.lease.sweep import Held, Survey
-from vmprobe.checks.session import LOOK, Session
-from vmprobe.site.site import Site
 from vmprobe.core.text import counted, span
+from vmprobe.host import paths
+from vmprobe.lease import ledger, sweep
+from vmprobe.lease.sweep import Held, Survey
+from vmprobe.report import verdict
 from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict
+from vmprobe.site.site import Site
 
 DESCRIPTION = """\
 List what earlier runs of check_vm_lifecycle left at a site: everything whose
@@ -35,15 +35,26 @@ _CLOCKS_AGREE = 30.0  # seconds by which two clocks may differ: a lease has a mi
 
 def parser() -> cli.Parser:
     """The command line."""
-    found = cli.Parser("leftovers", DESCRIPTION, EPILOG, timeout=f"{LOOK:g} s, with --remove the site's deadline")
-    found.add_argument("--remove", action="store_true",
-                       help="remove what is left over and see that it is gone; what has another owner, or whose lease is "
-                            "not over, is never touched")
-    found.add_argument("--all-owners", action="store_true",
-                       help="count other owners' leftovers, too; they are never removed")
-    found.add_argument("--owner", metavar="NAME",
-                       help="whose leftovers are judged and removed, such as a monitoring host's that is no more; default: "
-                            "the site's owner, else this host")
+    found = cli.Parser(
+        "leftovers", DESCRIPTION, EPILOG, timeout=f"{LOOK:g} s, with --remove the site's deadline"
+    )
+    found.add_argument(
+        "--remove",
+        action="store_true",
+        help="remove what is left over and see that it is gone; what has another owner, or whose lease is "
+        "not over, is never touched",
+    )
+    found.add_argument(
+        "--all-owners",
+        action="store_true",
+        help="count other owners' leftovers, too; they are never removed",
+    )
+    found.add_argument(
+        "--owner",
+        metavar="NAME",
+        help="whose leftovers are judged and removed, such as a monitoring host's that is no more; default: "
+        "the site's owner, else this host",
+    )
     return found
 
 
@@ -52,8 +63,11 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     options = parser().parse_args(arguments)
     site = cli.site_of(options)
     time = options.timeout or (site.deadline if options.remove else LOOK)
-    site = site.with_options(deadline=time, thresholds=cli.thresholds_of(site, options, bare="leftovers"),
-                             owner=owner_word(options.owner) if options.owner else None)
+    site = site.with_options(
+        deadline=time,
+        thresholds=cli.thresholds_of(site, options, bare="leftovers"),
+        owner=owner_word(options.owner) if options.owner else None,
+    )
     run = Run(site, options, clock or Clock())
     if clock is None:
         cli.listen(run.deadline)
@@ -66,7 +80,11 @@ class Run:
     def __init__(self, site: Site, options: Any, clock: Clock):
         self.site, self.options = site, options
         self.session = Session(site, clock, options.verbose, reserve=0.0)
-        self.deadline, self.timeline, self.cloud = self.session.deadline, self.session.timeline, self.session.cloud
+        self.deadline, self.timeline, self.cloud = (
+            self.session.deadline,
+            self.session.timeline,
+            self.session.cloud,
+        )
 
     def verdict(self) -> Verdict:
         """Look, remove what may be removed if that is wanted, and judge what is there then."""
@@ -86,10 +104,14 @@ class Run:
         with self.timeline.stage("auth"):
             self.cloud.connect()
         with self.timeline.stage("list"):
-            found = sweep.survey(self.cloud, self.site.owner, self._now(), lambda handle: ledger.lives(state, handle))
+            found = sweep.survey(
+                self.cloud, self.site.owner, self._now(), lambda handle: ledger.lives(state, handle)
+            )
         before, why = list(found.ours), ""
         if self.options.remove and found.ours:
-            found.ours, why = sweep.remove(self.cloud, before, self.timeline, self.site.reserve, state)
+            found.ours, why = sweep.remove(
+                self.cloud, before, self.timeline, self.site.reserve, state
+            )
         there = set(found.ours)
         removed = [held for held in before if held not in there]
         return self._judge(found, removed, why)
@@ -100,7 +122,9 @@ class Run:
         difference = ahead(*self.session.evidence.dated) or 0.0
         if difference <= _CLOCKS_AGREE:
             return now
-        self.timeline.notes.append(f"this host's clock is {span(difference)} ahead of the cloud's, by which leases are judged")
+        self.timeline.notes.append(
+            f"this host's clock is {span(difference)} ahead of the cloud's, by which leases are judged"
+        )
         return now - difference
 
     def _judge(self, found: Survey, removed: List[Held], why: str) -> Verdict:
@@ -118,7 +142,14 @@ class Run:
             said.append(f"{counted(len(removed), 'leftover')} removed: {_named(removed)}")
         if why:
             said.append(f"not removed: {why} (cause=teardown)")
-        return Verdict(state, "; ".join(broken + said), measured, thresholds, tuple(self._details(found, counted_ones)), reason=why)
+        return Verdict(
+            state,
+            "; ".join(broken + said),
+            measured,
+            thresholds,
+            tuple(self._details(found, counted_ones)),
+            reason=why,
+        )
 
     def _details(self, found: Survey, judged: Sequence[Held]) -> List[str]:
         """Each thing that was judged; at -v also what was not."""
@@ -126,7 +157,10 @@ class Run:
         if self.options.verbose >= 1:
             lines += [held.story() for held in found.running]
             lines += [held.story() for held in found.others if held not in judged]
-            lines += [f"{thing.ref} is called {thing.ref.name}, which is no handle" for thing in found.alike]
+            lines += [
+                f"{thing.ref} is called {thing.ref.name}, which is no handle"
+                for thing in found.alike
+            ]
             lines += [f"note: {note}" for note in self.timeline.notes]
             lines.append(f"requests {self.session.evidence.requests}")
         return lines
@@ -135,7 +169,11 @@ class Run:
 def _story(judged: Sequence[Held], found: Survey) -> str:
     """``2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon1), volume 77aa (mon1)``."""
     number = len(found.running)
-    running = f" ({counted(number, 'thing')} within {'its' if number == 1 else 'their'} lease)" if number else ""
+    running = (
+        f" ({counted(number, 'thing')} within {'its' if number == 1 else 'their'} lease)"
+        if number
+        else ""
+    )
     if not judged:
         return f"nothing is left behind{running}"
     oldest = max(held.over for held in judged)

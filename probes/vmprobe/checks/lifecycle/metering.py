@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe.guest.console import Fact
 from vmprobe.core.model import METRICS
 from vmprobe.core.text import decimal_number
+from vmprobe.guest.console import Fact
 
 FACTOR = 4.0  # a window of a few seconds holds two rounds of work for one and three for the other
 _FLOOR = {"cpu": 10.0}  # in percent: an idle guest costs its host something, too
@@ -31,7 +31,8 @@ def felt(servers: Sequence[Sequence[Fact]]) -> Dict[str, float]:
         counted = [fact for fact in said if fact.fact == "counters" and fact.uptime > 0]
         if counted:
             found.setdefault("steal_avg", []).extend(
-                100.0 * steal / counted[-1].uptime / cpus for steal in _number(counted[-1], "steal"))
+                100.0 * steal / counted[-1].uptime / cpus for steal in _number(counted[-1], "steal")
+            )
     return {label: sum(values) / len(values) for label, values in found.items() if values}
 
 
@@ -41,7 +42,10 @@ def rates(said: Sequence[Fact], seconds: float) -> Dict[str, float]:
     if not counted:
         return {}
     last = counted[-1]
-    first = next((fact for fact in reversed(counted) if fact.uptime <= last.uptime - max(seconds, 1.0)), counted[0])
+    first = next(
+        (fact for fact in reversed(counted) if fact.uptime <= last.uptime - max(seconds, 1.0)),
+        counted[0],
+    )
     if last.uptime <= first.uptime:
         return {}
     found: Dict[str, float] = {}
@@ -52,7 +56,9 @@ def rates(said: Sequence[Fact], seconds: float) -> Dict[str, float]:
     return found
 
 
-def compare(measured: Mapping[str, float], own: Sequence[Mapping[str, float]]) -> Tuple[Optional[float], List[str]]:
+def compare(
+    measured: Mapping[str, float], own: Sequence[Mapping[str, float]]
+) -> Tuple[Optional[float], List[str]]:
     """(the largest factor between the manager's averages and the servers' own, what differs by more than FACTOR).
 
     Below a floor two figures are noise, and count as the floor. None where nothing could be compared.
@@ -69,7 +75,9 @@ def compare(measured: Mapping[str, float], own: Sequence[Mapping[str, float]]) -
         largest = max(largest or 1.0, high / low)
         if high / low > FACTOR:
             unit = "%" if metric == "cpu" else "B/s"
-            told.append(f"metering: {metric} is {manager:.0f} {unit} by the manager and {guest:.0f} {unit} by the VM itself")
+            told.append(
+                f"metering: {metric} is {manager:.0f} {unit} by the manager and {guest:.0f} {unit} by the VM itself"
+            )
     return largest, told
 
 

@@ -22,22 +22,38 @@ class _Target(NamedTuple):
     address: str
 
 
-def unreached(addresses: Mapping[str, Sequence[str]], port: int, deadline: Deadline) -> Dict[str, str]:
+def unreached(
+    addresses: Mapping[str, Sequence[str]], port: int, deadline: Deadline
+) -> Dict[str, str]:
     """For each server '' if one of its addresses takes a connection, else the reason of the last address that does not.
 
     Raises as ``deadline.check`` does as soon as the time is over or a signal came. Names are not looked up: what a
     manager shows is an address, and a look-up knows no deadline.
     """
-    reasons: Dict[str, str] = {server: "" if found else "has no address" for server, found in addresses.items()}
-    targets = [_Target(server, address) for server, found in addresses.items() for address in found[:_OF_ONE]]
+    reasons: Dict[str, str] = {
+        server: "" if found else "has no address" for server, found in addresses.items()
+    }
+    targets = [
+        _Target(server, address)
+        for server, found in addresses.items()
+        for address in found[:_OF_ONE]
+    ]
     reached: Set[str] = set()
     for start in range(0, len(targets), _AT_ONCE):
-        batch = [target for target in targets[start:start + _AT_ONCE] if target.server not in reached]
+        batch = [
+            target for target in targets[start : start + _AT_ONCE] if target.server not in reached
+        ]
         _connect(batch, port, deadline, reached, reasons)
     return {server: "" if server in reached else reason for server, reason in reasons.items()}
 
 
-def _connect(batch: Sequence[_Target], port: int, deadline: Deadline, reached: Set[str], reasons: Dict[str, str]) -> None:
+def _connect(
+    batch: Sequence[_Target],
+    port: int,
+    deadline: Deadline,
+    reached: Set[str],
+    reasons: Dict[str, str],
+) -> None:
     """Try all of these at once; who answers first is reached, and of the others the reason is noted."""
     deadline.check()
     end = time.monotonic() + min(_PATIENCE, deadline.left())
@@ -49,7 +65,13 @@ def _connect(batch: Sequence[_Target], port: int, deadline: Deadline, reached: S
             while waiting.get_map() and time.monotonic() < end:
                 for key, _ in waiting.select(min(_SLICE, max(0.0, end - time.monotonic()))):
                     waiting.unregister(key.fileobj)
-                    _note(key.data, port, key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), reached, reasons)
+                    _note(
+                        key.data,
+                        port,
+                        key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
+                        reached,
+                        reasons,
+                    )
                 deadline.check()
                 if all(target.server in reached for target in batch):
                     break
@@ -58,18 +80,30 @@ def _connect(batch: Sequence[_Target], port: int, deadline: Deadline, reached: S
                 opened.close()
 
 
-def _begin(target: _Target, port: int, sockets: List[socket.socket], waiting: selectors.BaseSelector, reached: Set[str],
-           reasons: Dict[str, str]) -> None:
+def _begin(
+    target: _Target,
+    port: int,
+    sockets: List[socket.socket],
+    waiting: selectors.BaseSelector,
+    reached: Set[str],
+    reasons: Dict[str, str],
+) -> None:
     """Begin one connection; what fails at once is noted at once."""
     try:
-        [(family, kind, number, _, place), *_] = socket.getaddrinfo(target.address, port, type=socket.SOCK_STREAM,
-                                                                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)
+        [(family, kind, number, _, place), *_] = socket.getaddrinfo(
+            target.address,
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+        )
         opened = socket.socket(family, kind, number)
     except socket.gaierror:
         reasons[target.server] = f"{target.address} is not an IP address"
         return
     except (OSError, UnicodeError, ValueError) as failed:
-        reasons[target.server] = f"{target.address} port {port}: {getattr(failed, 'strerror', '') or 'cannot be asked'}"
+        reasons[target.server] = (
+            f"{target.address} port {port}: {getattr(failed, 'strerror', '') or 'cannot be asked'}"
+        )
         return
     sockets.append(opened)
     opened.setblocking(False)
@@ -81,7 +115,9 @@ def _begin(target: _Target, port: int, sockets: List[socket.socket], waiting: se
         _note(target, port, begun, reached, reasons)
 
 
-def _note(target: _Target, port: int, failed: int, reached: Set[str], reasons: Dict[str, str]) -> None:
+def _note(
+    target: _Target, port: int, failed: int, reached: Set[str], reasons: Dict[str, str]
+) -> None:
     if failed:
         reasons[target.server] = f"{target.address} port {port}: {os.strerror(failed)}"
     else:

@@ -32,8 +32,16 @@ def sources(servers: Sequence[Sequence[Sequence[Sample]]]) -> List[str]:
     """One line for each of those who measured, where a manager has more than one: what it measured."""
     found: Dict[str, List[str]] = {}
     for metric in METRICS + EXTRA_METRICS:
-        for source in sorted({sample.source for readings in servers if rates(metric, readings) for reading in readings
-                              for sample in reading if sample.metric == metric and sample.source}):
+        for source in sorted(
+            {
+                sample.source
+                for readings in servers
+                if rates(metric, readings)
+                for reading in readings
+                for sample in reading
+                if sample.metric == metric and sample.source
+            }
+        ):
             found.setdefault(source, []).append(metric)
     return [f"measured by {source}: {', '.join(metrics)}" for source, metrics in found.items()]
 
@@ -45,11 +53,17 @@ def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float
     What is negative, no finite number, or beyond all measure was not measured.
     """
     found = []
-    samples = [sample for reading in readings for sample in reading
-               if sample.metric == metric and 0 <= sample.value < _MOST ** 2 and 0 <= sample.at < _MOST]
+    samples = [
+        sample
+        for reading in readings
+        for sample in reading
+        if sample.metric == metric and 0 <= sample.value < _MOST**2 and 0 <= sample.at < _MOST
+    ]
     for before, after in zip(samples, samples[1:]):
         seconds = after.at - before.at
-        if seconds <= 0 or before.source != after.source:  # two that measure do not agree on a counter, nor on the time
+        if (
+            seconds <= 0 or before.source != after.source
+        ):  # two that measure do not agree on a counter, nor on the time
             continue
         if not after.counter:
             found.append((after.value, seconds))
@@ -66,7 +80,7 @@ def _grown(before: float, after: float) -> Optional[float]:
     """How far a counter came; None when it began anew."""
     if after >= before:
         return after - before
-    for end in (2.0 ** 32, 2.0 ** 64):
+    for end in (2.0**32, 2.0**64):
         if 0.75 * end <= before < end and after < 0.25 * end:
             return end - before + after
     return None

@@ -7,27 +7,56 @@ from contextlib import contextmanager
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from vmprobe.checks.lifecycle import metering, reach
-from vmprobe.guest import console
+from vmprobe.checks.lifecycle.sampling import sources, summarise
 from vmprobe.core import reasons
 from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud
-from vmprobe.core.errors import (CloudError, Conflict, DeadlinePassed, Ended, NotFound, NotMeasured, NotPermitted,
-                                 ResourceFailed, StageOverrun, Transient, VmprobeError)
-from vmprobe.lease.lease import Lease
-from vmprobe.core.model import (AddressSpec, Capability, Kind, Ref, Resource, Sample, SecurityGroupSpec, ServerSpec, State,
-                                VolumeSpec)
-from vmprobe.checks.lifecycle.sampling import sources, summarise
-from vmprobe.site.site import Site
+from vmprobe.core.errors import (
+    CloudError,
+    Conflict,
+    DeadlinePassed,
+    Ended,
+    NotFound,
+    NotMeasured,
+    NotPermitted,
+    ResourceFailed,
+    StageOverrun,
+    Transient,
+    VmprobeError,
+)
+from vmprobe.core.model import (
+    AddressSpec,
+    Capability,
+    Kind,
+    Ref,
+    Resource,
+    Sample,
+    SecurityGroupSpec,
+    ServerSpec,
+    State,
+    VolumeSpec,
+)
 from vmprobe.core.timeline import Stage, Timeline
+from vmprobe.guest import console
+from vmprobe.lease.lease import Lease
+from vmprobe.site.site import Site
 
 _FORGIVEN = 4  # so many failures in a row that may pass are waited out, the next one is the result
-_SHARE = 0.8  # of the time that is left, which a wait gets where the site has no budget for its stage
+_SHARE = (
+    0.8  # of the time that is left, which a wait gets where the site has no budget for its stage
+)
 _TOO_SHORT = 5.0  # seconds: where no more are left, a wait judges nobody
-_USUAL = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}  # whose matter it is when such a thing fails
+_USUAL = {
+    Kind.VOLUME: "storage",
+    Kind.SNAPSHOT: "image",
+    Kind.PORT: "network",
+}  # whose matter it is when such a thing fails
 _UNMEASURED = 3  # so many servers that cannot be measured, and nothing of any other, are the manager's failure
 
 
-def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Callable[[], None]) -> None:
+def run(
+    site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Callable[[], None]
+) -> None:
     """Live through a test VM's life; returns when it was good and is over, raises what ended it otherwise.
 
     ``settle`` pays the debts of earlier runs, before anything is created. On every exit the timeline has what was
@@ -52,11 +81,19 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
             group = Ref(Kind.SECURITY_GROUP, "")
             if test_vm["depth"] == "reach" and Kind.SECURITY_GROUP in cloud.kinds:
                 [group] = lease.create(SecurityGroupSpec(str(lease.handle)))
-                wait.until_ready(stage, [group])  # no group is opened, nor a server put into it, that is not shown as ours
+                wait.until_ready(
+                    stage, [group]
+                )  # no group is opened, nor a server put into it, that is not shown as ours
                 group = lease.gate.require(group)
                 lease.open(group, test_vm["reach port"])
             timeline.submitted = deadline.clock.now()
-            spec = ServerSpec(str(lease.handle), plan, test_vm["count"], lease.handle.random, security_group=group.id)
+            spec = ServerSpec(
+                str(lease.handle),
+                plan,
+                test_vm["count"],
+                lease.handle.random,
+                security_group=group.id,
+            )
             servers = lease.create(spec)
 
         with timeline.stage("active") as stage:
@@ -75,7 +112,9 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
             with timeline.stage("storage") as stage:
                 wait.until_attached(stage, servers, volumes)
 
-        if (cloud.can(Capability.METRICS) or test_vm["depth"] == "console") and site.sample["readings"] > 1:
+        if (cloud.can(Capability.METRICS) or test_vm["depth"] == "console") and site.sample[
+            "readings"
+        ] > 1:
             with timeline.stage("sample"), wait.blaming(servers):
                 _sample(site, cloud, lease, timeline, servers)
 
@@ -94,10 +133,15 @@ def run(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Call
 
 def _names(lease: Lease, count: int) -> List[str]:
     """The names of a run's servers, and of what belongs to each."""
-    return [str(lease.handle)] if count == 1 else [f"{lease.handle}-{number}" for number in range(1, count + 1)]
+    return (
+        [str(lease.handle)]
+        if count == 1
+        else [f"{lease.handle}-{number}" for number in range(1, count + 1)]
+    )
 
 
 # --- waiting ------------------------------------------------------------------------------------------------------
+
 
 class _Wait:
     """Waits for a whole fleet at once, each look one request where the manager can; says what it still waits for."""
@@ -107,7 +151,9 @@ class _Wait:
         self.deadline: Deadline = cloud.deadline
         self.depth = site.test_vm["depth"]
         self.created: Dict[str, Optional[float]] = {}  # by server, by the manager's clock
-        self.addressed: Dict[str, float] = {}  # by server, when it was first seen with an address, since the submission
+        self.addressed: Dict[
+            str, float
+        ] = {}  # by server, when it was first seen with an address, since the submission
         self.shown: Dict[Tuple[Kind, str], Resource] = {}  # as the manager showed it last
         self.started: Set[str] = set()  # ids of servers that were made at rest
 
@@ -135,7 +181,9 @@ class _Wait:
         self._until(stage, lambda: self._ports(servers, self._servers(servers)))
         stage.servers.clear()
 
-    def until_connected(self, stage: Stage, servers: Sequence[Ref], floating: Sequence[Ref] = ()) -> None:
+    def until_connected(
+        self, stage: Stage, servers: Sequence[Ref], floating: Sequence[Ref] = ()
+    ) -> None:
         """Every server has its network: by the manager, at depth console by its own word, at depth reach by ours.
 
         Where servers have ``floating`` addresses, of their names, these are what has to be reached.
@@ -143,7 +191,13 @@ class _Wait:
         now: Dict[str, Resource] = {}
 
         if self.depth == "api" and not self.cloud.can(Capability.PORTS):
-            stage.servers.update({ref.name: self.addressed[ref.name] for ref in servers if ref.name in self.addressed})
+            stage.servers.update(
+                {
+                    ref.name: self.addressed[ref.name]
+                    for ref in servers
+                    if ref.name in self.addressed
+                }
+            )
 
         def look() -> Mapping[str, str]:
             now.update(self._servers(servers))
@@ -198,7 +252,9 @@ class _Wait:
             refusals = {}
             for volume in volumes:
                 if not asked.get(volume.name):
-                    refusals[volume.name] = self._refusal(self.lease.detach, hosts[volume.name], volume)
+                    refusals[volume.name] = self._refusal(
+                        self.lease.detach, hosts[volume.name], volume
+                    )
                     asked[volume.name] = refusals[volume.name] is None
             found = self._look(volumes)
             waiting = {}
@@ -226,7 +282,13 @@ class _Wait:
 
         self._until(stage, look, since=stage.began)
 
-    def _until(self, stage: Stage, look: Callable[[], Mapping[str, str]], first: float = 0.0, since: float = -1.0) -> None:
+    def _until(
+        self,
+        stage: Stage,
+        look: Callable[[], Mapping[str, str]],
+        first: float = 0.0,
+        since: float = -1.0,
+    ) -> None:
         """Look until nothing is waited for. ``look`` says for each server what is missing, '' if nothing is.
 
         What ends the wait says what is still missing, and why the last look failed if it did.
@@ -250,7 +312,9 @@ class _Wait:
                 failures, failed, answered = 0, None, clock.now()
                 for name, what in waiting.items():
                     if not what:
-                        stage.servers.setdefault(name, answered - began)  # after the look: it may have taken long
+                        stage.servers.setdefault(
+                            name, answered - began
+                        )  # after the look: it may have taken long
                 if not any(waiting.values()):
                     return
         except (DeadlinePassed, StageOverrun) as late:
@@ -260,8 +324,14 @@ class _Wait:
 
     def _whose(self, waiting: Mapping[str, str]) -> str:
         """Whose matter it is, by the driver's word, that the first of those that are waited for is still on its way."""
-        return next((seen.cause for (_, name), seen in self.shown.items()
-                     if waiting.get(name) and seen.state is State.PENDING and seen.cause), "")
+        return next(
+            (
+                seen.cause
+                for (_, name), seen in self.shown.items()
+                if waiting.get(name) and seen.state is State.PENDING and seen.cause
+            ),
+            "",
+        )
 
     def _budget(self, stage: Stage, began: float) -> Optional[float]:
         """How long after ``began`` the stage may end: the site's budget if there is time for it, else a share of what is left.
@@ -294,8 +364,12 @@ class _Wait:
 
     def _vanished(self, before: Resource, host: Optional[Ref]) -> ResourceFailed:
         fault = self._fault(host, before.ref) if host is not None else ""
-        text = f"{before.ref} was {before.native} and is no longer there" + (f": {fault}" if fault else "")
-        return ResourceFailed(text, reasons.cause(fault) or _USUAL.get(before.ref.kind, "scheduler"))
+        text = f"{before.ref} was {before.native} and is no longer there" + (
+            f": {fault}" if fault else ""
+        )
+        return ResourceFailed(
+            text, reasons.cause(fault) or _USUAL.get(before.ref.kind, "scheduler")
+        )
 
     def _fault(self, host: Ref, ref: Ref) -> str:
         """What the manager says at a server of what went wrong with a thing that was made of it."""
@@ -332,7 +406,9 @@ class _Wait:
             try:
                 self.cloud.show(ref)
             except Ended as ended:
-                raise ResourceFailed(str(ended), ended.cause or "scheduler", ended.request) from None
+                raise ResourceFailed(
+                    str(ended), ended.cause or "scheduler", ended.request
+                ) from None
             except CloudError:
                 continue  # not shown yet: the next look asks again
 
@@ -359,30 +435,47 @@ class _Wait:
     def _ports(self, servers: Sequence[Ref], now: Mapping[str, Resource]) -> Dict[str, str]:
         """What is missing of each server's network, by the manager."""
         if not self.cloud.can(Capability.PORTS):
-            return {ref.name: "" if now.get(ref.name) and now[ref.name].addresses else f"{ref} has no address"
-                    for ref in servers}
+            return {
+                ref.name: ""
+                if now.get(ref.name) and now[ref.name].addresses
+                else f"{ref} has no address"
+                for ref in servers
+            }
         ports: Dict[str, List[Resource]] = {}
         for port in self.cloud.ports(servers):
             ports.setdefault(port.server, []).append(port)
         return {ref.name: _unplugged(ref, ports.get(ref.id, [])) for ref in servers}
 
-    def _and_console(self, waiting: Mapping[str, str], servers: Sequence[Ref], fact: str) -> Dict[str, str]:
+    def _and_console(
+        self, waiting: Mapping[str, str], servers: Sequence[Ref], fact: str
+    ) -> Dict[str, str]:
         """``waiting``, and where nothing is missing by the manager, what the server's console has not said yet."""
         found = dict(waiting)
         for ref in servers:
             if not found[ref.name]:
                 text = self.cloud.console(ref)
-                found[ref.name] = console.missing(console.facts(text, self.lease.handle.random), fact, ref)
+                found[ref.name] = console.missing(
+                    console.facts(text, self.lease.handle.random), fact, ref
+                )
         return found
 
-    def _and_reached(self, waiting: Mapping[str, str], servers: Sequence[Ref], seen: Mapping[str, Resource]) -> Dict[str, str]:
+    def _and_reached(
+        self, waiting: Mapping[str, str], servers: Sequence[Ref], seen: Mapping[str, Resource]
+    ) -> Dict[str, str]:
         """``waiting``, and where nothing is missing by the manager, why no connection to the server can be made from here."""
         ready = [ref for ref in servers if not waiting[ref.name]]
-        addresses = {ref.name: seen[ref.name].addresses if ref.name in seen else () for ref in ready}
+        addresses = {
+            ref.name: seen[ref.name].addresses if ref.name in seen else () for ref in ready
+        }
         unreached = reach.unreached(addresses, self.site.test_vm["reach port"], self.deadline)
-        return {**waiting, **{ref.name: unreached[ref.name] and f"{ref}: {unreached[ref.name]}" for ref in ready}}
+        return {
+            **waiting,
+            **{ref.name: unreached[ref.name] and f"{ref}: {unreached[ref.name]}" for ref in ready},
+        }
 
-    def _refusal(self, ask: Callable[[Ref, Ref], None], server: Ref, volume: Ref) -> Optional[Conflict]:
+    def _refusal(
+        self, ask: Callable[[Ref, Ref], None], server: Ref, volume: Ref
+    ) -> Optional[Conflict]:
         """Ask; the manager's refusal if it does not accept this now, which is asked again with the next look."""
         try:
             with self.blaming([server]):
@@ -408,7 +501,9 @@ class _Wait:
         except CloudError as unknown:
             self.timeline.notes.append(f"whether the servers are well is not known: {unknown}")
 
-    def _refine(self, stage: Stage, servers: Sequence[Ref], ended: Mapping[str, Optional[float]] = {}) -> None:
+    def _refine(
+        self, stage: Stage, servers: Sequence[Ref], ended: Mapping[str, Optional[float]] = {}
+    ) -> None:
         """Where the manager stamps both moments, its own figures are better than what polling saw.
 
         What has not ``ended`` by what polling saw may have by the manager's events: one more request, for a single server.
@@ -417,7 +512,11 @@ class _Wait:
             began, end = self.created.get(ref.name), ended.get(ref.name)
             if began is not None and end is None and len(servers) == 1:
                 end = self._finished(ref, stage.name)
-            if began is not None and end is not None and 0 <= end - began <= stage.servers[ref.name]:
+            if (
+                began is not None
+                and end is not None
+                and 0 <= end - began <= stage.servers[ref.name]
+            ):
                 stage.servers[ref.name] = end - began
                 stage.notes = ["by the manager's own time stamps"]
         stage.duration = max(stage.servers.values())
@@ -435,7 +534,9 @@ def _pending(seen, ref: Ref) -> str:
         return f"{ref.kind.value} {ref.id or ref.name} is not shown yet"
     if seen.state is State.READY:
         return ""
-    said = f"{seen.ref} is {seen.native}" + (f": {seen.fault}" if seen.fault else "")  # why it failed, or has to wait
+    said = f"{seen.ref} is {seen.native}" + (
+        f": {seen.fault}" if seen.fault else ""
+    )  # why it failed, or has to wait
     if seen.state is State.FAILED:
         raise ResourceFailed(said, _cause(seen, _USUAL.get(ref.kind, "scheduler")))
     return said
@@ -451,8 +552,11 @@ def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:
         return f"{server} has no port"
     for port in ports:
         if port.state is State.FAILED:
-            raise ResourceFailed(f"{port.ref} of {server} is {port.native}" + (f": {port.fault}" if port.fault else ""),
-                                 _cause(port, "network"))
+            raise ResourceFailed(
+                f"{port.ref} of {server} is {port.native}"
+                + (f": {port.fault}" if port.fault else ""),
+                _cause(port, "network"),
+            )
         if port.state is not State.READY:
             return f"{port.ref} of {server} is {port.native}"
     return "" if any(port.addresses for port in ports) else f"{server} has no address"
@@ -473,7 +577,10 @@ def _still(waiting: Mapping[str, str], late: VmprobeError, failed: Optional[Tran
 
 # --- sampling -----------------------------------------------------------------------------------------------------
 
-def _sample(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]) -> None:
+
+def _sample(
+    site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]
+) -> None:
     """What the manager measures of the servers, what they felt themselves, and how far the two are apart."""
     measured = _measured(site, cloud, timeline, servers) if cloud.can(Capability.METRICS) else {}
     said = _heard(site, cloud, lease, timeline, servers)
@@ -487,10 +594,14 @@ def _sample(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers:
     timeline.notes += told
 
 
-def _measured(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]) -> Dict[str, float]:
+def _measured(
+    site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]
+) -> Dict[str, float]:
     """Average and peak of what the manager measures of the servers; what it cannot say is named, never zero."""
     readings: Dict[str, List[List[Sample]]] = {ref.id: [] for ref in servers}
-    failed: Dict[str, CloudError] = {}  # one server that cannot be measured is not everybody's failure
+    failed: Dict[
+        str, CloudError
+    ] = {}  # one server that cannot be measured is not everybody's failure
     try:
         for number in range(site.sample["readings"]):
             if number:
@@ -505,7 +616,10 @@ def _measured(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Re
     except (NotPermitted, NotMeasured) as unmeasured:
         timeline.notes.append(f"metrics are not measured: {unmeasured}")
         return {}
-    timeline.notes += [f"server {server} is not measured: {error}" for server, error in list(failed.items())[:_UNMEASURED]]
+    timeline.notes += [
+        f"server {server} is not measured: {error}"
+        for server, error in list(failed.items())[:_UNMEASURED]
+    ]
     figures, missing = summarise(list(readings.values()))
     timeline.notes += sources(list(readings.values()))
     if missing:
@@ -513,7 +627,9 @@ def _measured(site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Re
     return figures
 
 
-def _read(cloud: Cloud, server: Ref, readings: List[List[Sample]], failed: Dict[str, CloudError]) -> None:
+def _read(
+    cloud: Cloud, server: Ref, readings: List[List[Sample]], failed: Dict[str, CloudError]
+) -> None:
     """One more reading of a server, or why there will be none; what policy forbids is forbidden for all of them."""
     try:
         readings.append(cloud.metrics(server))
@@ -523,7 +639,9 @@ def _read(cloud: Cloud, server: Ref, readings: List[List[Sample]], failed: Dict[
         failed[server.id] = error
 
 
-def _heard(site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]) -> List[List[console.Fact]]:
+def _heard(
+    site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]
+) -> List[List[console.Fact]]:
     """What each server's console has said so far; nothing where it is not asked, or does not answer just now."""
     if site.test_vm["depth"] != "console":
         return []

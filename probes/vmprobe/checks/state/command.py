@@ -7,10 +7,10 @@ from typing import Optional, Sequence
 
 from vmprobe import cli
 from vmprobe.checks import session
+from vmprobe.checks.session import Finding, Session
 from vmprobe.checks.state import servers as census
 from vmprobe.core.clock import Clock
 from vmprobe.core.model import Kind
-from vmprobe.checks.session import Finding, Session
 from vmprobe.core.text import counted
 from vmprobe.report.verdict import Verdict
 
@@ -34,16 +34,28 @@ def parser() -> cli.Parser:
     """The command line."""
     found = cli.Parser("state", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
     cli.add_patterns(found, "the worst")
-    found.add_argument("--stuck", metavar="TIME", type=cli.duration, default=1800.0,
-                       help="how long a server may be between two states, from its last change, or else its creation; default: 30 min")
-    found.add_argument("--max-age", metavar="TIME", type=cli.duration, help="how old a server may become; default: any age")
+    found.add_argument(
+        "--stuck",
+        metavar="TIME",
+        type=cli.duration,
+        default=1800.0,
+        help="how long a server may be between two states, from its last change, or else its creation; default: 30 min",
+    )
+    found.add_argument(
+        "--max-age",
+        metavar="TIME",
+        type=cli.duration,
+        help="how old a server may become; default: any age",
+    )
     return found
 
 
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     """Run the probe; ClientError before anything is asked when it cannot be."""
     options = parser().parse_args(arguments)
-    return session.look(options, clock, lambda run: _look(run, options), bare="failed", defaults=DEFAULTS)
+    return session.look(
+        options, clock, lambda run: _look(run, options), bare="failed", defaults=DEFAULTS
+    )
 
 
 def _look(run: Session, options: argparse.Namespace) -> Finding:
@@ -53,8 +65,13 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         seen = run.cloud.survey("", [Kind.SERVER])
 
     wanted = cli.patterns(options)
-    servers = census.take([server for server in seen if wanted.match(server)], run.cloud.driver.rests,
-                          run.deadline.clock.utc(), options.stuck, options.max_age)
+    servers = census.take(
+        [server for server in seen if wanted.match(server)],
+        run.cloud.driver.rests,
+        run.deadline.clock.utc(),
+        options.stuck,
+        options.max_age,
+    )
     figures = census.figures(servers)
     run.timeline.metrics.update(figures)
     return Finding(_story(servers, figures), details=tuple(census.table(servers, options.limit)))

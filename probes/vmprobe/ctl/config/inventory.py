@@ -11,9 +11,9 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 from urllib.parse import urlsplit
 
 from vmprobe import __version__
+from vmprobe.core.errors import ClientError
 from vmprobe.host import paths
 from vmprobe.site import site as sites
-from vmprobe.core.errors import ClientError
 from vmprobe.site.services import SERVICES
 
 FORM = 2  # of a Host as it is remembered
@@ -39,7 +39,9 @@ class Host(NamedTuple):
     labels: Dict[str, str]
 
 
-def read(directories: Iterable[str], remembered: Dict[str, Any]) -> Tuple[List[Host], Dict[str, Any]]:
+def read(
+    directories: Iterable[str], remembered: Dict[str, Any]
+) -> Tuple[List[Host], Dict[str, Any]]:
     """The hosts of all site files in these directories, by name, and what to remember for the next time.
 
     ClientError names the first bad file; none is left out silently.
@@ -51,7 +53,9 @@ def read(directories: Iterable[str], remembered: Dict[str, Any]) -> Tuple[List[H
     for path, marks in _files(directories):
         host = _recalled(known.get(path), marks) or _host(path)
         if host.name in found:
-            raise ClientError(f"{path} [site] name: {host.name} is the name of {found[host.name].file}, too")
+            raise ClientError(
+                f"{path} [site] name: {host.name} is the name of {found[host.name].file}, too"
+            )
         found[host.name] = host
         kept[path] = [marks, list(host)]  # as it comes back out of JSON
     return [found[name] for name in sorted(found)], {"suite": _suite(), "hosts": kept}
@@ -74,7 +78,12 @@ def _files(directories: Iterable[str]) -> List[Tuple[str, List[int]]]:
                 for entry in entries:
                     if entry.name.endswith(".ini") and not entry.name.startswith("."):
                         state = entry.stat()
-                        found.append((os.path.abspath(entry.path), [state.st_mtime_ns, state.st_size, state.st_ino]))
+                        found.append(
+                            (
+                                os.path.abspath(entry.path),
+                                [state.st_mtime_ns, state.st_size, state.st_ino],
+                            )
+                        )
         except OSError as failed:
             raise ClientError(f"{failed.filename}: {failed.strerror}") from None
     if not found:
@@ -85,11 +94,28 @@ def _files(directories: Iterable[str]) -> List[Tuple[str, List[int]]]:
 def _host(path: str) -> Host:
     site = sites.load(path)
     schedule, manager = site.schedule, site.endpoint["manager"]
-    probes = [probe for probe in schedule["probes"]
-              if SERVICES[probe].needs is None or SERVICES[probe].needs in site.driver.capabilities]
-    return Host(site.name, path, manager, _address(str(site.endpoint.get("url") or "")), site.about.get("contact", ""),
-                site.about.get("notes", ""), site.deadline, schedule["interval"], schedule["retry interval"],
-                schedule["checks"], probes, schedule["zone"], list(schedule["submit"]), list(schedule["contact groups"]), dict(site.labels))
+    probes = [
+        probe
+        for probe in schedule["probes"]
+        if SERVICES[probe].needs is None or SERVICES[probe].needs in site.driver.capabilities
+    ]
+    return Host(
+        site.name,
+        path,
+        manager,
+        _address(str(site.endpoint.get("url") or "")),
+        site.about.get("contact", ""),
+        site.about.get("notes", ""),
+        site.deadline,
+        schedule["interval"],
+        schedule["retry interval"],
+        schedule["checks"],
+        probes,
+        schedule["zone"],
+        list(schedule["submit"]),
+        list(schedule["contact groups"]),
+        dict(site.labels),
+    )
 
 
 def _address(url: str) -> str:

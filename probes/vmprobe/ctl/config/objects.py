@@ -14,13 +14,24 @@ import math
 import os
 import re
 import uuid
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
-from vmprobe.host import paths
+from vmprobe.checks.session import LOOK
 from vmprobe.core.errors import ClientError
 from vmprobe.ctl.config.inventory import Host
+from vmprobe.host import paths
 from vmprobe.site.services import GATEWAY, SERVICES, service_name
-from vmprobe.checks.session import LOOK
 
 NAGIOS_LIMIT = 60.0  # seconds: service_check_timeout and NRPE's command_timeout, as they come
 ARGO_LIMIT = 900.0  # what ARGO gives every check
@@ -85,7 +96,9 @@ class Text(str):
     where = ""
 
 
-def tree(target: str, hosts: Sequence[Host], options: Options, templates: str = "") -> Dict[str, str]:
+def tree(
+    target: str, hosts: Sequence[Host], options: Options, templates: str = ""
+) -> Dict[str, str]:
     """Path to text of everything that a target needs; ClientError names the file and key of what it cannot carry."""
     forms = _templates(target, templates)
     zones = sorted({host.zone for host in hosts if host.zone})
@@ -97,21 +110,45 @@ def tree(target: str, hosts: Sequence[Host], options: Options, templates: str = 
         if text.strip():
             found[path] = text.rstrip() + "\n"
 
-    for each in Rows(hosts, target, options):  # one after the other: ten thousand at once are fifty megabytes
+    for each in Rows(
+        hosts, target, options
+    ):  # one after the other: ten thousand at once are fifty megabytes
         groups.update(each.groups)
         for check in each.checks:
-            kinds.setdefault((check.probe, check.deadline, check.limit, check.period, check.retry, check.passive,
-                              check.after), check)
+            kinds.setdefault(
+                (
+                    check.probe,
+                    check.deadline,
+                    check.limit,
+                    check.period,
+                    check.retry,
+                    check.passive,
+                    check.after,
+                ),
+                check,
+            )
         for name, template in forms:
             for path, words in _instances(name, each, bool(zones)):
                 put(path, name, template, {"row": each, "plugins": options.plugins, **words})
 
     limit = max((check.limit for check in kinds.values() if not check.passive), default=0)
-    shared = {"rows": Rows(hosts, target, options), "probes": _probes(list(kinds.values())), "groups": sorted(groups), "zones": zones,
-              "options": options, "plugins": options.plugins, "limit": limit}
+    shared = {
+        "rows": Rows(hosts, target, options),
+        "probes": _probes(list(kinds.values())),
+        "groups": sorted(groups),
+        "zones": zones,
+        "options": options,
+        "plugins": options.plugins,
+        "limit": limit,
+    }
     for name, template in forms:
         if "SITE" not in name:
-            put(name.replace("GLOBAL/", "global-templates/" if zones else ""), name, template, shared)
+            put(
+                name.replace("GLOBAL/", "global-templates/" if zones else ""),
+                name,
+                template,
+                shared,
+            )
     return found
 
 
@@ -132,7 +169,9 @@ def _instances(name: str, each: Row, zoned: bool) -> Iterator[Tuple[str, Dict[st
     """Where the results of a site's template go, each with the words that it has beside the site's; nothing for a shared one."""
     if "SITE" not in name:
         return
-    path = name.replace("ZONE/", f"{each.zone or 'master'}/" if zoned else "").replace("SITE", each.name)
+    path = name.replace("ZONE/", f"{each.zone or 'master'}/" if zoned else "").replace(
+        "SITE", each.name
+    )
     if "PROBE" not in path:
         yield path, {}
         return
@@ -143,45 +182,85 @@ def _instances(name: str, each: Row, zoned: bool) -> Iterator[Tuple[str, Dict[st
 
 # --- decisions ----------------------------------------------------------------------------------------------------
 
+
 def row(host: Host, target: str, options: Options) -> Row:
     """A host with its checks for one target."""
     base, labels = os.path.basename(host.file), dict(host.labels)
     for path in (host.file, options.plugins):
         if not re.match(r"^[\w/.@+=:,-]*$", path):
-            raise ClientError(f"{path}: this path cannot stand in a command of every scheduler; letters, digits and /.@_+=:,- can")
+            raise ClientError(
+                f"{path}: this path cannot stand in a command of every scheduler; letters, digits and /.@_+=:,- can"
+            )
     site, vo = labels.pop("site", host.name), labels.pop("vo", "")
-    groups = [f"vmprobe-site-{site}", f"vmprobe-manager-{host.manager}"] + ([f"vmprobe-vo-{vo}"] if vo else [])
+    groups = [f"vmprobe-site-{site}", f"vmprobe-manager-{host.manager}"] + (
+        [f"vmprobe-vo-{vo}"] if vo else []
+    )
     probes = [probe for probe in host.probes if probe in options.installed]
     checks = [_check(host, probe, GATEWAY in probes, target, options) for probe in probes]
     if target == "systemd" and not host.submit and any(check.passive for check in checks):
-        raise ClientError(f"{base} [schedule] submit: this key is missing; what a timer runs has to be submitted somewhere")
+        raise ClientError(
+            f"{base} [schedule] submit: this key is missing; what a timer runs has to be submitted somewhere"
+        )
     notes = _text(host.notes, f"{base} [site] notes")
     page = re.match(r"^https?://\S+$", host.notes)
-    return Row(host.name, host.file, _text(host.address or "127.0.0.1", f"{base} [endpoint] url"), _text(host.contact, f"{base} [site] contact"),
-               _text("") if page else notes, notes if page else _text(""), host.manager, site, vo, host.zone, groups,
-               [(key, _text(text, f"{base} [labels] {key}")) for key, text in sorted(labels.items())], host.submit,
-               host.contact_groups or options.contact_groups, checks)
+    return Row(
+        host.name,
+        host.file,
+        _text(host.address or "127.0.0.1", f"{base} [endpoint] url"),
+        _text(host.contact, f"{base} [site] contact"),
+        _text("") if page else notes,
+        notes if page else _text(""),
+        host.manager,
+        site,
+        vo,
+        host.zone,
+        groups,
+        [(key, _text(text, f"{base} [labels] {key}")) for key, text in sorted(labels.items())],
+        host.submit,
+        host.contact_groups or options.contact_groups,
+        checks,
+    )
 
 
 def _check(host: Host, probe: str, gateway: bool, target: str, options: Options) -> Check:
     service = SERVICES[probe]
     deadline = host.deadline if service.creates else min(LOOK, host.deadline)
     limit = needed(deadline)
-    interval, retry = (host.interval, host.retry) if service.creates else (service.interval, service.retry)
+    interval, retry = (
+        (host.interval, host.retry) if service.creates else (service.interval, service.retry)
+    )
     chance = _chance(host.name, probe)
     period, interval = round(interval), round(interval * (1 + STAGGER * (chance - 0.5)))
     name, command, page = _words(probe, options.docs)
     return Check(
-        name, probe, service.about, command, math.ceil(deadline), limit, period, interval,
-        round(retry), _minutes(interval), _minutes(retry), round(interval * chance), _calendar(period, chance), _passive(host, limit, target, options),
+        name,
+        probe,
+        service.about,
+        command,
+        math.ceil(deadline),
+        limit,
+        period,
+        interval,
+        round(retry),
+        _minutes(interval),
+        _minutes(retry),
+        round(interval * chance),
+        _calendar(period, chance),
+        _passive(host, limit, target, options),
         2 * interval + limit,
-        _words(GATEWAY, "")[0] if gateway and probe != GATEWAY else "", page)
+        _words(GATEWAY, "")[0] if gateway and probe != GATEWAY else "",
+        page,
+    )
 
 
 @functools.lru_cache(maxsize=None)
 def _words(probe: str, docs: str) -> Tuple[str, str, str]:
     """A probe's service, command and page; the same strings for ten thousand sites."""
-    return service_name(probe), f"check_vm_{probe}", f"{docs.rstrip('/')}/check_vm_{probe}.md" if docs else ""
+    return (
+        service_name(probe),
+        f"check_vm_{probe}",
+        f"{docs.rstrip('/')}/check_vm_{probe}.md" if docs else "",
+    )
 
 
 def needed(deadline: float) -> int:
@@ -197,20 +276,24 @@ def _passive(host: Host, limit: int, target: str, options: Options) -> bool:
     """Whether a timer runs it: where the site says so, or where Nagios would kill it, which has one limit for all."""
     base = os.path.basename(host.file)
     if target == "argo" and limit > ARGO_LIMIT:
-        raise ClientError(f"{base} [budget] deadline: needs {limit} s of the scheduler, and ARGO kills at {ARGO_LIMIT:g} s")
+        raise ClientError(
+            f"{base} [budget] deadline: needs {limit} s of the scheduler, and ARGO kills at {ARGO_LIMIT:g} s"
+        )
     if host.checks == "passive":
         return True
     if target not in ("nagios", "systemd") or limit <= options.limit:
         return False
     if host.checks == "active":
-        raise ClientError(f"{base} [schedule] checks: active needs a service_check_timeout of {limit} s, and it is "
-                          f"{options.limit:g} s; raise that and say so by --limit, or leave the checks to a timer (auto)")
+        raise ClientError(
+            f"{base} [schedule] checks: active needs a service_check_timeout of {limit} s, and it is "
+            f"{options.limit:g} s; raise that and say so by --limit, or leave the checks to a timer (auto)"
+        )
     return True
 
 
 def _chance(*words: str) -> float:
     """A number from 0 to 1 that is always the same for the same words."""
-    return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:4], "big") / 2 ** 32
+    return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:4], "big") / 2**32
 
 
 def _calendar(period: int, chance: float) -> str:
@@ -228,7 +311,10 @@ def _calendar(period: int, chance: float) -> str:
     if period >= 600 and 3600 % period == 0:
         hours, minutes = "*", f"{minute:02}" if period == 3600 else f"{minute:02}/{period // 60}"
     elif period % 3600 == 0 and 86400 % period == 0:
-        hours, minutes = f"{hour:02}" if period == 86400 else f"{hour:02}/{period // 3600}", f"{minute:02}"
+        hours, minutes = (
+            f"{hour:02}" if period == 86400 else f"{hour:02}/{period // 3600}",
+            f"{minute:02}",
+        )
     else:
         return ""
     return f"*-*-* {hours}:{minutes}:{second:02} UTC"
@@ -245,6 +331,7 @@ def _text(text: str, where: str = "") -> Text:
 
 
 # --- what all sites share -----------------------------------------------------------------------------------------
+
 
 class Probe(NamedTuple):
     """A probe that at least one site has."""
@@ -269,11 +356,24 @@ def _probes(kinds: Sequence[Check]) -> List[Probe]:
     found: Dict[str, List[Check]] = {}
     for check in kinds:
         found.setdefault(check.probe, []).append(check)
-    return [Probe(probe, checks[0].name, checks[0].about, checks[0].command, SERVICES[probe].metric, checks[0].page,
-                  max(check.deadline for check in checks), max(check.limit for check in checks),
-                  max(1, min(check.period for check in checks) // 60), max(1, min(check.retry for check in checks) // 60),
-                  SERVICES[GATEWAY].metric if any(check.after for check in checks) else "", _uuid("command", probe), _uuid("template", probe))
-            for probe, checks in sorted(found.items())]
+    return [
+        Probe(
+            probe,
+            checks[0].name,
+            checks[0].about,
+            checks[0].command,
+            SERVICES[probe].metric,
+            checks[0].page,
+            max(check.deadline for check in checks),
+            max(check.limit for check in checks),
+            max(1, min(check.period for check in checks) // 60),
+            max(1, min(check.retry for check in checks) // 60),
+            SERVICES[GATEWAY].metric if any(check.after for check in checks) else "",
+            _uuid("command", probe),
+            _uuid("template", probe),
+        )
+        for probe, checks in sorted(found.items())
+    ]
 
 
 def _uuid(*words: str) -> str:
@@ -282,20 +382,33 @@ def _uuid(*words: str) -> str:
 
 # --- templates ----------------------------------------------------------------------------------------------------
 
+
 def _templates(target: str, own: str) -> List[Tuple[str, Any]]:
     """The target's templates by their paths, compiled; one of the operator's own stands for the shipped one."""
     try:
         import jinja2
     except ImportError:
-        raise ClientError("vmprobectl config needs jinja2: python3-jinja2, or pip install jinja2") from None
+        raise ClientError(
+            "vmprobectl config needs jinja2: python3-jinja2, or pip install jinja2"
+        ) from None
     folders = [os.path.join(own, target)] if own else []
     if own and not os.path.isdir(own):
         raise ClientError(f"{own}: No such directory")
     folders.append(paths.data("templates", target))
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folders, encoding="utf-8-sig"), trim_blocks=True, lstrip_blocks=True,
-                                     keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders, encoding="utf-8-sig"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
     environment.filters["quote"] = _quote(TARGETS[target])
-    names = [name for name in environment.list_templates() if not name.endswith("~") and "/." not in f"/{name}"]
+    names = [
+        name
+        for name in environment.list_templates()
+        if not name.endswith("~") and "/." not in f"/{name}"
+    ]
     return [(name, _compiled(environment, name)) for name in names]
 
 
@@ -308,7 +421,10 @@ def _compiled(environment: Any, name: str) -> Any:
         raise ClientError(f"{wrong.filename} line {wrong.lineno}: {wrong.message}") from None
     except UnicodeDecodeError:
         raise ClientError(f"template {name}: is not UTF-8 text") from None
-    except (OSError, jinja2.TemplateError) as wrong:  # the second: it cannot be found any more, or is no file
+    except (
+        OSError,
+        jinja2.TemplateError,
+    ) as wrong:  # the second: it cannot be found any more, or is no file
         raise ClientError(f"template {name}: {getattr(wrong, 'strerror', None) or wrong}") from None
 
 
@@ -327,6 +443,7 @@ def _quote(form: Callable[[str], str]) -> Callable[[Any], str]:
             return form(str(value))
         except ValueError as wrong:
             raise ClientError(f"{getattr(value, 'where', '') or repr(value)}: {wrong}") from None
+
     return quote
 
 
@@ -356,7 +473,14 @@ def _icinga(text: str) -> str:
 
 def _yaml(text: str) -> str:
     """A JSON string, which is one of YAML but for what is beyond 16 bits, which JSON halves."""
-    return '"' + "".join(json.dumps(letter)[1:-1] if letter < "\U00010000" else f"\\U{ord(letter):08x}" for letter in text) + '"'
+    return (
+        '"'
+        + "".join(
+            json.dumps(letter)[1:-1] if letter < "\U00010000" else f"\\U{ord(letter):08x}"
+            for letter in text
+        )
+        + '"'
+    )
 
 
 _SYSTEMD = {"\\": "\\\\", "%": "%%", "$": "$$", '"': "\\x22", "'": "\\x27"}
@@ -369,5 +493,11 @@ def _systemd(text: str) -> str:
     return "".join(_SYSTEMD.get(letter, letter) for letter in text)
 
 
-TARGETS: Mapping[str, Callable[[str], str]] = {"nagios": _nagios, "icinga2": _icinga, "director": json.dumps, "argo": json.dumps,
-                                               "sensu": _yaml, "systemd": _systemd}
+TARGETS: Mapping[str, Callable[[str], str]] = {
+    "nagios": _nagios,
+    "icinga2": _icinga,
+    "director": json.dumps,
+    "argo": json.dumps,
+    "sensu": _yaml,
+    "systemd": _systemd,
+}

@@ -14,10 +14,10 @@ import json
 import os
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
-from vmprobe.host import files
 from vmprobe.core.errors import ClientError
+from vmprobe.host import files
 
-_LARGEST = 2 ** 30  # bytes of a generated file; there is one of all sites
+_LARGEST = 2**30  # bytes of a generated file; there is one of all sites
 
 
 class Tree:
@@ -29,7 +29,9 @@ class Tree:
         self._debt = os.path.join(directory, f".vmprobe-{target}.reload")
         held = _load(self._manifest)
         self.remembered: Dict[str, Any] = held.get("remembered", {})  # for whoever makes the files
-        self._sums: Dict[str, str] = {path: words for path, words in held.get("files", {}).items() if _is_below(path)}
+        self._sums: Dict[str, str] = {
+            path: words for path, words in held.get("files", {}).items() if _is_below(path)
+        }
         self._wrote = bool(held)
 
     def changes(self, wanted: Mapping[str, str]) -> List["Change"]:
@@ -38,7 +40,9 @@ class Tree:
         for path, text in sorted(wanted.items()):
             lying = self._read(path)
             if lying is not None and path not in self._sums:
-                raise ClientError(f"{self._full(path)} was not written by vmprobectl; move it out of the way")
+                raise ClientError(
+                    f"{self._full(path)} was not written by vmprobectl; move it out of the way"
+                )
             if lying != text.encode():
                 found.append(Change(path, lying, text))
         for path in sorted(set(self._sums) - set(wanted)):
@@ -50,7 +54,10 @@ class Tree:
     def apply(self, wanted: Mapping[str, str], changes: List["Change"], remember: Any) -> None:
         """Make it so. When this is cut off, the next run finds what was written and goes on from there."""
         if changes:  # before anything lies there: it is ours, come what may
-            self._save({**self._sums, **{change.path: "" for change in changes if change.new is not None}}, self.remembered)
+            self._save(
+                {**self._sums, **{change.path: "" for change in changes if change.new is not None}},
+                self.remembered,
+            )
         made = {""}
         for change in changes:
             path, folder = self._full(change.path), os.path.dirname(change.path)
@@ -64,7 +71,13 @@ class Tree:
                     made.add(folder)
                 _replace(path, change.new.encode())
         sums = {path: self._sums.get(path, "") for path in wanted}
-        sums.update({change.path: hashlib.sha256(change.new.encode()).hexdigest() for change in changes if change.new is not None})
+        sums.update(
+            {
+                change.path: hashlib.sha256(change.new.encode()).hexdigest()
+                for change in changes
+                if change.new is not None
+            }
+        )
         if changes or not self._wrote or sums != self._sums or remember != self.remembered:
             self._save(sums, remember)
 
@@ -83,7 +96,10 @@ class Tree:
             os.unlink(self._debt)
 
     def _save(self, sums: Mapping[str, str], remember: Any) -> None:
-        _replace(self._manifest, json.dumps({"files": sums, "remembered": remember}, separators=(",", ":")).encode())
+        _replace(
+            self._manifest,
+            json.dumps({"files": sums, "remembered": remember}, separators=(",", ":")).encode(),
+        )
 
     def _full(self, path: str) -> str:
         return os.path.join(self.directory, path)
@@ -95,7 +111,9 @@ class Tree:
         except FileNotFoundError:
             return None
         except OSError as failed:
-            raise ClientError(f"{self._full(path)}: {failed.strerror}; move it out of the way") from None
+            raise ClientError(
+                f"{self._full(path)}: {failed.strerror}; move it out of the way"
+            ) from None
 
 
 class Change:
@@ -110,7 +128,10 @@ class Change:
 
     def diff(self) -> Iterator[str]:
         """The lines of a unified diff."""
-        sides = [(self.old or b"").decode("utf-8", "replace").splitlines(), (self.new or "").splitlines()]
+        sides = [
+            (self.old or b"").decode("utf-8", "replace").splitlines(),
+            (self.new or "").splitlines(),
+        ]
         names = ["/dev/null" if side is None else self.path for side in (self.old, self.new)]
         return difflib.unified_diff(*sides, *names, lineterm="")
 
@@ -160,12 +181,14 @@ def _replace(path: str, content: bytes) -> None:
     temporary = f"{path}.vmprobe-new"
     with contextlib.suppress(FileNotFoundError):  # of a run that was cut off
         os.unlink(temporary)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+    )
     try:
         try:
             os.fchmod(descriptor, 0o644)
             while content:
-                content = content[os.write(descriptor, content):]
+                content = content[os.write(descriptor, content) :]
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
@@ -178,7 +201,9 @@ def _load(path: str) -> Dict[str, Any]:
     try:
         with files.opened(path, _LARGEST) as file:
             held = json.load(file)
-        if not isinstance(held, dict) or not all(isinstance(held[word], dict) for word in ("files", "remembered")):
+        if not isinstance(held, dict) or not all(
+            isinstance(held[word], dict) for word in ("files", "remembered")
+        ):
             raise ValueError
         return held
     except FileNotFoundError:
@@ -186,8 +211,14 @@ def _load(path: str) -> Dict[str, Any]:
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
     except (ValueError, KeyError, RecursionError):
-        raise ClientError(f"{path}: is damaged; remove it together with the files that were generated beside it") from None
+        raise ClientError(
+            f"{path}: is damaged; remove it together with the files that were generated beside it"
+        ) from None
 
 
 def _is_below(path: str) -> bool:
-    return not os.path.isabs(path) and os.path.normpath(path) == path and ".." not in path.split(os.sep)
+    return (
+        not os.path.isabs(path)
+        and os.path.normpath(path) == path
+        and ".." not in path.split(os.sep)
+    )

@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Set
 
-from vmprobe.ctl.config import output
-from vmprobe.host import files, programs
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line
+from vmprobe.ctl.config import output
+from vmprobe.host import files, programs
 
-_LARGEST_MAIN = 2 ** 24  # bytes
+_LARGEST_MAIN = 2**24  # bytes
 _PATIENCE = 600  # seconds; Icinga takes half a minute for 10 000 sites
 
 
@@ -24,10 +24,14 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
     With ``main``, Nagios' own main file, all that it reads is looked at, these files in the place of those in ``place``.
     """
     if target not in _DAEMONS:
-        raise ClientError(f"--validate: there is no daemon that checks files for {target}; there are {', '.join(_DAEMONS)}")
+        raise ClientError(
+            f"--validate: there is no daemon that checks files for {target}; there are {', '.join(_DAEMONS)}"
+        )
     binaries, command = _DAEMONS[target]
     if main and target != "nagios":
-        raise ClientError("--main: is Nagios' main file; Icinga looks at all that it reads before it reloads")
+        raise ClientError(
+            "--main: is Nagios' main file; Icinga looks at all that it reads before it reloads"
+        )
     binary = next((found for found in map(_program, binaries) if found), None)
     if not binary:
         raise ClientError(f"--validate: {' or '.join(binaries)} is not installed here")
@@ -42,20 +46,30 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
             raise ClientError(f"--validate: {binary} was not through in {_PATIENCE} s") from None
     if done.code:
         said = done.said.replace(objects + os.sep, "")
-        raise ClientError(f"{os.path.basename(binary)} refuses this, and nothing was changed: {_objection(said)}")
+        raise ClientError(
+            f"{os.path.basename(binary)} refuses this, and nothing was changed: {_objection(said)}"
+        )
     return os.path.basename(binary)
 
 
 def _program(name: str) -> Optional[str]:
     """A daemon's path; cron's PATH has no sbin, where the daemons are."""
-    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")))
+    return shutil.which(
+        name,
+        path=os.pathsep.join(
+            (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
+        ),
+    )
 
 
 def _open_to_all() -> Optional[str]:
     """A place for temporary files that a daemon, another user, can come to; None: the usual one, which may be this user's own."""
     for place in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
         above = Path(place).resolve()
-        if all(os.path.isdir(each) and os.stat(each).st_mode & 0o001 for each in (above, *above.parents)):
+        if all(
+            os.path.isdir(each) and os.stat(each).st_mode & 0o001
+            for each in (above, *above.parents)
+        ):
             return place
     return None
 
@@ -72,7 +86,9 @@ def _nagios(directory: str, objects: str, main: str, place: str) -> List[str]:
     for name in ("results", "archives"):
         files.folder(os.path.join(directory, name))
     more = _main(main, place) if main else [f"cfg_file={_contacts(directory, objects)}"]
-    own = _NAGIOS.format(directory=directory, objects=objects, user=os.geteuid(), group=os.getegid())
+    own = _NAGIOS.format(
+        directory=directory, objects=objects, user=os.geteuid(), group=os.getegid()
+    )
     output.write_all(directory, {"nagios.cfg": "\n".join([*more, own])})
     return ["-v", os.path.join(directory, "nagios.cfg")]
 
@@ -81,7 +97,9 @@ def _main(main: str, place: str) -> List[str]:
     """The lines of Nagios' main file, but for what lies in ``place``; ClientError where it does not read that."""
     try:
         with files.opened(main, _LARGEST_MAIN) as file:
-            lines = [line.strip() for line in file.read().decode("utf-8", "surrogateescape").split("\n")]
+            lines = [
+                line.strip() for line in file.read().decode("utf-8", "surrogateescape").split("\n")
+            ]
     except OSError as failed:
         raise ClientError(f"--main: {main}: {failed.strerror}") from None
     place, found, read = os.path.realpath(place), [], False
@@ -94,7 +112,9 @@ def _main(main: str, place: str) -> List[str]:
             found.append(line)
         else:
             read = read or f"{place}/".startswith(f"{path}/")
-            found += [f"cfg_file={each}" for each in _below(path) if not each.startswith(f"{place}/")]
+            found += [
+                f"cfg_file={each}" for each in _below(path) if not each.startswith(f"{place}/")
+            ]
     if not read:
         raise ClientError(f"--main: {main} has no cfg_dir in which {place} lies")
     return found
@@ -102,13 +122,20 @@ def _main(main: str, place: str) -> List[str]:
 
 def _below(folder: str) -> List[str]:
     """The files that Nagios reads of a cfg_dir."""
-    return sorted(os.path.join(each, name) for each, _, names in os.walk(folder, followlinks=True) for name in names
-                  if name.endswith(".cfg") and not name.startswith("."))
+    return sorted(
+        os.path.join(each, name)
+        for each, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name.endswith(".cfg") and not name.startswith(".")
+    )
 
 
 def _contacts(directory: str, objects: str) -> str:
     """A file of the contact groups that the objects name, which are the monitoring server's own, and of one contact."""
-    groups = (f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n" for name in sorted(_contact_groups(objects)))
+    groups = (
+        f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n"
+        for name in sorted(_contact_groups(objects))
+    )
     output.write_all(directory, {"contact.cfg": _CONTACT + "".join(groups)})
     return os.path.join(directory, "contact.cfg")
 
@@ -133,7 +160,10 @@ def _icinga(directory: str, objects: str, main: str, place: str) -> List[str]:
     return ["daemon", "-C", "-c", main, "-D", f"CacheDir={cache}"]
 
 
-_DAEMONS: Dict[str, tuple] = {"nagios": (("nagios4", "nagios", "naemon"), _nagios), "icinga2": (("icinga2",), _icinga)}
+_DAEMONS: Dict[str, tuple] = {
+    "nagios": (("nagios4", "nagios", "naemon"), _nagios),
+    "icinga2": (("icinga2",), _icinga),
+}
 
 _NAGIOS = """\
 cfg_dir={objects}

@@ -15,20 +15,24 @@ import shutil
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from vmprobe.host import programs
-from vmprobe.drivers import DRIVERS
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line
+from vmprobe.drivers import DRIVERS
+from vmprobe.host import programs
 
 _HEAD = 200  # letters of a dump in which ldapsearch says what it is
-_LARGEST = 2 ** 28  # bytes of a catalogue
+_LARGEST = 2**28  # bytes of a catalogue
 _PATIENCE = 120.0  # seconds for a server's answer
 
 MANAGERS = {  # service type at GOCDB, interface name in GLUE 2.0: our word for the manager
-    "org.openstack.nova": "openstack", "org.openstack.keystone": "openstack", "OpenStack": "openstack",
+    "org.openstack.nova": "openstack",
+    "org.openstack.keystone": "openstack",
+    "OpenStack": "openstack",
     "eu.egi.cloud.vm-management.openstack": "openstack",
-    "eu.egi.cloud.vm-management.occi": "occi", "OCCI": "occi",
-    "org.opennebula": "opennebula", "OpenNebula": "opennebula",
+    "eu.egi.cloud.vm-management.occi": "occi",
+    "OCCI": "occi",
+    "org.opennebula": "opennebula",
+    "OpenNebula": "opennebula",
 }
 
 
@@ -44,10 +48,14 @@ class Entry(NamedTuple):
 class Catalogue(NamedTuple):
     entries: List[Entry]  # by name, each name once
     passed_over: int  # of services that no driver is for, or that are not in production
-    doubles: List[str] = []  # a line for each entry that has the name of another and says something else, or that may be cut off
+    doubles: List[
+        str
+    ] = []  # a line for each entry that has the name of another and says something else, or that may be cut off
 
 
-Read = Tuple[List[Entry], int, List[str]]  # entries, services that were passed over, lines that somebody has to look at
+Read = Tuple[
+    List[Entry], int, List[str]
+]  # entries, services that were passed over, lines that somebody has to look at
 
 
 def read(form: str, place: str) -> Catalogue:
@@ -63,9 +71,13 @@ def read(form: str, place: str) -> Catalogue:
     for entry in entries:
         first = seen.setdefault(entry.name, entry).values
         for section, key in sorted(set(first) | set(entry.values)):
-            taken, left = (values.get((section, key)) or "nothing" for values in (first, entry.values))
+            taken, left = (
+                values.get((section, key)) or "nothing" for values in (first, entry.values)
+            )
             if taken != left:
-                doubles.append(f"{entry.name}: is there twice; [{section}] {key} is {taken} by the first, which is taken, and {left}")
+                doubles.append(
+                    f"{entry.name}: is there twice; [{section}] {key} is {taken} by the first, which is taken, and {left}"
+                )
                 break
     return Catalogue([seen[name] for name in sorted(seen)], passed_over, doubles)
 
@@ -75,27 +87,41 @@ def _bytes(place: str) -> bytes:
     with open(place, "rb") as file:
         body = file.read(_LARGEST + 1)
     if len(body) > _LARGEST:
-        raise ClientError(f"{place}: is larger than {_LARGEST // 2 ** 20} MiB")
+        raise ClientError(f"{place}: is larger than {_LARGEST // 2**20} MiB")
     return body
 
 
 def _gocdb(place: str) -> Read:
     root = _xml(place)
     if root.tag != "results":
-        raise ClientError(f"{place}: begins with <{one_line(root.tag, 60)}>, and what GOCDB exports with <results>")
+        raise ClientError(
+            f"{place}: begins with <{one_line(root.tag, 60)}>, and what GOCDB exports with <results>"
+        )
     services = root.findall(".//{*}SERVICE_ENDPOINT")
     _whole_page(place, root, len(services))
     found, passed_over = [], 0
     for service in services:
         words = _texts(service)
         endpoints = [_texts(each) for each in service.iterfind("{*}ENDPOINTS/{*}ENDPOINT")]
-        urls = [each["URL"] for each in endpoints if each.get("URL") and each.get("ENDPOINT_MONITORED", "").upper() != "N"]
+        urls = [
+            each["URL"]
+            for each in endpoints
+            if each.get("URL") and each.get("ENDPOINT_MONITORED", "").upper() != "N"
+        ]
         urls = [words["URL"]] if words.get("URL") else urls
         manager = _manager(words.get("SERVICE_TYPE", ""))
-        if not manager or not urls or "N" in (words.get("IN_PRODUCTION", "").upper(), words.get("NODE_MONITORED", "").upper()):
+        if (
+            not manager
+            or not urls
+            or "N"
+            in (words.get("IN_PRODUCTION", "").upper(), words.get("NODE_MONITORED", "").upper())
+        ):
             passed_over += 1
             continue
-        labels = {"country": words.get("COUNTRY_CODE", "").lower(), "ngi": words.get("ROC_NAME", "")}
+        labels = {
+            "country": words.get("COUNTRY_CODE", "").lower(),
+            "ngi": words.get("ROC_NAME", ""),
+        }
         found += [_entry(words.get("SITENAME", ""), manager, url, labels) for url in urls]
     return found, passed_over, []
 
@@ -117,13 +143,22 @@ def _whole_page(place: str, root: Any, services: int) -> None:
     if meta is None:
         return
     told = _texts(meta)
-    count, most = (int(told[word]) if re.fullmatch("[0-9]{1,9}", told.get(word, "")) else None for word in ("count", "max_page_size"))
+    count, most = (
+        int(told[word]) if re.fullmatch("[0-9]{1,9}", told.get(word, "")) else None
+        for word in ("count", "max_page_size")
+    )
     links = {each.get("rel", ""): each.get("href", "") for each in meta.iterfind("{*}link")}
-    later = re.search(r"[?&](next_cursor=0*[1-9]|prev_cursor=|page=0*([2-9]|1[0-9]))", links.get("self", ""))
+    later = re.search(
+        r"[?&](next_cursor=0*[1-9]|prev_cursor=|page=0*([2-9]|1[0-9]))", links.get("self", "")
+    )
     if later or "next" in links and (count is None or most is None or count >= most):
-        raise ClientError(f"{place}: is one page of several; have GOCDB export all services at once, without next_cursor, or narrow the request")
+        raise ClientError(
+            f"{place}: is one page of several; have GOCDB export all services at once, without next_cursor, or narrow the request"
+        )
     if count is not None and count > services:
-        raise ClientError(f"{place}: is cut off: it says that it has {count} services, and has {services}")
+        raise ClientError(
+            f"{place}: is cut off: it says that it has {count} services, and has {services}"
+        )
 
 
 def _xml(place: str) -> Any:
@@ -132,12 +167,18 @@ def _xml(place: str) -> Any:
 
     class Plain(ElementTree.TreeBuilder):
         def doctype(self, *_: Any) -> None:
-            raise ClientError(f"{place}: has a document type, which could expand entities; GOCDB's exports have none")
+            raise ClientError(
+                f"{place}: has a document type, which could expand entities; GOCDB's exports have none"
+            )
 
     body = _bytes(place)
     try:
         root = ElementTree.fromstring(body, ElementTree.XMLParser(target=Plain()))
-    except (ElementTree.ParseError, LookupError, ValueError) as wrong:  # the last two: encodings that Python cannot serve
+    except (
+        ElementTree.ParseError,
+        LookupError,
+        ValueError,
+    ) as wrong:  # the last two: encodings that Python cannot serve
         raise ClientError(f"{place}: is no XML: {one_line(wrong)}") from None
     root.tag = _local(root.tag)
     return root
@@ -153,7 +194,9 @@ def _local(tag: str) -> str:
 
 
 def _glue(place: str) -> Read:
-    text = _search(place) if re.match(r"ldaps?://", place, re.I) else _bytes(place).decode("utf-8-sig")
+    text = (
+        _search(place) if re.match(r"ldaps?://", place, re.I) else _bytes(place).decode("utf-8-sig")
+    )
     _whole_dump(place, text)
     found, passed_over = [], 0
     record: Dict[str, List[str]] = {}
@@ -174,13 +217,23 @@ def _glue(place: str) -> Read:
 def _open_end(place: str, text: str, last: Mapping[str, List[str]]) -> List[str]:
     """A line to look at where the last record may go on: ldapsearch writes a blank line behind each one, or a result."""
     line = text.rstrip("\n").rpartition("\n")[2]
-    if re.search(r"\n\r?\n\Z|^#? ?result:", text, re.M) or line.startswith("#") or "objectclass" in last and not _is_endpoint(last):
+    if (
+        re.search(r"\n\r?\n\Z|^#? ?result:", text, re.M)
+        or line.startswith("#")
+        or "objectclass" in last
+        and not _is_endpoint(last)
+    ):
         return []
-    return [f"{place}: its last entry has no blank line behind it; look whether it is whole: {one_line(line, 80)}"]
+    return [
+        f"{place}: its last entry has no blank line behind it; look whether it is whole: {one_line(line, 80)}"
+    ]
 
 
 def _is_endpoint(record: Mapping[str, List[str]]) -> bool:
-    return bool({"glue2endpoint", "glue2computingendpoint"} & {word.lower() for word in record.get("objectclass", [])})
+    return bool(
+        {"glue2endpoint", "glue2computingendpoint"}
+        & {word.lower() for word in record.get("objectclass", [])}
+    )
 
 
 def _whole_dump(place: str, text: str) -> None:
@@ -190,45 +243,85 @@ def _whole_dump(place: str, text: str) -> None:
     """
     result = re.search(r"(?m)^(?:# ?)?result: *(0*[1-9][0-9]*\b[^\r\n]*)", text)
     if result:
-        raise ClientError(f"{place}: is a part of the catalogue: the server ended it with '{one_line(result[1], 60)}'")
+        raise ClientError(
+            f"{place}: is a part of the catalogue: the server ended it with '{one_line(result[1], 60)}'"
+        )
     if re.search(r"(?m)^# ?(search reference|refldaps?:)", text):
-        raise ClientError(f"{place}: is a part of the catalogue: the server says that the rest is on another one (search reference)")
+        raise ClientError(
+            f"{place}: is a part of the catalogue: the server says that the rest is on another one (search reference)"
+        )
     cookies = re.findall(r"(?m)^(?:# ?)?pagedresults:.*?cookie=(\S*)", text)
     if cookies and cookies[-1]:
-        raise ClientError(f"{place}: is one page of several: ldapsearch stopped before the last one; use -E pr=200/noprompt")
+        raise ClientError(
+            f"{place}: is one page of several: ldapsearch stopped before the last one; use -E pr=200/noprompt"
+        )
     entries = max(map(int, re.findall(r"(?m)^# numEntries: *([0-9]{1,9})", text)), default=0)
     there = len(re.findall(r"(?mi)^dn:", text))
     if not there:
         raise ClientError(f"{place}: has no entry, so that it is no catalogue")
     if entries > there:
-        raise ClientError(f"{place}: is cut off: it says that it has {entries} entries, and has {there}")
+        raise ClientError(
+            f"{place}: is cut off: it says that it has {entries} entries, and has {there}"
+        )
     if text and not text.endswith("\n"):
         raise ClientError(f"{place}: is cut off in the middle of its last line")
     begins = text[:_HEAD]
-    ends = "\nresult:" if begins.startswith("# extended LDIF") else "\n# search result" if "\n# LDAPv3" in begins else ""
+    ends = (
+        "\nresult:"
+        if begins.startswith("# extended LDIF")
+        else "\n# search result"
+        if "\n# LDAPv3" in begins
+        else ""
+    )
     if ends not in text:
-        raise ClientError(f"{place}: is cut off: there is no result at its end, as ldapsearch writes it")
+        raise ClientError(
+            f"{place}: is cut off: there is no result at its end, as ldapsearch writes it"
+        )
 
 
 def _search(place: str) -> str:
     """All endpoints of an LDAP server, in pages: servers cut a page of more than 500 entries, and some the sum of pages."""
     program = shutil.which("ldapsearch")
     if not program:
-        raise ClientError(f"{place}: ldapsearch is not installed (Debian: ldap-utils; EL: openldap-clients)")
+        raise ClientError(
+            f"{place}: ldapsearch is not installed (Debian: ldap-utils; EL: openldap-clients)"
+        )
     parts = urlsplit(place)
     base = parts.path.strip("/") or "o=glue"
-    command = [program, "-x", "-LLL", "-o", "ldif-wrap=no", "-o", "nettimeout=10", "-l", "60", "-E", "pr=200/noprompt",
-               "-H", f"{parts.scheme}://{parts.netloc}", "-b", base, "(objectClass=GLUE2Endpoint)"]
+    command = [
+        program,
+        "-x",
+        "-LLL",
+        "-o",
+        "ldif-wrap=no",
+        "-o",
+        "nettimeout=10",
+        "-l",
+        "60",
+        "-E",
+        "pr=200/noprompt",
+        "-H",
+        f"{parts.scheme}://{parts.netloc}",
+        "-b",
+        base,
+        "(objectClass=GLUE2Endpoint)",
+    ]
     try:
         done = programs.run(command, _PATIENCE, largest=_LARGEST)
     except programs.TooSlow:
         raise ClientError(f"{place}: did not answer in {_PATIENCE:g} s") from None
     if not done.is_whole:
-        raise ClientError(f"{place}: is larger than {_LARGEST // 2 ** 20} MiB")
-    if done.code == 4:  # sizeLimitExceeded: half a catalogue would make the other half "no longer found"
-        raise ClientError(f"{place}: the server cuts the answer; ask below a narrower base, or let it give more (size.prtotal)")
+        raise ClientError(f"{place}: is larger than {_LARGEST // 2**20} MiB")
+    if (
+        done.code == 4
+    ):  # sizeLimitExceeded: half a catalogue would make the other half "no longer found"
+        raise ClientError(
+            f"{place}: the server cuts the answer; ask below a narrower base, or let it give more (size.prtotal)"
+        )
     if done.code:
-        raise ClientError(f"{place}: {one_line(done.errors.decode('utf-8', 'replace')) or f'exit code {done.code}'}")
+        raise ClientError(
+            f"{place}: {one_line(done.errors.decode('utf-8', 'replace')) or f'exit code {done.code}'}"
+        )
     return done.output.decode("utf-8", "replace")
 
 
@@ -247,14 +340,26 @@ def _records(place: str, text: str) -> Iterator[Dict[str, List[str]]]:
                 raise ClientError(f"{place}: '{one_line(line, 60)}' is no line of LDIF")
             if value.startswith(":"):
                 try:
-                    value = base64.b64decode(value[1:].strip(), validate=True).decode("utf-8", "replace")
+                    value = base64.b64decode(value[1:].strip(), validate=True).decode(
+                        "utf-8", "replace"
+                    )
                 except binascii.Error:
                     raise ClientError(f"{place}: '{one_line(line, 60)}' is no base64") from None
             record.setdefault(name.lower(), []).append(value.strip())
 
 
-_COLUMNS = {"manager": "endpoint", "url": "endpoint", "region": "endpoint", "project": "endpoint", "credentials": "endpoint",
-            "image": "test vm", "flavor": "test vm", "network": "test vm", "contact": "site", "notes": "site"}
+_COLUMNS = {
+    "manager": "endpoint",
+    "url": "endpoint",
+    "region": "endpoint",
+    "project": "endpoint",
+    "credentials": "endpoint",
+    "image": "test vm",
+    "flavor": "test vm",
+    "network": "test vm",
+    "contact": "site",
+    "notes": "site",
+}
 
 
 def _csv(place: str) -> Read:
@@ -264,7 +369,9 @@ def _csv(place: str) -> Read:
     """
     text = _bytes(place).decode("utf-8-sig")
     first = text.partition("\n")[0]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    rows = csv.reader(
+        io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True
+    )
     found: List[Entry] = []
     try:
         columns = _columns(place, next(rows, []))
@@ -273,8 +380,13 @@ def _csv(place: str) -> Read:
                 found.append(_row(f"{place} line {rows.line_num}", columns, row))
     except csv.Error as wrong:
         raise ClientError(f"{place} line {rows.line_num}: {wrong}") from None
-    cut = [] if text.endswith(("\n", "\r")) or not found else [
-        f"{place}: its last line has no line end; look whether it is whole: {one_line(text.splitlines()[-1], 80)}"]
+    cut = (
+        []
+        if text.endswith(("\n", "\r")) or not found
+        else [
+            f"{place}: its last line has no line end; look whether it is whole: {one_line(text.splitlines()[-1], 80)}"
+        ]
+    )
     return found, 0, cut
 
 
@@ -285,8 +397,14 @@ def _columns(place: str, words: Sequence[str]) -> List[str]:
     if missing:
         raise ClientError(f"{place}: has no column {missing[0]}; name, manager and url are needed")
     for column in filter(None, columns):
-        if column != "name" and column not in _COLUMNS and not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", column):
-            raise ClientError(f"{place}: column '{one_line(column, 40)}' is not a word of small letters, digits and '_'")
+        if (
+            column != "name"
+            and column not in _COLUMNS
+            and not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", column)
+        ):
+            raise ClientError(
+                f"{place}: column '{one_line(column, 40)}' is not a word of small letters, digits and '_'"
+            )
         if columns.count(column) > 1:
             raise ClientError(f"{place}: column {column} is there twice")
     return columns
@@ -304,14 +422,25 @@ def _row(where: str, columns: Sequence[str], row: Sequence[str]) -> Entry:
     texts["url"] = _folded(texts["url"])
     manager = texts["manager"].lower()
     texts["manager"] = manager if manager in DRIVERS else texts["manager"]
-    return Entry(name, {("site", "name"): name, **{(_COLUMNS.get(column, "labels"), column): text for column, text in texts.items()}})
+    return Entry(
+        name,
+        {
+            ("site", "name"): name,
+            **{(_COLUMNS.get(column, "labels"), column): text for column, text in texts.items()},
+        },
+    )
 
 
 def _entry(site: str, manager: str, url: str, labels: Mapping[str, str]) -> Entry:
     url = _folded(url.partition("?")[0])  # at GOCDB some have the test's image and flavor behind it
     host = _host(url)
     name = _name(f"{site}-{host}")
-    values = {("site", "name"): name, ("endpoint", "manager"): manager, ("endpoint", "url"): url, ("labels", "site"): _name(site)}
+    values = {
+        ("site", "name"): name,
+        ("endpoint", "manager"): manager,
+        ("endpoint", "url"): url,
+        ("labels", "site"): _name(site),
+    }
     values.update({("labels", key): text for key, text in labels.items()})
     return Entry(name, values)
 
@@ -319,7 +448,11 @@ def _entry(site: str, manager: str, url: str, labels: Mapping[str, str]) -> Entr
 def _folded(url: str) -> str:
     """A URL with scheme and host in small letters: in capitals, as many a catalogue has them, they mean the same."""
     found = re.match(r"(https?://)([^/?#]*@)?([^/?#@]*)", url, re.I)
-    return found[1].lower() + (found[2] or "") + found[3].lower() + url[found.end():] if found else url
+    return (
+        found[1].lower() + (found[2] or "") + found[3].lower() + url[found.end() :]
+        if found
+        else url
+    )
 
 
 def _host(url: str) -> str:

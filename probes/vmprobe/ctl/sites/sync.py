@@ -15,20 +15,22 @@ import tempfile
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe.ctl.config import output
-from vmprobe.host import files
-from vmprobe.site import site as sites
-from vmprobe.ctl.sites.catalogue import Catalogue, Entry
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import counted, one_line
+from vmprobe.ctl.config import output
+from vmprobe.ctl.sites.catalogue import Catalogue, Entry
+from vmprobe.host import files
+from vmprobe.site import site as sites
 
 _MEMORY = ".vmprobe-import.json"
-_LARGEST_MEMORY = 2 ** 28  # bytes
-_LARGEST = 2 ** 20  # bytes of a file that a person may have written
+_LARGEST_MEMORY = 2**28  # bytes
+_LARGEST = 2**20  # bytes of a file that a person may have written
 Values = Dict[str, Dict[str, str]]  # section, key
 
 
-def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "", write: bool = True) -> Tuple[List[str], int]:
+def adopt(
+    catalogue: Catalogue, source: str, directory: str, defaults: str = "", write: bool = True
+) -> Tuple[List[str], int]:
     """Bring ``directory`` up to date; returns a line for whatever was added, changed, kept, refused or no longer found,
     and how many files were written, or would be.
 
@@ -67,14 +69,23 @@ def adopt(catalogue: Catalogue, source: str, directory: str, defaults: str = "",
 
 def _dropped(catalogue: Catalogue, known: Mapping[str, Mapping[str, str]]) -> List[str]:
     """What a catalogue used to say of sites and has no word for any more, such as a column that is not there."""
-    places = Counter(place for entry in catalogue.entries for place in known.get(entry.name, ())
-                     if tuple(place.split("/", 1)) not in entry.values)
-    return ["[{}] {}: the catalogue has no such word any more; it stays in {}, take it out when that is right".format(
-        *place.split("/", 1), counted(number, "site file")) for place, number in sorted(places.items())]
+    places = Counter(
+        place
+        for entry in catalogue.entries
+        for place in known.get(entry.name, ())
+        if tuple(place.split("/", 1)) not in entry.values
+    )
+    return [
+        "[{}] {}: the catalogue has no such word any more; it stays in {}, take it out when that is right".format(
+            *place.split("/", 1), counted(number, "site file")
+        )
+        for place, number in sorted(places.items())
+    ]
 
 
-def _one(entry: Entry, path: str, ours: Optional[Dict[str, str]], source: str,
-         defaults: Values) -> Tuple[List[str], str, Optional[Dict[str, str]]]:
+def _one(
+    entry: Entry, path: str, ours: Optional[Dict[str, str]], source: str, defaults: Values
+) -> Tuple[List[str], str, Optional[Dict[str, str]]]:
     """What there is to tell of an entry, the text that its file shall have, '' if it stays, and what then is ours in it.
 
     A file that is as it would be made is ours: a run that was cut off had no time to remember it.
@@ -105,9 +116,16 @@ def _one(entry: Entry, path: str, ours: Optional[Dict[str, str]], source: str,
             continue
         changed = _changed(text, section, key, old, value)
         if changed is None:
-            told.append(f"[{section}] {key} is a person's now; " + (f"not changed to {value}" if value else "not taken out"))
+            told.append(
+                f"[{section}] {key} is a person's now; "
+                + (f"not changed to {value}" if value else "not taken out")
+            )
             continue
-        told += [f"[{section}] {key} is " + (f"now {value}" if value else f"taken out; it was {old}")] if changed != text else []
+        told += (
+            [f"[{section}] {key} is " + (f"now {value}" if value else f"taken out; it was {old}")]
+            if changed != text
+            else []
+        )
         text = changed
         ours.pop(place, None)
         ours.update({place: value} if value else {})
@@ -135,7 +153,11 @@ def _new(entry: Entry, source: str, defaults: Values) -> str:
     lines = [f"; From {source}. What a person changes here stays as it is."]
     for section, values in sections.items():
         if values:
-            lines += [f"[{section}]", *(_line(section, key, text) for key, text in values.items()), ""]
+            lines += [
+                f"[{section}]",
+                *(_line(section, key, text) for key, text in values.items()),
+                "",
+            ]
     return "\n".join(lines)
 
 
@@ -157,7 +179,9 @@ def _defaults(path: str) -> Values:
 
     found: Values = {}
     if path:
-        parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="\0")
+        parser = configparser.ConfigParser(
+            interpolation=None, inline_comment_prefixes=(";",), default_section="\0"
+        )
         parser.optionxform = str
         try:
             with files.opened(path, _LARGEST) as file:
@@ -167,7 +191,9 @@ def _defaults(path: str) -> Values:
         except UnicodeDecodeError:
             raise ClientError(f"--defaults {path}: is not UTF-8 text") from None
         except configparser.Error as wrong:
-            raise ClientError(f"--defaults {path}: {one_line(str(wrong).splitlines()[0])}") from None
+            raise ClientError(
+                f"--defaults {path}: {one_line(str(wrong).splitlines()[0])}"
+            ) from None
         found = {section: dict(parser.items(section)) for section in parser.sections()}
     found.setdefault("test vm", {}).setdefault("image", "vmprobe-test")
     return found
@@ -273,4 +299,6 @@ def _remembered(directory: str) -> Dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
-        raise ClientError(f"{path}: is damaged; without it nobody can tell what a person wrote") from None
+        raise ClientError(
+            f"{path}: is damaged; without it nobody can tell what a person wrote"
+        ) from None

@@ -7,8 +7,8 @@ by CreateTags, right after they are made.
 
 from __future__ import annotations
 
-from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
 from vmprobe.core.model import Capability, Kind
+from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
 
 
 class Ec2Api(Ec2):
@@ -19,5 +19,13 @@ class Ec2Api(Ec2):
     capabilities = Ec2.capabilities - {Capability.METRICS, Capability.SNAPSHOTS}
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = ()
-    endpoint_keys = keys_without("service quotas url", "cloudwatch url", "metrics period", "status checks")
-    dialect = Dialect(region="RegionOne", owner="", tags="after", types="", conflicts=frozenset({"UnsupportedOperation"}))
+    endpoint_keys = keys_without(
+        "service quotas url", "cloudwatch url", "metrics period", "status checks"
+    )
+    dialect = Dialect(
+        region="RegionOne",
+        owner="",
+        tags="after",
+        types="",
+        conflicts=frozenset({"UnsupportedOperation"}),
+    )

@@ -15,4 +15,6 @@ class Eucalyptus(Ec2):
     system = "Eucalyptus"
     proved = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
     endpoint_keys = keys_without("service quotas url")
-    dialect = Dialect(path="/services/compute", region="eucalyptus", owner="", tags="after", types="all")
+    dialect = Dialect(
+        path="/services/compute", region="eucalyptus", owner="", tags="after", types="all"
+    )

@@ -7,24 +7,42 @@ from __future__ import annotations
 
 from typing import Any, Callable, Hashable, Iterable, List, Mapping, Optional, Set, Tuple, TypeVar
 
-from vmprobe.core.errors import AuthRejected, CloudError, Incomplete, NotPermitted, TooLarge, Transient
+from vmprobe.core.errors import (
+    AuthRejected,
+    CloudError,
+    Incomplete,
+    NotPermitted,
+    TooLarge,
+    Transient,
+)
 from vmprobe.drivers.ec2.query import rows
 from vmprobe.transport.http import Reply
 from vmprobe.transport.xml import text
 
 T = TypeVar("T")
 
-WHOLE = 2 ** 25  # bytes of all pages together, where the things themselves are kept
-_READ = 2 ** 30  # the same, where what is kept of a thing is small
+WHOLE = 2**25  # bytes of all pages together, where the things themselves are kept
+_READ = 2**30  # the same, where what is kept of a thing is small
 _MOST_PAGES = 1000
 _MOST_THINGS = 100_000
 _SMALLEST = 5  # things on a page, by EC2's own rule
 _STARTS = 3  # a list whose next page is not known any more is begun anew so often
-_IDENTITIES = {"volumeSet": "volumeId", "snapshotSet": "snapshotId", "imagesSet": "imageId", "networkInterfaceSet": "networkInterfaceId"}
+_IDENTITIES = {
+    "volumeSet": "volumeId",
+    "snapshotSet": "snapshotId",
+    "imagesSet": "imageId",
+    "networkInterfaceSet": "networkInterfaceId",
+}
 
 
-def read(ask: Callable[[Mapping[str, Any]], Reply], where: str, keep: Callable[[Any], Iterable[T]], page: int = 0,
-         most: int = _READ, ids: int = 0) -> List[T]:
+def read(
+    ask: Callable[[Mapping[str, Any]], Reply],
+    where: str,
+    keep: Callable[[Any], Iterable[T]],
+    page: int = 0,
+    most: int = _READ,
+    ids: int = 0,
+) -> List[T]:
     """What ``keep`` makes of each ``item`` in the list, which is at ``where`` in the answers.
 
     ``ask`` sends one request with more words; ``page``: so many things are asked for at once, 0 where that cannot be;
@@ -48,7 +66,9 @@ def read(ask: Callable[[Mapping[str, Any]], Reply], where: str, keep: Callable[[
 class _Pages:
     """``trouble`` says after ``all`` why the list is not whole; ``lost``: its next page is not known, begin anew."""
 
-    def __init__(self, ask: Callable[[Mapping[str, Any]], Reply], where: str, page: int, most: int, ids: int):
+    def __init__(
+        self, ask: Callable[[Mapping[str, Any]], Reply], where: str, page: int, most: int, ids: int
+    ):
         self._ask, self._where, self._page, self._most, self._ids = ask, where, page, most, ids
         self.trouble, self.lost, self.asked, self.request = "", False, "", ""
 
@@ -59,7 +79,9 @@ class _Pages:
         seen: Set[Hashable] = set()
         token: Optional[str] = None
         size = things = 0
-        for _ in range(self._ids or _MOST_PAGES):  # at the worst each of them is on a page of its own
+        for _ in range(
+            self._ids or _MOST_PAGES
+        ):  # at the worst each of them is on a page of its own
             answer = self._next(token)
             if answer is None:
                 return

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Optional
 
 from vmprobe.core.driver import Key
-from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
 from vmprobe.core.model import Capability, Kind
+from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
 
 
 def _no_volume(text: str) -> Optional[int]:
@@ -28,6 +28,15 @@ class Nimbus(Ec2):
     capabilities = frozenset({Capability.IMAGES})
     kinds = (Kind.SERVER,)
     metrics_offered = ()
-    endpoint_keys = keys_without("service quotas url", "cloudwatch url", "metrics period", "status checks", "device", "image owner")
+    endpoint_keys = keys_without(
+        "service quotas url",
+        "cloudwatch url",
+        "metrics period",
+        "status checks",
+        "device",
+        "image owner",
+    )
     test_vm_keys = {"volume": Key(_no_volume)}
-    dialect = Dialect(version="2010-08-31", signature=2, owner="", tags="never", filters=False, types="")
+    dialect = Dialect(
+        version="2010-08-31", signature=2, owner="", tags="never", filters=False, types=""
+    )

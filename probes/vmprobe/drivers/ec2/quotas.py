@@ -43,12 +43,19 @@ class Quotas:
     def _call(self, action: str, service: str, code: str) -> Reply:
         body = json.dumps({"ServiceCode": service, "QuotaCode": code}).encode()
         headers = {"Content-Type": JSON, "X-Amz-Target": f"{_TARGET}.{action}"}
-        return self.http.post(body=body, headers=signed(self.http, self.keys, headers, body, self.region, "servicequotas"),
-                              asked=f"quota {service}/{code}")
+        return self.http.post(
+            body=body,
+            headers=signed(self.http, self.keys, headers, body, self.region, "servicequotas"),
+            asked=f"quota {service}/{code}",
+        )
 
     def _refused(self, reply: Reply) -> Optional[VmprobeError]:
         try:
             kind = reply.field("__type", str, default="").rpartition("#")[2]
         except VmprobeError:
             return None
-        return self._classify(reply, Refusal(cut(kind, 100), reply.words, reply.request)) if kind else None
+        return (
+            self._classify(reply, Refusal(cut(kind, 100), reply.words, reply.request))
+            if kind
+            else None
+        )

@@ -18,11 +18,20 @@ import threading
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Type, TypeVar
 from urllib.parse import quote, urlsplit
 
-from vmprobe.host import files, programs
 from vmprobe.core.clock import Deadline
-from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                                 Unreachable, VmprobeError)
+from vmprobe.core.errors import (
+    AuthRejected,
+    ClientError,
+    CloudError,
+    Conflict,
+    GatewayFailed,
+    NotFound,
+    NotPermitted,
+    Unreachable,
+    VmprobeError,
+)
 from vmprobe.core.exchanges import Evidence
+from vmprobe.host import files, programs
 
 T = TypeVar("T")
 
@@ -52,17 +61,28 @@ def binding() -> Any:
     try:
         import libvirt
     except ImportError:
-        raise ClientError("the driver libvirt needs libvirt's own Python binding: the package python3-libvirt, or "
-                          "pip install libvirt-python with gcc, pkg-config and libvirt's headers") from None
-    libvirt.registerErrorHandler(lambda context, error: None, None)  # without one it writes to stderr
+        raise ClientError(
+            "the driver libvirt needs libvirt's own Python binding: the package python3-libvirt, or "
+            "pip install libvirt-python with gcc, pkg-config and libvirt's headers"
+        ) from None
+    libvirt.registerErrorHandler(
+        lambda context, error: None, None
+    )  # without one it writes to stderr
     return libvirt
 
 
 class Connection:
     """A connection to one libvirt daemon, by its URI."""
 
-    def __init__(self, url: str, user: str, credentials: Mapping[str, str], deadline: Deadline, timeout: float,
-                 evidence: Evidence):
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        credentials: Mapping[str, str],
+        deadline: Deadline,
+        timeout: float,
+        evidence: Evidence,
+    ):
         self.url, self._user, self._credentials = url, user, credentials
         self._deadline, self._timeout, self._evidence = deadline, timeout, evidence
         self._wanted = False
@@ -75,8 +95,14 @@ class Connection:
         self._wanted = True
         self._open()
 
-    def ask(self, words: str, act: Callable[[Any], T], sent: str = "", failed: Type[CloudError] = GatewayFailed,
-            cause: str = "") -> T:
+    def ask(
+        self,
+        words: str,
+        act: Callable[[Any], T],
+        sent: str = "",
+        failed: Type[CloudError] = GatewayFailed,
+        cause: str = "",
+    ) -> T:
         """What ``act(connection)`` returns, as one request called ``words``; ``sent`` is for the evidence.
 
         ``act`` runs in another thread. An error of libvirt's that is not in ERRORS becomes ``failed``; ``cause`` is for
@@ -111,7 +137,11 @@ class Connection:
     def _open(self) -> Any:
         with self._noted(f"open {self.url}") as answered:
             url = self._local_session() if self._user else _without_questions(self.url)
-            auth = [[self.library.VIR_CRED_AUTHNAME, self.library.VIR_CRED_PASSPHRASE], self._answer, None]
+            auth = [
+                [self.library.VIR_CRED_AUTHNAME, self.library.VIR_CRED_PASSPHRASE],
+                self._answer,
+                None,
+            ]
             try:
                 self._connection = self._bounded(lambda: self.library.openAuth(url, auth, 0))
             except Unreachable as failed:
@@ -121,7 +151,10 @@ class Connection:
 
     def _answer(self, questions: List[List[Any]], _: Any) -> int:
         """libvirt asks for what the daemon wants to know; -1 says that we cannot."""
-        known = {self.library.VIR_CRED_AUTHNAME: "username", self.library.VIR_CRED_PASSPHRASE: "password"}
+        known = {
+            self.library.VIR_CRED_AUTHNAME: "username",
+            self.library.VIR_CRED_PASSPHRASE: "password",
+        }
         for question in questions:
             answer = self._credentials.get(known.get(question[0], ""))
             if answer is None:
@@ -129,7 +162,9 @@ class Connection:
             question[4] = answer
         return 0
 
-    def _bounded(self, act: Callable[[], T], failed: Type[CloudError] = GatewayFailed, cause: str = "") -> T:
+    def _bounded(
+        self, act: Callable[[], T], failed: Type[CloudError] = GatewayFailed, cause: str = ""
+    ) -> T:
         """The answer of a call, or Unreachable when the time for it is over; libvirt's errors as the suite's."""
         limit = min(self._timeout, self._deadline.left())
         if limit <= 0:
@@ -156,9 +191,15 @@ class Connection:
 
     def _translated(self, error: Any, failed: Type[CloudError], cause: str) -> CloudError:
         number, text = error.get_error_code(), " ".join(str(error).split())
-        kind = next((kind for name, kind in ERRORS.items() if getattr(self.library, name, None) == number), None)
+        kind = next(
+            (kind for name, kind in ERRORS.items() if getattr(self.library, name, None) == number),
+            None,
+        )
         if kind is None and error.get_error_domain() == self.library.VIR_FROM_RPC:
-            refused = number == self.library.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (errno.EACCES, errno.EPERM)
+            refused = number == self.library.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (
+                errno.EACCES,
+                errno.EPERM,
+            )
             kind = NotPermitted if refused else Unreachable
         if kind is Unreachable:
             self._connection = None
@@ -182,7 +223,9 @@ class Connection:
             status = str(error)
             raise
         finally:
-            self._evidence.note(words, sent, status, received[0], self._deadline.clock.now() - began)
+            self._evidence.note(
+                words, sent, status, received[0], self._deadline.clock.now() - began
+            )
 
     # --- the session of a user, for root, which has none ------------------------------------------------------
 
@@ -205,10 +248,20 @@ class Connection:
         account = pwd.getpwnam(self._user)
         limit = self._limit()
         try:  # it returns when the daemon can be asked
-            done = programs.run([daemon, "--daemon", f"--timeout={_IDLE}"], limit, self._deadline, cwd="/", user=account.pw_uid,
-                                group=account.pw_gid, extra_groups=[], env={"HOME": home, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+            done = programs.run(
+                [daemon, "--daemon", f"--timeout={_IDLE}"],
+                limit,
+                self._deadline,
+                cwd="/",
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=[],
+                env={"HOME": home, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            )
         except OSError as failed:
-            raise ClientError(f"{daemon} cannot be run as {self._user}: {failed.strerror}") from None
+            raise ClientError(
+                f"{daemon} cannot be run as {self._user}: {failed.strerror}"
+            ) from None
         except programs.TooSlow:
             raise Unreachable(f"{daemon} of {self._user} does not come up", sent=False) from None
         if done.code:

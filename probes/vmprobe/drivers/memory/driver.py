@@ -12,34 +12,74 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Driver, Key
-from vmprobe.core.errors import (AuthRejected, CloudError, Conflict, GatewayFailed, Incomplete, NotFound, NotPermitted,
-                                 QuotaExceeded, RateLimited, Unreachable)
-from vmprobe.core.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.core.errors import (
+    AuthRejected,
+    CloudError,
+    Conflict,
+    GatewayFailed,
+    Incomplete,
+    NotFound,
+    NotPermitted,
+    QuotaExceeded,
+    RateLimited,
+    Unreachable,
+)
+from vmprobe.core.model import (
+    METRICS,
+    Capability,
+    Image,
+    Kind,
+    Limit,
+    Plan,
+    Ref,
+    Resource,
+    Sample,
+    State,
+)
 from vmprobe.core.text import whole_number
 
 T = TypeVar("T")
 
-STATE = {"RUNNING": State.READY, "FREE": State.READY, "ATTACHED": State.READY, "SAVED": State.READY,
-         "BROKEN": State.FAILED}
+STATE = {
+    "RUNNING": State.READY,
+    "FREE": State.READY,
+    "ATTACHED": State.READY,
+    "SAVED": State.READY,
+    "BROKEN": State.FAILED,
+}
 
-BUSY = {"cpu": 0.25, "disk_read": 1000, "disk_write": 2000, "net_in": 300, "net_out": 400}  # a second, of each server
-FLAVORS = {"tiny": {"vcpus": 1, "memory": 2 ** 27}, "small": {"vcpus": 2, "memory": 2 ** 31}}
+BUSY = {
+    "cpu": 0.25,
+    "disk_read": 1000,
+    "disk_write": 2000,
+    "net_in": 300,
+    "net_out": 400,
+}  # a second, of each server
+FLAVORS = {"tiny": {"vcpus": 1, "memory": 2**27}, "small": {"vcpus": 2, "memory": 2**31}}
 
 
 # --- the driver ---------------------------------------------------------------------------------------------------
+
 
 def _faults(text: str) -> Tuple[str, ...]:
     names = tuple(word.strip() for word in text.split(",") if word.strip())
     for name in names:
         word, _, index = name.partition("@")
-        if word not in (REQUEST_FAULTS if index else FAULTS) or (index and whole_number(index) is None):
-            raise ValueError(f"is not among the faults: {', '.join(FAULTS)}; or, at the n-th request, "
-                             f"{', '.join(word + '@n' for word in REQUEST_FAULTS)}")
+        if word not in (REQUEST_FAULTS if index else FAULTS) or (
+            index and whole_number(index) is None
+        ):
+            raise ValueError(
+                f"is not among the faults: {', '.join(FAULTS)}; or, at the n-th request, "
+                f"{', '.join(word + '@n' for word in REQUEST_FAULTS)}"
+            )
     return names
 
 
 def _seconds(text: str) -> float:
-    from vmprobe.site.site import duration  # the site file's units; a driver is imported while a site is read
+    from vmprobe.site.site import (
+        duration,
+    )  # the site file's units; a driver is imported while a site is read
+
     return duration(text)
 
 
@@ -51,8 +91,15 @@ class Memory(Driver):
     capabilities = frozenset(set(Capability) - {Capability.PORTS})
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = METRICS
-    credential_keys = ("username", "password")  # accepted whatever they are, and rejected with auth-rejected
-    endpoint_keys = {"url": Key(default="memory://cloud"), "faults": Key(_faults, ()), "boot": Key(_seconds, 2.0)}
+    credential_keys = (
+        "username",
+        "password",
+    )  # accepted whatever they are, and rejected with auth-rejected
+    endpoint_keys = {
+        "url": Key(default="memory://cloud"),
+        "faults": Key(_faults, ()),
+        "boot": Key(_seconds, 2.0),
+    }
 
     def __init__(self, *words: Any):
         super().__init__(*words)
@@ -64,8 +111,11 @@ class Memory(Driver):
     def connect(self) -> None:
         def act() -> str:
             if "auth-rejected" in self.cloud.faults:
-                raise AuthRejected(f"user {' '.join(self.credentials.values()) or 'probe'} is not accepted")
+                raise AuthRejected(
+                    f"user {' '.join(self.credentials.values()) or 'probe'} is not accepted"
+                )
             return self.cloud.token()
+
         token = self._request("connect", act, dict(self.credentials), struck=True)
         self.evidence.redactor.add(token)
         self._session = token
@@ -78,14 +128,23 @@ class Memory(Driver):
             if flavor not in FLAVORS:
                 raise NotFound(f"no flavor named {flavor!r}")
             return Plan(test_vm["image"], flavor, test_vm["network"] or "inside", FLAVORS[flavor])
+
         return self._request(f"resolve image {test_vm['image']}", act)
 
     def create(self, spec: Any) -> Ref:
         def act() -> Ref:
             if spec.kind is Kind.VOLUME:
                 return self.cloud.make(Kind.VOLUME, spec.name, size=spec.size)
-            names = [spec.name] if spec.count == 1 else [f"{spec.name}-{number + 1}" for number in range(spec.count)]
-            return [self.cloud.make(Kind.SERVER, name, nonce=spec.nonce, image=spec.plan.image) for name in names][0]
+            names = (
+                [spec.name]
+                if spec.count == 1
+                else [f"{spec.name}-{number + 1}" for number in range(spec.count)]
+            )
+            return [
+                self.cloud.make(Kind.SERVER, name, nonce=spec.nonce, image=spec.plan.image)
+                for name in names
+            ][0]
+
         return self._request(f"create {spec.kind.value} {spec.name}", act)
 
     def show(self, ref: Ref) -> Resource:
@@ -94,11 +153,16 @@ class Memory(Driver):
             if thing.kind is not ref.kind:
                 raise NotFound(f"no such {ref.kind.value}: {ref.id}")
             return _resource(self.cloud.answered(thing), named=not self.cloud.forgets_names)
+
         return self._request(f"show {ref}", act)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         def act() -> List[Resource]:
-            return [_resource(thing, named=not self.cloud.forgets_names) for thing in self.cloud.listed(kind, name)]
+            return [
+                _resource(thing, named=not self.cloud.forgets_names)
+                for thing in self.cloud.listed(kind, name)
+            ]
+
         return self._request(f"list {kind.value} {name}", act)
 
     def delete(self, ref: Ref) -> None:
@@ -113,16 +177,23 @@ class Memory(Driver):
     def belongings(self, server: Ref) -> List[Ref]:
         def act() -> List[Ref]:
             return [Ref(Kind.PORT, self.cloud.port_of(self.cloud.find(server.id)).id)]
+
         return self._request(f"belongings {server}", act)
 
     def left_by(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
         def act() -> Dict[str, List[Ref]]:
             ports = [thing for thing in self.cloud.things.values() if thing.kind is Kind.PORT]
-            return {one.id: [Ref(Kind.PORT, port.id) for port in ports if port.server == one.id] for one in servers}
+            return {
+                one.id: [Ref(Kind.PORT, port.id) for port in ports if port.server == one.id]
+                for one in servers
+            }
+
         return self._request(f"left by {', '.join(map(str, servers))}", act)
 
     def attach(self, server: Ref, volume: Ref) -> None:
-        self._request(f"attach {volume} to {server}", lambda: self.cloud.attach(server.id, volume.id))
+        self._request(
+            f"attach {volume} to {server}", lambda: self.cloud.attach(server.id, volume.id)
+        )
 
     def detach(self, server: Ref, volume: Ref) -> None:
         self._request(f"detach {volume}", lambda: self.cloud.detach(volume.id))
@@ -138,25 +209,31 @@ class Memory(Driver):
             if "metrics-forbidden" in self.cloud.faults:
                 raise NotPermitted("metrics are for administrators")
             return self.cloud.metrics(server.id)
+
         return self._request(f"metrics {server}", act)
 
     def snapshot(self, server: Ref, name: str) -> Ref:
         def act() -> Ref:
             self.cloud.find(server.id)
-            return self.cloud.make(Kind.SNAPSHOT, name, size=2 ** 20)
+            return self.cloud.make(Kind.SNAPSHOT, name, size=2**20)
+
         return self._request(f"snapshot {server}", act)
 
     def capacity(self) -> List[Limit]:
         def act() -> List[Limit]:
             return self.cloud.capacity()
+
         return self._request("capacity", act)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         def act() -> List[Image]:
             return [image for image in self.cloud.catalogue() if name in ("", image.name, image.id)]
+
         return self._request(f"images {name}".strip(), act)
 
-    def _request(self, words: str, act: Callable[[], T], sent: object = "", struck: bool = False) -> T:
+    def _request(
+        self, words: str, act: Callable[[], T], sent: object = "", struck: bool = False
+    ) -> T:
         """One request, as evidence and with the fault that is set for it. ``struck``: the answer is a secret."""
         if not self._session and words != "connect":
             raise AuthRejected("no session")
@@ -179,16 +256,32 @@ class Memory(Driver):
             if self.cloud.dated:
                 from email.utils import formatdate
 
-                self.evidence.dated = formatdate(self.cloud.dated, usegmt=True), self.deadline.clock.utc()
-            self.evidence.note(words, sent, str(status), received, self.deadline.clock.now() - began)
+                self.evidence.dated = (
+                    formatdate(self.cloud.dated, usegmt=True),
+                    self.deadline.clock.utc(),
+                )
+            self.evidence.note(
+                words, sent, str(status), received, self.deadline.clock.now() - began
+            )
 
 
 def _resource(thing: "Thing", named: bool = True) -> Resource:
     ref = Ref(thing.kind, thing.id, thing.name if named else "")
-    return Resource(ref, STATE.get(thing.word, State.PENDING), thing.word, fault=thing.fault,
-                    addresses=thing.addresses, server=thing.server, created=thing.created, size=thing.size,
-                    vcpus=1 if thing.kind is Kind.SERVER else None, memory=2 ** 27 if thing.kind is Kind.SERVER else None,
-                    image=thing.image, owner=thing.owner, project=thing.project)
+    return Resource(
+        ref,
+        STATE.get(thing.word, State.PENDING),
+        thing.word,
+        fault=thing.fault,
+        addresses=thing.addresses,
+        server=thing.server,
+        created=thing.created,
+        size=thing.size,
+        vcpus=1 if thing.kind is Kind.SERVER else None,
+        memory=2**27 if thing.kind is Kind.SERVER else None,
+        image=thing.image,
+        owner=thing.owner,
+        project=thing.project,
+    )
 
 
 # --- the cloud ----------------------------------------------------------------------------------------------------
@@ -214,8 +307,12 @@ FAULTS = {
 REQUEST_FAULTS = {  # of one request
     "reset": "the connection is reset before the request is served",
     "reply-lost": "the request is served, and its reply is lost",
-    "401": "the session is not accepted", "403": "not permitted", "409": "not in this state",
-    "429": "too many requests, to be asked again in 3 s", "500": "failed", "503": "not available",
+    "401": "the session is not accepted",
+    "403": "not permitted",
+    "409": "not in this state",
+    "429": "too many requests, to be asked again in 3 s",
+    "500": "failed",
+    "503": "not available",
     "hang": "no answer comes",
     "malformed": "the request is served, and its reply is not understood",
     "lag": "lists show what this request made, or listed, only a few lists later",
@@ -239,9 +336,26 @@ class Thing:
     undying = False
     owner, project = "probe", "ops"
 
-    def __init__(self, kind: Kind, id: str, name: str, word: str, made: float, size: Optional[int] = None, nonce: str = "",
-                 created: Optional[float] = None, image: str = ""):
-        self.kind, self.id, self.name, self.word, self.made, self.size = kind, id, name, word, made, size
+    def __init__(
+        self,
+        kind: Kind,
+        id: str,
+        name: str,
+        word: str,
+        made: float,
+        size: Optional[int] = None,
+        nonce: str = "",
+        created: Optional[float] = None,
+        image: str = "",
+    ):
+        self.kind, self.id, self.name, self.word, self.made, self.size = (
+            kind,
+            id,
+            name,
+            word,
+            made,
+            size,
+        )
         self.nonce, self.created, self.image = nonce, created, image
         self.facts: List[str] = []
 
@@ -261,7 +375,9 @@ class MemoryCloud:
         self.sessions: List[str] = []  # the secret of each session
         self.plot: Dict[int, str] = {}  # fault by the number of its request, from 1
         self.lag = 2
-        self.killer: Callable[[], None] = lambda: None  # what ``killed-before`` and ``killed-after`` call
+        self.killer: Callable[[], None] = lambda: (
+            None
+        )  # what ``killed-before`` and ``killed-after`` call
         self._ids = itertools.count(1)
         self._next: str = ""
 
@@ -282,11 +398,13 @@ class MemoryCloud:
         self.log.append(words)
         self._next = ""
         fault = self.plot.get(self.requests, "") or next(
-            (name.split("@")[0] for name in self.faults if name.endswith(f"@{self.requests}")), "")
+            (name.split("@")[0] for name in self.faults if name.endswith(f"@{self.requests}")), ""
+        )
         if words.startswith("delete"):
             self.faults.discard("gone-after-boot")
         if self.faults & {"gone-for-good", "gone-after-boot"} and any(
-                self._age(thing).word == "RUNNING" for thing in self.things.values()):
+            self._age(thing).word == "RUNNING" for thing in self.things.values()
+        ):
             raise Unreachable("connection refused", sent=False)
         self._next = fault
         if fault == "killed-before":
@@ -313,14 +431,29 @@ class MemoryCloud:
 
     def answered(self, thing: Thing) -> Thing:
         """What the reply is about: the thing itself, or one of the same kind that has another name."""
-        others = [other for other in self.things.values() if other.kind is thing.kind and other.name[:30] != thing.name[:30]]
+        others = [
+            other
+            for other in self.things.values()
+            if other.kind is thing.kind and other.name[:30] != thing.name[:30]
+        ]
         return others[0] if self._next == "another" and others else thing
 
-    def make(self, kind: Kind, name: str, size: Optional[int] = None, nonce: str = "", image: str = "") -> Ref:
+    def make(
+        self, kind: Kind, name: str, size: Optional[int] = None, nonce: str = "", image: str = ""
+    ) -> Ref:
         if kind is Kind.SERVER and "quota-full" in self.faults:
             raise QuotaExceeded("quota exceeded for servers: 10 of 10 used")
-        thing = Thing(kind, f"{kind.value[:3]}-{next(self._ids)}", name, "MAKING", self.clock.now(), size, nonce,
-                      created=self.clock.utc(), image=image)
+        thing = Thing(
+            kind,
+            f"{kind.value[:3]}-{next(self._ids)}",
+            name,
+            "MAKING",
+            self.clock.now(),
+            size,
+            nonce,
+            created=self.clock.utc(),
+            image=image,
+        )
         self._age(thing)
         if self._next == "lag":
             thing.hidden_looks = self.lag + 1
@@ -344,8 +477,16 @@ class MemoryCloud:
         if self._next == "cut":
             raise Incomplete("the list is cut")
         if self._next == "another":
-            return [thing for thing in self.things.values() if thing.kind is kind and not thing.name.startswith(name)]
-        asked = [self._age(thing) for thing in self.things.values() if thing.kind is kind and thing.name.startswith(name)]
+            return [
+                thing
+                for thing in self.things.values()
+                if thing.kind is kind and not thing.name.startswith(name)
+            ]
+        asked = [
+            self._age(thing)
+            for thing in self.things.values()
+            if thing.kind is kind and thing.name.startswith(name)
+        ]
         for thing in asked:
             thing.hidden_looks = max(thing.hidden_looks - 1, self.lag if self._next == "lag" else 0)
         return [thing for thing in asked if thing.hidden_looks == 0]
@@ -392,9 +533,13 @@ class MemoryCloud:
             return ""
         said = ["boot kernel=0 memory=134217728 cpus=1"]
         if host.addresses:
-            said.append(f"network interface=eth0 address={host.addresses[0]} gateway=127.1.0.1 answers=yes")
+            said.append(
+                f"network interface=eth0 address={host.addresses[0]} gateway=127.1.0.1 answers=yes"
+            )
         age, slow = self.clock.now() - host.made, 10 if "contended" in self.faults else 1
-        said += host.facts + [f"work cpu={0.1 * slow:.3f} disk={0.02 * slow:.3f} net={0.005 * slow:.3f}"]
+        said += host.facts + [
+            f"work cpu={0.1 * slow:.3f} disk={0.02 * slow:.3f} net={0.005 * slow:.3f}"
+        ]
         lines = [f"{age:.2f} {fact}" for fact in said]
         for uptime in (age / 2, age):
             counted = " ".join(f"{metric}={rate * uptime:.2f}" for metric, rate in BUSY.items())
@@ -402,17 +547,25 @@ class MemoryCloud:
         return "".join(f"vmprobe {host.nonce} {line}\n" for line in lines)
 
     def catalogue(self) -> List[Image]:
-        return self.described or [Image(name, name, State.READY, "SAVED") for name in sorted(self.images)]
+        return self.described or [
+            Image(name, name, State.READY, "SAVED") for name in sorted(self.images)
+        ]
 
     def capacity(self) -> List[Limit]:
         servers = len(self.listed(Kind.SERVER, ""))
-        return self.limits or [Limit("servers", servers, 100), Limit("vcpus", servers, 100),
-                               Limit("memory", servers * 2 ** 27, 2 ** 34)]
+        return self.limits or [
+            Limit("servers", servers, 100),
+            Limit("vcpus", servers, 100),
+            Limit("memory", servers * 2**27, 2**34),
+        ]
 
     def metrics(self, server: str) -> List[Sample]:
         age, now = self.clock.now() - self.find(server).made, self.clock.utc()
         share = 100 if "metering-wrong" in self.faults else 1
-        return [Sample(metric, rate * age * (1 if metric == "cpu" else share), now) for metric, rate in BUSY.items()]
+        return [
+            Sample(metric, rate * age * (1 if metric == "cpu" else share), now)
+            for metric, rate in BUSY.items()
+        ]
 
     def _age(self, thing: Thing) -> Thing:
         """The thing as it has become by now."""
@@ -433,7 +586,9 @@ class MemoryCloud:
             elif age >= self.boot and "never-active" not in self.faults:
                 thing.word = "RUNNING"
                 if "no-network" not in self.faults:
-                    thing.addresses = (f"127.1.0.{sum(1 for other in self.things.values() if other.addresses) % 200 + 2}",)
+                    thing.addresses = (
+                        f"127.1.0.{sum(1 for other in self.things.values() if other.addresses) % 200 + 2}",
+                    )
         return thing
 
 

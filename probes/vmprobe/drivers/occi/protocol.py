@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound
 from vmprobe.core.text import cut
-from vmprobe.transport.json import field as field_of, word
 from vmprobe.transport.http import Http, Reply
+from vmprobe.transport.json import field as field_of
+from vmprobe.transport.json import word
 
 JSON, TEXT, HEADERS = "application/occi+json", "text/plain", "text/occi"
 RENDERINGS = (JSON, TEXT, HEADERS)
@@ -23,7 +24,7 @@ QUERY = ("-/", ".well-known/org/ogf/occi/-/")  # where an endpoint describes its
 CORE = "http://schemas.ogf.org/occi/core#"
 
 _VERSION = "OCCI/1.1"  # to servers of 1.2 as well: they have to know it, and those of 1.1 may refuse a later one
-_HEAVIEST = 20 * 2 ** 20  # bytes that reading a text may cost
+_HEAVIEST = 20 * 2**20  # bytes that reading a text may cost
 
 
 class Category(NamedTuple):
@@ -64,7 +65,9 @@ class Occi:
         """``rendering``: one of RENDERINGS; '' leaves the choice to the endpoint's query interface."""
         self.http, self.rendering = http, rendering
         self._wanted = rendering
-        self.categories: Dict[str, Category] = {}  # by their full identifiers; empty until the endpoint was asked
+        self.categories: Dict[
+            str, Category
+        ] = {}  # by their full identifiers; empty until the endpoint was asked
         self.server = ""
         http.headers["User-Agent"] += f" {_VERSION}"
 
@@ -75,20 +78,30 @@ class Occi:
         accept = f"{JSON}, {TEXT};q=0.8, {HEADERS};q=0.5"
         for where in QUERY:
             headers = {"Accept": self._wanted or accept}
-            reply = self.http.get(where, accept=(401, 404), headers=headers, asked="query interface")
+            reply = self.http.get(
+                where, accept=(401, 404), headers=headers, asked="query interface"
+            )
             if reply.status != 404:
                 return reply
-        raise reply.error(CloudError, f"no OCCI at {' or at '.join('/' + where for where in QUERY)}", cause="gateway")
+        raise reply.error(
+            CloudError,
+            f"no OCCI at {' or at '.join('/' + where for where in QUERY)}",
+            cause="gateway",
+        )
 
     def learn(self, reply: Reply) -> None:
         """Take what the query interface said; where its JSON is another than GFD.226's, in text it is asked again."""
         self.server = reply.headers.get("Server", "")
         media = _media(reply)
         if not self._wanted and media == JSON and not _is_ours(reply):
-            reply = self.http.get(reply.url, headers={"Accept": f"{TEXT}, {HEADERS};q=0.5"}, asked="query interface")
+            reply = self.http.get(
+                reply.url, headers={"Accept": f"{TEXT}, {HEADERS};q=0.5"}, asked="query interface"
+            )
             media = _media(reply)
         self.rendering = self._wanted or (media if media in RENDERINGS else TEXT)
-        self.categories = {found.id: found for found in reply.understood(lambda: _categories(reply))}
+        self.categories = {
+            found.id: found for found in reply.understood(lambda: _categories(reply))
+        }
         if not self.categories:
             raise reply.failed("no kind and no mixin is in the answer")
 
@@ -105,7 +118,9 @@ class Occi:
         GatewayFailed where there is no collection: that is not an empty one.
         """
         try:
-            reply = self.http.get(self.way(location), headers={"Accept": self.rendering}, asked=asked)
+            reply = self.http.get(
+                self.way(location), headers={"Accept": self.rendering}, asked=asked
+            )
         except NotFound as missing:
             raise GatewayFailed(str(missing), request=missing.request) from None
         return reply.understood(lambda: _collection(reply))
@@ -121,7 +136,9 @@ class Occi:
         if self.rendering == JSON:
             headers, body = {}, json.dumps({"action": action}).encode()
         else:
-            headers, body = _written([("Category", _category(f"{scheme}#", term, "action"))], self.rendering)
+            headers, body = _written(
+                [("Category", _category(f"{scheme}#", term, "action"))], self.rendering
+            )
         self._post(f"{location}?action={term}", headers, body, asked)
 
     def delete(self, location: str, asked: str) -> None:
@@ -135,9 +152,15 @@ class Occi:
         except ValueError:
             raise GatewayFailed(f"{cut(location, 120)!r} is no location") from None
         dotted = {".", ".."} & set(parts.path.split("/"))
-        if dotted or not re.fullmatch(r"[!-~]{1,1000}", location) or not re.fullmatch(r"(action=[\w-]+)?", parts.query):
+        if (
+            dotted
+            or not re.fullmatch(r"[!-~]{1,1000}", location)
+            or not re.fullmatch(r"(action=[\w-]+)?", parts.query)
+        ):
             raise GatewayFailed(f"{cut(location, 120)!r} is no location")
-        return f"{ours.scheme}://{ours.netloc}/{parts.path.lstrip('/')}" + (f"?{parts.query}" if parts.query else "")
+        return f"{ours.scheme}://{ours.netloc}/{parts.path.lstrip('/')}" + (
+            f"?{parts.query}" if parts.query else ""
+        )
 
     def _plainly(self) -> str:
         """What may be refused is answered in a body where that can be had: headers have no room for the reason."""
@@ -145,15 +168,22 @@ class Occi:
 
     def _post(self, location: str, headers: Mapping[str, str], body: bytes, asked: str) -> Reply:
         kind = {"Content-Type": self.rendering, "Accept": self._plainly()}
-        return self.http.request("POST", self.way(location), body=body, headers={**headers, **kind}, asked=asked)
+        return self.http.request(
+            "POST", self.way(location), body=body, headers={**headers, **kind}, asked=asked
+        )
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
 
+
 def rendered(entity: Entity, rendering: str) -> Tuple[Dict[str, str], bytes]:
     """(headers, body) of a request for ``entity``; ClientError for a value that no rendering can carry."""
     attributes = {**entity.attributes}
-    for name, value in (("title", entity.title), ("source", entity.source), ("target", entity.target)):
+    for name, value in (
+        ("title", entity.title),
+        ("source", entity.source),
+        ("target", entity.target),
+    ):
         if value:
             attributes[f"occi.core.{name}"] = value
     if rendering == JSON:
@@ -163,8 +193,14 @@ def rendered(entity: Entity, rendering: str) -> Tuple[Dict[str, str], bytes]:
     lines += [("Category", _category(*_split(mixin), "mixin")) for mixin in entity.mixins]
     lines += [("X-OCCI-Attribute", f"{name}={_value(value)}") for name, value in attributes.items()]
     # the target stands in the link twice: some servers look for it in the brackets, others among the attributes
-    lines += [("Link", f'<{link.target}>; rel="{link.target_kind}"; category="{link.kind}"; '
-                       f"occi.core.target={_value(link.target)}") for link in entity.links]
+    lines += [
+        (
+            "Link",
+            f'<{link.target}>; rel="{link.target_kind}"; category="{link.kind}"; '
+            f"occi.core.target={_value(link.target)}",
+        )
+        for link in entity.links
+    ]
     return _written(lines, rendering)
 
 
@@ -176,8 +212,10 @@ def _as_json(entity: Entity, attributes: Mapping[str, Any]) -> Dict[str, Any]:
     if entity.title:
         said["title"] = entity.title
     if entity.links:
-        said["links"] = [{"kind": link.kind, "target": {"location": link.target, "kind": link.target_kind}}
-                         for link in entity.links]
+        said["links"] = [
+            {"kind": link.kind, "target": {"location": link.target, "kind": link.target_kind}}
+            for link in entity.links
+        ]
     if entity.source:
         said["source"] = {"location": entity.source}
         said["target"] = {"location": entity.target, "kind": entity.target_kind}
@@ -214,6 +252,7 @@ def _value(value: Any) -> str:
 
 # --- reading ------------------------------------------------------------------------------------------------------
 
+
 def _media(reply: Reply) -> str:
     """The rendering of an answer, '' for one that is none."""
     said = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -225,7 +264,9 @@ def _media(reply: Reply) -> str:
 def _is_ours(reply: Reply) -> bool:
     """Whether this is JSON as GFD.226 has it, and not one of the drafts before it."""
     said = reply.json()
-    return isinstance(said, dict) and any(isinstance(said.get(key), list) for key in ("kinds", "mixins", "actions"))
+    return isinstance(said, dict) and any(
+        isinstance(said.get(key), list) for key in ("kinds", "mixins", "actions")
+    )
 
 
 def _categories(reply: Reply) -> List[Category]:
@@ -234,10 +275,23 @@ def _categories(reply: Reply) -> List[Category]:
     if not _is_ours(reply):
         raise GatewayFailed("its JSON is not as GFD.226 has it; 'rendering' can be text/plain")
     said = reply.json()
-    return [Category(word(one, "term"), word(one, "scheme"), _text(one.get("title")), _text(one.get("location")),
-                     tuple(text for key in ("depends", "parent", "rel", "related") for text in _texts(one.get(key))),
-                     tuple(field_of(one, "attributes", dict, default={})))
-            for key in ("kinds", "mixins", "actions") for one in field_of(said, key, list, default=[]) if isinstance(one, dict)]
+    return [
+        Category(
+            word(one, "term"),
+            word(one, "scheme"),
+            _text(one.get("title")),
+            _text(one.get("location")),
+            tuple(
+                text
+                for key in ("depends", "parent", "rel", "related")
+                for text in _texts(one.get(key))
+            ),
+            tuple(field_of(one, "attributes", dict, default={})),
+        )
+        for key in ("kinds", "mixins", "actions")
+        for one in field_of(said, key, list, default=[])
+        if isinstance(one, dict)
+    ]
 
 
 def _entity(reply: Reply, location: str) -> Entity:
@@ -248,19 +302,40 @@ def _entity(reply: Reply, location: str) -> Entity:
             raise GatewayFailed("the answer renders no entity")
         return entities[0]._replace(location=location)
 
-    found: Dict[str, List["_Element"]] = {"category": [], "x-occi-attribute": [], "link": [], "x-occi-location": []}
+    found: Dict[str, List["_Element"]] = {
+        "category": [],
+        "x-occi-attribute": [],
+        "link": [],
+        "x-occi-location": [],
+    }
     for name, element in _elements(reply):
         found[name].append(element)
     categories = [_read_category(element) for element in found["category"]]
     if not categories:
         raise GatewayFailed("the answer renders no entity: it has no Category")
-    kinds = [category.id for category, element in zip(categories, found["category"]) if element.get("class") in ("kind", "")]
+    kinds = [
+        category.id
+        for category, element in zip(categories, found["category"])
+        if element.get("class") in ("kind", "")
+    ]
     kind = kinds[0] if kinds else categories[0].id
-    attributes = {name: value for element in found["x-occi-attribute"] for name, value in element.values.items()}
+    attributes = {
+        name: value
+        for element in found["x-occi-attribute"]
+        for name, value in element.values.items()
+    }
     links = tuple(link for link in map(_read_link, found["link"]) if link)
-    return Entity(kind, tuple(category.id for category in categories if category.id != kind), attributes, links,
-                  _text(attributes.get("occi.core.id")), location, _text(attributes.get("occi.core.title")),
-                  _text(attributes.get("occi.core.source")), _text(attributes.get("occi.core.target")))
+    return Entity(
+        kind,
+        tuple(category.id for category in categories if category.id != kind),
+        attributes,
+        links,
+        _text(attributes.get("occi.core.id")),
+        location,
+        _text(attributes.get("occi.core.title")),
+        _text(attributes.get("occi.core.source")),
+        _text(attributes.get("occi.core.target")),
+    )
 
 
 def _collection(reply: Reply) -> List[Entity]:
@@ -278,11 +353,17 @@ def _collection(reply: Reply) -> List[Entity]:
             said = [said]
         if not isinstance(said, list):
             raise GatewayFailed("the answer is no collection")
-        return [Entity("", location=one) if isinstance(one, str) else _from_json(one) for one in said]
+        return [
+            Entity("", location=one) if isinstance(one, str) else _from_json(one) for one in said
+        ]
     if media == "text/uri-list":
         lines = [line.strip() for line in reply.text.splitlines()]
         return [Entity("", location=line) for line in lines if line and not line.startswith("#")]
-    return [Entity("", location=element.head) for name, element in _elements(reply) if name == "x-occi-location"]
+    return [
+        Entity("", location=element.head)
+        for name, element in _elements(reply)
+        if name == "x-occi-location"
+    ]
 
 
 def _created(reply: Reply) -> Entity:
@@ -306,14 +387,22 @@ def _from_json(said: Any, whole: bool = True) -> Entity:
     if not isinstance(said, dict):
         raise GatewayFailed("an entity in the answer is no object")
     attributes = dict(_flat(said.get("attributes"), "", 8))
-    links = said.get("links") if whole and isinstance(said.get("links"), list) else []  # a link has none
+    links = (
+        said.get("links") if whole and isinstance(said.get("links"), list) else []
+    )  # a link has none
     return Entity(
-        _text(said.get("kind")), tuple(_texts(said.get("mixins"))), attributes,
-        tuple(_from_json(link, False) for link in links if isinstance(link, dict) and "target" in link),
-        _text(said.get("id")) or _text(attributes.get("occi.core.id")), _text(said.get("location")),
+        _text(said.get("kind")),
+        tuple(_texts(said.get("mixins"))),
+        attributes,
+        tuple(
+            _from_json(link, False) for link in links if isinstance(link, dict) and "target" in link
+        ),
+        _text(said.get("id")) or _text(attributes.get("occi.core.id")),
+        _text(said.get("location")),
         _text(said.get("title")) or _text(attributes.get("occi.core.title")),
         _place(said.get("source")) or _text(attributes.get("occi.core.source")),
-        _place(said.get("target")) or _text(attributes.get("occi.core.target")))
+        _place(said.get("target")) or _text(attributes.get("occi.core.target")),
+    )
 
 
 def _flat(said: Any, name: str, depth: int) -> Iterator[Tuple[str, Any]]:
@@ -363,17 +452,27 @@ def _elements(reply: Reply, strictly: bool = True) -> Iterator[Tuple[str, _Eleme
         lines = [(name, reply.headers.get(name, ""), name) for name in _NAMES]
     elif media == TEXT:
         weigh(reply.body)
-        lines = [(name.strip().lower(), value, line) for line in reply.text.splitlines()
-                 for name, _, value in [line.partition(":")] if name.strip()]
+        lines = [
+            (name.strip().lower(), value, line)
+            for line in reply.text.splitlines()
+            for name, _, value in [line.partition(":")]
+            if name.strip()
+        ]
     else:
         if strictly:
-            raise GatewayFailed(f"the answer is no OCCI, but {cut(reply.headers.get('Content-Type', ''), 60)}")
+            raise GatewayFailed(
+                f"the answer is no OCCI, but {cut(reply.headers.get('Content-Type', ''), 60)}"
+            )
         return
     for name, value, line in lines:
         if name in _NAMES:
-            yield from ((name, element) for element in _parse(name, value) if element.head or element.values)
+            yield from (
+                (name, element) for element in _parse(name, value) if element.head or element.values
+            )
         elif strictly:
-            begins = cut(line, 1000).partition(":")[0].strip().lower()  # in this order: a secret may have a colon in it
+            begins = (
+                cut(line, 1000).partition(":")[0].strip().lower()
+            )  # in this order: a secret may have a colon in it
             raise GatewayFailed(f"the answer is no OCCI: {begins[:60]!r} begins a line")
 
 
@@ -398,12 +497,18 @@ def _parse(name: str, line: str) -> Iterator[_Element]:
             at = value.end()
             if key:
                 quoted, bare = value.groups()
-                element.values[key] = _number(bare.strip()) if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.S)
+                element.values[key] = (
+                    _number(bare.strip())
+                    if quoted is None
+                    else re.sub(r"\\(.)", r"\1", quoted, flags=re.S)
+                )
         elif key and not element.head:
             element.head = key
         following = _NEXT.match(line, at)
         if not following:
-            raise GatewayFailed(f"the answer is no OCCI: {line[max(0, at - 20):at + 20]!r} in {name}")
+            raise GatewayFailed(
+                f"the answer is no OCCI: {line[max(0, at - 20) : at + 20]!r} in {name}"
+            )
         at = following.end()
         if following[1] == ",":
             yield element
@@ -418,10 +523,18 @@ def _number(text: str) -> Any:
 
 def _read_category(element: _Element) -> Category:
     if not element.head or not element.get("scheme"):
-        raise GatewayFailed(f"a category in the answer has no {'scheme' if element.head else 'term'}")
+        raise GatewayFailed(
+            f"a category in the answer has no {'scheme' if element.head else 'term'}"
+        )
     attributes = tuple(name.partition("{")[0] for name in element.get("attributes").split())
-    return Category(element.head, element.get("scheme"), element.get("title"), element.get("location"),
-                    tuple(element.get("rel").split()), attributes)
+    return Category(
+        element.head,
+        element.get("scheme"),
+        element.get("title"),
+        element.get("location"),
+        tuple(element.get("rel").split()),
+        attributes,
+    )
 
 
 def _read_link(element: _Element) -> Optional[Entity]:
@@ -430,6 +543,18 @@ def _read_link(element: _Element) -> Optional[Entity]:
     if not kind:
         return None
     attributes = {name: value for name, value in element.values.items() if "." in name}
-    identity, source, target = (_text(attributes.get(f"occi.core.{name}")) for name in ("id", "source", "target"))
-    return Entity(kind, tuple(mixins), attributes, (), identity, element.get("self"), "", source, target or element.head,
-                  element.get("rel"))
+    identity, source, target = (
+        _text(attributes.get(f"occi.core.{name}")) for name in ("id", "source", "target")
+    )
+    return Entity(
+        kind,
+        tuple(mixins),
+        attributes,
+        (),
+        identity,
+        element.get("self"),
+        "",
+        source,
+        target or element.head,
+        element.get("rel"),
+    )

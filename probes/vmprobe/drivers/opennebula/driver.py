@@ -13,12 +13,32 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 
 from vmprobe.core.driver import Driver, Key
-from vmprobe.drivers.opennebula import states
-from vmprobe.core.errors import ClientError, Conflict, Ended, GatewayFailed, Incomplete, NotFound, NotPermitted, ResourceFailed
-from vmprobe.core.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site.site import http_url, size, whole, yes_or_no
+from vmprobe.core.errors import (
+    ClientError,
+    Conflict,
+    Ended,
+    GatewayFailed,
+    Incomplete,
+    NotFound,
+    NotPermitted,
+    ResourceFailed,
+)
+from vmprobe.core.model import (
+    METRICS,
+    Capability,
+    Image,
+    Kind,
+    Limit,
+    Plan,
+    Ref,
+    Resource,
+    Sample,
+    State,
+)
 from vmprobe.core.text import cut, whole_number
+from vmprobe.drivers.opennebula import states
 from vmprobe.drivers.opennebula.oned import CREDENTIALS, Oned
+from vmprobe.site.site import http_url, size, whole, yes_or_no
 from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
 
@@ -30,12 +50,24 @@ _ASKED_BY_ONE = 20  # VMs of everybody's that are asked for by themselves in one
 _SNAPSHOT = "-snapshot"
 _DATABLOCK, _BOOTS = 2, (0, 1, 2)  # types of images; those that can be a VM's disk
 _IMAGES = 0  # type of a datastore
-_MIB = 2 ** 20
-_DATED = re.compile(r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *: *")  # before each ERROR and SCHED_MESSAGE
-_EXIT_CODE = re.compile(r"(?<=[^:\s])\s*ExitCode: -?\d+\s*$")  # after each failure on a host, mostly without a space before it
-_COUNTERS = (("disk_read", "DISKRDBYTES"), ("disk_write", "DISKWRBYTES"), ("net_in", "NETRX"), ("net_out", "NETTX"))
+_MIB = 2**20
+_DATED = re.compile(
+    r"^\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} *: *"
+)  # before each ERROR and SCHED_MESSAGE
+_EXIT_CODE = re.compile(
+    r"(?<=[^:\s])\s*ExitCode: -?\d+\s*$"
+)  # after each failure on a host, mostly without a space before it
+_COUNTERS = (
+    ("disk_read", "DISKRDBYTES"),
+    ("disk_write", "DISKWRBYTES"),
+    ("net_in", "NETRX"),
+    ("net_out", "NETTX"),
+)
 _UNREMOVED = re.compile(r"Error removing image|unavailable Image source", re.I)
-_FAULTS = ((r"^(PROLOG|EPILOG|CLONING)|image transfer|\bdatastores?\b(?!/)", "storage"), (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"))
+_FAULTS = (
+    (r"^(PROLOG|EPILOG|CLONING)|image transfer|\bdatastores?\b(?!/)", "storage"),
+    (r"network|bridge|\bnic\b|\bvnm\b|lease", "network"),
+)
 
 
 def _share(text: str) -> float:
@@ -61,14 +93,28 @@ class Opennebula(Driver):
 
     system = "OpenNebula"
     proved = "a simulator written from oned's source, each of its answers judged by pyone and its schemas"
-    capabilities = frozenset({Capability.VOLUMES, Capability.METRICS, Capability.SNAPSHOTS, Capability.CAPACITY,
-                              Capability.IMAGES})
+    capabilities = frozenset(
+        {
+            Capability.VOLUMES,
+            Capability.METRICS,
+            Capability.SNAPSHOTS,
+            Capability.CAPACITY,
+            Capability.IMAGES,
+        }
+    )
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = (*METRICS, "memory")
     metrics_period = 30.0  # PROBES_PERIOD/MONITOR_VM of monitord.conf as it is delivered
     endpoint_keys = {"url": Key(http_url, required=True)}
-    test_vm_keys = {"vcpu": Key(whole(1)), "cpu": Key(_share), "memory": Key(_memory), "datastore": Key(),
-                    "requirements": Key(), "device prefix": Key(_prefix), "reporter": Key(yes_or_no, False)}
+    test_vm_keys = {
+        "vcpu": Key(whole(1)),
+        "cpu": Key(_share),
+        "memory": Key(_memory),
+        "datastore": Key(),
+        "requirements": Key(),
+        "device prefix": Key(_prefix),
+        "reporter": Key(yes_or_no, False),
+    }
     credential_keys = CREDENTIALS
     speaks: Type[Oned] = Oned
     terminate = "terminate-hard"
@@ -92,17 +138,36 @@ class Opennebula(Driver):
             vcpus = vcpus or number(template, "TEMPLATE/VCPU", 1)
             memory = memory or number(template, "TEMPLATE/MEMORY", 0) * _MIB
         given = _given(test_vm, template, image, network[0])
-        details = {"image": text(image, "ID"), "network": network[0], "datastore": datastore,
-                   "vcpus": vcpus or 1, "memory": memory or 256 * _MIB,
-                   "template": None if template is None else text(template, "ID"), "given": given,
-                   **{key: _made_with(key, given, template) for key in ("CPU", "DISK", "NIC", "SCHED_REQUIREMENTS")}}
-        return Plan(text(image, "NAME"), "" if template is None else text(template, "NAME"), network[1], details)
+        details = {
+            "image": text(image, "ID"),
+            "network": network[0],
+            "datastore": datastore,
+            "vcpus": vcpus or 1,
+            "memory": memory or 256 * _MIB,
+            "template": None if template is None else text(template, "ID"),
+            "given": given,
+            **{
+                key: _made_with(key, given, template)
+                for key in ("CPU", "DISK", "NIC", "SCHED_REQUIREMENTS")
+            },
+        }
+        return Plan(
+            text(image, "NAME"),
+            "" if template is None else text(template, "NAME"),
+            network[1],
+            details,
+        )
 
     def create(self, spec: Any) -> Ref:
         plan = spec.plan.details
         if spec.kind is Kind.VOLUME:
-            wanted = {"NAME": spec.name, "TYPE": "DATABLOCK", "SIZE": -(-spec.size // _MIB), "PERSISTENT": "YES",
-                      "DEV_PREFIX": plan["given"].get("DEV_PREFIX")}
+            wanted = {
+                "NAME": spec.name,
+                "TYPE": "DATABLOCK",
+                "SIZE": -(-spec.size // _MIB),
+                "PERSISTENT": "YES",
+                "DEV_PREFIX": plan["given"].get("DEV_PREFIX"),
+            }
             made = self.oned.number("one.image.allocate", _document(wanted), int(plan["datastore"]))
             return Ref(Kind.VOLUME, made, spec.name)
 
@@ -110,8 +175,14 @@ class Opennebula(Driver):
         if "CONTEXT" in wanted and spec.nonce and wanted["CONTEXT"].get("START_SCRIPT_BASE64"):
             wanted["CONTEXT"] = {**wanted["CONTEXT"], "START_SCRIPT_BASE64": _reporter(spec.nonce)}
         if plan["template"] is None:
-            return Ref(Kind.SERVER, self.oned.number("one.vm.allocate", _document(wanted), False), spec.name)
-        made = self.oned.number("one.template.instantiate", int(plan["template"]), spec.name, False, _document(wanted))
+            return Ref(
+                Kind.SERVER,
+                self.oned.number("one.vm.allocate", _document(wanted), False),
+                spec.name,
+            )
+        made = self.oned.number(
+            "one.template.instantiate", int(plan["template"]), spec.name, False, _document(wanted)
+        )
         return Ref(Kind.SERVER, made, spec.name)
 
     def show(self, ref: Ref) -> Resource:
@@ -132,17 +203,30 @@ class Opennebula(Driver):
         """
         if kind is Kind.SERVER:
             named = [vm for vm in self._vms(name) if text(vm, "NAME", "").startswith(name)]
-            found = [self._with_address(_server(vm)) for vm in named] if name else self._with_changes(named)
+            found = (
+                [self._with_address(_server(vm)) for vm in named]
+                if name
+                else self._with_changes(named)
+            )
         else:
             whose = _MINE if name else _ALL
-            images = [image for image in self._pool("one.imagepool.info", "IMAGE", whose)
-                      if text(image, "NAME", "").startswith(name) and _is(kind, image)]
+            images = [
+                image
+                for image in self._pool("one.imagepool.info", "IMAGE", whose)
+                if text(image, "NAME", "").startswith(name) and _is(kind, image)
+            ]
             if kind is Kind.VOLUME:
-                hosts = {text(vm, "ID"): _word(vm) for vm in self._vms(name)} if any(map(_users, images)) else {}
+                hosts = (
+                    {text(vm, "ID"): _word(vm) for vm in self._vms(name)}
+                    if any(map(_users, images))
+                    else {}
+                )
                 found = [_volume(image, hosts) for image in images]
             else:
                 found = [_snapshot(image) for image in images]
-        return [thing for thing in found if thing.ref.name.startswith(name) and thing.native != "DONE"]
+        return [
+            thing for thing in found if thing.ref.name.startswith(name) and thing.native != "DONE"
+        ]
 
     def delete(self, ref: Ref) -> None:
         try:
@@ -160,7 +244,11 @@ class Opennebula(Driver):
         """The hypervisors of oned's hosts as far as they may be seen, and the drivers that it has."""
         said: Dict[str, Any] = {}
         hosts = self._allowed("one.hostpool.info")
-        found = {text(host, "VM_MAD", "") for host in hosts.iter("HOST")} if hosts is not None else set()
+        found = (
+            {text(host, "VM_MAD", "") for host in hosts.iter("HOST")}
+            if hosts is not None
+            else set()
+        )
         said["hypervisors"] = sorted(found - {""}) or "not permitted"
         settings = self._allowed("one.system.config")
         if settings is not None:
@@ -196,11 +284,16 @@ class Opennebula(Driver):
         vm = self._vm(server)
         now = _server(vm)
         if now.state is State.FAILED:  # the last reading is of a guest that is no more
-            raise ResourceFailed(f"{server} is {now.native}" + (f": {now.fault}" if now.fault else ""), now.cause or "scheduler")
+            raise ResourceFailed(
+                f"{server} is {now.native}" + (f": {now.fault}" if now.fault else ""),
+                now.cause or "scheduler",
+            )
         found = _samples(vm, vm.find("MONITORING"), vm)
         if not found:
             readings = self.oned.xml("one.vm.monitoring", _id(server))
-            last = readings[-1] if len(readings) else None  # 6.x: MONITORING with its TIMESTAMP; 5.x: the VM as it was
+            last = (
+                readings[-1] if len(readings) else None
+            )  # 6.x: MONITORING with its TIMESTAMP; 5.x: the VM as it was
             if last is not None:
                 inner = last.find("MONITORING")
                 found = _samples(vm, last if inner is None else inner, last)
@@ -209,16 +302,21 @@ class Opennebula(Driver):
     def snapshot(self, server: Ref, name: str) -> Ref:
         """The disk that the VM was made with, saved as an image while it runs."""
         disks = self.oned.xml("one.vm.info", _id(server)).findall("TEMPLATE/DISK")
-        saved = [number(disk, "DISK_ID") for disk in disks if text(disk, "IMAGE_ID", "") and text(disk, "TYPE", "") != "CDROM"]
+        saved = [
+            number(disk, "DISK_ID")
+            for disk in disks
+            if text(disk, "IMAGE_ID", "") and text(disk, "TYPE", "") != "CDROM"
+        ]
         if not saved:
             raise NotFound(f"{server} has no disk of an image that could be saved", cause="image")
-        made = self.oned.number("one.vm.disksaveas", _id(server), min(saved), f"{name}{_SNAPSHOT}", "", -1)
+        made = self.oned.number(
+            "one.vm.disksaveas", _id(server), min(saved), f"{name}{_SNAPSHOT}", "", -1
+        )
         return Ref(Kind.SNAPSHOT, made, name)
 
     def capacity(self) -> List[Limit]:
         """The user's quotas and its group's, whichever leaves less, and the hosts, datastores and networks that may be seen."""
-        from vmprobe.drivers.opennebula import quotas
-        from vmprobe.drivers.opennebula import room
+        from vmprobe.drivers.opennebula import quotas, room
 
         user, group = self.oned.xml("one.user.info", -1), self._allowed("one.group.info", -1)
         found = quotas.limits(user, group)
@@ -236,9 +334,12 @@ class Opennebula(Driver):
         from vmprobe.drivers.opennebula import room
 
         hosts, stores = self._allowed("one.hostpool.info"), self._allowed("one.datastorepool.info")
-        cloud = room.Cloud(hosts.findall("HOST") if hosts is not None else [],
-                           stores.findall("DATASTORE") if stores is not None else [],
-                           self._pool("one.vnpool.info", "VNET", _ALL), self._pool("one.imagepool.info", "IMAGE", _ALL))
+        cloud = room.Cloud(
+            hosts.findall("HOST") if hosts is not None else [],
+            stores.findall("DATASTORE") if stores is not None else [],
+            self._pool("one.vnpool.info", "VNET", _ALL),
+            self._pool("one.imagepool.info", "IMAGE", _ALL),
+        )
         return room.needs(cloud, plan.details, test_vm["volume"], test_vm["snapshot"])
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
@@ -248,8 +349,21 @@ class Opennebula(Driver):
             if name in ("", text(image, "NAME"), text(image, "ID")):
                 native = _image_word(image)
                 said = _texts(image, "TEMPLATE")
-                sums = {word: said[word.upper()].lower() for word in ("md5", "sha1") if said.get(word.upper())}
-                found.append(Image(text(image, "ID"), text(image, "NAME"), states.of_image(native), native, sums, said))
+                sums = {
+                    word: said[word.upper()].lower()
+                    for word in ("md5", "sha1")
+                    if said.get(word.upper())
+                }
+                found.append(
+                    Image(
+                        text(image, "ID"),
+                        text(image, "NAME"),
+                        states.of_image(native),
+                        native,
+                        sums,
+                        said,
+                    )
+                )
         return found
 
     # --- asking -----------------------------------------------------------------------------------------------
@@ -283,13 +397,17 @@ class Opennebula(Driver):
         overlap = 1 if whose == _MINE else 0
         pages = Pages(procedure)
         while True:
-            document = self.oned.xml(procedure, whose, len(pages) * (_PAGE - overlap), -_PAGE, *more)
+            document = self.oned.xml(
+                procedure, whose, len(pages) * (_PAGE - overlap), -_PAGE, *more
+            )
             things = document.findall(tag)
             first = text(things[0], "ID") if things else ""
             if overlap and len(pages) and first != text(pages.things[-1], "ID"):
                 return None
             pages.add(document, things, first)
-            if len(things) < _PAGE or len(things) > _PAGE and len(pages) == 1:  # more than was asked for is all there is
+            if (
+                len(things) < _PAGE or len(things) > _PAGE and len(pages) == 1
+            ):  # more than was asked for is all there is
                 return list({text(thing, "ID"): thing for thing in pages.things}.values())
             del document, things  # an error on the next page is remembered with this frame
 
@@ -318,10 +436,16 @@ class Opennebula(Driver):
         found, asked = [], 0
         for vm in vms:
             seen = _server(vm)
-            if seen.state is State.PENDING and seen.native not in states.RESTS and not states.is_first(seen.native, _last_host(vm)):
+            if (
+                seen.state is State.PENDING
+                and seen.native not in states.RESTS
+                and not states.is_first(seen.native, _last_host(vm))
+            ):
                 ask = seen.native in states.STAMPED and asked < _ASKED_BY_ONE
                 asked += ask
-                seen = seen._replace(since=(self._stamped(seen.ref) if ask else 0.0) or self.deadline.clock.utc())
+                seen = seen._replace(
+                    since=(self._stamped(seen.ref) if ask else 0.0) or self.deadline.clock.utc()
+                )
             found.append(seen)
         return found
 
@@ -331,7 +455,16 @@ class Opennebula(Driver):
             last = _last_host(self.oned.xml("one.vm.info", _id(ref)))
         except (NotFound, NotPermitted):
             return 0.0
-        return float(max(number(last, key, 0) for key in ("PSTIME", "RSTIME", "RETIME", "ESTIME", "EETIME"))) if last is not None else 0.0
+        return (
+            float(
+                max(
+                    number(last, key, 0)
+                    for key in ("PSTIME", "RSTIME", "RETIME", "ESTIME", "EETIME")
+                )
+            )
+            if last is not None
+            else 0.0
+        )
 
     def _hosts_of(self, image: Any) -> Dict[str, str]:
         """The states of the VMs that use an image, by id; one that cannot be seen is not in it."""
@@ -345,7 +478,11 @@ class Opennebula(Driver):
 
     def _fault_of(self, vm: str) -> str:
         try:
-            return _said(self.oned.xml("one.vm.info", int(vm)), "USER_TEMPLATE/ERROR") if whole_number(vm, 9) is not None else ""
+            return (
+                _said(self.oned.xml("one.vm.info", int(vm)), "USER_TEMPLATE/ERROR")
+                if whole_number(vm, 9) is not None
+                else ""
+            )
         except (NotFound, NotPermitted):
             return ""
 
@@ -368,12 +505,16 @@ class Opennebula(Driver):
         """An image whose file could not be removed is in ERROR: there oned 6.6 and later drops it by ``force`` alone."""
         image = self.oned.xml("one.image.info", _id(ref))
         failed = _image_word(image) == "ERROR" and _UNREMOVED.search(_said(image, "TEMPLATE/ERROR"))
-        self.oned.call("one.image.delete", _id(ref), *([True] if failed and self.oned.since(6, 6) else []))
+        self.oned.call(
+            "one.image.delete", _id(ref), *([True] if failed and self.oned.since(6, 6) else [])
+        )
 
     # --- what a test VM is made of ----------------------------------------------------------------------------
 
     def _template(self, wanted: str) -> Any:
-        found = _named(self._pool("one.templatepool.info", "VMTEMPLATE", _ALL), wanted, self.credentials)
+        found = _named(
+            self._pool("one.templatepool.info", "VMTEMPLATE", _ALL), wanted, self.credentials
+        )
         if found is None:
             raise NotFound(f"no VM template {wanted!r}", cause="image")
         return found
@@ -385,9 +526,13 @@ class Opennebula(Driver):
         native, kind = _image_word(found), number(found, "TYPE", 0)
         if native not in ("READY", "USED"):
             fault = _said(found, "TEMPLATE/ERROR")
-            raise NotFound(f"image {wanted!r} is {native}" + (f": {fault}" if fault else ""), cause="image")
+            raise NotFound(
+                f"image {wanted!r} is {native}" + (f": {fault}" if fault else ""), cause="image"
+            )
         if kind not in _BOOTS:
-            raise NotFound(f"image {wanted!r} is of type {kind}: no VM can have it as a disk", cause="image")
+            raise NotFound(
+                f"image {wanted!r} is of type {kind}: no VM can have it as a disk", cause="image"
+            )
         return found
 
     def _network(self, wanted: str, template: Any) -> Tuple[str, str]:
@@ -396,18 +541,31 @@ class Opennebula(Driver):
         if not wanted and nic is not None:
             return "", text(nic, "NETWORK", "") or text(nic, "NETWORK_ID", "") or "the template's"
         networks = self._pool("one.vnpool.info", "VNET", _ALL)
-        found = _named(networks, wanted, self.credentials) if wanted else networks[0] if len(networks) == 1 else None
+        found = (
+            _named(networks, wanted, self.credentials)
+            if wanted
+            else networks[0]
+            if len(networks) == 1
+            else None
+        )
         if found is None and not wanted and networks:
-            names = cut(", ".join(f"{text(one, 'NAME')} ({text(one, 'ID')})" for one in networks), 200)
+            names = cut(
+                ", ".join(f"{text(one, 'NAME')} ({text(one, 'ID')})" for one in networks), 200
+            )
             raise ClientError(f"[test vm] network: there are {names}: name one")
         if found is None:
-            raise NotFound(f"no network {wanted!r}" if wanted else "there is no network for a VM", cause="network")
+            raise NotFound(
+                f"no network {wanted!r}" if wanted else "there is no network for a VM",
+                cause="network",
+            )
         return text(found, "ID"), text(found, "NAME")
 
     def _datastore(self, wanted: Optional[str], image: Any) -> str:
         if not wanted:
             return text(image, "DATASTORE_ID")
-        found = _named(self.oned.xml("one.datastorepool.info").findall("DATASTORE"), wanted, self.credentials)
+        found = _named(
+            self.oned.xml("one.datastorepool.info").findall("DATASTORE"), wanted, self.credentials
+        )
         if found is None:
             raise NotFound(f"no datastore {wanted!r}", cause="storage")
         if number(found, "TYPE", 0) != _IMAGES:
@@ -417,20 +575,31 @@ class Opennebula(Driver):
 
 # --- what is asked for --------------------------------------------------------------------------------------------
 
+
 def _given(test_vm: Mapping[str, Any], template: Any, image: Any, network: str) -> Dict[str, Any]:
     """The attributes of the VM. Of a template only what the site says otherwise, because a list in it is replaced whole."""
     named = template is not None
-    vcpus, memory = test_vm["vcpu"] or (None if named else 1), test_vm["memory"] or (None if named else 256 * _MIB)
-    found: Dict[str, Any] = {"CPU": test_vm["cpu"] or (None if named else 0.1), "VCPU": vcpus,
-                             "MEMORY": memory and memory // _MIB, "SCHED_REQUIREMENTS": test_vm["requirements"],
-                             "DEV_PREFIX": test_vm["device prefix"]}
+    vcpus, memory = (
+        test_vm["vcpu"] or (None if named else 1),
+        test_vm["memory"] or (None if named else 256 * _MIB),
+    )
+    found: Dict[str, Any] = {
+        "CPU": test_vm["cpu"] or (None if named else 0.1),
+        "VCPU": vcpus,
+        "MEMORY": memory and memory // _MIB,
+        "SCHED_REQUIREMENTS": test_vm["requirements"],
+        "DEV_PREFIX": test_vm["device prefix"],
+    }
     if not named or not _has_disk(template, image):
         found["DISK"] = {"IMAGE_ID": text(image, "ID")}
     if network:
         found["NIC"] = {"NETWORK_ID": network}
     if not named or test_vm["reporter"]:
         context = _texts(template, "TEMPLATE/CONTEXT") if named else {"NETWORK": "YES"}
-        found["CONTEXT"] = {**context, **({"START_SCRIPT_BASE64": "reporter"} if test_vm["reporter"] else {})}
+        found["CONTEXT"] = {
+            **context,
+            **({"START_SCRIPT_BASE64": "reporter"} if test_vm["reporter"] else {}),
+        }
     return found
 
 
@@ -441,7 +610,9 @@ def _made_with(key: str, given: Mapping[str, Any], template: Any) -> Any:
         if wanted is not None or template is None:
             return [wanted] if wanted else []
         return [_texts(one, ".") for one in template.findall(f"TEMPLATE/{key}")]
-    return wanted if wanted is not None or template is None else text(template, f"TEMPLATE/{key}", "")
+    return (
+        wanted if wanted is not None or template is None else text(template, f"TEMPLATE/{key}", "")
+    )
 
 
 def _texts(thing: Any, path: str) -> Dict[str, str]:
@@ -450,8 +621,11 @@ def _texts(thing: Any, path: str) -> Dict[str, str]:
 
 
 def _has_disk(template: Any, image: Any) -> bool:
-    return any(text(disk, "IMAGE_ID", "") == text(image, "ID") or text(disk, "IMAGE", "") == text(image, "NAME")
-               for disk in template.findall("TEMPLATE/DISK"))
+    return any(
+        text(disk, "IMAGE_ID", "") == text(image, "ID")
+        or text(disk, "IMAGE", "") == text(image, "NAME")
+        for disk in template.findall("TEMPLATE/DISK")
+    )
 
 
 def _reporter(nonce: str) -> str:
@@ -486,24 +660,44 @@ def _id(ref: Ref) -> int:
 
 # --- what is answered ---------------------------------------------------------------------------------------------
 
+
 def _server(vm: Any) -> Resource:
     native = _word(vm)
     fault = _said(vm, "USER_TEMPLATE/ERROR") or _said(vm, "TEMPLATE/ERROR")
     state = states.of(native)
-    if not fault and native == "PENDING":  # later it is still there, and says why the VM had to wait
+    if (
+        not fault and native == "PENDING"
+    ):  # later it is still there, and says why the VM had to wait
         fault = _said(vm, "USER_TEMPLATE/SCHED_MESSAGE") or _said(vm, "TEMPLATE/SCHED_MESSAGE")
-    cause = next((cause for pattern, cause in _FAULTS if re.search(pattern, f"{native} {fault}", re.I)), "")
+    cause = next(
+        (cause for pattern, cause in _FAULTS if re.search(pattern, f"{native} {fault}", re.I)), ""
+    )
     if state is State.FAILED:
         hosts = vm.findall("HISTORY_RECORDS/HISTORY")
-        fault = ": ".join(word for word in (f"on {text(hosts[-1], 'HOSTNAME', '')}" if hosts else "", fault) if word)
+        fault = ": ".join(
+            word
+            for word in (f"on {text(hosts[-1], 'HOSTNAME', '')}" if hosts else "", fault)
+            if word
+        )
     disk = vm.find("TEMPLATE/DISK")
     memory, created = number(vm, "TEMPLATE/MEMORY", 0), number(vm, "STIME", 0)
-    whole = vm.find("PERMISSIONS") is not None or vm.find("TEMPLATE/VCPU") is not None  # pools of 5.8 to 6.6 leave VCPU out
+    whole = (
+        vm.find("PERMISSIONS") is not None or vm.find("TEMPLATE/VCPU") is not None
+    )  # pools of 5.8 to 6.6 leave VCPU out
     return Resource(
-        Ref(Kind.SERVER, text(vm, "ID"), text(vm, "NAME", "")), state, native, fault, cause, addresses=_addresses(vm),
-        created=float(created) if created else None, vcpus=number(vm, "TEMPLATE/VCPU", 0) or (1 if memory and whole else None),
-        memory=memory * _MIB or None, image=text(disk, "IMAGE", "") if disk is not None else "",
-        owner=text(vm, "UNAME", ""), project=text(vm, "GNAME", ""))
+        Ref(Kind.SERVER, text(vm, "ID"), text(vm, "NAME", "")),
+        state,
+        native,
+        fault,
+        cause,
+        addresses=_addresses(vm),
+        created=float(created) if created else None,
+        vcpus=number(vm, "TEMPLATE/VCPU", 0) or (1 if memory and whole else None),
+        memory=memory * _MIB or None,
+        image=text(disk, "IMAGE", "") if disk is not None else "",
+        owner=text(vm, "UNAME", ""),
+        project=text(vm, "GNAME", ""),
+    )
 
 
 def _last_host(vm: Any) -> Any:
@@ -524,8 +718,12 @@ def _said(thing: Any, path: str) -> str:
 def _addresses(vm: Any) -> Tuple[str, ...]:
     """Of the NICs, as they were leased; and what the hypervisor sees in the guest, where nothing is leased."""
     nics = vm.findall("TEMPLATE/NIC") + vm.findall("TEMPLATE/NIC_ALIAS")
-    found = [text(nic, key, "") for nic in nics if text(nic, "ATTACH", "") != "YES"
-             for key in ("EXTERNAL_IP", "IP", "IP6_GLOBAL", "IP6_ULA", "IP6")]
+    found = [
+        text(nic, key, "")
+        for nic in nics
+        if text(nic, "ATTACH", "") != "YES"
+        for key in ("EXTERNAL_IP", "IP", "IP6_GLOBAL", "IP6_ULA", "IP6")
+    ]
     for key in ("GUEST_IP", "GUEST_IP_ADDRESSES"):
         found += [one.strip() for one in text(vm, f"MONITORING/{key}", "").split(",")]
     return tuple(dict.fromkeys(address for address in found if address))
@@ -538,27 +736,45 @@ def _volume(image: Any, hosts: Mapping[str, str]) -> Resource:
     moving = hosts.get(users[0], "") if users else ""
     if moving in states.MOVES_A_DISK:
         state, native = State.PENDING, f"{native} ({moving})"
-    return Resource(Ref(Kind.VOLUME, text(image, "ID"), text(image, "NAME", "")), state, native,
-                    _said(image, "TEMPLATE/ERROR"), server=users[0] if users else "", **_about(image))
+    return Resource(
+        Ref(Kind.VOLUME, text(image, "ID"), text(image, "NAME", "")),
+        state,
+        native,
+        _said(image, "TEMPLATE/ERROR"),
+        server=users[0] if users else "",
+        **_about(image),
+    )
 
 
 def _snapshot(image: Any) -> Resource:
     native, name = _image_word(image), text(image, "NAME", "")
-    name = name[:-len(_SNAPSHOT)] if name.endswith(_SNAPSHOT) else name
-    return Resource(Ref(Kind.SNAPSHOT, text(image, "ID"), name), states.of_image(native), native,
-                    _said(image, "TEMPLATE/ERROR"), **_about(image))
+    name = name[: -len(_SNAPSHOT)] if name.endswith(_SNAPSHOT) else name
+    return Resource(
+        Ref(Kind.SNAPSHOT, text(image, "ID"), name),
+        states.of_image(native),
+        native,
+        _said(image, "TEMPLATE/ERROR"),
+        **_about(image),
+    )
 
 
 def _about(image: Any) -> Dict[str, Any]:
     created = number(image, "REGTIME", 0)
-    return {"created": float(created) if created else None, "size": number(image, "SIZE", 0) * _MIB,
-            "owner": text(image, "UNAME", ""), "project": text(image, "GNAME", "")}
+    return {
+        "created": float(created) if created else None,
+        "size": number(image, "SIZE", 0) * _MIB,
+        "owner": text(image, "UNAME", ""),
+        "project": text(image, "GNAME", ""),
+    }
 
 
 def _is(kind: Kind, image: Any) -> bool:
     is_snapshot = text(image, "NAME").endswith(_SNAPSHOT)
-    return is_snapshot if kind is Kind.SNAPSHOT else kind is Kind.VOLUME and not is_snapshot and \
-        number(image, "TYPE", 0) == _DATABLOCK
+    return (
+        is_snapshot
+        if kind is Kind.SNAPSHOT
+        else kind is Kind.VOLUME and not is_snapshot and number(image, "TYPE", 0) == _DATABLOCK
+    )
 
 
 def _image_word(image: Any) -> str:
@@ -584,7 +800,12 @@ def _samples(vm: Any, said: Any, stamped: Any) -> List[Sample]:
     if said is None or not len(said):
         return []
     at = float(number(said, "TIMESTAMP", 0) or number(stamped, "LAST_POLL", 0))
-    found = [Sample(metric, value, at) for metric, key in _COUNTERS for value in [_figure(said, key)] if value is not None]
+    found = [
+        Sample(metric, value, at)
+        for metric, key in _COUNTERS
+        for value in [_figure(said, key)]
+        if value is not None
+    ]
     cpu, memory = _figure(said, "CPU"), _figure(said, "MEMORY")
     if cpu is not None:
         found.append(Sample("cpu", cpu / max(1, number(vm, "TEMPLATE/VCPU", 1)), at, counter=False))
@@ -596,4 +817,8 @@ def _samples(vm: Any, said: Any, stamped: Any) -> List[Sample]:
 def _figure(said: Any, key: str) -> Optional[float]:
     """A figure that is not negative; None where there is none."""
     found = text(said, key, "")
-    return float(found) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?", found) else None
+    return (
+        float(found)
+        if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?", found)
+        else None
+    )

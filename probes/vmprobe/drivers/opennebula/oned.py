@@ -18,34 +18,81 @@ import re
 from typing import Any, List, Mapping
 from urllib.parse import urlsplit
 
-from vmprobe.host import files
 from vmprobe.core.clock import Deadline
-from vmprobe.core.errors import (AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, NotPermitted,
-                                 QuotaExceeded)
+from vmprobe.core.errors import (
+    AuthRejected,
+    ClientError,
+    CloudError,
+    Conflict,
+    GatewayFailed,
+    NotFound,
+    NotPermitted,
+    QuotaExceeded,
+)
 from vmprobe.core.exchanges import Evidence
+from vmprobe.host import files
 from vmprobe.transport import x509, xml
 from vmprobe.transport.http import Http
 from vmprobe.transport.xmlrpc import XmlRpc
 
-CREDENTIALS = ("username", "password", "login_token", "one_auth", "certificate", "key", "server_user", "server_password")
-AUTHENTICATION, AUTHORIZATION, NO_EXISTS, ACTION, XML_RPC_API, INTERNAL, ALLOCATE, LOCKED, REPLICATION = (
-    0x100 << bit for bit in range(9))  # ErrorCode in Request.h
+CREDENTIALS = (
+    "username",
+    "password",
+    "login_token",
+    "one_auth",
+    "certificate",
+    "key",
+    "server_user",
+    "server_password",
+)
+(
+    AUTHENTICATION,
+    AUTHORIZATION,
+    NO_EXISTS,
+    ACTION,
+    XML_RPC_API,
+    INTERNAL,
+    ALLOCATE,
+    LOCKED,
+    REPLICATION,
+) = (0x100 << bit for bit in range(9))  # ErrorCode in Request.h
 
-_LARGEST = 2 ** 20  # bytes of a file with a secret
+_LARGEST = 2**20  # bytes of a file with a secret
 _LASTS = 3600.0  # seconds that a token of ours is good for
-_SECRETIVE = {"one.user.info", "one.group.info", "one.system.config"}  # their answers have hashes, tokens, passwords
-_NOT_NOW = re.compile(r"wrong state|image locked|has to be running|in use|VMs using it|is locked|active clone", re.I)
-_CAUSES = ((r"own an image", "image"), (r"lease|network|\bnic\b", "network"), (r"datastore|\bdisk|\bspace\b", "storage"),
-           (r"image", "image"), (r"cluster|host", "scheduler"))
+_SECRETIVE = {
+    "one.user.info",
+    "one.group.info",
+    "one.system.config",
+}  # their answers have hashes, tokens, passwords
+_NOT_NOW = re.compile(
+    r"wrong state|image locked|has to be running|in use|VMs using it|is locked|active clone", re.I
+)
+_CAUSES = (
+    (r"own an image", "image"),
+    (r"lease|network|\bnic\b", "network"),
+    (r"datastore|\bdisk|\bspace\b", "storage"),
+    (r"image", "image"),
+    (r"cluster|host", "scheduler"),
+)
 _QUOTA = re.compile(r"\bquota\b|\blimit of\b")
-_CREATES = re.compile(r"^\[(one\.\w+\.(allocate|instantiate|disksaveas)|\w*(Allocate|Instantiate|DiskSaveAs))\]", re.I)
-_NOT_ITSELF = re.compile(r"Cannot process request|timed out|could ?n[o']t connect|connection|HTTP|database|\bDB\b", re.I)
+_CREATES = re.compile(
+    r"^\[(one\.\w+\.(allocate|instantiate|disksaveas)|\w*(Allocate|Instantiate|DiskSaveAs))\]", re.I
+)
+_NOT_ITSELF = re.compile(
+    r"Cannot process request|timed out|could ?n[o']t connect|connection|HTTP|database|\bDB\b", re.I
+)
 
 
 class Oned:
     """One oned as one user. Nothing is sent before ``connect``."""
 
-    def __init__(self, endpoint: Mapping[str, Any], credentials: Mapping[str, str], deadline: Deadline, evidence: Evidence):
+    def __init__(
+        self,
+        endpoint: Mapping[str, Any],
+        credentials: Mapping[str, str],
+        deadline: Deadline,
+        evidence: Evidence,
+    ):
         self.credentials, self.deadline, self.evidence = credentials, deadline, evidence
         self.http = self.wire(endpoint)
         self.version = ""
@@ -54,8 +101,13 @@ class Oned:
     def wire(self, endpoint: Mapping[str, Any]) -> Http:
         """What the procedures are asked through."""
         url = endpoint["url"]
-        return Http(url if urlsplit(url).path else f"{url}/RPC2", self.deadline, self.evidence, timeout=endpoint["timeout"],
-                    ca=endpoint["ca"])
+        return Http(
+            url if urlsplit(url).path else f"{url}/RPC2",
+            self.deadline,
+            self.evidence,
+            timeout=endpoint["timeout"],
+            ca=endpoint["ca"],
+        )
 
     def connect(self) -> None:
         """Find the session that is accepted, by asking for the version; AuthRejected, or ClientError by our own fault."""
@@ -113,8 +165,11 @@ class Oned:
             return [f"{user}:{given.get('login_token') or given['password']}"]
         if given.get("one_auth"):
             return [_one_auth(given["one_auth"])]
-        raise ClientError("no password, login_token, certificate or one_auth among the credentials" if user else
-                          "no username or one_auth among the credentials")
+        raise ClientError(
+            "no password, login_token, certificate or one_auth among the credentials"
+            if user
+            else "no username or one_auth among the credentials"
+        )
 
     def call(self, procedure: str, *words: Any) -> Any:
         """The procedure's result: a number or a text. Every refusal is the error that its code and words mean."""
@@ -122,10 +177,14 @@ class Oned:
             raise AuthRejected("there is no session")
         said = self._rpc.call(procedure, self._session, *words, struck=procedure in _SECRETIVE)
         if not isinstance(said, list) or len(said) < 2 or type(said[0]) is not bool:
-            raise GatewayFailed(f"{procedure}: the answer is not what oned answers: done, result, code")
+            raise GatewayFailed(
+                f"{procedure}: the answer is not what oned answers: done, result, code"
+            )
         if said[0]:
             return said[1]
-        raise refusal(said[2] if len(said) > 2 and type(said[2]) is int else 0, f"{said[1]}".strip())
+        raise refusal(
+            said[2] if len(said) > 2 and type(said[2]) is int else 0, f"{said[1]}".strip()
+        )
 
     def number(self, procedure: str, *words: Any) -> str:
         """The id in the answer, of what was made."""
@@ -175,7 +234,9 @@ def refusal(code: int, words: str) -> CloudError:
     if code == XML_RPC_API:
         return CloudError(words, cause="gateway")
     said = words.partition("]")[2]
-    return CloudError(words, next((cause for pattern, cause in _CAUSES if re.search(pattern, said, re.I)), ""))
+    return CloudError(
+        words, next((cause for pattern, cause in _CAUSES if re.search(pattern, said, re.I)), "")
+    )
 
 
 def _refused_to_create(words: str) -> bool:
@@ -188,6 +249,7 @@ def _refused_to_create(words: str) -> bool:
 
 # --- tokens -------------------------------------------------------------------------------------------------------
 
+
 def _one_auth(path: str) -> str:
     session = _read(path).strip().splitlines()[:1]
     if not session or not re.match(r"[^:\s]+:.", session[0]):
@@ -198,7 +260,11 @@ def _one_auth(path: str) -> str:
 def _read(path: str) -> str:
     """The text of a file that has a secret in it, or a certificate."""
     try:
-        return files.secret(path, _LARGEST, lambda held: b"-----BEGIN CERTIFICATE-----" not in held or b"PRIVATE KEY-----" in held).decode("utf-8")
+        return files.secret(
+            path,
+            _LARGEST,
+            lambda held: b"-----BEGIN CERTIFICATE-----" not in held or b"PRIVATE KEY-----" in held,
+        ).decode("utf-8")
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
     except UnicodeDecodeError:
@@ -206,7 +272,12 @@ def _read(path: str) -> str:
 
 
 def _certificates(text: str) -> List[str]:
-    return [f"{block}\n" for block in re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.S)]
+    return [
+        f"{block}\n"
+        for block in re.findall(
+            r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.S
+        )
+    ]
 
 
 def _signed(text: str, key: str, certificate: str) -> str:
@@ -215,22 +286,31 @@ def _signed(text: str, key: str, certificate: str) -> str:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ImportError as missing:
         raise ClientError(f"a token by X.509 needs cryptography: {missing}") from None
-    block = re.search(r"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", key, re.S)
+    block = re.search(
+        r"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", key, re.S
+    )
     try:
         numbers = load_pem_private_key((block[0] if block else "").encode(), None).private_numbers()
         modulus = numbers.public_numbers.n
     except (ValueError, TypeError, AttributeError):
-        raise ClientError("the key among the credentials is no RSA key without a passphrase") from None
+        raise ClientError(
+            "the key among the credentials is no RSA key without a passphrase"
+        ) from None
     size, plain = (modulus.bit_length() + 7) // 8, text.encode()
     if len(plain) > size - 11:
-        raise ClientError(f"the key among the credentials is too short for a token of {len(plain)} bytes")
+        raise ClientError(
+            f"the key among the credentials is too short for a token of {len(plain)} bytes"
+        )
     padded = b"\x00\x01" + b"\xff" * (size - 3 - len(plain)) + b"\x00" + plain
     return _base64(pow(int.from_bytes(padded, "big"), numbers.d, modulus).to_bytes(size, "big"))
 
 
 def _cipher_keys(password: str) -> List[tuple]:
     """Keys and initial vectors, as 6.x derives them, 5.10 to 5.12, and older ones: only a rejection tells which it is."""
-    new, old = (hashlib.new(name, password.encode()).hexdigest()[:32].encode() for name in ("sha256", "sha1"))
+    new, old = (
+        hashlib.new(name, password.encode()).hexdigest()[:32].encode()
+        for name in ("sha256", "sha1")
+    )
     return [(new, new[:16]), (new, bytes(16)), (old, bytes(16))]
 
 

@@ -14,15 +14,18 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 from vmprobe.core.model import Limit
 from vmprobe.transport.xml import number, text
 
-_MIB = 2 ** 20
+_MIB = 2**20
 _IMAGES, _SYSTEM = 0, 1  # types of datastores
 _CDROM = 1  # type of an image: it is linked and not copied
 _HOST_ENABLED = (1, 2)  # monitored just now, and monitored
 _SHARED = "shared system datastores"
-_TERM = re.compile(r"""\s*(ID|NAME|HOSTNAME|CLUSTER_ID|CLUSTER)\s*(!?=)\s*(?:"([^"&|]*)"|([^\s"&|()]+))\s*""")
+_TERM = re.compile(
+    r"""\s*(ID|NAME|HOSTNAME|CLUSTER_ID|CLUSTER)\s*(!?=)\s*(?:"([^"&|]*)"|([^\s"&|()]+))\s*"""
+)
 
 
 # --- what there is ------------------------------------------------------------------------------------------------
+
 
 def host(found: Any) -> List[Limit]:
     """What is promised to VMs of a host that takes some: CPUs are counted in hundredths, memory in KiB, disks in MiB."""
@@ -31,15 +34,33 @@ def host(found: Any) -> List[Limit]:
     name, of, share = text(found, "NAME"), _of_host(found), found.find("HOST_SHARE")
     if share is None:
         return []
-    cpus = number(share, "TOTAL_CPU", 0) if number(share, "MAX_CPU", 0) <= 0 else number(share, "MAX_CPU", 0)
+    cpus = (
+        number(share, "TOTAL_CPU", 0)
+        if number(share, "MAX_CPU", 0) <= 0
+        else number(share, "MAX_CPU", 0)
+    )
     memory = number(share, "MAX_MEM", 0) or number(share, "TOTAL_MEM", 0)
     if not cpus or not memory:
         return []  # not monitored yet
     disk = number(share, "DATASTORES/MAX_DISK", 0)
-    return [Limit("servers", number(share, "RUNNING_VMS", 0), None, name, of=of),
-            Limit("cpus", max(0, number(share, "CPU_USAGE", 0)) / 100, cpus / 100, name, of=of),
-            Limit("memory", max(0, number(share, "MEM_USAGE", 0)) * 1024, memory * 1024, name, of=of),
-            *([Limit("disk", (disk - number(share, "DATASTORES/FREE_DISK", 0)) * _MIB, disk * _MIB, name, of=of)] if disk else [])]
+    return [
+        Limit("servers", number(share, "RUNNING_VMS", 0), None, name, of=of),
+        Limit("cpus", max(0, number(share, "CPU_USAGE", 0)) / 100, cpus / 100, name, of=of),
+        Limit("memory", max(0, number(share, "MEM_USAGE", 0)) * 1024, memory * 1024, name, of=of),
+        *(
+            [
+                Limit(
+                    "disk",
+                    (disk - number(share, "DATASTORES/FREE_DISK", 0)) * _MIB,
+                    disk * _MIB,
+                    name,
+                    of=of,
+                )
+            ]
+            if disk
+            else []
+        ),
+    ]
 
 
 def datastore(store: Any) -> List[Limit]:
@@ -59,8 +80,14 @@ def datastore(store: Any) -> List[Limit]:
     free = max(0, free) if _is_enabled(store) else 0
     used, total = (max(0, total - free) * _MIB, max(total, free) * _MIB)
     if kind == _IMAGES:
-        return [Limit("storage", used, total, name, of=f"datastore {text(store, 'ID')}", binding=True)]
-    return [Limit("disk", used, total, name, of=_SHARED)] if kind == _SYSTEM and _is_shared(store) and total else []
+        return [
+            Limit("storage", used, total, name, of=f"datastore {text(store, 'ID')}", binding=True)
+        ]
+    return (
+        [Limit("disk", used, total, name, of=_SHARED)]
+        if kind == _SYSTEM and _is_shared(store) and total
+        else []
+    )
 
 
 def network(found: Any) -> List[Limit]:
@@ -68,11 +95,20 @@ def network(found: Any) -> List[Limit]:
     if found.find("AR_POOL") is None:
         return []  # older than 4.8
     ranges = found.findall("AR_POOL/AR")
-    return [Limit("leases", number(found, "USED_LEASES", 0), sum(max(0, number(one, "SIZE", 0)) for one in ranges),
-                  f"network {text(found, 'NAME')}", of=f"network {text(found, 'ID')}", binding=True)]
+    return [
+        Limit(
+            "leases",
+            number(found, "USED_LEASES", 0),
+            sum(max(0, number(one, "SIZE", 0)) for one in ranges),
+            f"network {text(found, 'NAME')}",
+            of=f"network {text(found, 'ID')}",
+            binding=True,
+        )
+    ]
 
 
 # --- what a VM takes ----------------------------------------------------------------------------------------------
+
 
 class Cloud(NamedTuple):
     """What oned has shown."""
@@ -84,17 +120,31 @@ class Cloud(NamedTuple):
 
     def find(self, things: Sequence[Any], wanted: Mapping[str, str], word: str) -> Any:
         """The thing that a DISK or NIC names by ``word_ID``, or by name; None where it cannot be seen, or has another owner."""
-        identity, name, owner = wanted.get(f"{word}_ID", ""), wanted.get(word, ""), wanted.get(f"{word}_UNAME", "")
+        identity, name, owner = (
+            wanted.get(f"{word}_ID", ""),
+            wanted.get(word, ""),
+            wanted.get(f"{word}_UNAME", ""),
+        )
         if identity:
             return next((one for one in things if text(one, "ID", "") == str(identity)), None)
-        named = [one for one in things if name and text(one, "NAME", "") == name and text(one, "UNAME", "") in (owner or text(one, "UNAME", ""),)]
+        named = [
+            one
+            for one in things
+            if name
+            and text(one, "NAME", "") == name
+            and text(one, "UNAME", "") in (owner or text(one, "UNAME", ""),)
+        ]
         return named[0] if len(named) == 1 else None
 
 
-def needs(cloud: Cloud, plan: Mapping[str, Any], volume: Optional[int], snapshot: bool) -> Dict[Tuple[str, str], float]:
+def needs(
+    cloud: Cloud, plan: Mapping[str, Any], volume: Optional[int], snapshot: bool
+) -> Dict[Tuple[str, str], float]:
     """What one test VM takes, by (name, of) of its limits, with its volume, and with its snapshot where it has one."""
     cpu, memory = _share(plan["CPU"]), float(plan["memory"])
-    found: Dict[Tuple[str, str], float] = defaultdict(float, {("servers", ""): 1.0, ("cpus", ""): cpu, ("memory", ""): memory})
+    found: Dict[Tuple[str, str], float] = defaultdict(
+        float, {("servers", ""): 1.0, ("cpus", ""): cpu, ("memory", ""): memory}
+    )
     clusters: List[Set[str]] = []
     for nic in plan["NIC"]:
         net = cloud.find(cloud.networks, nic, "NETWORK")
@@ -106,7 +156,10 @@ def needs(cloud: Cloud, plan: Mapping[str, Any], volume: Optional[int], snapshot
     for wanted in plan["DISK"]:
         disk += _disk(cloud, wanted, found, clusters)
     if volume:
-        size, store = -(-volume // _MIB) * _MIB, cloud.find(cloud.stores, {"DATASTORE_ID": plan["datastore"]}, "DATASTORE")
+        size, store = (
+            -(-volume // _MIB) * _MIB,
+            cloud.find(cloud.stores, {"DATASTORE_ID": plan["datastore"]}, "DATASTORE"),
+        )
         found["volumes", f"datastore {plan['datastore']}"] += 1
         found["storage", f"datastore {plan['datastore']}"] += size
         disk += size if store is not None and _target(store, linked=True) == "SYSTEM" else 0.0
@@ -127,7 +180,12 @@ def needs(cloud: Cloud, plan: Mapping[str, Any], volume: Optional[int], snapshot
     return {key: amount for key, amount in found.items() if amount}
 
 
-def _disk(cloud: Cloud, wanted: Mapping[str, str], found: Dict[Tuple[str, str], float], clusters: List[Set[str]]) -> float:
+def _disk(
+    cloud: Cloud,
+    wanted: Mapping[str, str],
+    found: Dict[Tuple[str, str], float],
+    clusters: List[Set[str]],
+) -> float:
     """The bytes that a disk takes on a system datastore; what it takes elsewhere goes into ``found``."""
     asked = _size(wanted.get("SIZE", ""))
     if not any(wanted.get(word) for word in ("IMAGE", "IMAGE_ID")):
@@ -136,7 +194,10 @@ def _disk(cloud: Cloud, wanted: Mapping[str, str], found: Dict[Tuple[str, str], 
     if image is None:
         return 0.0
     found["servers", f"image {text(image, 'ID')}"] += 1
-    store = next((one for one in cloud.stores if text(one, "ID", "") == text(image, "DATASTORE_ID", "")), None)
+    store = next(
+        (one for one in cloud.stores if text(one, "ID", "") == text(image, "DATASTORE_ID", "")),
+        None,
+    )
     if store is None:
         return 0.0
     clusters.append(_clusters(store))
@@ -167,11 +228,18 @@ def _may_run(found: Any, clusters: Sequence[Set[str]], requirements: str) -> boo
     cluster = text(found, "CLUSTER_ID", "")
     if not all(cluster in those for those in clusters if those):
         return False
-    about = {"ID": text(found, "ID", ""), "NAME": text(found, "NAME", ""), "HOSTNAME": text(found, "NAME", ""),
-             "CLUSTER_ID": cluster, "CLUSTER": text(found, "CLUSTER", "")}
+    about = {
+        "ID": text(found, "ID", ""),
+        "NAME": text(found, "NAME", ""),
+        "HOSTNAME": text(found, "NAME", ""),
+        "CLUSTER_ID": cluster,
+        "CLUSTER": text(found, "CLUSTER", ""),
+    }
     if "(" in requirements:
         return True
-    return any(all(_meets(about, term) for term in way.split("&")) for way in requirements.split("|"))
+    return any(
+        all(_meets(about, term) for term in way.split("&")) for way in requirements.split("|")
+    )
 
 
 def _meets(about: Mapping[str, str], term: str) -> bool:

@@ -12,42 +12,148 @@ from vmprobe.core.model import State
 ACTIVE, DONE = 3, 6
 
 STATE: Dict[int, str] = {
-    0: "INIT", 1: "PENDING", 2: "HOLD", 3: "ACTIVE", 4: "STOPPED", 5: "SUSPENDED", 6: "DONE", 7: "FAILED", 8: "POWEROFF",
-    9: "UNDEPLOYED", 10: "CLONING", 11: "CLONING_FAILURE"}
+    0: "INIT",
+    1: "PENDING",
+    2: "HOLD",
+    3: "ACTIVE",
+    4: "STOPPED",
+    5: "SUSPENDED",
+    6: "DONE",
+    7: "FAILED",
+    8: "POWEROFF",
+    9: "UNDEPLOYED",
+    10: "CLONING",
+    11: "CLONING_FAILURE",
+}
 
 LCM_STATE: Dict[int, str] = {  # of a VM that is ACTIVE
-    0: "LCM_INIT", 1: "PROLOG", 2: "BOOT", 3: "RUNNING", 4: "MIGRATE", 5: "SAVE_STOP", 6: "SAVE_SUSPEND",
-    7: "SAVE_MIGRATE", 8: "PROLOG_MIGRATE", 9: "PROLOG_RESUME", 10: "EPILOG_STOP", 11: "EPILOG", 12: "SHUTDOWN",
-    13: "CANCEL", 14: "FAILURE", 15: "CLEANUP_RESUBMIT", 16: "UNKNOWN", 17: "HOTPLUG", 18: "SHUTDOWN_POWEROFF",
-    19: "BOOT_UNKNOWN", 20: "BOOT_POWEROFF", 21: "BOOT_SUSPENDED", 22: "BOOT_STOPPED", 23: "CLEANUP_DELETE",
-    24: "HOTPLUG_SNAPSHOT", 25: "HOTPLUG_NIC", 26: "HOTPLUG_SAVEAS", 27: "HOTPLUG_SAVEAS_POWEROFF",
-    28: "HOTPLUG_SAVEAS_SUSPENDED", 29: "SHUTDOWN_UNDEPLOY", 30: "EPILOG_UNDEPLOY", 31: "PROLOG_UNDEPLOY",
-    32: "BOOT_UNDEPLOY", 33: "HOTPLUG_PROLOG_POWEROFF", 34: "HOTPLUG_EPILOG_POWEROFF", 35: "BOOT_MIGRATE",
-    36: "BOOT_FAILURE", 37: "BOOT_MIGRATE_FAILURE", 38: "PROLOG_MIGRATE_FAILURE", 39: "PROLOG_FAILURE",
-    40: "EPILOG_FAILURE", 41: "EPILOG_STOP_FAILURE", 42: "EPILOG_UNDEPLOY_FAILURE", 43: "PROLOG_MIGRATE_POWEROFF",
-    44: "PROLOG_MIGRATE_POWEROFF_FAILURE", 45: "PROLOG_MIGRATE_SUSPEND", 46: "PROLOG_MIGRATE_SUSPEND_FAILURE",
-    47: "BOOT_UNDEPLOY_FAILURE", 48: "BOOT_STOPPED_FAILURE", 49: "PROLOG_RESUME_FAILURE", 50: "PROLOG_UNDEPLOY_FAILURE",
-    51: "DISK_SNAPSHOT_POWEROFF", 52: "DISK_SNAPSHOT_REVERT_POWEROFF", 53: "DISK_SNAPSHOT_DELETE_POWEROFF",
-    54: "DISK_SNAPSHOT_SUSPENDED", 55: "DISK_SNAPSHOT_REVERT_SUSPENDED", 56: "DISK_SNAPSHOT_DELETE_SUSPENDED",
-    57: "DISK_SNAPSHOT", 58: "DISK_SNAPSHOT_REVERT", 59: "DISK_SNAPSHOT_DELETE", 60: "PROLOG_MIGRATE_UNKNOWN",
-    61: "PROLOG_MIGRATE_UNKNOWN_FAILURE", 62: "DISK_RESIZE", 63: "DISK_RESIZE_POWEROFF", 64: "DISK_RESIZE_UNDEPLOYED",
-    65: "HOTPLUG_NIC_POWEROFF", 66: "HOTPLUG_RESIZE", 67: "HOTPLUG_SAVEAS_UNDEPLOYED", 68: "HOTPLUG_SAVEAS_STOPPED",
-    69: "BACKUP", 70: "BACKUP_POWEROFF", 71: "RESTORE"}
+    0: "LCM_INIT",
+    1: "PROLOG",
+    2: "BOOT",
+    3: "RUNNING",
+    4: "MIGRATE",
+    5: "SAVE_STOP",
+    6: "SAVE_SUSPEND",
+    7: "SAVE_MIGRATE",
+    8: "PROLOG_MIGRATE",
+    9: "PROLOG_RESUME",
+    10: "EPILOG_STOP",
+    11: "EPILOG",
+    12: "SHUTDOWN",
+    13: "CANCEL",
+    14: "FAILURE",
+    15: "CLEANUP_RESUBMIT",
+    16: "UNKNOWN",
+    17: "HOTPLUG",
+    18: "SHUTDOWN_POWEROFF",
+    19: "BOOT_UNKNOWN",
+    20: "BOOT_POWEROFF",
+    21: "BOOT_SUSPENDED",
+    22: "BOOT_STOPPED",
+    23: "CLEANUP_DELETE",
+    24: "HOTPLUG_SNAPSHOT",
+    25: "HOTPLUG_NIC",
+    26: "HOTPLUG_SAVEAS",
+    27: "HOTPLUG_SAVEAS_POWEROFF",
+    28: "HOTPLUG_SAVEAS_SUSPENDED",
+    29: "SHUTDOWN_UNDEPLOY",
+    30: "EPILOG_UNDEPLOY",
+    31: "PROLOG_UNDEPLOY",
+    32: "BOOT_UNDEPLOY",
+    33: "HOTPLUG_PROLOG_POWEROFF",
+    34: "HOTPLUG_EPILOG_POWEROFF",
+    35: "BOOT_MIGRATE",
+    36: "BOOT_FAILURE",
+    37: "BOOT_MIGRATE_FAILURE",
+    38: "PROLOG_MIGRATE_FAILURE",
+    39: "PROLOG_FAILURE",
+    40: "EPILOG_FAILURE",
+    41: "EPILOG_STOP_FAILURE",
+    42: "EPILOG_UNDEPLOY_FAILURE",
+    43: "PROLOG_MIGRATE_POWEROFF",
+    44: "PROLOG_MIGRATE_POWEROFF_FAILURE",
+    45: "PROLOG_MIGRATE_SUSPEND",
+    46: "PROLOG_MIGRATE_SUSPEND_FAILURE",
+    47: "BOOT_UNDEPLOY_FAILURE",
+    48: "BOOT_STOPPED_FAILURE",
+    49: "PROLOG_RESUME_FAILURE",
+    50: "PROLOG_UNDEPLOY_FAILURE",
+    51: "DISK_SNAPSHOT_POWEROFF",
+    52: "DISK_SNAPSHOT_REVERT_POWEROFF",
+    53: "DISK_SNAPSHOT_DELETE_POWEROFF",
+    54: "DISK_SNAPSHOT_SUSPENDED",
+    55: "DISK_SNAPSHOT_REVERT_SUSPENDED",
+    56: "DISK_SNAPSHOT_DELETE_SUSPENDED",
+    57: "DISK_SNAPSHOT",
+    58: "DISK_SNAPSHOT_REVERT",
+    59: "DISK_SNAPSHOT_DELETE",
+    60: "PROLOG_MIGRATE_UNKNOWN",
+    61: "PROLOG_MIGRATE_UNKNOWN_FAILURE",
+    62: "DISK_RESIZE",
+    63: "DISK_RESIZE_POWEROFF",
+    64: "DISK_RESIZE_UNDEPLOYED",
+    65: "HOTPLUG_NIC_POWEROFF",
+    66: "HOTPLUG_RESIZE",
+    67: "HOTPLUG_SAVEAS_UNDEPLOYED",
+    68: "HOTPLUG_SAVEAS_STOPPED",
+    69: "BACKUP",
+    70: "BACKUP_POWEROFF",
+    71: "RESTORE",
+}
 
-RUNS = {"RUNNING", "MIGRATE", "HOTPLUG", "HOTPLUG_SNAPSHOT", "HOTPLUG_NIC", "HOTPLUG_SAVEAS", "HOTPLUG_RESIZE",
-        "DISK_SNAPSHOT", "DISK_SNAPSHOT_DELETE", "DISK_RESIZE", "BACKUP"}  # the guest goes on meanwhile
+RUNS = {
+    "RUNNING",
+    "MIGRATE",
+    "HOTPLUG",
+    "HOTPLUG_SNAPSHOT",
+    "HOTPLUG_NIC",
+    "HOTPLUG_SAVEAS",
+    "HOTPLUG_RESIZE",
+    "DISK_SNAPSHOT",
+    "DISK_SNAPSHOT_DELETE",
+    "DISK_RESIZE",
+    "BACKUP",
+}  # the guest goes on meanwhile
 RESTS = {"HOLD", "STOPPED", "SUSPENDED", "POWEROFF", "UNDEPLOYED"}  # by their owner's wish
-STOPPED_BY_ITSELF = {"POWEROFF", "FAILED", "FAILURE", "UNKNOWN"}  # a test VM that nobody has touched
+STOPPED_BY_ITSELF = {
+    "POWEROFF",
+    "FAILED",
+    "FAILURE",
+    "UNKNOWN",
+}  # a test VM that nobody has touched
 LEAVES = {"EPILOG", "SHUTDOWN", "CANCEL", "CLEANUP_DELETE"}  # on its way to DONE already
-STAMPED = {word for word in LCM_STATE.values() if word.startswith(("PROLOG", "EPILOG")) and not word.endswith("_FAILURE")}
+STAMPED = {
+    word
+    for word in LCM_STATE.values()
+    if word.startswith(("PROLOG", "EPILOG")) and not word.endswith("_FAILURE")
+}
 _BEGINS = {"INIT", "PENDING", "LCM_INIT", "PROLOG", "BOOT", "CLONING"}
-MOVES_A_DISK = {"HOTPLUG", "HOTPLUG_PROLOG_POWEROFF", "HOTPLUG_EPILOG_POWEROFF"}  # attaches or detaches one
+MOVES_A_DISK = {
+    "HOTPLUG",
+    "HOTPLUG_PROLOG_POWEROFF",
+    "HOTPLUG_EPILOG_POWEROFF",
+}  # attaches or detaches one
 
 IMAGE: Dict[int, str] = {
-    0: "INIT", 1: "READY", 2: "USED", 3: "DISABLED", 4: "LOCKED", 5: "ERROR", 6: "CLONE", 7: "DELETE", 8: "USED_PERS",
-    9: "LOCKED_USED", 10: "LOCKED_USED_PERS"}
-_IMAGE = {"READY": State.READY, "USED": State.READY, "USED_PERS": State.READY, "DISABLED": State.FAILED,
-          "ERROR": State.FAILED}
+    0: "INIT",
+    1: "READY",
+    2: "USED",
+    3: "DISABLED",
+    4: "LOCKED",
+    5: "ERROR",
+    6: "CLONE",
+    7: "DELETE",
+    8: "USED_PERS",
+    9: "LOCKED_USED",
+    10: "LOCKED_USED_PERS",
+}
+_IMAGE = {
+    "READY": State.READY,
+    "USED": State.READY,
+    "USED_PERS": State.READY,
+    "DISABLED": State.FAILED,
+    "ERROR": State.FAILED,
+}
 
 
 def word(state: int, lcm_state: int) -> str:
@@ -59,14 +165,20 @@ def word(state: int, lcm_state: int) -> str:
 
 def is_first(native: str, last_host: Any) -> bool:
     """Whether a VM has been on its way to this word since its creation; ``last_host``: of its history, None if there is none."""
-    return native in _BEGINS and (last_host is None or native != "PENDING" and (last_host.findtext("SEQ") or "0") == "0")
+    return native in _BEGINS and (
+        last_host is None or native != "PENDING" and (last_host.findtext("SEQ") or "0") == "0"
+    )
 
 
 def of(native: str) -> State:
     """What a VM's word means; every ``_FAILURE`` waits for somebody to recover it."""
     if native in RUNS:
         return State.READY
-    return State.FAILED if native.endswith("_FAILURE") or native in STOPPED_BY_ITSELF else State.PENDING
+    return (
+        State.FAILED
+        if native.endswith("_FAILURE") or native in STOPPED_BY_ITSELF
+        else State.PENDING
+    )
 
 
 def of_image(native: str) -> State:

@@ -15,25 +15,38 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from urllib.parse import urlencode, urlsplit
 
 from vmprobe.core.driver import Key
-from vmprobe.drivers.opennebula.driver import Opennebula
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
 from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
-from vmprobe.site.site import http_url
-from vmprobe.transport.json import items, word
-from vmprobe.transport.http import Http, Reply, path
+from vmprobe.drivers.opennebula.driver import Opennebula
 from vmprobe.drivers.opennebula.oned import Oned
+from vmprobe.site.site import http_url
+from vmprobe.transport.http import Http, Reply, path
+from vmprobe.transport.json import items, word
 from vmprobe.transport.xml import number, text
 
-INSTANCE_TYPES: Dict[str, Tuple[int, int, int]] = {  # CPUs, memory and swap in MiB: vm_manager.py of the client
-    "t1.micro": (1, 512, 512), "m1.small": (1, 1536, 1536), "m1.medium": (1, 3072, 3072), "m1.large": (2, 6144, 6144),
-    "m1.xlarge": (4, 8192, 8192), "c1.medium": (2, 1536, 1536), "c1.xlarge": (4, 6144, 6144)}
+INSTANCE_TYPES: Dict[
+    str, Tuple[int, int, int]
+] = {  # CPUs, memory and swap in MiB: vm_manager.py of the client
+    "t1.micro": (1, 512, 512),
+    "m1.small": (1, 1536, 1536),
+    "m1.medium": (1, 3072, 3072),
+    "m1.large": (2, 6144, 6144),
+    "m1.xlarge": (4, 8192, 8192),
+    "c1.medium": (2, 1536, 1536),
+    "c1.xlarge": (4, 6144, 6144),
+}
 NETWORKS = ("public", "local", "private")  # what the client asks for, of oneadmin's
 _BUSES = {"ide": "hd", "scsi": "sd", "virtio": "vd"}
 _PORT, _DISKS_PORT = 2634, 8445
 _IMAGE = re.compile(r"^[A-Za-z0-9_-]{27}$")
 _DISK = re.compile(r"^[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}$")
-_GIB, _MIB = 2 ** 30, 2 ** 20
-_OLD_FIGURES = {"NETRX": "NET_RX", "NETTX": "NET_TX", "CPU": "CPU", "MEMORY": "MEMORY"}  # of a VM itself, before 4.14
+_GIB, _MIB = 2**30, 2**20
+_OLD_FIGURES = {
+    "NETRX": "NET_RX",
+    "NETTX": "NET_TX",
+    "CPU": "CPU",
+    "MEMORY": "MEMORY",
+}  # of a VM itself, before 4.14
 
 
 class Proxied(Oned):
@@ -43,23 +56,41 @@ class Proxied(Oned):
         """``https://HOST:2634/xmlrpc`` becomes ``.../pswd/xmlrpc`` or ``.../cert/xmlrpc``, with what proves who we are."""
         parts, known = urlsplit(endpoint["url"]), self.credentials
         above, _, last = parts.path.rpartition("/")
-        proof = {} if self.way() == "pswd" else {"certificate": known.get("certificate", ""), "key": known.get("key", "")}
-        found = Http(f"{_with_port(parts, _PORT)}{above}/{self.way()}/{last or 'xmlrpc'}", self.deadline, self.evidence,
-                     timeout=endpoint["timeout"], ca=endpoint["ca"], **proof)
+        proof = (
+            {}
+            if self.way() == "pswd"
+            else {"certificate": known.get("certificate", ""), "key": known.get("key", "")}
+        )
+        found = Http(
+            f"{_with_port(parts, _PORT)}{above}/{self.way()}/{last or 'xmlrpc'}",
+            self.deadline,
+            self.evidence,
+            timeout=endpoint["timeout"],
+            ca=endpoint["ca"],
+            **proof,
+        )
         if self.way() == "pswd":
-            pair = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode("ascii")
+            pair = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode(
+                "ascii"
+            )
             found.present("Authorization", f"Basic {pair}")
         return found
 
     def way(self) -> str:
         """``pswd`` or ``cert``, by what is given; as in its own client the password counts first."""
-        return "pswd" if self.credentials.get("username") and self.credentials.get("password") else "cert"
+        return (
+            "pswd"
+            if self.credentials.get("username") and self.credentials.get("password")
+            else "cert"
+        )
 
     def sessions(self) -> List[str]:
         known = self.credentials
         if self.way() == "cert" and not known.get("certificate"):
             raise ClientError("neither username and password nor certificate among the credentials")
-        return [f"{known['username']}:{known['password']}" if self.way() == "pswd" else "dummy:pass"]
+        return [
+            f"{known['username']}:{known['password']}" if self.way() == "pswd" else "dummy:pass"
+        ]
 
 
 class Stratuslab(Opennebula):
@@ -70,8 +101,11 @@ class Stratuslab(Opennebula):
     capabilities = frozenset({Capability.VOLUMES, Capability.METRICS, Capability.IMAGES})
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = ("cpu", "net_in", "net_out", "memory")
-    endpoint_keys = {"url": Key(http_url, required=True), "disks": Key(http_url),
-                     "marketplace": Key(http_url, "https://marketplace.stratuslab.eu")}
+    endpoint_keys = {
+        "url": Key(http_url, required=True),
+        "disks": Key(http_url),
+        "marketplace": Key(http_url, "https://marketplace.stratuslab.eu"),
+    }
     test_vm_keys = {"requirements": Key()}
     credential_keys = ("username", "password", "certificate", "key")
     speaks = Proxied
@@ -81,37 +115,68 @@ class Stratuslab(Opennebula):
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         flavor = test_vm["flavor"] or "t1.micro"
         if flavor not in INSTANCE_TYPES:
-            raise NotFound(f"no instance type {flavor!r} among {', '.join(INSTANCE_TYPES)}", cause="client")
+            raise NotFound(
+                f"no instance type {flavor!r} among {', '.join(INSTANCE_TYPES)}", cause="client"
+            )
         network = test_vm["network"] or NETWORKS[0]
         if network not in NETWORKS:
             raise NotFound(f"no network {network!r} among {', '.join(NETWORKS)}", cause="client")
         source, title, driver, prefix = self._source(test_vm["image"])
         cpus, memory, swap = INSTANCE_TYPES[flavor]
-        return Plan(title, flavor, network, {
-            "source": source, "driver": driver, "prefix": prefix, "vcpus": cpus, "memory": memory * _MIB, "swap": swap,
-            "requirements": test_vm["requirements"]})
+        return Plan(
+            title,
+            flavor,
+            network,
+            {
+                "source": source,
+                "driver": driver,
+                "prefix": prefix,
+                "vcpus": cpus,
+                "memory": memory * _MIB,
+                "swap": swap,
+                "requirements": test_vm["requirements"],
+            },
+        )
 
     def create(self, spec: Any) -> Ref:
         plan = spec.plan.details
         if spec.kind is Kind.VOLUME:
-            form = urlencode({"size": -(-spec.size // _GIB), "tag": spec.name, "visibility": "private"}).encode("ascii")
+            form = urlencode(
+                {"size": -(-spec.size // _GIB), "tag": spec.name, "visibility": "private"}
+            ).encode("ascii")
             reply = self._disks().post("disks/", body=form, headers=_FORM, asked="create disk")
             return Ref(Kind.VOLUME, reply.word("uuid"), spec.name)
 
         prefix = plan["prefix"]
         wanted = {
-            "CPU": plan["vcpus"], "VCPU": plan["vcpus"], "MEMORY": plan["memory"] // _MIB, "RANK": "- RUNNING_VMS",
-            "REQUIREMENTS": plan["requirements"], "NAME": spec.name,
-            "DISK": [{"source": plan["source"], "target": f"{prefix}a", "save": "no", "readonly": "no", "driver": plan["driver"]},
-                     {"type": "swap", "size": plan["swap"], "target": f"{prefix}b", "readonly": "no"}],
+            "CPU": plan["vcpus"],
+            "VCPU": plan["vcpus"],
+            "MEMORY": plan["memory"] // _MIB,
+            "RANK": "- RUNNING_VMS",
+            "REQUIREMENTS": plan["requirements"],
+            "NAME": spec.name,
+            "DISK": [
+                {
+                    "source": plan["source"],
+                    "target": f"{prefix}a",
+                    "save": "no",
+                    "readonly": "no",
+                    "driver": plan["driver"],
+                },
+                {"type": "swap", "size": plan["swap"], "target": f"{prefix}b", "readonly": "no"},
+            ],
             "NIC": [{"network_uname": "oneadmin", "network": spec.plan.network}],
-            "GRAPHICS": [{"port": "-1", "keymap": "en-us", "type": "vnc"}], "CONTEXT": [{"target": "hdd"}]}
+            "GRAPHICS": [{"port": "-1", "keymap": "en-us", "type": "vnc"}],
+            "CONTEXT": [{"target": "hdd"}],
+        }
         return Ref(Kind.SERVER, self.oned.number("one.vm.allocate", _template(wanted)), spec.name)
 
     def show(self, ref: Ref) -> Resource:
         if ref.kind is Kind.SERVER:
             return super().show(ref)
-        return self._volume(self._disks().get(path("disks", ref.id), asked=f"show {ref}").field(dict))
+        return self._volume(
+            self._disks().get(path("disks", ref.id), asked=f"show {ref}").field(dict)
+        )
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """The disk service lists all of a user's disks, and says of each by itself which VM it is mounted in."""
@@ -132,12 +197,20 @@ class Stratuslab(Opennebula):
             raise
 
     def describe(self) -> Dict[str, Any]:
-        return {"version": self.oned.version, "disks": self._disks_url(), "marketplace": self.endpoint["marketplace"]}
+        return {
+            "version": self.oned.version,
+            "disks": self._disks_url(),
+            "marketplace": self.endpoint["marketplace"],
+        }
 
     def offers(self) -> Dict[str, Any]:
         """The hypervisors of oned's hosts, as far as they may be seen."""
         hosts = self._allowed("one.hostpool.info")
-        found = {text(host, "VM_MAD", "") for host in hosts.iter("HOST")} - {""} if hosts is not None else set()
+        found = (
+            {text(host, "VM_MAD", "") for host in hosts.iter("HOST")} - {""}
+            if hosts is not None
+            else set()
+        )
         return {"hypervisors": sorted(found) or "not permitted"}
 
     def endpoints(self) -> List[str]:
@@ -162,14 +235,29 @@ class Stratuslab(Opennebula):
     def metrics(self, server: Ref) -> List[Sample]:
         """What stands in the VM itself: before 4.14 there is no reading of the disks."""
         vm = self.oned.xml("one.vm.info", int(server.id))
-        values = {new: text(vm, old, "") or text(vm, f"MONITORING/{new}", "") for new, old in _OLD_FIGURES.items()}
-        known = {key: float(value) for key, value in values.items() if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", value)}
+        values = {
+            new: text(vm, old, "") or text(vm, f"MONITORING/{new}", "")
+            for new, old in _OLD_FIGURES.items()
+        }
+        known = {
+            key: float(value)
+            for key, value in values.items()
+            if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", value)
+        }
         at = float(number(vm, "LAST_POLL", 0))
         if not at:
             return []
-        found = [Sample(metric, known[key], at) for metric, key in (("net_in", "NETRX"), ("net_out", "NETTX")) if key in known]
+        found = [
+            Sample(metric, known[key], at)
+            for metric, key in (("net_in", "NETRX"), ("net_out", "NETTX"))
+            if key in known
+        ]
         if "CPU" in known:
-            found.append(Sample("cpu", known["CPU"] / max(1, number(vm, "TEMPLATE/VCPU", 1)), at, counter=False))
+            found.append(
+                Sample(
+                    "cpu", known["CPU"] / max(1, number(vm, "TEMPLATE/VCPU", 1)), at, counter=False
+                )
+            )
         if "MEMORY" in known:
             found.append(Sample("memory", known["MEMORY"] * 1024, at, counter=False))
         return found
@@ -185,12 +273,24 @@ class Stratuslab(Opennebula):
         found = []
         for entry in entries:
             retired = entry.find("deprecated") is not None
-            sums = {text(one, "algorithm", "").replace("-", "").lower(): text(one, "value", "").lower()
-                    for one in entry.findall("checksum")}
-            found.append(Image(text(entry, "identifier"), text(entry, "title", "") or text(entry, "identifier"),
-                               State.FAILED if retired else State.READY, "deprecated" if retired else "endorsed",
-                               {key: value for key, value in sums.items() if re.fullmatch(r"[0-9a-f]{32,128}", value)},
-                               {child.tag: (child.text or "").strip() for child in entry if not len(child)}))
+            sums = {
+                text(one, "algorithm", "").replace("-", "").lower(): text(one, "value", "").lower()
+                for one in entry.findall("checksum")
+            }
+            found.append(
+                Image(
+                    text(entry, "identifier"),
+                    text(entry, "title", "") or text(entry, "identifier"),
+                    State.FAILED if retired else State.READY,
+                    "deprecated" if retired else "endorsed",
+                    {
+                        key: value
+                        for key, value in sums.items()
+                        if re.fullmatch(r"[0-9a-f]{32,128}", value)
+                    },
+                    {child.tag: (child.text or "").strip() for child in entry if not len(child)},
+                )
+            )
         return found
 
     # --- the other services -----------------------------------------------------------------------------------
@@ -209,7 +309,9 @@ class Stratuslab(Opennebula):
 
     def _disks_url(self) -> str:
         parts = urlsplit(self.endpoint["url"])
-        return self.endpoint["disks"] or _with_port(parts._replace(netloc=parts.hostname or ""), _DISKS_PORT)
+        return self.endpoint["disks"] or _with_port(
+            parts._replace(netloc=parts.hostname or ""), _DISKS_PORT
+        )
 
     def _volume(self, disk: Mapping[str, Any]) -> Resource:
         """A disk is there once the service has answered; only a mount says where."""
@@ -217,19 +319,31 @@ class Stratuslab(Opennebula):
         native = "mounted" if mounts else "available"
         ref = Ref(Kind.VOLUME, word(disk, "uuid"), word(disk, "tag") if disk.get("tag") else "")
         size = word(disk, "size", default="")
-        return Resource(ref, State.READY, native, server=mounts[0] if mounts else "", owner=word(disk, "owner", default=""),
-                        size=int(size) * _GIB if re.fullmatch(r"[0-9]{1,8}", size) else None)
+        return Resource(
+            ref,
+            State.READY,
+            native,
+            server=mounts[0] if mounts else "",
+            owner=word(disk, "owner", default=""),
+            size=int(size) * _GIB if re.fullmatch(r"[0-9]{1,8}", size) else None,
+        )
 
     def _mounts(self, disk: str) -> List[str]:
         """The VMs that a disk is mounted in."""
         try:
-            return [word(mount, "vmId") for mount in self._objects(path("disks", disk, "mounts"), f"mounts of {disk}")]
+            return [
+                word(mount, "vmId")
+                for mount in self._objects(path("disks", disk, "mounts"), f"mounts of {disk}")
+            ]
         except NotFound:
             return []
 
     def _unmount(self, disk: str, server: str) -> None:
         try:
-            self._disks().delete(path("disks", disk, "mounts", f"{disk}_{server}"), asked=f"detach {disk} from {server}")
+            self._disks().delete(
+                path("disks", disk, "mounts", f"{disk}_{server}"),
+                asked=f"detach {disk} from {server}",
+            )
         except NotFound:
             return
 
@@ -250,28 +364,50 @@ class Stratuslab(Opennebula):
             where = urlsplit(self._disks_url())
             return f"pdisk:{where.hostname}:{where.port}/{wanted}", wanted, "raw", "vd"
         if not _IMAGE.match(wanted.partition("/")[0]):
-            raise NotFound(f"no image {wanted!r}: neither an identifier of the Marketplace nor of a disk", cause="image")
+            raise NotFound(
+                f"no image {wanted!r}: neither an identifier of the Marketplace nor of a disk",
+                cause="image",
+            )
         entries = self._metadata(wanted)
         good = [entry for entry in entries if entry.find("deprecated") is None]
         if not good:
             why = text(entries[0], "deprecated", "")
-            raise NotFound(f"image {wanted!r} is deprecated" + (f": {why}" if why else ""), cause="image")
+            raise NotFound(
+                f"image {wanted!r} is deprecated" + (f": {why}" if why else ""), cause="image"
+            )
         driver = text(good[0], "format", "") or "raw"
-        return (f"{self.endpoint['marketplace']}/metadata/{wanted}", text(good[0], "title", "") or wanted,
-                driver if driver in ("raw", "qcow2") else "raw", _BUSES.get(text(good[0], "disks-bus", ""), "hd"))
+        return (
+            f"{self.endpoint['marketplace']}/metadata/{wanted}",
+            text(good[0], "title", "") or wanted,
+            driver if driver in ("raw", "qcow2") else "raw",
+            _BUSES.get(text(good[0], "disks-bus", ""), "hd"),
+        )
 
     def _metadata(self, wanted: str) -> List[Any]:
         """The entries of an identifier, one for each endorsement; asked without any credential."""
         where = "/".join(path(part) for part in ["metadata", *wanted.split("/")])
-        market = Http(self.endpoint["marketplace"], self.deadline, self.evidence, timeout=self.endpoint["timeout"],
-                      ca=self.endpoint["ca"])
+        market = Http(
+            self.endpoint["marketplace"],
+            self.deadline,
+            self.evidence,
+            timeout=self.endpoint["timeout"],
+            ca=self.endpoint["ca"],
+        )
         try:
-            reply = market.get(where, headers={"Accept": "application/xml"}, accept=(404,), asked=f"Marketplace: {wanted}")
+            reply = market.get(
+                where,
+                headers={"Accept": "application/xml"},
+                accept=(404,),
+                asked=f"Marketplace: {wanted}",
+            )
         finally:
             market.close()
         found = [] if reply.status == 404 else list(reply.xml().iter("Description"))
         if not found:
-            raise NotFound(f"no image {wanted!r} in the Marketplace {self.endpoint['marketplace']}", cause="image")
+            raise NotFound(
+                f"no image {wanted!r} in the Marketplace {self.endpoint['marketplace']}",
+                cause="image",
+            )
         return found
 
 
@@ -284,7 +420,9 @@ def _with_port(parts: Any, port: int) -> str:
 
 def _classify(reply: Reply) -> Any:
     """What is mounted already is forbidden, by the disk service, and no matter of permission."""
-    return reply.error(Conflict) if reply.status == 403 and "already exists" in reply.words else None
+    return (
+        reply.error(Conflict) if reply.status == 403 and "already exists" in reply.words else None
+    )
 
 
 def _template(wanted: Mapping[str, Any]) -> str:
@@ -292,7 +430,11 @@ def _template(wanted: Mapping[str, Any]) -> str:
     lines = []
     for key, value in wanted.items():
         for one in value if isinstance(value, list) else [] if value is None else [value]:
-            inner = ", ".join(f"{name} = {_quoted(text)}" for name, text in one.items()) if isinstance(one, dict) else ""
+            inner = (
+                ", ".join(f"{name} = {_quoted(text)}" for name, text in one.items())
+                if isinstance(one, dict)
+                else ""
+            )
             lines.append(f"{key} = [ {inner} ]" if inner else f"{key} = {_quoted(one)}")
     return "\n".join(lines) + "\n"
 

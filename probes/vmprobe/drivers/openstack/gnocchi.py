@@ -11,13 +11,26 @@ from typing import Any, Collection, Dict, List, Mapping, Tuple
 
 from vmprobe.core.errors import CloudError
 from vmprobe.core.model import Ref, Sample
-from vmprobe.transport.json import field, items, moment
 from vmprobe.transport.http import Http
+from vmprobe.transport.json import field, items, moment
 
 METERS = (  # type of resource, its attribute that is the server's id, meters; what an earlier one has is not asked of a later
-    ("instance", "id", {"cpu": "cpu", "disk.read.bytes": "disk_read", "disk.write.bytes": "disk_write"}),
-    ("instance_disk", "instance_id", {"disk.device.read.bytes": "disk_read", "disk.device.write.bytes": "disk_write"}),
-    ("instance_network_interface", "instance_id", {"network.incoming.bytes": "net_in", "network.outgoing.bytes": "net_out"}))
+    (
+        "instance",
+        "id",
+        {"cpu": "cpu", "disk.read.bytes": "disk_read", "disk.write.bytes": "disk_write"},
+    ),
+    (
+        "instance_disk",
+        "instance_id",
+        {"disk.device.read.bytes": "disk_read", "disk.device.write.bytes": "disk_write"},
+    ),
+    (
+        "instance_network_interface",
+        "instance_id",
+        {"network.incoming.bytes": "net_in", "network.outgoing.bytes": "net_out"},
+    ),
+)
 _WINDOW = "-1 hour"  # by Gnocchi's own clock; what is older says nothing of now
 _NOTHING = r"metrics not found|metric .* does not exist|resource type.* does not exist"  # a 400, and no mistake of ours
 _SPAN = re.compile(r"(?:(\d{1,6}) days?, )?(\d{1,4}):(\d\d):(\d\d)(\.\d{1,9})?", re.ASCII)
@@ -32,12 +45,19 @@ def measured(gnocchi: Http, server: Ref, wanted: Collection[str]) -> List[Sample
     """
     found: List[Sample] = []
     for kind, attribute, meters in METERS:
-        missing = {meter: metric for meter, metric in meters.items()
-                   if metric in wanted and metric not in {sample.metric for sample in found}}
-        for meter, (granule, devices) in _newest(gnocchi, kind, attribute, server, missing).items() if missing else ():
+        missing = {
+            meter: metric
+            for meter, metric in meters.items()
+            if metric in wanted and metric not in {sample.metric for sample in found}
+        }
+        for meter, (granule, devices) in (
+            _newest(gnocchi, kind, attribute, server, missing).items() if missing else ()
+        ):
             unit = 1e9 if meter == "cpu" else 1.0
-            found += [Sample(missing[meter], value / unit, at, source=f"Gnocchi, every {granule:g} s")
-                      for at, value in _sums(devices)]
+            found += [
+                Sample(missing[meter], value / unit, at, source=f"Gnocchi, every {granule:g} s")
+                for at, value in _sums(devices)
+            ]
     return found
 
 
@@ -46,17 +66,34 @@ def periods(gnocchi: Http) -> Dict[str, float]:
     found: Dict[str, float] = {}
     for meter, metric in [pair for _, _, meters in METERS for pair in meters.items()]:
         if metric not in found:
-            metrics = gnocchi.get("metric", query={"name": meter, "limit": 1}, asked=f"Gnocchi's metric {meter}").items()
-            spans = [_seconds(span.get("granularity")) for one in metrics for span in items(one, "archive_policy", "definition")]
+            metrics = gnocchi.get(
+                "metric", query={"name": meter, "limit": 1}, asked=f"Gnocchi's metric {meter}"
+            ).items()
+            spans = [
+                _seconds(span.get("granularity"))
+                for one in metrics
+                for span in items(one, "archive_policy", "definition")
+            ]
             found.update({metric: min(spans)} if spans and min(spans) > 0 else {})
     return found
 
 
-def _newest(gnocchi: Http, kind: str, attribute: str, server: Ref, meters: Collection[str]) -> Dict[str, Tuple[float, List[Series]]]:
+def _newest(
+    gnocchi: Http, kind: str, attribute: str, server: Ref, meters: Collection[str]
+) -> Dict[str, Tuple[float, List[Series]]]:
     """By meter the finest granule that there is, in seconds, and the series of each device."""
-    wanted = {"operations": ["metric", *([meter, "mean"] for meter in meters)], "resource_type": kind,
-              "search": {"=": {attribute: server.id}}}
-    reply = gnocchi.post("aggregates", json=wanted, query={"start": _WINDOW}, accept=(400,), asked=f"Gnocchi's measures of {server}")
+    wanted = {
+        "operations": ["metric", *([meter, "mean"] for meter in meters)],
+        "resource_type": kind,
+        "search": {"=": {attribute: server.id}},
+    }
+    reply = gnocchi.post(
+        "aggregates",
+        json=wanted,
+        query={"start": _WINDOW},
+        accept=(400,),
+        asked=f"Gnocchi's measures of {server}",
+    )
     if reply.status == 400:
         if re.search(_NOTHING, reply.text, re.I):
             return {}
@@ -70,13 +107,23 @@ def _by_meter(measures: Mapping[str, Any]) -> Dict[str, Tuple[float, List[Series
     for resource in measures:
         for meter in field(measures, resource, dict):
             means = field(measures, resource, meter, "mean", list, default=[])
-            read = [(moment(field(row, 0, str)), field(row, 1, float), field(row, 2, float)) for row in means]
-            rows.setdefault(meter, {})[resource] = [row for row in read if row[0] is not None and row[1] > 0]
+            read = [
+                (moment(field(row, 0, str)), field(row, 1, float), field(row, 2, float))
+                for row in means
+            ]
+            rows.setdefault(meter, {})[resource] = [
+                row for row in read if row[0] is not None and row[1] > 0
+            ]
     for meter, devices in rows.items():
         granules = [granule for device in devices.values() for _, granule, _ in device]
         if granules:
-            found[meter] = min(granules), [{at: value for at, granule, value in device if granule == min(granules)}
-                                           for device in devices.values()]
+            found[meter] = (
+                min(granules),
+                [
+                    {at: value for at, granule, value in device if granule == min(granules)}
+                    for device in devices.values()
+                ],
+            )
     return found
 
 
@@ -86,7 +133,9 @@ def _sums(devices: List[Series]) -> List[Tuple[float, float]]:
     A moment that lacks a device which the one before has is not whole yet: its sum would fall, and then jump.
     """
     moments = sorted({at for device in devices for at in device})
-    if len(moments) > 1 and any(moments[-2] in device and moments[-1] not in device for device in devices):
+    if len(moments) > 1 and any(
+        moments[-2] in device and moments[-1] not in device for device in devices
+    ):
         moments.pop()
     return [(at, sum(device[at] for device in devices if at in device)) for at in moments[-2:]]
 
@@ -97,4 +146,10 @@ def _seconds(span: Any) -> float:
     if not match:
         return 0.0
     days, hours, minutes, seconds, fraction = match.groups()
-    return 86400.0 * int(days or 0) + 3600.0 * int(hours) + 60.0 * int(minutes) + int(seconds) + float(fraction or 0)
+    return (
+        86400.0 * int(days or 0)
+        + 3600.0 * int(hours)
+        + 60.0 * int(minutes)
+        + int(seconds)
+        + float(fraction or 0)
+    )

@@ -17,11 +17,17 @@ _PAGE = 200  # things that one answer is asked for: a thousand servers with long
 _SMALLEST = 3  # things; the user data of one server can have 64 KiB
 _MOST_PAGES = 1000
 _MOST_THINGS = 100_000
-_MOST_BYTES = 2 ** 30  # of all pages together
+_MOST_BYTES = 2**30  # of all pages together
 _STARTS = 3  # a list that changes while it is read is begun anew so often
 
 
-def read(service: Http, where: str, key: str, query: Mapping[str, Any], keep: Callable[[Dict[str, Any]], Optional[T]]) -> List[T]:
+def read(
+    service: Http,
+    where: str,
+    key: str,
+    query: Mapping[str, Any],
+    keep: Callable[[Dict[str, Any]], Optional[T]],
+) -> List[T]:
     """What ``keep`` makes of each thing in the list, without those of which it makes None.
 
     Incomplete, with what was read so far, when a page repeats what came before, names no next one that can be asked
@@ -40,7 +46,9 @@ def read(service: Http, where: str, key: str, query: Mapping[str, Any], keep: Ca
     raise Incomplete(f"list {key}: {pages.trouble}", found, pages.request)
 
 
-def _kept(key: str, records: List[Dict[str, Any]], keep: Callable[[Dict[str, Any]], Optional[T]]) -> List[Optional[T]]:
+def _kept(
+    key: str, records: List[Dict[str, Any]], keep: Callable[[Dict[str, Any]], Optional[T]]
+) -> List[Optional[T]]:
     try:
         return [keep(record) for record in records]
     except GatewayFailed as wrong:
@@ -52,7 +60,11 @@ class _Pages:
 
     def __init__(self, service: Http, where: str, key: str, query: Mapping[str, Any]):
         self.service, self.where, self.key = service, where, key
-        self.query = [(name, one) for name, value in query.items() for one in (value if isinstance(value, list) else [value])]
+        self.query = [
+            (name, one)
+            for name, value in query.items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
         self.size = _PAGE
         self.trouble, self.moved, self.request = "", False, ""
         self._seen: set = set()  # ids
@@ -63,8 +75,14 @@ class _Pages:
         for number in range(_MOST_PAGES):
             reply = self._ask(query, accept=(400, 404) if number else ())
             self.request, size = reply.request, size + len(reply.body)
-            if reply.status in (400, 404):  # the thing that this page begins after was removed meanwhile
-                self.trouble, self.moved = f"its next page cannot be had: {reply.status} {reply.words}", True
+            if reply.status in (
+                400,
+                404,
+            ):  # the thing that this page begins after was removed meanwhile
+                self.trouble, self.moved = (
+                    f"its next page cannot be had: {reply.status} {reply.words}",
+                    True,
+                )
                 return
             records = self._new(reply)
             following = _following(reply, self.key)
@@ -86,7 +104,9 @@ class _Pages:
         while True:
             try:
                 text = urlencode([*query, ("limit", str(self.size))])
-                reply = self.service.get(self.where, query=text, accept=accept, asked=f"list {self.key}")
+                reply = self.service.get(
+                    self.where, query=text, accept=accept, asked=f"list {self.key}"
+                )
                 if reply.status < 400:
                     reply.items(self.key)
                 return reply
@@ -97,7 +117,11 @@ class _Pages:
 
     def _new(self, reply: Reply) -> List[Dict[str, Any]]:
         """The records that no page before had: things may move from one page to the next while a list is read."""
-        records = [record for record in reply.items(self.key) if record.get("id") is None or str(record.get("id")) not in self._seen]
+        records = [
+            record
+            for record in reply.items(self.key)
+            if record.get("id") is None or str(record.get("id")) not in self._seen
+        ]
         self._seen.update(str(record.get("id")) for record in records)
         return records
 
@@ -106,7 +130,13 @@ class _Pages:
 
         Where the link leads is how the service sees itself, which behind a proxy is nowhere.
         """
-        named = [pair for pair in parse_qsl(following.partition("#")[0].partition("?")[2], keep_blank_values=True) if pair[0] != "limit"]
+        named = [
+            pair
+            for pair in parse_qsl(
+                following.partition("#")[0].partition("?")[2], keep_blank_values=True
+            )
+            if pair[0] != "limit"
+        ]
         names = {name for name, _ in named}
         return [pair for pair in self.query if pair[0] not in names] + named
 
@@ -117,4 +147,3 @@ def _following(reply: Reply, key: str) -> Optional[str]:
         return reply.field("next", str, default="") or None
     links = reply.items(f"{key}_links", default=[])
     return next((str(link.get("href") or "") for link in links if link.get("rel") == "next"), None)
-

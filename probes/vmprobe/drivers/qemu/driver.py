@@ -29,25 +29,62 @@ import signal
 import socket
 import stat
 import subprocess
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
-from vmprobe.guest import console
-from vmprobe.host import paths, programs
 from vmprobe.core import handle
 from vmprobe.core.driver import Driver, Key
-from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, GatewayFailed, NotFound, Unreachable
-from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
-from vmprobe.site.site import duration, size, whole, yes_or_no
+from vmprobe.core.errors import (
+    AuthRejected,
+    ClientError,
+    CloudError,
+    Conflict,
+    GatewayFailed,
+    NotFound,
+    Unreachable,
+)
+from vmprobe.core.model import (
+    EXTRA_METRICS,
+    METRICS,
+    Capability,
+    Image,
+    Kind,
+    Limit,
+    Plan,
+    Ref,
+    Resource,
+    Sample,
+    State,
+)
 from vmprobe.core.text import cut
+from vmprobe.guest import console
+from vmprobe.host import paths, programs
+from vmprobe.site.site import duration, size, whole, yes_or_no
 
-STATE = {"running": State.READY, "shutdown": State.FAILED, "guest-panicked": State.FAILED, "io-error": State.FAILED,
-         "internal-error": State.FAILED, "dead": State.FAILED}
+STATE = {
+    "running": State.READY,
+    "shutdown": State.FAILED,
+    "guest-panicked": State.FAILED,
+    "io-error": State.FAILED,
+    "internal-error": State.FAILED,
+    "dead": State.FAILED,
+}
 
 OWN_IMAGE = "vmprobe-test"
 GUEST_ADDRESS = "10.0.2.15"  # what QEMU's own DHCP server has to hand out
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-_CONSOLE = 4 * 2 ** 20
-_WRITTEN = 2.0 ** 19  # bytes that a test VM writes, at most
+_CONSOLE = 4 * 2**20
+_WRITTEN = 2.0**19  # bytes that a test VM writes, at most
 
 
 def _network(text: str) -> str:
@@ -70,7 +107,9 @@ class Process(NamedTuple):
     arguments: Sequence[str]
 
     def option(self, name: str) -> str:
-        following = self.arguments[self.arguments.index(name) + 1:] if name in self.arguments else []
+        following = (
+            self.arguments[self.arguments.index(name) + 1 :] if name in self.arguments else []
+        )
         return following[0] if following else ""
 
     def number(self, name: str) -> int:
@@ -84,18 +123,37 @@ class Qemu(Driver):
 
     system = "QEMU"
     proved = "QEMU itself, started by the tests"
-    capabilities = frozenset({Capability.VOLUMES, Capability.CONSOLE, Capability.METRICS, Capability.CAPACITY,
-                              Capability.IMAGES})
+    capabilities = frozenset(
+        {
+            Capability.VOLUMES,
+            Capability.CONSOLE,
+            Capability.METRICS,
+            Capability.CAPACITY,
+            Capability.IMAGES,
+        }
+    )
     kinds = (Kind.SERVER, Kind.VOLUME)
     shown_by = 0.0  # a debt's maker has ended, and what it had not made by then nobody makes
     metrics_offered = METRICS + EXTRA_METRICS
-    endpoint_keys = {"binary": Key(default="qemu-system-x86_64"), "accel": Key(default="tcg"), "machine": Key(default="pc"),
-                     "sandbox": Key(yes_or_no, True), "directory": Key(_folder), "timeout": Key(duration, 10.0)}
-    test_vm_keys = {"flavor": Key(size, 128 * 2 ** 20), "vcpus": Key(whole(1), 1), "network": Key(_network, "user")}
+    endpoint_keys = {
+        "binary": Key(default="qemu-system-x86_64"),
+        "accel": Key(default="tcg"),
+        "machine": Key(default="pc"),
+        "sandbox": Key(yes_or_no, True),
+        "directory": Key(_folder),
+        "timeout": Key(duration, 10.0),
+    }
+    test_vm_keys = {
+        "flavor": Key(size, 128 * 2**20),
+        "vcpus": Key(whole(1), 1),
+        "network": Key(_network, "user"),
+    }
 
     def __init__(self, *words: Any):
         super().__init__(*words)
-        self._base = os.path.realpath(self.endpoint["directory"] or _own_place(paths.state_directory()))
+        self._base = os.path.realpath(
+            self.endpoint["directory"] or _own_place(paths.state_directory())
+        )
         self._children: List[subprocess.Popen] = []  # to be reaped: a zombie is a process, too
         self._help = ""  # what the binary says it can, once connected
         self._sent: List[str] = []
@@ -110,7 +168,9 @@ class Qemu(Driver):
         try:
             import qemu.qmp  # noqa: F401
         except ImportError:
-            raise ClientError("the driver qemu needs Python's qemu.qmp: pip install 'vmprobe[qemu]'") from None
+            raise ClientError(
+                "the driver qemu needs Python's qemu.qmp: pip install 'vmprobe[qemu]'"
+            ) from None
         self._own_directory()
         _see_processes()
         binary = self.endpoint["binary"]
@@ -123,7 +183,9 @@ class Qemu(Driver):
                 raise Unreachable(f"{binary} -help does not answer") from None
             note(done.said.partition("\n")[0])
         if "QEMU" not in done.said:
-            raise ClientError(f"{binary} is no QEMU: {cut(done.said.strip(), 100) or f'exit code {done.code}'}")
+            raise ClientError(
+                f"{binary} is no QEMU: {cut(done.said.strip(), 100) or f'exit code {done.code}'}"
+            )
         self._help = done.said
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
@@ -132,14 +194,19 @@ class Qemu(Driver):
             _check_tap(test_vm["network"])
             note(image)
         details = {**image, "memory": test_vm["flavor"], "vcpus": test_vm["vcpus"]}
-        return Plan(test_vm["image"], f"{test_vm['flavor'] / 2 ** 20:g} MiB", test_vm["network"], details)
+        return Plan(
+            test_vm["image"], f"{test_vm['flavor'] / 2**20:g} MiB", test_vm["network"], details
+        )
 
     def create(self, spec: Any) -> Ref:
         ref = Ref(spec.kind, _id(spec.kind, spec.name), spec.name)
         path = self._path(spec.kind, spec.name)
         made = "server" if spec.kind is Kind.SERVER else "volume"
         cause = "scheduler" if spec.kind is Kind.SERVER else "storage"
-        with self._verb(f"create {made} {spec.name}") as note, _translated(f"{made} {spec.name}", cause):
+        with (
+            self._verb(f"create {made} {spec.name}") as note,
+            _translated(f"{made} {spec.name}", cause),
+        ):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             if spec.kind is Kind.VOLUME:
                 _sparse(path, spec.size)
@@ -156,7 +223,9 @@ class Qemu(Driver):
             name = next((name for name in names if _id(ref.kind, name) == ref.id), "")
             if not name:
                 raise NotFound(f"there is no {ref}")
-            found = self._volume(name) if ref.kind is Kind.VOLUME else self._server(name, names[name])
+            found = (
+                self._volume(name) if ref.kind is Kind.VOLUME else self._server(name, names[name])
+            )
             note(f"{found.native} {found.fault}")
             return found
 
@@ -167,13 +236,19 @@ class Qemu(Driver):
                 if not known.startswith(name):
                     continue
                 try:
-                    found.append(self._volume(known) if kind is Kind.VOLUME else self._server(known, process))
+                    found.append(
+                        self._volume(known) if kind is Kind.VOLUME else self._server(known, process)
+                    )
                 except NotFound:  # removed between two looks
                     continue
                 except GatewayFailed:  # this host does not say what is there
                     raise
-                except CloudError:  # its QEMU does not say how it is; it is there all the same, and can be removed
-                    found.append(Resource(Ref(kind, _id(kind, known), known), State.PENDING, "silent"))
+                except (
+                    CloudError
+                ):  # its QEMU does not say how it is; it is there all the same, and can be removed
+                    found.append(
+                        Resource(Ref(kind, _id(kind, known), known), State.PENDING, "silent")
+                    )
             note([f"{thing.ref.name} {thing.native}" for thing in found])
             return found
 
@@ -192,22 +267,47 @@ class Qemu(Driver):
     def describe(self) -> Dict[str, Any]:
         with self._verb("describe"):
             match = re.search(r"version (\S+)", self._help)
-            return {"version": match[1] if match else "unknown", "accelerator": self.endpoint["accel"],
-                    "machine": self.endpoint["machine"], "directory": self._base}
+            return {
+                "version": match[1] if match else "unknown",
+                "accelerator": self.endpoint["accel"],
+                "machine": self.endpoint["machine"],
+                "directory": self._base,
+            }
 
     def attach(self, server: Ref, volume: Ref) -> None:
         """Conflict while QEMU does not run the server yet."""
         node, path = volume.id, self._path(Kind.VOLUME, volume.name)
-        bus = {"bus": "plug"} if "q35" in self.endpoint["machine"] else {}  # pc takes devices on its only bus
-        with self._verb(f"attach {volume} to {server}"), self._monitor(self._running(server)) as ask:
+        bus = (
+            {"bus": "plug"} if "q35" in self.endpoint["machine"] else {}
+        )  # pc takes devices on its only bus
+        with (
+            self._verb(f"attach {volume} to {server}"),
+            self._monitor(self._running(server)) as ask,
+        ):
             if ask("query-status")["status"] != "running":
                 raise Conflict(f"{server} is not running yet")
             if node in _devices(ask):
                 return
             if node not in _nodes(ask):
-                ask("blockdev-add", {"driver": "raw", "node-name": node, "file": {"driver": "file", "filename": path}})
+                ask(
+                    "blockdev-add",
+                    {
+                        "driver": "raw",
+                        "node-name": node,
+                        "file": {"driver": "file", "filename": path},
+                    },
+                )
             try:
-                ask("device_add", {"driver": "virtio-blk-pci", "drive": node, "id": node, "serial": volume.id[:20], **bus})
+                ask(
+                    "device_add",
+                    {
+                        "driver": "virtio-blk-pci",
+                        "drive": node,
+                        "id": node,
+                        "serial": volume.id[:20],
+                        **bus,
+                    },
+                )
             except CloudError:
                 ask("blockdev-del", {"node-name": node})
                 raise
@@ -222,7 +322,9 @@ class Qemu(Driver):
     def console(self, server: Ref) -> str:
         """What the first serial port has said; of more than 4 MiB the newest."""
         with self._verb(f"console {server}"):
-            return _text(os.path.join(self._path(Kind.SERVER, self._name(server)), "console"), _CONSOLE)
+            return _text(
+                os.path.join(self._path(Kind.SERVER, self._name(server)), "console"), _CONSOLE
+            )
 
     def metrics(self, server: Ref) -> List[Sample]:
         """CPU and memory by the kernel's account of QEMU's vCPU threads and process, disks by QEMU, network by the tap: without
@@ -232,8 +334,11 @@ class Qemu(Driver):
             with self._monitor(process) as ask:
                 threads = [vcpu["thread-id"] for vcpu in ask("query-cpus-fast")]
                 disks = [disk["stats"] for disk in ask("query-blockstats")]
-            found = {metric: sum(seconds(process.pid, thread) for thread in set(threads)) / max(1, len(threads))
-                     for metric, seconds in (("cpu", _cpu_time), ("ready", _wait_time))}
+            found = {
+                metric: sum(seconds(process.pid, thread) for thread in set(threads))
+                / max(1, len(threads))
+                for metric, seconds in (("cpu", _cpu_time), ("ready", _wait_time))
+            }
             found["memory"] = _resident(process.pid)
             if disks:
                 found["disk_read"] = sum(disk["rd_bytes"] for disk in disks)
@@ -241,23 +346,42 @@ class Qemu(Driver):
             found.update(_tap_traffic(process))
             note(found)
             now = self.deadline.clock.now()
-            return [Sample(metric, value, now, counter=metric != "memory") for metric, value in found.items()]
+            return [
+                Sample(metric, value, now, counter=metric != "memory")
+                for metric, value in found.items()
+            ]
 
     def capacity(self) -> List[Limit]:
         """This host's memory and CPUs, and the file system that the volumes lie on."""
         with self._verb("capacity"), _translated("capacity"):
             processes = self._processes().values()
-            memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in _text("/proc/meminfo").splitlines()}
+            memory = {
+                line.split(":")[0]: int(line.split()[1]) * 1024
+                for line in _text("/proc/meminfo").splitlines()
+            }
             if not {"MemTotal", "MemAvailable"} <= set(memory):
                 raise GatewayFailed("/proc/meminfo does not say how much memory there is")
             disk = os.statvfs(next(path for path in _upwards(self._base) if os.path.isdir(path)))
             vcpus = sum(process.number("-smp") or 1 for process in processes)
-            return [Limit("servers", len(processes), None),
-                    Limit("load", os.getloadavg()[0], os.cpu_count(), "host"),
-                    Limit("vcpus", vcpus, None, "host"),  # may be more than the host has: load says what that means
-                    Limit("memory", memory["MemTotal"] - memory["MemAvailable"], memory["MemTotal"], "host"),
-                    Limit("storage", (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
-                          (disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize, "host")]
+            return [
+                Limit("servers", len(processes), None),
+                Limit("load", os.getloadavg()[0], os.cpu_count(), "host"),
+                Limit(
+                    "vcpus", vcpus, None, "host"
+                ),  # may be more than the host has: load says what that means
+                Limit(
+                    "memory",
+                    memory["MemTotal"] - memory["MemAvailable"],
+                    memory["MemTotal"],
+                    "host",
+                ),
+                Limit(
+                    "storage",
+                    (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
+                    (disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize,
+                    "host",
+                ),
+            ]
 
     def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
         """Volumes are sparse, however large: what a test VM takes of the file system is what it writes."""
@@ -275,9 +399,13 @@ class Qemu(Driver):
             return [Image(name or OWN_IMAGE, name or OWN_IMAGE, State.READY, "present", sums)]
 
     def _checksums(self, path: str, algorithms: Sequence[str]) -> Dict[str, str]:
-        sums = {algorithm: hashlib.new(algorithm) for algorithm in algorithms if algorithm in hashlib.algorithms_guaranteed}
+        sums = {
+            algorithm: hashlib.new(algorithm)
+            for algorithm in algorithms
+            if algorithm in hashlib.algorithms_guaranteed
+        }
         with open(path, "rb") as file:
-            for piece in iter(lambda: file.read(2 ** 20) if sums else b"", b""):
+            for piece in iter(lambda: file.read(2**20) if sums else b"", b""):
                 self.deadline.check()
                 for one in sums.values():
                     one.update(piece)
@@ -318,10 +446,18 @@ class Qemu(Driver):
         try:
             place = os.readlink(f"/proc/{pid}/cwd")
             arguments = _arguments(pid) if place.startswith(servers) else []
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # gone in between, or another user's
+        except (
+            FileNotFoundError,
+            ProcessLookupError,
+            PermissionError,
+        ):  # gone in between, or another user's
             return "", None
-        name = os.path.basename(place[: -len(" (deleted)")] if place.endswith(" (deleted)") else place)
-        if place.startswith(servers) and (f"guest={name}" in arguments or not any(arguments)):  # one that is ending has none
+        name = os.path.basename(
+            place[: -len(" (deleted)")] if place.endswith(" (deleted)") else place
+        )
+        if place.startswith(servers) and (
+            f"guest={name}" in arguments or not any(arguments)
+        ):  # one that is ending has none
             return name, Process(pid, arguments)
         return "", None
 
@@ -354,21 +490,34 @@ class Qemu(Driver):
                 raise
             word = "starting"  # its monitor is not there yet
         state = STATE.get(word, State.PENDING)
-        return Resource(ref, state, word, _last_words(path) if state is State.FAILED else "", addresses=addresses,
-                        vcpus=process.number("-smp"), memory=process.number("-m") * 1024,
-                        image=process.option("-kernel") or process.option("-drive"))
+        return Resource(
+            ref,
+            state,
+            word,
+            _last_words(path) if state is State.FAILED else "",
+            addresses=addresses,
+            vcpus=process.number("-smp"),
+            memory=process.number("-m") * 1024,
+            image=process.option("-kernel") or process.option("-drive"),
+        )
 
     def _addresses(self, ask: Callable[..., Any], name: str, process: Process) -> Tuple[str, ...]:
         """The guest's addresses: by its own console; else the one that QEMU's DHCP server keeps for it, once the guest
         has its interface up; behind a tap the one that this host's ARP table knows."""
-        said = console.facts(_text(os.path.join(self._path(Kind.SERVER, name), "console"), _CONSOLE), _nonce(process))
+        said = console.facts(
+            _text(os.path.join(self._path(Kind.SERVER, name), "console"), _CONSOLE), _nonce(process)
+        )
         told = [fact.values.get("address", "") for fact in said if fact.fact == "network"]
         told = [address for address in dict.fromkeys(told) if _is_address(address)]
         if told:
             return tuple(told)
         if process.option("-netdev").startswith("user"):
             filters = ask("query-rx-filter")
-            return (GUEST_ADDRESS,) if any(nic["multicast-table"] or nic["multicast-overflow"] for nic in filters) else ()
+            return (
+                (GUEST_ADDRESS,)
+                if any(nic["multicast-table"] or nic["multicast-overflow"] for nic in filters)
+                else ()
+            )
         rows = [line.split() for line in _text("/proc/net/arp").splitlines()[1:]]
         return tuple(row[0] for row in rows if row[3] == _mac(name) and row[2] != "0x0")
 
@@ -379,8 +528,13 @@ class Qemu(Driver):
         except FileNotFoundError:
             raise NotFound(f"there is no volume {_id(Kind.VOLUME, name)}") from None
         holder = self._holder(name)
-        return Resource(Ref(Kind.VOLUME, _id(Kind.VOLUME, name), name), State.READY, "attached" if holder else "free",
-                        server=_id(Kind.SERVER, holder) if holder else "", size=length)
+        return Resource(
+            Ref(Kind.VOLUME, _id(Kind.VOLUME, name), name),
+            State.READY,
+            "attached" if holder else "free",
+            server=_id(Kind.SERVER, holder) if holder else "",
+            size=length,
+        )
 
     def _holder(self, volume: str) -> str:
         """The name of the server that has this volume open, '' if none. What its guest has let go of is closed."""
@@ -407,35 +561,75 @@ class Qemu(Driver):
     def _command(self, spec: Any) -> List[str]:
         """QEMU's command line. All that it makes has a short name in its working directory."""
         plan, accel = spec.plan.details, self.endpoint["accel"]
-        command = [self.endpoint["binary"], "-name", f"guest={spec.name}", "-nodefaults", "-no-user-config",
-                   "-display", "none", "-no-reboot", "-no-shutdown",  # a guest that ends leaves a QEMU that says so
-                   "-machine", self.endpoint["machine"], "-accel", accel,
-                   "-cpu", "qemu64" if accel.startswith("tcg") else "max",
-                   "-m", f"{plan['memory'] // 1024}K", "-smp", str(plan["vcpus"]),
-                   "-serial", "file:console", "-qmp", "unix:monitor,server=on,wait=off",
-                   "-smbios", f"type=11,value=vmprobe.nonce={spec.nonce}"]
+        command = [
+            self.endpoint["binary"],
+            "-name",
+            f"guest={spec.name}",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-no-shutdown",  # a guest that ends leaves a QEMU that says so
+            "-machine",
+            self.endpoint["machine"],
+            "-accel",
+            accel,
+            "-cpu",
+            "qemu64" if accel.startswith("tcg") else "max",
+            "-m",
+            f"{plan['memory'] // 1024}K",
+            "-smp",
+            str(plan["vcpus"]),
+            "-serial",
+            "file:console",
+            "-qmp",
+            "unix:monitor,server=on,wait=off",
+            "-smbios",
+            f"type=11,value=vmprobe.nonce={spec.nonce}",
+        ]
         if self.endpoint["sandbox"]:
             command += ["-sandbox", SANDBOX]
         if "q35" in self.endpoint["machine"]:
             command += ["-device", "pcie-root-port,id=plug,chassis=1"]
         if "disk" in plan:
             file = plan["disk"].replace(",", ",,")
-            command += ["-drive", f"file={file},format={_format(plan['disk'])},if=virtio,snapshot=on"]
+            command += [
+                "-drive",
+                f"file={file},format={_format(plan['disk'])},if=virtio,snapshot=on",
+            ]
         else:
             words = f"console=ttyS0 quiet panic=-1 vmprobe.nonce={spec.nonce}"
             command += ["-kernel", plan["kernel"], "-initrd", plan["initrd"], "-append", words]
         kind, _, tap = spec.plan.network.partition(":")
         if kind != "none":
-            netdev = f"tap,id=net,ifname={tap},script=no,downscript=no" if tap else f"user,id=net,dhcpstart={GUEST_ADDRESS}"
-            command += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=net,mac={_mac(spec.name)},romfile="]
+            netdev = (
+                f"tap,id=net,ifname={tap},script=no,downscript=no"
+                if tap
+                else f"user,id=net,dhcpstart={GUEST_ADDRESS}"
+            )
+            command += [
+                "-netdev",
+                netdev,
+                "-device",
+                f"virtio-net-pci,netdev=net,mac={_mac(spec.name)},romfile=",
+            ]
         return command
 
     def _start(self, command: Sequence[str], path: str) -> None:
         """Begin a QEMU that does not end with us. Whether it can go on is seen by looking at it."""
         with open(os.path.join(path, "stderr"), "wb") as words:
-            self._children.append(subprocess.Popen(
-                command, cwd=path, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True,
-                env={**os.environ, "TMPDIR": path, "LC_ALL": "C"}))
+            self._children.append(
+                subprocess.Popen(
+                    command,
+                    cwd=path,
+                    stdin=subprocess.DEVNULL,
+                    stdout=words,
+                    stderr=words,
+                    start_new_session=True,
+                    env={**os.environ, "TMPDIR": path, "LC_ALL": "C"},
+                )
+            )
 
     def _kill(self, name: str) -> None:
         """End the QEMU of this name, and nothing else: what has its number now is looked at again before the signal.
@@ -488,11 +682,15 @@ class Qemu(Driver):
                 raise Unreachable(f"QEMU {process.pid} does not answer: {words}") from None
             except ConnectError as failed:
                 refused = isinstance(failed.exc, (FileNotFoundError, ConnectionRefusedError))
-                raise Unreachable(f"QEMU {process.pid}: {words}: {failed.exc}", sent=not refused) from None
+                raise Unreachable(
+                    f"QEMU {process.pid}: {words}: {failed.exc}", sent=not refused
+                ) from None
             except ExecuteError as refused:
                 raise CloudError(f"{words}: {refused}") from None
             except Exception as failed:  # of the library's own errors not all are QMPErrors, when the answer is hostile
-                raise Unreachable(f"QEMU {process.pid}: {words}: {failed or type(failed).__name__}") from None
+                raise Unreachable(
+                    f"QEMU {process.pid}: {words}: {failed or type(failed).__name__}"
+                ) from None
 
         def ask(command: str, arguments: Optional[Dict[str, Any]] = None) -> Any:
             self._sent.append(f"{command} {json.dumps(arguments) if arguments else ''}".rstrip())
@@ -504,10 +702,14 @@ class Qemu(Driver):
             talk("connect", client.connect(f"/proc/self/fd/{place}/monitor"))
             yield ask
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as nonsense:
-            raise Unreachable(f"QEMU {process.pid} answers what cannot be understood: {type(nonsense).__name__}: {nonsense}") from None
+            raise Unreachable(
+                f"QEMU {process.pid} answers what cannot be understood: {type(nonsense).__name__}: {nonsense}"
+            ) from None
         finally:
             try:
-                with contextlib.suppress(Exception):  # a QEMU that has gone meanwhile; there is nothing left to close
+                with contextlib.suppress(
+                    Exception
+                ):  # a QEMU that has gone meanwhile; there is nothing left to close
                     loop.run_until_complete(asyncio.wait_for(client.disconnect(), 1.0))
             finally:
                 os.close(place)
@@ -522,14 +724,18 @@ class Qemu(Driver):
         """Where others can write, they could make us remove what is theirs."""
         there = next(path for path in _upwards(self._base) if os.path.lexists(path))
         if not os.access(there, os.W_OK | os.X_OK) or not os.path.isdir(there):
-            raise ClientError(f"{there} cannot be written to, and servers and volumes have to lie in {self._base}")
+            raise ClientError(
+                f"{there} cannot be written to, and servers and volumes have to lie in {self._base}"
+            )
         found = os.stat(there)
         if there == self._base and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
             raise ClientError(f"{self._base} is not a directory that only this user can write to")
         for kind in self.kinds:
             below = os.path.join(self._base, kind.value)
             if os.path.lexists(below) and not stat.S_ISDIR(os.lstat(below).st_mode):
-                raise ClientError(f"{below} is not a directory; servers and volumes have to lie in {self._base}")
+                raise ClientError(
+                    f"{below} is not a directory; servers and volumes have to lie in {self._base}"
+                )
 
     @contextlib.contextmanager
     def _verb(self, words: str, session: bool = True) -> Iterator[Callable[..., None]]:
@@ -547,28 +753,38 @@ class Qemu(Driver):
         try:
             yield note
         except OSError as failed:  # this host's, for lack of descriptors, memory or rights: no answer, and never "nothing there"
-            status = ": ".join(filter(None, (words, failed.strerror or str(failed), failed.filename)))
+            status = ": ".join(
+                filter(None, (words, failed.strerror or str(failed), failed.filename))
+            )
             raise GatewayFailed(status) from None
         except Exception as failed:
             status = str(failed)
             raise
         finally:
-            self.evidence.note(words, "\n".join(self._sent), status, "\n".join(self._received),
-                               self.deadline.clock.now() - began)
+            self.evidence.note(
+                words,
+                "\n".join(self._sent),
+                status,
+                "\n".join(self._received),
+                self.deadline.clock.now() - began,
+            )
 
 
 # --- names --------------------------------------------------------------------------------------------------------
 
+
 def _id(kind: Kind, name: str) -> str:
     """What sets a run's things apart from another's: the random end of the handle, and the number of the member."""
     run = handle.parse(name)
-    part = name[len(str(run)) - len(run.random):] if run else name
+    part = name[len(str(run)) - len(run.random) :] if run else name
     return f"vol-{part}" if kind is Kind.VOLUME else part
 
 
 def _mac(name: str) -> str:
     """A hardware address for this name, among those that are QEMU's."""
-    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in hashlib.sha256(name.encode()).digest()[:3])
+    return "52:54:00:" + ":".join(
+        f"{byte:02x}" for byte in hashlib.sha256(name.encode()).digest()[:3]
+    )
 
 
 def _nonce(process: Process) -> str:
@@ -584,6 +800,7 @@ def _is_address(text: str) -> bool:
 
 # --- the image ----------------------------------------------------------------------------------------------------
 
+
 def _image(name: str) -> Dict[str, str]:
     """The files of an image: kernel and initrd, or a disk. NotFound names what is missing."""
     from vmprobe.guest import image
@@ -596,7 +813,9 @@ def _image(name: str) -> Dict[str, str]:
     if missing and name == OWN_IMAGE:
         raise NotFound(f"no image {name} in {path}: vmprobectl image build makes it")
     if missing:
-        raise NotFound(f"no image {name}: it is neither a disk nor a directory with kernel and initrd")
+        raise NotFound(
+            f"no image {name}: it is neither a disk nor a directory with kernel and initrd"
+        )
     return files
 
 
@@ -620,6 +839,7 @@ def _check_tap(network: str) -> None:
 
 # --- the monitor's answers ----------------------------------------------------------------------------------------
 
+
 def _nodes(ask: Callable[..., Any]) -> List[str]:
     """What QEMU has open."""
     return [node["node-name"] for node in ask("query-named-block-nodes", {"flat": True})]
@@ -631,6 +851,7 @@ def _devices(ask: Callable[..., Any]) -> List[str]:
 
 
 # --- files and processes ------------------------------------------------------------------------------------------
+
 
 def _sparse(path: str, length: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -659,7 +880,7 @@ def _remove_tree(path: str) -> None:
         raise Conflict(f"{path}: {failed.strerror}") from None
 
 
-def _text(path: str, limit: int = 2 ** 20) -> str:
+def _text(path: str, limit: int = 2**20) -> str:
     """The end of a regular file, '' while there is none. A pipe that lies there is not waited for."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -680,9 +901,17 @@ def _text(path: str, limit: int = 2 ** 20) -> str:
 
 def _last_words(path: str) -> str:
     """What a QEMU said before it ended, its own errors before advice; when it said nothing, what its guest said."""
-    said = [line.strip() for line in _text(os.path.join(path, "stderr")).splitlines() if line.strip()]
-    errors = [line.partition(": ")[2] for line in said if re.match(r"\S*qemu\S*: (?!warning: )", line)]
-    shown = [line.strip() for line in _text(os.path.join(path, "console"), 4096).splitlines() if line.strip()]
+    said = [
+        line.strip() for line in _text(os.path.join(path, "stderr")).splitlines() if line.strip()
+    ]
+    errors = [
+        line.partition(": ")[2] for line in said if re.match(r"\S*qemu\S*: (?!warning: )", line)
+    ]
+    shown = [
+        line.strip()
+        for line in _text(os.path.join(path, "console"), 4096).splitlines()
+        if line.strip()
+    ]
     if errors or said:
         return (errors or said)[-1]
     return f"its console ends with: {shown[-1]}" if shown else "it ended without a word"
@@ -693,7 +922,9 @@ def _see_processes() -> None:
     try:
         _pids()
     except GatewayFailed as hidden:
-        raise ClientError(f"{hidden}; without it no QEMU could be seen or ended, and nothing is started") from None
+        raise ClientError(
+            f"{hidden}; without it no QEMU could be seen or ended, and nothing is started"
+        ) from None
 
 
 def _pids() -> List[int]:
@@ -702,7 +933,9 @@ def _pids() -> List[int]:
         entries, shown = os.listdir("/proc"), os.readlink("/proc/self")
     except OSError as failed:
         raise GatewayFailed(f"/proc cannot be read: {failed.strerror}") from None
-    if shown != str(os.getpid()) or shown not in entries:  # of another namespace, whose numbers are other processes' here
+    if (
+        shown != str(os.getpid()) or shown not in entries
+    ):  # of another namespace, whose numbers are other processes' here
         raise GatewayFailed("/proc does not show the processes of this host")
     return [int(entry) for entry in entries if re.fullmatch("[0-9]+", entry)]
 
@@ -757,8 +990,10 @@ def _tap_traffic(process: Process) -> Dict[str, float]:
     match = re.search(r"^tap,.*\bifname=([^,]+)", process.option("-netdev"))
     if not match:
         return {}
-    counters = {metric: _text(f"/sys/class/net/{match[1]}/statistics/{counter}")
-                for metric, counter in (("net_in", "tx_bytes"), ("net_out", "rx_bytes"))}
+    counters = {
+        metric: _text(f"/sys/class/net/{match[1]}/statistics/{counter}")
+        for metric, counter in (("net_in", "tx_bytes"), ("net_out", "rx_bytes"))
+    }
     return {metric: float(text) for metric, text in counters.items() if text}
 
 
@@ -787,4 +1022,6 @@ def _translated(what: str, cause: str = "") -> Iterator[None]:
     except FileExistsError:
         raise CloudError(f"{what} is there already", cause) from None
     except OSError as failed:
-        raise CloudError(": ".join(filter(None, (what, failed.strerror, failed.filename))), cause) from None
+        raise CloudError(
+            ": ".join(filter(None, (what, failed.strerror, failed.filename))), cause
+        ) from None

@@ -3,6 +3,7 @@
 A port of such a host is bound and ACTIVE at once, without an agent; Neutron then tells Nova that it is plugged, as ever.
 Hosts of any other name are left to the real drivers.
 """
+
 from neutron_lib import constants
 from neutron_lib.api.definitions import portbindings
 from neutron_lib.plugins.ml2 import api
@@ -17,4 +18,9 @@ class ActivePorts(api.MechanismDriver):
     def bind_port(self, context):
         if context.host.startswith("fake") and context.segments_to_bind:
             segment = context.segments_to_bind[0]
-            context.set_binding(segment[api.ID], portbindings.VIF_TYPE_BRIDGE, {}, status=constants.PORT_STATUS_ACTIVE)
+            context.set_binding(
+                segment[api.ID],
+                portbindings.VIF_TYPE_BRIDGE,
+                {},
+                status=constants.PORT_STATUS_ACTIVE,
+            )

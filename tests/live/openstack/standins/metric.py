@@ -1,4 +1,5 @@
 """Serve Gnocchi's API, which comes as a WSGI application only, on fresh tables:  metric.py CONFIGURATION ADDRESS PORT"""
+
 import sys
 from socketserver import TCPServer, ThreadingMixIn
 from wsgiref.simple_server import WSGIServer, make_server

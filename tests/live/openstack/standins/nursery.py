@@ -7,6 +7,7 @@ One request a line on standard input, answered with the id of the new process, w
 
 A program with several command lines runs them one after the other, until one fails. Its exit status ends up in ``exit``.
 """
+
 import eventlet
 import eventlet.hubs
 
@@ -20,12 +21,35 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 
 SHARED = [
-    "alembic", "cryptography.fernet", "jsonschema", "keystoneauth1.identity.v3", "keystoneauth1.session",
-    "keystonemiddleware.auth_token", "netaddr", "neutron_lib.plugins.directory", "openstack", "os_brick.initiator.connector",
-    "oslo_cache", "oslo_concurrency.processutils", "oslo_db.sqlalchemy.enginefacade", "oslo_db.sqlalchemy.models",
-    "oslo_log.log", "oslo_messaging._drivers.impl_rabbit", "oslo_middleware.cors", "oslo_policy.policy",
-    "oslo_privsep.priv_context", "oslo_reports.guru_meditation_report", "oslo_service.wsgi", "oslo_versionedobjects.base",
-    "osprofiler.sqlalchemy", "paste.deploy", "pymysql", "routes", "stevedore", "taskflow.engines", "webob.dec",
+    "alembic",
+    "cryptography.fernet",
+    "jsonschema",
+    "keystoneauth1.identity.v3",
+    "keystoneauth1.session",
+    "keystonemiddleware.auth_token",
+    "netaddr",
+    "neutron_lib.plugins.directory",
+    "openstack",
+    "os_brick.initiator.connector",
+    "oslo_cache",
+    "oslo_concurrency.processutils",
+    "oslo_db.sqlalchemy.enginefacade",
+    "oslo_db.sqlalchemy.models",
+    "oslo_log.log",
+    "oslo_messaging._drivers.impl_rabbit",
+    "oslo_middleware.cors",
+    "oslo_policy.policy",
+    "oslo_privsep.priv_context",
+    "oslo_reports.guru_meditation_report",
+    "oslo_service.wsgi",
+    "oslo_versionedobjects.base",
+    "osprofiler.sqlalchemy",
+    "paste.deploy",
+    "pymysql",
+    "routes",
+    "stevedore",
+    "taskflow.engines",
+    "webob.dec",
 ]
 
 

@@ -1,4 +1,5 @@
 """Serve Keystone and Placement, which come as WSGI applications only: ``wsgi ADDRESS PORT``."""
+
 import sys
 
 import eventlet
@@ -8,6 +9,7 @@ import eventlet.wsgi
 def keystone():
     listener = listen()
     from keystone.server.wsgi import initialize_public_application
+
     serve(listener, openid_connect(initialize_public_application()))
 
 
@@ -16,21 +18,27 @@ def openid_connect(application):
 
     The provider's word for who they are is the token itself: ``alice.bearer-of-egi`` is alice's.
     """
+
     def answer(environ, start_response):
         if environ["PATH_INFO"].endswith("/protocols/openid/auth"):
             scheme, _, token = environ.pop("HTTP_AUTHORIZATION", "").partition(" ")
             subject, _, issued = token.partition(".")
             if scheme != "Bearer" or issued != "bearer-of-egi":
-                start_response("401 Unauthorized", [("WWW-Authenticate", 'Bearer error="invalid_token"'), ("Content-Length", "0")])
+                start_response(
+                    "401 Unauthorized",
+                    [("WWW-Authenticate", 'Bearer error="invalid_token"'), ("Content-Length", "0")],
+                )
                 return [b""]
             environ.update(HTTP_OIDC_ISS="https://aai.example.org/", HTTP_OIDC_SUB=subject)
         return application(environ, start_response)
+
     return answer
 
 
 def placement():
     listener = listen()
     from placement.wsgi import init_application
+
     serve(listener, init_application())
 
 
