@@ -1,5 +1,7 @@
 # make demo      see a real VM live and be gone again, on this machine
 # make test      set up and run everything that this machine can run
+# make lint      formatting, rules and types: ruff format, ruff check, mypy
+# make coverage  which lines and branches the tests without real servers reach
 # make bench     what a check costs, as ratios (shared by tests/bench/RESULTS.md)
 # make rpm       the packages, from the last commit, in build/rpm/RPMS (rpm/README.md)
 # make wheel     wheel and source distribution, in dist/
@@ -16,7 +18,7 @@ PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 EXAMPLES := qemu-system-x86 busybox-static libvirt-daemon python3-libvirt
 
-.PHONY: setup demo test test-long test-live bench setup-test rpm wheel release clean
+.PHONY: setup demo lint test test-long test-live coverage bench setup-test rpm wheel release clean
 
 # What the example sites need: an environment, QEMU and libvirt, libvirt's binding, the test image.
 setup: $(VENV)/.done
@@ -39,7 +41,16 @@ $(VENV)/.test: setup.cfg $(VENV)/.done
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu,config,x509,test]'
 	touch $@
 
-test: setup-test
+$(VENV)/.lint: setup.cfg $(VENV)/.done
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[qemu,config,x509,lint]'
+	touch $@
+
+lint: $(VENV)/.lint
+	$(PY) -m ruff format --check --quiet
+	$(PY) -m ruff check --quiet
+	$(PY) -m mypy
+
+test: lint setup-test
 	$(PY) -m pytest $(PARALLEL) -m 'not slow' $(TESTS)
 
 test-long: setup-test
@@ -47,6 +58,14 @@ test-long: setup-test
 
 test-live: setup-test
 	$(PY) -m pytest $(PARALLEL) -m live $(TESTS)
+
+# The drivers and the lease, on whose every line a user's resources depend, are shown with what is not reached.
+coverage: setup-test
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
+	rm -f .coverage .coverage.*
+	$(PY) -m pytest $(PARALLEL) -m 'not live and not slow and not packaging' --quiet --cov --cov-report= $(TESTS)
+	$(PY) -m coverage report --skip-covered --show-missing --include='*/vmprobe/drivers/*,*/vmprobe/lease/*'
+	$(PY) -m coverage report --format=total | sed 's/.*/all of the package: & % of lines and branches/'
 
 bench: setup-test
 	$(PY) tests/bench/bench.py
