@@ -19,7 +19,7 @@ from typing import Any, Callable, List, NoReturn, TypeVar
 from vmprobe import __version__
 from vmprobe.core.errors import ClientError, Interrupted, VmprobeError
 from vmprobe.core.redact import current
-from vmprobe.core.text import among, one_line, shortened
+from vmprobe.core.text import among, one_line
 from vmprobe.report import verdict
 from vmprobe.report.verdict import UNKNOWN, Verdict
 
@@ -350,30 +350,30 @@ def site_of(options: argparse.Namespace):
 
 def run_time(word: str) -> float:
     """The time for a whole run, for argparse."""
-    from vmprobe.site import site
+    from vmprobe.core import values
 
-    return _parsed(site.run_time, word)
+    return _parsed(values.run_time, word)
 
 
 def duration(word: str) -> float:
     """A time above zero, for argparse."""
-    from vmprobe.site import site
+    from vmprobe.core import values
 
-    return _parsed(site.above_zero, word)
+    return _parsed(values.positive_duration, word)
 
 
 def count(word: str) -> int:
     """A whole number from 1 up, for argparse."""
-    from vmprobe.site import site
+    from vmprobe.core import values
 
-    return _parsed(site.whole(1), word)
+    return _parsed(values.whole(1), word)
 
 
 def servers(word: str) -> int:
     """How many test VMs, for argparse."""
-    from vmprobe.site import site
+    from vmprobe.core import values
 
-    return _parsed(site.servers, word)
+    return _parsed(values.server_count, word)
 
 
 def _target(word: str):

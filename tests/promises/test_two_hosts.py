@@ -1,7 +1,6 @@
 """Several monitoring hosts, or several runs of one, in one project: none ever touches what belongs to another."""
 
 import random
-import threading
 
 import pytest
 

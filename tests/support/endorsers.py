@@ -137,7 +137,7 @@ class Person:
             "<KeyInfo><X509Data/></KeyInfo></Signature>"
         )
         if prefix:
-            template = template.replace("</", f"</{prefix}:").replace(f"xmlns=", f"xmlns:{prefix}=")
+            template = template.replace("</", f"</{prefix}:").replace("xmlns=", f"xmlns:{prefix}=")
             template = re.sub(r"<(?=\w)", f"<{prefix}:", template)
         path = self.directory / "template.xml"
         path.write_text(content.replace("</rdf:RDF>", template + "</rdf:RDF>"))

@@ -286,7 +286,7 @@ def _contact_groups(text: str) -> Sequence[str]:
 
 
 def _seconds(text: str) -> float:
-    from vmprobe.site.site import duration
+    from vmprobe.core.values import duration
 
     return _parsed(duration, text)
 

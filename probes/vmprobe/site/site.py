@@ -12,7 +12,6 @@ import os
 import re
 from typing import (
     Any,
-    Callable,
     Dict,
     Iterator,
     List,
@@ -33,6 +32,18 @@ from vmprobe.core.errors import CAUSES, ClientError
 from vmprobe.core.handle import owner_word
 from vmprobe.core.text import among, one_line
 from vmprobe.core.timeline import STAGES
+from vmprobe.core.values import (
+    duration,
+    fraction,
+    one_of,
+    positive_duration,
+    run_time,
+    server_count,
+    size_or_none,
+    whole,
+    word_list,
+    yes_or_no,
+)
 from vmprobe.host import files, paths
 from vmprobe.site.services import SERVICES
 from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
@@ -43,136 +54,7 @@ _SUFFIX = ".ini"
 _LARGEST = 2**20  # bytes of a file that a person wrote
 
 
-# --- values -------------------------------------------------------------------------------------------------------
-
-_SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
-_BYTES = {
-    "": 1,
-    "B": 1,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-    "MB": 10**6,
-    "GB": 10**9,
-}
-_MEASURE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
-_MOST_SERVERS = (
-    1000  # at once: a name has room for four digits, and a ledger for some thousand things
-)
-_LONGEST_RUN = 86400.0  # seconds; a handle has room for the minutes of 69 days
-
-
-def duration(text: str) -> float:
-    """Seconds: ``300``, ``300 s``, ``5 min``, ``1 h``, ``2 d``."""
-    match = _MEASURE.fullmatch(text)
-    if not match or match[2] not in _SECONDS:
-        raise ValueError("is not a duration like '300 s', '5 min' or '1 h'")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def above_zero(text: str) -> float:
-    """Seconds, more than none."""
-    if duration(text) <= 0:
-        raise ValueError("has to be more than 0 s")
-    return duration(text)
-
-
-def run_time(text: str) -> float:
-    """Seconds for a whole run."""
-    if above_zero(text) > _LONGEST_RUN:
-        raise ValueError("is longer than a day")
-    return duration(text)
-
-
-def size(text: str) -> int:
-    """Bytes: ``1 GiB``, ``512 MiB``, ``10 GB``."""
-    match = _MEASURE.fullmatch(text)
-    if not match or match[2] not in _BYTES:
-        raise ValueError("is not a size like '1 GiB' or '512 MiB'")
-    return int(float(match[1]) * _BYTES[match[2]])
-
-
-def volume(text: str) -> Optional[int]:
-    """Bytes, or None for ``none``."""
-    if text == "none":
-        return None
-    try:
-        wanted = size(text)
-    except ValueError:
-        wanted = 0
-    if not wanted:
-        raise ValueError("is neither a size like '1 GiB' nor 'none'")
-    return wanted
-
-
-def whole(least: int = 0) -> Callable[[str], int]:
-    """A parser of whole numbers from ``least`` up."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-            raise ValueError(f"is not a whole number from {least} up")
-        return int(text)
-
-    return parse
-
-
-def servers(text: str) -> int:
-    """How many test VMs at once."""
-    if whole(1)(text) > _MOST_SERVERS:
-        raise ValueError(f"is more than {_MOST_SERVERS}")
-    return int(text)
-
-
-def fraction(text: str) -> float:
-    """A share between 0 and 1: ``0.08`` or ``8 %``."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", text)
-    share = float(match[1]) / (100 if match[2] else 1) if match else -1
-    if not 0 <= share <= 1:
-        raise ValueError("is not a share like '8 %' or '0.08'")
-    return share
-
-
-def yes_or_no(text: str) -> bool:
-    """``yes`` or ``no``."""
-    if text not in ("yes", "no"):
-        raise ValueError("is neither 'yes' nor 'no'")
-    return text == "yes"
-
-
-def one_of(*words: str) -> Callable[[str], str]:
-    """A parser that accepts these words only."""
-
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError("is not one of " + ", ".join(words))
-        return text
-
-    return parse
-
-
-def words(text: str) -> Tuple[str, ...]:
-    """Words separated by commas or blanks."""
-    return tuple(word for word in re.split(r"[,\s]+", text) if word)
-
-
-def http_url(text: str) -> str:
-    """An http or https URL with a host, without credentials in it."""
-    try:
-        parts = urlsplit(text)
-        port_is_right = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError("is not a URL like 'https://host:5000/v3'") from None
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or not port_is_right
-        or re.search(r"\s", text)
-    ):
-        raise ValueError("is not a URL like 'https://host:5000/v3'")
-    if "@" in text:
-        raise ValueError("carries a user or password; these belong into the credentials file")
-    return text.rstrip("/")
+# --- values of a site file only ------------------------------------------------------------------------------------
 
 
 def _name(text: str) -> str:
@@ -194,10 +76,10 @@ def _period(text: str) -> float:
 
 
 def _probes(text: str) -> Tuple[str, ...]:
-    for word in words(text):
+    for word in word_list(text):
         if word not in SERVICES:
             raise ValueError(f"names {word}, which is no probe; {among(word, SERVICES)}")
-    return words(text)
+    return word_list(text)
 
 
 def contact_groups(text: str) -> Tuple[str, ...]:
@@ -228,29 +110,29 @@ _ENDPOINT = {
     "manager": Key(required=True),
     "credentials": Key(),
     "ca": Key(),
-    "timeout": Key(above_zero, 30.0),
+    "timeout": Key(positive_duration, 30.0),
 }
 _TEST_VM = {
     "image": Key(required=True),
     "flavor": Key(default=""),
     "network": Key(default=""),
-    "volume": Key(volume, 2**30),
+    "volume": Key(size_or_none, 2**30),
     "depth": Key(one_of(*DEPTHS), "api"),
-    "count": Key(servers, 1),
+    "count": Key(server_count, 1),
     "snapshot": Key(yes_or_no, False),
     "reach port": Key(whole(1), 22),
 }
 _BUDGET = {
     "deadline": Key(run_time, 300.0),
-    "reserve": Key(above_zero, 60.0),
+    "reserve": Key(positive_duration, 60.0),
     "leftovers": Key(whole(), 10),
-    **{stage: Key(above_zero) for stage in STAGES},
+    **{stage: Key(positive_duration) for stage in STAGES},
 }
 _POLLING = {
     "first": Key(duration, 3.0),
     "fraction": Key(fraction, 0.08),
-    "shortest": Key(above_zero, 1.5),
-    "longest": Key(above_zero, 5.0),
+    "shortest": Key(positive_duration, 1.5),
+    "longest": Key(positive_duration, 5.0),
 }
 _SAMPLE = {"readings": Key(whole(), 3), "interval": Key(duration, 2.0)}
 _VERDICT = {word: Key(one_of(*STATES)) for word in CAUSES + ("leftovers", "timeout", "unmeasured")}

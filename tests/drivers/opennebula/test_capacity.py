@@ -7,7 +7,7 @@ import re
 import pytest
 
 from simulators import opennebula_sites
-from simulators.opennebula import READY, Oned, Stored, User, served
+from simulators.opennebula import READY, Oned, served
 from simulators.opennebula_sites import site_file
 from vmprobe.checks.capacity import command as probe
 from vmprobe.checks.capacity import headroom

@@ -1,8 +1,8 @@
 """A manager that authenticates over HTTP and is otherwise the cloud in memory."""
 
 from vmprobe.core.driver import Key
+from vmprobe.core.values import http_url, word_list
 from vmprobe.drivers.memory.driver import Memory
-from vmprobe.site.site import http_url, words
 from vmprobe.transport.http import Http
 
 
@@ -14,7 +14,7 @@ class Gateway(Memory):
         **Memory.endpoint_keys,
         "url": Key(http_url, required=True),
         "memory": Key(default="memory://gateway"),
-        "services": Key(words, ()),
+        "services": Key(word_list, ()),
     }
     credential_keys = ("username", "password", "certificate", "key")
 

@@ -3,7 +3,7 @@
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import NotFound, QuotaExceeded
 from vmprobe.core.model import METRICS, Capability, Kind, Plan, Ref, Resource, Sample, State
-from vmprobe.site.site import http_url
+from vmprobe.core.values import http_url
 from vmprobe.transport.http import Http, path
 from vmprobe.transport.json import field, items, moment, word
 

@@ -48,17 +48,6 @@ def test_a_site_is_found_by_name_and_by_host(probe):
         site.find("nowhere")
 
 
-def test_values_have_units():
-    assert [site.duration(text) for text in ("300", "300 s", "5 min", "1.5 h", "2d")] == [
-        300,
-        300,
-        300,
-        5400,
-        172800,
-    ]
-    assert [site.size(text) for text in ("1 GiB", "10 MB", "512MiB")] == [2**30, 10**7, 2**29]
-
-
 def test_a_number_sign_is_part_of_a_value_and_a_semicolon_begins_a_comment(tmp_path):
     path = tmp_path / "a.ini"
     path.write_text(

@@ -19,7 +19,7 @@ from certificates import Authority
 from private import written
 from rawserver import Server, reply
 from running import PROBES
-from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import (
     AuthRejected,
     ClientError,

@@ -17,9 +17,9 @@ from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotFound, VmprobeError
 from vmprobe.core.model import Capability, Image, Kind
 from vmprobe.core.text import counted, span
+from vmprobe.core.values import http_url
 from vmprobe.host import files
 from vmprobe.report.verdict import Verdict
-from vmprobe.site import site
 from vmprobe.transport import dn
 
 DESCRIPTION = """\
@@ -273,7 +273,7 @@ def _story(
 def _list(text: str) -> str:
     try:
         if "://" in text:
-            site.http_url(text)
+            http_url(text)
     except ValueError as wrong:
         shown = re.sub(r"//[^/]*@", "//***@", text)
         raise argparse.ArgumentTypeError(f"'{shown}' {wrong}") from None

@@ -14,7 +14,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe.checks.image import cms, signedxml
 from vmprobe.checks.image.signedxml import bad
-from vmprobe.core.errors import ClientError, CloudError
+from vmprobe.core.errors import ClientError
 from vmprobe.core.text import cut
 from vmprobe.host import programs
 from vmprobe.transport import dn

@@ -49,11 +49,11 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.core.text import cut
+from vmprobe.core.values import duration, http_url, one_of, yes_or_no
 from vmprobe.drivers.ec2 import lists
 from vmprobe.drivers.ec2.keys import CREDENTIALS, Finder, domain
 from vmprobe.drivers.ec2.query import Query, Refusal, refused, rows
 from vmprobe.drivers.ec2.quotas import Quotas
-from vmprobe.site.site import duration, http_url, one_of, yes_or_no
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.json import moment
 from vmprobe.transport.xml import number, text

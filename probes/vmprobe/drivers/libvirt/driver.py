@@ -44,10 +44,10 @@ from vmprobe.core.model import (
     Sample,
     State,
 )
+from vmprobe.core.values import one_of, size, whole
 from vmprobe.drivers.libvirt.connection import Connection, session_home
 from vmprobe.guest import console
 from vmprobe.host import paths
-from vmprobe.site.site import one_of, size, whole
 
 DOMAIN = {  # virDomainState: libvirt's own word, ours
     0: ("no state", State.PENDING),

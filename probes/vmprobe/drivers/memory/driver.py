@@ -37,6 +37,7 @@ from vmprobe.core.model import (
     State,
 )
 from vmprobe.core.text import whole_number
+from vmprobe.core.values import duration
 
 T = TypeVar("T")
 
@@ -75,14 +76,6 @@ def _faults(text: str) -> Tuple[str, ...]:
     return names
 
 
-def _seconds(text: str) -> float:
-    from vmprobe.site.site import (
-        duration,
-    )  # the site file's units; a driver is imported while a site is read
-
-    return duration(text)
-
-
 class Memory(Driver):
     """Verbs as requests to a MemoryCloud; what another manager does over a wire stands in ``_request``."""
 
@@ -98,7 +91,7 @@ class Memory(Driver):
     endpoint_keys = {
         "url": Key(default="memory://cloud"),
         "faults": Key(_faults, ()),
-        "boot": Key(_seconds, 2.0),
+        "boot": Key(duration, 2.0),
     }
 
     def __init__(self, *words: Any):

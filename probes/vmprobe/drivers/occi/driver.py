@@ -26,10 +26,10 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.core.text import cut
+from vmprobe.core.values import http_url, one_of, yes_or_no
 from vmprobe.drivers.occi import protocol
 from vmprobe.drivers.openstack.keystone import CREDENTIALS, Keystone
 from vmprobe.host import files
-from vmprobe.site.site import http_url, one_of, yes_or_no
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.json import word
 

@@ -36,9 +36,9 @@ from vmprobe.core.model import (
     State,
 )
 from vmprobe.core.text import cut, whole_number
+from vmprobe.core.values import http_url, size, whole, yes_or_no
 from vmprobe.drivers.opennebula import states
 from vmprobe.drivers.opennebula.oned import CREDENTIALS, Oned
-from vmprobe.site.site import http_url, size, whole, yes_or_no
 from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
 

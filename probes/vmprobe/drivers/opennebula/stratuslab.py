@@ -17,9 +17,9 @@ from urllib.parse import urlencode, urlsplit
 from vmprobe.core.driver import Key
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
 from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
+from vmprobe.core.values import http_url
 from vmprobe.drivers.opennebula.driver import Opennebula
 from vmprobe.drivers.opennebula.oned import Oned
-from vmprobe.site.site import http_url
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.json import items, word
 from vmprobe.transport.xml import number, text

@@ -45,9 +45,9 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
 from vmprobe.core.text import cut
+from vmprobe.core.values import http_url, yes_or_no
 from vmprobe.drivers.openstack import lists
 from vmprobe.drivers.openstack.keystone import CREDENTIALS, Keystone
-from vmprobe.site.site import http_url, yes_or_no
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.json import field, items, moment, word
 

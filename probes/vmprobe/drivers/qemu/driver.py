@@ -67,9 +67,9 @@ from vmprobe.core.model import (
     State,
 )
 from vmprobe.core.text import cut
+from vmprobe.core.values import duration, size, whole, yes_or_no
 from vmprobe.guest import console
 from vmprobe.host import paths, programs
-from vmprobe.site.site import duration, size, whole, yes_or_no
 
 STATE = {
     "running": State.READY,
