@@ -182,7 +182,7 @@ def with_document(
     if not path:
         return said
     text = session.evidence.redactor.json(document())
-    return said.with_details([attempt("the JSON", files.put, path, text)])
+    return said.with_details([attempt("the JSON", files.replace_regular, path, text)])
 
 
 def attempt(what: str, write: Callable[..., str], path: str, *words: Any) -> str:

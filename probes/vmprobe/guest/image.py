@@ -104,7 +104,7 @@ def directory() -> str:
         os.access(installed, os.W_OK) or os.path.exists(os.path.join(installed, "initrd"))
     ):
         wanted = installed
-    cache = paths.of_user("XDG_CACHE_HOME", ".cache")
+    cache = paths.user_directory("XDG_CACHE_HOME", ".cache")
     if not wanted and not cache:
         raise ClientError(
             "there is no place for the test image, because this user has no home; name a directory in VMPROBE_IMAGES"
@@ -181,7 +181,7 @@ def _given(kernel: str, modules: str) -> Kernel:
             "a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)"
         )
     try:
-        image = files.content(kernel, _LARGEST)
+        image = files.read(kernel, _LARGEST)
         os.listdir(modules)
     except OSError as error:
         raise ClientError(f"{error.filename or kernel}: {error.strerror}") from error
@@ -226,7 +226,7 @@ def _version(file: str) -> list:
 def _read(path: str) -> bytes:
     """A file's content, nothing if it is not there."""
     try:
-        return files.content(path, _LARGEST)
+        return files.read(path, _LARGEST)
     except FileNotFoundError:
         return b""
 
@@ -336,7 +336,7 @@ class _Record:
         self._inputs = inputs
         self.files: Dict[str, File] = {}
         try:
-            known = json.loads(files.content(self._path, _LARGEST))
+            known = json.loads(files.read(self._path, _LARGEST))
             if known["inputs"] == inputs:
                 self.files = {
                     name: File(os.path.join(directory, name), *entry)
@@ -375,7 +375,7 @@ def _locked(directory: str) -> Iterator[None]:
         if paths.home() and directory.startswith(paths.home() + os.sep):
             os.makedirs(directory, exist_ok=True)  # how private that is, is its owner's matter
         else:
-            files.folder(directory)
+            files.make_public_directory(directory)
         lock = os.open(
             os.path.join(directory, ".lock"),
             os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,

@@ -249,6 +249,6 @@ def _applets(busybox: str) -> List[str]:
 
 def _read(path: str) -> bytes:
     try:
-        return files.content(path, _LARGEST)
+        return files.read(path, _LARGEST)
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}") from error

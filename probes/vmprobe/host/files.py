@@ -37,7 +37,7 @@ def replace(path: str, text: str, mode: int = 0o600) -> str:
     return path
 
 
-def put(path: str, text: str) -> str:
+def replace_regular(path: str, text: str) -> str:
     """As ``replace``, at a place that a person named: a device, a pipe or a link that is there stays what it is; OSError."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -45,7 +45,7 @@ def put(path: str, text: str) -> str:
     return replace(path, text)
 
 
-def opened(path: str, most: int) -> BinaryIO:
+def open_regular(path: str, most: int) -> BinaryIO:
     """A regular file of up to ``most`` bytes, to be read; OSError as it comes. Never waits for whoever writes into a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     found = os.fstat(descriptor)
@@ -62,9 +62,9 @@ def opened(path: str, most: int) -> BinaryIO:
     return open(descriptor, "rb")
 
 
-def content(path: str, most: int) -> bytes:
+def read(path: str, most: int) -> bytes:
     """What a regular file of up to ``most`` bytes holds; OSError as it comes, and nothing is ever waited for."""
-    with opened(path, most) as file:
+    with open_regular(path, most) as file:
         return _all_of(file, most)
 
 
@@ -72,19 +72,19 @@ class Exposed(PermissionError):
     """A file with a secret that another user can read, or that another user has written."""
 
 
-def secret(
+def read_secret(
     path: str,
     most: int,
     holds_secret: Callable[[bytes], bool] = lambda held: True,
     searched: bool = False,
 ) -> bytes:
-    """As ``content``, of a file that holds a secret: Exposed where another user can read it or has put it there.
+    """As ``read``, of a file that holds a secret: Exposed where another user can read it or has put it there.
 
     ``holds_secret`` is asked about the content of a file that may hold one or not, such as a certificate with or
     without its key. Without a secret in it everybody may read the file, but nobody else may have written it.
     ``searched``: nobody named the file, it was found at a usual place; then root reads no other user's either.
     """
-    with opened(path, most) as file:
+    with open_regular(path, most) as file:
         held = _all_of(file, most)
         wrong = _exposed(path, os.fstat(file.fileno()), holds_secret(held), searched)
     if wrong:
@@ -140,10 +140,10 @@ def lock(descriptor: int, deadline: Deadline) -> None:
 # --- what a probe remembers from one run to the next ----------------------------------------------------------------
 
 
-def remember(path: str, document: Any) -> None:
+def save_json(path: str, document: Any) -> None:
     """Keep ``document`` for the next run; OSError where it cannot be kept. No lock: the last of two runs is remembered."""
     directory = os.path.dirname(path)
-    own(directory)
+    make_own_directory(directory)
     text = json.dumps(document, allow_nan=False) + "\n"
     try:
         replace(path, text)
@@ -152,18 +152,18 @@ def remember(path: str, document: Any) -> None:
         replace(path, text)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        belong(descriptor, directory)
+        match_owner(descriptor, directory)
     finally:
         os.close(descriptor)
 
 
-def recall(path: str, read: Callable[[Any], Any], nothing: Any) -> Tuple[Any, str]:
-    """What ``read`` makes of the document that was remembered, and what was wrong with it, '' if nothing.
+def load_json(path: str, parse: Callable[[Any], Any], nothing: Any) -> Tuple[Any, str]:
+    """What ``parse`` makes of the document that was remembered, and what was wrong with it, '' if nothing.
 
     ``nothing`` before the first run. What cannot be understood is set aside for people, and nothing is remembered.
     """
     try:
-        own(os.path.dirname(path))
+        make_own_directory(os.path.dirname(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return nothing, ""
@@ -173,7 +173,7 @@ def recall(path: str, read: Callable[[Any], Any], nothing: Any) -> Tuple[Any, st
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return nothing, f"{path} cannot be read: it is no file"
-            return read(json.loads(file.read(_LARGEST))), ""
+            return parse(json.loads(file.read(_LARGEST))), ""
     except (
         ValueError,
         KeyError,
@@ -193,7 +193,7 @@ def recall(path: str, read: Callable[[Any], Any], nothing: Any) -> Tuple[Any, st
 # --- directories ----------------------------------------------------------------------------------------------------
 
 
-def folder(path: str) -> None:
+def make_public_directory(path: str) -> None:
     """Make a directory that anybody may enter, and those above it, whatever the caller's umask is; OSError as it comes.
 
     One that is there stays as it is; what a directory hands down, such as its group, stays, too.
@@ -202,7 +202,7 @@ def folder(path: str) -> None:
         return
     above = os.path.dirname(path)
     if above and not os.path.lexists(above):
-        folder(above)
+        make_public_directory(above)
     try:
         os.mkdir(path)
         os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & 0o7000 | 0o755)
@@ -211,7 +211,7 @@ def folder(path: str) -> None:
             raise
 
 
-def own(path: str) -> None:
+def make_own_directory(path: str) -> None:
     """Make the directory if need be; OSError when it is another user's, or others can write there.
 
     Below a directory that a group shares (its mode is 2770, as the packages make the state directory), the members of the
@@ -251,7 +251,7 @@ def _make(path: str) -> None:
         _share(path)
 
 
-def belong(descriptor: int, directory: str) -> None:
+def match_owner(descriptor: int, directory: str) -> None:
     """A file made by root is its directory's owner's, too; one in a directory that a group shares is the group's."""
     where = os.lstat(directory)
     if os.geteuid() == 0:

@@ -15,13 +15,13 @@ from vmprobe.host import files
 _FOREIGN = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a link, a directory, a socket
 
 
-def opened(path: str) -> int:
+def open_lock(path: str) -> int:
     """A descriptor of the file at ``path``, made if need be, in a directory of the suite's own; OSError as it comes.
 
     A link, a pipe or an empty directory that lies in its place is replaced.
     """
     directory = os.path.dirname(path)
-    files.own(directory)
+    files.make_own_directory(directory)
     try:
         descriptor = _open(path)
     except OSError as failed:
@@ -29,11 +29,11 @@ def opened(path: str) -> int:
             raise
         _remove(path)
         descriptor = _open(path)
-    files.belong(descriptor, directory)
+    files.match_owner(descriptor, directory)
     return descriptor
 
 
-def taken(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Take the lock if nobody else holds it; OSError where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -71,7 +71,7 @@ def home() -> str:
     return found if os.path.isabs(found) and found.strip("/") and os.path.isdir(found) else ""
 
 
-def of_user(variable: str, *below_home: str) -> str:
+def user_directory(variable: str, *below_home: str) -> str:
     """The directory that an XDG variable names, else the one below this user's home; '' where there is neither."""
     named = os.environ.get(variable, "")
     if os.path.isabs(named):
@@ -90,7 +90,7 @@ def state_directory() -> str:
     system = "/var/lib/vmprobe"
     if os.path.isdir(system) and os.access(system, os.W_OK | os.X_OK):
         return system
-    state = of_user("XDG_STATE_HOME", ".local", "state")
+    state = user_directory("XDG_STATE_HOME", ".local", "state")
     return os.path.join(state, "vmprobe") if state else _of_nobody()
 
 
@@ -98,7 +98,7 @@ def _of_nobody(where: str = "/var/tmp") -> str:
     """The state directory of a user without a home. Its name can be guessed, so it is looked at before it is used."""
     path = os.path.join(where, f"vmprobe-{os.geteuid()}")
     try:
-        files.own(path)
+        files.make_own_directory(path)
     except OSError as failed:
         wrong = f"{path}: {failed.strerror}" if failed.filename else failed.strerror
         raise ClientError(

@@ -30,7 +30,7 @@ class Done(NamedTuple):
     is_whole: bool
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """All that it wrote, for people."""
         return (self.output + self.errors).decode("utf-8", "replace")
 
@@ -39,11 +39,11 @@ def run(
     command: Sequence[str],
     seconds: float,
     deadline: Optional[Deadline] = None,
-    words: bytes = b"",
+    stdin: bytes = b"",
     largest: int = _LARGEST,
     **started: Any,
 ) -> Done:
-    """Run a program to its end; ``words``, less than a pipe holds, are its input, ``started`` is Popen's.
+    """Run a program to its end; ``stdin``, less than a pipe holds, are its input, ``started`` is Popen's.
 
     TooSlow after ``seconds``, and as ``deadline.check`` raises. OSError when it cannot be started. What it leaves running
     is neither waited for nor ended, unless it was too slow itself.
@@ -64,7 +64,7 @@ def run(
                 contextlib.suppress(BrokenPipeError),
                 process.stdin as given,
             ):  # its exit code says why
-                given.write(words)
+                given.write(stdin)
             output, errors = (
                 _Output(process.stdout.fileno(), largest),
                 _Output(process.stderr.fileno(), largest),

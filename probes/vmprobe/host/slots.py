@@ -61,8 +61,8 @@ def _free(site: Site, many: int) -> Optional[int]:
         path = f"{stem}-{number}"
         turn = -1
         try:
-            turn = locks.opened(path)
-            if locks.taken(turn):
+            turn = locks.open_lock(path)
+            if locks.try_lock(turn):
                 return turn
             os.close(turn)
         except OSError as failed:

@@ -59,8 +59,8 @@ class Lease:
             True  # nothing is owed; once something was asked for, by the cloud's own word
         )
         self.leftovers: List[Ref] = []
-        self.unseen = False  # something may be there, and nothing of it is known
-        self.refusal: Optional[BaseException] = (
+        self.uncertain = False  # something may be there, and nothing of it is known
+        self.last_failure: Optional[BaseException] = (
             None  # why the last request of the clean-up that failed did
         )
         self._made: Set[Kind] = (
@@ -94,7 +94,7 @@ class Lease:
                 self._shown_before.add((Kind.SERVER, debt.server))
 
     @classmethod
-    def of_debt(cls, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline) -> "Lease":
+    def of_earlier_run(cls, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline) -> "Lease":
         """The lease of an earlier run, by its ledger. Every kind is looked for: the ledger may not have heard of all."""
         lease = cls(cloud, handle, ledger, timeline)
         (lease._made if ledger.damaged else lease._refused).update(cloud.kinds)
@@ -187,7 +187,7 @@ class Lease:
 
     # --- look -------------------------------------------------------------------------------------------------
 
-    def look(self, refs: Sequence[Ref]) -> Dict[str, Resource]:
+    def show(self, refs: Sequence[Ref]) -> Dict[str, Resource]:
         """What the cloud says of these things of one kind, by name: one by one if few, else all by one list.
 
         What it does not know, or has not shown under the handle, is not in the answer; a list alone is not believed that
@@ -303,17 +303,17 @@ class Lease:
         self.deadline.clean_up()
         self.timeline.deleting = self.deadline.clock.now()
         with self.timeline.stage("delete"), self._round():
-            self.ask_for_removal()
+            self.request_deletion()
         with self.timeline.stage("gone"):
-            self.settle()
+            self.remove_all()
 
-    def settle(self, until: Optional[float] = None) -> None:
+    def remove_all(self, until: Optional[float] = None) -> None:
         """Remove and look, until the cloud has shown nothing under the handle; LeftBehind when time ends before that.
 
         ``until`` (on the monotonic clock) ends it earlier than the deadline does. What was never shown stays in the
         ledger as long as it may yet appear.
         """
-        self.settled = self.unseen = False
+        self.settled = self.uncertain = False
         self._many = len(self.ledger.owed()) > _BY_ONE
         waiting = [
             kind for kind in reversed(self.cloud.kinds) if kind in self._made | self._refused
@@ -331,7 +331,7 @@ class Lease:
                 except (
                     BaseException
                 ) as unforeseen:  # of our own machinery, such as a wait: what is owed stays owed
-                    self.refusal = unforeseen
+                    self.last_failure = unforeseen
             else:
                 raise self._left_behind() from None
         self.settled = not self.ledger.owed()
@@ -352,23 +352,23 @@ class Lease:
                     return
                 if self.cloud.rejected:
                     raise self._left_behind()  # nothing can be asked any more
-                self.ask_for_removal()
+                self.request_deletion()
 
     @contextmanager
     def _round(self) -> Iterator[None]:
         """Each round gives the reason why something stays anew; one that time cuts short keeps the reason of the one before."""
-        before, self.refusal = self.refusal, None
+        before, self.last_failure = self.last_failure, None
         try:
             yield
         except DeadlinePassed as cut:
-            self.refusal = self.refusal or before or (None if self._fault() else cut.__cause__)
+            self.last_failure = self.last_failure or before or (None if self._fault() else cut.__cause__)
             raise self._left_behind() from None
         except (Interrupted, LeftBehind):
             raise
         except BaseException as unforeseen:  # nothing that happens in a round may end the clean-up
-            self.refusal = unforeseen
+            self.last_failure = unforeseen
 
-    def ask_for_removal(self) -> None:
+    def request_deletion(self) -> None:
         """Ask once for each thing owed, newest first, and again for what was accepted long ago and did not happen.
 
         What the cloud has not shown under our handle yet has to be shown first: an id alone may be wrong. What belongs to
@@ -394,16 +394,16 @@ class Lease:
 
     def _is_clear(self, kind: Kind, quiet: Dict[Kind, int]) -> bool:
         """Look at everything of a kind under the handle; True when nothing of it has to be waited for any more."""
-        before = self.refusal
+        before = self.last_failure
         things = self._try(self._in_part, self.cloud.list, kind, str(self.handle))
         if things is _FAILED:
             if kind in self._made:
                 self._are_owed_still([debt for debt in self._owed(kind) if not debt.is_intent])
                 return False
             self.timeline.notes.append(
-                f"{kind.value}s could not be listed, and none were asked for: {self.refusal}"
+                f"{kind.value}s could not be listed, and none were asked for: {self.last_failure}"
             )
-            self.refusal = before
+            self.last_failure = before
             return True
         shown = {
             thing.ref.id
@@ -508,7 +508,7 @@ class Lease:
 
     # --- what the manager made by itself ----------------------------------------------------------------------
 
-    def take_inventory(self, servers: Sequence[Ref]) -> None:
+    def record_belongings(self, servers: Sequence[Ref]) -> None:
         """Write down what belongs to these servers now: when somebody else removes one, it is what is known of them."""
         for server in servers:
             if self.gate.passed(server):
@@ -525,7 +525,7 @@ class Lease:
             if self._inventories[key] < _LOOKS:
                 return False
             self.timeline.notes.append(
-                f"what the manager made for {server} is not known before its removal: {self.refusal}"
+                f"what the manager made for {server} is not known before its removal: {self.last_failure}"
             )
             return True
         self._inventories[key] = _LOOKS
@@ -602,7 +602,7 @@ class Lease:
                     else DeadlinePassed("the time to clean up is over")
                 ) from error
             self.deadline.check()  # a signal, while the clean-up has not begun
-            self.refusal = error
+            self.last_failure = error
             wait = min(
                 getattr(error, "wait", 0.0), self.deadline.left() / 4
             )  # obeyed, but it shall not eat all that is left
@@ -624,15 +624,15 @@ class Lease:
         more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
         said = (
             self._fault()
-            if self.refusal is None
-            else str(self.refusal) or type(self.refusal).__name__
+            if self.last_failure is None
+            else str(self.last_failure) or type(self.last_failure).__name__
         )
         why = f": {said}" if said else ""
         text = f"{names}{more} could not be seen gone{why}"
-        self.unseen = not self.leftovers
-        if self.unseen:
+        self.uncertain = not self.leftovers
+        if self.uncertain:
             self.timeline.notes.append(text)
-        return LeftBehind(text, request=getattr(self.refusal, "request", ""))
+        return LeftBehind(text, request=getattr(self.last_failure, "request", ""))
 
     def _fault(self) -> str:
         """What the cloud says of something that is still there."""
@@ -683,7 +683,7 @@ def settle_debts(
             timeline.notes.append(f"some debts of earlier runs were not looked at: {why}")
             return Debts(left, _owed_by(cloud, paths[number:]), troubles)
         share = max((until - now) / (len(paths) - number), shortest)
-        ledger = Ledger.debt(path)
+        ledger = Ledger.of_ended_run(path)
         if ledger is None:
             continue
         if ledger.handle and ledger.handle.owner != owner and ledger.handle.expires > clock.utc():
@@ -714,7 +714,7 @@ def owed_by_earlier_runs(cloud: Cloud, directory: str) -> int:
 def _owed_by(cloud: Cloud, paths: Sequence[str]) -> int:
     """How many things these ledgers hold; as many of them as can be read in a second. What cannot be read is not counted."""
     found, until = 0, cloud.deadline.clock.now() + _COUNTING
-    for ledger in filter(None, map(Ledger.debt, paths)):
+    for ledger in filter(None, map(Ledger.of_ended_run, paths)):
         if ledger.about.get("endpoint", cloud.driver.identity) == cloud.driver.identity:
             found += len(ledger.remaining())
         ledger.close(settled=False)
@@ -736,9 +736,9 @@ def _settle_one(
 
     lease = None
     if handle is not None:
-        lease = Lease.of_debt(cloud, handle, ledger, timeline)
+        lease = Lease.of_earlier_run(cloud, handle, ledger, timeline)
         try:
-            lease.settle(until)
+            lease.remove_all(until)
             paid = "is paid" if lease.settled else "is not there, and may yet appear"
         except LeftBehind as unpaid:
             paid = f"could not be paid: {unpaid}"
@@ -748,7 +748,7 @@ def _settle_one(
         troubles.append(f"a damaged ledger is set aside: {ledger.set_aside()}")
     else:
         if not lease.settled:
-            ledger.put_off()
+            ledger.postpone()
         ledger.close(lease.settled)
     return lease.leftovers if lease else []
 

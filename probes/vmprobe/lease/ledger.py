@@ -76,9 +76,9 @@ class Ledger:
         """
         ledger = cls(os.path.join(directory, str(handle) + _SUFFIX))
         try:
-            files.own(directory)
+            files.make_own_directory(directory)
             ledger._descriptor = _open(ledger.path + _NEW, os.O_CREAT | os.O_EXCL)
-            files.belong(ledger._descriptor, directory)
+            files.match_owner(ledger._descriptor, directory)
             fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ledger._record({"event": "lease", "handle": str(handle), "pid": os.getpid(), **about})
             if not ledger.trouble:
@@ -106,7 +106,7 @@ class Ledger:
         """
         if not os.path.lexists(directory):
             return []
-        files.own(directory)
+        files.make_own_directory(directory)
         found = []
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
@@ -118,14 +118,14 @@ class Ledger:
 
     @classmethod
     def debts(cls, directory: str, now: float) -> Iterator["Ledger"]:
-        """The ledgers that runs left behind, as ``debt`` has them. OSError when the directory cannot be read."""
+        """The ledgers that runs left behind, as ``of_ended_run`` has them. OSError when the directory cannot be read."""
         for path in cls.files(directory, now):
-            found = cls.debt(path)
+            found = cls.of_ended_run(path)
             if found is not None:
                 yield found
 
     @classmethod
-    def debt(cls, path: str) -> Optional["Ledger"]:
+    def of_ended_run(cls, path: str) -> Optional["Ledger"]:
         """The ledger in a file, locked by us; None when its run lives, or has just ended.
 
         One that cannot be read has its ``trouble`` and nothing in it.
@@ -149,7 +149,7 @@ class Ledger:
         return ledger
 
     @classmethod
-    def take(cls, state: str, handle: Handle) -> Optional["Ledger"]:
+    def lock(cls, state: str, handle: Handle) -> Optional["Ledger"]:
         """The ledger of this handle below a state directory, of whichever site, locked by us; in memory where there is none.
 
         None when its run lives: another process holds the lock, or may hold it, since the ledger cannot be opened.
@@ -159,7 +159,7 @@ class Ledger:
         except OSError:
             return None
         for path in found:
-            ledger = cls.debt(path)
+            ledger = cls.of_ended_run(path)
             if ledger is None and os.path.lexists(path) or ledger is not None and ledger.denied:
                 return None
             if ledger is not None and not ledger.trouble:
@@ -176,7 +176,7 @@ class Ledger:
         os.close(self._descriptor)
         self._descriptor = None
 
-    def put_off(self) -> None:
+    def postpone(self) -> None:
         """It was looked at, and is owed still: others come first the next time."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):  # then it comes first once more
@@ -343,13 +343,13 @@ def directory(state: str, site: str) -> str:
     return os.path.join(state, "ledger", re.sub(r"[^A-Za-z0-9._-]", "_", site))
 
 
-def lives(state: str, handle: Handle) -> bool:
+def is_running(state: str, handle: Handle) -> bool:
     """Whether a process of this host that uses this state directory holds the ledger of this handle: its run is not over."""
     try:
         _paths(state, handle)
     except OSError:  # nobody can tell: it is shown as left over, and not removed
         return False
-    ledger = Ledger.take(state, handle)
+    ledger = Ledger.lock(state, handle)
     if ledger is not None:
         ledger.close(settled=False)
     return ledger is None

@@ -26,56 +26,56 @@ _AT_ONCE = 100  # handles: each may have its ledger, which is an open file
 class Held(NamedTuple):
     """A thing in the cloud, the handle that its name begins with, and for how long its lease has been over."""
 
-    thing: Resource
+    resource: Resource
     handle: Handle
-    over: float  # seconds since the lease ended; negative while it lasts
+    overdue: float  # seconds since the lease ended; negative while it lasts
 
     def __str__(self) -> str:
-        return f"{self.thing.ref} ({self.handle.owner})"
+        return f"{self.resource.ref} ({self.handle.owner})"
 
-    def story(self) -> str:
+    def description(self) -> str:
         """``server 4f1c of mon1, 3.2 h past its lease: vmprobe-mon1-...``."""
         when = (
-            f"{text.span(self.over)} past its lease"
-            if self.over > 0
-            else f"its lease ends in {text.span(-self.over)}"
+            f"{text.span(self.overdue)} past its lease"
+            if self.overdue > 0
+            else f"its lease ends in {text.span(-self.overdue)}"
         )
-        return f"{self.thing.ref} of {self.handle.owner}, {when}: {self.thing.ref.name}"
+        return f"{self.resource.ref} of {self.handle.owner}, {when}: {self.resource.ref.name}"
 
 
 class Survey:
     """Everything that is called like ours, by what may be done with it. Each list has the oldest lease first."""
 
     def __init__(self) -> None:
-        self.ours: List[Held] = []  # past their lease: left over
+        self.leftovers: List[Held] = []  # past their lease: left over
         self.running: List[Held] = []  # within their lease, or of a run that lives on this host
         self.others: List[Held] = []  # another owner's, past their lease
-        self.alike: List[Resource] = []  # their names only resemble a handle
+        self.lookalikes: List[Resource] = []  # their names only resemble a handle
 
 
 def survey(
-    cloud: Cloud, owner: str, now: float, lives: Callable[[Handle], bool] = lambda handle: False
+    cloud: Cloud, owner: str, now: float, is_running: Callable[[Handle], bool] = lambda handle: False
 ) -> Survey:
     """What there is at ``now`` (epoch) for ``owner``, of every kind; an error unless the cloud answers for every kind.
 
-    ``lives``: whether the run of a handle is known to live, whatever the clock says.
+    ``is_running``: whether the run of a handle is known to live, whatever the clock says.
     """
     found = Survey()
     living: Dict[Handle, bool] = {}
     for thing in cloud.survey(handles.PREFIX):
         handle = handles.parse(thing.ref.name)
         if handle is None:
-            found.alike.append(thing)
+            found.lookalikes.append(thing)
             continue
         held = Held(thing, handle, now - handle.expires)
-        if handle.owner == owner and held.over > 0 and handle not in living:
-            living[handle] = lives(handle)
-        if held.over <= 0 or living.get(handle):
+        if handle.owner == owner and held.overdue > 0 and handle not in living:
+            living[handle] = is_running(handle)
+        if held.overdue <= 0 or living.get(handle):
             found.running += [held] if handle.owner == owner else []
         else:
-            (found.ours if handle.owner == owner else found.others).append(held)
-    for part in (found.ours, found.running, found.others):
-        part.sort(key=lambda held: -held.over)
+            (found.leftovers if handle.owner == owner else found.others).append(held)
+    for part in (found.leftovers, found.running, found.others):
+        part.sort(key=lambda held: -held.overdue)
     return found
 
 
@@ -119,47 +119,47 @@ def _remove(
     why = ""
     try:
         for handle, group in groups.items():
-            book = Ledger.take(state, handle)
+            book = Ledger.lock(state, handle)
             if book is None:
                 there += group
                 why = "its run lives, or its ledger cannot be opened"
                 continue
             leases[handle] = Lease(cloud, handle, book, timeline)
-            leases[handle].admit([held.thing for held in group])
+            leases[handle].admit([held.resource for held in group])
         with contextlib.suppress(DeadlinePassed):  # each lease tells below what is still there
             for lease in leases.values():
-                lease.ask_for_removal()
+                lease.request_deletion()
 
         for waiting, lease in zip(range(len(leases), 0, -1), leases.values()):
             now = cloud.deadline.clock.now()
             share = max((until - now) / waiting, 2 * cloud.deadline.polling.shortest)
             try:
-                lease.settle(now + min(patience, share))
+                lease.remove_all(now + min(patience, share))
             except LeftBehind:
-                why = why or str(lease.refusal or "the removal was accepted")
+                why = why or str(lease.last_failure or "the removal was accepted")
     finally:
         for lease in leases.values():
             lease.ledger.close(lease.settled and not lease.ledger.damaged)
     remaining = {ref for lease in leases.values() for ref in lease.leftovers}
     return there + [
-        held for group in groups.values() for held in group if held.thing.ref in remaining
+        held for group in groups.values() for held in group if held.resource.ref in remaining
     ], why
 
 
 def _by_handle(leftovers: Sequence[Held]) -> Dict[Handle, List[Held]]:
     """These by their handle, each handle's in the order of creation: what is newest, such as servers, is removed first."""
     found: Dict[Handle, List[Held]] = {}
-    for held in sorted(leftovers, key=lambda held: -list(Kind).index(held.thing.ref.kind)):
+    for held in sorted(leftovers, key=lambda held: -list(Kind).index(held.resource.ref.kind)):
         found.setdefault(held.handle, []).append(held)
     return found
 
 
-def figures(leftovers: Sequence[Held]) -> Dict[str, float]:
+def totals(leftovers: Sequence[Held]) -> Dict[str, float]:
     """How many, for how many seconds the oldest lease has been over, and what they hold of what the cloud tells."""
-    things = [held.thing for held in leftovers]
+    things = [held.resource for held in leftovers]
     return {
         "leftovers": len(things),
-        "oldest_age": max((held.over for held in leftovers), default=0),
+        "oldest_age": max((held.overdue for held in leftovers), default=0),
         "vcpus": sum(thing.vcpus or 0 for thing in things),
         "memory": sum(thing.memory or 0 for thing in things),
         "volume_bytes": sum(thing.size or 0 for thing in things if thing.ref.kind is Kind.VOLUME),

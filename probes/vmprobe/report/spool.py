@@ -56,8 +56,8 @@ class Spool:
     def put(self, result: Result) -> str:
         """Write a result down and return its name here; OSError where that cannot be."""
         name = f"{result.ended:.6f}-{_key(result)}.json"
-        files.own(os.path.dirname(self.folder))
-        files.remember(os.path.join(self.folder, name), result)
+        files.make_own_directory(os.path.dirname(self.folder))
+        files.save_json(os.path.join(self.folder, name), result)
         return name
 
     def waiting(self, own: str) -> List[str]:
@@ -80,7 +80,7 @@ class Spool:
     def read(self, name: str) -> Optional[Result]:
         """The result in a file; None when it is gone or is no result. What is no result is removed."""
         try:
-            with files.opened(os.path.join(self.folder, name), _LARGEST) as file:
+            with files.open_regular(os.path.join(self.folder, name), _LARGEST) as file:
                 return _result(json.loads(file.read(_LARGEST)))
         except FileNotFoundError:
             return None
@@ -119,7 +119,7 @@ class Spool:
     def _lock_file(self) -> Optional[int]:
         try:
             return (
-                locks.opened(os.path.join(self.folder, "lock"))
+                locks.open_lock(os.path.join(self.folder, "lock"))
                 if os.path.isdir(self.folder)
                 else None
             )

@@ -373,7 +373,7 @@ class CheckResults(Receiver):
     def _unread(self, place: str, result: Result) -> Optional[float]:
         """The time of a result of ours for the same service that Nagios has not read; None if there lies something else."""
         try:
-            with files.opened(place, self.largest) as file:
+            with files.open_regular(place, self.largest) as file:
                 changed = os.fstat(file.fileno()).st_mtime
                 text = file.read(self.largest).decode("utf-8", "replace")
         except OSError:
@@ -505,9 +505,9 @@ class Nsca(Receiver):
         except OSError as failed:
             raise Undelivered(f"send_nsca: {failed.strerror}") from None
         if done.code:
-            raise Undelivered(f"send_nsca: {one_line(done.said) or f'exit code {done.code}'}")
-        if re.search(r"(?m)^0 data packet", done.said):
-            raise NotTaken(f"send_nsca: {one_line(done.said)}")
+            raise Undelivered(f"send_nsca: {one_line(done.text) or f'exit code {done.code}'}")
+        if re.search(r"(?m)^0 data packet", done.text):
+            raise NotTaken(f"send_nsca: {one_line(done.text)}")
 
 
 class Nrdp(Receiver):

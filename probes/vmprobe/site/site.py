@@ -326,7 +326,7 @@ def _read(path: str) -> configparser.ConfigParser:
     parser.optionxform = str
     base = os.path.basename(path)
     try:
-        parser.read_file(_lines(files.content(path, _LARGEST)), base)
+        parser.read_file(_lines(files.read(path, _LARGEST)), base)
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
     except UnicodeDecodeError:
@@ -474,7 +474,7 @@ def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
     try:
         parser = configparser.ConfigParser(interpolation=None, default_section="\0")
         parser.optionxform = str
-        parser.read_file(_lines(files.secret(path, _LARGEST)), os.path.basename(path))
+        parser.read_file(_lines(files.read_secret(path, _LARGEST)), os.path.basename(path))
     except files.Exposed as wrong:
         raise ClientError(f"{path} {wrong.strerror}") from None
     except OSError as failed:

@@ -487,7 +487,7 @@ def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
                 )
             context.load_verify_locations(capath=ca)
         else:
-            files.opened(ca, _LARGEST_BUNDLE).close()  # OpenSSL would wait for a pipe
+            files.open_regular(ca, _LARGEST_BUNDLE).close()  # OpenSSL would wait for a pipe
             context.load_verify_locations(cafile=ca)
     except OSError as failed:
         raise ClientError(f"ca {ca}: {_why(failed, 'there is no PEM certificate in it')}") from None

@@ -78,7 +78,7 @@ def _attested(path: str) -> Optional[float]:
 def pem(path: str, word: str = "certificate") -> bytes:
     """What a file with a certificate or key holds; ClientError where it cannot be read, or where others can read a key."""
     try:
-        return files.secret(path, _LARGEST, lambda held: b"PRIVATE KEY-----" in held)
+        return files.read_secret(path, _LARGEST, lambda held: b"PRIVATE KEY-----" in held)
     except OSError as failed:
         raise ClientError(f"{word} {path}: {failed.strerror}") from None
 

@@ -257,7 +257,7 @@ def test_a_run_whose_ledger_cannot_be_opened_may_live_and_is_spared(littered, st
     with files_open_at_most(
         len(os.listdir("/proc/self/fd")) - 1
     ):  # which has one more, to be listed
-        taken = Ledger.take(str(state_directory), handle)
+        taken = Ledger.lock(str(state_directory), handle)
     state, _ = littered.leftovers("--remove")
     run.close(settled=True)
 

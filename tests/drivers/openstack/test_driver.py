@@ -767,7 +767,7 @@ def test_no_group_is_opened_but_one_that_was_shown_under_the_handle(cloud, servi
         lease.open(group, 22)
     assert services.asked == ["POST /network/v2.0/security-groups"]
 
-    lease.look([group])
+    lease.show([group])
     lease.open(group, 22)
     rules = [
         json.loads(request.body)["security_group_rule"]

@@ -26,7 +26,7 @@ from vmprobe.host import files
     ],
     ids=["pipe", "directory", "device", "large", "link-to-nothing"],
 )
-@pytest.mark.parametrize("read", [files.content, files.secret])
+@pytest.mark.parametrize("read", [files.read, files.read_secret])
 def test_what_is_no_file_of_the_right_size_is_not_read(make, words, read, tmp_path):
     make(tmp_path / "here")
 
@@ -38,7 +38,7 @@ def test_what_is_no_file_of_the_right_size_is_not_read(make, words, read, tmp_pa
 
 def test_a_file_of_the_kernels_without_a_size_is_bounded_all_the_same():
     with pytest.raises(OSError) as wrong:
-        files.content("/proc/self/status", 10)
+        files.read("/proc/self/status", 10)
 
     assert wrong.value.strerror == "is larger than 10 bytes"
 
@@ -63,10 +63,10 @@ def test_a_secret_is_only_read_where_its_owner_alone_has_access(
     path = written(tmp_path / "secret", "s3cret", mode)
 
     if words is None:
-        assert files.secret(str(path), 100, lambda held: holds_secret) == b"s3cret"
+        assert files.read_secret(str(path), 100, lambda held: holds_secret) == b"s3cret"
     else:
         with pytest.raises(files.Exposed) as wrong:
-            files.secret(str(path), 100, lambda held: holds_secret)
+            files.read_secret(str(path), 100, lambda held: holds_secret)
         assert (wrong.value.errno, wrong.value.strerror) == (errno.EPERM, words)
 
 

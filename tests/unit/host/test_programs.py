@@ -52,8 +52,8 @@ def started(tmp_path):
 
 
 def test_output_and_errors_are_told_apart():
-    assert shell("cat; echo bad >&2; exit 3", words=b"in\n") == (3, b"in\n", b"bad\n", True)
-    assert shell("echo a; echo b >&2").said == "a\nb\n"
+    assert shell("cat; echo bad >&2; exit 3", stdin=b"in\n") == (3, b"in\n", b"bad\n", True)
+    assert shell("echo a; echo b >&2").text == "a\nb\n"
 
 
 def test_output_that_no_pipe_holds_comes_whole_and_in_order():
@@ -111,7 +111,7 @@ def test_a_deadline_and_a_signal_end_it_sooner():
 
 
 def test_a_program_that_reads_nothing_of_its_input_has_its_say():
-    assert shell("exec <&-; echo no", words=b"x" * 60000) == (0, b"no\n", b"", True)
+    assert shell("exec <&-; echo no", stdin=b"x" * 60000) == (0, b"no\n", b"", True)
 
 
 def test_what_cannot_be_started_is_an_os_error():

@@ -23,7 +23,7 @@ def mode(path):
 
 
 def test_a_directory_is_its_owner_s_alone(tmp_path):
-    files.own(str(tmp_path / "state" / "ledger" / "site"))
+    files.make_own_directory(str(tmp_path / "state" / "ledger" / "site"))
 
     assert [mode(tmp_path / "state" / path) for path in ("", "ledger", "ledger/site")] == [
         0o700,
@@ -36,8 +36,8 @@ def test_below_a_directory_that_a_group_shares_all_is_the_group_s(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(0o2770)
 
-    files.own(str(tmp_path / "state" / "ledger" / "site"))
-    files.remember(str(tmp_path / "state" / "activity" / "site.json"), {})
+    files.make_own_directory(str(tmp_path / "state" / "ledger" / "site"))
+    files.save_json(str(tmp_path / "state" / "activity" / "site.json"), {})
 
     assert [
         mode(tmp_path / "state" / path)
@@ -46,10 +46,10 @@ def test_below_a_directory_that_a_group_shares_all_is_the_group_s(tmp_path):
 
 
 def test_what_was_made_before_the_state_directory_was_shared_is_shared_too(tmp_path):
-    files.own(str(tmp_path / "state" / "turn"))
+    files.make_own_directory(str(tmp_path / "state" / "turn"))
     (tmp_path / "state").chmod(0o2770)
 
-    files.own(str(tmp_path / "state" / "turn"))
+    files.make_own_directory(str(tmp_path / "state" / "turn"))
 
     assert mode(tmp_path / "state" / "turn") == 0o2770
 
@@ -60,7 +60,7 @@ def test_a_directory_that_nobody_meant_to_share_is_not_shared(tmp_path, above):
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(above)
 
-    files.own(str(tmp_path / "state" / "ledger"))
+    files.make_own_directory(str(tmp_path / "state" / "ledger"))
 
     assert mode(tmp_path / "state" / "ledger") & 0o777 == 0o700
 
@@ -164,10 +164,10 @@ def test_a_ledger_that_one_member_left_is_paid_by_another(shared, python):
         {"event": "lease", "handle": name, "site": "one", "endpoint": "memory memory://", "pid": 1}
     ]
     directory = shared / "state" / "ledger" / "one"
-    files.own(str(directory))
+    files.make_own_directory(str(directory))
     with open(directory / f"{name}.ledger", "w", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in begin)
-        files.belong(file.fileno(), str(directory))
+        files.match_owner(file.fileno(), str(directory))
     os.chown(directory / f"{name}.ledger", PERSON, GROUP)
 
     code, output = probe(python, DAEMON, shared / "site.ini")
@@ -177,22 +177,22 @@ def test_a_ledger_that_one_member_left_is_paid_by_another(shared, python):
 
 @as_root
 def test_another_user_s_directory_is_refused_where_no_group_shares_it(tmp_path, monkeypatch):
-    files.own(str(tmp_path / "ledger"))
+    files.make_own_directory(str(tmp_path / "ledger"))
     monkeypatch.setattr(os, "geteuid", lambda: PERSON)
     os.chown(tmp_path / "ledger", DAEMON, GROUP)
     (tmp_path / "ledger").chmod(0o2770)
 
     with pytest.raises(OSError, match="is another user's"):
-        files.own(str(tmp_path / "ledger"))
+        files.make_own_directory(str(tmp_path / "ledger"))
 
 
 def test_a_directory_in_the_place_of_what_is_remembered_is_set_aside(tmp_path):
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "state" / "site.json").mkdir()
 
-    files.remember(str(tmp_path / "state" / "site.json"), {"taken": 1})
+    files.save_json(str(tmp_path / "state" / "site.json"), {"taken": 1})
 
-    assert files.recall(str(tmp_path / "state" / "site.json"), lambda document: document, None) == (
+    assert files.load_json(str(tmp_path / "state" / "site.json"), lambda document: document, None) == (
         {"taken": 1},
         "",
     )

@@ -50,7 +50,7 @@ class Memory:
 
     def recall(self) -> Tuple[float, Dict[str, List[Sample]], str]:
         """(when it was, readings by server, what was wrong with the file)."""
-        (taken, readings), trouble = files.recall(self.path, _parsed, (0.0, {}))
+        (taken, readings), trouble = files.load_json(self.path, _parsed, (0.0, {}))
         return taken, readings, trouble
 
     def remember(self, taken: float, readings: Readings) -> str:
@@ -61,7 +61,7 @@ class Memory:
             if rows
         }
         try:
-            files.remember(
+            files.save_json(
                 self.path,
                 {
                     "taken": taken,

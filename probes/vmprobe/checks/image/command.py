@@ -194,7 +194,7 @@ def _fetched(run: Session, where: str) -> bytes:
         finally:
             http.close()
     try:
-        with files.opened(where, _LARGEST) as file:
+        with files.open_regular(where, _LARGEST) as file:
             return file.read()
     except OSError as failed:
         raise ClientError(failed.strerror or str(failed)) from None

@@ -94,7 +94,7 @@ def check_newest(
     place = where if "://" in where else os.path.abspath(where)
     name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     path = os.path.join(paths.state_directory(), "lists", f"{name}.json")
-    newest, trouble = files.recall(path, _remembered, None)
+    newest, trouble = files.load_json(path, _remembered, None)
     notes = [trouble] if trouble else []
     here = (
         f"and one of {_day(newest[0])} was here before (lists/{os.path.basename(path)})"
@@ -121,7 +121,7 @@ def check_newest(
     this = (min(made, now), min(signed or 0.0, now))
     if newest is None or this > newest:
         try:
-            files.remember(path, {"made": this[0], "signed": this[1]})
+            files.save_json(path, {"made": this[0], "signed": this[1]})
         except (OSError, ValueError) as failed:
             notes.append(
                 f"{path} cannot be written, so that an older list would not be noticed: "

@@ -105,14 +105,14 @@ class Run:
             self.cloud.connect()
         with self.timeline.stage("list"):
             found = sweep.survey(
-                self.cloud, self.site.owner, self._now(), lambda handle: ledger.lives(state, handle)
+                self.cloud, self.site.owner, self._now(), lambda handle: ledger.is_running(state, handle)
             )
-        before, why = list(found.ours), ""
-        if self.options.remove and found.ours:
-            found.ours, why = sweep.remove(
+        before, why = list(found.leftovers), ""
+        if self.options.remove and found.leftovers:
+            found.leftovers, why = sweep.remove(
                 self.cloud, before, self.timeline, self.site.reserve, state
             )
-        there = set(found.ours)
+        there = set(found.leftovers)
         removed = [held for held in before if held not in there]
         return self._judge(found, removed, why)
 
@@ -128,8 +128,8 @@ class Run:
         return now - difference
 
     def _judge(self, found: Survey, removed: List[Held], why: str) -> Verdict:
-        counted_ones = found.ours + (found.others if self.options.all_owners else [])
-        measured = sweep.figures(counted_ones)
+        counted_ones = found.leftovers + (found.others if self.options.all_owners else [])
+        measured = sweep.totals(counted_ones)
         thresholds = self.site.thresholds
         state, broken = verdict.of_ranges(measured, thresholds)
         unjudged = "leftovers" not in thresholds.warning
@@ -153,13 +153,13 @@ class Run:
 
     def _details(self, found: Survey, judged: Sequence[Held]) -> List[str]:
         """Each thing that was judged; at -v also what was not."""
-        lines = [held.story() for held in judged]
+        lines = [held.description() for held in judged]
         if self.options.verbose >= 1:
-            lines += [held.story() for held in found.running]
-            lines += [held.story() for held in found.others if held not in judged]
+            lines += [held.description() for held in found.running]
+            lines += [held.description() for held in found.others if held not in judged]
             lines += [
                 f"{thing.ref} is called {thing.ref.name}, which is no handle"
-                for thing in found.alike
+                for thing in found.lookalikes
             ]
             lines += [f"note: {note}" for note in self.timeline.notes]
             lines.append(f"requests {self.session.evidence.requests}")
@@ -176,7 +176,7 @@ def _story(judged: Sequence[Held], found: Survey) -> str:
     )
     if not judged:
         return f"nothing is left behind{running}"
-    oldest = max(held.over for held in judged)
+    oldest = max(held.overdue for held in judged)
     return f"{counted(len(judged), 'leftover')}, the oldest {span(oldest)} past its lease{running}: {_named(judged)}"
 
 

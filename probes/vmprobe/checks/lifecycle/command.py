@@ -213,7 +213,7 @@ class Run:
         except VmprobeError as unknown:
             self.timeline.notes.append(f"who fills the quota is not known: {unknown}")
         else:
-            self.debts += [held.thing.ref for held in found.ours if held.thing.ref not in known]
+            self.debts += [held.resource.ref for held in found.leftovers if held.resource.ref not in known]
 
     # --- what it means ------------------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class Run:
             **self.timeline.metrics,
         }
         left = len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())
-        if left or not (self.lease and self.lease.unseen):  # what nobody could look for is not none
+        if left or not (self.lease and self.lease.uncertain):  # what nobody could look for is not none
             measured["leftovers"] = left
         remains = "; ".join(self._remains(error))
         if error is not None:
@@ -271,7 +271,7 @@ class Run:
                 else ""
             )
             found.append(f"left behind: {', '.join(map(str, self.lease.leftovers[:3]))}{more}")
-        if self.lease and self.lease.unseen and not isinstance(error, LeftBehind):
+        if self.lease and self.lease.uncertain and not isinstance(error, LeftBehind):
             found.append("whether anything is left behind is not known")
         if self.debts:
             filled = " fill the quota" if error is not None and verdict.is_quota(error) else ""
@@ -316,7 +316,7 @@ class Run:
             told.append(
                 attempt(
                     "the timeline",
-                    files.put,
+                    files.replace_regular,
                     self.options.json,
                     self.evidence.redactor.json(document),
                 )

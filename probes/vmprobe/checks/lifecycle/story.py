@@ -106,7 +106,7 @@ def run(
                 for server in servers:
                     floating += lease.create(AddressSpec(server.name, server, plan))
             wait.until_connected(stage, servers, floating)
-        lease.take_inventory(servers)
+        lease.record_belongings(servers)
 
         if volumes:
             with timeline.stage("storage") as stage:
@@ -205,7 +205,7 @@ class _Wait:
             if self.depth == "console":
                 waiting = self._and_console(waiting, servers, "network")
             elif self.depth == "reach":
-                outside = self.lease.look(floating) if floating else now
+                outside = self.lease.show(floating) if floating else now
                 waiting = self._and_reached(waiting, servers, outside)
             return waiting
 
@@ -351,7 +351,7 @@ class _Wait:
 
         ``hosts``: by name, the server whose fault may say why.
         """
-        found = self.lease.look(refs)
+        found = self.lease.show(refs)
         for ref in refs:
             before = self.shown.get((ref.kind, ref.name))
             if ref.name not in found and before is not None:

@@ -67,7 +67,7 @@ class Tree:
                     os.removedirs(os.path.dirname(path))
             else:
                 if folder not in made:
-                    files.folder(os.path.dirname(path))
+                    files.make_public_directory(os.path.dirname(path))
                     made.add(folder)
                 _replace(path, change.new.encode())
         sums = {path: self._sums.get(path, "") for path in wanted}
@@ -106,7 +106,7 @@ class Tree:
 
     def _read(self, path: str) -> Any:
         try:
-            with files.opened(self._full(path), _LARGEST) as file:
+            with files.open_regular(self._full(path), _LARGEST) as file:
                 return file.read()
         except FileNotFoundError:
             return None
@@ -144,7 +144,7 @@ def opened(directory: str, target: str, write: bool) -> Iterator[Tree]:
     """
     try:
         if write:
-            files.folder(directory)
+            files.make_public_directory(directory)
         if not os.path.isdir(directory):
             yield Tree(directory, target)
             return
@@ -172,7 +172,7 @@ def write_all(directory: str, wanted: Mapping[str, str]) -> None:
     """All files into an empty directory, for a daemon to look at, which is another user; OSError as it comes."""
     for path, text in wanted.items():
         full = os.path.join(directory, path)
-        files.folder(os.path.dirname(full))
+        files.make_public_directory(os.path.dirname(full))
         _replace(full, text.encode("utf-8", "surrogateescape"))
 
 
@@ -199,7 +199,7 @@ def _replace(path: str, content: bytes) -> None:
 
 def _load(path: str) -> Dict[str, Any]:
     try:
-        with files.opened(path, _LARGEST) as file:
+        with files.open_regular(path, _LARGEST) as file:
             held = json.load(file)
         if not isinstance(held, dict) or not all(
             isinstance(held[word], dict) for word in ("files", "remembered")

@@ -38,14 +38,14 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
     with tempfile.TemporaryDirectory(prefix="vmprobe-validate-", dir=_open_to_all()) as directory:
         os.chmod(directory, 0o755)
         objects = os.path.join(directory, "objects")
-        files.folder(objects)
+        files.make_public_directory(objects)
         output.write_all(objects, wanted)
         try:
             done = programs.run([binary, *command(directory, objects, main, place)], _PATIENCE)
         except programs.TooSlow:
             raise ClientError(f"--validate: {binary} was not through in {_PATIENCE} s") from None
     if done.code:
-        said = done.said.replace(objects + os.sep, "")
+        said = done.text.replace(objects + os.sep, "")
         raise ClientError(
             f"{os.path.basename(binary)} refuses this, and nothing was changed: {_objection(said)}"
         )
@@ -84,7 +84,7 @@ def _objection(said: str) -> str:
 def _nagios(directory: str, objects: str, main: str, place: str) -> List[str]:
     """It runs as this very user, whom it knows by number, because not every user has an account."""
     for name in ("results", "archives"):
-        files.folder(os.path.join(directory, name))
+        files.make_public_directory(os.path.join(directory, name))
     more = _main(main, place) if main else [f"cfg_file={_contacts(directory, objects)}"]
     own = _NAGIOS.format(
         directory=directory, objects=objects, user=os.geteuid(), group=os.getegid()
@@ -96,7 +96,7 @@ def _nagios(directory: str, objects: str, main: str, place: str) -> List[str]:
 def _main(main: str, place: str) -> List[str]:
     """The lines of Nagios' main file, but for what lies in ``place``; ClientError where it does not read that."""
     try:
-        with files.opened(main, _LARGEST_MAIN) as file:
+        with files.open_regular(main, _LARGEST_MAIN) as file:
             lines = [
                 line.strip() for line in file.read().decode("utf-8", "surrogateescape").split("\n")
             ]
@@ -154,7 +154,7 @@ def _contact_groups(objects: str) -> Set[str]:
 def _icinga(directory: str, objects: str, main: str, place: str) -> List[str]:
     """Also while it only checks, Icinga writes what it read into its cache, where its other commands look who they are."""
     main, cache = os.path.join(directory, "icinga2.conf"), os.path.join(directory, "cache")
-    files.folder(cache)
+    files.make_public_directory(cache)
     os.chmod(cache, 0o1777)  # it becomes its own user first
     output.write_all(directory, {"icinga2.conf": _ICINGA.format(objects=objects)})
     return ["daemon", "-C", "-c", main, "-D", f"CacheDir={cache}"]

@@ -137,7 +137,7 @@ def _read(path: str) -> Optional[bytes]:
     if not os.path.lexists(path):
         return None
     try:
-        with files.opened(path, _LARGEST) as file:
+        with files.open_regular(path, _LARGEST) as file:
             return file.read()
     except OSError as failed:
         raise ClientError(f"{os.path.basename(path)}: {failed.strerror}") from None
@@ -184,7 +184,7 @@ def _defaults(path: str) -> Values:
         )
         parser.optionxform = str
         try:
-            with files.opened(path, _LARGEST) as file:
+            with files.open_regular(path, _LARGEST) as file:
                 parser.read_string(file.read().decode("utf-8-sig"))
         except OSError as failed:
             raise ClientError(f"--defaults {path}: {failed.strerror}") from None
@@ -293,7 +293,7 @@ def _memory(memory: Mapping[str, Any]) -> str:
 def _remembered(directory: str) -> Dict[str, Any]:
     path = os.path.join(directory, _MEMORY)
     try:
-        with files.opened(path, _LARGEST_MEMORY) as file:
+        with files.open_regular(path, _LARGEST_MEMORY) as file:
             held: Mapping[str, Any] = json.load(file)
         return {source: dict(names) for source, names in held.items()}
     except FileNotFoundError:

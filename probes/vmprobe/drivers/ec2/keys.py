@@ -292,7 +292,7 @@ def _section(file: str, names: Any) -> Dict[str, str]:
     parser = configparser.RawConfigParser(default_section="\0", strict=False)
     try:
         parser.read_string(
-            files.secret(file, _LARGEST, lambda held: bool(_SECRET.search(held))).decode(
+            files.read_secret(file, _LARGEST, lambda held: bool(_SECRET.search(held))).decode(
                 "utf-8-sig"
             )
         )

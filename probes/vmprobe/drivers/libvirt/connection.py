@@ -265,7 +265,7 @@ class Connection:
         except programs.TooSlow:
             raise Unreachable(f"{daemon} of {self._user} does not come up", sent=False) from None
         if done.code:
-            said = done.said.strip().splitlines() or [f"exit code {done.code}"]
+            said = done.text.strip().splitlines() or [f"exit code {done.code}"]
             raise Unreachable(f"{daemon} of {self._user}: {said[-1]}", sent=False)
 
 

@@ -493,7 +493,7 @@ class Libvirt(Driver):
             cache = (
                 os.path.join(session_home(self._user), ".cache")
                 if self._user
-                else paths.of_user("XDG_CACHE_HOME", ".cache")
+                else paths.user_directory("XDG_CACHE_HOME", ".cache")
             )
             directory = os.path.join(cache, "libvirt", "qemu", "log")
         else:
@@ -527,7 +527,7 @@ class Libvirt(Driver):
         if self._user:
             data = os.path.join(session_home(self._user), ".local", "share")
         elif self._is_session:
-            data = paths.of_user("XDG_DATA_HOME", ".local", "share")
+            data = paths.user_directory("XDG_DATA_HOME", ".local", "share")
             if not data:
                 raise ClientError(
                     "[endpoint] pool: this user has no home for a pool of the suite's own; name one"

@@ -559,7 +559,7 @@ def _amount(said: Any, unit: int) -> Optional[int]:
 def _content(path: str, key: str) -> bytes:
     """A file of the administrator's that the VM is given."""
     try:
-        content = files.content(os.path.expanduser(path), 65536)
+        content = files.read(os.path.expanduser(path), 65536)
         content.decode("ascii")
     except OSError as failed:
         raise ClientError(f"[test vm] {key}: {path}: {failed.strerror}") from None

@@ -260,7 +260,7 @@ def _one_auth(path: str) -> str:
 def _read(path: str) -> str:
     """The text of a file that has a secret in it, or a certificate."""
     try:
-        return files.secret(
+        return files.read_secret(
             path,
             _LARGEST,
             lambda held: b"-----BEGIN CERTIFICATE-----" not in held or b"PRIVATE KEY-----" in held,

@@ -670,7 +670,7 @@ def _cloud_in(file: str, section: str, name: str, yaml: Any) -> Dict[str, Any]:
     if not file:
         return {}
     try:
-        held = files.secret(
+        held = files.read_secret(
             file, _LARGEST, lambda held: bool(_SECRET_WORD.search(held)), searched=True
         )
         document = yaml.safe_load(held.decode("utf-8-sig"))
@@ -702,7 +702,7 @@ def _merged(one: Dict[str, Any], other: Dict[str, Any]) -> Dict[str, Any]:
 
 def _file(name: str) -> str:
     try:
-        text = files.secret(name, _LARGEST_TOKEN).decode("ascii").strip()
+        text = files.read_secret(name, _LARGEST_TOKEN).decode("ascii").strip()
     except OSError as failed:
         raise ClientError(f"{name}: {failed.strerror}") from None
     except UnicodeDecodeError:

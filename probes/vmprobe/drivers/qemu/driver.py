@@ -181,12 +181,12 @@ class Qemu(Driver):
                 raise ClientError(f"{binary} cannot be run: {failed.strerror}") from None
             except programs.TooSlow:
                 raise Unreachable(f"{binary} -help does not answer") from None
-            note(done.said.partition("\n")[0])
-        if "QEMU" not in done.said:
+            note(done.text.partition("\n")[0])
+        if "QEMU" not in done.text:
             raise ClientError(
-                f"{binary} is no QEMU: {cut(done.said.strip(), 100) or f'exit code {done.code}'}"
+                f"{binary} is no QEMU: {cut(done.text.strip(), 100) or f'exit code {done.code}'}"
             )
-        self._help = done.said
+        self._help = done.text
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         with self._verb(f"resolve image {test_vm['image']}") as note:
