@@ -94,7 +94,9 @@ class Lease:
                 self._shown_before.add((Kind.SERVER, debt.server))
 
     @classmethod
-    def of_earlier_run(cls, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline) -> "Lease":
+    def of_earlier_run(
+        cls, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline
+    ) -> "Lease":
         """The lease of an earlier run, by its ledger. Every kind is looked for: the ledger may not have heard of all."""
         lease = cls(cloud, handle, ledger, timeline)
         (lease._made if ledger.damaged else lease._refused).update(cloud.kinds)
@@ -361,7 +363,9 @@ class Lease:
         try:
             yield
         except DeadlinePassed as cut:
-            self.last_failure = self.last_failure or before or (None if self._fault() else cut.__cause__)
+            self.last_failure = (
+                self.last_failure or before or (None if self._fault() else cut.__cause__)
+            )
             raise self._left_behind() from None
         except (Interrupted, LeftBehind):
             raise

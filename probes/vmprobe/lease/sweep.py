@@ -54,7 +54,10 @@ class Survey:
 
 
 def survey(
-    cloud: Cloud, owner: str, now: float, is_running: Callable[[Handle], bool] = lambda handle: False
+    cloud: Cloud,
+    owner: str,
+    now: float,
+    is_running: Callable[[Handle], bool] = lambda handle: False,
 ) -> Survey:
     """What there is at ``now`` (epoch) for ``owner``, of every kind; an error unless the cloud answers for every kind.
 

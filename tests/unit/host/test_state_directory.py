@@ -192,7 +192,9 @@ def test_a_directory_in_the_place_of_what_is_remembered_is_set_aside(tmp_path):
 
     files.save_json(str(tmp_path / "state" / "site.json"), {"taken": 1})
 
-    assert files.load_json(str(tmp_path / "state" / "site.json"), lambda document: document, None) == (
+    assert files.load_json(
+        str(tmp_path / "state" / "site.json"), lambda document: document, None
+    ) == (
         {"taken": 1},
         "",
     )

@@ -105,7 +105,10 @@ class Run:
             self.cloud.connect()
         with self.timeline.stage("list"):
             found = sweep.survey(
-                self.cloud, self.site.owner, self._now(), lambda handle: ledger.is_running(state, handle)
+                self.cloud,
+                self.site.owner,
+                self._now(),
+                lambda handle: ledger.is_running(state, handle),
             )
         before, why = list(found.leftovers), ""
         if self.options.remove and found.leftovers:

@@ -213,7 +213,9 @@ class Run:
         except VmprobeError as unknown:
             self.timeline.notes.append(f"who fills the quota is not known: {unknown}")
         else:
-            self.debts += [held.resource.ref for held in found.leftovers if held.resource.ref not in known]
+            self.debts += [
+                held.resource.ref for held in found.leftovers if held.resource.ref not in known
+            ]
 
     # --- what it means ------------------------------------------------------------------------------------------
 
@@ -226,7 +228,9 @@ class Run:
             **self.timeline.metrics,
         }
         left = len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())
-        if left or not (self.lease and self.lease.uncertain):  # what nobody could look for is not none
+        if left or not (
+            self.lease and self.lease.uncertain
+        ):  # what nobody could look for is not none
             measured["leftovers"] = left
         remains = "; ".join(self._remains(error))
         if error is not None:
