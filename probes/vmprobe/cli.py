@@ -109,12 +109,13 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
         return said
     try:
         from vmprobe.checks import session
-        from vmprobe.report import submit
+        from vmprobe.report.submit import delivery
+        from vmprobe.report.submit.spool import CheckResult
         from vmprobe.site import services
 
         options = Parser(probe).parse_known_args(arguments)[0]
         site, ended = site_of(options), time.time()
-        result = submit.Result(
+        result = CheckResult(
             site.name,
             services.service_name(probe),
             said.state,
@@ -123,11 +124,11 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
             ended,
         )
         usual = site.deadline if services.SERVICES[probe].creates else session.LOOK
-        deadline = submit.patience(
+        deadline = delivery.time_limit(
             0.0 if _is_interrupted() else (options.timeout or usual) - (ended - began)
         )
         listen(deadline)
-        told = submit.submit(options.submit, result, deadline)
+        told = delivery.submit(options.submit, result, deadline)
     except VmprobeError as error:
         told = [f"not submitted: {error}"]
     except Exception as error:
@@ -377,9 +378,9 @@ def servers(word: str) -> int:
 
 
 def _target(word: str):
-    from vmprobe.report import submit
+    from vmprobe.site import targets
 
-    return _parsed(submit.target, word)
+    return _parsed(targets.parse, word)
 
 
 def _parsed(parse: Callable[[str], T], word: str) -> T:

@@ -96,11 +96,9 @@ def contact_groups(text: str) -> Tuple[str, ...]:
 
 
 def _targets(text: str) -> Tuple[str, ...]:
-    from vmprobe.report.submit import target
+    from vmprobe.site import targets  # imported here because most sites name none
 
-    for word in text.split():
-        target(word)
-    return tuple(text.split())
+    return targets.parse_all(text)
 
 
 # --- sections -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ import pytest
 
 from running import CHECKOUT, PROBES
 from vmprobe.core.clock import Deadline
-from vmprobe.report import submit
+from vmprobe.report.submit import delivery
+from vmprobe.report.submit.spool import CheckResult
+from vmprobe.site import targets
 from waiting import soon
 
 from .icinga import PASSWORD
@@ -384,19 +386,19 @@ def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state
     credentials.write_text(f"[credentials]\nusername = root\npassword = {PASSWORD}\n")
     icinga.start()
     credentials.chmod(0o600)
-    target = submit.target(
+    target = targets.parse(
         f"icinga2:https://127.0.0.1:{icinga.port},credentials={credentials},ca={icinga.authority.certificate}"
     )
 
     def said(host, text, ended):
-        return submit.submit(
-            [target], submit.Result(host, "vm-lifecycle", 0, text, ended - 1, ended), Deadline(5, 0)
+        return delivery.submit(
+            [target], CheckResult(host, "vm-lifecycle", 0, text, ended - 1, ended), Deadline(5, 0)
         )
 
     now = time.time()
 
     assert said("stranger", "nobody knows me", now - 60) == [
-        f"not submitted to icinga2:{target.where}: it knows no service stranger!vm-lifecycle; spooled"
+        f"not submitted to icinga2:{target.where}: it has no service stranger!vm-lifecycle; spooled"
     ]
     assert said("good", "new", now - 10) == []
     assert (

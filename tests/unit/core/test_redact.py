@@ -22,7 +22,7 @@ from vmprobe.core.exchanges import Evidence
 from vmprobe.core.redact import Redactor
 from vmprobe.core.text import cut, one_line
 from vmprobe.report import verdict
-from vmprobe.report.submit import target
+from vmprobe.site import targets
 from vmprobe.transport import error_text
 
 
@@ -357,9 +357,9 @@ def test_only_the_suites_own_words_of_a_document_are_as_they_are():
 def test_a_target_with_a_password_in_its_url_is_refused(where):
     with pytest.raises(
         ValueError,
-        match="^is no target: the URL carries a user or password; these belong into the credentials file$",
+        match="^is not a target: the URL contains a user or password; these belong in the credentials file$",
     ):
-        target(where)
+        targets.parse(where)
 
 
 @pytest.mark.parametrize(

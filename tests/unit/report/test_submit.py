@@ -22,14 +22,16 @@ from running import PROBES, run_probe
 from virtual import VirtualClock
 from vmprobe import cli
 from vmprobe.core.clock import Deadline
-from vmprobe.report import spool, submit, verdict
+from vmprobe.report import verdict
+from vmprobe.report.submit import delivery, receiver, spool
+from vmprobe.site import targets
 from waiting import soon
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:System time is way off"
 )  # urllib3's, of a wall clock that stands still
 
-RESULT = submit.Result(
+RESULT = spool.CheckResult(
     "cesga",
     "vm-lifecycle",
     2,
@@ -52,11 +54,11 @@ def quick(tmp_path):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Ten seconds after the result, by the wall clock; the pauses are short."""
-    monkeypatch.setattr(submit, "_PAUSES", (0.0, 0.01))
+    monkeypatch.setattr(delivery, "_PAUSES", (0.0, 0.01))
     monkeypatch.setattr(time, "time", lambda: 1020.0)
 
 
-class Monitor(submit.Receiver):
+class Monitor(receiver.Receiver):
     """A monitoring server of the tests' own, in the place of NSCA; ``before`` is called with each result it is asked to take."""
 
     word = "nsca:monitor"
@@ -65,9 +67,9 @@ class Monitor(submit.Receiver):
         type(self).asked += 1
         type(self).before(result)
         if self.is_away or result.service in self.fails_at:
-            raise submit.Undelivered("it does not answer")
+            raise receiver.Undelivered("it does not answer")
         if result.host in self.knows_nothing_of:
-            raise submit.NotTaken(f"it knows no service {result.host}!{result.service}")
+            raise receiver.Rejected(f"it has no service {result.host}!{result.service}")
         self.got.append(result)
 
 
@@ -85,18 +87,18 @@ def monitor(monkeypatch):
             "before": staticmethod(lambda result: None),
         },
     )
-    monkeypatch.setitem(submit.RECEIVERS, "nsca", found)
+    monkeypatch.setitem(delivery.RECEIVERS, "nsca", found)
     return found
 
 
 def deliver(word, result=RESULT, seconds=5):
     """Hand a result over as a probe does; what is told of it."""
-    return submit.submit([submit.target(word)], result, Deadline(seconds, 0))
+    return delivery.submit([targets.parse(word)], result, Deadline(seconds, 0))
 
 
 def spooled(word):
     """The results that wait for a target, by the names of their files."""
-    folder = submit._folder(submit.target(word))
+    folder = delivery.spool_folder(targets.parse(word))
     return (
         sorted(name for name in os.listdir(folder) if name.endswith(".json"))
         if os.path.isdir(folder)
@@ -106,7 +108,7 @@ def spooled(word):
 
 def plant(word, name, text):
     """A file in the spool of a target, put there by somebody else."""
-    folder = submit._folder(submit.target(word))
+    folder = delivery.spool_folder(targets.parse(word))
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, name), "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(text)
@@ -235,20 +237,23 @@ def test_a_site_that_cannot_be_read_has_no_name_to_submit_under():
 @pytest.mark.parametrize(
     "word, wrong",
     [
-        ("pigeon:x", "is no target: pigeon is none of nagios, results, icinga2, nsca, nrdp, file"),
-        ("file:relative", "is no target: file needs an absolute path"),
-        ("nagios:/pipe,ca=x", "is no target: nagios has no option ca; there are none"),
+        (
+            "pigeon:x",
+            "is not a target: unknown kind pigeon; use one of nagios, results, icinga2, nsca, nrdp, file",
+        ),
+        ("file:relative", "is not a target: file needs an absolute path"),
+        ("nagios:/pipe,ca=x", "is not a target: nagios has no option ca; its options: none"),
         (
             "icinga2:http://mon,credentials=x",
-            "is no target: icinga2 needs a URL that begins with https://",
+            "is not a target: icinga2 needs a URL that begins with https://",
         ),
-        ("nrdp:https://mon", "is no target: nrdp needs credentials=FILE"),
-        ("nsca:", "is no target: nsca needs a host"),
+        ("nrdp:https://mon", "is not a target: nrdp needs credentials=FILE"),
+        ("nsca:", "is not a target: nsca needs a host"),
     ],
 )
 def test_a_target_that_is_none_is_named(word, wrong):
     with pytest.raises(ValueError) as said:
-        submit.target(word)
+        targets.parse(word)
 
     assert str(said.value) == wrong
 
@@ -326,7 +331,7 @@ def test_a_target_that_is_away_is_asked_twice_at_most_for_what_is_spooled(monito
 
     deliver(monitor.word)
 
-    assert monitor.asked == 2 * len(submit._PAUSES)
+    assert monitor.asked == 2 * len(delivery._PAUSES)
 
 
 def test_what_was_spooled_a_day_ago_is_forgotten(tmp_path, monkeypatch):
@@ -386,7 +391,7 @@ def test_what_a_target_knows_nothing_of_waits_and_is_said(monitor):
     monitor.knows_nothing_of = {"stranger"}
 
     assert deliver(monitor.word, RESULT._replace(host="stranger")) == [
-        f"not submitted to {monitor.word}: it knows no service stranger!vm-lifecycle; spooled"
+        f"not submitted to {monitor.word}: it has no service stranger!vm-lifecycle; spooled"
     ]
     assert deliver(monitor.word) == []
     assert [each.host for each in monitor.got] == ["cesga"]
@@ -418,29 +423,29 @@ def test_one_run_at_a_time_sends_and_delivers_what_others_spooled_meanwhile(moni
 
 
 def test_a_result_that_another_run_delivered_meanwhile_is_not_sent_twice(monitor):
-    delivery = submit.Delivery(submit.target(monitor.word), RESULT)
+    attempt = delivery.Delivery(targets.parse(monitor.word), RESULT)
     assert deliver(monitor.word, RESULT._replace(service="vm-state")) == []
 
-    delivery.attempt(Deadline(5, 0))
+    attempt.attempt(Deadline(5, 0))
 
-    assert (delivery.over, delivery.told()) == (True, "")
+    assert (attempt.is_finished, attempt.message()) == (True, "")
     assert [each.service for each in monitor.got] == ["vm-state", "vm-lifecycle"]
 
 
 def test_a_spool_that_vanishes_meanwhile_is_no_delivery(monitor, state_directory):
-    delivery = submit.Delivery(submit.target(monitor.word), RESULT)
+    attempt = delivery.Delivery(targets.parse(monitor.word), RESULT)
     shutil.rmtree(state_directory)
 
-    delivery.attempt(Deadline(5, 0))
+    attempt.attempt(Deadline(5, 0))
 
     assert [each.service for each in monitor.got] == ["vm-lifecycle"]
 
 
 def test_a_clock_that_is_set_right_meanwhile_loses_no_result(monitor, monkeypatch):
-    delivery = submit.Delivery(submit.target(monitor.word), RESULT)
+    attempt = delivery.Delivery(targets.parse(monitor.word), RESULT)
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
 
-    delivery.attempt(Deadline(5, 0))
+    attempt.attempt(Deadline(5, 0))
 
     assert [each.service for each in monitor.got] == ["vm-lifecycle"]
 
@@ -485,7 +490,7 @@ def test_after_a_signal_a_result_gets_the_least_of_time(quick, tmp_path):
         "VM_STATE UNKNOWN - interrupted by SIGTERM before anything was started\n"
         "not submitted to nsca:mon: send_nsca: exit code 1; spooled\n",
     )
-    assert int((tmp_path / "seconds").read_text()) < submit.LEAST
+    assert int((tmp_path / "seconds").read_text()) < delivery.LEAST
 
 
 def test_sigterm_ends_a_submission_and_leaves_its_result_to_the_next_run(quick, tmp_path):
@@ -553,7 +558,7 @@ FOREIGN = {
 def test_what_is_no_file_in_the_spool_is_passed_over(tmp_path, what, name):
     word = f"file:{tmp_path}/file"
     plant(word, "note", "somebody's")
-    FOREIGN[what](os.path.join(submit._folder(submit.target(word)), name))
+    FOREIGN[what](os.path.join(delivery.spool_folder(targets.parse(word)), name))
 
     assert deliver(word) == []
     assert deliver(word, RESULT._replace(state=0, ended=1011.0)) == []
@@ -563,7 +568,7 @@ def test_what_is_no_file_in_the_spool_is_passed_over(tmp_path, what, name):
 def test_what_a_kill_left_of_a_spool_file_is_removed_an_hour_later(tmp_path, monkeypatch):
     word = f"file:{tmp_path}/file"
     plant(word, ".vmprobe-abc", '["cesga", "vm-life')
-    folder = submit._folder(submit.target(word))
+    folder = delivery.spool_folder(targets.parse(word))
     os.utime(os.path.join(folder, ".vmprobe-abc"), (1000, 1000))
     assert deliver(word) == []
     assert ".vmprobe-abc" in os.listdir(folder)
@@ -576,7 +581,7 @@ def test_what_a_kill_left_of_a_spool_file_is_removed_an_hour_later(tmp_path, mon
 def test_a_spool_that_everybody_can_write_to_is_neither_read_nor_written(tmp_path):
     word = f"file:{tmp_path}/file"
     plant(word, "1001.000000.json", '["cesga","vm-lifecycle",0,"planted",1.0,1001.0]')
-    os.chmod(submit._folder(submit.target(word)), 0o777)
+    os.chmod(delivery.spool_folder(targets.parse(word)), 0o777)
 
     assert deliver(word) == []
     assert [each["state"] for each in lines(tmp_path / "file")] == [2]
@@ -594,7 +599,7 @@ def test_without_a_place_for_the_spool_it_is_said(monkeypatch):
     monkeypatch.setenv("VMPROBE_STATE", "/dev/null/state")
 
     assert deliver("file:/nowhere/file") == [
-        "not submitted to file:/nowhere/file: /nowhere/file: No such file or directory; and it cannot be spooled: "
+        "not submitted to file:/nowhere/file: /nowhere/file: No such file or directory; it cannot be spooled either: "
         "Not a directory: /dev/null/state"
     ]
 
@@ -608,8 +613,8 @@ def test_a_target_that_takes_all_its_time_leaves_the_others_theirs(tmp_path, mon
 
     monitor.before = staticmethod(slow)
 
-    said = submit.submit(
-        [submit.target(monitor.word), submit.target(f"file:{tmp_path}/file")], RESULT, deadline
+    said = delivery.submit(
+        [targets.parse(monitor.word), targets.parse(f"file:{tmp_path}/file")], RESULT, deadline
     )
     assert said == [f"not submitted to {monitor.word}: the deadline of 10 s passed; spooled"]
     assert left[0] == 5.0
@@ -634,7 +639,7 @@ def test_a_line_that_the_disk_takes_in_part_is_taken_back_and_spooled(tmp_path, 
     room(len(before) + 100)
 
     said = deliver(word, RESULT._replace(state=1, ended=1005.0))
-    assert said == [f"not submitted to {word}: {path}: took a part only; spooled"]
+    assert said == [f"not submitted to {word}: {path}: only part of the line was written; spooled"]
     assert path.read_text() == before
     room(-1)
 
@@ -709,7 +714,7 @@ def test_a_pipe_that_is_full_is_said_and_left_to_the_next_run(pipe):
     "make, said",
     [
         (lambda path: None, "No such file or directory"),
-        (lambda path: path.write_text(""), "is no pipe: is Nagios running?"),
+        (lambda path: path.write_text(""), "is not a pipe: is Nagios running?"),
         (os.mkfifo, "nobody reads it: is Nagios running?"),
     ],
 )
@@ -882,10 +887,10 @@ def test_nsca_is_asked_at_its_host_and_port(send_nsca, where, host, port):
 )
 def test_a_host_that_nsca_cannot_be_asked_at_is_refused_at_once(where):
     with pytest.raises(ValueError) as said:
-        submit.target(f"nsca:{where}")
+        targets.parse(f"nsca:{where}")
 
     assert str(said.value) == (
-        "is no target: nsca needs a host and a port like mon.example.org:5667, 192.0.2.1 or "
+        "is not a target: nsca needs a host and a port like mon.example.org:5667, 192.0.2.1 or "
         "[2001:db8::1]:5667"
     )
 
@@ -1122,9 +1127,9 @@ def test_an_answer_that_cannot_be_understood_is_said_and_its_result_is_not_sent_
     (said,) = deliver(nrdp)
 
     assert said.startswith(
-        f"submitted to nrdp:{server.url}/nrdp/, whose answer cannot be understood: "
+        f"submitted to nrdp:{server.url}/nrdp/, but its reply cannot be parsed: "
     )
-    assert said.endswith("; it is not sent again")
+    assert said.endswith("; not sent again")
     deliver(nrdp, RESULT._replace(state=0, ended=1011.0))
     assert states(server) == ["2", "0"]
 
@@ -1175,7 +1180,7 @@ def test_a_page_for_people_is_no_answer_of_nrdp(nrdp, server):
     server.answer("<!DOCTYPE html><html><head><title>It works!</title></head></html>")
 
     assert deliver(nrdp) == [
-        f"not submitted to nrdp:{server.url}/nrdp/: a page for people answers there, and not NRDP: is the URL right?; spooled"
+        f"not submitted to nrdp:{server.url}/nrdp/: the reply is a web page, not an answer of NRDP: is the URL right?; spooled"
     ]
 
 
@@ -1212,7 +1217,7 @@ def test_what_icinga_discards_is_said_and_not_kept(icinga, server):
 
     assert deliver(icinga) == [
         f"not submitted to icinga2:{server.url}: it says: Newer check result already present. Check result for "
-        "'cesga!vm-lifecycle' was discarded.; it is not sent again"
+        "'cesga!vm-lifecycle' was discarded.; not sent again"
     ]
     assert (len(server.got), spooled(icinga)) == (1, [])
 
@@ -1225,7 +1230,7 @@ def test_an_old_result_that_icinga_discards_is_as_it_should_be(icinga, server, m
 
     (said,) = deliver(icinga, RESULT._replace(service="vm-state", ended=1499.0))
 
-    assert said.endswith("it says: Newer check result already present.; it is not sent again")
+    assert said.endswith("it says: Newer check result already present.; not sent again")
     assert spooled(icinga) == []
 
 
@@ -1234,9 +1239,9 @@ def test_an_old_result_that_icinga_discards_is_as_it_should_be(icinga, server, m
     [
         (
             ('{"error": 404, "status": "No objects found."}', 404),
-            "it knows no service cesga!vm-lifecycle; spooled",
+            "it has no service cesga!vm-lifecycle; spooled",
         ),
-        (('{"results": []}', 200), "it knows no service cesga!vm-lifecycle; spooled"),
+        (('{"results": []}', 200), "it has no service cesga!vm-lifecycle; spooled"),
         (
             icinga_says(500.0, "Could not process check result: no such state"),
             "it says: Could not process check result: no such state; spooled",
@@ -1268,7 +1273,5 @@ def test_an_answer_of_icinga_that_cannot_be_understood_is_said_and_its_result_is
 
     (said,) = deliver(icinga)
 
-    assert said.startswith(
-        f"submitted to icinga2:{server.url}, whose answer cannot be understood: "
-    )
+    assert said.startswith(f"submitted to icinga2:{server.url}, but its reply cannot be parsed: ")
     assert spooled(icinga) == []
