@@ -19,7 +19,7 @@ from typing import Any, Callable, List, NoReturn, TypeVar
 from vmprobe import __version__
 from vmprobe.core.errors import ClientError, Interrupted, VmprobeError
 from vmprobe.core.redact import current
-from vmprobe.core.text import among, one_line
+from vmprobe.core.text import one_line, suggest
 from vmprobe.report import verdict
 from vmprobe.report.verdict import UNKNOWN, Verdict
 
@@ -52,7 +52,7 @@ def run(probe: str) -> NoReturn:
     except Answer as answer:
         leave(str(answer), UNKNOWN)
     except (VmprobeError, ImportError) as error:  # before anything was started
-        said = Verdict(UNKNOWN, current().strike(str(error)))
+        said = Verdict(UNKNOWN, current().redact(str(error)))
     except BaseException as error:
         said = unforeseen(error, loud)
     said = _submitted(probe, arguments, said, began)
@@ -90,7 +90,7 @@ def _said(probe: str, arguments: List[str]) -> Verdict:
 def unforeseen(error: BaseException, loud: bool) -> Verdict:
     """A verdict for what nobody thought of: one clean line, and the traceback only when asked for."""
     trace = (
-        current().strike(
+        current().redact(
             "".join(traceback.format_exception(type(error), error, error.__traceback__))
         )
         if loud
@@ -133,7 +133,7 @@ def _submitted(probe: str, arguments: List[str], said: Verdict, began: float) ->
         told = [f"not submitted: {error}"]
     except Exception as error:
         told = [f"not submitted: {unforeseen(error, False).text}"]
-    return said.with_details([current().strike(line) for line in told])
+    return said.with_details([current().redact(line) for line in told])
 
 
 def leave(output: str, state: int) -> NoReturn:
@@ -329,7 +329,7 @@ def thresholds_of(site, options: argparse.Namespace, bare: str):
             label, _, text = word.rpartition("=")
             label = label or bare
             if label not in LABELS:
-                raise ClientError(f"--{level} {word}: no such metric; {among(label, LABELS)}")
+                raise ClientError(f"--{level} {word}: no such metric; {suggest(label, LABELS)}")
             try:
                 parse_range(text, label)
             except ValueError as wrong:

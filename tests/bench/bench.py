@@ -231,7 +231,7 @@ def gateway_of_openstack(directory, environment):
         "--site",
         str(site_file(directory, stack.cloud())),
     ]
-    with mock.patch.object(Evidence, "note") as note:
+    with mock.patch.object(Evidence, "record") as note:
         looked = gateway_probe.main(gateway[2:])
     assert looked.state == 0, looked.text
     urls = [

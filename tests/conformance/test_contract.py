@@ -101,7 +101,7 @@ def needs(world, capability):
 
 def test_it_says_what_it_is(world):
     assert str(world.cloud.describe()["version"])
-    assert world.cloud.system and world.cloud.proved != "nothing yet"
+    assert world.cloud.system and world.cloud.proved_against != "nothing yet"
 
 
 def test_an_image_that_is_not_there_is_not_found_and_named(world):
@@ -114,7 +114,7 @@ def test_what_is_said_of_an_image_names_it_and_its_state(world):
     needs(world, Capability.IMAGES)
     found = world.cloud.images(world.harness.test_vm["image"], ["sha512"])
 
-    assert found and all(image.id and image.native for image in found)
+    assert found and all(image.id and image.provider_state for image in found)
     assert any(image.state is State.READY for image in found)
     assert all(
         re.fullmatch(r"[0-9a-f]{32,128}", digits)
@@ -166,14 +166,14 @@ def test_the_empty_beginning_of_a_name_is_everybodys(world):
 def test_a_server_becomes_ready(world):
     def look():
         seen = world.cloud.show(world.server)
-        assert seen.state is not State.FAILED, f"{seen.native}: {seen.fault}"
-        if world.cloud.is_made_at_rest(seen):
+        assert seen.state is not State.FAILED, f"{seen.provider_state}: {seen.fault}"
+        if world.cloud.needs_start(seen):
             world.cloud.start(world.server)
         return seen if seen.state is State.READY else None
 
     seen = world.until(look, "ready")
 
-    assert seen.ref == world.server and seen.native
+    assert seen.ref == world.server and seen.provider_state
     assert world.cloud.list(Kind.SERVER, world.name)[0].state is State.READY
 
 
@@ -223,7 +223,7 @@ def test_a_volume_becomes_ready_and_is_free(world):
 
 
 def _ready(seen):
-    assert seen.state is not State.FAILED, f"{seen.native}: {seen.fault}"
+    assert seen.state is not State.FAILED, f"{seen.provider_state}: {seen.fault}"
     return seen if seen.state is State.READY else None
 
 

@@ -294,7 +294,7 @@ def test_a_server_whose_starter_was_killed_before_qemu_began_can_be_found_and_re
     (found,) = driver.list(Kind.SERVER, "vmprobe-mon-")
     driver.delete(found.ref)
 
-    assert (found.state, found.native, found.fault) == (
+    assert (found.state, found.provider_state, found.fault) == (
         State.FAILED,
         "dead",
         "it ended without a word",
@@ -311,7 +311,7 @@ def test_a_server_that_lost_its_directory_can_be_found_and_removed(driver, here)
     (found,) = driver.list(Kind.SERVER, "vmprobe-mon-")
     driver.delete(found.ref)
 
-    assert (found.ref, found.state, found.native) == (ref, State.PENDING, "ending")
+    assert (found.ref, found.state, found.provider_state) == (ref, State.PENDING, "ending")
     assert here.left() == NOTHING
     with pytest.raises(NotFound):
         driver.show(ref)
@@ -347,7 +347,7 @@ def test_a_monitor_that_does_not_answer_is_unreachable_and_its_vm_can_be_removed
     driver.delete(ref)
 
     assert str(silent.value) == f"QEMU {pid} does not answer: connect"
-    assert (listed.state, listed.native) == (State.PENDING, "silent")
+    assert (listed.state, listed.provider_state) == (State.PENDING, "silent")
     assert here.left() == NOTHING
     assert capfd.readouterr() == ("", "")
 
@@ -364,7 +364,7 @@ def test_another_process_is_never_taken_for_a_qemu_of_ours(driver, here):
         (found,) = driver.list(Kind.SERVER, driver.run)
         driver.delete(found.ref)
 
-        assert found.native == "dead"
+        assert found.provider_state == "dead"
         assert bystander.poll() is None
     finally:
         bystander.kill()

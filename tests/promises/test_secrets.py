@@ -162,25 +162,25 @@ def test_the_check_finds_a_secret_in_each_form_and_place(tmp_path):
     ],
 )
 def test_secrets_are_struck_out(text, struck):
-    assert Redactor(["s3cr3t!"]).strike(text) == struck
+    assert Redactor(["s3cr3t!"]).redact(text) == struck
 
 
 @pytest.mark.parametrize(
     "form", ['p%s w"/&+=x', 'p%s w\\"/&+=x', "p%25s%20w%22%2F%26%2B%3Dx", "p%25s+w%22%2F%26%2B%3Dx"]
 )
 def test_a_known_secret_is_struck_as_json_and_urls_write_it(form):
-    assert Redactor(['p%s w"/&+=x']).strike(f"<{form}>") == "<***>"
+    assert Redactor(['p%s w"/&+=x']).redact(f"<{form}>") == "<***>"
 
 
 def test_a_secret_learned_at_run_time_is_struck_from_then_on():
     redactor = Redactor()
-    assert redactor.strike("token-1234") == "token-1234"
+    assert redactor.redact("token-1234") == "token-1234"
     redactor.add("token-1234")
-    assert redactor.strike("token-1234") == "***"
+    assert redactor.redact("token-1234") == "***"
 
 
 def test_a_secret_within_a_longer_one_leaves_nothing_of_it():
-    assert Redactor(["abcd", "abcdefgh"]).strike("abcdefgh abcd") == "*** ***"
+    assert Redactor(["abcd", "abcdefgh"]).redact("abcdefgh abcd") == "*** ***"
 
 
 def test_a_password_that_is_the_sites_name_strikes_that_name_nowhere_and_is_struck_everywhere_else(

@@ -65,7 +65,7 @@ def _drivers(_: str) -> str:
             for capability in Capability
         ]
         lines.append(
-            f"| `{name}` | {driver.system} | {driver.proved} | " + " | ".join(cells) + " |"
+            f"| `{name}` | {driver.system} | {driver.proved_against} | " + " | ".join(cells) + " |"
         )
     return "\n".join(lines) + "\n"
 

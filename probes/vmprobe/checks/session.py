@@ -43,7 +43,7 @@ class Session:
         )
         credentials = site.credentials()
         self.evidence = Evidence(redact.begin(secrets(credentials)), keep=keep or verbose >= 2)
-        self.timeline = Timeline(clock, progress.listener(self.evidence.redactor.strike))
+        self.timeline = Timeline(clock, progress.listener(self.evidence.redactor.redact))
         self.highest: Dict[
             str, float
         ] = {}  # by perfdata label, the largest value that there can be
@@ -141,7 +141,7 @@ def _judged(
     said = said._replace(
         perfdata=measured, thresholds=site.thresholds, details=details, highest=session.highest
     )
-    said = said.of(site.name, session.evidence.redactor.strike)
+    said = said.of(site.name, session.evidence.redactor.redact)
     return with_document(
         session,
         said,

@@ -48,7 +48,7 @@ class Clock:
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
 
-def ahead(date: str, now: float) -> Optional[float]:
+def clock_skew(date: str, now: float) -> Optional[float]:
     """How far ``now`` (epoch) is ahead of an HTTP date, which shows whole seconds; negative: behind. None where it is none."""
     from email.utils import mktime_tz, parsedate_tz
 

@@ -25,7 +25,7 @@ class Cloud:
         self._rejected = False
 
     @property
-    def rejected(self) -> bool:
+    def credential_rejected(self) -> bool:
         """Whether the credential itself was rejected: then no request can be made any more."""
         return self._rejected
 
@@ -89,8 +89,8 @@ class Cloud:
     def detach(self, server: Ref, volume: Ref) -> None:
         return self._once(self.driver.detach, server, volume)
 
-    def open(self, group: Ref, port: int) -> None:
-        return self._unless_limited(self.driver.open, group, port)
+    def open_port(self, group: Ref, port: int) -> None:
+        return self._unless_limited(self.driver.open_port, group, port)
 
     def start(self, server: Ref) -> None:
         return self._once(self.driver.start, server)
@@ -101,12 +101,12 @@ class Cloud:
     def show(self, ref: Ref) -> Resource:
         return self._once(self.driver.show, ref)
 
-    def reading(self, server: Ref) -> List[Sample]:
+    def metrics_once(self, server: Ref) -> List[Sample]:
         """As ``metrics``, for whoever asks for many servers and may come back."""
         return self._once(self.driver.metrics, server)
 
-    def finished(self, server: Ref, stage: str) -> Optional[float]:
-        return self._once(self.driver.finished, server, stage)
+    def finished_at(self, server: Ref, stage: str) -> Optional[float]:
+        return self._once(self.driver.finished_at, server, stage)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """As the driver's, and what a driver let through that does not begin with ``name`` is not believed."""
@@ -115,8 +115,8 @@ class Cloud:
     def belongings(self, server: Ref) -> List[Ref]:
         return self._once(self.driver.belongings, server)
 
-    def left_by(self, servers: Sequence[Ref]) -> Mapping[str, List[Ref]]:
-        return self._once(self.driver.left_by, servers)
+    def orphans(self, servers: Sequence[Ref]) -> Mapping[str, List[Ref]]:
+        return self._once(self.driver.orphans, servers)
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         return self._once(self.driver.ports, servers)

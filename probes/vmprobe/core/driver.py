@@ -55,7 +55,7 @@ class Driver:
         Kind.SERVER,
     )  # what it can create, and therefore has to be asked for when sweeping
     metrics_offered: Sequence[str] = ()
-    shown_by: float = (
+    consistency_window: float = (
         120.0  # seconds after which surely everything that was asked for is shown, or will never be
     )
     metrics_period: float = (
@@ -66,7 +66,9 @@ class Driver:
     credential_keys: Sequence[
         str
     ] = ()  # of the section [credentials]; empty: the manager wants none
-    proved: str = "nothing yet"  # what the driver was proved against, for the README's table
+    proved_against: str = (
+        "nothing yet"  # what the driver was proved against, for the README's table
+    )
     system: str = ""  # the manager's name, as its makers write it
 
     def __init__(
@@ -150,20 +152,20 @@ class Driver:
         """
         return []
 
-    def left_by(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+    def orphans(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
         """What is still there of what the manager made for these servers, which are gone, by their ids.
 
         Asked where ``belongings`` could not tell, or the server was not READY when it did: something may have come later.
         """
         return {}
 
-    def hides(self, seen: Resource) -> bool:
+    def is_soft_deleted(self, seen: Resource) -> bool:
         """Whether this was removed and is kept for a while, with all that it holds: a second ``delete`` ends it."""
         return False
 
     # --- what more a driver can say, where its manager has it -------------------------------------------------
 
-    def rests(self, server: Resource) -> bool:
+    def is_at_rest(self, server: Resource) -> bool:
         """Whether a server that is not READY was put to rest by its owner: that is no failure, and no transition."""
         return False
 
@@ -183,18 +185,18 @@ class Driver:
 
         return x509.expiry(self.credentials["certificate"])
 
-    def finished(self, server: Ref, stage: str) -> Optional[float]:
+    def finished_at(self, server: Ref, stage: str) -> Optional[float]:
         """When the manager was through with what ``active`` or ``storage`` asked of it for this server, by its own clock.
 
         In seconds since the epoch; None where it does not say. At most one request.
         """
         return None
 
-    def open(self, group: Ref, port: int) -> None:
+    def open_port(self, group: Ref, port: int) -> None:
         """With security groups: let TCP connections to ``port`` of the servers that have this group in."""
         raise NotImplementedError
 
-    def is_made_at_rest(self, seen: Resource) -> bool:
+    def needs_start(self, seen: Resource) -> bool:
         """Whether this server, which the run has made, does nothing until it is told to ``start``."""
         return False
 

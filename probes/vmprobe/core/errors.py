@@ -65,7 +65,7 @@ class NotPermitted(CloudError):
     """The credential is accepted, and the policy of the cloud forbids this very request."""
 
     cause = "auth"
-    known: Sequence[Any] = ()  # what the manager told all the same, of what was asked for
+    partial: Sequence[Any] = ()  # what the manager told all the same, of what was asked for
 
 
 class NotFound(CloudError):
@@ -136,12 +136,12 @@ class TooLarge(GatewayFailed):
 class Incomplete(GatewayFailed):
     """The manager answered with a part of a list only: a cell is down, a page was cut, a limit ended it.
 
-    ``shown`` is that part (Resources), for views; whoever asks whether something is gone learns nothing from it.
+    ``partial`` is that part (Resources), for views; whoever asks whether something is gone learns nothing from it.
     """
 
-    def __init__(self, text: str, shown: Sequence[Any] = (), request: str = ""):
+    def __init__(self, text: str, partial: Sequence[Any] = (), request: str = ""):
         super().__init__(text, request=request)
-        self.shown = tuple(shown)
+        self.partial = tuple(partial)
 
 
 class Conflict(Transient):

@@ -21,13 +21,13 @@ class Evidence:
         self.redactor = redactor or current()
         self.keep = keep
         self.requests = 0
-        self.dated = (
+        self.server_date = (
             "",
             0.0,
         )  # the Date of the last answer that has one, and when it came by this host's clock
         self._kept: List[Dict[str, Any]] = []
 
-    def note(
+    def record(
         self,
         request: str,
         sent: object = "",

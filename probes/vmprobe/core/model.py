@@ -56,7 +56,7 @@ class Resource(NamedTuple):
 
     ref: Ref
     state: State
-    native: str = ""  # the manager's own word for the state
+    provider_state: str = ""  # the manager's own word for the state
     fault: str = ""  # the manager's own words for what went wrong
     cause: str = ""  # one of errors.CAUSES, where the manager's answer tells
     request: str = ""  # the manager's id of the request that failed
@@ -70,7 +70,7 @@ class Resource(NamedTuple):
     image: str = ""
     owner: str = ""  # the user
     project: str = ""
-    since: Optional[float] = None  # when it last changed its state, where the manager says it
+    state_since: Optional[float] = None  # when it last changed its state, where the manager says it
 
 
 class Image(NamedTuple):
@@ -79,7 +79,7 @@ class Image(NamedTuple):
     id: str
     name: str
     state: State
-    native: str = ""
+    provider_state: str = ""
     checksums: Mapping[str, str] = {}
     properties: Mapping[str, str] = {}  # whatever else is written down with it
 

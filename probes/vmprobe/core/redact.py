@@ -1,7 +1,7 @@
 """Redact secrets: the values that the run knows, in every form in which they are sent or may be echoed.
 
     redact.current().add(password)      from now on, wherever text is cleaned, cut or written
-    redact.current().strike(text)       the text without secrets
+    redact.current().redact(text)       the text without secrets
 
 A process has one redactor at a time. ``text.py`` asks it before it cleans or cuts anything, so a secret is replaced while
 it is still whole. It knows from the start what stands in URLs among the process's arguments and in its environment, such as proxies.
@@ -16,7 +16,7 @@ import sys
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Pattern, Tuple
 from urllib.parse import quote, unquote
 
-STRUCK = "***"
+REDACTED = "***"
 _OWN = (
     "site",
     "handle",
@@ -56,7 +56,7 @@ _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}|[\\&]|[^\x00-\x7f]")
 class Redactor:
     """Replace secrets in text: the known values, and whatever stands where secrets stand.
 
-    >>> Redactor(["s3cr3t!"]).strike('{"password": "other"} s3cr3t! s3cr3t%21 czNjcjN0IQ==')
+    >>> Redactor(["s3cr3t!"]).redact('{"password": "other"} s3cr3t! s3cr3t%21 czNjcjN0IQ==')
     '{"password": ***} *** *** ***'
     """
 
@@ -94,25 +94,25 @@ class Redactor:
                 self.add(form)
                 self.add(form.lower())
 
-    def strike(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """``text`` without secrets."""
         if self._known:
             text = self._without_known(text)
-        text = _IN_URL.sub(rf"\1{STRUCK}@", text) if "@" in text else text
-        text = _PEM.sub(STRUCK, text) if "-----BEGIN" in text else text
-        text = _TAGGED.sub(lambda match: match[1] + STRUCK, text) if "</" in text else text
-        return _NAMED.sub(lambda match: match[1] + STRUCK, text)
+        text = _IN_URL.sub(rf"\1{REDACTED}@", text) if "@" in text else text
+        text = _PEM.sub(REDACTED, text) if "-----BEGIN" in text else text
+        text = _TAGGED.sub(lambda match: match[1] + REDACTED, text) if "</" in text else text
+        return _NAMED.sub(lambda match: match[1] + REDACTED, text)
 
-    def strike_id(self, identity: str) -> str:
+    def redact_id(self, identity: str) -> str:
         """An id or a name from outside as it may be kept in a file; one that is short, as a number is, tells no secret."""
-        return self.strike(identity) if len(identity) >= _FOLDED else identity
+        return self.redact(identity) if len(identity) >= _FOLDED else identity
 
     def cut(self, text: str, limit: int) -> str:
         """The first ``limit`` characters of what ``strike`` makes of ``text``, without looking at all of a long one."""
         looked_at = 20 * limit + self.longest
         if len(text) <= looked_at:
-            return self.strike(text)[:limit]
-        found = self.strike(text[:looked_at])
+            return self.redact(text)[:limit]
+        found = self.redact(text[:looked_at])
         return found[: max(0, len(found) - self.longest)][
             :limit
         ]  # the half of a secret may be at the end
@@ -130,7 +130,7 @@ class Redactor:
 
     def _struck(self, thing: Any) -> Any:
         if isinstance(thing, str):
-            return self.strike(thing)
+            return self.redact(thing)
         if isinstance(thing, Mapping):
             return {self._struck(key): self._struck(value) for key, value in thing.items()}
         return (
@@ -169,7 +169,7 @@ def _replaced(text: str, spans: List[Tuple[int, int]]) -> str:
     end = 0
     for first, last in sorted(spans):
         if first >= end:
-            kept += [text[end:first], STRUCK]
+            kept += [text[end:first], REDACTED]
         end = max(end, last)
     return "".join(kept + [text[end:]])
 

@@ -76,7 +76,7 @@ def decimal_number(text: object) -> Optional[float]:
     return float(found[0]) if found else None
 
 
-def among(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """What would have been right instead of ``word``: what is nearest, else all that is known."""
     import difflib
 

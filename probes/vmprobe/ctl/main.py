@@ -70,7 +70,7 @@ def _run(argv: Optional[List[str]]) -> int:
 
 
 def _failed(words: str) -> int:
-    print(f"vmprobectl: {current().strike(words)}", file=sys.stderr)
+    print(f"vmprobectl: {current().redact(words)}", file=sys.stderr)
     return 1
 
 

@@ -179,9 +179,9 @@ class Lease:
         """As the driver's; Conflict as long as one of them has not been shown under the handle."""
         self.cloud.detach(self.gate.require(server), self.gate.require(volume))
 
-    def open(self, group: Ref, port: int) -> None:
+    def open_port(self, group: Ref, port: int) -> None:
         """As the driver's; Conflict as long as the group has not been shown under the handle."""
-        self.cloud.open(self.gate.require(group), port)
+        self.cloud.open_port(self.gate.require(group), port)
 
     def start(self, server: Ref) -> None:
         """As the driver's; Conflict as long as the server has not been shown under the handle."""
@@ -276,7 +276,7 @@ class Lease:
             self._ready.add(key)
         if not known:
             self._asked.pop(key, None)  # a removal before anything was there removed nothing
-        if key not in self._hidden and self.cloud.driver.hides(thing):
+        if key not in self._hidden and self.cloud.driver.is_soft_deleted(thing):
             self._hidden.add(key)
             self._asked.pop(key, None)  # only another removal ends it
 
@@ -352,7 +352,7 @@ class Lease:
                 waiting[:] = [kind for kind in waiting if not self._is_clear(kind, quiet)]
                 if self._belongings_are_gone(Kind.SERVER in waiting) and not waiting:
                     return
-                if self.cloud.rejected:
+                if self.cloud.credential_rejected:
                     raise self._left_behind()  # nothing can be asked any more
                 self.request_deletion()
 
@@ -425,7 +425,8 @@ class Lease:
     def _settles_soon(self, kind: Kind) -> bool:
         """Whether what may yet appear will not by the time of a look more: then that is waited for, not left in the ledger."""
         waits = (
-            self.cloud.driver.shown_by - abs(self._utc() - debt.at) for debt in self._owed(kind)
+            self.cloud.driver.consistency_window - abs(self._utc() - debt.at)
+            for debt in self._owed(kind)
         )
         return any(0 < wait <= self.deadline.polling.longest for wait in waits)
 
@@ -494,7 +495,7 @@ class Lease:
 
     def _is_settled(self, debt: Debt) -> bool:
         """Whether it was asked for so long ago that every list would show it."""
-        return abs(self._utc() - debt.at) >= self.cloud.driver.shown_by
+        return abs(self._utc() - debt.at) >= self.cloud.driver.consistency_window
 
     def _is_there(self, debt: Debt) -> Optional[bool]:
         """Whether the cloud has this thing as ours, by its own word; None when it did not say."""
@@ -547,7 +548,7 @@ class Lease:
                 f"what the manager made for {server} is not known: {refused}"
             )
             self._known_whole.add(key)  # and nobody will say the rest
-            return list(refused.known)
+            return list(refused.partial)
         if key in self._ready:
             self._known_whole.add(key)
         return found
@@ -565,7 +566,7 @@ class Lease:
 
     def _left_by(self, servers: Sequence[Ref]) -> Mapping[str, List[Ref]]:
         try:
-            return self.cloud.left_by(servers)
+            return self.cloud.orphans(servers)
         except NotPermitted as refused:
             self.timeline.notes.append(
                 f"what is left of what the manager made for {servers[0]} is not known: {refused}"
@@ -682,8 +683,10 @@ def settle_debts(
         return Debts(left, 0, [f"the ledgers cannot be read: {failed.strerror}"])
     for number, path in enumerate(paths):
         now = clock.now()
-        if now >= until or cloud.rejected:
-            why = "the credential was rejected" if cloud.rejected else "there was no time"
+        if now >= until or cloud.credential_rejected:
+            why = (
+                "the credential was rejected" if cloud.credential_rejected else "there was no time"
+            )
             timeline.notes.append(f"some debts of earlier runs were not looked at: {why}")
             return Debts(left, _owed_by(cloud, paths[number:]), troubles)
         share = max((until - now) / (len(paths) - number), shortest)

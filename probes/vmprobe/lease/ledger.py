@@ -406,7 +406,7 @@ def _without_secrets(entry: Dict[str, Any]) -> Dict[str, Any]:
     """The entry as it is written: a manager may give anything as an id, and the handle finds what has another one here."""
     foreign = {"belongs": ("id", "server", "name")}.get(entry["event"], ("id",))
     return {
-        word: current().strike_id(value) if word in foreign else value
+        word: current().redact_id(value) if word in foreign else value
         for word, value in entry.items()
     }
 

@@ -30,7 +30,7 @@ from vmprobe.core.clock import Polling
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import CAUSES, ClientError
 from vmprobe.core.handle import owner_word
-from vmprobe.core.text import among, one_line
+from vmprobe.core.text import one_line, suggest
 from vmprobe.core.timeline import STAGES
 from vmprobe.core.values import (
     duration,
@@ -78,7 +78,7 @@ def _period(text: str) -> float:
 def _probes(text: str) -> Tuple[str, ...]:
     for word in word_list(text):
         if word not in SERVICES:
-            raise ValueError(f"names {word}, which is no probe; {among(word, SERVICES)}")
+            raise ValueError(f"names {word}, which is no probe; {suggest(word, SERVICES)}")
     return word_list(text)
 
 
@@ -257,7 +257,7 @@ def load(path: str) -> Site:
     base = os.path.basename(path)
     for section in parser.sections():
         if section not in _SECTIONS:
-            raise ClientError(f"{base} [{section}]: no such section; {among(section, _SECTIONS)}")
+            raise ClientError(f"{base} [{section}]: no such section; {suggest(section, _SECTIONS)}")
     for section in ("site", "endpoint", "test vm"):
         if not parser.has_section(section):
             raise ClientError(f"{base} [{section}]: this section is missing")
@@ -378,7 +378,7 @@ class _Sections:
         for name in texts:
             if name not in keys:
                 raise ClientError(
-                    f"{self._base} [{section}] {name}: no such key; {among(name, keys)}"
+                    f"{self._base} [{section}] {name}: no such key; {suggest(name, keys)}"
                 )
         return {
             name: self._value(section, name, key, texts)
@@ -427,7 +427,7 @@ def _thresholds(base: str, parser: configparser.ConfigParser) -> Thresholds:
     for label, text in parser.items("thresholds") if parser.has_section("thresholds") else ():
         if label not in LABELS:
             raise ClientError(
-                f"{base} [thresholds] {label}: no such metric; {among(label, LABELS)}"
+                f"{base} [thresholds] {label}: no such metric; {suggest(label, LABELS)}"
             )
         ranges = [part.strip() for part in text.split(",")]
         if len(ranges) > 2 or not any(ranges):
@@ -484,7 +484,7 @@ def read_credentials(path: str, known: Any, where: str) -> Dict[str, str]:
     texts = dict(parser["credentials"])
     for name in texts:
         if name not in known:
-            raise ClientError(f"{path} [credentials] {name}: no such key; {among(name, known)}")
+            raise ClientError(f"{path} [credentials] {name}: no such key; {suggest(name, known)}")
         if not texts[name]:
             raise ClientError(f"{path} [credentials] {name}: is empty")
     for secret in secrets(texts):

@@ -214,7 +214,7 @@ class Http:
                 utc=self.deadline.clock.utc(),
             )
             if reply.headers.get("Date"):
-                self.evidence.dated = reply.headers["Date"], self.deadline.clock.utc()
+                self.evidence.server_date = reply.headers["Date"], self.deadline.clock.utc()
             status, received = (
                 f"{reply.status} {reply.reason}",
                 self._shown(reply.headers, b"***" if struck else reply.body),
@@ -224,7 +224,9 @@ class Http:
             status = str(failed)
             raise
         finally:
-            self.evidence.note(f"{method} {url}", sent, status, received, time.monotonic() - began)
+            self.evidence.record(
+                f"{method} {url}", sent, status, received, time.monotonic() - began
+            )
 
     def _wire(self) -> Any:
         if not self._wires:

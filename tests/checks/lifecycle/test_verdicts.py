@@ -446,11 +446,11 @@ def test_a_stages_end_by_the_managers_own_events_is_taken_where_it_can_be_true(
 ):
     asked = []
 
-    def finished(driver, server, stage):
+    def finished_at(driver, server, stage):
         asked.append(stage)
         return site.clock.utc() - 12 + took if took and stage == "storage" else None
 
-    monkeypatch.setattr(Memory, "finished", finished)
+    monkeypatch.setattr(Memory, "finished_at", finished_at)
 
     output = site.lifecycle("-v", "--depth", "api")[1]
 
@@ -462,7 +462,7 @@ def test_neither_a_fleet_nor_what_the_vm_itself_has_to_say_is_looked_up_in_event
     site, monkeypatch
 ):
     asked = []
-    monkeypatch.setattr(Memory, "finished", lambda driver, server, stage: asked.append(stage))
+    monkeypatch.setattr(Memory, "finished_at", lambda driver, server, stage: asked.append(stage))
     site.set("sample", readings="0")
 
     site.lifecycle("--depth", "api", "--count", "2")

@@ -104,7 +104,11 @@ def test_warning_when_a_server_is_stuck_and_not_before(site, server):
 def test_a_server_is_stuck_for_as_long_as_its_state_lasts_and_not_since_it_was_created():
     def moving(name, since):
         return Resource(
-            Ref(Kind.SERVER, f"id-{name}", name), State.PENDING, "RESIZE", created=0.0, since=since
+            Ref(Kind.SERVER, f"id-{name}", name),
+            State.PENDING,
+            "RESIZE",
+            created=0.0,
+            state_since=since,
         )
 
     servers = census.take(

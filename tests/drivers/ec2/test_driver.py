@@ -764,7 +764,7 @@ def test_a_list_without_an_end_is_incomplete_and_soon(cloud, answer, words, show
 
     with pytest.raises(Incomplete, match=f"list volumes: {words}") as cut:
         made.list(Kind.VOLUME, "")
-    assert len(cut.value.shown) == shown
+    assert len(cut.value.partial) == shown
 
 
 def _next_thousand(request):
@@ -1235,7 +1235,10 @@ def test_where_policy_hides_interfaces_the_volumes_are_known(cloud):
         NotPermitted, match="interfaces of server i-1: 403 UnauthorizedOperation: words"
     ) as refused:
         made.belongings(SERVER)
-    assert refused.value.known == [Ref(Kind.VOLUME, "vol-1", "root"), Ref(Kind.VOLUME, "vol-2", "")]
+    assert refused.value.partial == [
+        Ref(Kind.VOLUME, "vol-1", "root"),
+        Ref(Kind.VOLUME, "vol-2", ""),
+    ]
 
 
 def test_an_interface_is_shown_and_removed_by_its_id(cloud):
@@ -1252,7 +1255,7 @@ def test_an_interface_is_shown_and_removed_by_its_id(cloud):
     shown = made.show(port)
     made.delete(port)
 
-    assert (shown.ref, shown.native, shown.server, shown.addresses, removed) == (
+    assert (shown.ref, shown.provider_state, shown.server, shown.addresses, removed) == (
         port,
         "in-use",
         "i-1",
@@ -1372,7 +1375,7 @@ def test_a_state_has_the_age_that_its_reason_says(cloud):
         }
     )
 
-    assert [one.since for one in made.list(Kind.SERVER, "")] == [1795863600.0, None]
+    assert [one.state_since for one in made.list(Kind.SERVER, "")] == [1795863600.0, None]
 
 
 def test_a_volume_that_is_not_known_does_not_say_that_its_server_is_gone(cloud):

@@ -104,7 +104,7 @@ def test_what_runs_on_a_host_is_counted(connected):
         "storage",
         "pool default-pool",
     )
-    assert connected.list(Kind.SERVER, "te")[0].native == "running"
+    assert connected.list(Kind.SERVER, "te")[0].provider_state == "running"
 
 
 def test_volumes_larger_than_the_pool_are_made_and_so_they_fit_but_a_kernel_takes_room(

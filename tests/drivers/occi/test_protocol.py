@@ -653,7 +653,7 @@ def test_a_new_server_is_started_once_it_is_shown_at_rest_and_never_by_the_answe
 
     stage.reply = lambda request: said(OOI)
     assert [
-        driver.is_made_at_rest(driver.show(server)._replace(native=native))
+        driver.needs_start(driver.show(server)._replace(provider_state=native))
         for native in ("inactive", "suspended", "active", "error")
     ] == [True, True, False, False]
     driver.start(server)
@@ -764,6 +764,6 @@ def test_any_answer_to_any_verb_is_understood_or_an_error_of_this_suite(content,
             thing.ref.id.isprintable()
             and len(thing.ref.id) <= 255
             and len(thing.ref.name) <= 255
-            and thing.native.isprintable()
+            and thing.provider_state.isprintable()
         )
         assert all(len(address) <= 49 for address in thing.addresses)

@@ -697,7 +697,7 @@ def test_a_name_that_is_taken_is_told(world):
     taken = driver.snapshot(server, "vmprobe-x")
     soon(lambda: driver.show(taken).state is State.READY)
     with pytest.raises(Exception, match="NAME is already taken by IMAGE 8"):
-        soon(lambda: driver.show(server).native == "RUNNING")
+        soon(lambda: driver.show(server).provider_state == "RUNNING")
         driver.snapshot(server, "vmprobe-x")
     assert [(found.ref, found.state) for found in driver.list(Kind.SNAPSHOT, "vmprobe-")] == [
         (Ref(Kind.SNAPSHOT, "8", "vmprobe-x"), State.READY)
@@ -867,7 +867,7 @@ def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(
 
     seen = driver.show(ref)
 
-    assert (seen.native, seen.fault, seen.cause) == (state, fault, cause)
+    assert (seen.provider_state, seen.fault, seen.cause) == (state, fault, cause)
     vm.state = "RUNNING"
     soon(lambda: removed(driver, ref))
 
@@ -932,7 +932,7 @@ def test_of_many_other_vms_none_is_asked_for_by_itself(world):
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)
     refs = [driver.create(ServerSpec(name, plan)) for name in ("worker-1", "worker-2", "vmprobe-x")]
-    soon(lambda: [seen.native for seen in driver.list(Kind.SERVER, "")] == ["RUNNING"] * 3)
+    soon(lambda: [seen.provider_state for seen in driver.list(Kind.SERVER, "")] == ["RUNNING"] * 3)
     world.oned.calls.clear()
 
     assert [seen.ref.name for seen in driver.list(Kind.SERVER, "vmprobe-")] == ["vmprobe-x"]
@@ -957,7 +957,7 @@ def test_an_image_without_a_file_is_removed_by_force_where_oned_has_it(world, fo
     if force:
         wait_gone(driver, ref)
     else:
-        soon(lambda: driver.show(ref).native == "ERROR")
+        soon(lambda: driver.show(ref).provider_state == "ERROR")
         world.oned.faults.clear()
         soon(lambda: removed(driver, ref))
 
@@ -1133,7 +1133,7 @@ def test_a_services_token_is_shown_nowhere_not_even_alone(world):
 
     token = sent[0].split(":")[2]
     assert (
-        driver.evidence.redactor.strike(f"probe:{token} {token} {quote(token, safe='')}")
+        driver.evidence.redactor.redact(f"probe:{token} {token} {quote(token, safe='')}")
         == "*** *** ***"
     )
 
@@ -1273,7 +1273,7 @@ def test_leftovers_are_found_by_their_names_and_removed_without_a_ledger(world, 
     ref = driver.create(ServerSpec(name, plan))
     soon(lambda: driver.show(ref).state is State.READY)
     driver.snapshot(ref, name)
-    soon(lambda: driver.show(ref).native == "RUNNING")
+    soon(lambda: driver.show(ref).provider_state == "RUNNING")
 
     code, output, _ = run_probe("check_vm_leftovers", "--site", world.site())
     assert code == 1 and "2" in line(output)

@@ -243,7 +243,7 @@ def test_what_servers_left_that_are_gone_is_asked_of_neutron_alone(cloud, servic
         {"ports": [a_port("p1"), a_port("p2", name="of-somebody"), a_port("p3", "s3")]}
     )
 
-    assert cloud.left_by([SERVER, Ref(Kind.SERVER, "s2", "vmprobe-x")]) == {
+    assert cloud.orphans([SERVER, Ref(Kind.SERVER, "s2", "vmprobe-x")]) == {
         "s1": [Ref(Kind.PORT, "p1")],
         "s2": [],
     }
@@ -265,7 +265,7 @@ def test_a_port_is_shown_and_removed_by_its_id(cloud, services):
     port = Ref(Kind.PORT, "p1")
 
     seen = cloud.show(port)
-    assert (seen.ref, seen.native, seen.server) == (port, "DOWN", "s1")
+    assert (seen.ref, seen.provider_state, seen.server) == (port, "DOWN", "s1")
     cloud.delete(port)
     assert removals(services) == [f"DELETE {NEUTRON}/ports/p1"]
 
@@ -337,7 +337,12 @@ def test_a_server_that_is_kept_is_not_gone_and_the_second_removal_is_by_force(cl
 
     cloud.delete(server)
     seen = cloud.show(server)
-    assert (seen.native, seen.state, cloud.hides(seen), cloud.rests(seen)) == (
+    assert (
+        seen.provider_state,
+        seen.state,
+        cloud.is_soft_deleted(seen),
+        cloud.is_at_rest(seen),
+    ) == (
         "SOFT_DELETED",
         State.FAILED,
         True,
@@ -392,7 +397,7 @@ def test_a_server_that_nova_calls_deleted_is_gone_when_it_is_not_shown_any_more_
         }
     )
 
-    assert cloud.show(SERVER).native == "DELETED"
+    assert cloud.show(SERVER).provider_state == "DELETED"
     assert [seen.ref for seen in cloud.list(Kind.SERVER, "vmprobe-")] == [SERVER]
     assert cloud.list(Kind.SERVER, "") == []  # for who only looks there is no such server
     clock.sleep(10)

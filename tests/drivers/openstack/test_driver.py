@@ -707,7 +707,7 @@ def test_a_vm_that_has_to_be_reached_gets_a_security_group_and_a_floating_ip_und
         ),
     }
     group = cloud.create(SecurityGroupSpec("vmprobe-x"))
-    cloud.open(group, 22)
+    cloud.open_port(group, 22)
     address = cloud.create(
         AddressSpec("vmprobe-x", Ref(Kind.SERVER, "s1", "vmprobe-x"), Plan("i", external="e1"))
     )
@@ -764,11 +764,11 @@ def test_no_group_is_opened_but_one_that_was_shown_under_the_handle(cloud, servi
         Conflict,
         match=f"^security group theirs has not been shown under {handle} yet: it is not touched$",
     ):
-        lease.open(group, 22)
+        lease.open_port(group, 22)
     assert services.asked == ["POST /network/v2.0/security-groups"]
 
     lease.show([group])
-    lease.open(group, 22)
+    lease.open_port(group, 22)
     rules = [
         json.loads(request.body)["security_group_rule"]
         for request in services.server.requests
@@ -802,10 +802,10 @@ def test_a_rule_that_is_there_already_is_no_failure(cloud, services):
         ]
     )
     services.answers["POST /network/v2.0/security-group-rules"] = lambda request: next(refusals)
-    cloud.open(Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), 22)
+    cloud.open_port(Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), 22)
 
     with pytest.raises(QuotaExceeded):
-        cloud.open(Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), 22)
+        cloud.open_port(Ref(Kind.SECURITY_GROUP, "g1", "vmprobe-x"), 22)
 
 
 def test_a_neutron_without_routers_has_no_floating_ips(cloud, services):
@@ -1108,11 +1108,11 @@ def test_an_attachment_ended_when_its_event_did_and_not_before(cloud, services, 
     }
 
     assert (
-        cloud.finished(server, "storage") is None and asked not in services.asked
+        cloud.finished_at(server, "storage") is None and asked not in services.asked
     )  # nothing was asked for
     cloud.attach(server, Ref(Kind.VOLUME, "v1"))
 
-    assert cloud.finished(server, "storage") == said
+    assert cloud.finished_at(server, "storage") == said
     assert services.asked.count(asked) == 1
 
 

@@ -111,7 +111,7 @@ def test_a_list_has_all_of_ours_or_it_is_an_error(troubles, cell):
         try:
             found = cloud.list(Kind.SERVER, "vmprobe-")
         except Incomplete as part:
-            assert {thing.ref.id for thing in part.shown} <= {
+            assert {thing.ref.id for thing in part.partial} <= {
                 "s98",
                 "s99",
                 *(one["id"] for one in OURS),

@@ -605,7 +605,7 @@ def test_an_access_token_file_is_read_anew_for_each_session(identity, tmp_path):
         if "authorization" in request.headers
     ]
     assert bearers == ["Bearer first-bearer", "Bearer second-bearer"]
-    assert evidence.redactor.strike("first-bearer second-bearer token-1") == "*** *** ***"
+    assert evidence.redactor.redact("first-bearer second-bearer token-1") == "*** *** ***"
 
 
 def test_an_access_token_that_ended_by_its_own_word_is_ours_and_not_sent(identity):

@@ -118,7 +118,7 @@ def test_a_list_that_changes_each_time_is_incomplete_with_what_was_shown(status,
         match=f"^list servers: its next page cannot be had: {status} marker .s1. not found$",
     ) as raised:
         cloud.list(Kind.SERVER, "")
-    assert ids(raised.value.shown) == ["s1"]
+    assert ids(raised.value.partial) == ["s1"]
     assert len(services.asked) == 7  # the version, and three times two pages
 
 
@@ -134,7 +134,7 @@ def test_pages_that_repeat_themselves_are_no_list(link, cloud, services):
 
     with pytest.raises(Incomplete, match="^list servers: its pages repeat themselves$") as raised:
         cloud.list(Kind.SERVER, "")
-    assert ids(raised.value.shown) == ["s1"]
+    assert ids(raised.value.partial) == ["s1"]
 
 
 def test_a_list_without_an_end_is_no_list(cloud, services):
@@ -152,7 +152,7 @@ def test_a_list_without_an_end_is_no_list(cloud, services):
     with pytest.raises(Incomplete, match="^list servers: there is no end of it$") as raised:
         cloud.list(Kind.SERVER, "vmprobe-x-7")
     assert len(services.asked) == 1001
-    assert len(raised.value.shown) == 111  # 7, 70 to 79, 700 to 799
+    assert len(raised.value.partial) == 111  # 7, 70 to 79, 700 to 799
 
 
 def test_a_first_page_may_be_empty_and_still_name_the_next(cloud, services):
@@ -236,7 +236,7 @@ def test_a_list_is_incomplete_while_a_cell_of_nova_does_not_answer(cloud, servic
         match="^list servers: a cell of Nova does not answer, 1 of its servers cannot be seen$",
     ) as raised:
         cloud.list(Kind.SERVER, "vmprobe-")
-    assert [(thing.ref, thing.state, thing.native) for thing in raised.value.shown] == [
+    assert [(thing.ref, thing.state, thing.provider_state) for thing in raised.value.partial] == [
         (Ref(Kind.SERVER, "s1", "vmprobe-x-1"), State.READY, "ACTIVE"),
         (Ref(Kind.SERVER, "s9"), State.PENDING, "UNKNOWN"),
     ]

@@ -164,7 +164,7 @@ def test_a_qemu_that_does_not_answer_as_it_should_is_there_and_can_be_removed_in
     driver.delete(ref)
 
     assert type(said.value).__name__ == ("CloudError" if manner == "refuses" else "Unreachable")
-    assert (listed.ref, listed.state, listed.native) == (ref, State.PENDING, "silent")
+    assert (listed.ref, listed.state, listed.provider_state) == (ref, State.PENDING, "silent")
     soon(lambda: not place.running())
     assert driver.list(Kind.SERVER, place.handle) == []
     assert time.monotonic() - began < 60
@@ -397,7 +397,7 @@ def test_a_pipe_in_the_place_of_what_a_server_said_is_not_waited_for(place, name
 
     (found,) = driver.list(Kind.SERVER, place.handle)
 
-    assert (found.native, found.fault) == ("dead", "it ended without a word")
+    assert (found.provider_state, found.fault) == ("dead", "it ended without a word")
     assert driver.console(found.ref) == ""
 
 

@@ -43,7 +43,7 @@ TEXT = "Pa'ss/\"w\u00f6rd&1;x<y>%2 \\+|="
 def test_a_secret_is_replaced_in_every_form(name):
     form = ENCODERS[name](TEXT)
 
-    found = Redactor([TEXT]).strike(f"you sent [{form}] and that is wrong")
+    found = Redactor([TEXT]).redact(f"you sent [{form}] and that is wrong")
 
     assert re.fullmatch(
         r"you sent \['?[A-Za-z0-9]{0,8}\*\*\*[A-Za-z0-9]{0,8}'?\] and that is wrong", found
@@ -57,7 +57,7 @@ def test_a_secret_is_replaced_in_every_form(name):
 def test_a_secret_is_replaced_where_forms_are_nested(inner, outer):
     form = ENCODERS[outer](ENCODERS[inner](TEXT))
 
-    assert Redactor([TEXT]).strike(f"<{form}>") in ("<***>", "<***=>", "<***%3D>")
+    assert Redactor([TEXT]).redact(f"<{form}>") in ("<***>", "<***=>", "<***%3D>")
 
 
 letters = st.characters(min_codepoint=32, max_codepoint=0x2FF, blacklist_characters="\x7f")
@@ -83,9 +83,9 @@ def test_any_secret_is_replaced_in_every_form_whatever_stands_beside_it(
 ):
     form = ENCODERS[name](secret)
 
-    found = Redactor([secret]).strike(before + form + after)
+    found = Redactor([secret]).redact(before + form + after)
 
-    assert redact.STRUCK in found
+    assert redact.REDACTED in found
     assert form not in found and secret not in found
 
 
@@ -125,7 +125,7 @@ def test_a_secret_is_replaced_before_a_text_is_cleaned():
 
 
 def test_a_plus_sign_that_a_server_read_as_a_blank_is_replaced():
-    assert Redactor(["p%s&++=x"]).strike("you sent [p%s&amp;  =x]") == "you sent [***]"
+    assert Redactor(["p%s&++=x"]).redact("you sent [p%s&amp;  =x]") == "you sent [***]"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_plus_sign_that_a_server_read_as_a_blank_is_replaced():
     ],
 )
 def test_a_short_secret_is_replaced_where_it_is_a_word_of_its_own(secret, text, struck):
-    assert Redactor([secret]).strike(text) == struck
+    assert Redactor([secret]).redact(text) == struck
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_password_in_a_url_is_replaced_also_in_parts(text, struck):
     redactor = Redactor()
     redactor.add_url("http://robot:pr0xy-s3cret/7@127.0.0.1:1")
 
-    assert redactor.strike(text) == struck
+    assert redactor.redact(text) == struck
 
 
 def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
@@ -217,13 +217,13 @@ def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
     ],
 )
 def test_what_stands_where_secrets_stand_is_replaced_whole(text, struck):
-    assert Redactor().strike(text) == struck
+    assert Redactor().redact(text) == struck
 
 
 def test_words_that_only_sound_like_it_are_kept():
     text = "no secret here; the password is wrong; a token: expired; https://h/a?mail=x; 4f1c-%20-&amp;"
 
-    assert Redactor(["a-Secret-1"]).strike(text) == text
+    assert Redactor(["a-Secret-1"]).redact(text) == text
 
 
 def test_hostile_texts_are_looked_through_in_no_time():
@@ -264,7 +264,7 @@ def test_most_of_a_secret_again_and_again_is_looked_through_in_no_time(secret, e
         "in JSON": "".join(f"\\\\\\\\u{ord(char):04x}" for char in secret[:-1]),
     }[echoed]
 
-    assert Redactor([secret]).strike(f"{most} \\ " * 20) == f"{most} \\ " * 20
+    assert Redactor([secret]).redact(f"{most} \\ " * 20) == f"{most} \\ " * 20
 
 
 @pytest.mark.parametrize("form", ["?" * 8, "?" * 4, "\ufffd" * 8, "c??", "c\ufffd", "\u0446??"])
@@ -272,7 +272,7 @@ def test_a_secret_of_letters_that_a_charset_lacks_is_replaced(form):
     secrets = {"c": "c\U0001f600", "\u0446": "\u0446\U0001f600"}
 
     assert (
-        Redactor([secrets.get(form[0], "\u043f\u0430\u0440\u043e")]).strike(f"you sent [{form}]")
+        Redactor([secrets.get(form[0], "\u043f\u0430\u0440\u043e")]).redact(f"you sent [{form}]")
         == "you sent [***]"
     )
 
@@ -302,14 +302,14 @@ def test_a_secret_with_marks_in_it_is_not_halved_by_the_reader_of_a_page():
 
 def test_evidence_is_cut_behind_what_was_replaced():
     evidence = Evidence(Redactor(["Zq7-wT4kX9pLm2vB8nRc"]), keep=True)
-    evidence.note("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)
+    evidence.record("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)
 
     assert evidence.exchanges[0]["received"].endswith("x***" + "y" * 7 + "... (4110 characters)")
 
 
 def test_a_secret_that_is_learned_later_is_gone_from_evidence_that_was_taken_before():
     evidence = Evidence(Redactor(), keep=True)
-    evidence.note("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)
+    evidence.record("GET /", received="x" * 3990 + "Zq7-wT4kX9pLm2vB8nRc" + "y" * 100)
     evidence.redactor.add("Zq7-wT4kX9pLm2vB8nRc")
 
     assert "Zq7" not in "\n".join(evidence.lines())
@@ -330,7 +330,7 @@ def test_a_long_token_is_replaced_as_urls_json_and_pages_write_it():
         "base64",
         "hexadecimal",
     ):
-        assert Redactor([token]).strike(f"<{ENCODERS[name](token)}>") in ("<***>", "<***=>"), name
+        assert Redactor([token]).redact(f"<{ENCODERS[name](token)}>") in ("<***>", "<***=>"), name
 
 
 def test_only_the_suites_own_words_of_a_document_are_as_they_are():

@@ -66,7 +66,7 @@ class Memory:
                 {
                     "taken": taken,
                     "servers": {
-                        current().strike_id(server): kept for server, kept in newest.items()
+                        current().redact_id(server): kept for server, kept in newest.items()
                     },
                 },
             )
@@ -128,7 +128,7 @@ def _read_all(
             continue
         cloud.deadline.check()
         began = clock.now()
-        if _read(server.ref, cloud.reading, found, failed):
+        if _read(server.ref, cloud.metrics_once, found, failed):
             (slow if clock.now() - began > _SLOW else again).append(server)
     for server in again + ([] if any(found.values()) else slow):
         _read(server.ref, cloud.metrics, found, failed)

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
 from vmprobe.core import handle
-from vmprobe.core.clock import ahead
+from vmprobe.core.clock import clock_skew
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
 from vmprobe.core.model import Capability, Kind, Plan
@@ -133,7 +133,7 @@ class _Steps:
             http.close()
         if reply.status in _UNWELL:
             raise reply.error(GatewayFailed)
-        skew = ahead(reply.headers.get("Date", ""), self.deadline.clock.utc())
+        skew = clock_skew(reply.headers.get("Date", ""), self.deadline.clock.utc())
         if skew is None:
             self.timeline.notes.append("the server says no date: its clock is not known")
         else:
@@ -185,7 +185,7 @@ class _Steps:
             status = str(failed)
             raise
         finally:
-            self.evidence.note(words, status=status, seconds=self.deadline.clock.now() - began)
+            self.evidence.record(words, status=status, seconds=self.deadline.clock.now() - began)
 
 
 def _place(url: str) -> Tuple[str, str, int]:

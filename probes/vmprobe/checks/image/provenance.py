@@ -53,7 +53,7 @@ def judge(image: Image, wanted: Mapping[str, str], now: float) -> List[Wrong]:
     """What is wrong with an image that is there. ``wanted``: checksums by algorithm, none of which is asked for if empty."""
     found = []
     if image.state is not State.READY:
-        found.append(Wrong("inactive", f"image {image.name or image.id} is {image.native}"))
+        found.append(Wrong("inactive", f"image {image.name or image.id} is {image.provider_state}"))
     both = [algorithm for algorithm in wanted if algorithm in image.checksums]
     if wanted and not both:
         found.append(

@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Sequence
 
 from vmprobe import cli
 from vmprobe.checks.session import LOOK, Session
-from vmprobe.core.clock import Clock, ahead
+from vmprobe.core.clock import Clock, clock_skew
 from vmprobe.core.handle import owner_word
 from vmprobe.core.text import counted, span
 from vmprobe.host import paths
@@ -97,7 +97,7 @@ class Run:
         evidence = self.session.evidence
         said = said.with_details(evidence.lines() if self.options.verbose >= 2 else ())
         said = said._replace(perfdata={**said.perfdata, "total": self.timeline.total()})
-        return said.of(self.site.name, evidence.redactor.strike)
+        return said.of(self.site.name, evidence.redactor.redact)
 
     def _look(self) -> Verdict:
         state = paths.state_directory()
@@ -122,7 +122,7 @@ class Run:
     def _now(self) -> float:
         """The time by which leases are over: the cloud's, where this host's clock is ahead of it."""
         now = self.deadline.clock.utc()
-        difference = ahead(*self.session.evidence.dated) or 0.0
+        difference = clock_skew(*self.session.evidence.server_date) or 0.0
         if difference <= _CLOCKS_AGREE:
             return now
         self.timeline.notes.append(

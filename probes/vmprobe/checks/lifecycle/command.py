@@ -122,7 +122,7 @@ class Run:
     def verdict(self) -> Verdict:
         """Live the story and judge it."""
         said = self._plan() if self.options.plan else self._judge(self._live())
-        return self._with_files(said.of(self.site.name, self.evidence.redactor.strike))
+        return self._with_files(said.of(self.site.name, self.evidence.redactor.redact))
 
     def _plan(self) -> Verdict:
         """What a run would use and create; nothing is started."""
@@ -285,7 +285,7 @@ class Run:
         if error is None and self.lease.failed_removals:
             failed = next(iter(self.lease.failed_removals.values()))
             found.append(
-                f"{failed.ref} was {failed.native} while it was removed (cause=teardown): {failed.fault}"
+                f"{failed.ref} was {failed.provider_state} while it was removed (cause=teardown): {failed.fault}"
             )
         if self.lease and self.lease.ledger.trouble:
             found.append(self.lease.ledger.trouble)

@@ -85,7 +85,7 @@ def run(
                     stage, [group]
                 )  # no group is opened, nor a server put into it, that is not shown as ours
                 group = lease.gate.require(group)
-                lease.open(group, test_vm["reach port"])
+                lease.open_port(group, test_vm["reach port"])
             timeline.submitted = deadline.clock.now()
             spec = ServerSpec(
                 str(lease.handle),
@@ -226,7 +226,9 @@ class _Wait:
                 if waiting[host.name]:
                     continue
                 if seen.server != host.id:
-                    waiting[host.name] = f"{volume} is {seen.native}, not attached to {host}"
+                    waiting[host.name] = (
+                        f"{volume} is {seen.provider_state}, not attached to {host}"
+                    )
                     if not asked.get(volume.name):
                         refusal = self._refusal(self.lease.attach, host, seen.ref)
                         asked[volume.name] = refusal is None
@@ -263,7 +265,7 @@ class _Wait:
                 if seen is None or not seen.server:
                     waiting[volume.name] = _pending(seen, volume)
                     continue
-                waiting[volume.name] = f"{volume} is {seen.native}, still attached"
+                waiting[volume.name] = f"{volume} is {seen.provider_state}, still attached"
                 if refusals.get(volume.name) is not None:
                     waiting[volume.name] += f": {_answer(refusals[volume.name])}"
                 if asked[volume.name] and seen.state is State.READY:
@@ -364,7 +366,7 @@ class _Wait:
 
     def _vanished(self, before: Resource, host: Optional[Ref]) -> ResourceFailed:
         fault = self._fault(host, before.ref) if host is not None else ""
-        text = f"{before.ref} was {before.native} and is no longer there" + (
+        text = f"{before.ref} was {before.provider_state} and is no longer there" + (
             f": {fault}" if fault else ""
         )
         return ResourceFailed(
@@ -390,7 +392,7 @@ class _Wait:
     def _start(self, seen: Iterable[Resource]) -> None:
         """Start those that were made at rest, each once; what cannot be started yet is tried again with the next look."""
         for server in seen:
-            if server.ref.id in self.started or not self.cloud.driver.is_made_at_rest(server):
+            if server.ref.id in self.started or not self.cloud.driver.needs_start(server):
                 continue
             try:
                 self.lease.start(server.ref)
@@ -420,7 +422,9 @@ class _Wait:
             except CloudError as unknown:
                 self.timeline.notes.append(f"the fault of {seen.ref} is not known: {unknown}")
         of = f" (one of {count})" if count > 1 else ""
-        text = f"{seen.ref} is {seen.native}{of}" + (f": {seen.fault}" if seen.fault else "")
+        text = f"{seen.ref} is {seen.provider_state}{of}" + (
+            f": {seen.fault}" if seen.fault else ""
+        )
         return ResourceFailed(text, _cause(seen, "scheduler"), seen.request)
 
     def _refuse(self, host: Ref, what: str) -> None:
@@ -523,7 +527,7 @@ class _Wait:
 
     def _finished(self, server: Ref, stage: str) -> Optional[float]:
         try:
-            return self.cloud.finished(server, stage)
+            return self.cloud.finished_at(server, stage)
         except CloudError:
             return None  # what polling saw will do
 
@@ -534,7 +538,7 @@ def _pending(seen, ref: Ref) -> str:
         return f"{ref.kind.value} {ref.id or ref.name} is not shown yet"
     if seen.state is State.READY:
         return ""
-    said = f"{seen.ref} is {seen.native}" + (
+    said = f"{seen.ref} is {seen.provider_state}" + (
         f": {seen.fault}" if seen.fault else ""
     )  # why it failed, or has to wait
     if seen.state is State.FAILED:
@@ -553,12 +557,12 @@ def _unplugged(server: Ref, ports: Sequence[Resource]) -> str:
     for port in ports:
         if port.state is State.FAILED:
             raise ResourceFailed(
-                f"{port.ref} of {server} is {port.native}"
+                f"{port.ref} of {server} is {port.provider_state}"
                 + (f": {port.fault}" if port.fault else ""),
                 _cause(port, "network"),
             )
         if port.state is not State.READY:
-            return f"{port.ref} of {server} is {port.native}"
+            return f"{port.ref} of {server} is {port.provider_state}"
     return "" if any(port.addresses for port in ports) else f"{server} has no address"
 
 

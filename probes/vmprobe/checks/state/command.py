@@ -67,7 +67,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     wanted = cli.patterns(options)
     servers = census.take(
         [server for server in seen if wanted.match(server)],
-        run.cloud.driver.rests,
+        run.cloud.driver.is_at_rest,
         run.deadline.clock.utc(),
         options.stuck,
         options.max_age,

@@ -33,7 +33,7 @@ class Server(NamedTuple):
         )
         since = f" for {text.span(seconds)}" if seconds is not None else ""
         fault = f": {self.reason}" if self.seen.fault and self.trouble == "failed" else ""
-        return f"{self.seen.ref}{name} is {self.seen.native}{since}{fault}"
+        return f"{self.seen.ref}{name} is {self.seen.provider_state}{since}{fault}"
 
     @property
     def reason(self) -> str:
@@ -102,7 +102,8 @@ def table(servers: Sequence[Server], limit: int) -> List[str]:
     rows = [("STATE", "AGE", "OWNER", "PROJECT", "IMAGE", "ID", "NAME")]
     rows += [
         (
-            one.seen.native + (f" {one.trouble}" if one.trouble not in ("", "failed") else ""),
+            one.seen.provider_state
+            + (f" {one.trouble}" if one.trouble not in ("", "failed") else ""),
             "-" if one.age is None else text.span(one.age),
             one.seen.owner or "-",
             one.seen.project or "-",
@@ -146,7 +147,7 @@ def _judged(
     age = _age(seen, now)
     if kept == "failed":
         return Server(seen, kept, age, "failed")
-    moving = age if seen.since is None else max(0.0, now - seen.since)
+    moving = age if seen.state_since is None else max(0.0, now - seen.state_since)
     if kept == "pending" and moving is not None and moving > stuck:
         return Server(seen, kept, age, "stuck", moving)
     if max_age is not None and age is not None and age > max_age:

@@ -220,7 +220,7 @@ class Ec2(Driver):
     """The verbs, as calls of the API in one region."""
 
     system = "Amazon EC2"
-    proved = "moto's server, behind a gateway that verifies signatures; AWS's published examples of these"
+    proved_against = "moto's server, behind a gateway that verifies signatures; AWS's published examples of these"
     capabilities = frozenset(Capability)
     kinds: Sequence[Kind] = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered: Sequence[str] = tuple(METRICS)
@@ -429,7 +429,7 @@ class Ec2(Driver):
                 self._check_young(ref)
                 raise NotFound(f"{ref} is not there")
             raise (Ended if ref.id in self._asked else NotFound)(
-                f"{ref} is {found.native}" + (f": {found.fault}" if found.fault else "")
+                f"{ref} is {found.provider_state}" + (f": {found.fault}" if found.fault else "")
             )
         self._missed.pop(ref.id, None)
         if found.ref.name:
@@ -485,7 +485,7 @@ class Ec2(Driver):
         if server.id not in self._came:
             raise NotFound(f"{server} is not there")
         if self._unnameable is not None:
-            self._unnameable.known = self._came.pop(server.id)
+            self._unnameable.partial = self._came.pop(server.id)
             raise self._unnameable
         return self._came.pop(server.id)
 
@@ -578,8 +578,8 @@ class Ec2(Driver):
             http.close()
         self._https = []
 
-    def rests(self, server: Resource) -> bool:
-        return server.native in RESTS
+    def is_at_rest(self, server: Resource) -> bool:
+        return server.provider_state in RESTS
 
     def endpoints(self) -> List[str]:
         try:
@@ -987,7 +987,7 @@ class Ec2(Driver):
         if (
             seen.ref.name
             or seen.server
-            or seen.native in ("in-use", *MOVING)
+            or seen.provider_state in ("in-use", *MOVING)
             or seen.size not in (0, size)
         ):
             del self._unnamed[seen.ref.id]
@@ -1108,7 +1108,7 @@ class Ec2(Driver):
             cause,
             addresses=tuple(dict.fromkeys(address for address in addresses if address)),
             created=moment(text(said, "launchTime", "")),
-            since=_since(said),
+            state_since=_since(said),
             vcpus=cores * threads or None,
             image=text(said, "imageId", ""),
         )
@@ -1400,7 +1400,7 @@ def _tags(said: Any) -> Dict[str, str]:
 
 
 def _is_gone(thing: Resource) -> bool:
-    return thing.native in GONE and thing.state is not State.FAILED
+    return thing.provider_state in GONE and thing.state is not State.FAILED
 
 
 def _server_name(said: Any) -> str:

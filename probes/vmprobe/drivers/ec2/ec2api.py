@@ -15,7 +15,7 @@ class Ec2Api(Ec2):
     """EC2's verbs in ec2-api's dialect."""
 
     system = "OpenStack ec2-api"
-    proved = "ec2-api before the OpenStack of the live tests, real, started by the tests"
+    proved_against = "ec2-api before the OpenStack of the live tests, real, started by the tests"
     capabilities = Ec2.capabilities - {Capability.METRICS, Capability.SNAPSHOTS}
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = ()

@@ -13,7 +13,7 @@ class Eucalyptus(Ec2):
     """EC2's verbs in Eucalyptus' dialect."""
 
     system = "Eucalyptus"
-    proved = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
+    proved_against = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
     endpoint_keys = keys_without("service quotas url")
     dialect = Dialect(
         path="/services/compute", region="eucalyptus", owner="", tags="after", types="all"

@@ -24,7 +24,7 @@ class Nimbus(Ec2):
     """EC2's verbs in Nimbus' dialect."""
 
     system = "Nimbus"
-    proved = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
+    proved_against = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
     capabilities = frozenset({Capability.IMAGES})
     kinds = (Kind.SERVER,)
     metrics_offered = ()

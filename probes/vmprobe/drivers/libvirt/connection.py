@@ -223,7 +223,7 @@ class Connection:
             status = str(error)
             raise
         finally:
-            self._evidence.note(
+            self._evidence.record(
                 words, sent, status, received[0], self._deadline.clock.now() - began
             )
 

@@ -112,7 +112,7 @@ class Libvirt(Driver):
     """The verbs, over domains and volumes."""
 
     system = "libvirt (QEMU/KVM)"
-    proved = "libvirtd and QEMU, real, started by the tests"
+    proved_against = "libvirtd and QEMU, real, started by the tests"
     capabilities = frozenset(
         {
             Capability.VOLUMES,
@@ -124,7 +124,7 @@ class Libvirt(Driver):
     )
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = METRICS + EXTRA_METRICS
-    shown_by = (
+    consistency_window = (
         1.0  # a daemon finishes what a killed asker has sent, and shows it from its first moment
     )
     endpoint_keys = {"url": Key(_uri, "qemu:///session"), "user": Key(), "pool": Key()}
@@ -322,8 +322,8 @@ class Libvirt(Driver):
     def console(self, server: Ref) -> str:
         return self._ask(f"console {server}", lambda host: self._read(host, server.id))
 
-    def rests(self, server: Resource) -> bool:
-        return server.native in (
+    def is_at_rest(self, server: Resource) -> bool:
+        return server.provider_state in (
             "shut off",
             "paused",
             "pmsuspended",

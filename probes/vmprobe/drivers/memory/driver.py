@@ -80,7 +80,7 @@ class Memory(Driver):
     """Verbs as requests to a MemoryCloud; what another manager does over a wire stands in ``_request``."""
 
     system = "in-memory"
-    proved = "is itself the example and the simulator of faults"
+    proved_against = "is itself the example and the simulator of faults"
     capabilities = frozenset(set(Capability) - {Capability.PORTS})
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = METRICS
@@ -173,7 +173,7 @@ class Memory(Driver):
 
         return self._request(f"belongings {server}", act)
 
-    def left_by(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+    def orphans(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
         def act() -> Dict[str, List[Ref]]:
             ports = [thing for thing in self.cloud.things.values() if thing.kind is Kind.PORT]
             return {
@@ -194,8 +194,8 @@ class Memory(Driver):
     def console(self, server: Ref) -> str:
         return self._request(f"console {server}", lambda: self.cloud.console(server.id))
 
-    def rests(self, server: Resource) -> bool:
-        return server.native == "STOPPED"
+    def is_at_rest(self, server: Resource) -> bool:
+        return server.provider_state == "STOPPED"
 
     def metrics(self, server: Ref) -> List[Sample]:
         def act() -> List[Sample]:
@@ -249,11 +249,11 @@ class Memory(Driver):
             if self.cloud.dated:
                 from email.utils import formatdate
 
-                self.evidence.dated = (
+                self.evidence.server_date = (
                     formatdate(self.cloud.dated, usegmt=True),
                     self.deadline.clock.utc(),
                 )
-            self.evidence.note(
+            self.evidence.record(
                 words, sent, str(status), received, self.deadline.clock.now() - began
             )
 

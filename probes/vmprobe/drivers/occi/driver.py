@@ -69,7 +69,7 @@ class OcciEndpoint(Driver):
     """The verbs, over the kinds of one endpoint."""
 
     system = "OCCI"
-    proved = "PyPI's ooi in front of a real Nova, and pyssf, started by the tests"
+    proved_against = "PyPI's ooi in front of a real Nova, and pyssf, started by the tests"
     capabilities = frozenset({Capability.VOLUMES, Capability.PORTS})
     kinds = (Kind.SERVER, Kind.VOLUME)
     endpoint_keys = {
@@ -219,15 +219,15 @@ class OcciEndpoint(Driver):
 
     # --- what more there is -----------------------------------------------------------------------------------
 
-    def is_made_at_rest(self, seen: Resource) -> bool:
+    def needs_start(self, seen: Resource) -> bool:
         """Some managers leave a new server at rest, where [test vm] says ``start``."""
-        return self._starts and seen.native in RESTS
+        return self._starts and seen.provider_state in RESTS
 
     def start(self, server: Ref) -> None:
         self.occi.act(self._where(COMPUTE, server.id), START, f"start {server}")
 
-    def rests(self, server: Resource) -> bool:
-        return server.native in RESTS
+    def is_at_rest(self, server: Resource) -> bool:
+        return server.provider_state in RESTS
 
     def endpoints(self) -> List[str]:
         """Its own URL, and Keystone's once it has named one."""

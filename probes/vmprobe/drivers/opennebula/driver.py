@@ -92,7 +92,7 @@ class Opennebula(Driver):
     """The verbs, over one oned as one user."""
 
     system = "OpenNebula"
-    proved = "a simulator written from oned's source, each of its answers judged by pyone and its schemas"
+    proved_against = "a simulator written from oned's source, each of its answers judged by pyone and its schemas"
     capabilities = frozenset(
         {
             Capability.VOLUMES,
@@ -225,7 +225,9 @@ class Opennebula(Driver):
             else:
                 found = [_snapshot(image) for image in images]
         return [
-            thing for thing in found if thing.ref.name.startswith(name) and thing.native != "DONE"
+            thing
+            for thing in found
+            if thing.ref.name.startswith(name) and thing.provider_state != "DONE"
         ]
 
     def delete(self, ref: Ref) -> None:
@@ -259,8 +261,8 @@ class Opennebula(Driver):
     def close(self) -> None:
         self.oned.close()
 
-    def rests(self, server: Resource) -> bool:
-        return server.native in states.RESTS
+    def is_at_rest(self, server: Resource) -> bool:
+        return server.provider_state in states.RESTS
 
     def endpoints(self) -> List[str]:
         return [self.oned.http.url]
@@ -285,7 +287,7 @@ class Opennebula(Driver):
         now = _server(vm)
         if now.state is State.FAILED:  # the last reading is of a guest that is no more
             raise ResourceFailed(
-                f"{server} is {now.native}" + (f": {now.fault}" if now.fault else ""),
+                f"{server} is {now.provider_state}" + (f": {now.fault}" if now.fault else ""),
                 now.cause or "scheduler",
             )
         found = _samples(vm, vm.find("MONITORING"), vm)
@@ -420,7 +422,7 @@ class Opennebula(Driver):
 
     def _with_address(self, seen: Resource) -> Resource:
         """What a guest has by itself, where its network leases nothing, is said of each VM and not in the pool."""
-        if seen.addresses or seen.native != "RUNNING":
+        if seen.addresses or seen.provider_state != "RUNNING":
             return seen
         try:
             return self.show(seen.ref)
@@ -438,13 +440,14 @@ class Opennebula(Driver):
             seen = _server(vm)
             if (
                 seen.state is State.PENDING
-                and seen.native not in states.RESTS
-                and not states.is_first(seen.native, _last_host(vm))
+                and seen.provider_state not in states.RESTS
+                and not states.is_first(seen.provider_state, _last_host(vm))
             ):
-                ask = seen.native in states.STAMPED and asked < _ASKED_BY_ONE
+                ask = seen.provider_state in states.STAMPED and asked < _ASKED_BY_ONE
                 asked += ask
                 seen = seen._replace(
-                    since=(self._stamped(seen.ref) if ask else 0.0) or self.deadline.clock.utc()
+                    state_since=(self._stamped(seen.ref) if ask else 0.0)
+                    or self.deadline.clock.utc()
                 )
             found.append(seen)
         return found

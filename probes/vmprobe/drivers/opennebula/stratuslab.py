@@ -97,7 +97,7 @@ class Stratuslab(Opennebula):
     """The verbs: servers are oned's, volumes the disk service's, images the Marketplace's."""
 
     system = "StratusLab"
-    proved = "the same simulator behind a proxy, a disk service and a Marketplace, written from StratusLab's source"
+    proved_against = "the same simulator behind a proxy, a disk service and a Marketplace, written from StratusLab's source"
     capabilities = frozenset({Capability.VOLUMES, Capability.METRICS, Capability.IMAGES})
     kinds = (Kind.SERVER, Kind.VOLUME)
     metrics_offered = ("cpu", "net_in", "net_out", "memory")

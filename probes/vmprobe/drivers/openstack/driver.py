@@ -102,7 +102,7 @@ class Openstack(Driver):
     """The verbs, over the services of one project in one region."""
 
     system = "OpenStack"
-    proved = "OpenStack Zed from Debian's packages, real, started by the tests"
+    proved_against = "OpenStack Zed from Debian's packages, real, started by the tests"
     capabilities = frozenset(Capability)
     kinds = (Kind.SERVER, Kind.ADDRESS, Kind.VOLUME, Kind.SNAPSHOT, Kind.SECURITY_GROUP)
     metrics_offered = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
@@ -242,7 +242,7 @@ class Openstack(Driver):
         )
         return Ref(Kind.SECURITY_GROUP, reply.word("security_group", "id"), spec.name)
 
-    def open(self, group: Ref, port: int) -> None:
+    def open_port(self, group: Ref, port: int) -> None:
         for family in ("IPv4", "IPv6"):
             rule = {
                 "security_group_id": group.id,
@@ -337,12 +337,12 @@ class Openstack(Driver):
                 self._neutron().get(path(where, ref.id), asked=f"show {ref}").field(key, dict)
             )
         if self._is_gone(found):
-            raise Ended(f"{ref} is {found.native}")
+            raise Ended(f"{ref} is {found.provider_state}")
         return found
 
     def _is_gone(self, thing: Resource) -> bool:
         """Nova says DELETED a moment before it lets go of a server; where it says so for long, that is all that comes."""
-        if thing.native not in GONE:
+        if thing.provider_state not in GONE:
             return False
         now = self.deadline.clock.now()
         return (
@@ -361,9 +361,9 @@ class Openstack(Driver):
         """A server, of which is kept what its removal will need."""
         server = _server(said)
         self._boots.pop(server.ref.id, None)
-        if server.native == "ACTIVE":
+        if server.provider_state == "ACTIVE":
             self._boots[server.ref.id] = _boot_volumes(said)
-        if server.native == HIDDEN:
+        if server.provider_state == HIDDEN:
             self._hidden.add(server.ref.id)
         return server
 
@@ -418,7 +418,7 @@ class Openstack(Driver):
         return lists.read(service, where, key, query, keep)
 
     def _if_there(self, thing: Resource, name: str) -> Optional[Resource]:
-        gone = self._is_gone(thing) if name else thing.native in GONE
+        gone = self._is_gone(thing) if name else thing.provider_state in GONE
         return None if gone else thing
 
     def _servers(self, name: str, everywhere: Mapping[str, str]) -> List[Resource]:
@@ -546,7 +546,7 @@ class Openstack(Driver):
 
         So it stays where Cinder or Nova died while it was being attached, until somebody says that nothing will come.
         """
-        if self.show(volume).native not in ("attaching", "reserved", "detaching"):
+        if self.show(volume).provider_state not in ("attaching", "reserved", "detaching"):
             return False
         cinder = self._cinder()
         cinder.headers = {**cinder.headers, "OpenStack-API-Version": f"volume {_ATTACHMENTS}"}
@@ -603,7 +603,7 @@ class Openstack(Driver):
         volumes = [self._made_for(server, volume, boots.created) for volume in boots.volumes]
         return self._ports.pop(server.id) + [volume for volume in volumes if volume is not None]
 
-    def left_by(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+    def orphans(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
         """The ports that Nova made for them: Neutron knows them by a server's id also when Nova does not know that any more."""
         wanted = [server.id for server in servers]
         for start in range(0, len(wanted), _PORTS_OF):
@@ -757,13 +757,13 @@ class Openstack(Driver):
     def credential_expiry(self) -> Optional[float]:
         return self.keystone.credential_expires()
 
-    def rests(self, server: Resource) -> bool:
-        return server.native in RESTS
+    def is_at_rest(self, server: Resource) -> bool:
+        return server.provider_state in RESTS
 
-    def hides(self, seen: Resource) -> bool:
-        return seen.ref.kind is Kind.SERVER and seen.native == HIDDEN
+    def is_soft_deleted(self, seen: Resource) -> bool:
+        return seen.ref.kind is Kind.SERVER and seen.provider_state == HIDDEN
 
-    def finished(self, server: Ref, stage: str) -> Optional[float]:
+    def finished_at(self, server: Ref, stage: str) -> Optional[float]:
         """By the events of the action that the stage's request began; a member sees them from microversion 2.51 on."""
         request = self._requests.get((server.id, stage))
         if not request:
@@ -1154,7 +1154,7 @@ def _server(said: Mapping[str, Any]) -> Resource:
         image=str(image.get("id", "")) if isinstance(image, dict) else "",
         owner=str(said.get("user_id") or ""),
         project=str(said.get("tenant_id") or ""),
-        since=moment(said.get("updated")),
+        state_since=moment(said.get("updated")),
     )
 
 

@@ -122,7 +122,7 @@ class Qemu(Driver):
     """The verbs, over directories, processes and QEMU's monitor."""
 
     system = "QEMU"
-    proved = "QEMU itself, started by the tests"
+    proved_against = "QEMU itself, started by the tests"
     capabilities = frozenset(
         {
             Capability.VOLUMES,
@@ -133,7 +133,9 @@ class Qemu(Driver):
         }
     )
     kinds = (Kind.SERVER, Kind.VOLUME)
-    shown_by = 0.0  # a debt's maker has ended, and what it had not made by then nobody makes
+    consistency_window = (
+        0.0  # a debt's maker has ended, and what it had not made by then nobody makes
+    )
     metrics_offered = METRICS + EXTRA_METRICS
     endpoint_keys = {
         "binary": Key(default="qemu-system-x86_64"),
@@ -226,7 +228,7 @@ class Qemu(Driver):
             found = (
                 self._volume(name) if ref.kind is Kind.VOLUME else self._server(name, names[name])
             )
-            note(f"{found.native} {found.fault}")
+            note(f"{found.provider_state} {found.fault}")
             return found
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
@@ -249,7 +251,7 @@ class Qemu(Driver):
                     found.append(
                         Resource(Ref(kind, _id(kind, known), known), State.PENDING, "silent")
                     )
-            note([f"{thing.ref.name} {thing.native}" for thing in found])
+            note([f"{thing.ref.name} {thing.provider_state}" for thing in found])
             return found
 
     def delete(self, ref: Ref) -> None:
@@ -761,7 +763,7 @@ class Qemu(Driver):
             status = str(failed)
             raise
         finally:
-            self.evidence.note(
+            self.evidence.record(
                 words,
                 "\n".join(self._sent),
                 status,
