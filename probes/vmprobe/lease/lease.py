@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud
@@ -39,7 +39,6 @@ _ASK_AGAIN = (
     30.0  # seconds after which an accepted removal that did not happen is asked for once more
 )
 _BY_ONE = 3  # up to so many things are looked at one by one, more by one list
-_COUNTING = 1.0  # seconds in which ledgers are read that are only counted
 _RESTARTS = 3  # so many unforeseen failures of its own machinery does a clean-up survive
 
 Key = Tuple[Kind, str]  # a thing by its id
@@ -649,115 +648,6 @@ class Lease:
 
 
 _FAILED = object()
-
-
-# --- debts of earlier runs ----------------------------------------------------------------------------------------
-
-
-class Debts(NamedTuple):
-    """What earlier runs left: what is there still, of how much the cloud was not asked, and what is wrong with the ledgers."""
-
-    left: List[Ref]
-    unasked: int
-    troubles: List[str]
-
-
-def settle_debts(
-    cloud: Cloud, directory: str, timeline: Timeline, patience: float, owner: str
-) -> Debts:
-    """Pay what earlier runs left owed at this endpoint, within ``patience`` seconds, before anything is created.
-
-    The ledger of another owner is paid once its lease is over: it may be a copy, and its run live on the host that it is of.
-
-    Each debt has its share of the time, so that one that cannot be paid does not keep the others from being paid. Ledgers
-    of other endpoints stay: only there can their debts be paid. A damaged one is paid as far as it and the cloud can tell,
-    and then set aside.
-    """
-    left: List[Ref] = []
-    troubles: List[str] = []
-    clock, shortest = cloud.deadline.clock, 2 * cloud.deadline.polling.shortest
-    until = clock.now() + patience
-    try:
-        paths = Ledger.files(directory, clock.utc())
-    except OSError as failed:
-        return Debts(left, 0, [f"the ledgers cannot be read: {failed.strerror}"])
-    for number, path in enumerate(paths):
-        now = clock.now()
-        if now >= until or cloud.credential_rejected:
-            why = (
-                "the credential was rejected" if cloud.credential_rejected else "there was no time"
-            )
-            timeline.notes.append(f"some debts of earlier runs were not looked at: {why}")
-            return Debts(left, _owed_by(cloud, paths[number:]), troubles)
-        share = max((until - now) / (len(paths) - number), shortest)
-        ledger = Ledger.of_ended_run(path)
-        if ledger is None:
-            continue
-        if ledger.handle and ledger.handle.owner != owner and ledger.handle.expires > clock.utc():
-            timeline.notes.append(
-                f"{ledger.handle} is not of {owner}, and within its lease: its debt is let alone"
-            )
-            ledger.close(settled=False)
-            continue
-        try:
-            left += _settle_one(cloud, ledger, timeline, min(until, now + share), troubles)
-        except OSError as failed:
-            troubles.append(
-                f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}"
-            )
-        finally:
-            ledger.close(settled=False)
-    return Debts(left, 0, troubles)
-
-
-def owed_by_earlier_runs(cloud: Cloud, directory: str) -> int:
-    """How many things the ledgers of earlier runs at this endpoint still hold, without asking it."""
-    try:
-        return _owed_by(cloud, Ledger.files(directory, cloud.deadline.clock.utc()))
-    except OSError:
-        return 0  # that ledgers cannot be read is told by the run that needs them
-
-
-def _owed_by(cloud: Cloud, paths: Sequence[str]) -> int:
-    """How many things these ledgers hold; as many of them as can be read in a second. What cannot be read is not counted."""
-    found, until = 0, cloud.deadline.clock.now() + _COUNTING
-    for ledger in filter(None, map(Ledger.of_ended_run, paths)):
-        if ledger.about.get("endpoint", cloud.driver.identity) == cloud.driver.identity:
-            found += len(ledger.remaining())
-        ledger.close(settled=False)
-        if cloud.deadline.clock.now() >= until:
-            break
-    return found
-
-
-def _settle_one(
-    cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, troubles: List[str]
-) -> List[Ref]:
-    handle, elsewhere = ledger.handle, ledger.about.get("endpoint", cloud.driver.identity)
-    if ledger.trouble:
-        troubles.append(ledger.trouble)
-        return []
-    if elsewhere != cloud.driver.identity:
-        timeline.notes.append(f"a debt at another endpoint, {elsewhere}, stays in {ledger.path}")
-        return []
-
-    lease = None
-    if handle is not None:
-        lease = Lease.of_earlier_run(cloud, handle, ledger, timeline)
-        try:
-            lease.remove_all(until)
-            paid = "is paid" if lease.settled else "is not there, and may yet appear"
-        except LeftBehind as unpaid:
-            paid = f"could not be paid: {unpaid}"
-        timeline.notes.append(f"the debt of {handle} {paid}")
-
-    if lease is None or ledger.damaged and lease.settled:
-        troubles.append(f"a damaged ledger is set aside: {ledger.set_aside()}")
-    else:
-        if not lease.settled:
-            ledger.postpone()
-        ledger.close(lease.settled)
-    return lease.leftovers if lease else []
 
 
 def _nothing_was_made(error: CloudError) -> bool:
