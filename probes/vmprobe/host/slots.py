@@ -1,6 +1,6 @@
-"""At most so many runs of this host at once against one endpoint: whoever comes later waits for its turn.
+"""Limit how many runs of this host use one endpoint at once. A run that comes later waits for a slot.
 
-A turn is a locked file below the state directory; the kernel lets go of it however its holder ends.
+A slot is a locked file below the state directory. The kernel releases the lock however the run ends.
 """
 
 from __future__ import annotations
@@ -13,61 +13,65 @@ from typing import Callable, Iterator, Optional
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
 from vmprobe.host import locks, paths
-from vmprobe.site.site import Site
 
 
 @contextlib.contextmanager
-def taken(site: Site, deadline: Deadline, tell: Callable[[str], None]) -> Iterator[None]:
-    """Hold one of the endpoint's turns, which are ``[schedule] parallel``; waiting counts against the deadline.
+def hold(
+    endpoint: str, parallel: Optional[int], deadline: Deadline, warn: Callable[[str], None]
+) -> Iterator[None]:
+    """Hold one of the ``parallel`` slots of an endpoint; None or 0: there is no limit.
 
-    Sites at the same endpoint share them. ClientError when no turn came in half of the time there is. Where turns cannot
-    be kept, because of the state directory or its file system, the run goes on without one, and ``tell`` is called with why.
+    ``endpoint`` is any name of the endpoint, such as its URL; sites with the same name share the
+    slots. Waiting counts against the deadline. ClientError when no slot is free within half of the
+    time that is left. Where slots cannot be kept, because of the state directory or its file
+    system, the run goes on without one, and ``warn`` is called with the reason.
     """
-    many = site.schedule.get("parallel")
     with contextlib.ExitStack() as held:
-        if many:
+        if parallel:
             try:
-                held.callback(os.close, _wait(site, many, deadline))
+                held.callback(os.close, _wait(endpoint, parallel, deadline))
             except OSError as failed:
-                tell(f"[schedule] parallel cannot be kept: {failed.strerror}: {failed.filename}")
+                warn(f"[schedule] parallel cannot be kept: {failed.strerror}: {failed.filename}")
         yield
 
 
-def _wait(site: Site, many: int, deadline: Deadline) -> int:
-    """The descriptor of a turn, once there is one; OSError when there can be none."""
+def _wait(endpoint: str, parallel: int, deadline: Deadline) -> int:
+    """Wait for a slot and return its descriptor; OSError when slots cannot be kept."""
     patience = deadline.left() / 2
     try:
         for _ in deadline.polls(deadline.clock.now(), first=0.0):
-            turn = _free(site, many)
-            if turn is not None:
-                return turn
+            slot = _free_slot(endpoint, parallel)
+            if slot is not None:
+                return slot
             if deadline.elapsed() >= patience:
                 break
     except DeadlinePassed:
         pass
     raise ClientError(
-        f"{many} {'run is' if many == 1 else 'runs are'} at this endpoint already, and none ended within "
-        f"{patience:g} s; [schedule] parallel allows no more"
+        f"{parallel} {'run is' if parallel == 1 else 'runs are'} at this endpoint already, and "
+        f"none ended within {patience:g} s; [schedule] parallel allows no more"
     )
 
 
-def _free(site: Site, many: int) -> Optional[int]:
-    """The descriptor of a turn that nobody has; None when all are taken, OSError when one that is not cannot be had."""
-    endpoint = str(site.endpoint.get("url") or site.driver.__module__)
+def _free_slot(endpoint: str, parallel: int) -> Optional[int]:
+    """Lock a free slot and return its descriptor; None when all are in use.
+
+    OSError, with the path of the slot, when a slot cannot be opened or locked.
+    """
     stem = os.path.join(
         paths.state_directory(), "turn", hashlib.sha256(endpoint.encode()).hexdigest()[:16]
     )
-    for number in range(many):
+    for number in range(parallel):
         path = f"{stem}-{number}"
-        turn = -1
+        slot = -1
         try:
-            turn = locks.open_lock(path)
-            if locks.try_lock(turn):
-                return turn
-            os.close(turn)
+            slot = locks.open_lock(path)
+            if locks.try_lock(slot):
+                return slot
+            os.close(slot)
         except OSError as failed:
-            if turn >= 0:
-                os.close(turn)
+            if slot >= 0:
+                os.close(slot)
             failed.filename = path
             raise
     return None

@@ -1,4 +1,4 @@
-"""At most so many runs of this host at once against one endpoint."""
+"""host/slots.py: so many runs of this host at one endpoint, and no more."""
 
 import errno
 import fcntl
@@ -16,28 +16,23 @@ from virtual import VirtualClock
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError
 from vmprobe.host import slots
-from vmprobe.site.site import load
 
-
-def at(site, many, url="memory://here"):
-    return load(str(site.set("schedule", parallel=str(many)).set("endpoint", url=url).write()))
+HERE = "memory://here"
 
 
 def deadline():
     return Deadline(100, 20, VirtualClock())
 
 
-def taken(site, told=None):
-    """A turn; where nothing is to be told, it is one."""
-    return slots.taken(site, deadline(), pytest.fail if told is None else told.append)
+def slot(parallel, told=None, endpoint=HERE):
+    """Hold a slot; the test fails if a warning comes and ``told`` is not there to take it."""
+    return slots.hold(endpoint, parallel, deadline(), pytest.fail if told is None else told.append)
 
 
 def test_as_many_as_are_allowed_run_at_once_and_no_more(site):
-    two = at(site, 2)
-
-    with taken(two), taken(two):
+    with slot(2), slot(2):
         with pytest.raises(ClientError) as waited:
-            with taken(two):
+            with slot(2):
                 pass
     assert str(waited.value) == (
         "2 runs are at this endpoint already, and none ended within 40 s; [schedule] parallel allows no "
@@ -45,18 +40,17 @@ def test_as_many_as_are_allowed_run_at_once_and_no_more(site):
     )
 
 
-def test_a_turn_is_free_again_however_its_holder_ended(site):
-    one = at(site, 1)
+def test_a_slot_is_free_again_however_its_holder_ended(site):
     with pytest.raises(ZeroDivisionError):
-        with taken(one):
+        with slot(1):
             1 / 0
 
-    with taken(one):
+    with slot(1):
         pass
 
 
-def test_another_endpoint_has_turns_of_its_own(site):
-    with taken(at(site, 1)), taken(at(site, 1, url="memory://there")):
+def test_another_endpoint_has_slots_of_its_own(site):
+    with slot(1), slot(1, endpoint="memory://there"):
         pass
 
 
@@ -80,10 +74,10 @@ def test_two_runs_at_an_endpoint_for_one_follow_each_other(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_turns_that_root_took_by_hand_can_be_taken_by_the_scheduler(site, state_directory):
+def test_slots_that_root_made_by_hand_can_be_used_by_the_scheduler(site, state_directory):
     state_directory.mkdir()
     os.chown(state_directory, 65534, 65534)
-    with taken(at(site, 2)):
+    with slot(2):
         pass
 
     assert {
@@ -92,8 +86,8 @@ def test_turns_that_root_took_by_hand_can_be_taken_by_the_scheduler(site, state_
     } == {65534}
 
 
-def test_more_turns_than_a_process_may_have_files_open_can_be_had(site):
-    with taken(at(site, 999999999)), taken(at(site, 999999999)):
+def test_there_may_be_more_slots_than_files_that_a_process_may_open(site):
+    with slot(999999999), slot(999999999):
         pass
 
 
@@ -109,17 +103,16 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_lies_in_the_place_of_a_turn_and_is_none_is_replaced(site, state_directory, what):
-    one = at(site, 1)
-    with taken(one):
+def test_what_lies_in_the_place_of_a_slot_is_replaced(site, state_directory, what):
+    with slot(1):
         (path,) = (state_directory / "turn").iterdir()
     path.unlink()
     os.chdir(path.parent)  # a socket's path may have 107 bytes only
     FOREIGN[what](Path(path.name))
 
-    with taken(one):
+    with slot(1):
         with pytest.raises(ClientError):
-            with taken(one):
+            with slot(1):
                 pass
     assert path.is_file() and not path.is_symlink()
 
@@ -138,14 +131,14 @@ TROUBLE = {  # what is wrong: (how it is made so, what is told, with TURN for th
 
 
 @pytest.mark.parametrize("what", TROUBLE)
-def test_where_turns_cannot_be_kept_the_run_goes_on_without_and_says_so(
+def test_where_slots_cannot_be_kept_the_run_goes_on_without_one_and_says_so(
     site, state_directory, what
 ):
     make, words = TROUBLE[what]
     make(state_directory)
     told = []
 
-    with taken(at(site, 1), told), taken(at(site, 1), told):
+    with slot(1, told), slot(1, told):
         pass
     path = f"{state_directory}/turn/{hashlib.sha256(b'memory://here').hexdigest()[:16]}-0"
     assert (
@@ -167,14 +160,14 @@ def test_a_file_system_without_locks_is_told_on_line_1_and_ends_no_run(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    at(site, 1)
+    site.set("schedule", parallel="1").set("endpoint", url=HERE)
 
     code, output = site.lifecycle()
 
     assert code == 0
     assert "; the ledger cannot be written: No locks available: " in output
     told = []
-    with taken(at(site, 1), told):
+    with slot(1, told):
         pass
     assert told[0].startswith(
         f"[schedule] parallel cannot be kept: No locks available: {state_directory}/turn/"

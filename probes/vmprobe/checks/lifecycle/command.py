@@ -14,7 +14,8 @@ from vmprobe.core.model import Capability, Ref
 from vmprobe.core.text import seconds
 from vmprobe.host import files, paths, slots
 from vmprobe.lease import ledger
-from vmprobe.lease.lease import Lease, owed_by_earlier_runs, settle_debts
+from vmprobe.lease.debts import count_debts, settle_debts
+from vmprobe.lease.lease import Lease
 from vmprobe.lease.ledger import Ledger
 from vmprobe.report import verdict
 from vmprobe.report.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
@@ -180,10 +181,12 @@ class Run:
         )
         self.lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
-            with slots.taken(self.site, self.deadline, self.troubles.append):
+            endpoint = str(self.site.endpoint.get("url") or self.site.driver.__module__)
+            parallel = self.site.schedule.get("parallel")
+            with slots.hold(endpoint, parallel, self.deadline, self.troubles.append):
                 self.timeline.began = (
                     self.deadline.clock.now()
-                )  # waiting for a turn is not the cloud's time
+                )  # waiting for a slot is not the cloud's time
                 story.run(self.site, self.cloud, self.lease, self.timeline, settle)
         except BaseException as error:  # also what a driver's library raises to end the process
             if verdict.is_quota(error):
@@ -191,7 +194,7 @@ class Run:
             return error
         finally:
             if not asked:
-                self.owed = owed_by_earlier_runs(self.cloud, directory)
+                self.owed = count_debts(self.cloud, directory)
             book.close(self.lease.settled)
             self.session.close()
         return None
