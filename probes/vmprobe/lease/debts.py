@@ -45,7 +45,9 @@ def settle_debts(
     for number, path in enumerate(paths):
         now = clock.now()
         if now >= until or cloud.credential_rejected:
-            why = "the credential was rejected" if cloud.credential_rejected else "there was no time"
+            why = (
+                "the credential was rejected" if cloud.credential_rejected else "there was no time"
+            )
             timeline.notes.append(f"some debts of earlier runs were not looked at: {why}")
             return Debts(left, _count(cloud, paths[number:]), troubles)
         share = max((until - now) / (len(paths) - number), shortest)
