@@ -195,7 +195,7 @@ def test_an_answer_about_another_server_or_volume_tells_of_no_belongings(cloud, 
         }
     )
     with pytest.raises(
-        GatewayFailed, match="^what belongs to server s1: the answer is about another one$"
+        GatewayFailed, match="^what belongs to server s1: the answer is about another server$"
     ):
         cloud.belongings(SERVER)
 

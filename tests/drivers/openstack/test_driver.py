@@ -122,7 +122,7 @@ def test_a_cloud_without_cinder_has_no_volumes_and_wants_none(services):
     assert cloud.list(Kind.VOLUME, "vmprobe-") == []
     with pytest.raises(
         ClientError,
-        match="^.test vm. volume: the catalog has no service block-storage; 'none' goes without$",
+        match="^.test vm. volume: the catalog has no block-storage service; set it to 'none'$",
     ):
         cloud.resolve(TEST_VM)
 

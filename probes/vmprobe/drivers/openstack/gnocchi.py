@@ -38,7 +38,7 @@ _SPAN = re.compile(r"(?:(\d{1,6}) days?, )?(\d{1,4}):(\d\d):(\d\d)(\.\d{1,9})?",
 Series = Dict[float, float]  # one device's counter, by the beginning of each granule
 
 
-def measured(gnocchi: Http, server: Ref, wanted: Collection[str]) -> List[Sample]:
+def samples(gnocchi: Http, server: Ref, wanted: Collection[str]) -> List[Sample]:
     """The two newest readings of each metric that is wanted and that Gnocchi has; none of a server that is too young.
 
     ``cpu`` is that of all vCPUs together: how many there are is Nova's to say. At most three requests.

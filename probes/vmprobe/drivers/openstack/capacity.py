@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from vmprobe.core.errors import AuthRejected, CloudError, NotFound, NotPermitted
-from vmprobe.core.model import ONE_FOR_ALL, Limit
+from vmprobe.core.model import ONE_FOR_ALL, Limit, Plan
+from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
 from vmprobe.transport.json import field, items
 
@@ -44,6 +45,20 @@ _OF_NEUTRON = (
     ("security groups", "security_group"),
 )
 _OF_HOSTS = (("vcpus", "VCPU", 1), ("memory", "MEMORY_MB", _MIB), ("disk", "DISK_GB", _GIB))
+
+
+def limits(services: Services) -> List[Limit]:
+    """The project's quotas and what is used of them; for an administrator also the hosts and networks."""
+    found = of_nova(services.nova())
+    if services.has_cinder():
+        found += of_cinder(services.cinder(), services.project)
+    found += of_neutron(services.neutron(), services.project)
+    found += of_glance(services.glance())
+    if services.is_admin():
+        found += of_networks(services.neutron())
+        if services.has_placement():  # others often cannot even reach it
+            found += of_hosts(services.placement())
+    return found
 
 
 # --- what there is ------------------------------------------------------------------------------------------------
@@ -195,15 +210,22 @@ def of_networks(neutron: Http) -> List[Limit]:
 # --- what a VM takes ----------------------------------------------------------------------------------------------
 
 
+def boot_volume(plan: Plan) -> Optional[int]:
+    """The bytes of the volume that the server boots from; None if it boots from its host's disk."""
+    return plan.details["disk"] * _GIB if plan.details["boot from volume"] else None
+
+
 def needs(
+    services: Services,
     found: Mapping[Tuple[str, str], float],
-    plan: Any,
+    plan: Plan,
     test_vm: Mapping[str, Any],
-    default: Optional[str],
 ) -> Dict[Tuple[str, str], float]:
     """``found``, which every manager counts, and what is OpenStack's own. ``default``: the type of a volume for which none is asked."""
     details = plan.details
-    root = details["disk"] * _GIB if details["boot from volume"] else 0
+    root = boot_volume(plan) or 0
+    unsaid = found.get(("volumes", "")) and not details["volume type"]
+    default = default_type(services.cinder()) if unsaid else None
     saved = 1 if root and test_vm["snapshot"] else 0  # Cinder's: of a local disk it is an image
     sizes = [-(-size // _GIB) * _GIB for size in (test_vm["volume"], root, root * saved) if size]
     more: Dict[Tuple[str, str], float] = {
