@@ -330,9 +330,9 @@ def test_signals_that_come_with_the_first_line_that_python_reads_are_unknown_onc
 ):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    (tmp_path / "argparse.py").write_text(
+    (tmp_path / "typing.py").write_text(
         f"import sys\nopen({str(fifo)!r}).read()\nsys.path.remove({str(tmp_path)!r})\n"
-        "del sys.modules['argparse']\nimport argparse\n"
+        "del sys.modules['typing']\nimport typing\n"
     )
     process = subprocess.Popen(
         [sys.executable, path, "--site", quick],
@@ -382,8 +382,9 @@ def test_a_caller_who_ignores_or_blocks_signals_does_not_make_a_probe_deaf(tmp_p
     )
 
 
-def test_a_library_that_is_missing_is_exit_code_3_on_a_full_disk_too(quick, tmp_path):
-    (tmp_path / "argparse.py").write_text("raise ImportError('missing')\n")
+@pytest.mark.parametrize("library", ["argparse", "typing"])
+def test_a_library_that_is_missing_is_exit_code_3_on_a_full_disk_too(quick, tmp_path, library):
+    (tmp_path / f"{library}.py").write_text("raise ImportError('missing')\n")
 
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -541,6 +542,18 @@ def test_words_that_are_no_text_are_taken_as_they_are(tmp_path, environment, pro
         and done.stdout.isascii()
     )
     assert b"unforeseen" not in done.stdout
+
+
+def test_an_executable_without_the_package_beside_it_is_unknown_with_one_line(tmp_path):
+    (tmp_path / "check_vm_state").write_bytes((PROBES / "check_vm_state").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(tmp_path / "check_vm_state")],
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (3, "", 1)
+    assert done.stdout.startswith("VM_STATE UNKNOWN - ModuleNotFoundError(")
 
 
 def test_a_library_that_is_broken_in_words_of_no_encoding_is_unknown(quick, tmp_path):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from vmprobe import cli
+from vmprobe.checks import judge, signals
+from vmprobe.checks.options import load_site, thresholds_of
 from vmprobe.core import redact
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.cloud import Cloud
@@ -63,7 +64,7 @@ class Session:
     def failure(self, error: BaseException) -> Verdict:
         """What ended a run, blamed on the stage that it ended in."""
         if not isinstance(error, VmprobeError):
-            return cli.unforeseen(error, self.verbose >= 2)
+            return judge.unforeseen(error, self.verbose >= 2)
         failed = self.timeline.failed()
         stage = failed.name if failed else ""
         state, cause = verdict.of_error(error, self.site.verdict, stage)
@@ -103,7 +104,7 @@ def look(
     ``defaults`` are ranges, (warning, critical) by metric, where neither the site nor the command line has one.
     ClientError before anything is asked when nothing can be.
     """
-    site = cli.site_of(options)
+    site = load_site(options)
     usual = Thresholds(
         *(
             {label: ranges[level] for label, ranges in defaults.items() if ranges[level]}
@@ -113,10 +114,10 @@ def look(
     site = site.with_options(
         deadline=options.timeout or LOOK, thresholds=usual.under(site.thresholds)
     )
-    site = site.with_options(thresholds=cli.thresholds_of(site, options, bare))
+    site = site.with_options(thresholds=thresholds_of(site, options, bare))
     session = Session(site, clock or Clock(), options.verbose, reserve=0.0)
     if clock is None:
-        cli.listen(session.deadline)
+        signals.listen(session.deadline)
     return _judged(session, options, act)
 
 
@@ -137,7 +138,7 @@ def _judged(
     finally:
         session.close()
     measured = {**timeline.durations(), "total": timeline.total(), **timeline.metrics}
-    details = cli.lines(found.table, said.details, _details(session, found))
+    details = (*found.table, *said.details, *_details(session, found))
     said = said._replace(
         perfdata=measured, thresholds=site.thresholds, details=details, highest=session.highest
     )

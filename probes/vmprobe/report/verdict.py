@@ -60,6 +60,10 @@ _ASKS = (
 )  # stages in which things are asked for
 
 
+class Printed(Exception):
+    """Output instead of a result: the help, the version, or what is wrong with the command line."""
+
+
 class Verdict(NamedTuple):
     """A state with its reasons: what a plug-in says. ``perfdata`` by label; ``details`` are the lines below the first.
 

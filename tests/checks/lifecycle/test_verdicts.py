@@ -9,8 +9,8 @@ import socket
 
 import pytest
 
-from vmprobe import cli
 from vmprobe.checks.lifecycle import command
+from vmprobe.checks.options import load_site
 from vmprobe.core.errors import (
     CloudError,
     Conflict,
@@ -304,7 +304,7 @@ STAGE_AT = {"submit": 0, "active": 5, "network": 10.6, "storage": 11, "sample": 
 
 def _run(site, *options):
     arguments = command.parser().parse_args(["--site", str(site.write()), *options])
-    loaded = cli.site_of(arguments).with_options(deadline=arguments.timeout)
+    loaded = load_site(arguments).with_options(deadline=arguments.timeout)
     return command.Run(loaded, arguments, site.clock)
 
 

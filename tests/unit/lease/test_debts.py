@@ -11,8 +11,8 @@ import pytest
 
 from disasters import HOUR, Disaster
 from running import PROBES, run_probe
-from vmprobe import cli
 from vmprobe.checks.lifecycle import command
+from vmprobe.checks.options import load_site
 from vmprobe.core.errors import DeadlinePassed, Interrupted, NotPermitted, Unreachable
 from vmprobe.core.model import Kind
 from vmprobe.drivers.memory import driver as memory
@@ -180,7 +180,7 @@ def test_a_signal_while_a_debt_is_paid_ends_the_run_before_anything_is_created(w
     stuck(world)
     monkeypatch.setenv("VMPROBE_STATE", str(world.state))
     options = command.parser().parse_args(["--site", str(world.site.write())])
-    run = command.Run(cli.site_of(options), options, world.clock)
+    run = command.Run(load_site(options), options, world.clock)
     world.clock.at(world.clock.now() + 10, lambda: run.deadline.interrupt(signal.SIGTERM))
 
     said = run.verdict()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from disasters import HOUR, Disaster
 from running import MemorySite
 from virtual import VirtualClock
-from vmprobe import cli
 from vmprobe.checks.lifecycle import command
+from vmprobe.checks.options import load_site
 from vmprobe.core import handle as handles
 from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.handle import owner_word
@@ -744,7 +744,7 @@ def test_a_list_without_an_end_does_not_take_the_time_of_the_others(tmp_path, mo
     world = Disaster(tmp_path / "world")
     monkeypatch.setenv("VMPROBE_STATE", str(world.state))
     options = command.parser().parse_args(["--site", str(world.site.write())])
-    run = command.Run(cli.site_of(options), options, world.clock)
+    run = command.Run(load_site(options), options, world.clock)
     listed = world.cloud.listed
 
     def endless(kind, name):

@@ -21,6 +21,7 @@ import pytest
 from running import PROBES, run_probe
 from virtual import VirtualClock
 from vmprobe import cli
+from vmprobe.checks import signals
 from vmprobe.core.clock import Deadline
 from vmprobe.report import verdict
 from vmprobe.report.submit import delivery, receiver, spool
@@ -175,7 +176,7 @@ def test_what_ends_a_run_before_it_begins_is_submitted_too(quick, tmp_path):
 @pytest.fixture
 def own_signals():
     """What a probe does with its signals ends with the test."""
-    before = {number: signal.getsignal(number) for number in cli.SIGNALS}
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
     signal.set_wakeup_fd(-1)
     for number, handler in before.items():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe import cli
 from vmprobe.checks import session
 from vmprobe.checks.activity import usage
 from vmprobe.checks.capacity import headroom
 from vmprobe.checks.lifecycle import sampling
+from vmprobe.checks.options import Parser, add_patterns, patterns
 from vmprobe.checks.session import Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
@@ -35,10 +35,10 @@ The last readings are kept in the suite's state directory.
 """
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The command line."""
-    found = cli.Parser("activity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
-    cli.add_patterns(found, "the busiest")
+    found = Parser("activity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    add_patterns(found, "the busiest")
     return found
 
 
@@ -57,7 +57,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     with timeline.stage("auth"):
         cloud.connect()
     with timeline.stage("list"):
-        wanted = cli.patterns(options)
+        wanted = patterns(options)
         servers = [
             server
             for server in cloud.survey("", [Kind.SERVER])

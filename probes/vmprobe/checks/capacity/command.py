@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any, Optional, Sequence
 
-from vmprobe import cli
 from vmprobe.checks import session
 from vmprobe.checks.capacity import headroom
+from vmprobe.checks.options import Parser, count
 from vmprobe.checks.session import Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Key
@@ -34,12 +34,10 @@ _full; with --need also fits, so many more servers; auth capacity image total
 """
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The command line."""
-    found = cli.Parser("capacity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
-    found.add_argument(
-        "--need", metavar="N", type=cli.count, help="can I get so many more servers?"
-    )
+    found = Parser("capacity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    found.add_argument("--need", metavar="N", type=count, help="can I get so many more servers?")
     found.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
     return found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional, Sequence
 
-from vmprobe import cli
 from vmprobe.checks import session
 from vmprobe.checks.gateway import steps
+from vmprobe.checks.options import Parser
 from vmprobe.checks.session import Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.text import seconds, span, table
@@ -33,9 +33,9 @@ DEFAULTS = {
 }
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The command line."""
-    found = cli.Parser("gateway", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    found = Parser("gateway", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
     found.add_argument(
         "--capabilities",
         action="store_true",

@@ -7,11 +7,11 @@ import os
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from vmprobe import cli
 from vmprobe.checks import session
 from vmprobe.checks.image import endorsement, provenance
 from vmprobe.checks.image.endorsement import Endorsed
 from vmprobe.checks.image.provenance import WRONG, Wrong
+from vmprobe.checks.options import Parser
 from vmprobe.checks.session import Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotFound, VmprobeError
@@ -48,9 +48,9 @@ _GRID = "/etc/grid-security/certificates"
 _LARGEST = 4 * 2**20
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The command line."""
-    found = cli.Parser("image", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    found = Parser("image", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
     found.add_argument("--image", metavar="NAME", help="this image; default: the site's test image")
     found.add_argument(
         "--checksum",

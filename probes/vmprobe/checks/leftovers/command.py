@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence
 
-from vmprobe import cli
+from vmprobe.checks import signals
+from vmprobe.checks.options import Parser, load_site, thresholds_of
 from vmprobe.checks.session import LOOK, Session
 from vmprobe.core.clock import Clock, clock_skew
 from vmprobe.core.handle import owner_word
@@ -33,9 +34,9 @@ volume_bytes (B). Default: -w leftovers=0.
 _CLOCKS_AGREE = 30.0  # seconds by which two clocks may differ: a lease has a minute for it
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The command line."""
-    found = cli.Parser(
+    found = Parser(
         "leftovers", DESCRIPTION, EPILOG, timeout=f"{LOOK:g} s, with --remove the site's deadline"
     )
     found.add_argument(
@@ -61,16 +62,16 @@ def parser() -> cli.Parser:
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     """Run the probe; ClientError before anything is asked when it cannot be."""
     options = parser().parse_args(arguments)
-    site = cli.site_of(options)
+    site = load_site(options)
     time = options.timeout or (site.deadline if options.remove else LOOK)
     site = site.with_options(
         deadline=time,
-        thresholds=cli.thresholds_of(site, options, bare="leftovers"),
+        thresholds=thresholds_of(site, options, default="leftovers"),
         owner=owner_word(options.owner) if options.owner else None,
     )
     run = Run(site, options, clock or Clock())
     if clock is None:
-        cli.listen(run.deadline)
+        signals.listen(run.deadline)
     return run.verdict()
 
 

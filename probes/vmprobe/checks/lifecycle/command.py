@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from vmprobe import cli
+from vmprobe.checks import signals
 from vmprobe.checks.lifecycle import story
+from vmprobe.checks.options import Parser, load_site, server_count, thresholds_of
 from vmprobe.checks.session import Session, attempt
 from vmprobe.core import handle
 from vmprobe.core.clock import Clock
@@ -50,13 +51,13 @@ metering, the factor by which its own figures and the manager's differ.
 """
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The command line."""
-    found = cli.Parser("lifecycle", DESCRIPTION, EPILOG, timeout="the site's deadline")
+    found = Parser("lifecycle", DESCRIPTION, EPILOG, timeout="the site's deadline")
     found.add_argument(
         "--count",
         metavar="N",
-        type=cli.servers,
+        type=server_count,
         help="so many test VMs at once; default: the site's count",
     )
     found.add_argument(
@@ -86,8 +87,8 @@ def parser() -> cli.Parser:
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     """Run the probe; ClientError before anything is started when it cannot be."""
     options = parser().parse_args(arguments)
-    site = cli.site_of(options)
-    thresholds = cli.thresholds_of(site, options, bare="total")
+    site = load_site(options)
+    thresholds = thresholds_of(site, options, default="total")
     mapping = {
         **site.verdict,
         **({"timeout": options.timeout_state} if options.timeout_state else {}),
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
     )
     run = Run(site, options, clock or Clock())
     if clock is None:
-        cli.listen(run.deadline)
+        signals.listen(run.deadline)
     return run.verdict()
 
 
@@ -149,7 +150,7 @@ class Run:
             f"would start {things} ({plan}) with {volume}; nothing was started",
             self.timeline.durations(),
             self.site.thresholds,
-            cli.lines(limits, self._details()),
+            (*limits, *self._details()),
         )
 
     def _live(self) -> Optional[BaseException]:
@@ -253,7 +254,7 @@ class Run:
             text=f"{said.text}; {remains}" if remains else said.text,
             perfdata=measured,
             thresholds=site.thresholds,
-            details=cli.lines(self._details(), list(said.details)),
+            details=(*self._details(), *said.details),
         )
 
     def _story(self) -> str:

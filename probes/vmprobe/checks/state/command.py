@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Sequence
 
-from vmprobe import cli
 from vmprobe.checks import session
+from vmprobe.checks.options import Parser, add_patterns, duration, patterns
 from vmprobe.checks.session import Finding, Session
 from vmprobe.checks.state import servers as census
 from vmprobe.core.clock import Clock
@@ -30,21 +30,21 @@ like 'web*', and do not mind the case.
 DEFAULTS = {"failed": ("0", ""), "stuck": ("0", ""), "aged": ("0", "")}
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The command line."""
-    found = cli.Parser("state", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
-    cli.add_patterns(found, "the worst")
+    found = Parser("state", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    add_patterns(found, "the worst")
     found.add_argument(
         "--stuck",
         metavar="TIME",
-        type=cli.duration,
+        type=duration,
         default=1800.0,
         help="how long a server may be between two states, from its last change, or else its creation; default: 30 min",
     )
     found.add_argument(
         "--max-age",
         metavar="TIME",
-        type=cli.duration,
+        type=duration,
         help="how old a server may become; default: any age",
     )
     return found
@@ -64,7 +64,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     with run.timeline.stage("list"):
         seen = run.cloud.survey("", [Kind.SERVER])
 
-    wanted = cli.patterns(options)
+    wanted = patterns(options)
     servers = census.take(
         [server for server in seen if wanted.match(server)],
         run.cloud.driver.is_at_rest,

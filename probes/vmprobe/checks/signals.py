@@ -1,0 +1,82 @@
+"""What a signal does to a check: it ends one that has not begun, and marks the deadline of one that runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any, List, Optional
+
+from vmprobe.core.clock import Deadline
+from vmprobe.core.errors import Interrupted
+
+# SIGALRM is a caller's own alarm, which outlives exec.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
+
+_early: List[int] = []  # signals that arrived before any deadline listened
+_deadlines: List[Deadline] = []  # those that a signal marks, or has marked
+_ignores_early = [False]  # an early signal is neither raised nor kept any more
+_raises_early = [True]
+
+
+def handle_early(raises: bool) -> None:
+    """Handle signals from now on, also those that the executable or its caller held back.
+
+    Until ``listen`` is called, the first one raises Interrupted. With ``raises`` false it is only kept, because an import
+    that is cut short would stay half done: ``stop_if_interrupted`` or ``listen`` raises it.
+    """
+    sys.unraisablehook = _hide_interrupted
+    _raises_early[0] = raises
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # A caller may have passed SIGCHLD on as ignored: then every program's exit code would be 0.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def stop_if_interrupted() -> None:
+    """Raise Interrupted for a signal that arrived before any deadline listened."""
+    if _early and not _ignores_early[0]:
+        raise Interrupted(
+            f"interrupted by {signal.Signals(_early[0]).name} before anything was started"
+        )
+
+
+def listen(deadline: Deadline) -> None:
+    """From now on a signal marks the deadline and ends its sleeps; Interrupted where one arrived before."""
+    deadline.clock.wake_on_signals()
+    _deadlines.append(deadline)
+    for number in SIGNALS:
+        signal.signal(number, deadline.interrupt)
+    stop_if_interrupted()
+
+
+def ignore_early() -> None:
+    """The check has returned: from now on an early signal raises nothing."""
+    _ignores_early[0] = True
+
+
+def ignore() -> None:
+    """From now on no signal does anything: the result is being printed."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def is_interrupted() -> bool:
+    """Whether a signal has arrived: whoever sent it will soon send SIGKILL."""
+    return bool(_early) or any(deadline.signal is not None for deadline in _deadlines)
+
+
+def _interrupt(number: int, frame: Optional[FrameType]) -> None:
+    """Raise for the first signal only: nothing would catch a second one while the first is being reported."""
+    if _early or _ignores_early[0]:
+        return
+    _early.append(number)
+    if _raises_early[0]:
+        stop_if_interrupted()
+
+
+def _hide_interrupted(unraisable: Any) -> None:
+    """Print nothing for a signal that arrived in a destructor, where nothing can be raised; it is raised later."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
