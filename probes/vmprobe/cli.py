@@ -58,21 +58,22 @@ def _submitted(check: str, arguments: List[str], result: Verdict, began: float) 
     try:
         from vmprobe.checks import session
         from vmprobe.checks.options import Parser, load_site
-        from vmprobe.report import submit
+        from vmprobe.report.submit import delivery
+        from vmprobe.report.submit.spool import CheckResult
         from vmprobe.site import services
 
         options = Parser(check).parse_known_args(arguments)[0]
         site, ended = load_site(options), time.time()
         output = verdict.render(f"VM_{check.upper()}", result)
-        submission = submit.Result(
+        submission = CheckResult(
             site.name, services.service_name(check), result.state, output, began, ended
         )
         usual = site.deadline if services.SERVICES[check].creates else session.LOOK
-        deadline = submit.patience(
+        deadline = delivery.time_limit(
             0.0 if signals.is_interrupted() else (options.timeout or usual) - (ended - began)
         )
         signals.listen(deadline)
-        messages = submit.submit(options.submit, submission, deadline)
+        messages = delivery.submit(options.submit, submission, deadline)
     except VmprobeError as error:
         messages = [f"not submitted: {error}"]
     except Exception as error:

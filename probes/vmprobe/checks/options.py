@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar
 from vmprobe import __version__
 from vmprobe.core import values
 from vmprobe.core.errors import ClientError
-from vmprobe.core.text import among, one_line
+from vmprobe.core.text import one_line, suggest
 from vmprobe.report.verdict import Printed
 from vmprobe.site import site as sites
 from vmprobe.site.site import Site
@@ -16,7 +16,7 @@ from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
 
 if TYPE_CHECKING:
     from vmprobe.checks.state.servers import Patterns
-    from vmprobe.report.submit import Target
+    from vmprobe.site.targets import Target
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ def thresholds_of(site: Site, options: argparse.Namespace, default: str) -> Thre
             label, _, text = argument.rpartition("=")
             label = label or default
             if label not in LABELS:
-                raise ClientError(f"--{level} {argument}: no such metric; {among(label, LABELS)}")
+                raise ClientError(f"--{level} {argument}: no such metric; {suggest(label, LABELS)}")
             try:
                 parse_range(text, label)
             except ValueError as error:
@@ -186,9 +186,9 @@ def server_count(text: str) -> int:
 
 
 def _target(text: str) -> Target:
-    from vmprobe.report import submit
+    from vmprobe.site import targets
 
-    return _parse(submit.target, text)
+    return _parse(targets.parse, text)
 
 
 def _parse(parse: Callable[[str], T], text: str) -> T:
