@@ -26,6 +26,7 @@ from vmprobe.core.errors import (
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Capability, Kind, Plan, Ref, Sample, ServerSpec, State, VolumeSpec
 from vmprobe.drivers import load
+from vmprobe.drivers.ec2.plan import security_group
 
 KEYS = {"access_key": "AKID", "secret_key": "s"}
 ZONES = b"<AResponse><availabilityZoneInfo><item><zoneName>a</zoneName><zoneState>available</zoneState></item></availabilityZoneInfo></AResponse>"
@@ -182,7 +183,7 @@ def test_the_urls_follow_from_region_and_dialect(manager, endpoint, urls):
     ],
 )
 def test_service_quotas_are_where_amazons_are_or_where_the_site_says(manager, endpoint, url):
-    assert driver(manager, **endpoint)._quotas_url() == url
+    assert driver(manager, **endpoint).session.quotas_url() == url
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_service_quotas_are_where_amazons_are_or_where_the_site_says(manager, en
     ],
 )
 def test_the_region_that_is_signed_is_that_of_the_url(host, region):
-    assert driver(url=f"https://{host}")._region() == region
+    assert driver(url=f"https://{host}").session.region() == region
 
 
 def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
@@ -207,7 +208,7 @@ def test_a_cloud_that_is_nowhere_is_our_own_mistake(monkeypatch, tmp_path):
 
     with pytest.raises(
         ClientError,
-        match=r"\[endpoint\] region: is missing, and there is no url: where is the cloud\?",
+        match=r"\[endpoint\] has neither url nor region: one of them is needed",
     ):
         driver().connect()
 
@@ -328,7 +329,7 @@ def test_a_group_whose_name_several_vpcs_have_is_meant_in_the_default_one(cloud)
                 "DescribeSecurityGroups": f"<AResponse><securityGroupInfo>{''.join(several)}</securityGroupInfo></AResponse>".encode()
             }
         )
-        assert made._group("default", None) == wanted
+        assert security_group(made.session, "default", None) == wanted
 
 
 def test_what_was_asked_for_just_now_and_is_not_known_is_not_gone(cloud):
@@ -1356,7 +1357,8 @@ def test_an_id_that_could_not_be_written_down_is_no_answer(cloud, identity):
     )
 
     with pytest.raises(
-        GatewayFailed, match="create server: instanceId in the answer is no short, printable text"
+        GatewayFailed,
+        match="create server: instanceId in the answer is not a short, printable text",
     ):
         made.create(ServerSpec(HANDLE, PLAN))
 

@@ -15,17 +15,10 @@ from virtual import VirtualClock
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.core.exchanges import Evidence
-from vmprobe.drivers.ec2 import query as aws
+from vmprobe.drivers.ec2.faults import Refusal, error, refusal_in
 from vmprobe.drivers.ec2.keys import Finder
-from vmprobe.drivers.ec2.query import (
-    Keys,
-    Query,
-    Refusal,
-    authorization,
-    encoded,
-    flat,
-    signature_2,
-)
+from vmprobe.drivers.ec2.query import FORM, Query, flat
+from vmprobe.drivers.ec2.signature import Keys, authorization, encoded, signature_2
 from vmprobe.transport.http import Http
 
 SUITE = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
@@ -105,7 +98,7 @@ def test_version_4_signs_what_aws_published(method, path, query, headers, body, 
 def test_version_4_signs_the_form_of_the_general_references_example():
     headers = {
         "Host": "iam.amazonaws.com",
-        "Content-Type": aws.FORM,
+        "Content-Type": FORM,
         "X-Amz-Date": "20110909T233600Z",
     }
     body = encoded({"Version": "2010-05-08", "Action": "ListUsers"}).encode()
@@ -173,7 +166,7 @@ def test_lists_and_mappings_are_numbered_and_what_is_not_is_left_out():
     ],
 )
 def test_an_error_document_is_read_whatever_service_wrote_it(body, said):
-    assert aws.refusal(body) == said
+    assert refusal_in(body) == said
 
 
 @pytest.fixture
@@ -229,7 +222,7 @@ def test_a_refusal_goes_to_whoever_knows_the_service_and_else_by_its_status(evid
     body = b"<Response><Errors><Error><Code>Odd</Code><Message>words</Message></Error></Errors><RequestID>r-1</RequestID></Response>"
 
     def classify(answer, said):
-        return aws.refused(NotFound, answer, said) if said.code == "Odd" else None
+        return error(NotFound, answer, said) if said.code == "Odd" else None
 
     with Server(lambda request: reply(400, body)) as server:
         with pytest.raises(NotFound) as known:
@@ -325,7 +318,7 @@ def test_keys_are_sent_to_the_endpoint_that_is_named_beside_them_and_nowhere_els
     for url in ("https://thief:8773/", "https://own/", "http://own:8773/", None):
         with pytest.raises(
             ClientError,
-            match=f"^the keys from {source} belong to https://own:8773.*, which is named beside them, and are not sent to ",
+            match=f"^the keys from {source} are configured for https://own:8773.*, and are not sent to ",
         ):
             found(url=url)
 
@@ -431,20 +424,20 @@ def test_the_config_file_calls_its_profiles_so_and_says_the_region(home):
             {
                 "config": "[profile a]\nrole_arn = r\nsource_profile = b\n[profile b]\nrole_arn = r\nsource_profile = a\n"
             },
-            "leads round and round",
+            "its source_profile names a circle",
         ),
         (
             {},
             {"profile": "a"},
             {"config": "[profile a]\nsso_session = corp\nsso_account_id = 1\nsso_role_name = r\n"},
-            "profile 'a' has its keys by sso_session, which a probe that runs alone cannot use: it needs an access key, a role with a "
+            "profile 'a' gets its keys by sso_session, which an unattended probe cannot use: it needs an access key, a role with a "
             "source_profile, or the role of its instance",
         ),
         (
             {},
             {},
             {"config": "[default]\ncredential_process = /bin/keys\n"},
-            "profile 'default' has its keys by credential_process, which ",
+            "profile 'default' gets its keys by credential_process, which ",
         ),
         (
             {},
@@ -453,7 +446,7 @@ def test_the_config_file_calls_its_profiles_so_and_says_the_region(home):
                 "config": "[profile a]\nrole_arn = r\nsource_profile = b\nmfa_serial = arn:aws:iam::1:mfa/me\n"
                 "[profile b]\naws_access_key_id = A\naws_secret_access_key = b\n"
             },
-            "profile 'a' has its keys by mfa_serial, which ",
+            "profile 'a' gets its keys by mfa_serial, which ",
         ),
         (
             {},
@@ -461,7 +454,7 @@ def test_the_config_file_calls_its_profiles_so_and_says_the_region(home):
             {
                 "config": "[profile a]\nrole_arn = r\nsource_profile = b\n[profile b]\nsso_start_url = https://x\n"
             },
-            "profile 'b' has its keys by sso_start_url, which ",
+            "profile 'b' gets its keys by sso_start_url, which ",
         ),
     ],
 )

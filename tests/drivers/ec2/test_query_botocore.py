@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from vmprobe.drivers.ec2 import query
-from vmprobe.drivers.ec2.query import Keys, authorization, encoded, signature_2
+from vmprobe.drivers.ec2.signature import Keys, authorization, encoded, host, signature_2
 
 pytest.importorskip("botocore", reason="botocore, which judges the signatures, is not installed")
 
@@ -53,7 +53,7 @@ def test_version_4_agrees_with_botocore(words, url, token):
 
     signed = {
         **headers,
-        "Host": query.host(url),
+        "Host": host(url),
         **({"X-Amz-Security-Token": token} if token else {}),
     }
     path = url.split("/", 3)[3] if url.count("/") > 2 else ""

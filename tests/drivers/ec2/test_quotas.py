@@ -1,6 +1,7 @@
 """Service Quotas: requests as botocore makes them, values, defaults, and answers that are odd."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -8,9 +9,11 @@ from rawserver import Server, reply
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.exchanges import Evidence
-from vmprobe.drivers.ec2.driver import STANDARD, Ec2
-from vmprobe.drivers.ec2.query import Keys
+from vmprobe.drivers.ec2.capacity import STANDARD
+from vmprobe.drivers.ec2.dialect import Dialect
+from vmprobe.drivers.ec2.faults import classify
 from vmprobe.drivers.ec2.quotas import JSON, Quotas
+from vmprobe.drivers.ec2.signature import Keys
 from vmprobe.transport.http import Http
 
 
@@ -22,7 +25,7 @@ def quota(*answers):
             Http(server.url, Deadline(60, 0, Clock()), Evidence()),
             Keys("AKID", "s"),
             region="here",
-            classify=Ec2._classify.__get__(type("Driver", (), {"dialect": Ec2.dialect})()),
+            classify=partial(classify, Dialect()),
         )
         try:
             return quotas("ec2", "L-1216C47A"), server.requests

@@ -121,9 +121,13 @@ def _subnet(front: Front) -> str:
     with TemporaryDirectory() as directory:
         driver = of_site(str(site_file(Path(directory), front)), Clock()).driver
         driver.connect()
-        vpc = driver._call("CreateVpc", {"CidrBlock": "10.97.0.0/16"}).xml().findtext("vpc/vpcId")
+        vpc = (
+            driver.session.call("CreateVpc", {"CidrBlock": "10.97.0.0/16"})
+            .xml()
+            .findtext("vpc/vpcId")
+        )
         return (
-            driver._call("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.97.1.0/24"})
+            driver.session.call("CreateSubnet", {"VpcId": vpc, "CidrBlock": "10.97.1.0/24"})
             .xml()
             .findtext("subnet/subnetId")
         )

@@ -1,14 +1,15 @@
-"""ec2-api, OpenStack's own EC2 interface: Nova, Neutron and Cinder in EC2's words, keys from Keystone.
+"""ec2-api, OpenStack's own EC2 interface: Nova, Neutron and Cinder by EC2's API, keys by Keystone.
 
-It has no instance types of its own to list (the flavor is named, or ec2-api's default), no status checks and no
-CloudWatch, and of images that are not volumes no snapshots. Whose an image is does not count. Names of volumes are given
-by CreateTags, right after they are made.
+It lists no instance types: the site names the flavor, or ec2-api uses its default. It has no status
+checks and no CloudWatch, and makes snapshots only of servers that boot from a volume. It does not
+tell whose an image is. A volume gets its name by CreateTags, after it was made.
 """
 
 from __future__ import annotations
 
 from vmprobe.core.model import Capability, Kind
-from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
+from vmprobe.drivers.ec2.dialect import Dialect
+from vmprobe.drivers.ec2.driver import Ec2, keys_without
 
 
 class Ec2Api(Ec2):

@@ -1,11 +1,26 @@
-"""The lists of EC2's Query API: whole, or Incomplete. They page by MaxResults and NextToken, where a manager pages at all.
+"""The lists of EC2's Query API: complete, or the error Incomplete.
 
-A list is never held as it came: each thing is read as it is seen, and let go with its page.
+Where a manager pages its lists, it does so by MaxResults and NextToken. A list is never kept as it
+came: each item is parsed when its page arrives, and the page is dropped.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Hashable, Iterable, List, Mapping, Optional, Set, Tuple, TypeVar
+from functools import partial
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Set,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from vmprobe.core.errors import (
     AuthRejected,
@@ -19,15 +34,19 @@ from vmprobe.drivers.ec2.query import rows
 from vmprobe.transport.http import Reply
 from vmprobe.transport.xml import text
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
-WHOLE = 2**25  # bytes of all pages together, where the things themselves are kept
-_READ = 2**30  # the same, where what is kept of a thing is small
+T = TypeVar("T")
+Paging = Mapping[str, Union[int, str, None]]
+
+LIMIT = 2**30  # bytes of all pages together, where little is kept of each item
+WHOLE = 2**25  # the same, where the items themselves are kept
 _MOST_PAGES = 1000
-_MOST_THINGS = 100_000
-_SMALLEST = 5  # things on a page, by EC2's own rule
-_STARTS = 3  # a list whose next page is not known any more is begun anew so often
-_IDENTITIES = {
+_MOST_ITEMS = 100_000
+_SMALLEST_PAGE = 5  # items, by EC2's own rule
+_ATTEMPTS = 3  # at a list whose next page the manager has forgotten
+_IDS = {  # the element that has an item's id, by list
     "volumeSet": "volumeId",
     "snapshotSet": "snapshotId",
     "imagesSet": "imageId",
@@ -36,97 +55,111 @@ _IDENTITIES = {
 
 
 def read(
-    ask: Callable[[Mapping[str, Any]], Reply],
-    where: str,
-    keep: Callable[[Any], Iterable[T]],
+    ask: Callable[[Paging], Reply],
+    items_in: str,
+    parse: Callable[[Element], Iterable[T]],
     page: int = 0,
-    most: int = _READ,
+    limit: int = LIMIT,
     ids: int = 0,
 ) -> List[T]:
-    """What ``keep`` makes of each ``item`` in the list, which is at ``where`` in the answers.
+    """All that ``parse`` makes of each item in the element ``items_in`` of the answers.
 
-    ``ask`` sends one request with more words; ``page``: so many things are asked for at once, 0 where that cannot be;
-    ``ids``: so many things are asked for by their ids, 0 for all that there are.
-    Incomplete, with what was read so far, when pages repeat themselves or there is no end of them.
+    ``ask`` sends one request with these paging parameters. ``page``: how many items to ask for at
+    once, 0 where the manager does not page. ``limit``: bytes of all pages together. ``ids``: how
+    many items were asked for by id, 0 where all were.
+    Incomplete, with what was read so far, when pages repeat themselves or do not end.
     """
-    found: List[T] = []
-    pages = _Pages(ask, where, page, most, ids)
-    for _ in range(_STARTS):
-        found = []
-        for reply, things in pages.all():
-            found += reply.understood(lambda: [made for thing in things for made in keep(thing)])
+    pages = _Pages(ask, items_in, page, limit, ids)
+    for _ in range(_ATTEMPTS):
+        parsed: List[T] = []
+        for reply, items in pages.all():
+            parsed += reply.understood(partial(_parse, items, parse))
             reply.forget()
         if not pages.trouble:
-            return found
-        if not pages.lost:
+            return parsed
+        if not pages.forgotten:
             break
-    raise Incomplete(f"{pages.asked}: {pages.trouble}", found, pages.request)
+    raise Incomplete(f"{pages.asked}: {pages.trouble}", parsed, pages.request)
 
 
 class _Pages:
-    """``trouble`` says after ``all`` why the list is not whole; ``lost``: its next page is not known, begin anew."""
+    """The pages of one list.
+
+    After ``all``, ``trouble`` says why the list is not complete ('': it is). ``forgotten``: the
+    manager does not know the next page any more, so the list has to be begun again.
+    """
 
     def __init__(
-        self, ask: Callable[[Mapping[str, Any]], Reply], where: str, page: int, most: int, ids: int
+        self,
+        ask: Callable[[Paging], Reply],
+        items_in: str,
+        page: int,
+        limit: int,
+        ids: int,
     ):
-        self._ask, self._where, self._page, self._most, self._ids = ask, where, page, most, ids
-        self.trouble, self.lost, self.asked, self.request = "", False, "", ""
+        self._ask, self._items_in, self._page = ask, items_in, page
+        self._limit, self._ids = limit, ids
+        self.trouble, self.forgotten, self.asked, self.request = "", False, "", ""
 
-    def all(self) -> Iterable[Tuple[Reply, List[Any]]]:
-        """Each answer, with the things in it that no page before had."""
-        self.trouble, self.lost = "", False
+    def all(self) -> Iterator[Tuple[Reply, List[Element]]]:
+        """Each answer, with those of its items that were on no page before."""
+        self.trouble, self.forgotten = "", False
         tokens: Set[str] = set()
-        seen: Set[Hashable] = set()
+        known: Set[Hashable] = set()
         token: Optional[str] = None
-        size = things = 0
-        for _ in range(
-            self._ids or _MOST_PAGES
-        ):  # at the worst each of them is on a page of its own
-            answer = self._next(token)
-            if answer is None:
+        size = count = 0
+        # Asked for by id, at worst each item is on a page of its own.
+        for _ in range(self._ids or _MOST_PAGES):
+            page = self._next(token)
+            if page is None:
                 return
-            reply, document = answer
+            reply, document = page
             self.asked, self.request, size = reply.asked, reply.request, size + len(reply.body)
             token = text(document, "nextToken", "") or None
-            every = rows(document, self._where)
-            new = [row for row in every if _identity(self._where, row) not in seen]
-            seen.update(one for one in (_identity(self._where, row) for row in new) if one)
-            things += len(new)
+            items = rows(document, self._items_in)
+            new = [item for item in items if _identity(self._items_in, item) not in known]
+            known.update(filter(None, (_identity(self._items_in, item) for item in new)))
+            count += len(new)
             yield reply, new
-            if token is None or self._ids and things >= self._ids:
+            if token is None or self._ids and count >= self._ids:
                 return
-            if token in tokens or every and not new:
+            if token in tokens or items and not new:
                 self.trouble = "its pages repeat themselves"
                 return
-            if size > self._most or things > _MOST_THINGS:
+            if size > self._limit or count > _MOST_ITEMS:
                 break
             tokens.add(token)
         self.trouble = "there is no end of it"
 
-    def _next(self, token: Optional[str]) -> Optional[Tuple[Reply, Any]]:
-        """One page; where it is too large to be read, as much less of it as it takes. None when nobody knows it any more."""
+    def _next(self, token: Optional[str]) -> Optional[Tuple[Reply, Element]]:
+        """One page, smaller where it is too large to be read; None when it is forgotten."""
         while True:
             try:
                 reply = self._ask({"MaxResults": self._page or None, "NextToken": token})
                 return reply, reply.xml()
             except TooLarge:
-                if self._page <= _SMALLEST:
+                if self._page <= _SMALLEST_PAGE:
                     raise
-                self._page = max(_SMALLEST, self._page // 4)
+                self._page = max(_SMALLEST_PAGE, self._page // 4)
             except (Transient, AuthRejected, NotPermitted):
                 raise
             except CloudError as refusal:
                 if token is None:
                     raise
-                self.trouble, self.lost = f"its next page cannot be had: {refusal}", True
+                self.trouble = f"its next page cannot be had: {refusal}"
+                self.forgotten = True
                 return None
 
 
-def _identity(where: str, row: Any) -> Hashable:
-    """What tells a thing of a list from all others; nothing where that is not known.
+def _parse(items: Iterable[Element], parse: Callable[[Element], Iterable[T]]) -> List[T]:
+    return [made for item in items for made in parse(item)]
+
+
+def _identity(items_in: str, item: Element) -> Hashable:
+    """What tells an item from all others of its list; '' or () where that is not known.
 
     A reservation of many instances may be on two pages, each with a part of them.
     """
-    if where == "reservationSet":
-        return tuple(text(one, "instanceId", "") for one in rows(row, "instancesSet"))
-    return text(row, _IDENTITIES[where], "") if where in _IDENTITIES else ""
+    if items_in == "reservationSet":
+        return tuple(text(instance, "instanceId", "") for instance in rows(item, "instancesSet"))
+    return text(item, _IDS[items_in], "") if items_in in _IDS else ""

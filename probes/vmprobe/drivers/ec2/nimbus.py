@@ -1,8 +1,9 @@
-"""Nimbus: EC2's API of 2010 in part, at port 8444, by signature version 2 with keys that belong to an X.509 identity.
+"""Nimbus: a part of EC2's API of 2010, at port 8444, with signature version 2.
 
-Of RunInstances it heeds image, type, user data and the token, which it repeats in its lists: that is where the handle is.
-There are no filters, tags, volumes, consoles or figures, and the launch index is always 0, so that each server of a
-fleet is a request of its own.
+Its keys belong to an X.509 identity. Of RunInstances it uses the image, the type, the user data
+and the token. It shows the token in its lists, so the token carries the handle. It has no filters,
+tags, volumes, consoles or metrics. Its launch index is always 0, so each server of a fleet is a
+request of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Optional
 
 from vmprobe.core.driver import Key
 from vmprobe.core.model import Capability, Kind
-from vmprobe.drivers.ec2.driver import Dialect, Ec2, keys_without
+from vmprobe.drivers.ec2.dialect import Dialect
+from vmprobe.drivers.ec2.driver import Ec2, keys_without
 
 
 def _no_volume(text: str) -> Optional[int]:
@@ -24,7 +26,10 @@ class Nimbus(Ec2):
     """EC2's verbs in Nimbus' dialect."""
 
     system = "Nimbus"
-    proved_against = "a gateway that speaks its dialect and verifies signatures, before moto's server and before ec2-api and a real OpenStack"
+    proved_against = (
+        "a gateway that speaks its dialect and verifies signatures, before moto's server and "
+        "before ec2-api and a real OpenStack"
+    )
     capabilities = frozenset({Capability.IMAGES})
     kinds = (Kind.SERVER,)
     metrics_offered = ()

@@ -1,9 +1,10 @@
-"""Service Quotas: how much an account of Amazon's may have (Service Quotas API reference, version 2019-06-24).
+"""Service Quotas: how much an account of Amazon's may have.
 
-    quota = Quotas(http, keys, region="eu-west-1", classify=...)
-    quota("ec2", "L-1216C47A")
+    quotas = Quotas(http, keys, region="eu-west-1", classify=...)
+    quotas("ec2", "L-1216C47A")
 
-Its protocol is JSON 1.1 by POST, signed by version 4; what it calls a quota's code is the same in every region.
+The protocol is JSON 1.1 by POST, signed by version 4 (Service Quotas API Reference, version
+2019-06-24). A quota has the same code in every region.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Optional
 
 from vmprobe.core.errors import NotFound, VmprobeError
 from vmprobe.core.text import cut
-from vmprobe.drivers.ec2.query import Classify, Keys, Refusal, signed
+from vmprobe.drivers.ec2.faults import Classify, Refusal
+from vmprobe.drivers.ec2.signature import Keys, signed
 from vmprobe.transport.http import Http, Reply
 
 JSON = "application/x-amz-json-1.1"
@@ -27,18 +29,19 @@ class Quotas:
         self.http, self.keys, self.region = http, keys, region
         self._classify = classify
         http.headers = {**http.headers, "Content-Type": JSON}
-        http.classify = self._refused
+        http.classify = self._error_of
 
     def __call__(self, service: str, code: str) -> float:
-        """The value that holds, in the quota's own unit: the default, where none was set for the account.
+        """The quota's value, in its own unit: the account's, or the default where it has none.
 
-        NotFound: the service or the quota is not there.
+        NotFound: there is no such service or quota.
         """
         try:
             reply = self._call("GetServiceQuota", service, code)
         except NotFound:
             reply = self._call("GetAWSDefaultServiceQuota", service, code)
-        return reply.field("Quota", "Value", float)
+        value: float = reply.field("Quota", "Value", float)
+        return value
 
     def _call(self, action: str, service: str, code: str) -> Reply:
         body = json.dumps({"ServiceCode": service, "QuotaCode": code}).encode()
@@ -49,13 +52,11 @@ class Quotas:
             asked=f"quota {service}/{code}",
         )
 
-    def _refused(self, reply: Reply) -> Optional[VmprobeError]:
+    def _error_of(self, reply: Reply) -> Optional[VmprobeError]:
         try:
-            kind = reply.field("__type", str, default="").rpartition("#")[2]
+            code = reply.field("__type", str, default="").rpartition("#")[2]
         except VmprobeError:
             return None
-        return (
-            self._classify(reply, Refusal(cut(kind, 100), reply.words, reply.request))
-            if kind
-            else None
-        )
+        if not code:
+            return None
+        return self._classify(reply, Refusal(cut(code, 100), reply.words, reply.request))

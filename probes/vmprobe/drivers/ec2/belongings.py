@@ -1,0 +1,136 @@
+"""The volumes and network interfaces that EC2 makes with an instance, and may leave behind."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterable, List, NamedTuple, Optional
+
+from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
+from vmprobe.core.model import Ref, Resource
+from vmprobe.drivers.ec2 import answers
+from vmprobe.drivers.ec2.consistency import Requested
+from vmprobe.drivers.ec2.session import Session
+from vmprobe.transport.xml import text
+
+_AT_ONCE = 100  # servers in one request
+
+
+class _MadeWith(NamedTuple):
+    """Ids of what EC2 made with one instance."""
+
+    volumes: List[str]
+    interfaces: List[str]
+
+
+class Belongings:
+    """What belongs to the servers of this session; all members of a fleet are asked about at once.
+
+    What was attached to a server later is somebody else's: it belongs to the server only if EC2 is
+    told to delete both together.
+    """
+
+    def __init__(self, session: Session, requested: Requested):
+        self._session, self._requested = session, requested
+        self._fleet: Dict[str, None] = {}  # ids of the servers that this session asked for
+        self._known: Dict[str, List[Ref]] = {}  # by server: an answer that was not fetched yet
+        self._refusal: Optional[NotPermitted] = None  # why some of them cannot be listed
+
+    def add(self, servers: Iterable[str]) -> None:
+        """This session asked for these servers (ids), as a fleet."""
+        self._fleet.update(dict.fromkeys(servers))
+
+    def forget(self, server: str) -> None:
+        self._fleet.pop(server, None)
+
+    def of(self, server: Ref) -> List[Ref]:
+        """The belongings of one server, with their names. NotFound when it is gone.
+
+        NotPermitted, with those that are known as ``partial``, where policy hides the others.
+        """
+        if server.id not in self._known:
+            self._known.update(self._ask(server))
+        if server.id not in self._known:
+            raise NotFound(f"{server} is not there")
+        belongings = self._known.pop(server.id)
+        if self._refusal is not None:
+            self._refusal.partial = belongings
+            raise self._refusal
+        return belongings
+
+    def _ask(self, server: Ref) -> Dict[str, List[Ref]]:
+        """By id of those that are there: the belongings of this server and of its fleet."""
+        others = [one for one in self._fleet if one != server.id and one not in self._known]
+        try:
+            made = self._made_with([server.id, *others][:_AT_ONCE], server)
+        except NotFound:
+            if others:  # one of them may be what is unknown: ask about this server alone
+                self._fleet.clear()
+                return self._ask(server)
+            self._requested.missed(server)
+            raise
+        resources = self._resources(server, made.values())
+        return {
+            server_id: [
+                resource.ref
+                for resource in resources
+                if resource.ref.id in (*ids.volumes, *ids.interfaces)
+                and resource.server in ("", server_id)
+            ]
+            for server_id, ids in made.items()
+        }
+
+    def _made_with(self, servers: List[str], server: Ref) -> Dict[str, _MadeWith]:
+        """By id of those servers that are there: what EC2 made with each."""
+        found = self._session.instances(
+            {"InstanceId": servers},
+            f"belongings of {server}",
+            lambda instance: (
+                [(answers.identity(instance, "instanceId"), answers.made_with(instance))]
+                if text(instance, "instanceState/name", "") not in answers.GONE
+                else []
+            ),
+        )
+        made = {server_id: _MadeWith(*ids) for server_id, ids in found if server_id in servers}
+        if found and not made:
+            raise GatewayFailed(f"belongings of {server}: the answer is about {found[0][0]}")
+        return made
+
+    def _resources(self, server: Ref, made: Iterable[_MadeWith]) -> List[Resource]:
+        """All these volumes and interfaces, with their names."""
+        made = list(made)
+        volumes = [one for ids in made for one in ids.volumes]
+        interfaces = [one for ids in made for one in ids.interfaces]
+        return [
+            *self._shown(server, "volumes", volumes),
+            *self._shown(server, "interfaces", interfaces),
+        ]
+
+    def _shown(self, server: Ref, what: str, ids: List[str]) -> List[Resource]:
+        """The volumes or interfaces of these ids; none where policy hides them.
+
+        Conflict when one is unknown: that does not say that the server is gone.
+        """
+        if not ids:
+            return []
+        asked = f"{what} of {server}"
+        try:
+            if what == "volumes":
+                shown = self._session.all(
+                    "DescribeVolumes", {"VolumeId": ids}, asked, answers.volume
+                )
+            else:
+                shown = self._session.all(
+                    "DescribeNetworkInterfaces",
+                    {"NetworkInterfaceId": ids},
+                    asked,
+                    answers.interface,
+                )
+        except NotFound as unknown:
+            raise Conflict(str(unknown)) from None
+        except NotPermitted as refusal:  # what is hidden could not be removed later, either
+            self._refusal = refusal
+            return []
+        shown_ids = {resource.ref.id for resource in shown}
+        others, missing = shown_ids - set(ids), set(ids) - shown_ids
+        if others and missing:
+            raise GatewayFailed(f"{asked}: the answer is about {min(others)}")
+        return shown
