@@ -33,7 +33,9 @@ def programs():
             about = ast.get_docstring(ast.parse(file.read())).partition(".")[0]
         if name.startswith("check_vm_"):
             yield (
-                importlib.import_module(f"vmprobe.checks.{name[len('check_vm_') :]}").parser(),
+                importlib.import_module(
+                    f"vmprobe.checks.{name[len('check_vm_') :]}.command"
+                ).parser(),
                 about,
             )
         else:

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from packages.conftest import source
-from packages.test_oldest import oldest  # noqa: F401  a fixture
+from packages.test_pythons import oldest  # noqa: F401  a fixture
 from running import CHECKOUT
 
 pytestmark = pytest.mark.packaging
