@@ -331,7 +331,7 @@ def test_a_server_says_since_when_it_is_in_its_state(cloud, services):
 
     seen = cloud.show(Ref(Kind.SERVER, "s1"))
 
-    assert (seen.created, seen.since) == (1767225600.0, 1772323200.0)
+    assert (seen.created, seen.state_since) == (1767225600.0, 1772323200.0)
 
 
 # --- what more it offers ------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.redact import Redactor
+from vmprobe.drivers.openstack import credentials as known
 from vmprobe.drivers.openstack.keystone import Keystone
-from vmprobe.drivers.openstack.keystone import found as credentials_found
 
 PROJECTS = [("a" * 32, "ops"), ("b" * 32, "ops-test"), ("c" * 32, "biomed")]
 CATALOG = [
@@ -301,7 +301,7 @@ def test_a_token_that_is_for_the_project_already_is_the_session_and_never_exchan
         session = keystone(cloud, credentials, project=project)
         session.authenticate()
         assert session.project == "a" * 32
-        assert session.credential_expires() == 1893456000
+        assert session.credential_expiry() == 1893456000
 
     assert cloud.paths() == ["GET /v3/auth/tokens"] * 3
 
@@ -351,11 +351,11 @@ def test_what_keystone_does_not_accept_is_rejected_in_its_words(identity):
     [
         (
             _json({"token": {"catalog": []}}, 201),
-            "authentication: 201 a token was granted, and not given",
+            "authentication: 201 the answer has no token",
         ),
         (
             _json({"token": {}}, 201, X_Subject_Token="t"),
-            "authentication: the token is for no project; name one by 'project'",
+            "authentication: the token is for no project; choose one with 'project'",
         ),
     ],
 )
@@ -378,7 +378,9 @@ def test_the_only_project_needs_no_name_and_of_several_one_has_to_be_named(ident
     assert [body.get("scope") for body in only.bodies()] == ["unscoped", {"project": OPS_ID}]
 
     said = told(ClientError, keystone(identity(), SENT["password"][0]).authenticate)
-    assert said == "this identity is for the projects biomed, ops, ops-test: name one by 'project'"
+    assert (
+        said == "this identity is for the projects biomed, ops, ops-test: choose one with 'project'"
+    )
     said = told(CloudError, keystone(identity(projects=[]), SENT["password"][0]).authenticate)
     assert said == "authentication: this identity is for no project"
 
@@ -397,7 +399,7 @@ def test_two_projects_of_one_name_are_told_apart_by_their_ids(identity):
     said = told(ClientError, keystone(cloud, OIDC, project="ops").authenticate)
     assert (
         said
-        == f"this identity is for the projects ops ({'a' * 32}), ops ({'b' * 32}): name one by 'project'"
+        == f"this identity is for the projects ops ({'a' * 32}), ops ({'b' * 32}): choose one with 'project'"
     )
 
     session = keystone(cloud, OIDC, project="b" * 32)
@@ -422,14 +424,14 @@ def test_a_service_is_that_of_the_region_and_the_interface(identity):
     )
     assert (
         told(ClientError, nova)
-        == "the catalog has compute in the regions north, south: name one by 'region'"
+        == "the catalog has compute in the regions north, south: choose one with 'region'"
     )
     assert (
         told(ClientError, nova, region="west")
         == "[endpoint] region: the catalog has compute in north, south, not in west"
     )
     assert told(ClientError, nova, region="north", interface="admin") == (
-        "[endpoint] interface: the catalog has compute, and no admin endpoint of it"
+        "[endpoint] interface: the catalog has compute, but no admin endpoint of it"
     )
 
 
@@ -623,7 +625,7 @@ def test_an_access_token_that_ended_by_its_own_word_is_ours_and_not_sent(identit
     )
     assert cloud.paths() == []
     assert (
-        keystone(cloud, dict(OIDC, access_token=bearer), clock).credential_expires()
+        keystone(cloud, dict(OIDC, access_token=bearer), clock).credential_expiry()
         == clock.utc() - 90
     )
 
@@ -634,7 +636,7 @@ def test_what_is_wrong_with_a_token_file_is_ours(identity, tmp_path):
     for name, wrong in (
         ("none", "No such file or directory"),
         ("empty", "is empty"),
-        ("junk", "is no token"),
+        ("junk", "is not a token"),
     ):
         session = keystone(
             identity(), dict(access_token_file=str(tmp_path / name), identity_provider="egi.eu")
@@ -706,7 +708,7 @@ def test_a_certificate_beside_another_form_is_for_tls_alone(identity, tmp_path):
     session.authenticate()
 
     assert cloud.paths() == ["POST /v3/auth/tokens"]
-    assert session.credential_expires() is not None
+    assert session.credential_expiry() is not None
 
 
 # --- where they come from -----------------------------------------------------------------------------------------
@@ -942,7 +944,7 @@ def test_a_password_for_somebody_else_is_not_sent_to_keystone(monkeypatch):
 @pytest.mark.parametrize(
     "text, said",
     [
-        (None, "there is no clouds.yaml that could have the cloud 'mine'"),
+        (None, "there is no clouds.yaml to read the cloud 'mine' from"),
         ("clouds: {other: {}}", "clouds.yaml: no cloud 'mine' in it"),
         ("clouds: [1]", "clouds.yaml: no cloud 'mine' in it"),
         ("clouds: {mine", "clouds.yaml: cannot be read: while parsing a flow mapping"),
@@ -952,7 +954,7 @@ def test_a_password_for_somebody_else_is_not_sent_to_keystone(monkeypatch):
         ),
         (
             "clouds: {mine: {auth: {username: me}}}",
-            "no url in [endpoint], in clouds.yaml or in OS_AUTH_URL: where is Keystone?",
+            "no URL of Keystone: neither url in [endpoint], nor auth_url in clouds.yaml, nor OS_AUTH_URL is set",
         ),
         (
             "clouds: {mine: {auth: {auth_url: 'https://me:s3cret@host'}}}",
@@ -1063,7 +1065,7 @@ def test_a_secure_yaml_that_the_environment_names_is_not_for_a_clouds_yaml_of_wh
     if named:
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
 
-    assert credentials_found({"cloud": "mine"}, {})[1].get("password") == (
+    assert known.find({"cloud": "mine"}, {})[1].get("password") == (
         "of-the-home" if named else None
     )
 

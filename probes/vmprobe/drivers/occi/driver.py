@@ -28,7 +28,7 @@ from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, State
 from vmprobe.core.text import cut
 from vmprobe.core.values import http_url, one_of, yes_or_no
 from vmprobe.drivers.occi import protocol
-from vmprobe.drivers.openstack.keystone import CREDENTIALS, Keystone
+from vmprobe.drivers.openstack.keystone import Keystone
 from vmprobe.host import files
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.json import word
@@ -81,7 +81,7 @@ class OcciEndpoint(Driver):
         "rendering": Key(one_of(*_RENDERINGS), "auto"),
     }
     test_vm_keys = {"start": Key(yes_or_no, False), "user data": Key(), "ssh key": Key()}
-    credential_keys = CREDENTIALS
+    credential_keys = Keystone.CREDENTIAL_KEYS
 
     def __init__(self, *words: Any):
         super().__init__(*words)
@@ -234,7 +234,7 @@ class OcciEndpoint(Driver):
         return [self.http.url] + ([self.keystone.url] if self.keystone else [])
 
     def credential_expiry(self) -> Optional[float]:
-        return self.keystone.credential_expires() if self.keystone else super().credential_expiry()
+        return self.keystone.credential_expiry() if self.keystone else super().credential_expiry()
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         """The networkinterfaces of these servers; what a server does not say of them within the compute they are asked for."""
@@ -282,7 +282,7 @@ class OcciEndpoint(Driver):
             self._check_keystone()
             self.keystone.authenticate()
             self._check_token()
-            self.keystone.present_to(self.http)
+            self.keystone.authorize(self.http)
         elif (
             re.search(r"\bBasic\b", challenge, re.I)
             and known.get("username")
@@ -315,7 +315,7 @@ class OcciEndpoint(Driver):
 
     def _check_keystone(self) -> None:
         """ClientError before credentials go to a host that only the endpoint's answer names."""
-        if not (self._is_configured_or_near() or self.keystone.is_named_beside):
+        if not (self._is_configured_or_near() or self.keystone.owns_credentials):
             raise ClientError(
                 f"the endpoint names the Keystone {cut(self.keystone.url, 120)}, on another host than its own: no credentials "
                 f"are sent there unless [endpoint] has 'keystone = {cut(self.keystone.url, 120)}'"
@@ -323,7 +323,7 @@ class OcciEndpoint(Driver):
 
     def _check_token(self) -> None:
         """ClientError before a token goes to this endpoint that its cloud knows nothing of: it has only named the cloud's Keystone."""
-        if not (self._is_configured_or_near() or self.keystone.names(self.http.url)):
+        if not (self._is_configured_or_near() or self.keystone.knows_host(self.http.url)):
             raise ClientError(
                 f"the catalog of {cut(self.keystone.url, 120)} does not name this endpoint: no token of it is sent here "
                 f"unless [endpoint] has 'keystone = {cut(self.keystone.url, 120)}'"

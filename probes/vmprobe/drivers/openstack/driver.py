@@ -17,7 +17,7 @@ from vmprobe.core.text import cut
 from vmprobe.core.values import http_url, yes_or_no
 from vmprobe.drivers.openstack import creation, images, lists, ports, readings
 from vmprobe.drivers.openstack.belongings import Belongings
-from vmprobe.drivers.openstack.keystone import CREDENTIALS, Keystone
+from vmprobe.drivers.openstack.keystone import Keystone
 from vmprobe.drivers.openstack.servers import Servers
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
@@ -83,7 +83,7 @@ class Openstack(Driver):
         "boot from volume": Key(yes_or_no, False),
         "config drive": Key(yes_or_no, False),
     }
-    credential_keys = CREDENTIALS
+    credential_keys = Keystone.CREDENTIAL_KEYS
 
     def __init__(
         self,
@@ -224,7 +224,7 @@ class Openstack(Driver):
         return self.services.urls()
 
     def credential_expiry(self) -> Optional[float]:
-        return self.keystone.credential_expires()
+        return self.keystone.credential_expiry()
 
     def finished_at(self, server: Ref, stage: str) -> Optional[float]:
         """When the last event of the request's action ended; a member sees events from microversion 2.51 on."""
