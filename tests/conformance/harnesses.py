@@ -14,7 +14,8 @@ from vmprobe.core.clock import Clock, Deadline, Polling
 from vmprobe.core.driver import Driver
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.redact import Redactor
-from vmprobe.site.site import load, secrets
+from vmprobe.site.credentials import secrets
+from vmprobe.site.site import load
 
 HARNESSES = {  # id: the function that makes it
     "memory": "conformance.harnesses.memory",

@@ -110,7 +110,7 @@ def test_help_and_version_exit_3():
         ),
         (
             ["-H", "nowhere.example.org"],
-            "VM_LIFECYCLE UNKNOWN - no site file has the host nowhere.example.org; name one by --site",
+            "VM_LIFECYCLE UNKNOWN - no site file has the host nowhere.example.org; name one with --site",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from vmprobe.core import values
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line, suggest
 from vmprobe.report.verdict import Printed
+from vmprobe.site import lookup
 from vmprobe.site import site as sites
 from vmprobe.site.site import Site
 from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
@@ -111,9 +112,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 def load_site(options: argparse.Namespace) -> Site:
     """The site that the command line names; ClientError where it names none, or one that cannot be used."""
     if options.site:
-        return sites.load(sites.find(options.site))
+        return sites.load(lookup.find(options.site))
     if options.hostname:
-        return sites.load(sites.find_by_host(options.hostname))
+        return sites.load(lookup.find_by_host(options.hostname))
     raise ClientError("which site? Name it by --site")
 
 

@@ -20,7 +20,8 @@ from vmprobe.core.timeline import Timeline
 from vmprobe.host import files
 from vmprobe.report import progress, verdict
 from vmprobe.report.verdict import OK, WORDS, Verdict
-from vmprobe.site.site import Site, secrets
+from vmprobe.site.credentials import secrets
+from vmprobe.site.site import Site
 from vmprobe.site.thresholds import Thresholds
 
 LOOK = 50.0  # seconds that a probe that only looks may take: Nagios kills at 60

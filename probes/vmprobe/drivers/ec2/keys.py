@@ -12,11 +12,11 @@ those of AWS's tools ("AWS SDKs and Tools Reference Guide").
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from vmprobe.core import ini
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, NotFound
 from vmprobe.core.exchanges import Evidence
@@ -286,17 +286,16 @@ def _section(file: str, names: Sequence[str]) -> Dict[str, str]:
 
     ClientError: it is no INI file, not even a file, or others can read the secret in it.
     """
-    parser = configparser.RawConfigParser(default_section="\0", strict=False)
     try:
         content = files.read_secret(file, _LARGEST, lambda content: bool(_SECRET.search(content)))
-        parser.read_string(content.decode("utf-8-sig"))
+        sections = ini.parse(content, inline_comments=False, strict=False)
     except files.Exposed as wrong:
         raise ClientError(f"{file}: {wrong.strerror}") from None
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
     except OSError as failed:
         raise ClientError(f"{file}: {failed.strerror}") from None
-    except (configparser.Error, UnicodeDecodeError):
+    except ValueError:  # ini.Malformed, UnicodeDecodeError
         raise ClientError(f"{file} is not an INI file, as AWS's tools write it") from None
-    name = next((name for name in names if parser.has_section(name)), "")
-    return dict(parser[name]) if name else {}
+    section = next((sections[name] for name in names if name in sections), {})
+    return {key.lower(): text for key, text in section.items()}

@@ -23,7 +23,7 @@ def connect(
     ``keys`` are the keys that the file may have. ClientError if it cannot be used.
     """
     from vmprobe.core.exchanges import Evidence
-    from vmprobe.site.site import read_credentials
+    from vmprobe.site.credentials import read_credentials
     from vmprobe.transport.http import Http  # requests: half of a check's start-up time
 
     path = target.options["credentials"]
