@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    cast,
+)
 
 from vmprobe.core.errors import AuthRejected, CloudError, Transient
 from vmprobe.core.model import Limit, Plan
@@ -17,6 +28,8 @@ from vmprobe.transport.xml import number, text
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+    from vmprobe.drivers.ec2.plan import Ec2Details
 
 QUOTAS = {  # of Service Quotas: service, code, and how many of our units one is
     "vcpus": ("ec2", "L-1216C47A", 1),  # of running on-demand instances of standard families
@@ -80,14 +93,15 @@ def needs(
 
     Service Quotas count standard instances and gp3 volumes only: others do not meet these limits.
     """
+    details = cast("Ec2Details", plan.details)
     needed = dict(common)
     if session.quotas is not None:
         if not STANDARD.match(plan.flavor):
             needed.pop(("vcpus", ""), None)
-        volume = test_vm["volume"] if plan.details.get("volume type") == "gp3" else None
+        volume = test_vm["volume"] if details.get("volume type") == "gp3" else None
         own = -(-volume // GIB) * GIB if volume else 0
-        needed["storage", ""] = float(own + plan.details["gp3 of image"])
-    subnet = plan.details["subnet"] or _default_subnet(session, plan.details["zone"])
+        needed["storage", ""] = float(own + details["gp3 of image"])
+    subnet = details["subnet"] or _default_subnet(session, details["zone"])
     if subnet:
         needed["leases", f"subnet {subnet}"] = 1.0
     return needed

@@ -14,7 +14,7 @@ Managers of this family differ by their ``Dialect``.
 from __future__ import annotations
 
 import base64
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import (
@@ -26,7 +26,19 @@ from vmprobe.core.errors import (
     NotFound,
     NotYet,
 )
-from vmprobe.core.model import Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample, State
+from vmprobe.core.model import (
+    Capability,
+    Image,
+    Kind,
+    Limit,
+    Plan,
+    Ref,
+    Resource,
+    Sample,
+    ServerSpec,
+    State,
+    VolumeSpec,
+)
 from vmprobe.core.values import duration, http_url, one_of, yes_or_no
 from vmprobe.drivers.ec2 import answers, capacity, cloudwatch, launch, plan
 from vmprobe.drivers.ec2.answers import GIB
@@ -112,20 +124,21 @@ class Ec2(Driver):
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
         """Look up the image (the newest of its name), flavor (the smallest that fits), subnet."""
-        return plan.resolve(self.session, test_vm, self._image_owner())
+        return plan.resolve(self.session, cast("plan.Ec2TestVM", test_vm), self._image_owner())
 
     def create(self, spec: Any) -> Ref:
         return self._create_volume(spec) if spec.kind is Kind.VOLUME else self._create_server(spec)
 
-    def _create_volume(self, spec: Any) -> Ref:
+    def _create_volume(self, spec: VolumeSpec) -> Ref:
+        details = cast("plan.Ec2Details", spec.plan.details if spec.plan else {})
         self._late_names.before_create()
         size = -(-spec.size // GIB)
         reply = self.session.call(
             "CreateVolume",
             {
                 "Size": size,
-                "AvailabilityZone": spec.plan.details["volume zone"] or None,
-                "VolumeType": spec.plan.details["volume type"],
+                "AvailabilityZone": details["volume zone"] or None,
+                "VolumeType": details["volume type"],
                 **tag_specification(self.dialect, spec.name, "volume"),
             },
             asked="create volume",
@@ -136,7 +149,7 @@ class Ec2(Driver):
         self._late_names.created(volume, size * GIB)
         return volume
 
-    def _create_server(self, spec: Any) -> Ref:
+    def _create_server(self, spec: ServerSpec) -> Ref:
         reply = self.session.call(
             "RunInstances",
             launch.parameters(self.dialect, spec, self.metrics_period < _BASIC),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
-from typing import Optional
+from typing import TYPE_CHECKING, Optional, cast
 
 from vmprobe.core.model import ServerSpec
 from vmprobe.drivers.ec2.dialect import Dialect
 from vmprobe.drivers.ec2.names import tag_specification
 from vmprobe.drivers.ec2.query import Parameters
 
+if TYPE_CHECKING:
+    from vmprobe.drivers.ec2.plan import Ec2Details
+
 
 def parameters(dialect: Dialect, spec: ServerSpec, has_detailed_monitoring: bool) -> Parameters:
     """What RunInstances takes for one server, or for a fleet, which shares one token."""
-    details = spec.plan.details
+    details = cast("Ec2Details", spec.plan.details)
     token = spec.name if spec.count == 1 else f"{spec.name}/{spec.count}"
     return {
         "ImageId": details["image"],

@@ -10,10 +10,10 @@ from typing import (
     Callable,
     Dict,
     List,
-    Mapping,
     Optional,
     Sequence,
     Tuple,
+    TypedDict,
     TypeVar,
 )
 
@@ -31,10 +31,44 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# The keys of [test vm] that this driver reads.
+Ec2TestVM = TypedDict(
+    "Ec2TestVM",
+    {
+        "image": str,
+        "flavor": str,
+        "network": str,
+        "volume": Optional[int],  # bytes
+        "depth": str,
+        "availability zone": Optional[str],
+        "security group": Optional[str],
+        "volume zone": Optional[str],
+        "volume type": Optional[str],
+    },
+)
+# What the plan tells ``create`` and ``needs``.
+Ec2Details = TypedDict(
+    "Ec2Details",
+    {
+        "image": str,  # its id
+        "flavor": str,
+        "vcpus": int,
+        "memory": int,  # bytes
+        "subnet": Optional[str],
+        "zone": Optional[str],  # of the server
+        "group": Dict[str, List[str]],  # the security group, as RunInstances takes it
+        "kept": List[Tuple[str, str]],  # (device, snapshot) of volumes that EC2 would keep
+        "volume zone": str,
+        "volume type": Optional[str],
+        "depth": str,
+        "gp3 of image": int,  # bytes
+    },
+)
+
 _MEMORIES = (512, 1024, 2048, 4096, 8192)  # MiB that the smallest fitting type may have
 
 
-def resolve(session: Session, test_vm: Mapping[str, Any], owner: str) -> Plan:
+def resolve(session: Session, test_vm: Ec2TestVM, owner: str) -> Plan:
     """The plan of a test VM; NotFound says what the cloud does not have.
 
     ``owner``: whose images are searched, '' for anybody's.
@@ -51,7 +85,7 @@ def resolve(session: Session, test_vm: Mapping[str, Any], owner: str) -> Plan:
         zone = volume_zone  # a volume can be attached only within its zone
     image_id = text(image, "imageId")
     subnet_id = text(subnet, "subnetId") if subnet is not None else None
-    details = {
+    details: Ec2Details = {
         "image": image_id,
         "flavor": flavor.name,
         "vcpus": flavor.vcpus,
