@@ -1,8 +1,8 @@
 """Distinguished names of certificates, compared attribute by attribute and never as text.
 
-    name = dn.of(certificate.subject)
-    dn.written(name)                                       "/C=DE/O=Grid/CN=host\\/OU=x", as the grid and openssl write it
-    dn.same("CN=Jane,O=Grid,C=DE", name)                   whether a text that a person or a document wrote means this name
+    name = dn.from_subject(certificate.subject)
+    dn.to_text(name)                                       "/C=DE/O=Grid/CN=host\\/OU=x", as the grid and openssl write it
+    dn.matches("CN=Jane,O=Grid,C=DE", name)                   whether a text that a person or a document wrote means this name
 
 Two forms are read: the grid's (``/C=DE/O=Grid/CN=Jane``) and that of RFC 4514 (``CN=Jane,O=Grid,C=DE``).
 """
@@ -65,7 +65,7 @@ _COMMA = re.compile(
 )
 
 
-def of(subject: Any) -> Name:
+def from_subject(subject: Any) -> Name:
     """A name as one of ``cryptography``'s ``x509.Name`` has it."""
     return tuple(
         tuple(sorted((part.oid.dotted_string, _value(part.value)) for part in several))
@@ -86,7 +86,7 @@ def parse(text: str) -> Name:
     return tuple(tuple(sorted(map(_pair, several))) for several in parts)
 
 
-def same(text: str, name: Name) -> bool:
+def matches(text: str, name: Name) -> bool:
     """Whether ``text`` means this name: the same attributes with the same values, in the same order.
 
     RFC 4514 begins with the last part; as many people write its commas beginning with the first, either is understood.
@@ -98,7 +98,7 @@ def same(text: str, name: Name) -> bool:
     return found == name or not text.strip().startswith("/") and found[::-1] == name
 
 
-def written(name: Name) -> str:
+def to_text(name: Name) -> str:
     """``/C=DE/O=Grid/CN=Jane`` in printable ASCII, other characters as openssl writes them, from which ``parse`` makes the same
     name; a slash within a value is escaped where it would begin another part."""
     return "".join(

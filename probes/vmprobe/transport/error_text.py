@@ -32,7 +32,7 @@ _MARKUP = re.compile(r"<(?:!doctype|html|head|body)\b", re.I)
 _PAGE = re.compile(r"<(title|h1)\b[^<>]{0,200}>([^<]{1,2000})<", re.I)
 
 
-def of(body: bytes) -> str:
+def message(body: bytes) -> str:
     """At most 500 characters of plain text, secrets redacted; '' when the body says nothing."""
     text = body[:_PEEK].decode("utf-8", "replace").strip()
     if text[:1] in ("{", "["):
@@ -40,7 +40,7 @@ def of(body: bytes) -> str:
             text = _said(json.loads(text)).strip()
         except (ValueError, RecursionError):
             return ""
-        if not is_page(
+        if not is_html_page(
             text.encode("utf-8", "replace")
         ):  # a proxy's page may stand within the manager's answer
             return cut(text, LONGEST).strip()
@@ -54,7 +54,7 @@ def of(body: bytes) -> str:
     return "" if text.startswith("<") else cut(text, LONGEST).strip()
 
 
-def is_page(body: bytes) -> bool:
+def is_html_page(body: bytes) -> bool:
     """Whether this is a page for people: then a web server or a proxy speaks, and not the manager behind it."""
     return bool(_BEGINS_A_PAGE.match(body[:2000]))
 

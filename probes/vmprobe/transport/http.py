@@ -2,7 +2,7 @@
 
     self.http = Http(endpoint["url"], self.deadline, self.evidence, timeout=endpoint["timeout"], ca=endpoint["ca"])
     reply = self.http.post("auth/tokens", json={...})                  what is not good is an error of this suite
-    self.http.present("X-Auth-Token", reply.headers["X-Subject-Token"])        from now on, and never shown
+    self.http.add_secret_header("X-Auth-Token", reply.headers["X-Subject-Token"])        from now on, and never shown
     server = self.http.get(path("servers", ref.id)).field("server", dict)      a wrong shape is GatewayFailed
 
 One connection pool for a run. A whole exchange, from looking up the host to the last byte, is over within
@@ -38,7 +38,7 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
-from vmprobe.transport import error_text as words
+from vmprobe.transport import error_text
 from vmprobe.transport import json as fields
 
 LARGEST = 4 * 2**20  # bytes of an answer; a list of a thousand servers has half of it
@@ -105,7 +105,7 @@ class Http:
         }
         self._secret = set(_SECRET)
         self._tls = (ca or "", certificate, key)
-        self._wires: List[Any] = []  # the one Wire, once there is one; shared with ``at``
+        self._wires: List[Any] = []  # the one Connections, once there is one; shared with ``at``
 
     # --- for drivers ------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class Http:
         other.url = url.rstrip("/")
         return other
 
-    def present(self, header: str, secret: str) -> None:
+    def add_secret_header(self, header: str, secret: str) -> None:
         """Send this header with every request from now on, and show it nowhere."""
         self.evidence.redactor.add(secret)
         self.evidence.redactor.add(
@@ -154,14 +154,14 @@ class Http:
         accept: Collection[int] = (),
         asked: str = "",
         largest: int = LARGEST,
-        struck: bool = False,
+        redact_reply: bool = False,
     ) -> "Reply":
         """The answer to one request; every other outcome is an error of this suite.
 
         ``path`` is below the base URL, or a whole URL of the same host (the ``next`` of a list). Statuses from 400
         are errors unless in ``accept``: 401 AuthRejected, 403 NotPermitted, 404 NotFound (a page for people is none),
         409 Conflict, 429 RateLimited, 408, 413 and 5xx GatewayFailed, with Retry-After; others CloudError. No answer: Unreachable.
-        ``asked`` is what their texts call the request; default: method and path. ``struck``: the answer is a secret.
+        ``asked`` is what their texts call the request; default: method and path. ``redact_reply``: the answer is a secret.
         """
         url = self._url(path, query)
         if json is not None:
@@ -171,7 +171,7 @@ class Http:
             )
         for _ in range(_REDIRECTS + 1):
             reply = self._exchange(
-                method, url, {**self.headers, **(headers or {})}, body, asked, largest, struck
+                method, url, {**self.headers, **(headers or {})}, body, asked, largest, redact_reply
             )
             if 200 <= reply.status < 300 or reply.status == 300 or reply.status in accept:
                 return reply
@@ -197,7 +197,7 @@ class Http:
         body: Optional[bytes],
         asked: str,
         largest: int,
-        struck: bool,
+        redact_reply: bool,
     ) -> "Reply":
         self.deadline.check()
         wire = self._wire()
@@ -217,7 +217,7 @@ class Http:
                 self.evidence.server_date = reply.headers["Date"], self.deadline.clock.utc()
             status, received = (
                 f"{reply.status} {reply.reason}",
-                self._shown(reply.headers, b"***" if struck else reply.body),
+                self._shown(reply.headers, b"***" if redact_reply else reply.body),
             )
             return reply
         except VmprobeError as failed:
@@ -231,10 +231,10 @@ class Http:
     def _wire(self) -> Any:
         if not self._wires:
             try:
-                from vmprobe.transport.sockets import Wire
+                from vmprobe.transport.sockets import Connections
             except ImportError as missing:
                 raise ClientError(f"HTTP needs requests: {missing}") from None
-            self._wires.append(Wire(self._context))
+            self._wires.append(Connections(self._context))
         return self._wires[0]
 
     def _context(self) -> Any:
@@ -265,7 +265,7 @@ class Http:
         better = self.classify(reply) if self.classify else None
         if better is not None:
             return better
-        if reply.status in (404, 410) and words.is_page(reply.body):
+        if reply.status in (404, 410) and error_text.is_html_page(reply.body):
             return reply.error(
                 GatewayFailed
             )  # a proxy's page: the manager itself has not said that it is gone
@@ -320,17 +320,21 @@ class Reply:
         return self.body.decode("utf-8", "replace")
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         """The server's own words for what went wrong, else the status's."""
-        return words.of(self.body) or cut(self.reason, words.LONGEST) or "no reason given"
+        return (
+            error_text.message(self.body)
+            or cut(self.reason, error_text.LONGEST)
+            or "no reason given"
+        )
 
     @property
-    def request(self) -> str:
+    def request_id(self) -> str:
         """The server's id of the request, for the ticket; '' if it gave none."""
         return next((self.headers[name] for name in _REQUEST_IDS if self.headers.get(name)), "")
 
     @property
-    def wait(self) -> float:
+    def retry_after(self) -> float:
         """Seconds that Retry-After asks to wait, given in seconds or as a date; at most a minute.
 
         A date is compared with the server's own, where it says that: our clock or its may be wrong.
@@ -347,19 +351,19 @@ class Reply:
 
     def error(self, kind: Type[CloudError], said: str = "", **more: Any) -> CloudError:
         """An error of this kind with what was asked, the status, the server's words (or ``said``) and its request id."""
-        said = said or self.words
+        said = said or self.message
         status = "" if said.startswith(str(self.status)) else f"{self.status} "
         if issubclass(kind, Transient):
-            more.setdefault("wait", self.wait)
-        return kind(f"{self.asked}: {status}{said}", request=self.request, **more)
+            more.setdefault("wait", self.retry_after)
+        return kind(f"{self.asked}: {status}{said}", request=self.request_id, **more)
 
-    def failed(self, wrong: object) -> GatewayFailed:
+    def malformed(self, wrong: object) -> GatewayFailed:
         """What is wrong with the answer, with what was asked before it, once, and the request id."""
         said = str(wrong)
         kind = TooLarge if isinstance(wrong, TooLarge) else GatewayFailed
         return kind(
             said if said.startswith(f"{self.asked}: ") else f"{self.asked}: {said}",
-            request=self.request,
+            request=self.request_id,
         )
 
     def forget(self) -> None:
@@ -378,30 +382,30 @@ class Reply:
         """``fields.items`` of the JSON in the body."""
         return self._read(fields.items, *path, **default)
 
-    def word(self, *path: Any, **default: Any) -> str:
-        """``fields.word`` of the JSON in the body."""
-        return self._read(fields.word, *path, **default)
+    def short_text(self, *path: Any, **default: Any) -> str:
+        """``fields.short_text`` of the JSON in the body."""
+        return self._read(fields.short_text, *path, **default)
 
     def xml(self) -> Any:
         """The root element of the XML in the body."""
         from vmprobe.transport import xml
 
-        return self.understood(lambda: xml.parse(self.body))
+        return self.parse(lambda: xml.parse(self.body))
 
     def _read(self, reader: Callable[..., Any], *path: Any, **default: Any) -> Any:
-        return self.understood(lambda: reader(self._parsed(), *path, **default))
+        return self.parse(lambda: reader(self._parsed(), *path, **default))
 
     def _parsed(self) -> Any:
         if not self._document:
-            self._document = (parsed(self.body),)
+            self._document = (parse_json(self.body),)
         return self._document[0]
 
-    def understood(self, read: Callable[[], Any]) -> Any:
+    def parse(self, read: Callable[[], Any]) -> Any:
         """What ``read`` makes of the answer; where it cannot, the error names the request, and the answer is let go."""
         try:
             return read()
         except GatewayFailed as wrong:
-            error = self.failed(wrong)
+            error = self.malformed(wrong)
         self.forget()
         raise error
 
@@ -414,7 +418,7 @@ def path(*segments: str) -> str:
     return "/".join(quote(segment, safe="") for segment in segments)
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """JSON, after a look at what it would cost: a list of empty objects takes 30 times the room of its text."""
     width = (
         1 if body.isascii() and b"\\u" not in body else 4

@@ -2,7 +2,7 @@
 
 reply.field("server", "id", str)                          there and text, or GatewayFailed
 field(server, "fault", "message", str, default="")        not there or null is the default
-for server in reply.items("servers"): word(server, "id")  a list of objects; a short text fit for a URL or a line
+for server in reply.items("servers"): short_text(server, "id")  a list of objects; a short text fit for a URL or a line
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def items(document: Any, *path: Any, default: Any = _REQUIRED) -> List[Dict[str,
     return found
 
 
-def word(document: Any, *path: Any, default: Any = _REQUIRED) -> str:
+def short_text(document: Any, *path: Any, default: Any = _REQUIRED) -> str:
     """A short text such as an id, a name or a state; a whole number is taken as its digits.
 
     GatewayFailed when it is empty, longer than 255 characters, or not printable.
@@ -97,7 +97,7 @@ _MOMENT = re.compile(
 )
 
 
-def moment(text: Any) -> Optional[float]:
+def parse_time(text: Any) -> Optional[float]:
     """Seconds since the epoch of a time stamp by ISO 8601, UTC where it names no zone; None when it is none.
 
     A moment before 1970 is how programs write that there is none: 0001-01-01, or the epoch itself.

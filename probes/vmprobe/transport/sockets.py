@@ -47,7 +47,7 @@ _HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 _CA_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/ca-trust/extracted/pem/directory-hash")
 
 
-class Wire:
+class Connections:
     """Connections to the servers of one run. ``tls`` is called for the first https URL and returns its SSLContext."""
 
     def __init__(self, tls: Callable[[], ssl.SSLContext]):

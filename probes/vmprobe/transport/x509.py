@@ -56,7 +56,7 @@ def check(path: str, now: float) -> None:
         raise ClientError(f"certificate {path} {word} {_date(moment)}")
 
 
-def check_attested(path: str, now: float) -> None:
+def check_voms(path: str, now: float) -> None:
     """ClientError for a proxy in which what a VOMS server attests has ended: TLS takes it, and nobody knows its VO."""
     end = _attested(path)
     if end is not None and now >= end:

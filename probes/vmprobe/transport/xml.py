@@ -15,10 +15,10 @@ def parse(body: bytes):
     """The root element (``xml.etree.ElementTree``), names without their namespaces; GatewayFailed when it is no XML."""
     from xml.etree.ElementTree import TreeBuilder
 
-    return feed(body, TreeBuilder())
+    return parse_into(body, TreeBuilder())
 
 
-def feed(
+def parse_into(
     body: bytes, target: Any, parser: Any = None, named: Optional[Callable[[str], str]] = None
 ) -> Any:
     """Drive ``target`` (start, data, end, close: a TreeBuilder, an XML-RPC Unmarshaller) through ``body``.

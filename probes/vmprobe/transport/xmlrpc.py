@@ -18,10 +18,10 @@ class XmlRpc:
     def __init__(self, http: Http, path: str = "", faults: Optional[Faults] = None):
         self._http, self._path, self._faults = http, path, faults
 
-    def call(self, procedure: str, *words: Any, struck: bool = False) -> Any:
+    def call(self, procedure: str, *words: Any, redact_reply: bool = False) -> Any:
         """The procedure's result, of plain Python types; CloudError for a fault, else as Http.
 
-        ``words`` are text, whole numbers of 32 bits, numbers, booleans, bytes, lists and objects of these. ``struck``: the
+        ``words`` are text, whole numbers of 32 bits, numbers, booleans, bytes, lists and objects of these. ``redact_reply``: the
         answer has secrets in it that nobody knows yet, and is shown nowhere.
         """
         from xmlrpc.client import dumps
@@ -31,9 +31,9 @@ class XmlRpc:
             body=dumps(words, procedure).encode(),
             asked=procedure,
             headers={"Content-Type": "text/xml"},
-            struck=struck,
+            redact_reply=redact_reply,
         )
-        return reply.understood(lambda: self._result(procedure, reply.body))
+        return reply.parse(lambda: self._result(procedure, reply.body))
 
     def _result(self, procedure: str, body: bytes) -> Any:
         from xmlrpc.client import Fault, Unmarshaller
@@ -41,7 +41,7 @@ class XmlRpc:
         unmarshaller = Unmarshaller(use_builtin_types=True)
         unmarshaller.xml(None, None)  # its texts come decoded
         try:
-            results = xml.feed(body, unmarshaller)
+            results = xml.parse_into(body, unmarshaller)
         except VmprobeError:
             raise
         except Fault as fault:

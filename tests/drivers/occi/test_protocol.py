@@ -44,7 +44,7 @@ QUERY = "".join(
 )
 
 
-def understood(reader, body, media="text/plain", **more):
+def parsed(reader, body, media="text/plain", **more):
     reply = Reply(
         "show it",
         "GET",
@@ -54,11 +54,11 @@ def understood(reader, body, media="text/plain", **more):
         CaseInsensitiveDict({"Content-Type": media, **more}),
         body.encode(),
     )
-    return reply.understood(lambda: reader(reply))
+    return reply.parse(lambda: reader(reply))
 
 
 def entity(body, media="text/plain", **more):
-    return understood(lambda reply: protocol._entity(reply, "/compute/1"), body, media, **more)
+    return parsed(lambda reply: protocol._entity(reply, "/compute/1"), body, media, **more)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ def test_only_an_empty_collection_is_empty():
     collection = protocol._collection
 
     assert (
-        understood(collection, "")
-        == understood(collection, "", "text/occi")
-        == understood(collection, "{}", "application/json")
+        parsed(collection, "")
+        == parsed(collection, "", "text/occi")
+        == parsed(collection, "{}", "application/json")
         == []
     )
     for body, media in (
@@ -219,7 +219,7 @@ def test_only_an_empty_collection_is_empty():
         ("", "text/html"),
     ):
         with pytest.raises(GatewayFailed):
-            understood(collection, body, media)
+            parsed(collection, body, media)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_only_an_empty_collection_is_empty():
 )
 def test_long_nonsense_is_read_or_refused_at_once(body):
     try:
-        understood(lambda reply: list(protocol._elements(reply)), body)
+        parsed(lambda reply: list(protocol._elements(reply)), body)
     except GatewayFailed as wrong:
         assert len(str(wrong)) < 300
 

@@ -104,7 +104,7 @@ KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32))
 def test_a_token_that_is_no_longer_accepted_is_renewed_once_asked(site):
     driver = of_site(site(), Clock()).driver
     driver.connect()
-    driver.http.present("X-Auth-Token", "a-token-that-was-revoked")
+    driver.http.add_secret_header("X-Auth-Token", "a-token-that-was-revoked")
 
     with pytest.raises(AuthRejected):
         driver.list(Kind.SERVER, "vmprobe-")

@@ -5,7 +5,7 @@ from vmprobe.core.errors import NotFound, QuotaExceeded
 from vmprobe.core.model import METRICS, Capability, Kind, Plan, Ref, Resource, Sample, State
 from vmprobe.core.values import http_url
 from vmprobe.transport.http import Http, path
-from vmprobe.transport.json import field, items, moment, word
+from vmprobe.transport.json import field, items, parse_time, short_text
 
 STATE = {
     "RUNNING": State.READY,
@@ -36,13 +36,13 @@ class WebCloud(Driver):
         )
 
     def connect(self):
-        token = self.http.post("sessions", dict(self.credentials)).word("token")
-        self.http.present("X-Auth-Token", token)
+        token = self.http.post("sessions", dict(self.credentials)).short_text("token")
+        self.http.add_secret_header("X-Auth-Token", token)
 
     def resolve(self, test_vm):
         for image in self.http.get("images", {"name": test_vm["image"]}).items("images"):
-            if word(image, "name") == test_vm["image"]:
-                return Plan(test_vm["image"], details={"id": word(image, "id")})
+            if short_text(image, "name") == test_vm["image"]:
+                return Plan(test_vm["image"], details={"id": short_text(image, "id")})
         raise NotFound(f"no image named {test_vm['image']!r}")
 
     def create(self, spec):
@@ -53,7 +53,7 @@ class WebCloud(Driver):
             else {"image": spec.plan.details["id"], "nonce": spec.nonce}
         )
         reply = self.http.post(WHERE[spec.kind], what)
-        return Ref(spec.kind, reply.word("item", "id"), spec.name)
+        return Ref(spec.kind, reply.short_text("item", "id"), spec.name)
 
     def show(self, ref):
         return _resource(ref.kind, self.http.get(path(WHERE[ref.kind], ref.id)).field("item", dict))
@@ -71,7 +71,7 @@ class WebCloud(Driver):
             return
 
     def describe(self):
-        return {"version": self.http.get().word("version")}
+        return {"version": self.http.get().short_text("version")}
 
     def attach(self, server, volume):
         self.http.put(path("volumes", volume.id, "server"), {"server": server.id})
@@ -84,7 +84,7 @@ class WebCloud(Driver):
 
     def metrics(self, server):
         return [
-            Sample(word(sample, "metric"), value, field(sample, "at", float))
+            Sample(short_text(sample, "metric"), value, field(sample, "at", float))
             for sample in self.http.get(path("servers", server.id, "metrics")).items("samples")
             for value in [field(sample, "value", float, default=None)]
             if value is not None
@@ -97,20 +97,22 @@ class WebCloud(Driver):
 def _classify(reply):
     return (
         reply.error(QuotaExceeded)
-        if reply.status == 403 and "quota" in reply.words.lower()
+        if reply.status == 403 and "quota" in reply.message.lower()
         else None
     )
 
 
 def _resource(kind, item):
     return Resource(
-        Ref(kind, word(item, "id"), word(item, "name")),
-        STATE.get(word(item, "state"), State.PENDING),
-        word(item, "state"),
+        Ref(kind, short_text(item, "id"), short_text(item, "name")),
+        STATE.get(short_text(item, "state"), State.PENDING),
+        short_text(item, "state"),
         fault=field(item, "fault", str, default=""),
-        server=word(item, "server", default=""),
-        addresses=tuple(word(address, "ip") for address in items(item, "addresses", default=[])),
-        created=moment(item.get("created")),
-        launched=moment(item.get("launched")),
+        server=short_text(item, "server", default=""),
+        addresses=tuple(
+            short_text(address, "ip") for address in items(item, "addresses", default=[])
+        ),
+        created=parse_time(item.get("created")),
+        launched=parse_time(item.get("launched")),
         size=field(item, "size", int, default=None),
     )

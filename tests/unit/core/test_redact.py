@@ -287,7 +287,7 @@ def test_the_words_of_a_server_are_without_secrets_before_they_are_cut():
         f"<html><title>{said}</title>",
         f"<fault><faultstring>{said}</faultstring>",
     ):
-        assert "Zq7" not in error_text.of(body.encode())
+        assert "Zq7" not in error_text.message(body.encode())
 
 
 def test_a_secret_with_marks_in_it_is_not_halved_by_the_reader_of_a_page():
@@ -297,7 +297,7 @@ def test_a_secret_with_marks_in_it_is_not_halved_by_the_reader_of_a_page():
         "<html><title>no user with Zq7<b>wT4</title>kX9 here</title>",
         "<fault><faultstring>no user with Zq7<b>wT4</title>kX9 here</faultstring>",
     ):
-        assert error_text.of(page.encode()) == "no user with *** here"
+        assert error_text.message(page.encode()) == "no user with *** here"
 
 
 def test_evidence_is_cut_behind_what_was_replaced():

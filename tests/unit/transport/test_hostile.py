@@ -32,9 +32,8 @@ from vmprobe.core.model import METRICS, Sample
 from vmprobe.core.redact import Redactor
 from vmprobe.core.timeline import Timeline
 from vmprobe.report import verdict
-from vmprobe.transport import error_text as words
+from vmprobe.transport import error_text, xml
 from vmprobe.transport import json as fields
-from vmprobe.transport import xml
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.xmlrpc import XmlRpc
 
@@ -334,7 +333,7 @@ def stage():
                 timeout=3,
                 classify=lambda reply: None,
             )
-            http.present("X-Auth-Token", TOKEN)
+            http.add_secret_header("X-Auth-Token", TOKEN)
             return http
 
     made = Stage()
@@ -354,11 +353,16 @@ def test_any_bytes_are_a_reply_or_an_error_of_this_suite(content, stage):
     try:
         found = http.get("x", accept=range(400, 600))
         assert (
-            isinstance(found.words, str)
-            and isinstance(found.request, str)
-            and 0 <= found.wait <= 60
+            isinstance(found.message, str)
+            and isinstance(found.request_id, str)
+            and 0 <= found.retry_after <= 60
         )
-        for read in (found.json, found.xml, lambda: found.items("items"), lambda: found.word("id")):
+        for read in (
+            found.json,
+            found.xml,
+            lambda: found.items("items"),
+            lambda: found.short_text("id"),
+        ):
             try:
                 read()
             except VmprobeError:
@@ -394,16 +398,16 @@ def test_any_json_has_the_shape_that_is_asked_for_or_is_refused(body, path, kind
 @given(document=documents)
 def test_what_json_holds_is_short_and_printable_or_refused(document):
     for read in (
-        lambda: fields.word({"id": document}, "id"),
+        lambda: fields.short_text({"id": document}, "id"),
         lambda: fields.items({"items": document}, "items"),
-        lambda: fields.word({"id": [document]}, "id", 0),
+        lambda: fields.short_text({"id": [document]}, "id", 0),
     ):
         try:
             value = read()
         except VmprobeError:
             continue
         assert isinstance(value, list) or 0 < len(value) <= 255 and value.isprintable()
-    assert fields.moment(document) is None or isinstance(document, str)
+    assert fields.parse_time(document) is None or isinstance(document, str)
 
 
 @examples(120)
@@ -456,7 +460,7 @@ def test_xml_rpc_marshals_and_names_its_faults(stage):
 @examples(100)
 @given(body=bodies)
 def test_the_servers_words_are_short(body):
-    assert len(words.of(body)) <= words.LONGEST
+    assert len(error_text.message(body)) <= error_text.LONGEST
 
 
 # --- what drivers may hand on -------------------------------------------------------------------------------------

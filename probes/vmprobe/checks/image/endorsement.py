@@ -22,7 +22,7 @@ from vmprobe.core.text import cut
 from vmprobe.host import files, paths
 from vmprobe.transport import dn
 from vmprobe.transport.json import field as value_at
-from vmprobe.transport.json import items, moment
+from vmprobe.transport.json import items, parse_time
 
 _ALGORITHMS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]{32,128}")
@@ -69,12 +69,12 @@ def read(
         signed = signature.smime(document, ca, now, seconds)
         text = _text(signed.content)
         found, claimed = _hepix(text) if text.lstrip().startswith("{") else (_plain(text), "")
-    endorser = dn.written(signed.signer)
-    if claimed and not dn.same(claimed, signed.signer):
+    endorser = dn.to_text(signed.signer)
+    if claimed and not dn.matches(claimed, signed.signer):
         raise CloudError(
             f"it names {claimed} as its endorser, and is signed by {endorser}", cause="image"
         )
-    if endorsers and not any(dn.same(one, signed.signer) for one in endorsers):
+    if endorsers and not any(dn.matches(one, signed.signer) for one in endorsers):
         raise CloudError(
             f"it is signed by {endorser}, who is not among those who may endorse", cause="image"
         )
@@ -301,7 +301,7 @@ def _until(text: str) -> Optional[float]:
 
 def _moment(text: str) -> Optional[float]:
     """The moment that a text says, the beginning of a day where it is only that; None where it says none."""
-    return moment(text if "T" in text or " " in text else f"{text}T00:00:00Z")
+    return parse_time(text if "T" in text or " " in text else f"{text}T00:00:00Z")
 
 
 def _unread(why: str) -> CloudError:

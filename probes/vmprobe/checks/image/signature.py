@@ -143,7 +143,7 @@ def _vouched(
     found, word = _facts(own)
     if found is None:
         raise bad("the signer's certificate cannot be read")
-    name = dn.of(found.subject)
+    name = dn.from_subject(found.subject)
     if not name:
         raise bad("the signer's certificate has no name")
     notes = _weak([word] if word else [], "the signer's certificate")
@@ -169,7 +169,7 @@ def _facts(pem: bytes) -> Tuple[Any, str]:
         raise ClientError(f"certificates are read by cryptography: {missing}") from None
     try:
         found = load_pem_x509_certificate(pem)
-        dn.of(found.subject), dn.of(found.issuer)
+        dn.from_subject(found.subject), dn.from_subject(found.issuer)
         algorithm = found.signature_hash_algorithm
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None, "unreadable"

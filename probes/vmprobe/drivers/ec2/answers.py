@@ -13,7 +13,7 @@ from vmprobe.core import handle
 from vmprobe.core.errors import GatewayFailed
 from vmprobe.core.model import Image, Kind, Ref, Resource, State
 from vmprobe.drivers.ec2.query import rows
-from vmprobe.transport.json import moment
+from vmprobe.transport.json import parse_time
 from vmprobe.transport.xml import number, text
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def server(instance: Element, requested: Container[str]) -> Resource:
         fault=text(instance, "stateReason/message", "") if has_failed or is_ending else "",
         cause=_cause(code) if has_failed else "",
         addresses=_server_addresses(instance),
-        created=moment(text(instance, "launchTime", "")),
+        created=parse_time(text(instance, "launchTime", "")),
         state_since=_since(instance),
         vcpus=cores * threads or None,
         image=text(instance, "imageId", ""),
@@ -130,7 +130,7 @@ def _since(instance: Element) -> Optional[float]:
     """When the state changed last, where the reason for it names a time."""
     reason = text(instance, "reason", "")
     match = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", reason)
-    return moment(match[1]) if match else None
+    return parse_time(match[1]) if match else None
 
 
 def made_with(instance: Element) -> Tuple[List[str], List[str]]:
@@ -248,7 +248,7 @@ def volume(element: Element) -> Resource:
         State.PENDING if is_pending else VOLUME.get(status, State.PENDING),
         changing[0] if changing else status,
         server=holders[0] if holders and not changing else "",
-        created=moment(text(element, "createTime", "")),
+        created=parse_time(text(element, "createTime", "")),
         size=number(element, "size", 0) * GIB,
     )
 
@@ -288,7 +288,7 @@ def ami(element: Element) -> Resource:
         IMAGE.get(status, State.PENDING),
         status,
         text(element, "stateReason/message", ""),
-        created=moment(text(element, "creationDate", "")),
+        created=parse_time(text(element, "creationDate", "")),
     )
 
 
@@ -300,7 +300,7 @@ def snapshot(element: Element) -> Resource:
         IMAGE.get(status, State.PENDING),
         status,
         text(element, "statusMessage", ""),
-        created=moment(text(element, "startTime", "")),
+        created=parse_time(text(element, "startTime", "")),
         size=number(element, "volumeSize", 0) * GIB,
     )
 

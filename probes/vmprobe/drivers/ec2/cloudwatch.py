@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from vmprobe.core.model import Ref, Sample
 from vmprobe.drivers.ec2.query import Parameters, rows, timestamp
-from vmprobe.transport.json import moment
+from vmprobe.transport.json import parse_time
 from vmprobe.transport.xml import text
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def samples(document: Element, period: int) -> List[Sample]:
 
 def _newest(result: Element) -> Optional[Tuple[float, float]]:
     """(time, value) of the newest reading of one metric that can be understood."""
-    times = [moment(text(member, ".")) for member in rows(result, "Timestamps")]
+    times = [parse_time(text(member, ".")) for member in rows(result, "Timestamps")]
     values = [text(member, ".") for member in rows(result, "Values")]
     readings = [
         (at, float(value))

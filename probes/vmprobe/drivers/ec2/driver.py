@@ -143,7 +143,7 @@ class Ec2(Driver):
             },
             asked="create volume",
         )
-        volume_id = reply.understood(lambda: answers.identity(reply.xml(), "volumeId"))
+        volume_id = reply.parse(lambda: answers.identity(reply.xml(), "volumeId"))
         volume = Ref(Kind.VOLUME, volume_id, spec.name)
         self._requested.add([volume_id])
         self._late_names.created(volume, size * GIB)
@@ -155,14 +155,14 @@ class Ec2(Driver):
             launch.parameters(self.dialect, spec, self.metrics_period < _BASIC),
             asked="create server",
         )
-        ids: List[str] = reply.understood(
+        ids: List[str] = reply.parse(
             lambda: [
                 answers.identity(instance, "instanceId")
                 for instance in rows(reply.xml(), "instancesSet")
             ]
         )
         if len(ids) < spec.count:
-            raise reply.failed(f"{len(ids)} instances in the answer, not {spec.count}")
+            raise reply.malformed(f"{len(ids)} instances in the answer, not {spec.count}")
         self._requested.add(ids)
         self._belongings.add(ids)
         return Ref(Kind.SERVER, ids[0], spec.name)
@@ -296,7 +296,7 @@ class Ec2(Driver):
                     {**parameters, "IncludeAllInstances": True},
                     asked="status checks",
                 )
-                ports += reply.understood(
+                ports += reply.parse(
                     lambda: [
                         answers.status_check(element, ports)
                         for element in rows(reply.xml(), "instanceStatusSet")
@@ -349,7 +349,7 @@ class Ec2(Driver):
         try:
             return base64.b64decode(output).decode("utf-8", "replace")
         except ValueError:
-            raise reply.failed("the output in the answer is not base64") from None
+            raise reply.malformed("the output in the answer is not base64") from None
 
     def _console(self, server: Ref, latest: bool) -> Reply:
         with self._requested.expecting(server):
@@ -367,7 +367,7 @@ class Ec2(Driver):
             cloudwatch.parameters(server, period, self.deadline.clock.utc()),
             asked=f"metrics of {server}",
         )
-        samples: List[Sample] = reply.understood(lambda: cloudwatch.samples(reply.xml(), period))
+        samples: List[Sample] = reply.parse(lambda: cloudwatch.samples(reply.xml(), period))
         return samples
 
     def snapshot(self, server: Ref, name: str) -> Ref:

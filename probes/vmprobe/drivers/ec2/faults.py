@@ -130,9 +130,9 @@ def classify(dialect: Dialect, reply: Reply, refusal: Refusal) -> CloudError:
         kind = QuotaExceeded
     if kind is None:
         kind = GatewayFailed if reply.status >= 500 else CloudError
-        return error(kind, reply, refusal, wait=reply.wait)
+        return error(kind, reply, refusal, wait=reply.retry_after)
     if kind is RateLimited or kind is GatewayFailed and reply.status != 500:
-        return error(kind, reply, refusal, cause, reply.wait or 5.0)
+        return error(kind, reply, refusal, cause, reply.retry_after or 5.0)
     return error(kind, reply, refusal, cause)
 
 
@@ -144,7 +144,7 @@ def error(
     ``wait``: seconds before the request may be repeated; counts for errors that are transient.
     """
     text = f"{reply.asked}: {reply.status} {refusal}"
-    request = refusal.request or reply.request
+    request = refusal.request or reply.request_id
     if issubclass(kind, Transient):
         return kind(text, cause, request, wait)
     return kind(text, cause, request)

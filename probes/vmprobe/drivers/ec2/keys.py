@@ -26,7 +26,7 @@ from vmprobe.drivers.ec2.query import Query
 from vmprobe.drivers.ec2.signature import Keys
 from vmprobe.host import files
 from vmprobe.transport.http import Http, Reply, origin, path
-from vmprobe.transport.json import moment
+from vmprobe.transport.json import parse_time
 from vmprobe.transport.xml import text
 
 CREDENTIALS = ("access_key", "secret_key", "session_token", "role_arn", "external_id")
@@ -185,10 +185,10 @@ class Finder:
         finally:
             http.close()
         return Keys(
-            reply.word("AccessKeyId"),
+            reply.short_text("AccessKeyId"),
             reply.field("SecretAccessKey", str),
             reply.field("Token", str),
-            moment(reply.field("Expiration", str, default="")),
+            parse_time(reply.field("Expiration", str, default="")),
             "instance metadata",
         )
 
@@ -218,11 +218,11 @@ class Finder:
                     "RoleSessionName": "vmprobe",
                     "ExternalId": role.get("external_id") or None,
                 },
-                struck=True,
+                redact_reply=True,
             )
         finally:
             http.close()
-        access, secret, token, expiration = reply.understood(
+        access, secret, token, expiration = reply.parse(
             lambda: [
                 text(reply.xml(), f".//Credentials/{name}")
                 for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
@@ -230,7 +230,7 @@ class Finder:
         )
         for word in (secret, token):
             self._evidence.redactor.add(word)
-        return Keys(access, secret, token, moment(expiration), f"role {role['role_arn']}")
+        return Keys(access, secret, token, parse_time(expiration), f"role {role['role_arn']}")
 
 
 def _pair(settings: Mapping[str, str], names: _Names, source: str) -> Keys:
@@ -253,12 +253,12 @@ def _role_keys(http: Http) -> Reply:
         "latest/api/token",
         headers={"X-aws-ec2-metadata-token-ttl-seconds": "21600"},
         asked="instance metadata",
-        struck=True,
+        redact_reply=True,
     ).text.strip()
-    http.present("X-aws-ec2-metadata-token", token)
+    http.add_secret_header("X-aws-ec2-metadata-token", token)
     roles = "latest/meta-data/iam/security-credentials"
     role = http.get(f"{roles}/", asked="instance metadata").text.split("\n")[0].strip()
-    return http.get(f"{roles}/{path(role)}", asked="instance metadata", struck=True)
+    return http.get(f"{roles}/{path(role)}", asked="instance metadata", redact_reply=True)
 
 
 def _role_refused(reply: Reply, refusal: faults.Refusal) -> Optional[CloudError]:

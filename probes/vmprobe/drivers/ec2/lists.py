@@ -73,7 +73,7 @@ def read(
     for _ in range(_ATTEMPTS):
         parsed: List[T] = []
         for reply, items in pages.all():
-            parsed += reply.understood(partial(_parse, items, parse))
+            parsed += reply.parse(partial(_parse, items, parse))
             reply.forget()
         if not pages.trouble:
             return parsed
@@ -114,7 +114,7 @@ class _Pages:
             if page is None:
                 return
             reply, document = page
-            self.asked, self.request, size = reply.asked, reply.request, size + len(reply.body)
+            self.asked, self.request, size = reply.asked, reply.request_id, size + len(reply.body)
             token = text(document, "nextToken", "") or None
             items = rows(document, self._items_in)
             new = [item for item in items if _identity(self._items_in, item) not in known]

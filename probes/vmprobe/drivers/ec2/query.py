@@ -57,17 +57,20 @@ class Query:
         action: str,
         parameters: Optional[Parameters] = None,
         asked: str = "",
-        struck: bool = False,
+        redact_reply: bool = False,
     ) -> Reply:
         """The answer to one call; GatewayFailed when it is no answer to this action.
 
         ``parameters``: see ``flat``. ``asked`` says in errors what was asked; default: the action.
-        ``struck``: the answer is secret as a whole.
+        ``redact_reply``: the answer is secret as a whole.
         """
         form = {"Action": action, "Version": self.version, **flat(parameters or {})}
         body, headers = self._sign(form)
         reply = self.http.post(
-            body=body.encode("ascii"), headers=headers, asked=asked or action, struck=struck
+            body=body.encode("ascii"),
+            headers=headers,
+            asked=asked or action,
+            redact_reply=redact_reply,
         )
         match = _ROOT.match(reply.body[:1000])
         root = match[1].decode("ascii", "replace") if match else ""
@@ -75,7 +78,7 @@ class Query:
             return reply
         # An answer to another action, or a proxy's page: it says nothing about this one.
         error = self._error_of(reply) if root in _ERROR_ROOTS else None
-        raise error or reply.failed(
+        raise error or reply.malformed(
             f"the answer is one to {cut(root[:-8], 60)}"
             if root.endswith("Response") and root != "Response"
             else "the answer is not from this service"

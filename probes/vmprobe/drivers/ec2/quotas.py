@@ -59,4 +59,4 @@ class Quotas:
             return None
         if not code:
             return None
-        return self._classify(reply, Refusal(cut(code, 100), reply.words, reply.request))
+        return self._classify(reply, Refusal(cut(code, 100), reply.message, reply.request_id))

@@ -36,7 +36,7 @@ class Snapshots:
             },
             asked=f"snapshot of {server}",
         )
-        image_id = reply.understood(lambda: answers.identity(reply.xml(), "imageId"))
+        image_id = reply.parse(lambda: answers.identity(reply.xml(), "imageId"))
         return Ref(Kind.SNAPSHOT, image_id, name)
 
     def show(self, ref: Ref, asked: str) -> List[Resource]:

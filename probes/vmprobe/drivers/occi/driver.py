@@ -31,7 +31,7 @@ from vmprobe.drivers.occi import protocol
 from vmprobe.drivers.openstack.keystone import Keystone
 from vmprobe.host import files
 from vmprobe.transport.http import Http, Reply
-from vmprobe.transport.json import word
+from vmprobe.transport.json import short_text
 
 SERVER = {"active": State.READY, "error": State.FAILED}
 VOLUME = {"online": State.READY, "error": State.FAILED, "degraded": State.FAILED}
@@ -290,7 +290,7 @@ class OcciEndpoint(Driver):
         ):
             self.evidence.redactor.add(known["password"])
             pair = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()
-            self.http.present("Authorization", f"Basic {pair}")
+            self.http.add_secret_header("Authorization", f"Basic {pair}")
         elif known.get("certificate"):
             raise reply.error(AuthRejected)
         else:
@@ -433,12 +433,12 @@ class OcciEndpoint(Driver):
         """What is left of a location below its kind's, else its whole path; without a location the id in the rendering."""
         if entity.location:
             return self._end(kind, entity.location)
-        return word({"id": entity.id.rstrip("/").rpartition("/")[2].rpartition(":")[2]}, "id")
+        return short_text({"id": entity.id.rstrip("/").rpartition("/")[2].rpartition(":")[2]}, "id")
 
     def _end(self, kind: str, location: str) -> str:
         """The id of what is at a location, of whichever host the server believes itself to be."""
         root, where = urlsplit(self._location(kind)).path, urlsplit(self.occi.way(location)).path
-        return word(
+        return short_text(
             {"id": where[len(root) :] if where.startswith(root) and where != root else where}, "id"
         )
 
@@ -575,13 +575,13 @@ def _classify(reply: Reply) -> Optional[VmprobeError]:
             reply.headers.get("X-OCCI-Error", ""), 500
         ).encode()  # in text/occi what went wrong stands there
     if reply.status in (400, 403, 409, 413) and re.search(
-        r"quota|limit ?exceeded|limit of \d+ reached", reply.words, re.I
+        r"quota|limit ?exceeded|limit of \d+ reached", reply.message, re.I
     ):
         return reply.error(QuotaExceeded)
     if reply.status == 400 and re.search(
         r"invalid volume|status must be|invalid status|in use|still attached|is attached|"
         r"not applicable|no applicable",
-        reply.words,
+        reply.message,
         re.I,
     ):
         return reply.error(Conflict)

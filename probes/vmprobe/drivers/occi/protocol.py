@@ -16,7 +16,7 @@ from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound
 from vmprobe.core.text import cut
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.json import field as field_of
-from vmprobe.transport.json import word
+from vmprobe.transport.json import short_text
 
 JSON, TEXT, HEADERS = "application/occi+json", "text/plain", "text/occi"
 RENDERINGS = (JSON, TEXT, HEADERS)
@@ -99,18 +99,16 @@ class Occi:
             )
             media = _media(reply)
         self.rendering = self._wanted or (media if media in RENDERINGS else TEXT)
-        self.categories = {
-            found.id: found for found in reply.understood(lambda: _categories(reply))
-        }
+        self.categories = {found.id: found for found in reply.parse(lambda: _categories(reply))}
         if not self.categories:
-            raise reply.failed("no kind and no mixin is in the answer")
+            raise reply.malformed("no kind and no mixin is in the answer")
 
     # --- entities ---------------------------------------------------------------------------------------------
 
     def get(self, location: str, asked: str) -> Entity:
         """One entity by its location."""
         reply = self.http.get(self.way(location), headers={"Accept": self.rendering}, asked=asked)
-        return reply.understood(lambda: _entity(reply, location))
+        return reply.parse(lambda: _entity(reply, location))
 
     def collection(self, location: str, asked: str) -> List[Entity]:
         """What is below a kind's location: whole entities, their titles, or only where they are, as the server renders it.
@@ -123,12 +121,12 @@ class Occi:
             )
         except NotFound as missing:
             raise GatewayFailed(str(missing), request=missing.request) from None
-        return reply.understood(lambda: _collection(reply))
+        return reply.parse(lambda: _collection(reply))
 
     def create(self, location: str, entity: Entity, asked: str) -> Entity:
         """Ask for an entity; what is known of it afterwards is its location or its id."""
         reply = self._post(location, *rendered(entity, self.rendering), asked=asked)
-        return reply.understood(lambda: _created(reply))
+        return reply.parse(lambda: _created(reply))
 
     def act(self, location: str, action: str, asked: str) -> None:
         """Ask for an action, such as ``...compute/action#start``, on what is at a location."""
@@ -277,8 +275,8 @@ def _categories(reply: Reply) -> List[Category]:
     said = reply.json()
     return [
         Category(
-            word(one, "term"),
-            word(one, "scheme"),
+            short_text(one, "term"),
+            short_text(one, "scheme"),
             _text(one.get("title")),
             _text(one.get("location")),
             tuple(

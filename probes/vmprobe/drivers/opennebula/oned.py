@@ -175,7 +175,9 @@ class Oned:
         """The procedure's result: a number or a text. Every refusal is the error that its code and words mean."""
         if not self._session:
             raise AuthRejected("there is no session")
-        said = self._rpc.call(procedure, self._session, *words, struck=procedure in _SECRETIVE)
+        said = self._rpc.call(
+            procedure, self._session, *words, redact_reply=procedure in _SECRETIVE
+        )
         if not isinstance(said, list) or len(said) < 2 or type(said[0]) is not bool:
             raise GatewayFailed(
                 f"{procedure}: the answer is not what oned answers: done, result, code"

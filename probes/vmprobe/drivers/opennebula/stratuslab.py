@@ -21,7 +21,7 @@ from vmprobe.core.values import http_url
 from vmprobe.drivers.opennebula.driver import Opennebula
 from vmprobe.drivers.opennebula.oned import Oned
 from vmprobe.transport.http import Http, Reply, path
-from vmprobe.transport.json import items, word
+from vmprobe.transport.json import items, short_text
 from vmprobe.transport.xml import number, text
 
 INSTANCE_TYPES: Dict[
@@ -73,7 +73,7 @@ class Proxied(Oned):
             pair = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode(
                 "ascii"
             )
-            found.present("Authorization", f"Basic {pair}")
+            found.add_secret_header("Authorization", f"Basic {pair}")
         return found
 
     def way(self) -> str:
@@ -145,7 +145,7 @@ class Stratuslab(Opennebula):
                 {"size": -(-spec.size // _GIB), "tag": spec.name, "visibility": "private"}
             ).encode("ascii")
             reply = self._disks().post("disks/", body=form, headers=_FORM, asked="create disk")
-            return Ref(Kind.VOLUME, reply.word("uuid"), spec.name)
+            return Ref(Kind.VOLUME, reply.short_text("uuid"), spec.name)
 
         prefix = plan["prefix"]
         wanted = {
@@ -305,7 +305,7 @@ class Stratuslab(Opennebula):
     def _objects(self, where: str, asked: str) -> List[Dict[str, Any]]:
         """The list of objects that the disk service answers."""
         reply = self._disks().get(where, asked=asked)
-        return reply.understood(lambda: items({"said": reply.json()}, "said", default=[]))
+        return reply.parse(lambda: items({"said": reply.json()}, "said", default=[]))
 
     def _disks_url(self) -> str:
         parts = urlsplit(self.endpoint["url"])
@@ -315,16 +315,24 @@ class Stratuslab(Opennebula):
 
     def _volume(self, disk: Mapping[str, Any]) -> Resource:
         """A disk is there once the service has answered; only a mount says where."""
-        mounts = self._mounts(word(disk, "uuid")) if word(disk, "count", default="0") != "0" else []
+        mounts = (
+            self._mounts(short_text(disk, "uuid"))
+            if short_text(disk, "count", default="0") != "0"
+            else []
+        )
         native = "mounted" if mounts else "available"
-        ref = Ref(Kind.VOLUME, word(disk, "uuid"), word(disk, "tag") if disk.get("tag") else "")
-        size = word(disk, "size", default="")
+        ref = Ref(
+            Kind.VOLUME,
+            short_text(disk, "uuid"),
+            short_text(disk, "tag") if disk.get("tag") else "",
+        )
+        size = short_text(disk, "size", default="")
         return Resource(
             ref,
             State.READY,
             native,
             server=mounts[0] if mounts else "",
-            owner=word(disk, "owner", default=""),
+            owner=short_text(disk, "owner", default=""),
             size=int(size) * _GIB if re.fullmatch(r"[0-9]{1,8}", size) else None,
         )
 
@@ -332,7 +340,7 @@ class Stratuslab(Opennebula):
         """The VMs that a disk is mounted in."""
         try:
             return [
-                word(mount, "vmId")
+                short_text(mount, "vmId")
                 for mount in self._objects(path("disks", disk, "mounts"), f"mounts of {disk}")
             ]
         except NotFound:
@@ -421,7 +429,7 @@ def _with_port(parts: Any, port: int) -> str:
 def _classify(reply: Reply) -> Any:
     """What is mounted already is forbidden, by the disk service, and no matter of permission."""
     return (
-        reply.error(Conflict) if reply.status == 403 and "already exists" in reply.words else None
+        reply.error(Conflict) if reply.status == 403 and "already exists" in reply.message else None
     )
 
 

@@ -12,7 +12,7 @@ from vmprobe.core.model import Kind, Ref, Resource
 from vmprobe.drivers.openstack import ports, readings
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import path
-from vmprobe.transport.json import items, moment, word
+from vmprobe.transport.json import items, parse_time, short_text
 
 _CLOCKS_APART = 300.0  # seconds by which the clocks of two services may differ
 
@@ -99,8 +99,8 @@ def _boot(record: Record) -> _Boot:
     Then it is the attached volume of a server that has no image: it takes the image's place.
     """
     volumes = [
-        word(volume, "id")
+        short_text(volume, "id")
         for volume in items(record, "os-extended-volumes:volumes_attached", default=[])
         if volume.get("delete_on_termination", not record.get("image")) is True
     ]
-    return _Boot(moment(record.get("created")), volumes)
+    return _Boot(parse_time(record.get("created")), volumes)

@@ -253,7 +253,7 @@ def needs(
 
 def default_type(cinder: Http) -> Optional[str]:
     """The type of a volume for which none is asked."""
-    return _extra(lambda: cinder.get("types/default").word("volume_type", "name"))
+    return _extra(lambda: cinder.get("types/default").short_text("volume_type", "name"))
 
 
 def _limit(

@@ -47,7 +47,7 @@ def server(services: Services, spec: ServerSpec) -> Tuple[Ref, str]:
     reply = services.nova().post(
         "servers", json={"server": _without_none(body)}, asked="create server"
     )
-    return Ref(Kind.SERVER, reply.word("server", "id"), spec.name), reply.request
+    return Ref(Kind.SERVER, reply.short_text("server", "id"), spec.name), reply.request_id
 
 
 def _boot_volume(plan: Mapping[str, Any], nova_version: Tuple[int, int]) -> Dict[str, Any]:
@@ -101,7 +101,7 @@ def volume(cinder: Http, spec: VolumeSpec) -> Ref:
 
 def _create_volume(cinder: Http, body: Mapping[str, Any]) -> str:
     reply = cinder.post("volumes", json={"volume": _without_none(body)}, asked="create volume")
-    return reply.word("volume", "id")
+    return reply.short_text("volume", "id")
 
 
 def floating_ip(neutron: Http, spec: AddressSpec) -> Ref:
@@ -115,7 +115,7 @@ def floating_ip(neutron: Http, spec: AddressSpec) -> Ref:
         "description": spec.name,
     }
     reply = neutron.post("floatingips", json={"floatingip": body}, asked="create floating IP")
-    return Ref(Kind.ADDRESS, reply.word("floatingip", "id"), spec.name)
+    return Ref(Kind.ADDRESS, reply.short_text("floatingip", "id"), spec.name)
 
 
 def security_group(neutron: Http, spec: SecurityGroupSpec) -> Ref:
@@ -123,7 +123,7 @@ def security_group(neutron: Http, spec: SecurityGroupSpec) -> Ref:
     reply = neutron.post(
         "security-groups", json={"security_group": body}, asked="create security group"
     )
-    return Ref(Kind.SECURITY_GROUP, reply.word("security_group", "id"), spec.name)
+    return Ref(Kind.SECURITY_GROUP, reply.short_text("security_group", "id"), spec.name)
 
 
 def open_port(neutron: Http, group: Ref, port: int) -> None:

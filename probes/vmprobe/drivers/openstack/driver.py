@@ -21,7 +21,7 @@ from vmprobe.drivers.openstack.keystone import Keystone
 from vmprobe.drivers.openstack.servers import Servers
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
-from vmprobe.transport.json import items, moment
+from vmprobe.transport.json import items, parse_time
 
 
 class Collection(NamedTuple):
@@ -235,7 +235,7 @@ class Openstack(Driver):
         reply = self.services.nova().get(where, asked=f"action of {server}")
         events = reply.items("instanceAction", "events", default=[])
         succeeded = [event for event in events if event.get("result") == "Success"]
-        moments = [moment(event.get("finish_time")) for event in succeeded]
+        moments = [parse_time(event.get("finish_time")) for event in succeeded]
         ends = [end for end in moments if end is not None]
         return max(ends) if ends and len(ends) == len(events) else None
 
@@ -253,7 +253,7 @@ class Openstack(Driver):
             asked=f"attach {volume} to {server}",
             json={"volumeAttachment": {"volumeId": volume.id}},
         )
-        self._requests[server.id, "storage"] = reply.request
+        self._requests[server.id, "storage"] = reply.request_id
 
     def detach(self, server: Ref, volume: Ref) -> None:
         where = path("servers", server.id, "os-volume_attachments", volume.id)
@@ -284,7 +284,7 @@ class Openstack(Driver):
             json={"createImage": {"name": name}},
             asked=f"snapshot of {server}",
         )
-        identity = reply.word("image_id", default="") if reply.body.strip() else ""
+        identity = reply.short_text("image_id", default="") if reply.body.strip() else ""
         identity = identity or reply.headers.get("Location", "").rstrip("/").rpartition("/")[2]
         if not identity:
             raise reply.error(GatewayFailed, "no id of the snapshot in the answer")

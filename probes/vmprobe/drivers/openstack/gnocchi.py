@@ -12,7 +12,7 @@ from typing import Any, Collection, Dict, List, Mapping, Tuple
 from vmprobe.core.errors import CloudError
 from vmprobe.core.model import Ref, Sample
 from vmprobe.transport.http import Http
-from vmprobe.transport.json import field, items, moment
+from vmprobe.transport.json import field, items, parse_time
 
 METERS = (  # type of resource, its attribute that is the server's id, meters; what an earlier one has is not asked of a later
     (
@@ -98,7 +98,7 @@ def _newest(
         if re.search(_NOTHING, reply.text, re.I):
             return {}
         raise reply.error(CloudError)
-    return reply.understood(lambda: _by_meter(reply.field("measures", dict)))
+    return reply.parse(lambda: _by_meter(reply.field("measures", dict)))
 
 
 def _by_meter(measures: Mapping[str, Any]) -> Dict[str, Tuple[float, List[Series]]]:
@@ -108,7 +108,7 @@ def _by_meter(measures: Mapping[str, Any]) -> Dict[str, Tuple[float, List[Series
         for meter in field(measures, resource, dict):
             means = field(measures, resource, meter, "mean", list, default=[])
             read = [
-                (moment(field(row, 0, str)), field(row, 1, float), field(row, 2, float))
+                (parse_time(field(row, 0, str)), field(row, 1, float), field(row, 2, float))
                 for row in means
             ]
             rows.setdefault(meter, {})[resource] = [

@@ -10,7 +10,7 @@ from vmprobe.core.errors import GatewayFailed, NotFound
 from vmprobe.core.model import Image, State
 from vmprobe.drivers.openstack import lists, readings
 from vmprobe.transport.http import Http, path
-from vmprobe.transport.json import field, word
+from vmprobe.transport.json import field, short_text
 
 ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")  # a UUID with its hyphens
 
@@ -27,10 +27,10 @@ def newest_active(glance: Http, wanted: str) -> Dict[str, Any]:
         raise NotFound(f"no image {wanted!r}", cause="image")
     active = [image for image in images if image.get("status") == "active"]
     if not active:
-        status = word(images[0], "status", default="without a status")
+        status = short_text(images[0], "status", default="without a status")
         raise NotFound(f"image {wanted!r} is {status}", cause="image")
     newest = max(active, key=lambda image: str(image.get("created_at")))
-    word(newest, "id")  # GatewayFailed if it has none
+    short_text(newest, "id")  # GatewayFailed if it has none
     return newest
 
 
@@ -81,7 +81,7 @@ def volume_snapshots(image: Record) -> List[str]:
     devices = _json_property(image, "block_device_mapping")
     try:
         return [
-            word(device, "snapshot_id")
+            short_text(device, "snapshot_id")
             for device in (devices if isinstance(devices, list) else [])
             if isinstance(device, dict) and device.get("snapshot_id")
         ]
@@ -114,9 +114,9 @@ def reading(image: Record) -> Image:
         str(image.get("os_hash_algo") or ""): image.get("os_hash_value"),
     }
     properties = {key: value for key, value in image.items() if isinstance(value, str)}
-    status = word(image, "status")
+    status = short_text(image, "status")
     return Image(
-        word(image, "id"),
+        short_text(image, "id"),
         readings.name(image),
         readings.IMAGE.get(status, State.PENDING),
         status,

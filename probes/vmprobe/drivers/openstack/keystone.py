@@ -22,7 +22,7 @@ from vmprobe.drivers.openstack import credentials as known
 from vmprobe.drivers.openstack.catalog import Catalog
 from vmprobe.drivers.openstack.credentials import Credentials
 from vmprobe.transport.http import Http, Reply, path
-from vmprobe.transport.json import field, moment, word
+from vmprobe.transport.json import field, parse_time, short_text
 
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
 _OIDC_PROTOCOLS = ("openid", "oidc")  # the names that sites of the federation chose
@@ -67,12 +67,12 @@ class Keystone:
     @property
     def project(self) -> str:
         """The id of the project that the token is for."""
-        return word(self.token, "project", "id")
+        return short_text(self.token, "project", "id")
 
     @property
     def expires(self) -> Optional[float]:
         """When the token ends, in seconds since the epoch."""
-        return moment(self.token.get("expires_at"))
+        return parse_time(self.token.get("expires_at"))
 
     @property
     def url(self) -> str:
@@ -107,7 +107,7 @@ class Keystone:
                 unscoped = _token_in(self._federated())
             else:
                 unscoped = _token_in(self._request_token(self._credentials.identity(), "unscoped"))
-            self._http.present("X-Auth-Token", unscoped)
+            self._http.add_secret_header("X-Auth-Token", unscoped)
             scope = {"project": {"id": self._own_project(project)}}
             identity = {"methods": ["token"], "token": {"id": unscoped}}
             granted = self._request_token(identity, scope)
@@ -140,11 +140,11 @@ class Keystone:
 
     def authorize(self, http: Http) -> None:
         """Send this session's token with each request of ``http``, a service that is not in the catalog."""
-        http.present("X-Auth-Token", self._http.headers["X-Auth-Token"])
+        http.add_secret_header("X-Auth-Token", self._http.headers["X-Auth-Token"])
 
     def version(self) -> str:
         """The version of Keystone's API, in Keystone's own words."""
-        return self._http.get(asked="Keystone's version").word("version", "id")
+        return self._http.get(asked="Keystone's version").short_text("version", "id")
 
     def credential_expiry(self) -> Optional[float]:
         """When the credential ends, in seconds since the epoch; None if it does not, or does not say.
@@ -171,15 +171,15 @@ class Keystone:
         try:
             where = path(
                 "users",
-                word(self.token, "user", "id"),
+                short_text(self.token, "user", "id"),
                 "application_credentials",
-                word(self.token, "application_credential", "id"),
+                short_text(self.token, "application_credential", "id"),
             )
             reply = self._http.get(where, asked="the end of the application credential")
             record = reply.field("application_credential", dict)
         except CloudError:
             return None
-        return moment(record.get("expires_at"))
+        return parse_time(record.get("expires_at"))
 
     @property
     def _catalog(self) -> Catalog:
@@ -202,7 +202,7 @@ class Keystone:
                 cause="auth",
             )
         self.token = document
-        self._http.present("X-Auth-Token", token)
+        self._http.add_secret_header("X-Auth-Token", token)
 
     def _use_given_token(self, project: str) -> bool:
         """Begin the session with the token among the credentials, if it is for the project; returns whether it is.
@@ -212,7 +212,7 @@ class Keystone:
         """
         token = self._credentials.token("token")
         known.refuse_expired(token, self._clock.utc())
-        self._http.present("X-Auth-Token", token)
+        self._http.add_secret_header("X-Auth-Token", token)
         reply = self._http.get(
             "auth/tokens", headers={"X-Subject-Token": token}, asked="authentication"
         )
@@ -241,7 +241,7 @@ class Keystone:
             if wanted in ("", project.get("id"), project.get("name"))
         ]
         if len(matching) == 1:
-            return word(matching[0], "id")
+            return short_text(matching[0], "id")
         if not projects:
             raise CloudError("authentication: this identity is for no project", cause="auth")
         if wanted and matching:
@@ -287,7 +287,7 @@ class Keystone:
         if self._credentials.form == known.CERTIFICATE:
             from vmprobe.transport import x509
 
-            x509.check_attested(self._credentials.secrets["certificate"], self._clock.utc())
+            x509.check_voms(self._credentials.secrets["certificate"], self._clock.utc())
         for refusal in refusals:
             if isinstance(refusal, (AuthRejected, NotPermitted)):
                 raise refusal

@@ -74,13 +74,13 @@ class _Pages:
         asked, size = {tuple(query)}, 0
         for number in range(_MOST_PAGES):
             reply = self._ask(query, accept=(400, 404) if number else ())
-            self.request, size = reply.request, size + len(reply.body)
+            self.request, size = reply.request_id, size + len(reply.body)
             if reply.status in (
                 400,
                 404,
             ):  # the thing that this page begins after was removed meanwhile
                 self.trouble, self.moved = (
-                    f"its next page cannot be had: {reply.status} {reply.words}",
+                    f"its next page cannot be had: {reply.status} {reply.message}",
                     True,
                 )
                 return

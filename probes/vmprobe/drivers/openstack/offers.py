@@ -36,7 +36,7 @@ def _answer(question: Callable[[Services], Any], services: Services) -> Any:
 def _cinder_version(services: Services) -> str:
     cinder = services.cinder()
     root = re.sub(r"(/v3)(?:/.*)?$", r"\1/", cinder.url)
-    return cinder.get(root, asked="Cinder's version").word("versions", 0, "version")
+    return cinder.get(root, asked="Cinder's version").short_text("versions", 0, "version")
 
 
 def _extensions(services: Services) -> List[str]:

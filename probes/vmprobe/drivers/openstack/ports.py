@@ -8,7 +8,7 @@ from vmprobe.core.errors import NotFound
 from vmprobe.core.model import Kind, Ref, Resource
 from vmprobe.drivers.openstack import lists, readings
 from vmprobe.transport.http import Http
-from vmprobe.transport.json import word
+from vmprobe.transport.json import short_text
 
 MOST_SERVERS = 150  # that one request can name: a URL may have 8 KiB
 
@@ -50,7 +50,7 @@ def made_by_nova(neutron: Http, servers: Sequence[str]) -> Dict[str, List[Ref]]:
 
 def _made_by_nova(record: Mapping[str, Any]) -> Optional[Tuple[str, Ref]]:
     """The server's id and the port, if Nova made the port: then it has no name, or its id as its name."""
-    identity, name = word(record, "id"), readings.name(record)
+    identity, name = short_text(record, "id"), readings.name(record)
     owner = str(record.get("device_owner") or "compute:")
     if not owner.startswith("compute:") or name not in ("", identity):
         return None

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional
 
 from vmprobe.core import reasons
 from vmprobe.core.model import Kind, Ref, Resource, State
-from vmprobe.transport.json import field, items, moment, word
+from vmprobe.transport.json import field, items, parse_time, short_text
 
 GIB, MIB = 2**30, 2**20
 
@@ -56,10 +56,10 @@ def name(record: Record) -> str:
 
 def server(record: Record) -> Resource:
     """Nova's record of a server (api-ref/compute, "List Servers Detailed")."""
-    status = word(record, "status", default="without a status")
+    status = short_text(record, "status", default="without a status")
     networks = field(record, "addresses", dict, default={}).values()
     addresses = [
-        word(address, "addr")
+        short_text(address, "addr")
         for network in networks
         if isinstance(network, list)
         for address in network
@@ -69,20 +69,20 @@ def server(record: Record) -> Resource:
     flavor = field(record, "flavor", dict, default={})
     image = record.get("image")
     return Resource(
-        Ref(Kind.SERVER, word(record, "id"), name(record)),
+        Ref(Kind.SERVER, short_text(record, "id"), name(record)),
         SERVER.get(status, State.PENDING),
         status,
         fault,
         reasons.cause(fault),
         addresses=tuple(addresses),
-        created=moment(record.get("created")),
-        launched=moment(record.get("OS-SRV-USG:launched_at")),
+        created=parse_time(record.get("created")),
+        launched=parse_time(record.get("OS-SRV-USG:launched_at")),
         vcpus=field(flavor, "vcpus", int, default=None),
         memory=_times(field(flavor, "ram", int, default=None), MIB),
         image=str(image.get("id", "")) if isinstance(image, dict) else "",
         owner=str(record.get("user_id") or ""),
         project=str(record.get("tenant_id") or ""),
-        state_since=moment(record.get("updated")),
+        state_since=parse_time(record.get("updated")),
     )
 
 
@@ -96,43 +96,43 @@ def volume(record: Record) -> Resource:
 
     While a volume is being attached or detached, its state is neither READY nor FAILED.
     """
-    status = word(record, "status")
+    status = short_text(record, "status")
     attachments = items(record, "attachments", default=[])
     servers = [str(attachment.get("server_id") or "") for attachment in attachments]
     return Resource(
-        Ref(Kind.VOLUME, word(record, "id"), name(record)),
+        Ref(Kind.VOLUME, short_text(record, "id"), name(record)),
         VOLUME.get(status, State.PENDING),
         status,
         server=next(filter(None, servers), ""),
-        created=moment(record.get("created_at")),
+        created=parse_time(record.get("created_at")),
         size=_times(field(record, "size", int, default=None), GIB),
     )
 
 
 def port(record: Record) -> Resource:
     """Neutron's record of a port: READY is attached. A port whose binding failed never gets there."""
-    status = word(record, "status")
+    status = short_text(record, "status")
     failed = record.get("binding:vif_type") == "binding_failed"
     fixed_ips = items(record, "fixed_ips", default=[])
     return Resource(
-        Ref(Kind.PORT, word(record, "id"), name(record)),
+        Ref(Kind.PORT, short_text(record, "id"), name(record)),
         State.FAILED if failed else PORT.get(status, State.PENDING),
         status,
         "its binding failed" if failed else "",
         "network" if failed else "",
-        addresses=tuple(word(address, "ip_address") for address in fixed_ips),
+        addresses=tuple(short_text(address, "ip_address") for address in fixed_ips),
         server=str(record.get("device_id") or ""),
     )
 
 
 def snapshot(record: Record) -> Resource:
     """Glance's record of an image that was made of a server."""
-    status = word(record, "status")
+    status = short_text(record, "status")
     return Resource(
-        Ref(Kind.SNAPSHOT, word(record, "id"), name(record)),
+        Ref(Kind.SNAPSHOT, short_text(record, "id"), name(record)),
         IMAGE.get(status, State.PENDING),
         status,
-        created=moment(record.get("created_at")),
+        created=parse_time(record.get("created_at")),
         size=field(record, "size", int, default=None),
     )
 
@@ -143,17 +143,17 @@ def floating_ip(record: Record) -> Resource:
     Only a connection shows whether it is routed: until there is one, Neutron says DOWN.
     """
     return Resource(
-        Ref(Kind.ADDRESS, word(record, "id"), str(record.get("description") or "")),
+        Ref(Kind.ADDRESS, short_text(record, "id"), str(record.get("description") or "")),
         State.READY,
-        word(record, "status", default="without a status"),
-        addresses=(word(record, "floating_ip_address"),),
+        short_text(record, "status", default="without a status"),
+        addresses=(short_text(record, "floating_ip_address"),),
     )
 
 
 def security_group(record: Record) -> Resource:
     """Neutron's record of a security group, which has no state."""
     return Resource(
-        Ref(Kind.SECURITY_GROUP, word(record, "id"), name(record)), State.READY, "there"
+        Ref(Kind.SECURITY_GROUP, short_text(record, "id"), name(record)), State.READY, "there"
     )
 
 

@@ -28,7 +28,7 @@ _ERRORS: Dict[int, Type[CloudError]] = {404: NotFound}
 
 def classify(reply: Reply) -> Optional[VmprobeError]:
     """The error that a refusal really is; None where the status says it (see ``Http``)."""
-    message = reply.words
+    message = reply.message
     is_create = reply.method == "POST" and bool(_CREATES.search(reply.url))
 
     if reply.status in (400, 403, 409, 413) and reasons.cause(message) == "quota":
@@ -52,7 +52,7 @@ def _refused_create(reply: Reply) -> Optional[VmprobeError]:
 
     A 403 is policy only if its message says so, and a 409 is nothing that passes by waiting.
     """
-    cause = "image" if "zero disk" in reply.words else reasons.cause(reply.words)
-    if reply.status == 403 and (not cause or re.search(_POLICY, reply.words, re.I)):
+    cause = "image" if "zero disk" in reply.message else reasons.cause(reply.message)
+    if reply.status == 403 and (not cause or re.search(_POLICY, reply.message, re.I)):
         return None
     return reply.error(_ERRORS.get(reply.status, CloudError), cause=cause)

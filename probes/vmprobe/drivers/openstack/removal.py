@@ -7,7 +7,7 @@ from vmprobe.core.model import Ref, Resource
 from vmprobe.drivers.openstack import images, readings
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import path
-from vmprobe.transport.json import word
+from vmprobe.transport.json import short_text
 
 _ATTACHMENTS = "3.27"  # the first microversion of Cinder that lists attachments
 _HANGING = ("attaching", "reserved", "detaching")
@@ -43,9 +43,12 @@ def delete_volume_snapshots(services: Services, snapshot: Ref) -> None:
         if reply.status == 404:
             continue
         name = reply.field("snapshot", "name", str, default="")
-        if reply.word("snapshot", "id") != identity or name != f"snapshot for {snapshot.name}":
+        if (
+            reply.short_text("snapshot", "id") != identity
+            or name != f"snapshot for {snapshot.name}"
+        ):
             continue
-        if reply.word("snapshot", "status") != "deleting":
+        if reply.short_text("snapshot", "status") != "deleting":
             cinder.delete(where, accept=(404,), asked=f"delete snapshot {identity} of {snapshot}")
         raise Conflict(f"delete {snapshot}: its snapshot {identity} in Cinder is not gone yet")
 
@@ -79,7 +82,7 @@ def free_volume(services: Services, volume: Resource) -> bool:
             return False
         for attachment in attachments:
             cinder.delete(
-                path("attachments", word(attachment, "id")),
+                path("attachments", short_text(attachment, "id")),
                 headers=version,
                 accept=(404,),
                 asked=f"free {volume.ref}",

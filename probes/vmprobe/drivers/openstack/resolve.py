@@ -11,7 +11,7 @@ from vmprobe.core.text import cut
 from vmprobe.drivers.openstack import images, lists, readings
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http
-from vmprobe.transport.json import field, word
+from vmprobe.transport.json import field, short_text
 
 _SPECIAL = (  # an extra spec by which a flavor wants more than an ordinary host has
     r"pci_passthrough:|accel:|resources\d*:(?!(?:VCPU|PCPU|MEMORY_MB|DISK_GB)$)"
@@ -140,7 +140,7 @@ def _network(services: Services, wanted: str) -> Dict[str, Any]:
     if len(networks) > 1:
         names = ", ".join(f"{network.get('name')} ({network.get('id')})" for network in networks)
         raise ClientError(f"[test vm] network: there are {cut(names, 200)}: name one")
-    word(networks[0], "id")  # GatewayFailed if it has none
+    short_text(networks[0], "id")  # GatewayFailed if it has none
     return networks[0]
 
 

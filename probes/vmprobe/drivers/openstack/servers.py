@@ -20,7 +20,7 @@ from vmprobe.drivers.openstack import lists, readings
 from vmprobe.drivers.openstack.belongings import Belongings
 from vmprobe.drivers.openstack.services import DOWN_CELLS, Services
 from vmprobe.transport.http import Reply, path
-from vmprobe.transport.json import word
+from vmprobe.transport.json import short_text
 
 _DELETED_FOR = 10.0  # seconds after which a server that is still shown as DELETED counts as gone
 _CELLS_FOR = 30.0  # seconds for which an answer that all cells are up is believed
@@ -60,7 +60,7 @@ class Servers:
 
         def read(record: Record) -> Optional[Resource]:
             if readings.is_in_silent_cell(record):
-                silent.add(word(record, "id"))
+                silent.add(short_text(record, "id"))
                 return None
             if not readings.name(record).startswith(name):
                 return None
@@ -138,7 +138,9 @@ class Servers:
             records = self._whole_list(query).items("servers")
         except TooLarge:
             records = []  # Nova does not tell in a list of so many servers anyway
-        silent = [word(record, "id") for record in records if readings.is_in_silent_cell(record)]
+        silent = [
+            short_text(record, "id") for record in records if readings.is_in_silent_cell(record)
+        ]
         self._down_cells = _DownCells(now, query, silent)
         return silent
 

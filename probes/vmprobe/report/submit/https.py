@@ -41,5 +41,5 @@ def connect(
     )
     if credentials.get("username"):
         pair = f"{credentials['username']}:{credentials.get('password', '')}"
-        http.present("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+        http.add_secret_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
     return http, credentials

@@ -68,17 +68,19 @@ def _parsed(reply: Reply) -> _Answer:
     from vmprobe.transport import error_text, http, xml
     from vmprobe.transport import json as fields
 
-    if error_text.is_page(reply.body):
+    if error_text.is_html_page(reply.body):
         raise Undelivered("the reply is a web page, not an answer of NRDP: is the URL right?")
     json_answer = re.search(rb'\{\s*"result"\s*:.*\}', reply.body, re.S)
     xml_answer = re.search(rb"<result>.*</result>", reply.body, re.S)
     try:
         if json_answer and not xml_answer:
-            result = fields.field(http.parsed(json_answer[0]), "result", dict)
+            result = fields.field(http.parse_json(json_answer[0]), "result", dict)
             meta = result.get("meta")
             output = meta.get("output") if isinstance(meta, dict) else ""
             return _Answer(
-                fields.word(result, "status"), str(result.get("message") or ""), str(output or "")
+                fields.short_text(result, "status"),
+                str(result.get("message") or ""),
+                str(output or ""),
             )
         root = xml.parse(xml_answer[0] if xml_answer else reply.body)
         return _Answer(
