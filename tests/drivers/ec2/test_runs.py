@@ -1,11 +1,11 @@
-"""Whole runs of check_vm_lifecycle on EC2 in small, in virtual time: nothing stays, nobody else's is touched, the reason is told."""
+"""Whole runs of check_vm_lifecycle on a small EC2, in virtual time."""
 
 import re
 
 import pytest
 
 from rawserver import Server, reply
-from simulators.ec2 import Ec2, behind, refused
+from simulators.ec2 import Ec2, lagging, refusal
 from vmprobe.checks.lifecycle import command
 from vmprobe.checks.state import command as state
 from vmprobe.report import verdict
@@ -19,7 +19,7 @@ url = {url}
 credentials = {credentials}
 [test vm]
 image = probe-image
-{words}
+{test_vm}
 [budget]
 deadline = 300 s
 reserve = 60 s
@@ -32,14 +32,14 @@ def cloud():
 
 
 @pytest.fixture
-def site_words():
+def test_vm_lines():
     """More lines of [test vm]."""
     return []
 
 
 @pytest.fixture
-def run(cloud, clock, tmp_path, site_words):
-    """run(probe) is (exit code, first line without perfdata and figures)."""
+def run(cloud, clock, tmp_path, test_vm_lines):
+    """run(probe) is (exit code, first line without perfdata and durations)."""
 
     def once(probe=command, name="VM_LIFECYCLE"):
         credentials = tmp_path / "credentials.ini"
@@ -48,11 +48,13 @@ def run(cloud, clock, tmp_path, site_words):
         with Server(cloud.answer) as server:
             path = tmp_path / "site.ini"
             path.write_text(
-                SITE.format(url=server.url, words="\n".join(site_words), credentials=credentials)
+                SITE.format(
+                    url=server.url, test_vm="\n".join(test_vm_lines), credentials=credentials
+                )
             )
-            said = probe.main(["--site", str(path)], clock=clock)
-        line = verdict.render(name, said).split(" | ")[0]
-        return said.state, re.sub(r"\d+(\.\d+)? s\b", "T s", line)
+            result = probe.main(["--site", str(path)], clock=clock)
+        line = verdict.render(name, result).split(" | ")[0]
+        return result.state, re.sub(r"\d+(\.\d+)? s\b", "T s", line)
 
     return once
 
@@ -73,20 +75,20 @@ def test_a_good_run_leaves_nothing(run, cloud):
 
 
 @pytest.mark.parametrize(
-    "leaves", [("vol",), ("eni",), ("vol", "eni")], ids=lambda leaves: "-and-".join(leaves)
+    "survivors", [("vol",), ("eni",), ("vol", "eni")], ids=lambda survivors: "-and-".join(survivors)
 )
-def test_what_outlives_its_server_is_removed(run, cloud, leaves):
-    cloud.leaves = leaves
+def test_a_volume_or_interface_that_outlives_its_server_is_removed(run, cloud, survivors):
+    cloud.survivors = survivors
 
     assert run() == OK
     assert (cloud.volumes, cloud.interfaces) == ({}, {})
 
 
-def test_what_outlives_its_server_and_cannot_be_removed_is_named(run, cloud):
-    cloud.leaves = ("vol",)
+def test_a_volume_that_outlives_its_server_and_cannot_be_removed_is_named(run, cloud):
+    cloud.survivors = ("vol",)
     cloud.faults.append(
         lambda action, form: (
-            refused("UnauthorizedOperation", "not authorized", 403)
+            refusal("UnauthorizedOperation", "not authorized", 403)
             if action == "DeleteVolume" and form["VolumeId"] == "vol-of-i-1"
             else None
         )
@@ -98,7 +100,7 @@ def test_what_outlives_its_server_and_cannot_be_removed_is_named(run, cloud):
     assert "volume vol-of-i-1" in line
 
 
-def test_what_somebody_attached_stays(run, cloud):
+def test_a_volume_that_somebody_attached_stays(run, cloud):
     cloud.volumes["vol-theirs"] = {"name": "", "server": "i-1"}
 
     assert run() == OK
@@ -109,8 +111,8 @@ def test_what_somebody_attached_stays(run, cloud):
     "action", ["DescribeInstances", "AttachVolume", "DetachVolume", "TerminateInstances"]
 )
 @pytest.mark.parametrize("which", [1, 2, 3, 4])
-def test_one_answer_of_somebody_who_is_behind_ends_no_run(run, cloud, action, which):
-    cloud.faults.append(behind(action, which, "InvalidInstanceID"))
+def test_a_run_goes_on_when_ec2_does_not_know_the_server_once(run, cloud, action, which):
+    cloud.faults.append(lagging(action, which, "InvalidInstanceID"))
 
     assert run() == OK
     assert ([server["state"] for server in cloud.servers.values()], cloud.volumes) == (
@@ -123,14 +125,14 @@ def test_one_answer_of_somebody_who_is_behind_ends_no_run(run, cloud, action, wh
     "action", ["DescribeVolumes", "AttachVolume", "DetachVolume", "DeleteVolume"]
 )
 @pytest.mark.parametrize("which", [1, 2, 3])
-def test_one_answer_of_somebody_who_does_not_know_the_volume_ends_no_run(run, cloud, action, which):
-    cloud.faults.append(behind(action, which, "InvalidVolume"))
+def test_a_run_goes_on_when_ec2_does_not_know_the_volume_once(run, cloud, action, which):
+    cloud.faults.append(lagging(action, which, "InvalidVolume"))
 
     assert run() == OK
     assert cloud.volumes == {}
 
 
-def test_an_instance_with_ipv6_only_has_its_network(run, cloud):
+def test_a_server_with_ipv6_only_has_its_network(run, cloud):
     cloud.address = (
         "<ipv6AddressesSet><item><ipv6Address>2001:db8::5</ipv6Address></item></ipv6AddressesSet>"
     )
@@ -152,12 +154,12 @@ def test_an_instance_with_ipv6_only_has_its_network(run, cloud):
     ],
     ids=["server", "volume"],
 )
-def test_a_strangers_id_in_a_reply_is_not_touched(run, cloud, action, answer):
+def test_somebody_elses_id_in_a_reply_is_not_touched(run, cloud, action, answer):
     cloud.servers["i-theirs"] = {"state": "running", "name": "web", "token": ""}
     cloud.volumes["vol-theirs"] = {"name": "web", "server": ""}
 
-    def wrong(asked, form):
-        if asked != action:
+    def wrong(requested, form):
+        if requested != action:
             return None
         getattr(cloud, action)(form)
         return reply(200, answer)
@@ -167,8 +169,8 @@ def test_a_strangers_id_in_a_reply_is_not_touched(run, cloud, action, answer):
 
     touched = {
         value
-        for asked, form in cloud.asked
-        if not asked.startswith("Describe")
+        for action, form in cloud.requests
+        if not action.startswith("Describe")
         for value in form.values()
     }
     assert touched & {"i-theirs", "vol-theirs"} == set()
@@ -186,7 +188,7 @@ def test_a_strangers_id_in_a_reply_is_not_touched(run, cloud, action, answer):
         ("Client.InvalidSnapshot.NotFound", "the snapshot is gone", 2, "storage"),
     ],
 )
-def test_why_a_server_ended_by_itself_is_told_and_decides_the_state(
+def test_the_reason_of_a_terminated_server_is_shown_and_decides_the_state(
     run, cloud, code, words, exit_code, cause
 ):
     cloud.reason = (
@@ -208,7 +210,7 @@ def test_why_a_server_ended_by_itself_is_told_and_decides_the_state(
 
 
 def test_a_throttled_request_is_sent_again(run, cloud):
-    refusals = [refused("RequestLimitExceeded", "Request limit exceeded.", 503)] * 2
+    refusals = [refusal("RequestLimitExceeded", "Request limit exceeded.", 503)] * 2
     cloud.faults.append(
         lambda action, form: refusals.pop() if action == "RunInstances" and refusals else None
     )
@@ -217,7 +219,7 @@ def test_a_throttled_request_is_sent_again(run, cloud):
     assert cloud.count("RunInstances") == 3
 
 
-def test_a_page_of_a_proxy_in_the_clean_up_does_not_say_that_all_is_gone(run, cloud):
+def test_a_page_of_a_proxy_does_not_prove_that_all_is_gone(run, cloud):
     cloud.faults.append(
         lambda action, form: (
             reply(200, b"<html><body>sign in</body></html>")
@@ -245,7 +247,7 @@ def test_a_page_of_a_proxy_in_the_clean_up_does_not_say_that_all_is_gone(run, cl
     ],
     ids=["about-another-thing", "to-another-question", "error-with-200"],
 )
-def test_what_does_not_answer_the_question_does_not_say_that_all_is_gone(run, cloud, answer):
+def test_an_answer_to_another_question_does_not_prove_that_all_is_gone(run, cloud, answer):
     cloud.servers["i-theirs"] = {"state": "running", "name": "web", "token": ""}
     cloud.volumes["vol-theirs"] = {"name": "web", "server": ""}
 
@@ -267,10 +269,10 @@ def test_what_does_not_answer_the_question_does_not_say_that_all_is_gone(run, cl
 
 
 def test_where_policy_hides_interfaces_a_volume_that_outlives_its_server_is_removed(run, cloud):
-    cloud.leaves = ("vol",)
+    cloud.survivors = ("vol",)
     cloud.faults.append(
         lambda action, form: (
-            refused("UnauthorizedOperation", "not authorized", 403)
+            refusal("UnauthorizedOperation", "not authorized", 403)
             if action == "DescribeNetworkInterfaces"
             else None
         )
@@ -291,7 +293,7 @@ def test_a_volume_whose_tag_name_is_rewritten_is_still_ours(run, cloud):
     assert cloud.volumes == {}
 
 
-def test_a_server_that_somebody_terminated_is_told_at_once(run, cloud):
+def test_a_server_that_somebody_terminated_fails_the_run_at_once(run, cloud):
     cloud.reason = "<stateReason><code>Client.UserInitiatedShutdown</code><message>User initiated shutdown</message></stateReason>"
     cloud.faults.append(
         lambda action, form: (
@@ -308,14 +310,14 @@ def test_a_server_that_somebody_terminated_is_told_at_once(run, cloud):
     assert cloud.count("DescribeInstances") < 12
 
 
-def test_why_a_server_ended_before_its_snapshot_is_told(run, cloud, site_words):
+def test_the_reason_of_a_server_that_ended_before_its_snapshot_is_shown(run, cloud, test_vm_lines):
     cloud.reason = "<stateReason><code>Server.InternalError</code><message>Server.InternalError: Internal error</message></stateReason>"
     cloud.faults.append(
         lambda action, form: (
             cloud.servers["i-1"].update(state="terminated") if action == "CreateImage" else None
         )
     )
-    site_words.append("snapshot = yes")
+    test_vm_lines.append("snapshot = yes")
 
     assert run() == (
         2,
@@ -323,7 +325,7 @@ def test_why_a_server_ended_before_its_snapshot_is_told(run, cloud, site_words):
     )
 
 
-def test_empty_names_and_times_are_no_reason_to_fail(run, cloud):
+def test_empty_names_and_times_are_accepted(run, cloud):
     cloud.servers["i-theirs"] = {"state": "running", "name": "", "token": ""}
     cloud.address, cloud.reason = "<privateIpAddress/>", "<launchTime/><reason/>"
 

@@ -1,4 +1,4 @@
-"""EC2 in small, as it answers: an instance has a root volume and an interface of its own, and ``faults`` decide what goes wrong.
+"""A small EC2: it makes a root volume and an interface with each instance; ``faults`` make it fail.
 
 cloud = Ec2()
 with Server(cloud.answer) as server: ...
@@ -19,62 +19,61 @@ V4 = "<privateIpAddress>10.0.0.5</privateIpAddress>"
 
 
 class Ec2:
-    """``servers``, ``volumes`` and ``interfaces`` by id; ``asked`` has (action, form) of every request."""
+    """``servers``, ``volumes`` and ``interfaces`` are by id; ``requests`` are (action, form)."""
 
     def __init__(self):
-        self.servers, self.volumes, self.interfaces, self.asked = {}, {}, {}, []
-        self.faults = []  # functions (action, form) that answer first, or return None
-        self.address, self.leaves, self.reason = V4, (), ""  # leaves: what stays when a server goes
+        self.servers, self.volumes, self.interfaces, self.requests = {}, {}, {}, []
+        self.faults = []  # functions (action, form) that return an answer, or None for the usual one
+        self.address, self.reason = V4, ""  # XML in the answers about servers
+        self.survivors = ()  # "vol" and "eni": what EC2 leaves behind when a server is terminated
 
     def answer(self, request):
         form = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
         action = form["Action"]
-        self.asked.append((action, form))
+        self.requests.append((action, form))
         for fault in self.faults:
-            said = fault(action, form)
-            if said is not None:
-                return said
+            answer = fault(action, form)
+            if answer is not None:
+                return answer
         return getattr(self, action)(form)
 
     def count(self, action):
-        return sum(1 for asked, _ in self.asked if asked == action)
+        return sum(1 for requested, _ in self.requests if requested == action)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def _said(self, form, inner):
+    def _reply(self, form, inner):
         return reply(200, f"<{form['Action']}Response>{inner}</{form['Action']}Response>".encode())
 
-    def _some(self, form, word, where, things, code, item):
-        wanted = [value for key, value in form.items() if key.startswith(f"{word}.")]
-        if any(one not in things for one in wanted):
-            return refused(f"{code}.NotFound", "it does not exist")
-        return self._said(
+    def _list(self, form, parameter, tag, resources, code, item):
+        ids = [value for key, value in form.items() if key.startswith(f"{parameter}.")]
+        if any(one not in resources for one in ids):
+            return refusal(f"{code}.NotFound", "it does not exist")
+        return self._reply(
             form,
-            f"<{where}>"
-            + "".join(item(one, things[one]) for one in things if not wanted or one in wanted)
-            + f"</{where}>",
+            f"<{tag}>"
+            + "".join(item(one, resources[one]) for one in resources if not ids or one in ids)
+            + f"</{tag}>",
         )
 
     def DescribeAvailabilityZones(self, form):
-        return self._said(form, f"<availabilityZoneInfo>{ZONE}</availabilityZoneInfo>")
+        return self._reply(form, f"<availabilityZoneInfo>{ZONE}</availabilityZoneInfo>")
 
     def DescribeImages(self, form):
-        wanted = form.get("Filter.1.Value.1", "")
-        return self._said(
-            form, f"<imagesSet>{IMAGE if wanted == 'probe-image' else ''}</imagesSet>"
-        )
+        name = form.get("Filter.1.Value.1", "")
+        return self._reply(form, f"<imagesSet>{IMAGE if name == 'probe-image' else ''}</imagesSet>")
 
     def DescribeInstanceTypes(self, form):
-        return self._said(form, f"<instanceTypeSet>{TYPE}</instanceTypeSet>")
+        return self._reply(form, f"<instanceTypeSet>{TYPE}</instanceTypeSet>")
 
     def DescribeInstanceTypeOfferings(self, form):
-        return self._said(form, f"<instanceTypeOfferingSet>{OFFER}</instanceTypeOfferingSet>")
+        return self._reply(form, f"<instanceTypeOfferingSet>{OFFER}</instanceTypeOfferingSet>")
 
     def CreateImage(self, form):
-        return refused("IncorrectInstanceState", "the instance is not running")
+        return refusal("IncorrectInstanceState", "the instance is not running")
 
     def DescribeSnapshots(self, form):
-        return self._said(form, "<snapshotSet/>")
+        return self._reply(form, "<snapshotSet/>")
 
     def RunInstances(self, form):
         identity = f"i-{len(self.servers) + 1}"
@@ -85,17 +84,17 @@ class Ec2:
         }
         self.volumes[f"vol-of-{identity}"] = {"name": "", "server": identity}
         self.interfaces[f"eni-of-{identity}"] = {"server": identity}
-        return self._said(
+        return self._reply(
             form, f"<instancesSet><item><instanceId>{identity}</instanceId></item></instancesSet>"
         )
 
     def DescribeInstances(self, form):
-        return self._some(
+        return self._list(
             form, "InstanceId", "reservationSet", self.servers, "InvalidInstanceID", self._server
         )
 
     def _server(self, identity, server):
-        own = (
+        equipment = (
             ""
             if server["state"] == "terminated"
             else (
@@ -107,19 +106,23 @@ class Ec2:
         )
         return (
             f"<item><instancesSet><item><instanceId>{identity}</instanceId><instanceState><name>{server['state']}</name></instanceState>"
-            f"<clientToken>{server['token']}</clientToken>{self.reason}{own}<tagSet><item><key>Name</key><value>{server['name']}</value></item>"
+            f"<clientToken>{server['token']}</clientToken>{self.reason}{equipment}<tagSet><item><key>Name</key><value>{server['name']}</value></item>"
             "</tagSet></item></instancesSet></item>"
         )
 
     def TerminateInstances(self, form):
         identity = form["InstanceId.1"]
         self.servers[identity]["state"] = "terminated"
-        for things in (self.volumes, self.interfaces):
-            for one in [one for one, thing in things.items() if thing["server"] == identity]:
-                things[one]["server"] = ""
-                if one.endswith(f"-of-{identity}") and one.partition("-")[0] not in self.leaves:
-                    del things[one]
-        return self._said(form, "<instancesSet/>")
+        for resources in (self.volumes, self.interfaces):
+            attached = [
+                one for one, resource in resources.items() if resource["server"] == identity
+            ]
+            for one in attached:
+                resources[one]["server"] = ""
+                survives = one.partition("-")[0] in self.survivors
+                if one.endswith(f"-of-{identity}") and not survives:
+                    del resources[one]
+        return self._reply(form, "<instancesSet/>")
 
     def CreateVolume(self, form):
         identity = f"vol-{len(self.volumes) + 1}"
@@ -128,10 +131,10 @@ class Ec2:
             "server": "",
             "tag": form["TagSpecification.1.Tag.2.Value"],
         }
-        return self._said(form, f"<volumeId>{identity}</volumeId>")
+        return self._reply(form, f"<volumeId>{identity}</volumeId>")
 
     def DescribeVolumes(self, form):
-        return self._some(
+        return self._list(
             form,
             "VolumeId",
             "volumeSet",
@@ -150,7 +153,7 @@ class Ec2:
         )
 
     def DescribeNetworkInterfaces(self, form):
-        return self._some(
+        return self._list(
             form,
             "NetworkInterfaceId",
             "networkInterfaceSet",
@@ -169,17 +172,17 @@ class Ec2:
 
     def AttachVolume(self, form):
         self.volumes[form["VolumeId"]]["server"] = form["InstanceId"]
-        return self._said(form, "<status>attaching</status>")
+        return self._reply(form, "<status>attaching</status>")
 
     def DetachVolume(self, form):
         self.volumes[form["VolumeId"]]["server"] = ""
-        return self._said(form, "<status>detaching</status>")
+        return self._reply(form, "<status>detaching</status>")
 
     def DeleteVolume(self, form):
-        return self._removed(form, self.volumes, form["VolumeId"], "InvalidVolume", "VolumeInUse")
+        return self._delete(form, self.volumes, form["VolumeId"], "InvalidVolume", "VolumeInUse")
 
     def DeleteNetworkInterface(self, form):
-        return self._removed(
+        return self._delete(
             form,
             self.interfaces,
             form["NetworkInterfaceId"],
@@ -187,16 +190,16 @@ class Ec2:
             "InvalidNetworkInterface.InUse",
         )
 
-    def _removed(self, form, things, identity, unknown, code):
-        if identity not in things:
-            return refused(f"{unknown}.NotFound", "it does not exist")
-        if things[identity]["server"]:
-            return refused(code, "it is in use")
-        del things[identity]
-        return self._said(form, "<return>true</return>")
+    def _delete(self, form, resources, identity, unknown, in_use):
+        if identity not in resources:
+            return refusal(f"{unknown}.NotFound", "it does not exist")
+        if resources[identity]["server"]:
+            return refusal(in_use, "it is in use")
+        del resources[identity]
+        return self._reply(form, "<return>true</return>")
 
 
-def refused(code, message, status=400):
+def refusal(code, message, status=400):
     return reply(
         status,
         (
@@ -206,15 +209,15 @@ def refused(code, message, status=400):
     )
 
 
-def behind(action, which, code):
-    """A fault: the call of this action with this number is answered by somebody who does not know the thing yet."""
+def lagging(action, which, code):
+    """A fault: the ``which``-th call of this action says that the resource does not exist yet."""
     calls = []
 
-    def fault(asked, form):
-        if asked == action:
+    def fault(requested, form):
+        if requested == action:
             calls.append(form)
             if len(calls) == which:
-                return refused(f"{code}.NotFound", "it does not exist")
+                return refusal(f"{code}.NotFound", "it does not exist")
         return None
 
     return fault
