@@ -1,6 +1,6 @@
 """What Nova makes for a server and may leave behind: ports, and the volume that it boots from.
 
-Only what Nova made by itself counts. Whatever has a name was made by somebody, who may want it back.
+Only what Nova made by itself counts. Whatever has a name was made by somebody who may want it back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Belongings:
         self._ports: Dict[str, List[Ref]] = {}  # by server: asked for already, not yet handed out
 
     def note(self, server: Resource, record: Record) -> None:
-        """Remember the boot volumes of a server that was just shown; they are complete once it is ACTIVE."""
+        """Remember the boot volumes of a server that was just shown.
+
+        They are complete once it is ACTIVE.
+        """
         self._boots.pop(server.ref.id, None)
         if server.provider_state == "ACTIVE":
             self._boots[server.ref.id] = _boot(record)
@@ -46,7 +49,7 @@ class Belongings:
         return self._ports.pop(server.id) + [volume for volume in volumes if volume is not None]
 
     def orphans(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
-        """The ports that Nova made for servers that are gone: Neutron still knows them by the server's id."""
+        """The ports of servers that are gone: Neutron still knows them by the server's id."""
         wanted = [server.id for server in servers]
         for start in range(0, len(wanted), ports.MOST_SERVERS):
             self._ask_ports(wanted[start : start + ports.MOST_SERVERS])
@@ -87,10 +90,10 @@ class Belongings:
 
 
 class _Boot(NamedTuple):
-    """When a server was created (seconds since the epoch), and the volumes that Nova removes with it."""
+    """What Nova's record says of a server's boot."""
 
-    created: Optional[float]
-    volumes: List[str]  # ids
+    created: Optional[float]  # the server, in seconds since the epoch
+    volumes: List[str]  # ids of the volumes that Nova removes with the server
 
 
 def _boot(record: Record) -> _Boot:

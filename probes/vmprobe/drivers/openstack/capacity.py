@@ -1,152 +1,205 @@
-"""What OpenStack has room for, by quota, host and network, and what a test VM takes of which of them.
+"""What OpenStack has room for, by quotas, hosts and networks, and what a test VM takes of each.
 
-Each service has quotas of its own, and Cinder more for each type of volume; hosts and networks are the administrators' to see.
+Each service has quotas of its own, and Cinder more for each volume type. Only administrators see
+hosts and networks.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 from vmprobe.core.errors import AuthRejected, CloudError, NotFound, NotPermitted
 from vmprobe.core.model import ONE_FOR_ALL, Limit, Plan
+from vmprobe.drivers.openstack.readings import GIB, MIB
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
 from vmprobe.transport.json import field, items
 
-_MIB, _GIB = 2**20, 2**30
-_WITH_ROOM = {"resources": "MEMORY_MB:1,VCPU:1"}
-_PLACEMENT = (
-    (
-        "1.27",
-        {**_WITH_ROOM, "required": "!COMPUTE_STATUS_DISABLED"},
-    ),  # as Nova itself asks since Train
-    ("1.27", _WITH_ROOM),
-    ("1.10", _WITH_ROOM),
-)  # the first whose summaries are of all resources, the first with summaries
-_ASKED = 5  # hosts, for whether hosts have vCPUs at all
-_OF_NOVA = (
+T = TypeVar("T")
+Record = Mapping[str, Any]
+
+_NOVA_LIMITS = (  # limit, Nova's key of what is used, of the maximum, unit
     ("servers", "totalInstancesUsed", "maxTotalInstances", 1),
     ("vcpus", "totalCoresUsed", "maxTotalCores", 1),
-    ("memory", "totalRAMUsed", "maxTotalRAMSize", _MIB),
+    ("memory", "totalRAMUsed", "maxTotalRAMSize", MIB),
 )
-_OF_CINDER = (
+_CINDER_LIMITS = (
     ("volumes", "totalVolumesUsed", "maxTotalVolumes", 1),
-    ("storage", "totalGigabytesUsed", "maxTotalVolumeGigabytes", _GIB),
+    ("storage", "totalGigabytesUsed", "maxTotalVolumeGigabytes", GIB),
     ("snapshots", "totalSnapshotsUsed", "maxTotalSnapshots", 1),
 )
-_OF_TYPES = (
+_VOLUME_TYPE_LIMITS = (  # limit, Cinder's key before the name of the type, unit
     ("volumes", "volumes_", 1),
-    ("storage", "gigabytes_", _GIB),
+    ("storage", "gigabytes_", GIB),
     ("snapshots", "snapshots_", 1),
 )
-_OF_NEUTRON = (
+_NEUTRON_LIMITS = (
     ("ports", "port"),
     ("addresses", "floatingip"),
     ("security groups", "security_group"),
 )
-_OF_HOSTS = (("vcpus", "VCPU", 1), ("memory", "MEMORY_MB", _MIB), ("disk", "DISK_GB", _GIB))
+_HOST_LIMITS = (("vcpus", "VCPU", 1), ("memory", "MEMORY_MB", MIB), ("disk", "DISK_GB", GIB))
+
+_SMALLEST_SERVER = {"resources": "MEMORY_MB:1,VCPU:1"}
+_PLACEMENT_QUERIES = (  # the microversion and what is asked, the best first
+    # as Nova itself asks since Train
+    ("1.27", {**_SMALLEST_SERVER, "required": "!COMPUTE_STATUS_DISABLED"}),
+    # the first whose summaries have all resources
+    ("1.27", _SMALLEST_SERVER),
+    # the first with summaries
+    ("1.10", _SMALLEST_SERVER),
+)
+_PROVIDERS_ASKED = 5  # at most, to find out whether any provider has vCPUs at all
 
 
 def limits(services: Services) -> List[Limit]:
-    """The project's quotas and what is used of them; for an administrator also the hosts and networks."""
-    found = of_nova(services.nova())
+    """The project's quotas and what is used of them.
+
+    For an administrator also the hosts and networks.
+    """
+    found = _nova_quotas(services.nova())
     if services.has_cinder():
-        found += of_cinder(services.cinder(), services.project)
-    found += of_neutron(services.neutron(), services.project)
-    found += of_glance(services.glance())
+        found += _cinder_quotas(services.cinder(), services.project)
+    found += _neutron_quotas(services.neutron(), services.project)
+    found += _glance_quotas(services.glance())
     if services.is_admin():
-        found += of_networks(services.neutron())
+        found += _networks(services.neutron())
         if services.has_placement():  # others often cannot even reach it
-            found += of_hosts(services.placement())
+            found += _hosts(services.placement())
     return found
 
 
-# --- what there is ------------------------------------------------------------------------------------------------
+def boot_volume(plan: Plan) -> int:
+    """The bytes of the volume that the server boots from; 0 if it boots from its host's disk."""
+    size: int = plan.details["disk"] * GIB if plan.details["boot from volume"] else 0
+    return size
 
 
-def of_nova(nova: Http) -> List[Limit]:
-    said = nova.get("limits").field("limits", "absolute", dict)
-    return [_limit(name, said, used, most, unit) for name, used, most, unit in _OF_NOVA]
+def needs(
+    services: Services,
+    counted: Mapping[Tuple[str, str], float],
+    plan: Plan,
+    test_vm: Mapping[str, Any],
+) -> Dict[Tuple[str, str], float]:
+    """What one test VM takes of each limit: what every manager counts (``counted``), and more."""
+    details, root = plan.details, boot_volume(plan)
+    # of a server with a boot volume a snapshot is one of Cinder's, of a local disk it is an image
+    volume_snapshots = 1 if root and test_vm["snapshot"] else 0
+    sizes = (test_vm["volume"], root, root * volume_snapshots)
+    storage = sum(-(-size // GIB) * GIB for size in sizes if size)
+    found: Dict[Tuple[str, str], float] = {
+        **counted,
+        ("images", ""): 1 if test_vm["snapshot"] else 0,
+        ("snapshots", ""): volume_snapshots,
+        ("storage", ""): storage,
+        ("disk", ""): 0 if root else details["local disk"],
+    }
+    volumes = counted.get(("volumes", ""), 0)
+    volume_type = details["volume type"]
+    if volumes and not volume_type:
+        volume_type = _default_volume_type(services.cinder())
+    if volume_type:
+        where = f"volume type {volume_type}"
+        found["volumes", where] = volumes
+        found["storage", where] = storage
+        found["snapshots", where] = volume_snapshots
+    found["leases", f"network {details['network']}"] = 1
+    if test_vm["depth"] == "reach":
+        found["security groups", ""] = ONE_FOR_ALL
+        if plan.external:
+            found["leases", f"network {plan.external}"] = 1
+    return {key: float(amount) for key, amount in found.items() if amount}
 
 
-def of_cinder(cinder: Http, project: str) -> List[Limit]:
-    """The quotas of all volumes, and of each type of volume that has one of its own."""
-    said = cinder.get("limits").field("limits", "absolute", dict)
-    found = [_limit(name, said, used, most, unit) for name, used, most, unit in _OF_CINDER]
-    quotas = (
-        _extra(
-            lambda: cinder.get(path("os-quota-sets", project), query={"usage": "True"}).field(
-                "quota_set", dict
-            )
-        )
-        or {}
-    )
+# --- quotas ---------------------------------------------------------------------------------------
+
+
+def _nova_quotas(nova: Http) -> List[Limit]:
+    record = nova.get("limits").field("limits", "absolute", dict)
+    return [_limit(name, record, used, most, unit) for name, used, most, unit in _NOVA_LIMITS]
+
+
+def _cinder_quotas(cinder: Http, project: str) -> List[Limit]:
+    """The quotas of all volumes, and of each volume type that has its own."""
+    record = cinder.get("limits").field("limits", "absolute", dict)
+    found = [_limit(name, record, used, most, unit) for name, used, most, unit in _CINDER_LIMITS]
+
+    def quota_set() -> Dict[str, Any]:
+        reply = cinder.get(path("os-quota-sets", project), query={"usage": "True"})
+        quotas: Dict[str, Any] = reply.field("quota_set", dict)
+        return quotas
+
+    quotas = _optional(quota_set) or {}
     for key in sorted(quotas):
-        for name, begins, unit in _OF_TYPES:
-            if key.startswith(begins):
-                kind = f"volume type {key[len(begins) :]}"
-                limit = _limit(
-                    name,
-                    field(quotas, key, dict),
-                    "in_use",
-                    "limit",
-                    unit,
-                    f"quota of {kind}",
-                    kind,
-                )
+        for name, prefix, unit in _VOLUME_TYPE_LIMITS:
+            if key.startswith(prefix):
+                of = f"volume type {key[len(prefix) :]}"
+                quota = field(quotas, key, dict)
+                limit = _limit(name, quota, "in_use", "limit", unit, f"quota of {of}", of)
                 found += [limit] if limit.total is not None else []
     return found
 
 
-def of_glance(glance: Http) -> List[Limit]:
-    """How many images there may be, where Glance goes by Keystone's limits; how large a snapshot gets nobody knows before."""
-    said = _extra(lambda: glance.get("info/usage").field("usage", dict)) or {}
-    return (
-        [_limit("images", field(said, "image_count_total", dict), "usage", "limit")]
-        if "image_count_total" in said
-        else []
-    )
+def _default_volume_type(cinder: Http) -> Optional[str]:
+    """The type of a volume that is created without one; None if Cinder does not say."""
+    return _optional(lambda: cinder.get("types/default").short_text("volume_type", "name"))
 
 
-def of_neutron(neutron: Http, project: str) -> List[Limit]:
-    """Nothing where the quota is the administrators' by Neutron's policy."""
+def _glance_quotas(glance: Http) -> List[Limit]:
+    """How many images there may be, where Glance uses Keystone's limits.
+
+    A snapshot's size is not known before.
+    """
+    usage = _optional(lambda: glance.get("info/usage").field("usage", dict)) or {}
+    if "image_count_total" not in usage:
+        return []
+    return [_limit("images", field(usage, "image_count_total", dict), "usage", "limit")]
+
+
+def _neutron_quotas(neutron: Http, project: str) -> List[Limit]:
+    """Nothing where Neutron's policy reserves the quota for administrators."""
     try:
-        said = neutron.get(path("quotas", project, "details.json")).field("quota", dict)
+        quota = neutron.get(path("quotas", project, "details.json")).field("quota", dict)
     except (NotPermitted, NotFound):
         return []
     return [
-        _limit(name, field(said, key, dict), "used", "limit")
-        for name, key in _OF_NEUTRON
-        if key in said
+        _limit(name, field(quota, key, dict), "used", "limit")
+        for name, key in _NEUTRON_LIMITS
+        if key in quota
     ]
 
 
-def of_hosts(placement: Http) -> List[Limit]:
-    """What Placement has for servers on each host that is not full or disabled: reserves and overcommit are counted in."""
+# --- hosts and networks, for administrators -------------------------------------------------------
+
+
+def _hosts(placement: Http) -> List[Limit]:
+    """What Placement has for servers on each host that is neither full nor disabled.
+
+    Placement has counted reserves and overcommit in.
+    """
     try:
-        for version, query in _PLACEMENT:
+        for version, query in _PLACEMENT_QUERIES:
             placement.headers = {
                 **placement.headers,
                 "OpenStack-API-Version": f"placement {version}",
             }
-            said = placement.get(
+            reply = placement.get(
                 "allocation_candidates", query=query, accept=(400, 406), asked="what hosts have"
             )
-            if said.status not in (400, 406):
+            if reply.status not in (400, 406):
                 break
-        else:  # before Pike it cannot be asked this
+        else:  # before Pike Placement has no such query
             return []
-        names = {
-            one.get("uuid"): one.get("name")
-            for one in placement.get("resource_providers").items("resource_providers")
-        }
+        providers = placement.get("resource_providers").items("resource_providers")
     except (NotPermitted, NotFound):
         return []
-    hosts = said.field("provider_summaries", dict)
-    if not hosts and any(
-        _has_vcpus(placement, identity) for identity in sorted(map(str, names))[:_ASKED]
-    ):
-        return [Limit(name, 0, 0, "all hosts") for name in ("vcpus", "memory")]
+    names = {provider.get("uuid"): provider.get("name") for provider in providers}
+    hosts = reply.field("provider_summaries", dict)
+    if not hosts:
+        asked = sorted(map(str, names))[:_PROVIDERS_ASKED]
+        if any(_has_vcpus(placement, identity) for identity in asked):
+            return [Limit(name, 0, 0, "all hosts") for name in ("vcpus", "memory")]
+        return []
     return [
         _limit(
             name,
@@ -157,48 +210,35 @@ def of_hosts(placement: Http) -> List[Limit]:
             str(names.get(identity) or identity),
         )
         for identity, host in sorted(hosts.items())
-        for name, resource, unit in _OF_HOSTS
+        for name, resource, unit in _HOST_LIMITS
         if field(host, "resources", resource, dict, default=None)
     ]
 
 
-def _has_vcpus(placement: Http, identity: str) -> bool:
-    """Whether a provider is a host of VMs, and not of bare metal or storage."""
-    return bool(
-        _extra(
-            lambda: (
-                "VCPU"
-                in placement.get(path("resource_providers", identity, "inventories")).field(
-                    "inventories", dict
-                )
-            )
-        )
-    )
+def _has_vcpus(placement: Http, provider: str) -> bool:
+    """Whether a resource provider is a host of VMs, and not of bare metal or storage."""
+    where = path("resource_providers", provider, "inventories")
+    inventories = _optional(lambda: placement.get(where).field("inventories", dict))
+    return "VCPU" in (inventories or {})
 
 
-def of_networks(neutron: Http) -> List[Limit]:
-    """The IPv4 addresses of each network; nobody runs out of those of IPv6."""
-    said = (
-        _extra(lambda: neutron.get("network-ip-availabilities").items("network_ip_availabilities"))
-        or []
-    )
+def _networks(neutron: Http) -> List[Limit]:
+    """The IPv4 addresses of each network; IPv6 addresses do not run out."""
+    where = "network-ip-availabilities"
+    networks = _optional(lambda: neutron.get(where).items("network_ip_availabilities")) or []
     found = []
-    for network in said:
+    for network in networks:
         subnets = [
-            one
-            for one in items(network, "subnet_ip_availability", default=[])
-            if one.get("ip_version") == 4
+            subnet
+            for subnet in items(network, "subnet_ip_availability", default=[])
+            if subnet.get("ip_version") == 4
         ]
         if subnets:
-            used, total = (
-                sum(field(one, key, int, default=0) for one in subnets)
-                for key in ("used_ips", "total_ips")
-            )
             found.append(
                 Limit(
                     "leases",
-                    used,
-                    total,
+                    sum(field(subnet, "used_ips", int, default=0) for subnet in subnets),
+                    sum(field(subnet, "total_ips", int, default=0) for subnet in subnets),
                     f"network {network.get('network_name')}",
                     of=f"network {network.get('network_id')}",
                     binding=True,
@@ -207,76 +247,34 @@ def of_networks(neutron: Http) -> List[Limit]:
     return found
 
 
-# --- what a VM takes ----------------------------------------------------------------------------------------------
-
-
-def boot_volume(plan: Plan) -> Optional[int]:
-    """The bytes of the volume that the server boots from; None if it boots from its host's disk."""
-    return plan.details["disk"] * _GIB if plan.details["boot from volume"] else None
-
-
-def needs(
-    services: Services,
-    found: Mapping[Tuple[str, str], float],
-    plan: Plan,
-    test_vm: Mapping[str, Any],
-) -> Dict[Tuple[str, str], float]:
-    """``found``, which every manager counts, and what is OpenStack's own. ``default``: the type of a volume for which none is asked."""
-    details = plan.details
-    root = boot_volume(plan) or 0
-    unsaid = found.get(("volumes", "")) and not details["volume type"]
-    default = default_type(services.cinder()) if unsaid else None
-    saved = 1 if root and test_vm["snapshot"] else 0  # Cinder's: of a local disk it is an image
-    sizes = [-(-size // _GIB) * _GIB for size in (test_vm["volume"], root, root * saved) if size]
-    more: Dict[Tuple[str, str], float] = {
-        ("images", ""): 1 if test_vm["snapshot"] else 0,
-        ("snapshots", ""): saved,
-        ("storage", ""): sum(sizes),
-        ("disk", ""): 0 if root else details["local disk"],
-    }
-    kind = details["volume type"] or default
-    if kind:
-        more.update(
-            {
-                ("volumes", f"volume type {kind}"): found.get(("volumes", ""), 0),
-                ("storage", f"volume type {kind}"): sum(sizes),
-                ("snapshots", f"volume type {kind}"): saved,
-            }
-        )
-    more["leases", f"network {details['network']}"] = 1
-    if test_vm["depth"] == "reach":
-        more["security groups", ""] = ONE_FOR_ALL
-        if plan.external:
-            more["leases", f"network {plan.external}"] = 1
-    return {key: float(amount) for key, amount in {**found, **more}.items() if amount}
-
-
-def default_type(cinder: Http) -> Optional[str]:
-    """The type of a volume for which none is asked."""
-    return _extra(lambda: cinder.get("types/default").short_text("volume_type", "name"))
+# --- reading --------------------------------------------------------------------------------------
 
 
 def _limit(
     name: str,
-    said: Mapping[str, Any],
+    record: Record,
     used: str,
-    total: str,
+    most: str,
     unit: int = 1,
     source: str = "quota",
     of: str = "",
 ) -> Limit:
-    most = field(said, total, int, default=-1)
+    """A limit from the keys ``used`` and ``most`` of a record; a negative maximum is unlimited."""
+    total: int = field(record, most, int, default=-1)
     return Limit(
         name,
-        field(said, used, int, default=0) * unit,
-        None if most < 0 else most * unit,
+        field(record, used, int, default=0) * unit,
+        None if total < 0 else total * unit,
         source,
         of=of,
     )
 
 
-def _extra(ask: Any) -> Any:
-    """What a run can do without: None where it is not answered. A rejected session is no matter of one request."""
+def _optional(ask: Callable[[], T]) -> Optional[T]:
+    """What a run can do without: None if it is refused or fails.
+
+    A session that ended is raised all the same.
+    """
     try:
         return ask()
     except AuthRejected:

@@ -1,4 +1,4 @@
-"""The catalog of a Keystone token: which services there are, in which regions, and by which interfaces."""
+"""The catalog of a Keystone token: the services, their regions and their interfaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Catalog:
     """The endpoints that the site's region and interface select."""
 
     def __init__(self, token: Mapping[str, Any], region: str, interface: str):
-        """``token``: the object in Keystone's answer. ``region``: "" for any. ``interface``: "" for public."""
+        """``token``: the object in Keystone's answer.
+
+        ``region``: "" for any. ``interface``: "" for public.
+        """
         self._token, self._region = token, region
         # older files write publicURL
         self._interface = re.sub(r"URL$", "", interface or "public")

@@ -1,8 +1,9 @@
-"""clouds.yaml, secure.yaml and clouds-public.yaml: where they are looked for, and what they say of one cloud.
+"""Read a cloud's settings from clouds.yaml, secure.yaml and clouds-public.yaml.
 
 The places are those of OpenStack's own client (openstacksdk, "Configuring OpenStack SDK
-Applications"). Unlike that client, secure.yaml and clouds-public.yaml are only looked for beside the
-clouds.yaml that is used: a password from elsewhere must not go to the auth_url of that file.
+Applications"). Unlike that client, this module looks for secure.yaml and clouds-public.yaml only
+beside the clouds.yaml that is used: a password from elsewhere must not go to the auth_url of that
+file.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ Section = Dict[str, Any]  # what a file says of one cloud
 
 
 def read_cloud(name: str, region: str) -> Dict[str, str]:
-    """The settings of a cloud in clouds.yaml, with those of secure.yaml and its profile; one flat mapping.
+    """The settings of a cloud in clouds.yaml, with those of secure.yaml and its profile, flattened.
 
-    ``region`` chooses among the cloud's ``regions``; "" takes the first. ClientError where the cloud
-    cannot be found, or a file cannot be read or is not safe.
+    ``region`` chooses among the cloud's ``regions``; "" takes the first. ClientError where the
+    cloud cannot be found, or a file cannot be read or is not safe.
     """
     try:
         import yaml
@@ -59,7 +60,10 @@ def read_cloud(name: str, region: str) -> Dict[str, str]:
 
 
 def _clouds_file() -> str:
-    """The clouds.yaml that OS_CLIENT_CONFIG_FILE names, or the first one there is; "" if there is none."""
+    """The clouds.yaml that OS_CLIENT_CONFIG_FILE names, or the first one there is.
+
+    "" if there is none.
+    """
     # for a user without a home directory the ~ stays, and the path is not absolute
     homes = [os.environ.get("XDG_CONFIG_HOME", ""), os.path.expanduser("~/.config")]
     directories = [os.path.join(home, "openstack") for home in homes if os.path.isabs(home)]
@@ -97,7 +101,10 @@ def _first_file(directories: Iterable[str], name: str) -> str:
 
 
 def _section(file: str, section: str, name: str, yaml: Any) -> Section:
-    """What a file says of a cloud, keys with ``_`` for ``-``; {} if it says nothing, or there is no file."""
+    """What a file says of a cloud, keys with ``_`` for ``-``.
+
+    {} if it says nothing, or there is no file.
+    """
     if not file:
         return {}
     try:

@@ -105,7 +105,10 @@ def _create_volume(cinder: Http, body: Mapping[str, Any]) -> str:
 
 
 def floating_ip(neutron: Http, spec: AddressSpec) -> Ref:
-    """Create a floating IP for the server's first port. It has no name: its description is the handle."""
+    """Create a floating IP for the server's first port.
+
+    It has no name: its description is the handle.
+    """
     server_ports = ports.of_servers(neutron, [spec.server.id])
     if not server_ports:
         raise NotFound(f"{spec.server} has no port for a floating IP", cause="network")
@@ -127,7 +130,10 @@ def security_group(neutron: Http, spec: SecurityGroupSpec) -> Ref:
 
 
 def open_port(neutron: Http, group: Ref, port: int) -> None:
-    """Let TCP connections to ``port`` in, over IPv4 and IPv6. A rule that is already there is success."""
+    """Let TCP connections to ``port`` in, over IPv4 and IPv6.
+
+    A rule that is already there is success.
+    """
     for family in ("IPv4", "IPv6"):
         rule = {
             "security_group_id": group.id,

@@ -37,7 +37,7 @@ KEYS = (
 )
 _SECRETS = ("password", "application_credential_secret", "token", "access_token")
 
-# Each form of credentials, in the order in which it is looked for, with the keys that hold the proof.
+# The forms of credentials, in the order in which they are looked for, with the keys of the proof.
 APPLICATION_CREDENTIAL = "application credential"
 ACCESS_TOKEN = "access token"
 TOKEN = "token"
@@ -58,7 +58,7 @@ _AUTH_TYPES = {  # keystoneauth's names of these forms
     "v3applicationcredential": APPLICATION_CREDENTIAL,
     "v3oidcaccesstoken": ACCESS_TOKEN,
 }
-_SETTINGS = {  # the site file's key: the keys of clouds.yaml and of the environment, the best one first
+_SETTINGS = {  # by the site file's key: those of clouds.yaml and the environment, best one first
     "url": ("auth_url",),
     "region": ("region_name",),
     "interface": ("interface", "endpoint_type"),
@@ -146,14 +146,17 @@ def _read_token(path: str) -> str:
 
 
 def refuse_expired(token: str, now: float) -> None:
-    """ClientError if a JSON Web Token says that it ended before ``now`` (seconds since the epoch)."""
+    """ClientError if a JSON Web Token says that it ended before ``now`` (since the epoch)."""
     end = token_expiry(token)
     if end is not None and end <= now:
         raise ClientError(f"the access token expired {now - end:.0f} s ago")
 
 
 def token_expiry(token: str) -> Optional[float]:
-    """When a JSON Web Token ends (``exp``, RFC 7519, 4.1.4), in seconds since the epoch; None if it does not say."""
+    """When a JSON Web Token ends (``exp``, RFC 7519, 4.1.4), in seconds since the epoch.
+
+    None if it does not say.
+    """
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -165,16 +168,16 @@ def token_expiry(token: str) -> Optional[float]:
         return None
 
 
-# --- where settings and credentials come from ---------------------------------------------------------------------
+# --- where settings and credentials come from -----------------------------------------------------
 
 
 def find(
     endpoint: Mapping[str, Any], credentials: Mapping[str, str]
 ) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """(settings by the site file's keys, credentials): the site's own, and what clouds.yaml or the environment add.
+    """The settings by the site file's keys, and the credentials.
 
-    The site's own take precedence. ``auth_url`` among the settings is the one that stands beside
-    credentials of clouds.yaml or of the environment, if these are used.
+    The site's own take precedence over those of clouds.yaml or the environment. If credentials of
+    these are used, ``auth_url`` among the settings is the URL that stands beside them.
 
     ClientError where clouds.yaml or the environment want a form of authentication that is not known
     here: a password for another login page must not be sent to Keystone. ClientError, too, where
@@ -230,7 +233,7 @@ def _environment() -> Dict[str, str]:
 
 
 def _split_domains(added: Dict[str, str]) -> None:
-    """Let a domain that is given for both hold for the user and the project that have none of their own."""
+    """Use a common domain for the user and the project where they have none of their own."""
     for end in ("id", "name"):
         domains = [added.get(f"{key}_{end}") for key in _COMMON_DOMAINS]
         domain = next(filter(None, domains), "")
@@ -257,7 +260,7 @@ def _unused_proofs(credentials: Mapping[str, str], added: Mapping[str, str]) -> 
 
 
 def _check_origin(url: str, theirs: str, named_by: str) -> None:
-    """ClientError if credentials would be sent to another host than the Keystone that they belong to."""
+    """ClientError if the credentials would be sent to another Keystone than their own."""
     check_url(theirs)
     check_url(url)
     if origin(url) != origin(theirs):

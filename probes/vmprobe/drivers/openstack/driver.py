@@ -1,12 +1,26 @@
-"""OpenStack: Keystone, Nova, Neutron, Cinder and Glance over their REST interfaces (docs.openstack.org, api-ref of each).
+"""OpenStack: Keystone, Nova, Neutron, Cinder and Glance over their REST interfaces.
 
-OpenStack's nouns are the suite's own: server, flavor, image, port, volume. A volume's attachment is
-made by Nova, and its state is Cinder's; a server's ports are made by Nova, and their state is Neutron's.
+Source: the API reference of each, docs.openstack.org/api-ref.
+
+OpenStack's nouns are the suite's own: server, flavor, image, port, volume. Nova attaches
+volumes and makes the ports of servers; Cinder knows the state of a volume, Neutron that of a port.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
@@ -22,6 +36,9 @@ from vmprobe.drivers.openstack.servers import Servers
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
 from vmprobe.transport.json import items, parse_time
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.openstack.metrics import Metrics
 
 
 class Collection(NamedTuple):
@@ -97,18 +114,18 @@ class Openstack(Driver):
         self.services = Services(self.keystone, endpoint["timeout"])
         self._belongings = Belongings(self.services)
         self._servers = Servers(self.services, self._belongings, deadline.clock)
-        self._metrics: Any = None
+        self._metrics: Optional[Metrics] = None  # loaded when it is first needed
         self._requests: Dict[Tuple[str, str], str] = {}  # ids, by server and stage
         self._created: Set[Kind] = set()  # what this session has sent a create for
 
     @property
     def identity(self) -> str:
-        """As every driver's, also where clouds.yaml or the environment say what the site file leaves out."""
+        """As in the contract, with what clouds.yaml or the environment add to the site file."""
         settings = self.keystone.settings
         parts = [self.endpoint["manager"], *(settings[key] for key in ("url", "region", "project"))]
         return " ".join(part for part in parts if part)
 
-    # --- verbs: every driver ----------------------------------------------------------------------------------
+    # --- verbs: every driver ----------------------------------------------------------------------
 
     def connect(self) -> None:
         self.keystone.authenticate()
@@ -214,7 +231,7 @@ class Openstack(Driver):
     def is_soft_deleted(self, seen: Resource) -> bool:
         return seen.ref.kind is Kind.SERVER and seen.provider_state == readings.HIDDEN
 
-    # --- what more this driver can say ------------------------------------------------------------------------
+    # --- what more this driver can say ------------------------------------------------------------
 
     def is_at_rest(self, server: Resource) -> bool:
         return server.provider_state in readings.STOPPED_BY_OWNER
@@ -227,7 +244,10 @@ class Openstack(Driver):
         return self.keystone.credential_expiry()
 
     def finished_at(self, server: Ref, stage: str) -> Optional[float]:
-        """When the last event of the request's action ended; a member sees events from microversion 2.51 on."""
+        """When the last event of the request's action ended.
+
+        A member sees events from microversion 2.51 on.
+        """
         request = self._requests.get((server.id, stage))
         if not request:
             return None
@@ -242,7 +262,7 @@ class Openstack(Driver):
     def open_port(self, group: Ref, port: int) -> None:
         creation.open_port(self.services.neutron(), group, port)
 
-    # --- verbs: by capability ---------------------------------------------------------------------------------
+    # --- verbs: by capability ---------------------------------------------------------------------
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         return ports.of_servers(self.services.neutron(), [server.id for server in servers])
@@ -272,10 +292,14 @@ class Openstack(Driver):
         return output
 
     def metrics(self, server: Ref) -> List[Sample]:
-        """Nova's diagnostics, which are of this very moment; what they lack is Gnocchi's, if there is one."""
+        """Nova's diagnostics, which are of this very moment.
+
+        What they lack is Gnocchi's, if there is one.
+        """
         from vmprobe.drivers.openstack.metrics import Metrics
 
-        self._metrics = self._metrics or Metrics(self.services, self._servers, self.deadline.clock)
+        if self._metrics is None:
+            self._metrics = Metrics(self.services, self._servers, self.deadline.clock)
         return self._metrics.of(server)
 
     def snapshot(self, server: Ref, name: str) -> Ref:
@@ -297,24 +321,28 @@ class Openstack(Driver):
         return capacity.limits(self.services)
 
     def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
-        """A server that boots from a volume takes one more; volumes also count for the quotas of their type."""
+        """A server that boots from a volume takes one more.
+
+        Volumes also count for the quotas of their type.
+        """
         from vmprobe.drivers.openstack import capacity
 
-        root = capacity.boot_volume(plan)
-        counted = super().needs(
-            plan._replace(details={**plan.details, "root volume": root}), test_vm
-        )
+        root = {"root volume": capacity.boot_volume(plan)}
+        counted = super().needs(plan._replace(details={**plan.details, **root}), test_vm)
         return capacity.needs(self.services, counted, plan, test_vm)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
-        """Glance's checksums are by MD5, and since 2.7 also by the algorithm that the operator chose."""
+        """Glance has MD5 checksums, and since 2.7 one by the operator's choice of algorithm."""
         records = images.find(self.services.glance(), name)
         return [images.reading(record) for record in records]
 
-    # --- requests ---------------------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------
 
     def _list(self, where: Collection, name: str, query: Mapping[str, Any]) -> List[Resource]:
-        """The resources whose name starts with ``name``. The others are not read: they may be odd."""
+        """The resources whose name starts with ``name``.
+
+        The others are not read: they may be odd.
+        """
 
         def read(record: Mapping[str, Any]) -> Optional[Resource]:
             if not str(record.get(where.name) or "").startswith(name):

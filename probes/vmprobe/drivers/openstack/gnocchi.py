@@ -1,136 +1,166 @@
-"""Gnocchi, where an OpenStack keeps its telemetry: what Ceilometer measured of a server, also for who is no administrator.
+"""Gnocchi, where an OpenStack keeps its telemetry: what Ceilometer measured of a server.
 
-Sources: Gnocchi's "REST API Usage", dynamic aggregates; Ceilometer's gnocchi_resources.yaml and its "Measurements". The
-meters are counters; Ceilometer as it comes reads them each five minutes, and Gnocchi keeps one mean for each granule of time.
+Members of the project may read it, too. Sources: Gnocchi's "REST API Usage", dynamic aggregates;
+Ceilometer's gnocchi_resources.yaml and its "Measurements". The meters are counters. By default
+Ceilometer reads them every five minutes, and Gnocchi keeps one mean for each granule of time.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Collection, Dict, List, Mapping, Tuple
+from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Tuple
 
 from vmprobe.core.errors import CloudError
 from vmprobe.core.model import Ref, Sample
 from vmprobe.transport.http import Http
 from vmprobe.transport.json import field, items, parse_time
 
-METERS = (  # type of resource, its attribute that is the server's id, meters; what an earlier one has is not asked of a later
-    (
+
+class ResourceType(NamedTuple):
+    """A type of Gnocchi's resources."""
+
+    name: str
+    server: str  # the attribute that has the server's id
+    meters: Mapping[str, str]  # our metric by Ceilometer's meter
+
+
+RESOURCE_TYPES = (  # a metric that an earlier one has is not asked of a later one
+    ResourceType(
         "instance",
         "id",
         {"cpu": "cpu", "disk.read.bytes": "disk_read", "disk.write.bytes": "disk_write"},
     ),
-    (
+    ResourceType(
         "instance_disk",
         "instance_id",
         {"disk.device.read.bytes": "disk_read", "disk.device.write.bytes": "disk_write"},
     ),
-    (
+    ResourceType(
         "instance_network_interface",
         "instance_id",
         {"network.incoming.bytes": "net_in", "network.outgoing.bytes": "net_out"},
     ),
 )
-_WINDOW = "-1 hour"  # by Gnocchi's own clock; what is older says nothing of now
-_NOTHING = r"metrics not found|metric .* does not exist|resource type.* does not exist"  # a 400, and no mistake of ours
-_SPAN = re.compile(r"(?:(\d{1,6}) days?, )?(\d{1,4}):(\d\d):(\d\d)(\.\d{1,9})?", re.ASCII)
+_WINDOW = "-1 hour"  # by Gnocchi's own clock; what is older says nothing about now
+_NO_SUCH_METRIC = (  # a 400, though not our mistake
+    r"metrics not found|metric .* does not exist|resource type.* does not exist"
+)
+_TIME_SPAN = re.compile(r"(?:(\d{1,6}) days?, )?(\d{1,4}):(\d\d):(\d\d)(\.\d{1,9})?", re.ASCII)
 
-Series = Dict[float, float]  # one device's counter, by the beginning of each granule
+Series = Dict[float, float]  # a device's counter, by when each granule begins (since the epoch)
+
+
+class Measures(NamedTuple):
+    """The finest measures of a meter that Gnocchi has."""
+
+    granule: float  # its length in seconds
+    devices: List[Series]
 
 
 def samples(gnocchi: Http, server: Ref, wanted: Collection[str]) -> List[Sample]:
-    """The two newest readings of each metric that is wanted and that Gnocchi has; none of a server that is too young.
+    """The two newest samples of each wanted metric that Gnocchi has.
 
-    ``cpu`` is that of all vCPUs together: how many there are is Nova's to say. At most three requests.
+    A server that is too young has none. ``cpu`` is in seconds of all vCPUs together: only Nova
+    knows how many there are. Takes at most three requests.
     """
     found: List[Sample] = []
-    for kind, attribute, meters in METERS:
-        missing = {
+    for kind in RESOURCE_TYPES:
+        measured = {sample.metric for sample in found}
+        meters = {
             meter: metric
-            for meter, metric in meters.items()
-            if metric in wanted and metric not in {sample.metric for sample in found}
+            for meter, metric in kind.meters.items()
+            if metric in wanted and metric not in measured
         }
-        for meter, (granule, devices) in (
-            _newest(gnocchi, kind, attribute, server, missing).items() if missing else ()
-        ):
-            unit = 1e9 if meter == "cpu" else 1.0
+        if not meters:
+            continue
+        for meter, measures in _measures(gnocchi, kind, server, meters).items():
+            unit = 1e9 if meter == "cpu" else 1.0  # CPU time is in nanoseconds
+            source = f"Gnocchi, every {measures.granule:g} s"
             found += [
-                Sample(missing[meter], value / unit, at, source=f"Gnocchi, every {granule:g} s")
-                for at, value in _sums(devices)
+                Sample(meters[meter], value / unit, at, source=source)
+                for at, value in _newest_sums(measures.devices)
             ]
     return found
 
 
 def periods(gnocchi: Http) -> Dict[str, float]:
-    """How often Gnocchi keeps a reading, in seconds, of each metric that it has for this project."""
+    """The seconds between two readings, for each metric that Gnocchi has of this project."""
     found: Dict[str, float] = {}
-    for meter, metric in [pair for _, _, meters in METERS for pair in meters.items()]:
-        if metric not in found:
-            metrics = gnocchi.get(
-                "metric", query={"name": meter, "limit": 1}, asked=f"Gnocchi's metric {meter}"
-            ).items()
-            spans = [
-                _seconds(span.get("granularity"))
-                for one in metrics
-                for span in items(one, "archive_policy", "definition")
-            ]
-            found.update({metric: min(spans)} if spans and min(spans) > 0 else {})
+    for meter, metric in [pair for kind in RESOURCE_TYPES for pair in kind.meters.items()]:
+        if metric in found:
+            continue
+        reply = gnocchi.get(
+            "metric", query={"name": meter, "limit": 1}, asked=f"Gnocchi's metric {meter}"
+        )
+        granules = [
+            _seconds(definition.get("granularity"))
+            for record in reply.items()
+            for definition in items(record, "archive_policy", "definition")
+        ]
+        if granules and min(granules) > 0:
+            found[metric] = min(granules)
     return found
 
 
-def _newest(
-    gnocchi: Http, kind: str, attribute: str, server: Ref, meters: Collection[str]
-) -> Dict[str, Tuple[float, List[Series]]]:
-    """By meter the finest granule that there is, in seconds, and the series of each device."""
-    wanted = {
+def _measures(
+    gnocchi: Http, kind: ResourceType, server: Ref, meters: Collection[str]
+) -> Dict[str, Measures]:
+    """By meter; a meter of which there is nothing is left out."""
+    body = {
         "operations": ["metric", *([meter, "mean"] for meter in meters)],
-        "resource_type": kind,
-        "search": {"=": {attribute: server.id}},
+        "resource_type": kind.name,
+        "search": {"=": {kind.server: server.id}},
     }
     reply = gnocchi.post(
         "aggregates",
-        json=wanted,
+        json=body,
         query={"start": _WINDOW},
         accept=(400,),
         asked=f"Gnocchi's measures of {server}",
     )
     if reply.status == 400:
-        if re.search(_NOTHING, reply.text, re.I):
+        if re.search(_NO_SUCH_METRIC, reply.text, re.I):
             return {}
         raise reply.error(CloudError)
-    return reply.parse(lambda: _by_meter(reply.field("measures", dict)))
+    by_meter: Dict[str, Measures] = reply.parse(lambda: _by_meter(reply.field("measures", dict)))
+    return by_meter
 
 
-def _by_meter(measures: Mapping[str, Any]) -> Dict[str, Tuple[float, List[Series]]]:
-    found: Dict[str, Tuple[float, List[Series]]] = {}
-    rows: Dict[str, Dict[str, List[Tuple[float, float, float]]]] = {}
+def _by_meter(measures: Mapping[str, Any]) -> Dict[str, Measures]:
+    """Of measures in Gnocchi's form: {resource: {meter: {"mean": [[moment, granule, value]]}}}."""
+    rows: Dict[str, List[List[Tuple[float, float, float]]]] = {}  # of each device, by meter
     for resource in measures:
         for meter in field(measures, resource, dict):
             means = field(measures, resource, meter, "mean", list, default=[])
-            read = [
-                (parse_time(field(row, 0, str)), field(row, 1, float), field(row, 2, float))
-                for row in means
-            ]
-            rows.setdefault(meter, {})[resource] = [
-                row for row in read if row[0] is not None and row[1] > 0
-            ]
+            rows.setdefault(meter, []).append(_rows(means))
+    found = {}
     for meter, devices in rows.items():
-        granules = [granule for device in devices.values() for _, granule, _ in device]
+        granules = [granule for device in devices for _, granule, _ in device]
         if granules:
-            found[meter] = (
-                min(granules),
-                [
-                    {at: value for at, granule, value in device if granule == min(granules)}
-                    for device in devices.values()
-                ],
-            )
+            finest = min(granules)
+            series = [
+                {at: value for at, granule, value in device if granule == finest}
+                for device in devices
+            ]
+            found[meter] = Measures(finest, series)
     return found
 
 
-def _sums(devices: List[Series]) -> List[Tuple[float, float]]:
-    """The two newest moments with what all devices together had counted then.
+def _rows(means: List[Any]) -> List[Tuple[float, float, float]]:
+    rows = []
+    for row in means:
+        at, granule = parse_time(field(row, 0, str)), field(row, 1, float)
+        value = field(row, 2, float)
+        if at is not None and granule > 0:
+            rows.append((at, granule, value))
+    return rows
 
-    A moment that lacks a device which the one before has is not whole yet: its sum would fall, and then jump.
+
+def _newest_sums(devices: List[Series]) -> List[Tuple[float, float]]:
+    """The two newest moments, each with the sum of all devices' counters.
+
+    A moment that lacks a device which the moment before has is not complete yet: its sum would
+    drop, and then jump.
     """
     moments = sorted({at for device in devices for at in device})
     if len(moments) > 1 and any(
@@ -140,9 +170,12 @@ def _sums(devices: List[Series]) -> List[Tuple[float, float]]:
     return [(at, sum(device[at] for device in devices if at in device)) for at in moments[-2:]]
 
 
-def _seconds(span: Any) -> float:
-    """Of a time span as Gnocchi writes it, ``0:05:00`` or ``1 day, 0:00:00``; 0 when it is none."""
-    match = _SPAN.fullmatch(span) if isinstance(span, str) else None
+def _seconds(text: Any) -> float:
+    """The seconds of a time span in Gnocchi's form, ``0:05:00`` or ``1 day, 0:00:00``.
+
+    0 if it is not one.
+    """
+    match = _TIME_SPAN.fullmatch(text) if isinstance(text, str) else None
     if not match:
         return 0.0
     days, hours, minutes, seconds, fraction = match.groups()

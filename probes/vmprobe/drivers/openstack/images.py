@@ -21,7 +21,10 @@ Record = Mapping[str, Any]  # an image as Glance's JSON describes it
 
 
 def newest_active(glance: Http, wanted: str) -> Dict[str, Any]:
-    """The record of the newest active image with this id, ``property=value`` or name; NotFound if there is none."""
+    """The record of the newest active image with this id, ``property=value`` or name.
+
+    NotFound if there is none.
+    """
     images = find(glance, wanted)
     if not images:
         raise NotFound(f"no image {wanted!r}", cause="image")
@@ -69,7 +72,10 @@ def _has_property(image: Record, key: str, value: str) -> bool:
 
 
 def _egi_attributes(image: Record) -> Dict[str, str]:
-    """EGI's attributes of an image, which cloudkeeper stores as JSON in one property; {} if that is no JSON."""
+    """EGI's attributes of an image, which cloudkeeper stores as JSON in one property.
+
+    {} if that is no JSON.
+    """
     attributes = _json_property(image, _EGI_ATTRIBUTES)
     if not isinstance(attributes, dict):
         return {}
@@ -77,7 +83,7 @@ def _egi_attributes(image: Record) -> Dict[str, str]:
 
 
 def volume_snapshots(image: Record) -> List[str]:
-    """The ids of the snapshots in Cinder that an image consists of, by the property that Nova gives it."""
+    """The ids of the snapshots in Cinder that an image consists of; Nova writes them into it."""
     devices = _json_property(image, "block_device_mapping")
     try:
         return [
@@ -108,7 +114,7 @@ def smallest_disk(image: Record) -> int:
 
 
 def reading(image: Record) -> Image:
-    """An image's record as an Image: Glance's MD5 checksum, and since 2.7 one by the operator's algorithm."""
+    """An image's record as an Image."""
     checksums = {
         "md5": image.get("checksum"),
         str(image.get("os_hash_algo") or ""): image.get("os_hash_value"),

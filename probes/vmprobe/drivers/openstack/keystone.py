@@ -41,7 +41,7 @@ class Keystone:
         deadline: Deadline,
         evidence: Evidence,
     ):
-        """Credentials come from the site, else from ``cloud`` in clouds.yaml, else from the environment."""
+        """Credentials are the site's, else those in clouds.yaml, else the environment's."""
         self.settings, secrets = known.find(endpoint, credentials)
         self._credentials = Credentials(secrets, evidence.redactor)
         self._clock = deadline.clock
@@ -81,10 +81,10 @@ class Keystone:
 
     @property
     def owns_credentials(self) -> bool:
-        """Whether the credentials come from clouds.yaml or the environment, which name this Keystone for them."""
+        """Whether clouds.yaml or the environment has the credentials, and names this Keystone."""
         return bool(self.settings.get("auth_url"))
 
-    # --- the session ------------------------------------------------------------------------------------------
+    # --- the session ------------------------------------------------------------------------------
 
     def authenticate(self) -> None:
         """Get a token for the project.
@@ -114,7 +114,7 @@ class Keystone:
         self._begin(granted)
 
     def service(self, *types: str) -> Http:
-        """The service of the first of these types that the catalog has, in the site's region and by its interface."""
+        """The service of the first of these types that the site's region and interface have."""
         if not self.token:
             raise AuthRejected("no session with Keystone")
         for kind in types:
@@ -129,7 +129,7 @@ class Keystone:
         return self._catalog.has(*types)
 
     def lacks(self, *types: str) -> bool:
-        """Whether the catalog has no service of these types in the site's region, by whichever interface."""
+        """Whether the site's region has no service of these types, by whichever interface."""
         if not self.token:
             raise AuthRejected("no session with Keystone")
         return self._catalog.lacks(*types)
@@ -139,7 +139,7 @@ class Keystone:
         return self._catalog.has_origin(url)
 
     def authorize(self, http: Http) -> None:
-        """Send this session's token with each request of ``http``, a service that is not in the catalog."""
+        """Send this session's token with each request of ``http``."""
         http.add_secret_header("X-Auth-Token", self._http.headers["X-Auth-Token"])
 
     def version(self) -> str:
@@ -147,7 +147,7 @@ class Keystone:
         return self._http.get(asked="Keystone's version").short_text("version", "id")
 
     def credential_expiry(self) -> Optional[float]:
-        """When the credential ends, in seconds since the epoch; None if it does not, or does not say.
+        """When the credential ends, in seconds since the epoch; None if it does not end or say so.
 
         A certificate or a token says it itself. Of an application credential Keystone is asked,
         once there is a session.
@@ -186,7 +186,7 @@ class Keystone:
         region, interface = self.settings.get("region", ""), self.settings.get("interface", "")
         return Catalog(self.token, region, interface)
 
-    # --- tokens -----------------------------------------------------------------------------------------------
+    # --- tokens -----------------------------------------------------------------------------------
 
     def _request_token(self, identity: Dict[str, Any], scope: Any = None) -> Reply:
         auth = {"identity": identity, "scope": scope} if scope else {"identity": identity}
@@ -205,10 +205,10 @@ class Keystone:
         self._http.add_secret_header("X-Auth-Token", token)
 
     def _use_given_token(self, project: str) -> bool:
-        """Begin the session with the token among the credentials, if it is for the project; returns whether it is.
+        """Begin the session with the token among the credentials, if it is for the project.
 
-        Where Keystone does not let a token be exchanged (``allow_rescope_scoped_token``), this is
-        the only way.
+        Returns whether it is. Where Keystone does not let a token be exchanged
+        (``allow_rescope_scoped_token``), this is the only way.
         """
         token = self._credentials.token("token")
         known.refuse_expired(token, self._clock.utc())
@@ -232,7 +232,10 @@ class Keystone:
         return {"project": {"name": project, "domain": {key: domain}}}
 
     def _own_project(self, wanted: str) -> str:
-        """The id of this identity's project with that id or exact name; without one, of its only project."""
+        """The id of this identity's project with that id or exact name.
+
+        Without one, of its only project.
+        """
         reply = self._http.get("auth/projects", asked="projects of this identity")
         projects = reply.items("projects")
         matching = [
@@ -257,7 +260,7 @@ class Keystone:
         )
 
     def _federated(self) -> Reply:
-        """An unscoped token by way of an identity provider: by OIDC access token, or by certificate or proxy.
+        """An unscoped token by an identity provider, for an OIDC access token or a certificate.
 
         Sites give the protocol different names, so each is tried. If all are refused, the refusal
         of a protocol that exists is raised.
@@ -302,7 +305,7 @@ def _token_in(granted: Reply) -> str:
 
 
 def _check_only_project(granted: Reply, project: str) -> None:
-    """ClientError if an application credential is for another project: it is for one, and no other can be asked for."""
+    """ClientError if an application credential is not for this project: it is for only one."""
     own = granted.field("token", "project", dict, default={})
     if project not in ("", own.get("id"), own.get("name")):
         raise ClientError(

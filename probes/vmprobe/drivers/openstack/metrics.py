@@ -28,7 +28,10 @@ _NS = 1e9  # nanoseconds in a second: the unit of CPU times
 
 
 class Metrics:
-    """The samples of servers. Remembers for which of them Gnocchi failed: these are not asked for again."""
+    """The samples of servers.
+
+    Remembers for which of them Gnocchi failed: these are not asked for again.
+    """
 
     def __init__(self, services: Services, servers: Servers, clock: Clock):
         self._services, self._servers, self._clock = services, servers, clock
@@ -108,7 +111,10 @@ class Metrics:
         return self._per_vcpu(server, samples)
 
     def _per_vcpu(self, server: Ref, samples: List[Sample]) -> List[Sample]:
-        """CPU times, which Gnocchi has for all vCPUs together, for one vCPU; left out if Nova does not count them."""
+        """CPU times, which Gnocchi has for all vCPUs together, for one vCPU.
+
+        Left out if Nova does not count them.
+        """
         is_cpu = any(sample.metric == "cpu" for sample in samples)
         vcpus = self._servers.show(server).vcpus if is_cpu else None
         if not vcpus:
@@ -123,7 +129,10 @@ class Metrics:
 
 
 def _common_counters(record: Mapping[str, Any]) -> Dict[str, Optional[float]]:
-    """Nova's diagnostics since 2.48, in the form that all hypervisors share; None is what one does not say."""
+    """Nova's diagnostics since 2.48, in the form that all hypervisors share.
+
+    None is what one does not say.
+    """
     cpu = [
         field(entry, "time", float, default=None)
         for entry in items(record, "cpu_details", default=[])
@@ -141,7 +150,7 @@ def _common_counters(record: Mapping[str, Any]) -> Dict[str, Optional[float]]:
 
 
 def _libvirt_counters(record: Mapping[str, Any]) -> Dict[str, Optional[float]]:
-    """Nova's diagnostics before 2.48, in libvirt's form: cpu0_time, vda_read, vda_write, tap1_rx, tap1_tx."""
+    """Nova's diagnostics before 2.48, in libvirt's form: cpu0_time, vda_read, tap1_rx, ..."""
 
     def values(pattern: str) -> List[Optional[float]]:
         keys = [key for key in record if re.fullmatch(pattern, key)]

@@ -1,4 +1,7 @@
-"""Neutron's ports of servers. Nova makes and removes them; Neutron says whether they are attached."""
+"""Neutron's ports of servers.
+
+Nova makes and removes them; Neutron says whether they are attached.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def of_servers(neutron: Http, servers: Sequence[str]) -> List[Resource]:
 
 
 def show(neutron: Http, port: Ref) -> Resource:
-    """One port, by a list: a credential that is limited to what a run needs may ask for lists only."""
+    """One port, by a list: a credential with access rules may be allowed only that."""
     records = lists.read(
         neutron,
         "ports",
@@ -49,7 +52,7 @@ def made_by_nova(neutron: Http, servers: Sequence[str]) -> Dict[str, List[Ref]]:
 
 
 def _made_by_nova(record: Mapping[str, Any]) -> Optional[Tuple[str, Ref]]:
-    """The server's id and the port, if Nova made the port: then it has no name, or its id as its name."""
+    """The server's id and the port, if Nova made it: then its name is empty, or the port's id."""
     identity, name = short_text(record, "id"), readings.name(record)
     owner = str(record.get("device_owner") or "compute:")
     if not owner.startswith("compute:") or name not in ("", identity):

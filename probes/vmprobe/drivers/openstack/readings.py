@@ -87,7 +87,7 @@ def server(record: Record) -> Resource:
 
 
 def is_in_silent_cell(record: Record) -> bool:
-    """Whether the server's cell does not answer: Nova then knows the server's id, but not its name."""
+    """Whether the server's cell does not answer: Nova then knows the id, but not the name."""
     return record.get("status") == "UNKNOWN" and "name" not in record
 
 
@@ -110,7 +110,10 @@ def volume(record: Record) -> Resource:
 
 
 def port(record: Record) -> Resource:
-    """Neutron's record of a port: READY is attached. A port whose binding failed never gets there."""
+    """Neutron's record of a port: READY is attached.
+
+    A port whose binding failed never gets there.
+    """
     status = short_text(record, "status")
     failed = record.get("binding:vif_type") == "binding_failed"
     fixed_ips = items(record, "fixed_ips", default=[])

@@ -1,4 +1,7 @@
-"""What a refusal means where its status alone is misleading: quotas are 403, 409 or 413, a volume's state is a 400."""
+"""What a refusal means where its status is misleading.
+
+A full quota is a 403, 409 or 413; a volume that is in the wrong state is a 400.
+"""
 
 from __future__ import annotations
 

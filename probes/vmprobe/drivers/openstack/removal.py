@@ -1,4 +1,7 @@
-"""Removals that take more than one DELETE: hidden servers, snapshots of boot volumes, volumes that hang."""
+"""Removals that take more than a DELETE.
+
+These are servers that Nova hides, snapshots of boot volumes, and volumes that hang between states.
+"""
 
 from __future__ import annotations
 

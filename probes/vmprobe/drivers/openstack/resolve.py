@@ -1,4 +1,4 @@
-"""What a test VM will be made of: the image, the flavor and the networks that its section names, looked up."""
+"""Look up what a test VM will be made of: the image, the flavor and the networks of its section."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ Record = Mapping[str, Any]
 
 
 def resolve(services: Services, test_vm: Mapping[str, Any]) -> Plan:
-    """The plan for the section [test vm]; NotFound or ClientError says what is not there, or not clear."""
+    """The plan for the section [test vm].
+
+    NotFound or ClientError says what is not there, or not clear.
+    """
     image = images.newest_active(services.glance(), test_vm["image"])
     if test_vm["volume"] and not services.has_cinder():
         raise ClientError(
@@ -95,7 +98,7 @@ def _size(flavor: Record) -> Any:
 
 
 def _is_special(flavor: Record) -> bool:
-    """Whether a flavor is disabled, or for hardware that a test VM does not need: a GPU, a whole machine."""
+    """Whether a flavor is disabled, or for special hardware: a GPU, a whole machine."""
     extra_specs = field(flavor, "extra_specs", dict, default={})
     return flavor.get("OS-FLV-DISABLED:disabled") is True or any(
         re.match(_SPECIAL, str(spec)) for spec in extra_specs
@@ -103,7 +106,7 @@ def _is_special(flavor: Record) -> bool:
 
 
 def _local_disk(flavor: Record) -> int:
-    """The bytes that a server of this flavor takes of its host's disk, if it does not boot from a volume."""
+    """The bytes that a server of this flavor takes of its host's disk to boot from."""
     swap = flavor.get("swap") or 0  # in MiB; before microversion 2.75 it may be an empty text
     disks = [field(flavor, key, int, default=0) for key in ("disk", "OS-FLV-EXT-DATA:ephemeral")]
     gib: int = sum(disks) + (-(-swap // 1024) if isinstance(swap, int) else 0)
@@ -111,7 +114,7 @@ def _local_disk(flavor: Record) -> int:
 
 
 def _network(services: Services, wanted: str) -> Dict[str, Any]:
-    """The network with this name or id; by default the only one that is not external and has a subnet.
+    """The network with this name or id; by default the only internal one that has a subnet.
 
     Of several networks, those that work are preferred, and of these the project's own. ClientError
     if more than one is left.

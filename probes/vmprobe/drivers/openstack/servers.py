@@ -39,7 +39,10 @@ class Servers:
         self._has_short_list = True  # False: the list without details was refused
 
     def show(self, server: Ref) -> Resource:
-        """The server. After a failure also the id of the request that failed; Ended once it is gone."""
+        """The server.
+
+        After a failure also the id of the request that failed; Ended once it is gone.
+        """
         nova = self._services.nova()
         record = nova.get(path("servers", server.id), asked=f"show {server}").field("server", dict)
         if readings.is_in_silent_cell(record):
@@ -54,7 +57,7 @@ class Servers:
     def list(self, name: str, query: Mapping[str, str]) -> List[Resource]:
         """The servers whose name starts with ``name``; "" lists all that ``query`` selects.
 
-        Incomplete while there are servers in a cell that does not answer: their names are not known.
+        Incomplete while a cell does not answer: the names of its servers are not known.
         """
         silent: Set[str] = set()
 
@@ -145,7 +148,10 @@ class Servers:
         return silent
 
     def _whole_list(self, query: Mapping[str, str]) -> Reply:
-        """Nova's list without details; with details where access rules or a gateway refuse that path."""
+        """Nova's list without details.
+
+        With details where access rules or a gateway refuse that path.
+        """
         nova = self._services.nova()
         if self._has_short_list:
             try:

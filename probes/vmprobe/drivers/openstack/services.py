@@ -119,7 +119,10 @@ class Services:
         return self._nova_document
 
     def _service(self, types: Sequence[str], version: str) -> Http:
-        """The service of the first of ``types`` in the catalog; ``version`` is added to its URL if that has none."""
+        """The service of the first of ``types`` in the catalog.
+
+        ``version`` is added to its URL if that has none.
+        """
         service = self._keystone.service(*types)
         if not re.search(r"/v\d[\d.]*(?:/|$)", service.url):
             service = service.at(service.url + version)
