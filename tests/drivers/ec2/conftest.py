@@ -9,35 +9,39 @@ from vmprobe.core.model import ServerSpec, VolumeSpec
 
 
 @pytest.fixture
-def cloud():
-    """cloud(answers, ...) is a connected driver whose manager answers each action so; '' stands for any."""
+def connected():
+    """connected(answers, ...) is a connected driver whose manager answers each action so; '' stands for any."""
     servers = []
 
-    def start(answers, **words):
-        def answer(request):
+    def start(answers, **endpoint):
+        def respond(request):
             target = request.headers.get("x-amz-target", "").rpartition(".")[2]
             action = (
                 target
                 or dict(part.split("=", 1) for part in request.body.decode().split("&"))["Action"]
             )
-            found = answers.get(
+            answer = answers.get(
                 action,
                 ZONES
                 if action == "DescribeAvailabilityZones"
                 else answers.get("", b"<AResponse/>"),
             )
-            if callable(found):
-                found = found(request)
-            return of_action(action, found if found[:4] == b"HTTP" else reply(200, found))
+            if callable(answer):
+                answer = answer(request)
+            return of_action(action, answer if answer[:4] == b"HTTP" else reply(200, answer))
 
-        servers.append(Server(answer))
-        made = driver(
-            words.pop("manager", "ec2"),
+        servers.append(Server(respond))
+        ec2 = driver(
+            endpoint.pop("manager", "ec2"),
             url=servers[-1].url,
-            **{"cloudwatch url": servers[-1].url, "service quotas url": servers[-1].url, **words},
+            **{
+                "cloudwatch url": servers[-1].url,
+                "service quotas url": servers[-1].url,
+                **endpoint,
+            },
         )
-        made.connect()
-        return made
+        ec2.connect()
+        return ec2
 
     yield start
     for server in servers:
@@ -45,11 +49,11 @@ def cloud():
 
 
 @pytest.fixture
-def young(cloud):
-    """young(answers) is a driver that has just asked for a server and a volume."""
+def after_create(connected):
+    """after_create(answers) is a driver that has just asked for a server and a volume."""
 
     def start(answers, clock=None):
-        made = cloud(
+        ec2 = connected(
             {
                 "RunInstances": RUN,
                 "CreateVolume": b"<AResponse><volumeId>vol-1</volumeId></AResponse>",
@@ -57,8 +61,8 @@ def young(cloud):
             },
             clock=clock or VirtualClock(),
         )
-        made.create(ServerSpec(HANDLE, PLAN))
-        made.create(VolumeSpec(HANDLE, 2**30, PLAN))
-        return made
+        ec2.create(ServerSpec(HANDLE, PLAN))
+        ec2.create(VolumeSpec(HANDLE, 2**30, PLAN))
+        return ec2
 
     return start

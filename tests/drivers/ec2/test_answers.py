@@ -13,9 +13,9 @@ from vmprobe.core.errors import (
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
 
 
-def test_members_of_a_fleet_are_told_apart_by_their_launch_index(cloud):
+def test_members_of_a_fleet_are_told_apart_by_their_launch_index(connected):
     token = f"<clientToken>{HANDLE}/2</clientToken><amiLaunchIndex>%d</amiLaunchIndex>"
-    found = cloud(
+    servers = connected(
         {
             "DescribeInstances": instances(
                 ("running", token % 1), ("pending", token % 0), ("terminated", token % 2)
@@ -23,14 +23,14 @@ def test_members_of_a_fleet_are_told_apart_by_their_launch_index(cloud):
         }
     ).list(Kind.SERVER, HANDLE)
 
-    assert [(one.ref.name, one.state) for one in found] == [
+    assert [(one.ref.name, one.state) for one in servers] == [
         (f"{HANDLE}-2", State.READY),
         (f"{HANDLE}-1", State.PENDING),
     ]
 
 
-def test_a_token_that_is_not_ours_is_not_the_name(cloud):
-    (found,) = cloud(
+def test_a_token_that_is_not_ours_is_not_the_name(connected):
+    (server,) = connected(
         {
             "DescribeInstances": instances(
                 (
@@ -41,12 +41,12 @@ def test_a_token_that_is_not_ours_is_not_the_name(cloud):
             )
         }
     ).list(Kind.SERVER, "")
-    assert found.ref.name == "web"
+    assert server.ref.name == "web"
 
 
-def test_a_server_that_terminated_by_itself_has_failed_until_its_removal_is_asked_for(cloud):
+def test_a_server_that_terminated_by_itself_has_failed_until_its_removal_is_asked_for(connected):
     reason = "<stateReason><code>Client.VolumeLimitExceeded</code><message>Client.VolumeLimitExceeded: Volume limit exceeded</message></stateReason>"
-    made = cloud(
+    ec2 = connected(
         {
             "DescribeInstances": instances(("terminated", reason)),
             "RunInstances": b"<AResponse><instancesSet><item><instanceId>i-1</instanceId>"
@@ -54,7 +54,7 @@ def test_a_server_that_terminated_by_itself_has_failed_until_its_removal_is_aske
         }
     )
     with pytest.raises(NotFound):
-        made.show(SERVER)
+        ec2.show(SERVER)
 
     plan = type(
         "Plan",
@@ -71,16 +71,16 @@ def test_a_server_that_terminated_by_itself_has_failed_until_its_removal_is_aske
             }
         },
     )
-    made.create(ServerSpec(HANDLE, plan))
-    seen = made.show(SERVER)
+    ec2.create(ServerSpec(HANDLE, plan))
+    seen = ec2.show(SERVER)
     assert (seen.state, seen.fault, seen.cause) == (
         State.FAILED,
         "Client.VolumeLimitExceeded: Volume limit exceeded",
         "quota",
     )
-    made.delete(SERVER)
+    ec2.delete(SERVER)
     with pytest.raises(NotFound, match="server i-1 is terminated"):
-        made.show(SERVER)
+        ec2.show(SERVER)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_server_that_terminated_by_itself_has_failed_until_its_removal_is_aske
     ],
 )
 def test_a_volume_is_attached_when_ec2_says_so_and_not_when_it_is_in_use(
-    cloud, status, attachments, state, server
+    connected, status, attachments, state, server
 ):
     held = (
         f"<attachmentSet><item><instanceId>i-1</instanceId><status>{attachments}</status></item></attachmentSet>"
@@ -106,7 +106,7 @@ def test_a_volume_is_attached_when_ec2_says_so_and_not_when_it_is_in_use(
         else ""
     )
     body = f"<AResponse><volumeSet><item><volumeId>vol-1</volumeId><status>{status}</status><size>1</size>{held}</item></volumeSet></AResponse>".encode()
-    seen = cloud({"DescribeVolumes": body}).show(Ref(Kind.VOLUME, "vol-1"))
+    seen = connected({"DescribeVolumes": body}).show(Ref(Kind.VOLUME, "vol-1"))
 
     assert (seen.state, seen.server) == (state, server)
 
@@ -188,25 +188,25 @@ _documents = some.recursive(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(body=_documents)
-def test_any_answer_is_understood_or_one_of_our_errors(cloud, body):
-    made = cloud({"": f"<AResponse>{body}</AResponse>".encode()})
+def test_any_answer_is_understood_or_one_of_our_errors(connected, body):
+    ec2 = connected({"": f"<AResponse>{body}</AResponse>".encode()})
     volume, image = Ref(Kind.VOLUME, "vol-1"), Ref(Kind.SNAPSHOT, "ami-1")
-    acts = [lambda kind=kind: made.list(kind, "") for kind in made.kinds]
-    acts += [lambda ref=ref: made.show(ref) for ref in (SERVER, volume, image)]
+    acts = [lambda kind=kind: ec2.list(kind, "") for kind in ec2.kinds]
+    acts += [lambda ref=ref: ec2.show(ref) for ref in (SERVER, volume, image)]
     acts += [
-        lambda: made.ports([SERVER]),
-        lambda: made.console(SERVER),
-        lambda: made.metrics(SERVER),
-        made.capacity,
-        made.describe,
-        lambda: made.images(""),
-        lambda: made.snapshot(SERVER, HANDLE),
-        lambda: made.delete(image),
-        lambda: made.belongings(SERVER),
-        lambda: made.show(Ref(Kind.PORT, "eni-1")),
-        lambda: made.detach(SERVER, volume),
-        lambda: made.create(ServerSpec(HANDLE, PLAN)),
-        lambda: made.create(VolumeSpec(HANDLE, 2**30, PLAN)),
+        lambda: ec2.ports([SERVER]),
+        lambda: ec2.console(SERVER),
+        lambda: ec2.metrics(SERVER),
+        ec2.capacity,
+        ec2.describe,
+        lambda: ec2.images(""),
+        lambda: ec2.snapshot(SERVER, HANDLE),
+        lambda: ec2.delete(image),
+        lambda: ec2.belongings(SERVER),
+        lambda: ec2.show(Ref(Kind.PORT, "eni-1")),
+        lambda: ec2.detach(SERVER, volume),
+        lambda: ec2.create(ServerSpec(HANDLE, PLAN)),
+        lambda: ec2.create(VolumeSpec(HANDLE, 2**30, PLAN)),
     ]
     for act in acts:
         try:
@@ -231,19 +231,19 @@ def test_any_answer_is_understood_or_one_of_our_errors(cloud, body):
         ("<privateIpAddress/><ipv6AddressesSet/>", ()),
     ],
 )
-def test_an_interface_has_ipv4_addresses_or_ipv6_addresses_or_both(cloud, nic, addresses):
+def test_an_interface_has_ipv4_addresses_or_ipv6_addresses_or_both(connected, nic, addresses):
     interface = f"<networkInterfaceSet><item><networkInterfaceId>eni-1</networkInterfaceId><attachment><status>attached</status></attachment>{nic}</item></networkInterfaceSet>"
-    made = cloud({"DescribeInstances": instances(("running", interface))})
+    ec2 = connected({"DescribeInstances": instances(("running", interface))})
 
-    assert [(port.ref.id, port.state, port.addresses) for port in made.ports([SERVER])] == [
+    assert [(port.ref.id, port.state, port.addresses) for port in ec2.ports([SERVER])] == [
         ("eni-1", State.READY, addresses)
     ]
-    assert made.show(SERVER).addresses == addresses
+    assert ec2.show(SERVER).addresses == addresses
 
 
 @pytest.mark.parametrize("identity", ["x" * 256, "i-1\u2028i-2"], ids=["long", "two-lines"])
-def test_an_id_that_the_ledger_could_not_hold_is_refused(cloud, identity):
-    made = cloud(
+def test_an_id_that_the_ledger_could_not_hold_is_refused(connected, identity):
+    ec2 = connected(
         {
             "RunInstances": f"<AResponse><instancesSet><item><instanceId>{identity}</instanceId></item></instancesSet></AResponse>".encode()
         }
@@ -253,11 +253,11 @@ def test_an_id_that_the_ledger_could_not_hold_is_refused(cloud, identity):
         GatewayFailed,
         match="create server: instanceId in the answer is not a short, printable text",
     ):
-        made.create(ServerSpec(HANDLE, PLAN))
+        ec2.create(ServerSpec(HANDLE, PLAN))
 
 
-def test_the_reason_tells_since_when_a_server_is_in_its_state(cloud):
-    made = cloud(
+def test_the_reason_tells_since_when_a_server_is_in_its_state(connected):
+    ec2 = connected(
         {
             "DescribeInstances": instances(
                 (
@@ -270,4 +270,4 @@ def test_the_reason_tells_since_when_a_server_is_in_its_state(cloud):
         }
     )
 
-    assert [one.state_since for one in made.list(Kind.SERVER, "")] == [1795863600.0, None]
+    assert [one.state_since for one in ec2.list(Kind.SERVER, "")] == [1795863600.0, None]

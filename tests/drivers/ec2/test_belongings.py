@@ -39,8 +39,8 @@ INTERFACES = b"""<AResponse><networkInterfaceSet><item><networkInterfaceId>eni-1
 <attachment><instanceId>i-1</instanceId></attachment><privateIpAddress>10.0.0.5</privateIpAddress></item></networkInterfaceSet></AResponse>"""
 
 
-def test_what_ec2_made_with_a_server_belongs_to_it_and_what_was_attached_later_does_not(cloud):
-    made = cloud(
+def test_what_ec2_made_with_a_server_belongs_to_it_and_what_was_attached_later_does_not(connected):
+    ec2 = connected(
         {
             "DescribeInstances": instances(("running", CAME)),
             "DescribeVolumes": _volumes_of("i-1"),
@@ -48,15 +48,15 @@ def test_what_ec2_made_with_a_server_belongs_to_it_and_what_was_attached_later_d
         }
     )
 
-    assert made.belongings(SERVER) == [
+    assert ec2.belongings(SERVER) == [
         Ref(Kind.VOLUME, "vol-1", "root"),
         Ref(Kind.VOLUME, "vol-2", ""),
         Ref(Kind.PORT, "eni-1", ""),
     ]
 
 
-def test_a_volume_that_another_server_holds_does_not_belong_to_this_one(cloud):
-    made = cloud(
+def test_a_volume_that_another_server_holds_does_not_belong_to_this_one(connected):
+    ec2 = connected(
         {
             "DescribeInstances": instances(("running", CAME)),
             "DescribeVolumes": _volumes_of("i-2"),
@@ -64,7 +64,7 @@ def test_a_volume_that_another_server_holds_does_not_belong_to_this_one(cloud):
         }
     )
 
-    assert made.belongings(SERVER) == [Ref(Kind.PORT, "eni-1", "")]
+    assert ec2.belongings(SERVER) == [Ref(Kind.PORT, "eni-1", "")]
 
 
 @pytest.mark.parametrize(
@@ -72,22 +72,22 @@ def test_a_volume_that_another_server_holds_does_not_belong_to_this_one(cloud):
     [instances(("terminated", CAME)), refusal("InvalidInstanceID.NotFound")],
     ids=["terminated", "unknown"],
 )
-def test_a_server_that_is_gone_has_no_belongings(cloud, answer):
+def test_a_server_that_is_gone_has_no_belongings(connected, answer):
     with pytest.raises(NotFound):
-        cloud({"DescribeInstances": answer, "DescribeVolumes": _volumes_of("i-1")}).belongings(
+        connected({"DescribeInstances": answer, "DescribeVolumes": _volumes_of("i-1")}).belongings(
             SERVER
         )
 
 
-def test_an_answer_about_another_server_does_not_say_that_nothing_belongs_to_this_one(cloud):
-    made = cloud({"DescribeInstances": instances(("running", CAME)).replace(b"i-1", b"i-2")})
+def test_an_answer_about_another_server_does_not_say_that_nothing_belongs_to_this_one(connected):
+    ec2 = connected({"DescribeInstances": instances(("running", CAME)).replace(b"i-1", b"i-2")})
 
     with pytest.raises(GatewayFailed, match="belongings of server i-1: the answer is about i-2"):
-        made.belongings(SERVER)
+        ec2.belongings(SERVER)
 
 
-def test_an_answer_about_other_volumes_does_not_say_what_belongs_to_a_server(cloud):
-    made = cloud(
+def test_an_answer_about_other_volumes_does_not_say_what_belongs_to_a_server(connected):
+    ec2 = connected(
         {
             "DescribeInstances": instances(("running", CAME)),
             "DescribeVolumes": _volumes_of("i-1").replace(b"vol-2", b"vol-9"),
@@ -95,11 +95,11 @@ def test_an_answer_about_other_volumes_does_not_say_what_belongs_to_a_server(clo
     )
 
     with pytest.raises(GatewayFailed, match="volumes of server i-1: the answer is about vol-9"):
-        made.belongings(SERVER)
+        ec2.belongings(SERVER)
 
 
-def test_where_policy_hides_interfaces_the_volumes_are_known(cloud):
-    made = cloud(
+def test_where_policy_hides_interfaces_the_volumes_are_known(connected):
+    ec2 = connected(
         {
             "DescribeInstances": instances(("running", CAME)),
             "DescribeVolumes": _volumes_of("i-1"),
@@ -110,26 +110,26 @@ def test_where_policy_hides_interfaces_the_volumes_are_known(cloud):
     with pytest.raises(
         NotPermitted, match="interfaces of server i-1: 403 UnauthorizedOperation: words"
     ) as refused:
-        made.belongings(SERVER)
+        ec2.belongings(SERVER)
     assert refused.value.partial == [
         Ref(Kind.VOLUME, "vol-1", "root"),
         Ref(Kind.VOLUME, "vol-2", ""),
     ]
 
 
-def test_an_interface_is_shown_and_removed_by_its_id(cloud):
+def test_an_interface_is_shown_and_removed_by_its_id(connected):
     removed = []
 
     def delete(request):
         removed.append(form_of(request)["NetworkInterfaceId"])
         return reply(200, b"<AResponse/>")
 
-    made, port = (
-        cloud({"DescribeNetworkInterfaces": INTERFACES, "DeleteNetworkInterface": delete}),
+    ec2, port = (
+        connected({"DescribeNetworkInterfaces": INTERFACES, "DeleteNetworkInterface": delete}),
         Ref(Kind.PORT, "eni-1", ""),
     )
-    shown = made.show(port)
-    made.delete(port)
+    shown = ec2.show(port)
+    ec2.delete(port)
 
     assert (shown.ref, shown.provider_state, shown.server, shown.addresses, removed) == (
         port,
@@ -139,24 +139,24 @@ def test_an_interface_is_shown_and_removed_by_its_id(cloud):
         ["eni-1"],
     )
     with pytest.raises(GatewayFailed, match="show port eni-2: the answer is about port eni-1"):
-        made.show(Ref(Kind.PORT, "eni-2", ""))
+        ec2.show(Ref(Kind.PORT, "eni-2", ""))
 
 
-def test_removing_an_interface_in_use_is_a_conflict(cloud):
-    made = cloud(
+def test_removing_an_interface_in_use_is_a_conflict(connected):
+    ec2 = connected(
         {
             "DeleteNetworkInterface": refusal(
-                "InvalidParameterValue", words="Network interface 'eni-1' is currently in use."
+                "InvalidParameterValue", message="Network interface 'eni-1' is currently in use."
             )
         }
     )
 
     with pytest.raises(Conflict, match="is currently in use"):
-        made.delete(Ref(Kind.PORT, "eni-1", ""))
+        ec2.delete(Ref(Kind.PORT, "eni-1", ""))
 
 
-def test_an_unknown_volume_does_not_mean_that_its_server_is_gone(cloud):
-    made = cloud(
+def test_an_unknown_volume_does_not_mean_that_its_server_is_gone(connected):
+    ec2 = connected(
         {
             "DescribeInstances": instances(("running", CAME)),
             "DescribeVolumes": refusal("InvalidVolume.NotFound"),
@@ -164,15 +164,15 @@ def test_an_unknown_volume_does_not_mean_that_its_server_is_gone(cloud):
     )
 
     with pytest.raises(Conflict, match="volumes of server i-1: 400 InvalidVolume.NotFound: words"):
-        made.belongings(SERVER)
+        ec2.belongings(SERVER)
 
 
-def _fleet(said, known=lambda ids: True):
-    """A fleet of two: every request about it is noted in ``said``."""
+def _fleet(requests, known=lambda ids: True):
+    """A fleet of two: the ids of each request are appended to ``requests``."""
 
     def describe(request):
         ids = [value for name, value in form_of(request).items() if name.startswith("InstanceId.")]
-        said.append(ids)
+        requests.append(ids)
         if not known(ids):
             return refusal("InvalidInstanceID.NotFound")
         items = "".join(
@@ -188,7 +188,7 @@ def _fleet(said, known=lambda ids: True):
 
     def disks(request):
         ids = [value for name, value in form_of(request).items() if name.startswith("VolumeId.")]
-        said.append(ids)
+        requests.append(ids)
         items = "".join(
             f"<item><volumeId>{one}</volumeId><status>in-use</status><attachmentSet><item><instanceId>{one[4:]}</instanceId>"
             "<status>attached</status></item></attachmentSet></item>"
@@ -203,22 +203,22 @@ def _fleet(said, known=lambda ids: True):
     }
 
 
-def test_belongings_of_a_fleet_are_asked_for_at_once(cloud):
-    said = []
-    made = cloud(_fleet(said))
-    made.create(ServerSpec(HANDLE, PLAN, 2))
+def test_belongings_of_a_fleet_are_asked_for_at_once(connected):
+    requests = []
+    ec2 = connected(_fleet(requests))
+    ec2.create(ServerSpec(HANDLE, PLAN, 2))
 
-    found = [made.belongings(Ref(Kind.SERVER, one, HANDLE)) for one in ("i-1", "i-2")]
+    found = [ec2.belongings(Ref(Kind.SERVER, one, HANDLE)) for one in ("i-1", "i-2")]
 
     assert found == [[Ref(Kind.VOLUME, "vol-i-1", "")], [Ref(Kind.VOLUME, "vol-i-2", "")]]
-    assert said == [["i-1", "i-2"], ["vol-i-1", "vol-i-2"]]
+    assert requests == [["i-1", "i-2"], ["vol-i-1", "vol-i-2"]]
 
 
-def test_an_unknown_member_does_not_hide_the_belongings_of_the_others(cloud):
-    said = []
-    made = cloud(_fleet(said, lambda ids: "i-2" not in ids))
-    made.create(ServerSpec(HANDLE, PLAN, 2))
+def test_an_unknown_member_does_not_hide_the_belongings_of_the_others(connected):
+    requests = []
+    ec2 = connected(_fleet(requests, lambda ids: "i-2" not in ids))
+    ec2.create(ServerSpec(HANDLE, PLAN, 2))
 
-    assert made.belongings(SERVER) == [Ref(Kind.VOLUME, "vol-i-1", "")]
+    assert ec2.belongings(SERVER) == [Ref(Kind.VOLUME, "vol-i-1", "")]
     with pytest.raises(Conflict):
-        made.belongings(Ref(Kind.SERVER, "i-2", HANDLE))
+        ec2.belongings(Ref(Kind.SERVER, "i-2", HANDLE))

@@ -8,8 +8,8 @@ from vmprobe.checks.capacity import headroom
 from vmprobe.core.model import Plan
 
 
-def test_vcpus_are_those_of_running_on_demand_instances_of_the_standard_families(cloud):
-    said = instances(
+def test_vcpus_are_those_of_running_on_demand_instances_of_the_standard_families(connected):
+    running = instances(
         *(
             (state, f"<instanceType>{kind}</instanceType>{more}")
             for state, kind, more in (
@@ -27,9 +27,9 @@ def test_vcpus_are_those_of_running_on_demand_instances_of_the_standard_families
         f"<item><instanceType>{kind}</instanceType><vCpuInfo><defaultVCpus>{cores}</defaultVCpus></vCpuInfo></item>"
         for kind, cores in (("t3.nano", 2), ("m5.xlarge", 4))
     )
-    limits = cloud(
+    limits = connected(
         {
-            "DescribeInstances": said,
+            "DescribeInstances": running,
             "GetServiceQuota": b'{"Quota": {"Value": 16}}',
             "DescribeInstanceTypes": f"<AResponse><instanceTypeSet>{types}</instanceTypeSet></AResponse>".encode(),
         }
@@ -76,12 +76,12 @@ TEST_VM = {"volume": 2**30, "depth": "api"}
     ],
     ids=["default-of-the-zone", "named", "default-of-another-zone", "without-ipv4"],
 )
-def test_a_subnet_has_no_more_room_than_addresses_that_are_free(cloud, subnet, zone, fits):
-    made = cloud({"DescribeSubnets": SUBNETS})
+def test_a_subnet_has_no_more_room_than_addresses_that_are_free(connected, subnet, zone, fits):
+    ec2 = connected({"DescribeSubnets": SUBNETS})
     plan = Plan("image", "p5.large", "", {**DETAILS, "subnet": subnet, "zone": zone})
 
-    limits = [limit for limit in made.capacity() if limit.name == "leases"]
-    assert headroom.room(limits, made.needs(plan, TEST_VM)) == fits
+    limits = [limit for limit in ec2.capacity() if limit.name == "leases"]
+    assert headroom.room(limits, ec2.needs(plan, TEST_VM)) == fits
 
 
 @pytest.mark.parametrize(
@@ -94,23 +94,23 @@ def test_a_subnet_has_no_more_room_than_addresses_that_are_free(cloud, subnet, z
     ],
     ids=["not-allowed", "no-vpc", "unknown", "page"],
 )
-def test_subnets_that_cannot_be_listed_set_no_limit(cloud, answer):
-    made = cloud({"DescribeSubnets": answer})
+def test_subnets_that_cannot_be_listed_set_no_limit(connected, answer):
+    ec2 = connected({"DescribeSubnets": answer})
 
-    assert [limit for limit in made.capacity() if limit.name == "leases"] == []
+    assert [limit for limit in ec2.capacity() if limit.name == "leases"] == []
     assert [
-        name for name, of in made.needs(Plan("image", "t3.nano", "", DETAILS), TEST_VM) if of
+        name for name, of in ec2.needs(Plan("image", "t3.nano", "", DETAILS), TEST_VM) if of
     ] == []
 
 
 @pytest.mark.parametrize(
     "kind, image, storage", [("gp3", 8, 10), ("gp3", 0, 2), (None, 8, 8), ("gp2", 0, None)]
 )
-def test_a_test_vm_needs_the_gp3_volumes_of_its_image_and_its_own(cloud, kind, image, storage):
-    made = cloud({})
+def test_a_test_vm_needs_the_gp3_volumes_of_its_image_and_its_own(connected, kind, image, storage):
+    ec2 = connected({})
     plan = Plan(
         "image", "t3.nano", "", {**DETAILS, "volume type": kind, "gp3 of image": image * 2**30}
     )
 
-    needs = made.needs(plan, {**TEST_VM, "volume": 1.5 * 2**30})
+    needs = ec2.needs(plan, {**TEST_VM, "volume": 1.5 * 2**30})
     assert needs.get(("storage", ""), 0) == (storage or 0) * 2**30

@@ -4,7 +4,7 @@ from simulators.scripted_ec2 import SERVER
 from vmprobe.core.model import Sample
 
 
-def test_metrics_are_the_newest_and_sums_become_rates(cloud):
+def test_metrics_are_the_newest_and_sums_become_rates(connected):
     def result(name, *pairs):
         stamps, values = (
             "".join(f"<member>{pair[index]}</member>" for pair in pairs) for index in (0, 1)
@@ -22,7 +22,7 @@ def test_metrics_are_the_newest_and_sums_become_rates(cloud):
         + "</MetricDataResults></GetMetricDataResult></AResponse>"
     ).encode()
 
-    assert cloud({"GetMetricData": body}).metrics(SERVER) == [
+    assert connected({"GetMetricData": body}).metrics(SERVER) == [
         Sample("cpu", 15.0, 1795392300.0, counter=False),
         Sample("disk_read", 3.0, 1795392300.0, counter=False),
     ]

@@ -14,9 +14,9 @@ from vmprobe.core.errors import (
 from vmprobe.core.model import State, VolumeSpec
 
 
-def test_a_new_volume_that_is_not_found_is_not_gone(cloud):
+def test_a_new_volume_that_is_not_found_is_not_gone(connected):
     clock = VirtualClock()
-    made = cloud(
+    ec2 = connected(
         {
             "CreateVolume": b"<AResponse><volumeId>vol-1</volumeId></AResponse>",
             "DescribeVolumes": refusal("InvalidVolume.NotFound"),
@@ -25,21 +25,21 @@ def test_a_new_volume_that_is_not_found_is_not_gone(cloud):
         clock=clock,
     )
     plan = type("Plan", (), {"details": {"volume zone": "a", "volume type": None}})
-    volume = made.create(VolumeSpec(HANDLE, 2**30, plan))
+    volume = ec2.create(VolumeSpec(HANDLE, 2**30, plan))
 
-    for verb in (made.show, made.delete):
+    for verb in (ec2.show, ec2.delete):
         with pytest.raises(
             Conflict, match="volume vol-1 was asked for just now and is not shown yet"
         ):
             verb(volume)
     clock.sleep(61)
     with pytest.raises(NotFound):
-        made.show(volume)
-    made.delete(volume)
+        ec2.show(volume)
+    ec2.delete(volume)
 
 
 @pytest.mark.parametrize(
-    "verb, words",
+    "verb, arguments",
     [
         ("show", (SERVER,)),
         ("delete", (SERVER,)),
@@ -53,29 +53,31 @@ def test_a_new_volume_that_is_not_found_is_not_gone(cloud):
     ],
 )
 @pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "InvalidVolume.NotFound"])
-def test_a_new_thing_that_is_not_found_is_a_conflict(young, verb, words, code):
+def test_a_new_thing_that_is_not_found_is_a_conflict(after_create, verb, arguments, code):
     with pytest.raises(Conflict):
-        getattr(young({"": refusal(code)}), verb)(*words)
+        getattr(after_create({"": refusal(code)}), verb)(*arguments)
 
 
-def test_a_snapshot_of_a_new_server_that_is_not_found_may_be_asked_for_again(young):
+def test_a_snapshot_of_a_new_server_that_is_not_found_may_be_asked_for_again(after_create):
     with pytest.raises(
         RateLimited,
         match="snapshot of server i-1: 400 InvalidInstanceID.NotFound: words; server i-1 was asked for just now and is not shown yet",
     ) as later:
-        young({"CreateImage": refusal("InvalidInstanceID.NotFound")}).snapshot(SERVER, HANDLE)
+        after_create({"CreateImage": refusal("InvalidInstanceID.NotFound")}).snapshot(
+            SERVER, HANDLE
+        )
 
     assert later.value.wait == 2.0
 
 
-def test_an_older_server_is_gone_only_when_it_was_missed_twice_in_a_row(young):
+def test_an_older_server_is_gone_only_when_it_was_missed_twice_in_a_row(after_create):
     clock = VirtualClock()
-    said = {"known": True}
-    made = young(
+    answer = {"known": True}
+    ec2 = after_create(
         {
             "DescribeInstances": lambda request: (
                 reply(200, instances(("running", "")))
-                if said["known"]
+                if answer["known"]
                 else refusal("InvalidInstanceID.NotFound")
             )
         },
@@ -84,18 +86,18 @@ def test_an_older_server_is_gone_only_when_it_was_missed_twice_in_a_row(young):
     clock.sleep(100)
 
     for _ in range(2):
-        said["known"] = True
-        assert made.show(SERVER).state is State.READY
-        said["known"] = False
+        answer["known"] = True
+        assert ec2.show(SERVER).state is State.READY
+        answer["known"] = False
         with pytest.raises(Conflict, match="server i-1 was there, and is not shown just now"):
-            made.show(SERVER)
+            ec2.show(SERVER)
     with pytest.raises(NotFound):
-        made.show(SERVER)
+        ec2.show(SERVER)
 
 
-def test_a_server_of_another_session_is_gone_at_once(cloud):
+def test_a_server_of_another_session_is_gone_at_once(connected):
     with pytest.raises(NotFound):
-        cloud({"DescribeInstances": refusal("InvalidInstanceID.NotFound")}).show(SERVER)
+        connected({"DescribeInstances": refusal("InvalidInstanceID.NotFound")}).show(SERVER)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +116,9 @@ def test_a_server_of_another_session_is_gone_at_once(cloud):
 )
 @pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "IncorrectState"])
 def test_a_refused_detachment_succeeds_only_if_ec2_shows_the_volume_detached(
-    cloud, code, volume, attached
+    connected, code, volume, attached
 ):
-    made = cloud(
+    ec2 = connected(
         {
             "DetachVolume": refusal(code),
             "DescribeVolumes": f"<AResponse><volumeSet><item><volumeId>vol-1</volumeId>{volume}</item></volumeSet></AResponse>".encode(),
@@ -125,6 +127,6 @@ def test_a_refused_detachment_succeeds_only_if_ec2_shows_the_volume_detached(
 
     if attached:
         with pytest.raises(CloudError, match=code):
-            made.detach(SERVER, VOLUME)
+            ec2.detach(SERVER, VOLUME)
     else:
-        made.detach(SERVER, VOLUME)
+        ec2.detach(SERVER, VOLUME)

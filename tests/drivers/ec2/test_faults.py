@@ -54,16 +54,20 @@ from vmprobe.core.model import Kind, ServerSpec
         ("SnapshotCreationPerVolumeRateExceeded", 400, RateLimited, "gateway"),
     ],
 )
-def test_a_code_decides_the_error_and_its_cause(cloud, code, status, kind, cause):
-    with pytest.raises(CloudError) as said:
-        cloud({"DescribeInstances": refusal(code, status)}).list(Kind.SERVER, "")
+def test_a_code_decides_the_error_and_its_cause(connected, code, status, kind, cause):
+    with pytest.raises(CloudError) as raised:
+        connected({"DescribeInstances": refusal(code, status)}).list(Kind.SERVER, "")
 
-    assert (type(said.value), said.value.cause, said.value.request or "r-1") == (kind, cause, "r-1")
-    assert f"{status} {code}: words" in str(said.value)
+    assert (type(raised.value), raised.value.cause, raised.value.request or "r-1") == (
+        kind,
+        cause,
+        "r-1",
+    )
+    assert f"{status} {code}: words" in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         reply(200, b"<html><body>Please sign in</body></html>"),
         reply(200, b'<?xml version="1.0"?><html xmlns="x"/>'),
@@ -93,22 +97,22 @@ def test_a_code_decides_the_error_and_its_cause(cloud, code, status, kind, cause
     ],
 )
 @pytest.mark.parametrize("verb", ["show", "list", "delete", "belongings"])
-def test_a_page_of_a_proxy_does_not_say_that_a_thing_is_gone(cloud, said, verb):
-    made = cloud({"": said})
+def test_a_page_of_a_proxy_does_not_say_that_a_thing_is_gone(connected, answer, verb):
+    ec2 = connected({"": answer})
 
     with pytest.raises(GatewayFailed):
-        getattr(made, verb)(*(Kind.SERVER, HANDLE) if verb == "list" else (SERVER,))
+        getattr(ec2, verb)(*(Kind.SERVER, HANDLE) if verb == "list" else (SERVER,))
 
 
-def test_a_refusal_by_policy_keeps_the_reason_and_drops_the_user(cloud):
-    words = (
+def test_a_refusal_by_policy_keeps_the_reason_and_drops_the_user(connected):
+    message = (
         "You are not authorized to perform this operation. User: arn:aws:iam::1:user/probe is not authorized to perform: "
         "ec2:RunInstances on resource: arn:aws:ec2:x:1:instance/* because no identity-based policy allows the "
         "ec2:RunInstances action. Encoded authorization failure message: " + "Ab3_" * 300
     )
 
     with pytest.raises(NotPermitted) as refused:
-        cloud({"RunInstances": refusal("UnauthorizedOperation", 403, words)}).create(
+        connected({"RunInstances": refusal("UnauthorizedOperation", 403, message)}).create(
             ServerSpec(HANDLE, PLAN)
         )
     assert str(refused.value) == (

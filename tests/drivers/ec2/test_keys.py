@@ -50,7 +50,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path / ".aws"
 
 
-def found(credentials=None, evidence=None, clock=None, **endpoint):
+def keys_of(credentials=None, evidence=None, clock=None, **endpoint):
     finder = Finder(
         {"timeout": 5.0, **endpoint},
         credentials or {},
@@ -99,24 +99,24 @@ def test_keys_are_sent_only_to_the_endpoint_that_is_configured_beside_them(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert found(url="https://own:8773/elsewhere")[3] == source
+    assert keys_of(url="https://own:8773/elsewhere")[3] == source
     for url in ("https://thief:8773/", "https://own/", "http://own:8773/", None):
         with pytest.raises(
             ClientError,
             match=f"^the keys from {source} are configured for https://own:8773.*, and are not sent to ",
         ):
-            found(url=url)
+            keys_of(url=url)
 
 
 def test_keys_of_a_credentials_file_are_for_the_url_of_the_site(home, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://own:8773")
 
-    assert found({"access_key": "F", "secret_key": "s"}, url="https://other/")[0] == "F"
+    assert keys_of({"access_key": "F", "secret_key": "s"}, url="https://other/")[0] == "F"
 
 
 def test_the_credentials_file_comes_first(home, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "E")
-    assert found({"access_key": "F", "secret_key": "s", "session_token": "t"}) == (
+    assert keys_of({"access_key": "F", "secret_key": "s", "session_token": "t"}) == (
         "F",
         "s",
         "t",
@@ -132,18 +132,18 @@ def test_then_the_profile_of_the_site_then_the_environment_then_the_default_prof
         "[default]\naws_access_key_id = D\naws_secret_access_key = d%s\n"
         "[ops]\naws_access_key_id = O\naws_secret_access_key = o\naws_session_token = t\n",
     )
-    assert found() == ("D", "d%s", "", "profile 'default'")
-    assert found(profile="ops") == ("O", "o", "t", "profile 'ops'")
+    assert keys_of() == ("D", "d%s", "", "profile 'default'")
+    assert keys_of(profile="ops") == ("O", "o", "t", "profile 'ops'")
     monkeypatch.setenv("AWS_PROFILE", "ops")
-    assert found()[0] == "O"
+    assert keys_of()[0] == "O"
     monkeypatch.setenv("EC2_ACCESS_KEY", "U")
     monkeypatch.setenv("EC2_SECRET_KEY", "u")
-    assert found() == ("U", "u", "", "the environment")
+    assert keys_of() == ("U", "u", "", "the environment")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "E")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "e")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "x")
-    assert found() == ("E", "e", "x", "the environment")
-    assert found(profile="ops")[0] == "O"
+    assert keys_of() == ("E", "e", "x", "the environment")
+    assert keys_of(profile="ops")[0] == "O"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_then_the_profile_of_the_site_then_the_environment_then_the_default_prof
 def test_a_shared_file_with_a_secret_that_others_can_read_is_refused(home, file, text):
     written(home / file, text, 0o644)
     with pytest.raises(ClientError) as wrong:
-        found()
+        keys_of()
     assert (
         str(wrong.value)
         == f"{home / file}: has mode 0644: others than its owner have access; chmod 0600 it"
@@ -166,13 +166,13 @@ def test_a_shared_file_with_a_secret_that_others_can_read_is_refused(home, file,
 def test_a_config_file_without_a_secret_may_be_read_by_everybody(home):
     written(home / "config", "[default]\nregion = eu-west-1\n", 0o644)
     written(home / "credentials", "[default]\naws_access_key_id = D\naws_secret_access_key = d\n")
-    assert found() == ("D", "d", "", "profile 'default'")
+    assert keys_of() == ("D", "d", "", "profile 'default'")
 
 
 def test_a_pipe_in_place_of_a_shared_file_is_refused_at_once(home):
     os.mkfifo(home / "credentials", 0o600)
     with pytest.raises(ClientError) as wrong:
-        found()
+        keys_of()
     assert str(wrong.value) == f"{home / 'credentials'}: is not a regular file"
 
 
@@ -186,7 +186,7 @@ def test_the_config_file_has_its_own_names_of_profiles_and_the_region(home):
 
 
 @pytest.mark.parametrize(
-    "credentials, endpoint, files, words",
+    "credentials, endpoint, files, message",
     [
         ({"access_key": "A"}, {}, {}, "the credentials file has access_key and no secret_key"),
         ({"secret_key": "A"}, {}, {}, "the credentials file has secret_key and no access_key"),
@@ -244,12 +244,12 @@ def test_the_config_file_has_its_own_names_of_profiles_and_the_region(home):
     ],
 )
 def test_keys_that_cannot_be_used_are_our_own_mistake_and_one_line(
-    home, credentials, endpoint, files, words
+    home, credentials, endpoint, files, message
 ):
     for name, text in files.items():
         written(home / name, text)
-    with pytest.raises(ClientError, match=words) as wrong:
-        found(credentials, **endpoint)
+    with pytest.raises(ClientError, match=message) as wrong:
+        keys_of(credentials, **endpoint)
     assert "\n" not in str(wrong.value)
 
 
@@ -289,8 +289,8 @@ class Metadata:
 def instance(home, monkeypatch):
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
 
-    def serve(**words):
-        server = Server(Metadata(**words))
+    def serve(**settings):
+        server = Server(Metadata(**settings))
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url)
         return server
 
@@ -299,7 +299,7 @@ def instance(home, monkeypatch):
 
 def test_an_instance_of_the_cloud_has_the_keys_of_its_role(instance, evidence):
     with instance():
-        assert found(evidence=evidence) == ("ASIA", "im-secret", "im-token", "instance metadata")
+        assert keys_of(evidence=evidence) == ("ASIA", "im-secret", "im-token", "instance metadata")
     assert not [
         secret
         for secret in ("im-secret", "im-token", "t0ken")
@@ -312,12 +312,12 @@ def test_an_instance_without_a_role_and_a_host_without_metadata_are_told_apart(
 ):
     with instance(role=""):
         with pytest.raises(ClientError, match="this instance has no role$"):
-            found()
+            keys_of()
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(
         ClientError, match="nor from instance metadata: 127.0.0.1 port 1: connection refused$"
     ):
-        found()
+        keys_of()
 
 
 def test_keys_that_have_expired_are_not_used(instance):
@@ -327,7 +327,7 @@ def test_keys_that_have_expired_are_not_used(instance):
     )
     with instance(expires=end):
         with pytest.raises(ClientError, match="the keys from instance metadata have expired"):
-            found(clock=clock)
+            keys_of(clock=clock)
 
 
 def test_a_role_is_assumed_by_sts_and_its_secrets_are_redacted(home, monkeypatch, evidence):
@@ -344,7 +344,7 @@ def test_a_role_is_assumed_by_sts_and_its_secrets_are_redacted(home, monkeypatch
             "role_arn": "arn:aws:iam::1:role/probe",
             "external_id": "x",
         }
-        assert found(role, evidence) == ("ASIA", "s1", "t1", "role arn:aws:iam::1:role/probe")
+        assert keys_of(role, evidence) == ("ASIA", "s1", "t1", "role arn:aws:iam::1:role/probe")
     form = dict(parse_qsl(server.requests[0].body.decode()))
     assert (form["Action"], form["RoleArn"], form["ExternalId"]) == (
         "AssumeRole",
@@ -388,4 +388,4 @@ def test_a_refused_role_is_a_rejected_credential(home, monkeypatch):
     with Server(lambda request: reply(403, body)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url)
         with pytest.raises(AuthRejected, match="AssumeRole: 403 AccessDenied: not you"):
-            found({"access_key": "A", "secret_key": "b", "role_arn": "arn:x"})
+            keys_of({"access_key": "A", "secret_key": "b", "role_arn": "arn:x"})

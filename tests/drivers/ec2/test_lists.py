@@ -18,7 +18,7 @@ from vmprobe.core.errors import (
 from vmprobe.core.model import Kind, Ref
 
 
-def test_long_lists_are_paged_and_a_question_by_id_is_not(cloud):
+def test_long_lists_are_paged_and_a_question_by_id_is_not(connected):
     asked = []
 
     def instances(request):
@@ -44,10 +44,10 @@ def test_long_lists_are_paged_and_a_question_by_id_is_not(cloud):
             + b"</AResponse>",
         )
 
-    made = cloud({"DescribeInstances": instances})
+    ec2 = connected({"DescribeInstances": instances})
 
-    assert len(made.list(Kind.SERVER, "")) == 2
-    made.show(SERVER)
+    assert len(ec2.list(Kind.SERVER, "")) == 2
+    ec2.show(SERVER)
     assert asked == [
         {"MaxResults": "200"},
         {"MaxResults": "200", "NextToken": "more"},
@@ -66,14 +66,20 @@ def pages(*numbers):
     return answer
 
 
-def test_a_list_of_many_pages_is_complete(cloud):
-    found = cloud({"DescribeVolumes": pages(3, 0, 2)}).list(Kind.VOLUME, "")
+def test_a_list_of_many_pages_is_complete(connected):
+    volumes_shown = connected({"DescribeVolumes": pages(3, 0, 2)}).list(Kind.VOLUME, "")
 
-    assert [one.ref.id for one in found] == ["vol-0", "vol-1", "vol-2", "vol-2000", "vol-2001"]
+    assert [one.ref.id for one in volumes_shown] == [
+        "vol-0",
+        "vol-1",
+        "vol-2",
+        "vol-2000",
+        "vol-2001",
+    ]
 
 
 @pytest.mark.parametrize(
-    "answer, words, shown",
+    "answer, trouble, shown",
     [
         (lambda request: volumes([1], "again"), "its pages repeat themselves", 1),
         (
@@ -96,11 +102,11 @@ def test_a_list_of_many_pages_is_complete(cloud):
     ],
     ids=["same-token", "same-things", "tokens-in-turn", "no-end"],
 )
-def test_a_list_without_an_end_is_soon_incomplete(cloud, answer, words, shown):
-    made = cloud({"DescribeVolumes": answer})
+def test_a_list_without_an_end_is_soon_incomplete(connected, answer, trouble, shown):
+    ec2 = connected({"DescribeVolumes": answer})
 
-    with pytest.raises(Incomplete, match=f"list volumes: {words}") as cut:
-        made.list(Kind.VOLUME, "")
+    with pytest.raises(Incomplete, match=f"list volumes: {trouble}") as cut:
+        ec2.list(Kind.VOLUME, "")
     assert len(cut.value.partial) == shown
 
 
@@ -114,32 +120,32 @@ def _next_thousand(request):
     [([1], None), ([2], GatewayFailed), ([], Incomplete)],
     ids=["this", "another", "nothing"],
 )
-def test_the_answer_about_one_thing_is_one_page(cloud, first, error):
+def test_the_answer_about_one_thing_is_one_page(connected, first, error):
     asked = []
 
     def answer(request):
         asked.append(request)
         return volumes(first or [], "more")
 
-    made = cloud({"DescribeVolumes": answer})
+    ec2 = connected({"DescribeVolumes": answer})
     if error is None:
-        assert made.show(Ref(Kind.VOLUME, "vol-1")).ref.id == "vol-1"
+        assert ec2.show(Ref(Kind.VOLUME, "vol-1")).ref.id == "vol-1"
     else:
         with pytest.raises(error):
-            made.show(Ref(Kind.VOLUME, "vol-1"))
+            ec2.show(Ref(Kind.VOLUME, "vol-1"))
     assert len(asked) == 1
 
 
-def test_a_list_whose_next_page_is_forgotten_is_read_again(cloud):
+def test_a_list_whose_next_page_is_forgotten_is_read_again(connected):
     lost = [refusal("InvalidNextToken")]
 
     def answer(request):
         return lost.pop() if lost and "NextToken" in form_of(request) else pages(2, 1)(request)
 
-    assert len(cloud({"DescribeVolumes": answer}).list(Kind.VOLUME, "")) == 3
+    assert len(connected({"DescribeVolumes": answer}).list(Kind.VOLUME, "")) == 3
 
 
-def test_a_list_whose_next_page_is_always_forgotten_is_incomplete(cloud):
+def test_a_list_whose_next_page_is_always_forgotten_is_incomplete(connected):
     def answer(request):
         return (
             refusal("InvalidNextToken") if "NextToken" in form_of(request) else pages(2, 1)(request)
@@ -149,10 +155,10 @@ def test_a_list_whose_next_page_is_always_forgotten_is_incomplete(cloud):
         Incomplete,
         match="list volumes: its next page cannot be had: list volumes: 400 InvalidNextToken: words",
     ):
-        cloud({"DescribeVolumes": answer}).list(Kind.VOLUME, "")
+        connected({"DescribeVolumes": answer}).list(Kind.VOLUME, "")
 
 
-def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_items(cloud):
+def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_items(connected):
     asked = []
 
     def answer(request):
@@ -164,11 +170,11 @@ def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_items(cloud):
             else reply(200, b"<AResponse>" + b"<a/>" * 100_001 + b"</AResponse>")
         )
 
-    assert len(cloud({"DescribeVolumes": answer}).list(Kind.VOLUME, "")) == 2
+    assert len(connected({"DescribeVolumes": answer}).list(Kind.VOLUME, "")) == 2
     assert asked == [200, 50]
 
 
-def test_a_reservation_on_two_pages_is_read_from_both(cloud):
+def test_a_reservation_on_two_pages_is_read_from_both(connected):
     def answer(request):
         first = "NextToken" not in form_of(request)
         ids, token = (range(1, 3), "<nextToken>2</nextToken>") if first else (range(3, 5), "")
@@ -182,7 +188,9 @@ def test_a_reservation_on_two_pages_is_read_from_both(cloud):
             f"</item></reservationSet>{token}</AResponse>".encode(),
         )
 
-    assert [one.ref.id for one in cloud({"DescribeInstances": answer}).list(Kind.SERVER, "")] == [
+    assert [
+        one.ref.id for one in connected({"DescribeInstances": answer}).list(Kind.SERVER, "")
+    ] == [
         "i-1",
         "i-2",
         "i-3",

@@ -10,7 +10,7 @@ from vmprobe.core.errors import (
 from vmprobe.core.model import VolumeSpec
 
 
-def test_a_volume_whose_name_was_refused_gets_it_later(cloud):
+def test_a_volume_whose_name_was_refused_gets_it_later(connected):
     refusals, named = [refusal("InvalidVolume.NotFound"), refusal("UnauthorizedOperation", 403)], []
 
     def tags(request):
@@ -19,7 +19,7 @@ def test_a_volume_whose_name_was_refused_gets_it_later(cloud):
         named.append(form_of(request)["Tag.1.Value"])
         return reply(200, b"<AResponse/>")
 
-    made = cloud(
+    ec2 = connected(
         {
             "CreateVolume": b"<AResponse><volumeId>vol-1</volumeId></AResponse>",
             "CreateTags": tags,
@@ -27,13 +27,13 @@ def test_a_volume_whose_name_was_refused_gets_it_later(cloud):
         },
         manager="ec2-api",
     )
-    volume = made.create(VolumeSpec(HANDLE, 2**30, PLAN))
+    volume = ec2.create(VolumeSpec(HANDLE, 2**30, PLAN))
     with pytest.raises(
         Conflict,
         match="volume vol-1 has no name yet: name of volume vol-1: 403 UnauthorizedOperation: words",
     ):
-        made.show(volume)
-    made.show(volume)
+        ec2.show(volume)
+    ec2.show(volume)
 
     assert named == [HANDLE]
 
@@ -60,7 +60,9 @@ def made_since(before, after):
     ids=["there-before", "has-a-name", "attached", "another-size"],
 )
 @pytest.mark.parametrize("manager", ["eucalyptus", "ec2-api"])
-def test_a_volume_of_somebody_else_in_a_reply_does_not_get_our_name(cloud, manager, before, shown):
+def test_a_volume_of_somebody_else_in_a_reply_does_not_get_our_name(
+    connected, manager, before, shown
+):
     named = []
 
     def tags(request):
@@ -71,7 +73,7 @@ def test_a_volume_of_somebody_else_in_a_reply_does_not_get_our_name(cloud, manag
         200,
         f"<AResponse><volumeSet><item><volumeId>vol-1</volumeId>{shown}</item></volumeSet></AResponse>".encode(),
     )
-    made = cloud(
+    ec2 = connected(
         {
             "CreateVolume": b"<AResponse><volumeId>vol-1</volumeId></AResponse>",
             "CreateTags": tags,
@@ -79,7 +81,7 @@ def test_a_volume_of_somebody_else_in_a_reply_does_not_get_our_name(cloud, manag
         },
         manager=manager,
     )
-    volume = made.create(VolumeSpec(HANDLE, 2**30, PLAN))
+    volume = ec2.create(VolumeSpec(HANDLE, 2**30, PLAN))
 
-    assert made.show(volume).ref.name in ("", "theirs")
+    assert ec2.show(volume).ref.name in ("", "theirs")
     assert named == []

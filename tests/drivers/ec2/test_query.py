@@ -19,8 +19,8 @@ SUITE = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 
 
 @given(some.dictionaries(some.text(min_size=1, max_size=20), some.text(max_size=20), max_size=6))
-def test_an_encoded_form_is_decoded_to_the_same(words):
-    assert dict(parse_qsl(encoded(words), keep_blank_values=True)) == words
+def test_an_encoded_form_is_decoded_to_the_same(form):
+    assert dict(parse_qsl(encoded(form), keep_blank_values=True)) == form
 
 
 def test_lists_and_mappings_are_numbered_and_none_is_left_out():
@@ -30,7 +30,7 @@ def test_lists_and_mappings_are_numbered_and_none_is_left_out():
 
 
 @pytest.mark.parametrize(
-    "body, said",
+    "body, refusal",
     [
         (
             b'<?xml version="1.0"?>\n<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code><Message>The instance ID '
@@ -50,8 +50,8 @@ def test_lists_and_mappings_are_numbered_and_none_is_left_out():
         (b'<!DOCTYPE a [<!ENTITY b "c">]><Error><Code>X</Code></Error>', Refusal()),
     ],
 )
-def test_an_error_document_is_read_whatever_service_wrote_it(body, said):
-    assert refusal_in(body) == said
+def test_an_error_document_is_read_whatever_service_wrote_it(body, refusal):
+    assert refusal_in(body) == refusal
 
 
 @pytest.fixture
@@ -72,12 +72,12 @@ def test_a_call_is_a_signed_form_and_its_answer_is_xml(evidence):
             Content_Type="text/xml",
         )
     ) as server:
-        said = query(server, evidence, Keys("AKID", "hidden", "token!"))(
+        answer = query(server, evidence, Keys("AKID", "hidden", "token!"))(
             "DescribeRegions", {"RegionName": ["a b"]}
         )
 
     (request,) = server.requests
-    assert said.xml().findtext("a") == "1"
+    assert answer.xml().findtext("a") == "1"
     assert (request.method, request.target, request.body) == (
         "POST",
         "/",
@@ -106,8 +106,8 @@ def test_version_2_puts_its_signature_into_the_form_and_it_is_redacted(evidence)
 def test_a_refusal_is_classified_by_its_code_else_by_its_status(evidence):
     body = b"<Response><Errors><Error><Code>Odd</Code><Message>words</Message></Error></Errors><RequestID>r-1</RequestID></Response>"
 
-    def classify(answer, said):
-        return error(NotFound, answer, said) if said.code == "Odd" else None
+    def classify(answer, refusal):
+        return error(NotFound, answer, refusal) if refusal.code == "Odd" else None
 
     with Server(lambda request: reply(400, body)) as server:
         with pytest.raises(NotFound) as known:

@@ -33,7 +33,7 @@ def quota(*answers):
             return refused, server.requests
 
 
-def said(value):
+def quota_reply(value):
     return reply(
         200,
         json.dumps({"Quota": {"QuotaCode": "L-1216C47A", "Value": value}}).encode(),
@@ -41,10 +41,10 @@ def said(value):
     )
 
 
-def refusal(kind, words="words"):
+def refusal(kind, message="words"):
     return reply(
         400,
-        json.dumps({"__type": kind, "Message": words}).encode(),
+        json.dumps({"__type": kind, "Message": message}).encode(),
         Content_Type=JSON,
         x_amzn_RequestId="r-1",
     )
@@ -54,7 +54,7 @@ def test_a_request_is_as_botocore_would_make_it():
     serialize = pytest.importorskip("botocore.serialize")
     from botocore.session import get_session
 
-    value, (request,) = quota(said(32.0))
+    value, (request,) = quota(quota_reply(32.0))
     model = get_session().get_service_model("service-quotas")
     theirs = serialize.create_serializer("json").serialize_to_request(
         {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}, model.operation_model("GetServiceQuota")
@@ -69,7 +69,7 @@ def test_a_request_is_as_botocore_would_make_it():
 
 
 def test_a_quota_that_was_never_set_is_the_default():
-    value, requests = quota(refusal("NoSuchResourceException"), said(5))
+    value, requests = quota(refusal("NoSuchResourceException"), quota_reply(5))
 
     assert value == 5.0
     assert [request.headers["x-amz-target"].rpartition(".")[2] for request in requests] == [
@@ -79,7 +79,7 @@ def test_a_quota_that_was_never_set_is_the_default():
 
 
 @pytest.mark.parametrize(
-    "answers, kind, words",
+    "answers, kind, message",
     [
         (
             [refusal("NoSuchResourceException")] * 2,
@@ -93,7 +93,7 @@ def test_a_quota_that_was_never_set_is_the_default():
         ),
         ([reply(503, b"{}")], GatewayFailed, "quota ec2/L-1216C47A: 503 Service Unavailable"),
         (
-            [said("many")],
+            [quota_reply("many")],
             GatewayFailed,
             "quota ec2/L-1216C47A: Quota.Value in the answer is text, not a number",
         ),
@@ -104,10 +104,10 @@ def test_a_quota_that_was_never_set_is_the_default():
         ),
     ],
 )
-def test_what_is_no_quota_is_one_of_our_errors(answers, kind, words):
+def test_an_answer_without_a_quota_is_one_of_our_errors(answers, kind, message):
     error, _ = quota(*answers)
 
-    assert (type(error), str(error)) == (kind, words)
+    assert (type(error), str(error)) == (kind, message)
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,10 @@ from vmprobe.core.model import Capability
     ],
 )
 def test_the_urls_follow_from_region_and_dialect(manager, endpoint, urls):
-    made = driver(manager, **endpoint)
+    ec2 = driver(manager, **endpoint)
 
-    assert made.endpoints() == urls
-    assert (Capability.METRICS in made.capabilities) == (len(urls) > 1)
+    assert ec2.endpoints() == urls
+    assert (Capability.METRICS in ec2.capabilities) == (len(urls) > 1)
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,12 @@ AT = {"Host": "example.amazonaws.com", "X-Amz-Date": "20150830T123600Z"}
     ],
 )
 def test_version_4_signs_what_aws_published(method, path, query, headers, body, signature):
-    said = authorization(
+    header = authorization(
         SUITE, method, path, query, {**AT, **headers}, body, "us-east-1", "service"
     )
 
     names = ";".join(sorted(name.lower() for name in {**AT, **headers}))
-    assert said == (
+    assert header == (
         f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders={names}, "
         f"Signature={signature}"
     )
@@ -88,9 +88,9 @@ def test_version_4_signs_the_form_of_the_general_references_example():
     }
     body = encoded({"Version": "2010-05-08", "Action": "ListUsers"}).encode()
 
-    said = authorization(SUITE, "POST", "/", "", headers, body, "us-east-1", "iam")
+    header = authorization(SUITE, "POST", "/", "", headers, body, "us-east-1", "iam")
 
-    assert said.endswith(
+    assert header.endswith(
         "Signature=ced6826de92d2bdeed8f846f0bf508e8559e98e4b0199114b84c54174deb456c"
     )
 
@@ -105,11 +105,11 @@ def test_version_2_signs_what_aws_published():
         "Timestamp": "2011-10-03T15:19:30",
     }
 
-    said = signature_2(
+    signature = signature_2(
         "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "GET",
         "https://elasticmapreduce.amazonaws.com",
         form,
     )
 
-    assert said == "i91nKc4PWAt0JJIdXwz9HxZCJDdiy6cf/Mj6vPxyYIs="
+    assert signature == "i91nKc4PWAt0JJIdXwz9HxZCJDdiy6cf/Mj6vPxyYIs="

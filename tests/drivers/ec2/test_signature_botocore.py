@@ -33,8 +33,8 @@ _urls = some.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(_words, _urls, some.sampled_from(["", _TOKEN]))
-def test_version_4_agrees_with_botocore(words, url, token):
-    form = {**words, "Action": "X"}
+def test_version_4_agrees_with_botocore(parameters, url, token):
+    form = {**parameters, "Action": "X"}
     headers = {"Content-Type": query.FORM, "X-Amz-Date": "20261123T010203Z"}
     body = encoded(form).encode()
     keys = Keys("AKID", "secret", token)
@@ -66,8 +66,8 @@ def test_version_4_agrees_with_botocore(words, url, token):
 @given(
     _words, _urls.filter(lambda url: ":80/" not in url)
 )  # of which botocore signs the port, too, that no Host header has
-def test_version_2_agrees_with_botocore(words, url):
-    form = {**words, "Action": "X"}
+def test_version_2_agrees_with_botocore(parameters, url):
+    form = {**parameters, "Action": "X"}
     form.pop("Signature", None)
     request = AWSRequest("POST", url, data=dict(form))
 

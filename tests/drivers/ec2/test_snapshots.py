@@ -22,18 +22,18 @@ def _images(identity, *parts):
 
 def _snapshot_of(request):
     identity = form_of(request)["SnapshotId.1"]
-    said = {
+    content = {
         "snap-1": f"<tagSet><item><key>Name</key><value>{HANDLE}</value></item></tagSet>",
         "snap-2": "<description>Created by CreateImage(i-1) for ami-1</description>",
         "snap-3": "<description>golden</description>",
     }[identity]
     return reply(
         200,
-        f"<AResponse><snapshotSet><item><snapshotId>{identity}</snapshotId>{said}</item></snapshotSet></AResponse>".encode(),
+        f"<AResponse><snapshotSet><item><snapshotId>{identity}</snapshotId>{content}</item></snapshotSet></AResponse>".encode(),
     )
 
 
-def test_an_image_is_removed_with_the_snapshots_that_were_made_for_it_and_no_others(cloud):
+def test_an_image_is_removed_with_the_snapshots_that_were_made_for_it_and_no_others(connected):
     removed = []
 
     def delete(request):
@@ -47,18 +47,18 @@ def test_an_image_is_removed_with_the_snapshots_that_were_made_for_it_and_no_oth
         "DescribeSnapshots": _snapshot_of,
         "DeleteSnapshot": delete,
     }
-    made = cloud(answers)
+    ec2 = connected(answers)
     with pytest.raises(Conflict):
-        made.delete(AMI)
+        ec2.delete(AMI)
     answers["DescribeImages"] = refusal("InvalidAMIID.Unavailable")
-    made.delete(AMI)
+    ec2.delete(AMI)
 
     assert removed == ["snap-1", "snap-1", "snap-2"]
 
 
-def test_the_answer_about_another_image_removes_nothing(cloud):
+def test_the_answer_about_another_image_removes_nothing(connected):
     removed = []
-    made = cloud(
+    ec2 = connected(
         {
             "DescribeImages": _images("ami-2", "snap-1"),
             "DescribeSnapshots": _snapshot_of,
@@ -67,6 +67,6 @@ def test_the_answer_about_another_image_removes_nothing(cloud):
         }
     )
 
-    made.delete(AMI)
+    ec2.delete(AMI)
 
     assert removed == []

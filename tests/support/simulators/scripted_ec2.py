@@ -23,9 +23,9 @@ SERVER = Ref(Kind.SERVER, "i-1", HANDLE)
 
 def driver(manager="ec2", clock=None, **endpoint):
     kind = load(manager)
-    words = {name: key.default for name, key in kind.endpoint_keys.items()}
+    defaults = {name: key.default for name, key in kind.endpoint_keys.items()}
     return kind(
-        {**words, "timeout": 5.0, "ca": None, "manager": manager, **endpoint},
+        {**defaults, "timeout": 5.0, "ca": None, "manager": manager, **endpoint},
         KEYS,
         Deadline(600, 60, clock or VirtualClock()),
         Evidence(),
@@ -33,7 +33,7 @@ def driver(manager="ec2", clock=None, **endpoint):
 
 
 def of_action(action, answer):
-    """``AResponse`` stands for the answer to whatever was asked."""
+    """The answer with ``AResponse`` replaced by the name that fits the action."""
     body = answer.partition(b"\r\n\r\n")[2]
     return (
         reply(200, body.replace(b"AResponse", action.encode() + b"Response"))
@@ -42,10 +42,10 @@ def of_action(action, answer):
     )
 
 
-def refusal(code, status=400, words="words"):
+def refusal(code, status=400, message="words"):
     return reply(
         status,
-        f"<Response><Errors><Error><Code>{code}</Code><Message>{words}</Message></Error></Errors>"
+        f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
         f"<RequestID>r-1</RequestID></Response>",
     )
 
