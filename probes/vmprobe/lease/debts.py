@@ -73,7 +73,7 @@ def settle_debts(
 
 
 def count_debts(cloud: Cloud, directory: str) -> int:
-    """Count the things that ledgers of earlier runs at this endpoint hold, without asking the cloud."""
+    """Count what ledgers of earlier runs at this endpoint hold, without asking the cloud."""
     try:
         return _count(cloud, Ledger.files(directory, cloud.deadline.clock.utc()))
     except OSError:
@@ -114,7 +114,7 @@ def _settle(
 
 
 def _count(cloud: Cloud, paths: Sequence[str]) -> int:
-    """Count the things in these ledgers, for a second at most. Ledgers that cannot be read are not counted."""
+    """Count the things in these ledgers, for a second at most; skip those that cannot be read."""
     count, until = 0, cloud.deadline.clock.now() + _COUNTING_TIME
     for ledger in filter(None, map(Ledger.of_ended_run, paths)):
         if ledger.about.get("endpoint", cloud.driver.identity) == cloud.driver.identity:

@@ -1,9 +1,8 @@
-"""The ledger: what one run owes, on disk before it is asked for. The first of the three nets.
+"""The ledger: what one run owes. Each thing is on disk before it is asked for.
 
-One file for one lease, named after its handle; one JSON object for one line: the lease itself; *intent* before a request
-leaves, *created* with the id after its reply, *belongs* for what the manager made for a server by itself, *refused* when
-nothing was made, *gone* once the absence was seen. It is append-only, fsynced, and locked as long as its run lives, so a
-file that can be locked is a debt. It holds no secret.
+There is one file for each lease, named after its handle; ``entries`` has the format of its lines.
+The file is append-only, fsynced, and locked as long as its run lives. So a ledger that can be
+locked belongs to a run that has ended, and what it holds is a debt. It holds no secret.
 """
 
 from __future__ import annotations
@@ -11,68 +10,48 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
-import math
 import os
 import re
 import stat
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterable, List, Optional
 
 from vmprobe.core import handle as handles
 from vmprobe.core.handle import Handle
 from vmprobe.core.model import Kind, Ref
-from vmprobe.core.redact import current
 from vmprobe.host import files
+from vmprobe.lease import entries
+from vmprobe.lease.entries import Debt, Debts, Entry
 
 _SUFFIX = ".ledger"
 _NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet
-_LARGEST = 4 * 2**20
-_CANNOT_TELL = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-)  # whether a run lives
-_EVENTS = ("intent", "created", "belongs", "refused", "gone")
-
-
-class Debt(NamedTuple):
-    """A thing to be seen gone. Without an id it was asked for, and whether it was made is not known."""
-
-    ref: Ref
-    at: float  # when it was asked for or made, epoch
-    server: str = (
-        ""  # id of the server that the manager made it for by itself; '' for what the run asked for
-    )
-
-    @property
-    def is_intent(self) -> bool:
-        return not self.ref.id
+_LARGEST = 4 * 2**20  # bytes
+# With these errors nobody can tell whether the run of a ledger lives.
+_CANNOT_TELL = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Ledger:
-    """What is owed, in memory and in a locked file. What the disk does not take stays in memory; ``trouble`` says why."""
+    """What is owed, in memory and in a locked file.
+
+    What cannot be written to the file stays in memory; then ``trouble`` says why.
+    """
 
     def __init__(self, path: str = "", descriptor: Optional[int] = None):
-        self.path, self.trouble, self.damaged = path, "", False
-        self.denied = (
-            False  # the file cannot be opened: another user's, or there are too many open files
-        )
-        self.about: Dict[str, Any] = {}  # the first line: site, endpoint, process
+        self.path, self.trouble = path, ""
+        self.damaged = False  # some lines are missing or cannot be understood
+        self.denied = False  # another user's file, or too many files are open: it cannot be opened
         self._descriptor = descriptor
         self._size, self._unwritten = 0, b""
-        self._debts: Dict[Tuple[str, ...], Debt] = {}  # oldest first
+        self._debts = Debts(self._name)
 
-    # --- the file ---------------------------------------------------------------------------------------------
+    # --- open and close ---
 
     @classmethod
-    def begin(cls, directory: str, handle: Handle, **about: Any) -> "Ledger":
-        """A new ledger for a lease; ``about`` says which site and endpoint.
+    def begin(cls, directory: str, handle: Handle, **about: object) -> "Ledger":
+        """Create the ledger of a new lease; ``about`` says which site and endpoint.
 
-        Where there can be no file the ledger is in memory only, and says so in ``trouble``: the handle in the cloud
-        still finds everything.
+        Where there can be no file the ledger is in memory only, and ``trouble`` says so: the handle
+        in the cloud still finds everything.
         """
         ledger = cls(os.path.join(directory, str(handle) + _SUFFIX))
         try:
@@ -82,9 +61,8 @@ class Ledger:
             fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ledger._record({"event": "lease", "handle": str(handle), "pid": os.getpid(), **about})
             if not ledger.trouble:
-                os.rename(
-                    ledger.path + _NEW, ledger.path
-                )  # nobody sees it before it is locked and has its first line
+                # Only now others see it: locked, and with its first line.
+                os.rename(ledger.path + _NEW, ledger.path)
         except OSError as failed:
             ledger._give_up(failed)
         if ledger.trouble:
@@ -100,45 +78,39 @@ class Ledger:
 
     @classmethod
     def files(cls, directory: str, now: float) -> List[str]:
-        """The paths of a directory's ledgers, of runs that live and of those that do not: first what was not looked at longest.
+        """Return the paths of a directory's ledgers, of runs that live and of runs that have ended.
 
-        OSError when the directory cannot be read.
+        The one that was written or postponed longest ago comes first. ``now``, in seconds since the
+        epoch, decides which unfinished files are removed. OSError when the directory cannot be
+        read.
         """
         if not os.path.lexists(directory):
             return []
         files.make_own_directory(directory)
-        found = []
+        paths = []
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
             if name.endswith(_SUFFIX + _NEW):
-                _forget(path, now)
+                _remove_unfinished(path, now)
             elif name.endswith(_SUFFIX):
-                found.append(path)
-        return sorted(found, key=_changed)
-
-    @classmethod
-    def debts(cls, directory: str, now: float) -> Iterator["Ledger"]:
-        """The ledgers that runs left behind, as ``of_ended_run`` has them. OSError when the directory cannot be read."""
-        for path in cls.files(directory, now):
-            found = cls.of_ended_run(path)
-            if found is not None:
-                yield found
+                paths.append(path)
+        return sorted(paths, key=_modified)
 
     @classmethod
     def of_ended_run(cls, path: str) -> Optional["Ledger"]:
-        """The ledger in a file, locked by us; None when its run lives, or has just ended.
+        """Lock and read the ledger in a file; None when its run lives, or has just ended.
 
-        One that cannot be read has its ``trouble`` and nothing in it.
+        A ledger that cannot be read is empty, and its ``trouble`` says why.
         """
         ledger = cls(path)
         try:
-            ledger._descriptor = _open(path)
-            if not stat.S_ISREG(os.fstat(ledger._descriptor).st_mode):
+            ledger._descriptor = descriptor = _open(path)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "is not a regular file")
-            fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(ledger._descriptor), os.lstat(path)):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            ledger._load()
+            ledger._load(descriptor)
         except (BlockingIOError, FileNotFoundError):
             ledger.close(settled=False)
             return None
@@ -150,15 +122,16 @@ class Ledger:
 
     @classmethod
     def lock(cls, state: str, handle: Handle) -> Optional["Ledger"]:
-        """The ledger of this handle below a state directory, of whichever site, locked by us; in memory where there is none.
+        """Lock the ledger of this handle below a state directory, of whichever site.
 
-        None when its run lives: another process holds the lock, or may hold it, since the ledger cannot be opened.
+        Where there is no file, the ledger is empty and in memory. None when the run lives: another
+        process holds the lock, or may hold it, because the ledger cannot be opened.
         """
         try:
-            found = _paths(state, handle)
+            paths = _paths(state, handle)
         except OSError:
             return None
-        for path in found:
+        for path in paths:
             ledger = cls.of_ended_run(path)
             if ledger is None and os.path.lexists(path) or ledger is not None and ledger.denied:
                 return None
@@ -167,7 +140,7 @@ class Ledger:
         return cls()
 
     def close(self, settled: bool) -> None:
-        """Let go of the file; a settled one is removed, another one stays for the next run."""
+        """Release the file. A settled one is removed, another one stays for the next run."""
         if self._descriptor is None:
             return
         if settled:
@@ -177,148 +150,124 @@ class Ledger:
         self._descriptor = None
 
     def postpone(self) -> None:
-        """It was looked at, and is owed still: others come first the next time."""
+        """Put this ledger behind the others: it was looked at, and still holds debts."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):  # then it comes first once more
                 os.utime(self._descriptor)
 
     def set_aside(self) -> str:
-        """Rename a damaged ledger, so that it is seen by people and no longer by runs; returns the new path."""
+        """Rename a damaged ledger, so that people see it and runs do not; return the new path."""
         aside = self.path[: -len(_SUFFIX)] + ".damaged"
         os.rename(self.path, aside)
         self.path = aside
         return aside
 
-    # --- what it records --------------------------------------------------------------------------------------
+    # --- write ---
 
     def intent(self, kind: Kind, names: Iterable[str], at: float) -> None:
-        """These will be asked for now."""
-        self._record(
-            *({"event": "intent", "kind": kind.value, "name": name, "at": at} for name in names)
-        )
+        """These will be asked for now. ``at`` is in seconds since the epoch, here and below."""
+        self._record(*entries.names("intent", kind, names, at=at))
 
     def created(self, refs: Iterable[Ref], at: float) -> None:
         """The manager has given these ids, in a reply or a list."""
-        self._record(*({"event": "created", **_words(ref), "at": at} for ref in refs))
+        self._record(*(entries.thing("created", ref, at=at) for ref in refs))
 
     def belongs(self, refs: Iterable[Ref], server: str, at: float) -> None:
         """The manager made these by itself for the server of this id."""
         self._record(
             *(
-                {
-                    "event": "belongs",
-                    **_words(ref),
-                    "server": server,
-                    "at": at,
-                    "sum": self._sum(ref, server),
-                }
+                entries.thing(
+                    "belongs",
+                    ref,
+                    server=server,
+                    at=at,
+                    sum=entries.checksum(self._name, ref, server),
+                )
                 for ref in refs
             )
         )
 
     def refused(self, kind: Kind, names: Iterable[str]) -> None:
         """These were not made, or never appeared."""
-        self._record(*({"event": "refused", "kind": kind.value, "name": name} for name in names))
+        self._record(*entries.names("refused", kind, names))
 
     def gone(self, refs: Iterable[Ref]) -> None:
         """These are not there any more, or are not ours."""
-        self._record(*({"event": "gone", **_words(ref)} for ref in refs))
+        self._record(*(entries.thing("gone", ref) for ref in refs))
 
-    # --- what it says -----------------------------------------------------------------------------------------
+    # --- read ---
+
+    @property
+    def about(self) -> Entry:
+        """The first line: site, endpoint, process."""
+        return self._debts.about
 
     @property
     def handle(self) -> Optional[Handle]:
-        """Whose lease this is: by the file's name, because the lock that says that its run is over is the file's."""
+        """Whose lease this is; None when the file is not named after a handle.
+
+        The name of the file counts, not the first line: the lock that tells whether the run has
+        ended is the file's.
+        """
         return handles.parse(self._name)
 
     def owed(self) -> List[Debt]:
-        """What was created and not yet seen gone, and what may have been, newest first."""
-        return list(reversed(list(self._debts.values())))
+        """What was created and not yet seen gone, and what may have been created, newest first."""
+        return self._debts.owed()
 
     def remaining(self) -> List[Ref]:
-        """What was made and not yet seen gone, newest first; what goes with a server that is owed itself is not one more."""
+        """What was created and not yet seen gone, newest first.
+
+        What the manager made for a server that is owed itself is left out: it goes with the server.
+        """
         owed = [debt for debt in self.owed() if not debt.is_intent]
         servers = {debt.ref.id for debt in owed if debt.ref.kind is Kind.SERVER}
         return [debt.ref for debt in owed if debt.server not in servers]
 
     def holds(self, ref: Ref) -> bool:
-        """Whether this very thing is owed."""
-        return (ref.kind.value, "id", ref.id) in self._debts
+        """Whether the thing of this kind and id is owed."""
+        return self._debts.holds(ref)
 
-    # ----------------------------------------------------------------------------------------------------------
-
-    def _apply(self, entry: Any) -> bool:
-        """What an entry does to the debts; False when it is none."""
-        if not isinstance(entry, dict):
-            return False
-        if entry.get("event") == "lease":
-            self.about = entry
-            return True
-        kind, event = str(entry.get("kind")), entry.get("event")
-        if event not in _EVENTS or kind not in (known.value for known in Kind):
-            return False
-        ref, server = (
-            Ref(Kind(kind), entry.get("id", ""), entry.get("name", "")),
-            entry.get("server", ""),
-        )
-        if not all(isinstance(word, str) for word in (ref.id, ref.name, server)):
-            return False
-        if event == "intent":
-            self._debts[kind, "name", ref.name] = Debt(ref, _number(entry.get("at")))
-            return True
-        if event == "belongs":
-            if entry.get("sum") != self._sum(ref, server):
-                return False
-            self._debts[kind, "id", ref.id] = Debt(ref, _number(entry.get("at")), server)
-            return True
-        self._debts.pop((kind, "name", ref.name), None)
-        if event == "created":
-            self._debts[kind, "id", ref.id] = Debt(ref, _number(entry.get("at")))
-        elif event == "gone":
-            self._debts.pop((kind, "id", ref.id), None)
-        return True
-
-    def _load(self) -> None:
-        """Read the file. What follows its last line end was cut by a kill, before its request left: no damage, dropped."""
-        size = os.fstat(self._descriptor).st_size
-        text = os.pread(self._descriptor, _LARGEST, 0)
-        self._size = text.rfind(b"\n") + 1
-        for line in text[: self._size].splitlines():
-            try:
-                read = self._apply(json.loads(line))
-            except (ValueError, RecursionError):
-                read = False
-            self.damaged = self.damaged or not read
-        self.damaged = self.damaged or not self.about or size > _LARGEST
-        if self._size < size <= _LARGEST:
-            os.ftruncate(self._descriptor, self._size)
+    # --- the file ---
 
     @property
     def _name(self) -> str:
         return os.path.basename(self.path).partition(".")[0]
 
-    def _sum(self, ref: Ref, server: str) -> str:
-        """What makes a line of a thing without a name one of this very ledger's: no manager will confirm it by a name."""
-        return hashlib.sha256(
-            "\0".join([self._name, ref.kind.value, ref.id, ref.name, server]).encode()
-        ).hexdigest()[:16]
+    def _load(self, descriptor: int) -> None:
+        """Read the file.
 
-    def _record(self, *entries: Any) -> None:
-        """Into memory, and with what the disk has not taken yet, to the disk: as one write, however many they are."""
-        for entry in entries:
-            self._apply(entry)
-        if self._descriptor is None or not entries:
+        What follows the last line end was cut off by a kill, before its request left. That is no
+        damage, and it is dropped.
+        """
+        size = os.fstat(descriptor).st_size
+        text = os.pread(descriptor, _LARGEST, 0)
+        self._size = text.rfind(b"\n") + 1
+        for line in text[: self._size].splitlines():
+            try:
+                understood = self._debts.apply(json.loads(line))
+            except (ValueError, RecursionError):
+                understood = False
+            self.damaged = self.damaged or not understood
+        self.damaged = self.damaged or not self.about or size > _LARGEST
+        if self._size < size <= _LARGEST:
+            os.ftruncate(descriptor, self._size)
+
+    def _record(self, *lines: Entry) -> None:
+        """Apply these lines in memory, and append them to the file by one write.
+
+        What could not be written before is written with them.
+        """
+        for line in lines:
+            self._debts.apply(line)
+        if self._descriptor is None or not lines:
             return
-        lines = b"".join(
-            json.dumps(_without_secrets(entry), sort_keys=True).encode() + b"\n"
-            for entry in entries
-        )
-        if self._size + len(self._unwritten) + len(lines) > _LARGEST:
-            self._give_up(
-                OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-            )  # the handle finds what is not in here
+        text = b"".join(map(entries.encode, lines))
+        if self._size + len(self._unwritten) + len(text) > _LARGEST:
+            # The handle finds what is not in the ledger.
+            self._give_up(OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
             return
-        self._unwritten += lines
+        self._unwritten += text
         try:
             if os.write(self._descriptor, self._unwritten) != len(self._unwritten):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -339,12 +288,12 @@ class Ledger:
 
 
 def directory(state: str, site: str) -> str:
-    """Where a site's ledgers are, below the state directory."""
+    """Return the directory of a site's ledgers, below the state directory."""
     return os.path.join(state, "ledger", re.sub(r"[^A-Za-z0-9._-]", "_", site))
 
 
 def is_running(state: str, handle: Handle) -> bool:
-    """Whether a process of this host that uses this state directory holds the ledger of this handle: its run is not over."""
+    """Whether a process of this host holds the ledger of this handle below this state directory."""
     try:
         _paths(state, handle)
     except OSError:  # nobody can tell: it is shown as left over, and not removed
@@ -356,26 +305,28 @@ def is_running(state: str, handle: Handle) -> bool:
 
 
 def _paths(state: str, handle: Handle) -> List[str]:
-    """Where the ledger of a handle may be: sites have a directory each. OSError when that cannot be found out."""
+    """Return where the ledger of a handle may be, as each site has its own directory.
+
+    OSError when that cannot be found out.
+    """
     above = os.path.join(state, "ledger")
     try:
         sites = sorted(os.listdir(above))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    found = (os.path.join(above, site, str(handle) + _SUFFIX) for site in sites)
-    return [path for path in found if os.path.lexists(path)]
+    paths = (os.path.join(above, site, str(handle) + _SUFFIX) for site in sites)
+    return [path for path in paths if os.path.lexists(path)]
 
 
 def _open(path: str, flags: int = 0) -> int:
-    """A descriptor that appends, follows no link, never waits, and is no child's."""
+    """Return a descriptor that appends, follows no link and never waits; no child inherits it."""
+    flags |= os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return os.open(
-            path,
-            os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags,
-            0o600,
-        )
+        return os.open(path, flags, 0o600)
     except OSError as failed:
-        raise OSError(failed.errno, "is a symbolic link") if failed.errno == errno.ELOOP else failed
+        if failed.errno == errno.ELOOP:
+            raise OSError(failed.errno, "is a symbolic link") from None
+        raise
 
 
 def _sync(directory: str) -> None:
@@ -386,37 +337,17 @@ def _sync(directory: str) -> None:
         os.close(descriptor)
 
 
-def _changed(path: str) -> float:
-    """When a file was written to or looked at last."""
+def _modified(path: str) -> float:
+    """When a ledger was written or postponed last, in seconds since the epoch."""
     try:
         return os.lstat(path).st_mtime
     except OSError:  # it has just been settled
         return 0.0
 
 
-def _forget(path: str, now: float) -> None:
-    """Remove what a kill left of a ledger before its lease began, once nobody can be at work on it any more."""
+def _remove_unfinished(path: str, now: float) -> None:
+    """Remove a ledger whose run was killed before the lease began, once the lease is over."""
     handle = handles.parse(os.path.basename(path).partition(".")[0])
     if handle is not None and handle.expires < now:
         with contextlib.suppress(OSError):
             os.unlink(path)
-
-
-def _without_secrets(entry: Dict[str, Any]) -> Dict[str, Any]:
-    """The entry as it is written: a manager may give anything as an id, and the handle finds what has another one here."""
-    foreign = {"belongs": ("id", "server", "name")}.get(entry["event"], ("id",))
-    return {
-        word: current().redact_id(value) if word in foreign else value
-        for word, value in entry.items()
-    }
-
-
-def _words(ref: Ref) -> Dict[str, str]:
-    return {"kind": ref.kind.value, "id": ref.id, "name": ref.name}
-
-
-def _number(thing: object) -> float:
-    try:
-        return float(thing) if isinstance(thing, (int, float)) and math.isfinite(thing) else 0.0
-    except OverflowError:
-        return 0.0

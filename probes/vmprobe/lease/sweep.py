@@ -1,8 +1,8 @@
-"""What is in a cloud under handles, and whose lease is over: the third of the three nets. It needs no ledger.
+"""What is in a cloud under handles, and whose lease has ended. This works without any ledger.
 
-Everything is read from the names alone. What does not begin with an exact handle is not ours and never touched; what is
-removed carries the handle of one owner, exactly, is past its lease, and its run does not live on this host: the lease is
-over by the wall clock, which can be set while a run lives.
+Everything is read from the names alone. What does not begin with an exact handle is not ours and
+never touched. What is removed carries the handle of one owner, exactly, its lease has ended, and
+its run does not live on this host: a lease ends by the wall clock, which can be set during a run.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from vmprobe.core.timeline import Timeline
 from vmprobe.lease.lease import Lease
 from vmprobe.lease.ledger import Ledger
 
-_AT_ONCE = 100  # handles: each may have its ledger, which is an open file
+_HANDLES_AT_ONCE = 100  # each handle may have its ledger, which is an open file
 
 
 class Held(NamedTuple):
-    """A thing in the cloud, the handle that its name begins with, and for how long its lease has been over."""
+    """A resource in the cloud, and the handle that its name begins with."""
 
     resource: Resource
     handle: Handle
@@ -40,16 +40,17 @@ class Held(NamedTuple):
             if self.overdue > 0
             else f"its lease ends in {text.span(-self.overdue)}"
         )
-        return f"{self.resource.ref} of {self.handle.owner}, {when}: {self.resource.ref.name}"
+        ref = self.resource.ref
+        return f"{ref} of {self.handle.owner}, {when}: {ref.name}"
 
 
 class Survey:
-    """Everything that is called like ours, by what may be done with it. Each list has the oldest lease first."""
+    """Everything whose name looks like ours. Each list begins with the lease that ended first."""
 
     def __init__(self) -> None:
-        self.leftovers: List[Held] = []  # past their lease: left over
-        self.running: List[Held] = []  # within their lease, or of a run that lives on this host
-        self.others: List[Held] = []  # another owner's, past their lease
+        self.leftovers: List[Held] = []  # ours, and their lease has ended
+        self.running: List[Held] = []  # ours, within their lease, or their run lives on this host
+        self.others: List[Held] = []  # another owner's, and their lease has ended
         self.lookalikes: List[Resource] = []  # their names only resemble a handle
 
 
@@ -59,21 +60,22 @@ def survey(
     now: float,
     is_running: Callable[[Handle], bool] = lambda handle: False,
 ) -> Survey:
-    """What there is at ``now`` (epoch) for ``owner``, of every kind; an error unless the cloud answers for every kind.
+    """Find what there is at ``now`` (seconds since the epoch) for ``owner``, of every kind.
 
-    ``is_running``: whether the run of a handle is known to live, whatever the clock says.
+    ``is_running`` says whether the run of a handle lives, whatever the clock says. Raises the
+    cloud's error unless the cloud answers for every kind.
     """
     found = Survey()
-    living: Dict[Handle, bool] = {}
-    for thing in cloud.survey(handles.PREFIX):
-        handle = handles.parse(thing.ref.name)
+    running: Dict[Handle, bool] = {}
+    for resource in cloud.survey(handles.PREFIX):
+        handle = handles.parse(resource.ref.name)
         if handle is None:
-            found.lookalikes.append(thing)
+            found.lookalikes.append(resource)
             continue
-        held = Held(thing, handle, now - handle.expires)
-        if handle.owner == owner and held.overdue > 0 and handle not in living:
-            living[handle] = is_running(handle)
-        if held.overdue <= 0 or living.get(handle):
+        held = Held(resource, handle, now - handle.expires)
+        if handle.owner == owner and held.overdue > 0 and handle not in running:
+            running[handle] = is_running(handle)
+        if held.overdue <= 0 or running.get(handle):
             found.running += [held] if handle.owner == owner else []
         else:
             (found.leftovers if handle.owner == owner else found.others).append(held)
@@ -85,28 +87,35 @@ def survey(
 def remove(
     cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float, state: str
 ) -> Tuple[List[Held], str]:
-    """Remove these and see that they are gone: what is still there, and why; '' when nothing is.
+    """Remove these; return what is still there, and why ('' when nothing is).
 
-    Of up to ``_AT_ONCE`` handles, everything is asked to go before the first is waited for; one handle is waited for at most
-    ``patience`` seconds. The ledgers that this host has of these handles, below the directory ``state``, are locked
-    meanwhile, and settled.
+    The deletion of everything is requested, for up to 100 handles, before the first one is waited
+    for. One handle is waited for at most ``patience`` seconds. ``state`` is the state directory:
+    the ledgers of these handles that are in it are locked meanwhile, and settled.
     """
     groups = list(_by_handle(leftovers).items())
     there: Set[Held] = set()
     why = ""
-    for first in range(0, len(groups), _AT_ONCE):
-        if cloud.deadline.left() <= 0:
+    for first in range(0, len(groups), _HANDLES_AT_ONCE):
+        left = cloud.deadline.left()
+        if left <= 0:
             there.update(held for _, group in groups[first:] for held in group)
             why = why or "there was no time"
             break
-        some = dict(groups[first : first + _AT_ONCE])
-        until = cloud.deadline.clock.now() + cloud.deadline.left() * len(some) / (
-            len(groups) - first
-        )
-        stay, reason = _remove(cloud, some, timeline, until, patience, state)
-        there.update(stay)
+        batch = dict(groups[first : first + _HANDLES_AT_ONCE])
+        until = cloud.deadline.clock.now() + left * len(batch) / (len(groups) - first)
+        remaining, reason = _remove(cloud, batch, timeline, until, patience, state)
+        there.update(remaining)
         why = why or reason
     return [held for held in leftovers if held in there], why
+
+
+def _by_handle(leftovers: Sequence[Held]) -> Dict[Handle, List[Held]]:
+    """Group by handle. In each group servers come last, so that they are removed first."""
+    groups: Dict[Handle, List[Held]] = {}
+    for held in sorted(leftovers, key=lambda held: -list(Kind).index(held.resource.ref.kind)):
+        groups.setdefault(held.handle, []).append(held)
+    return groups
 
 
 def _remove(
@@ -117,17 +126,18 @@ def _remove(
     patience: float,
     state: str,
 ) -> Tuple[List[Held], str]:
+    """As ``remove``, for one batch of handles, until ``until`` on the clock."""
     leases: Dict[Handle, Lease] = {}
     there: List[Held] = []
     why = ""
     try:
         for handle, group in groups.items():
-            book = Ledger.lock(state, handle)
-            if book is None:
+            ledger = Ledger.lock(state, handle)
+            if ledger is None:
                 there += group
                 why = "its run lives, or its ledger cannot be opened"
                 continue
-            leases[handle] = Lease(cloud, handle, book, timeline)
+            leases[handle] = Lease(cloud, handle, ledger, timeline)
             leases[handle].admit([held.resource for held in group])
         with contextlib.suppress(DeadlinePassed):  # each lease tells below what is still there
             for lease in leases.values():
@@ -144,26 +154,19 @@ def _remove(
         for lease in leases.values():
             lease.ledger.close(lease.settled and not lease.ledger.damaged)
     remaining = {ref for lease in leases.values() for ref in lease.leftovers}
-    return there + [
-        held for group in groups.values() for held in group if held.resource.ref in remaining
-    ], why
-
-
-def _by_handle(leftovers: Sequence[Held]) -> Dict[Handle, List[Held]]:
-    """These by their handle, each handle's in the order of creation: what is newest, such as servers, is removed first."""
-    found: Dict[Handle, List[Held]] = {}
-    for held in sorted(leftovers, key=lambda held: -list(Kind).index(held.resource.ref.kind)):
-        found.setdefault(held.handle, []).append(held)
-    return found
+    there += [held for group in groups.values() for held in group if held.resource.ref in remaining]
+    return there, why
 
 
 def totals(leftovers: Sequence[Held]) -> Dict[str, float]:
-    """How many, for how many seconds the oldest lease has been over, and what they hold of what the cloud tells."""
-    things = [held.resource for held in leftovers]
+    """Return the metrics of check_vm_leftovers: counts, seconds and bytes, by label."""
+    resources = [held.resource for held in leftovers]
     return {
-        "leftovers": len(things),
+        "leftovers": len(resources),
         "oldest_age": max((held.overdue for held in leftovers), default=0),
-        "vcpus": sum(thing.vcpus or 0 for thing in things),
-        "memory": sum(thing.memory or 0 for thing in things),
-        "volume_bytes": sum(thing.size or 0 for thing in things if thing.ref.kind is Kind.VOLUME),
+        "vcpus": sum(resource.vcpus or 0 for resource in resources),
+        "memory": sum(resource.memory or 0 for resource in resources),
+        "volume_bytes": sum(
+            resource.size or 0 for resource in resources if resource.ref.kind is Kind.VOLUME
+        ),
     }

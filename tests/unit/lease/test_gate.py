@@ -70,8 +70,8 @@ def test_an_id_that_was_never_shown_is_not_acted_upon():
 def test_the_name_in_the_answer_decides(name, owner):
     gate = Gate(HANDLE)
 
-    assert gate.answer(SERVER, shown(SERVER, name)) is owner
-    assert gate.passed(SERVER) == (owner is Owner.OURS)
+    assert gate.check_shown(SERVER, shown(SERVER, name)) is owner
+    assert gate.has_passed(SERVER) == (owner is Owner.OURS)
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_the_answer_to_another_question_is_no_answer(answer):
     gate = Gate(HANDLE)
 
     with pytest.raises(GatewayFailed, match="^asked for server 4f1c, the manager answered with "):
-        gate.answer(SERVER, shown(answer))
-    assert not gate.passed(SERVER)
+        gate.check_shown(SERVER, shown(answer))
+    assert not gate.has_passed(SERVER)
 
 
 def test_what_was_ours_and_has_another_name_now_is_not_touched_any_more():
     gate = Gate(HANDLE)
-    gate.answer(SERVER, shown(SERVER))
-    gate.answer(SERVER, shown(SERVER, "taken-over"))
+    gate.check_shown(SERVER, shown(SERVER))
+    gate.check_shown(SERVER, shown(SERVER, "taken-over"))
 
     with pytest.raises(Conflict):
         gate.require(SERVER)
@@ -98,16 +98,16 @@ def test_what_was_ours_and_has_another_name_now_is_not_touched_any_more():
 
 def test_what_was_ours_and_shows_no_name_for_once_stays_ours():
     gate = Gate(HANDLE)
-    gate.answer(SERVER, shown(SERVER))
+    gate.check_shown(SERVER, shown(SERVER))
 
-    assert gate.answer(SERVER, shown(SERVER, "")) is Owner.OURS
+    assert gate.check_shown(SERVER, shown(SERVER, "")) is Owner.OURS
 
 
 def test_of_a_list_only_what_is_of_the_kind_and_under_the_handle_passes():
     gate = Gate(HANDLE)
 
     assert [
-        gate.listed(Kind.SERVER, shown(ref, name))
+        gate.check_listed(Kind.SERVER, shown(ref, name))
         for ref, name in (
             (SERVER, NAME),
             (SERVER, ""),
@@ -137,7 +137,7 @@ def test_what_the_manager_made_for_a_server_is_ours_as_long_as_nobody_else_has_t
     gate = Gate(HANDLE)
     gate.bind("4f1c", PORT)
 
-    assert gate.answer(PORT, answer) is owner
+    assert gate.check_shown(PORT, answer) is owner
 
 
 # --- wrong replies in a run ---------------------------------------------------------------------------------------

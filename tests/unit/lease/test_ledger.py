@@ -48,10 +48,18 @@ def file(killed):
     return next(killed.state.rglob("*.ledger"))
 
 
+def ended_runs(directory, now):
+    """The ledgers of ended runs in a directory, each locked by this process."""
+    for path in Ledger.files(directory, now):
+        ledger = Ledger.of_ended_run(path)
+        if ledger is not None:
+            yield ledger
+
+
 def owed(directory):
     """What the ledgers of a directory owe."""
     found = []
-    for ledger in Ledger.debts(directory, NOW):
+    for ledger in ended_runs(directory, NOW):
         found += [debt.ref for debt in ledger.owed()]
         ledger.close(settled=False)
     return found
@@ -70,13 +78,13 @@ def test_what_was_asked_for_is_owed_until_it_was_refused_or_seen_gone(directory)
     ledger.close(settled=False)
     assert owed(directory) == [Ref(Kind.SERVER, "", str(HANDLE)), VOLUME]
 
-    (ledger,) = Ledger.debts(directory, NOW)
+    (ledger,) = ended_runs(directory, NOW)
     ledger.created([SERVER], NOW)
     ledger.gone([VOLUME])
     ledger.close(settled=False)
     assert owed(directory) == [SERVER]
 
-    (ledger,) = Ledger.debts(directory, NOW)
+    (ledger,) = ended_runs(directory, NOW)
     ledger.gone([SERVER])
     assert ledger.owed() == []
     ledger.close(settled=True)
@@ -123,7 +131,7 @@ def test_the_ledger_of_a_run_that_lives_is_passed_over(directory):
     ledger = Ledger.begin(directory, HANDLE)
     ledger.created([SERVER], NOW)
 
-    assert list(Ledger.debts(directory, NOW)) == []
+    assert list(ended_runs(directory, NOW)) == []
     ledger.close(settled=False)
     assert owed(directory) == [SERVER]
 
@@ -141,7 +149,7 @@ def test_of_two_processes_one_settles_a_debt(directory):
 
 def _settles(directory):
     number = 0
-    for ledger in Ledger.debts(directory, NOW):
+    for ledger in ended_runs(directory, NOW):
         number += 1
         ledger.close(settled=True)
     return number
@@ -159,7 +167,7 @@ def _lives(words):
     directory, number = words
     ledger = Ledger.begin(directory, handles.Handle("mon", int(NOW), 6, f"{number:08d}"))
     ledger.intent(Kind.SERVER, ["x"], NOW)
-    seen = [found.path + found.trouble for found in Ledger.debts(directory, NOW)]
+    seen = [found.path + found.trouble for found in ended_runs(directory, NOW)]
     ledger.refused(Kind.SERVER, ["x"])
     ledger.close(settled=True)
     return ledger.trouble + "".join(seen)
@@ -170,8 +178,8 @@ def test_what_a_kill_left_of_a_ledger_that_had_not_begun_goes_away_after_its_lea
     path = os.path.join(directory, f"{HANDLE}.ledger.new")
     Path(path).touch()
 
-    assert list(Ledger.debts(directory, NOW + 60)) == [] and os.path.exists(path)
-    assert list(Ledger.debts(directory, NOW + 7 * 60)) == [] and not os.path.exists(path)
+    assert list(ended_runs(directory, NOW + 60)) == [] and os.path.exists(path)
+    assert list(ended_runs(directory, NOW + 7 * 60)) == [] and not os.path.exists(path)
 
 
 # --- damaged files ------------------------------------------------------------------------------------------------
@@ -288,7 +296,7 @@ def test_what_is_planted_in_a_ledgers_place_is_told_and_not_followed(killed, fil
 
     assert code == 0
     assert f"; a ledger cannot be read: {trouble}: /" in said.text
-    (ledger,) = Ledger.debts(str(file.parent), NOW)
+    (ledger,) = ended_runs(str(file.parent), NOW)
     assert ledger.trouble == f"a ledger cannot be read: {trouble}: {file}"
     assert [path.read_text() for path in killed.directory.rglob("precious")] in ([], ["precious"])
     killed.clock.sleep(3600)
@@ -497,6 +505,6 @@ def test_a_directory_that_cannot_be_synced_leaves_the_ledger_locked(directory, m
     ledger.created([SERVER], NOW)
 
     assert ledger.trouble == f"the ledger cannot be written: Input/output error: {directory}"
-    assert list(Ledger.debts(directory, NOW)) == [], "its run lives"
+    assert list(ended_runs(directory, NOW)) == [], "its run lives"
     ledger.close(settled=False)
     assert owed(directory) == [SERVER]
