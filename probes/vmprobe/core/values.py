@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from typing import Callable, Optional, Tuple
-from urllib.parse import urlsplit
+
+from vmprobe.core import urls
 
 _SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 _BYTES = {
@@ -123,17 +124,11 @@ def word_list(text: str) -> Tuple[str, ...]:
 def http_url(text: str) -> str:
     """An http or https URL with a host, without credentials in it."""
     try:
-        parts = urlsplit(text)
-        port_is_valid = parts.port is None or parts.port > 0
+        urls.origin(text)
+        if re.search(r"\s", text):
+            raise ValueError
     except ValueError:
         raise ValueError("is not a URL like 'https://host:5000/v3'") from None
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or not port_is_valid
-        or re.search(r"\s", text)
-    ):
-        raise ValueError("is not a URL like 'https://host:5000/v3'")
     if "@" in text:
         raise ValueError("carries a user or password; these belong into the credentials file")
     return text.rstrip("/")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from typing import Iterator, List
-from urllib.parse import urlsplit
 
+from vmprobe.core import urls
 from vmprobe.core.errors import ClientError
 from vmprobe.host import paths
 from vmprobe.site import reader
@@ -44,7 +44,7 @@ def find_by_host(host: str) -> str:
             continue
         name = sections.get("site", {}).get("name", "")
         url = sections.get("endpoint", {}).get("url", "")
-        if _normal(host) and _normal(host) in (_normal(name), _normal(_host(url))):
+        if _normal(host) and _normal(host) in (_normal(name), _normal(urls.host(url))):
             matches.append(path)
     if not matches:
         raise ClientError(f"no site file has the host {host}{unreadable}; name one with --site")
@@ -69,11 +69,3 @@ def _site_files() -> Iterator[str]:
 def _normal(host: str) -> str:
     """A host name or address in one form, so that equal ones compare equal."""
     return host.lower().strip("[]").rstrip(".")
-
-
-def _host(url: str) -> str:
-    """The host in a URL, '' if there is none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

@@ -22,6 +22,7 @@ from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Tup
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from vmprobe import __version__
+from vmprobe.core import urls
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import (
     AuthRejected,
@@ -446,16 +447,15 @@ def _number(digits: str) -> Optional[float]:
     return found if math.isfinite(found) else None
 
 
-def origin(url: str) -> Tuple[str, str, int]:
-    """(scheme, host, port): where credentials may go."""
+def origin(url: str) -> urls.Origin:
+    """Scheme, host and port of a URL that credentials may go to; GatewayFailed where it is none, or has a user in it."""
     try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        if not parts.hostname or "@" in parts.netloc:
+        found = urls.origin(url)
+        if "@" in urlsplit(url).netloc:
             raise ValueError
-    except (ValueError, KeyError):
+    except ValueError:
         raise GatewayFailed(f"{cut(url, 200)!r} is no URL that can be asked") from None
-    return parts.scheme, parts.hostname, port
+    return found
 
 
 def _date(text: str) -> Optional[float]:

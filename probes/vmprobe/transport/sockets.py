@@ -17,7 +17,6 @@ import time
 import zlib
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -25,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from vmprobe.core import urls
 from vmprobe.core.errors import (
     AuthRejected,
     ClientError,
@@ -219,18 +219,15 @@ def proxies(url: str) -> Dict[str, str]:
         return {}
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        parts = urlsplit(proxy)
-        scheme, where = (
-            parts.scheme.lower(),
-            f"{parts.hostname or ''}:{parts.port or ''}".rstrip(":"),
-        )
-    except ValueError:
-        scheme, where = "", ""
-    if not where:
+        address = urls.authority(proxy) if urls.host(proxy) else ""
+    except ValueError:  # its port is no number
+        address = ""
+    if not address:
         raise ClientError("the proxy that the environment names is no URL like 'http://host:3128'")
+    scheme = proxy.partition(":")[0].lower()
     if scheme not in ("http", "https"):
         raise ClientError(
-            f"the environment names the proxy {scheme}://{where}: only a proxy by http or https can be used"
+            f"the environment names the proxy {scheme}://{address}: only a proxy by http or https can be used"
         )
     return {"https": proxy}
 
@@ -445,7 +442,7 @@ class _Adapter(HTTPAdapter):
             "https:"
         ):  # a proxy has nothing to do with the site: it is not shown the site's certificate
             context = tls_context("", "", "")
-            context.peer, context.sslsocket_class = urlsplit(proxy).hostname or "", self._socket
+            context.peer, context.sslsocket_class = urls.host(proxy), self._socket
             more["proxy_ssl_context"] = context
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, **more)
         manager.pool_classes_by_scheme = self._classes

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from vmprobe.core import urls
 from vmprobe.drivers.ec2 import query
-from vmprobe.drivers.ec2.signature import Keys, authorization, encoded, host, signature_2
+from vmprobe.drivers.ec2.signature import Keys, authorization, encoded, signature_2
 
 pytest.importorskip("botocore", reason="botocore, which judges the signatures, is not installed")
 
@@ -53,7 +54,7 @@ def test_version_4_agrees_with_botocore(parameters, url, token):
 
     signed = {
         **headers,
-        "Host": host(url),
+        "Host": urls.authority(url),
         **({"X-Amz-Security-Token": token} if token else {}),
     }
     path = url.split("/", 3)[3] if url.count("/") > 2 else ""

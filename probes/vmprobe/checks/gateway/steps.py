@@ -10,10 +10,9 @@ on each other, so that the first one that fails says what is wrong. Creates noth
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
-from urllib.parse import urlsplit
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
-from vmprobe.core import handle
+from vmprobe.core import handle, urls
 from vmprobe.core.clock import clock_skew
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
@@ -22,7 +21,6 @@ from vmprobe.core.text import cut
 from vmprobe.core.timeline import Timeline
 from vmprobe.site.site import Site
 
-_PORTS = {"https": 443, "http": 80}
 _UNWELL = (408, 413, 429)
 
 
@@ -188,12 +186,11 @@ class _Steps:
             self.evidence.record(words, status=status, seconds=self.deadline.clock.now() - began)
 
 
-def _place(url: str) -> Tuple[str, str, int]:
+def _place(url: str) -> urls.Origin:
     """(scheme, host, port) of a URL; GatewayFailed for what a manager names and is none."""
     try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
-    except (ValueError, KeyError):
+        return urls.origin(url)
+    except ValueError:
         raise GatewayFailed(
             f"the manager names {cut(url, 100)!r}, which is no URL that can be asked"
         ) from None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
 
 from vmprobe import __version__
+from vmprobe.core import urls
 from vmprobe.core.errors import ClientError
 from vmprobe.host import paths
 from vmprobe.site import site as sites
@@ -103,7 +103,7 @@ def _host(path: str) -> Host:
         site.name,
         path,
         manager,
-        _address(str(site.endpoint.get("url") or "")),
+        urls.host(str(site.endpoint.get("url") or "")),
         site.about.get("contact", ""),
         site.about.get("notes", ""),
         site.deadline,
@@ -116,13 +116,6 @@ def _host(path: str) -> Host:
         list(schedule["contact groups"]),
         dict(site.labels),
     )
-
-
-def _address(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _suite() -> List[Any]:

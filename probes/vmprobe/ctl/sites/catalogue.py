@@ -15,6 +15,7 @@ import shutil
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from vmprobe.core import urls
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line
 from vmprobe.drivers import DRIVERS
@@ -433,7 +434,7 @@ def _row(where: str, columns: Sequence[str], row: Sequence[str]) -> Entry:
 
 def _entry(site: str, manager: str, url: str, labels: Mapping[str, str]) -> Entry:
     url = _folded(url.partition("?")[0])  # at GOCDB some have the test's image and flavor behind it
-    host = _host(url)
+    host = urls.host(url) or "nowhere"  # a malformed URL is refused when the site file is read
     name = _name(f"{site}-{host}")
     values = {
         ("site", "name"): name,
@@ -453,13 +454,6 @@ def _folded(url: str) -> str:
         if found
         else url
     )
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or "nowhere"
-    except ValueError:  # the site file is refused, with the reason
-        return "nowhere"
 
 
 def _name(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from typing import Optional
-from urllib.parse import urlsplit
+
+from vmprobe.core import urls
 
 _AMAZON_DOMAINS = (
     ".amazonaws.com",
@@ -45,7 +46,7 @@ def neighbour_url(service: str, ec2_url: str) -> str:
 
 def region_in(url: Optional[str]) -> str:
     """The region that a URL of Amazon's EC2 names; '' where it names none."""
-    host = urlsplit(url or "").hostname or ""
+    host = urls.host(url or "")
     match = re.search(r"(?:^|\.)ec2(?:-fips)?[.-]([a-z]{2,4}-[a-z-]+-\d)\.", host)
     return match[1] if match else ""
 
@@ -56,4 +57,4 @@ def is_amazon(url: Optional[str]) -> bool:
     >>> [is_amazon(url) for url in (None, "https://ec2.eu-west-1.api.aws", "https://h/amazonaws.com")]
     [True, True, False]
     """
-    return not url or f".{urlsplit(url).hostname or ''}".endswith(_AMAZON_DOMAINS)
+    return not url or f".{urls.host(url)}".endswith(_AMAZON_DOMAINS)

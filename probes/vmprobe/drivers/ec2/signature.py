@@ -14,6 +14,7 @@ import time
 from typing import Dict, Mapping, NamedTuple, Optional
 from urllib.parse import quote, urlsplit
 
+from vmprobe.core import urls
 from vmprobe.transport.http import Http
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -42,7 +43,7 @@ def signed(
     sent = {**headers, "X-Amz-Date": stamp}
     if keys.token:
         sent["X-Amz-Security-Token"] = keys.token
-    to_sign = {**sent, "Host": host(http.url)}
+    to_sign = {**sent, "Host": urls.authority(http.url)}
     signature = authorization(keys, "POST", parts.path, parts.query, to_sign, body, region, service)
     return {**sent, "Authorization": signature}
 
@@ -87,7 +88,7 @@ def authorization(
 
 def signature_2(secret: str, method: str, url: str, form: Mapping[str, str]) -> str:
     """The ``Signature`` parameter of version 2, by HMAC-SHA256, over all other parameters."""
-    to_sign = "\n".join([method, host(url), urlsplit(url).path or "/", encoded(form)])
+    to_sign = "\n".join([method, urls.authority(url), urlsplit(url).path or "/", encoded(form)])
     return base64.b64encode(_hmac(secret.encode(), to_sign)).decode("ascii")
 
 
@@ -97,15 +98,6 @@ def encoded(form: Mapping[str, str]) -> str:
         f"{_quoted(name)}={_quoted(form[name])}"
         for name in sorted(form, key=lambda name: name.encode())
     )
-
-
-def host(url: str) -> str:
-    """The Host header for a URL: without the port where it is the scheme's default."""
-    parts = urlsplit(url)
-    name = (parts.hostname or "").lower()
-    name = f"[{name}]" if ":" in name else name
-    is_default = parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme))
-    return name if is_default else f"{name}:{parts.port}"
 
 
 def _hmac(key: bytes, text: str) -> bytes:

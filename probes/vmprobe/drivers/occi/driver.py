@@ -13,6 +13,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from vmprobe.core import urls
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import (
     AuthRejected,
@@ -331,9 +332,8 @@ class OcciEndpoint(Driver):
 
     def _is_configured_or_near(self) -> bool:
         """Whether the site file names the Keystone, or it is on the endpoint's own host."""
-        return (
-            bool(self.endpoint["keystone"])
-            or urlsplit(self.keystone.url).hostname == urlsplit(self.http.url).hostname
+        return bool(self.endpoint["keystone"]) or urls.host(self.keystone.url) == urls.host(
+            self.http.url
         )
 
     # --- what a test VM is made of ----------------------------------------------------------------------------

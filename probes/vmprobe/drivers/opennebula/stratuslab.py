@@ -14,6 +14,7 @@ import re
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from urllib.parse import urlencode, urlsplit
 
+from vmprobe.core import urls
 from vmprobe.core.driver import Key
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
 from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
@@ -62,7 +63,7 @@ class Proxied(Oned):
             else {"certificate": known.get("certificate", ""), "key": known.get("key", "")}
         )
         found = Http(
-            f"{_with_port(parts, _PORT)}{above}/{self.way()}/{last or 'xmlrpc'}",
+            f"{urls.with_port(endpoint['url'], parts.port or _PORT)}{above}/{self.way()}/{last or 'xmlrpc'}",
             self.deadline,
             self.evidence,
             timeout=endpoint["timeout"],
@@ -308,10 +309,7 @@ class Stratuslab(Opennebula):
         return reply.parse(lambda: items({"said": reply.json()}, "said", default=[]))
 
     def _disks_url(self) -> str:
-        parts = urlsplit(self.endpoint["url"])
-        return self.endpoint["disks"] or _with_port(
-            parts._replace(netloc=parts.hostname or ""), _DISKS_PORT
-        )
+        return self.endpoint["disks"] or urls.with_port(self.endpoint["url"], _DISKS_PORT)
 
     def _volume(self, disk: Mapping[str, Any]) -> Resource:
         """A disk is there once the service has answered; only a mount says where."""
@@ -369,8 +367,8 @@ class Stratuslab(Opennebula):
         """(what DISK/source is, a name for it, format, prefix of devices) of an identifier, a disk or a URL."""
         if _DISK.match(wanted):
             self._disks().get(path("disks", wanted), asked=f"disk {wanted}")
-            where = urlsplit(self._disks_url())
-            return f"pdisk:{where.hostname}:{where.port}/{wanted}", wanted, "raw", "vd"
+            _, host, port = urls.origin(self._disks_url())
+            return f"pdisk:{host}:{port}/{wanted}", wanted, "raw", "vd"
         if not _IMAGE.match(wanted.partition("/")[0]):
             raise NotFound(
                 f"no image {wanted!r}: neither an identifier of the Marketplace nor of a disk",
@@ -420,10 +418,6 @@ class Stratuslab(Opennebula):
 
 
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-
-def _with_port(parts: Any, port: int) -> str:
-    return f"{parts.scheme}://{parts.netloc if parts.port else f'{parts.hostname}:{port}'}"
 
 
 def _classify(reply: Reply) -> Any:
