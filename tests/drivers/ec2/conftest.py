@@ -10,7 +10,7 @@ from vmprobe.core.model import ServerSpec, VolumeSpec
 
 @pytest.fixture
 def connected():
-    """connected(answers, ...) is a connected driver whose manager answers each action so; '' stands for any."""
+    """connected(answers, ...) is a driver; the answers are by action, '' is for any other one."""
     servers = []
 
     def start(answers, **endpoint):

@@ -13,19 +13,19 @@ Managers of this family differ by their ``Dialect``.
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
+from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import (
     ClientError,
-    CloudError,
     Conflict,
     Ended,
     GatewayFailed,
     NotFound,
     NotYet,
 )
+from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import (
     Capability,
     Image,
@@ -35,23 +35,19 @@ from vmprobe.core.model import (
     Ref,
     Resource,
     Sample,
-    ServerSpec,
     State,
-    VolumeSpec,
 )
 from vmprobe.core.values import duration, http_url, one_of, yes_or_no
-from vmprobe.drivers.ec2 import answers, capacity, cloudwatch, launch, plan
-from vmprobe.drivers.ec2.answers import GIB
+from vmprobe.drivers.ec2 import answers, capacity, cloudwatch, plan, servers, volumes
 from vmprobe.drivers.ec2.belongings import Belongings
 from vmprobe.drivers.ec2.consistency import Requested
 from vmprobe.drivers.ec2.dialect import Dialect
 from vmprobe.drivers.ec2.keys import CREDENTIALS
-from vmprobe.drivers.ec2.names import LateNames, name_filter, tag_specification
-from vmprobe.drivers.ec2.query import rows
+from vmprobe.drivers.ec2.names import name_filter
+from vmprobe.drivers.ec2.servers import ports as server_ports
 from vmprobe.drivers.ec2.session import Session
 from vmprobe.drivers.ec2.snapshots import Snapshots
-from vmprobe.transport.http import Reply
-from vmprobe.transport.xml import text
+from vmprobe.drivers.ec2.volumes import LateNames
 
 _BASIC, _DETAILED = 300.0, 60.0  # seconds between two readings of CloudWatch
 _CONFLICT_WAIT = 2.0  # seconds before a refused snapshot is asked for again
@@ -100,26 +96,26 @@ class Ec2(Driver):
     credential_keys = CREDENTIALS
     dialect = Dialect(max_instances=False, latest=True, page=200)
 
-    def __init__(self, *arguments: Any):
-        super().__init__(*arguments)
-        self.session = Session(
-            self.endpoint,
-            self.credentials,
-            self.deadline,
-            self.evidence,
-            self.dialect,
-            offers_metrics=Capability.METRICS in self.capabilities,
-        )
-        self._requested = Requested(self.deadline.clock)
+    def __init__(
+        self,
+        endpoint: Mapping[str, Any],
+        credentials: Mapping[str, str],
+        deadline: Deadline,
+        evidence: Evidence,
+    ):
+        super().__init__(endpoint, credentials, deadline, evidence)
+        has_metrics = Capability.METRICS in self.capabilities
+        self.session = Session(endpoint, credentials, deadline, evidence, self.dialect, has_metrics)
+        self._requested = Requested(deadline.clock)
         self._late_names = LateNames(self.session)
         self._belongings = Belongings(self.session, self._requested)
         self._snapshots = Snapshots(self.session)
-        self.metrics_period = self.endpoint.get("metrics period", _BASIC)
+        self.metrics_period = endpoint.get("metrics period", _BASIC)
         if not self.session.metrics_url():
             self.capabilities = self.capabilities - {Capability.METRICS}
 
     def connect(self) -> None:
-        """Find the keys anew, so that those of a role are fresh, and prove them by a first call."""
+        """Find fresh keys, and prove them by a first call."""
         self.session.open()
 
     def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
@@ -127,42 +123,13 @@ class Ec2(Driver):
         return plan.resolve(self.session, cast("plan.Ec2TestVM", test_vm), self._image_owner())
 
     def create(self, spec: Any) -> Ref:
-        return self._create_volume(spec) if spec.kind is Kind.VOLUME else self._create_server(spec)
-
-    def _create_volume(self, spec: VolumeSpec) -> Ref:
-        details = cast("plan.Ec2Details", spec.plan.details if spec.plan else {})
-        self._late_names.before_create()
-        size = -(-spec.size // GIB)
-        reply = self.session.call(
-            "CreateVolume",
-            {
-                "Size": size,
-                "AvailabilityZone": details["volume zone"] or None,
-                "VolumeType": details["volume type"],
-                **tag_specification(self.dialect, spec.name, "volume"),
-            },
-            asked="create volume",
-        )
-        volume_id = reply.parse(lambda: answers.identity(reply.xml(), "volumeId"))
-        volume = Ref(Kind.VOLUME, volume_id, spec.name)
-        self._requested.add([volume_id])
-        self._late_names.created(volume, size * GIB)
-        return volume
-
-    def _create_server(self, spec: ServerSpec) -> Ref:
-        reply = self.session.call(
-            "RunInstances",
-            launch.parameters(self.dialect, spec, self.metrics_period < _BASIC),
-            asked="create server",
-        )
-        ids: List[str] = reply.parse(
-            lambda: [
-                answers.identity(instance, "instanceId")
-                for instance in rows(reply.xml(), "instancesSet")
-            ]
-        )
-        if len(ids) < spec.count:
-            raise reply.malformed(f"{len(ids)} instances in the answer, not {spec.count}")
+        if spec.kind is Kind.VOLUME:
+            self._late_names.before_create()
+            volume = volumes.create(self.session, spec)
+            self._requested.add([volume.id])
+            self._late_names.created(volume, volumes.size_of(spec))
+            return volume
+        ids = servers.create(self.session, spec, self.metrics_period < _BASIC)
         self._requested.add(ids)
         self._belongings.add(ids)
         return Ref(Kind.SERVER, ids[0], spec.name)
@@ -190,11 +157,9 @@ class Ec2(Driver):
         """The thing of this id; None where the answer is empty, GatewayFailed if about another."""
         asked = f"show {ref}"
         if ref.kind is Kind.SERVER:
-            found = self._servers({"InstanceId": [ref.id]}, asked)
+            found = servers.shown(self.session, self._requested, {"InstanceId": [ref.id]}, asked)
         elif ref.kind is Kind.VOLUME:
-            found = self.session.all(
-                "DescribeVolumes", {"VolumeId": [ref.id]}, asked, answers.volume
-            )
+            found = volumes.show(self.session, ref, asked)
         elif ref.kind is Kind.PORT:
             found = self.session.all(
                 "DescribeNetworkInterfaces",
@@ -209,16 +174,12 @@ class Ec2(Driver):
             raise GatewayFailed(f"{asked}: the answer is about {found[0].ref}")
         return shown
 
-    def _servers(self, parameters: Mapping[str, Any], asked: str) -> List[Resource]:
-        return self.session.instances(
-            parameters, asked, lambda instance: [answers.server(instance, self._requested)]
-        )
-
     def list(self, kind: Kind, name: str) -> List[Resource]:
         found: List[Resource] = []
         if kind is Kind.SERVER:
             key = "tag:Name" if self.dialect.tags == "at once" else "client-token"
-            found = self._servers(name_filter(self.dialect, name, key), "list servers")
+            parameters = name_filter(self.dialect, name, key)
+            found = servers.shown(self.session, self._requested, parameters, "list servers")
         elif kind is Kind.VOLUME:
             parameters = name_filter(self.dialect, name)
             found = self.session.all("DescribeVolumes", parameters, "list volumes", answers.volume)
@@ -283,26 +244,9 @@ class Ec2(Driver):
 
         With ``status checks`` these are ports, too: READY when the server has passed them.
         """
-        parameters = {"InstanceId": [server.id for server in servers]}
+        with_checks = bool(self.endpoint.get("status checks"))
         with self._requested.expecting(*servers):
-            ports = self.session.instances(
-                parameters,
-                "list servers",
-                lambda instance: answers.ports(instance, self._requested),
-            )
-            if self.endpoint.get("status checks"):
-                reply = self.session.call(
-                    "DescribeInstanceStatus",
-                    {**parameters, "IncludeAllInstances": True},
-                    asked="status checks",
-                )
-                ports += reply.parse(
-                    lambda: [
-                        answers.status_check(element, ports)
-                        for element in rows(reply.xml(), "instanceStatusSet")
-                    ]
-                )
-        return ports
+            return server_ports(self.session, self._requested, servers, with_checks)
 
     def attach(self, server: Ref, volume: Ref) -> None:
         device = self.endpoint["device"]
@@ -338,26 +282,8 @@ class Ec2(Driver):
         return shown is not None and (bool(shown.server) or shown.state is not State.READY)
 
     def console(self, server: Ref) -> str:
-        """The console as it is now; as EC2 saved it last, where the hypervisor cannot tell that."""
-        try:
-            reply = self._console(server, self.dialect.latest)
-        except CloudError as failed:
-            if not self.dialect.latest or "UnsupportedOperation" not in str(failed):
-                raise
-            reply = self._console(server, False)
-        output = text(reply.xml(), "output", "")
-        try:
-            return base64.b64decode(output).decode("utf-8", "replace")
-        except ValueError:
-            raise reply.malformed("the output in the answer is not base64") from None
-
-    def _console(self, server: Ref, latest: bool) -> Reply:
         with self._requested.expecting(server):
-            return self.session.call(
-                "GetConsoleOutput",
-                {"InstanceId": server.id, "Latest": latest or None},
-                asked=f"console of {server}",
-            )
+            return servers.console(self.session, server)
 
     def metrics(self, server: Ref) -> List[Sample]:
         """CloudWatch's newest readings; a young server has none yet."""
