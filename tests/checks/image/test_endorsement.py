@@ -615,7 +615,7 @@ def test_a_comment_is_not_signed_and_cuts_no_value_short(site, clock, jane, list
         (_twice, "it has 2 signatures"),
         (_unsigned, "it has no signatures"),
         (_no_certificate, "its signature names no certificate"),
-        (_doctype, "the XML of the answer has a document type"),
+        (_doctype, "the answer has a document type"),
     ],
     ids=lambda thing: getattr(thing, "__name__", ""),
 )

@@ -189,7 +189,7 @@ def _parsed(document: bytes) -> Node:
     builder = _Builder()
     parser.XmlDeclHandler, parser.StartNamespaceDeclHandler = _declared, builder.declare
     try:
-        return xml.parse_into(document, builder, parser, str)
+        return xml.parse_into(document, builder, parser=parser, rename=str)
     except GatewayFailed as wrong:
         raise bad(str(wrong)) from None
 

@@ -16,13 +16,14 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tup
 from urllib.parse import urlsplit
 
 from vmprobe.core import urls
-from vmprobe.core.errors import ClientError
+from vmprobe.core.errors import ClientError, GatewayFailed
 from vmprobe.core.text import one_line
 from vmprobe.drivers import DRIVERS
 from vmprobe.host import programs
 
 _HEAD = 200  # letters of a dump in which ldapsearch says what it is
 _LARGEST = 2**28  # bytes of a catalogue
+_MAX_ELEMENTS = 10_000_000  # of a catalogue in XML
 _PATIENCE = 120.0  # seconds for a server's answer
 
 MANAGERS = {  # service type at GOCDB, interface name in GLUE 2.0: our word for the manager
@@ -163,35 +164,19 @@ def _whole_page(place: str, root: Any, services: int) -> None:
 
 
 def _xml(place: str) -> Any:
-    """The root element of a file, however large; a document type is refused before anything in it is expanded."""
-    from xml.etree import ElementTree
+    """The root element of a file."""
+    from vmprobe.transport import xml
 
-    class Plain(ElementTree.TreeBuilder):
-        def doctype(self, *_: Any) -> None:
-            raise ClientError(
-                f"{place}: has a document type, which could expand entities; GOCDB's exports have none"
-            )
-
-    body = _bytes(place)
     try:
-        root = ElementTree.fromstring(body, ElementTree.XMLParser(target=Plain()))
-    except (
-        ElementTree.ParseError,
-        LookupError,
-        ValueError,
-    ) as wrong:  # the last two: encodings that Python cannot serve
-        raise ClientError(f"{place}: is no XML: {one_line(wrong)}") from None
-    root.tag = _local(root.tag)
-    return root
+        return xml.parse(_bytes(place), subject=f"{place}:", max_elements=_MAX_ELEMENTS)
+    except xml.DocumentType as error:
+        raise ClientError(f"{error}; GOCDB's exports have none") from None
+    except GatewayFailed as error:
+        raise ClientError(str(error)) from None
 
 
 def _texts(element: Any) -> Dict[str, str]:
-    return {_local(child.tag): (child.text or "").strip() for child in element}
-
-
-def _local(tag: str) -> str:
-    """A name without its namespace."""
-    return tag.rpartition("}")[2]
+    return {child.tag: (child.text or "").strip() for child in element}
 
 
 def _glue(place: str) -> Read:
