@@ -17,13 +17,11 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
-    Union,
 )
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import (
-    AddressSpec,
     Capability,
     Image,
     Kind,
@@ -32,10 +30,9 @@ from vmprobe.core.model import (
     Ref,
     Resource,
     Sample,
-    SecurityGroupSpec,
-    ServerSpec,
+    Spec,
     State,
-    VolumeSpec,
+    TestVM,
 )
 
 
@@ -98,14 +95,11 @@ class Driver:
         """Authenticate. No later call does so implicitly; when a session has ended they raise AuthRejected."""
         raise NotImplementedError
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
-        """What a test VM by this section would be made of. Only reads; NotFound says what is not there.
-
-        ``details`` has the flavor's ``vcpus`` and ``memory`` (bytes) where the manager says them.
-        """
+    def resolve(self, test_vm: TestVM) -> Plan:
+        """Resolve the section [test vm] to what a test VM would be made of. Only reads; NotFound says what is not there."""
         raise NotImplementedError
 
-    def create(self, spec: Union[ServerSpec, VolumeSpec, SecurityGroupSpec, AddressSpec]) -> Ref:
+    def create(self, spec: Spec) -> Ref:
         """Ask, do not wait. The name in the spec is visible in the manager from this moment.
 
         What is not among ``kinds`` is never asked for. An address is asked for once its server is READY. One request,
@@ -253,17 +247,17 @@ class Driver:
         """CAPACITY: limits and usage that this credential can see: each that a create would meet."""
         raise NotImplementedError
 
-    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+    def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
         """CAPACITY: what one test VM takes of each limit of ``capacity``, by the limit's ``name`` and ``of``.
 
         Only reads. What the manager does not say is left out; a limit that is not in it is not met.
         """
-        volumes = [size for size in (test_vm["volume"], plan.details.get("root volume")) if size]
+        volumes = [size for size in (test_vm["volume"], plan.root_volume) if size]
         address = 1 if plan.external and test_vm["depth"] == "reach" else 0
         found = {
             "servers": 1,
-            "vcpus": plan.details.get("vcpus"),
-            "memory": plan.details.get("memory"),
+            "vcpus": plan.vcpus,
+            "memory": plan.memory,
             "ports": 1,
             "addresses": address,
             "volumes": len(volumes),

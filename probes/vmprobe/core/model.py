@@ -4,7 +4,7 @@ Annotations are no texts here: of a NamedTuple each would be compiled at each st
 """
 
 import enum
-from typing import Any, Mapping, NamedTuple, Optional, Tuple
+from typing import Literal, Mapping, NamedTuple, Optional, Tuple, TypedDict, Union
 
 
 class Kind(enum.Enum):
@@ -84,14 +84,38 @@ class Image(NamedTuple):
     properties: Mapping[str, str] = {}  # whatever else is written down with it
 
 
+# The section [test vm], parsed: the keys that every driver has. A driver with ``test_vm_keys`` declares a TypedDict of its
+# own for them, and reads the section as that: ``cast("Ec2TestVM", test_vm)``.
+TestVM = TypedDict(
+    "TestVM",
+    {
+        "image": str,
+        "flavor": str,  # '' or, by a driver's own parser, its default: the driver chooses
+        "network": str,  # '': the driver chooses
+        "volume": Optional[int],  # bytes; None: no volume
+        "depth": str,  # api, console or reach
+        "count": int,
+        "snapshot": bool,
+        "reach port": int,
+    },
+)
+
+
 class Plan(NamedTuple):
-    """What a test VM will be made of, resolved to what is really there. ``details`` holds a driver's own findings."""
+    """What a test VM will be made of: the names and ids in the site file, resolved to what is really there.
+
+    ``image``, ``flavor`` and ``network`` are for people. ``details`` is what the driver's own ``create`` has to know,
+    by words that ``--dry-run`` shows; nobody else reads it. A driver declares a TypedDict for it, and reads it as that.
+    """
 
     image: str
     flavor: str = ""
     network: str = ""
-    details: Mapping[str, Any] = {}
-    external: str = ""  # id of the network that floating addresses are taken from, where a VM needs one to be reached
+    details: Mapping[str, object] = {}
+    external: str = ""  # id of the network of floating addresses; '' if a VM is reached without one
+    vcpus: Optional[int] = None  # of the flavor; None: the manager does not say
+    memory: Optional[int] = None  # of the flavor, in bytes; None: the manager does not say
+    root_volume: Optional[int] = None  # bytes of the volume that the server boots from, if it does
 
     def __str__(self) -> str:
         parts = (("image", self.image), ("flavor", self.flavor), ("network", self.network))
@@ -101,38 +125,54 @@ class Plan(NamedTuple):
 class ServerSpec(NamedTuple):
     """A test VM to ask for. With ``count`` above 1 (BULK only) the members are named ``name-1`` to ``name-count``."""
 
-    kind = Kind.SERVER
     name: str
     plan: Plan
     count: int = 1
-    nonce: str = ""  # what the console's lines carry
-    user_data: str = ""
+    nonce: str = ""  # the random word in each line that the guest writes to its console
+    user_data: str = ""  # instead of the driver's own
     security_group: str = ""  # id of one that lets in whoever wants to reach the server
+    depth: str = "api"  # with console, the guest needs the reporter
+
+    @property
+    def kind(self) -> "Literal[Kind.SERVER]":
+        return Kind.SERVER
 
 
 class VolumeSpec(NamedTuple):
     """An empty volume to ask for; ``size`` in bytes."""
 
-    kind = Kind.VOLUME
     name: str
     size: int
-    plan: Optional[Plan] = None
+    plan: Plan = Plan("")  # of the server that it is for
+
+    @property
+    def kind(self) -> "Literal[Kind.VOLUME]":
+        return Kind.VOLUME
 
 
 class SecurityGroupSpec(NamedTuple):
-    """What lets connections in, once it is opened, for the servers whose spec names it."""
+    """A group that lets connections in, once ``open_port`` was called, to the servers whose spec names it."""
 
-    kind = Kind.SECURITY_GROUP
     name: str
+
+    @property
+    def kind(self) -> "Literal[Kind.SECURITY_GROUP]":
+        return Kind.SECURITY_GROUP
 
 
 class AddressSpec(NamedTuple):
-    """An address of the plan's ``external`` network for a server, by which it can be reached from outside."""
+    """An address of the plan's ``external`` network, by which ``server`` can be reached from outside."""
 
-    kind = Kind.ADDRESS
     name: str
     server: Ref
     plan: Plan
+
+    @property
+    def kind(self) -> "Literal[Kind.ADDRESS]":
+        return Kind.ADDRESS
+
+
+Spec = Union[ServerSpec, VolumeSpec, SecurityGroupSpec, AddressSpec]
 
 
 EXTRA_METRICS = ("ready", "memory")  # where a manager has them
