@@ -357,7 +357,7 @@ def test_several_servers_are_made_by_one_request(world):
     needs(world, Capability.BULK)
     name = f"{world.name}-bulk"
     before = world.harness.driver.evidence.requests
-    world.cloud.create(ServerSpec(name, world.plan, count=2, nonce=world.handle.random))
+    world.cloud.create(ServerSpec(name, world.plan, servers=2, nonce=world.handle.random))
 
     assert world.harness.driver.evidence.requests == before + 1
     found = world.until(

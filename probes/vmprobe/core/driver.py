@@ -127,11 +127,11 @@ class Driver:
         """Ask for removal; what is gone already is success. Conflict while it is held by something else."""
         raise NotImplementedError
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> Dict[str, object]:
         """What the gateway says of itself: at least ``version``; more words are the driver's own."""
         raise NotImplementedError
 
-    def offers(self) -> Dict[str, Any]:
+    def offers(self) -> Dict[str, object]:
         """What more it says when it is asked for more: hypervisors, extensions. Asked only where somebody reads it."""
         return {}
 

@@ -123,11 +123,11 @@ class Plan(NamedTuple):
 
 
 class ServerSpec(NamedTuple):
-    """A test VM to ask for. With ``count`` above 1 (BULK only) the members are named ``name-1`` to ``name-count``."""
+    """A test VM to ask for. With ``servers`` above 1 (BULK only) these are so many, by the names of ``member_names``."""
 
     name: str
     plan: Plan
-    count: int = 1
+    servers: int = 1  # how many
     nonce: str = ""  # the random word in each line that the guest writes to its console
     user_data: str = ""  # instead of the driver's own
     security_group: str = ""  # id of one that lets in whoever wants to reach the server

@@ -12,7 +12,7 @@ The parts: ``observer`` asks the cloud, ``gate`` decides what is ours, ``ledger`
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Callable, Dict, List, Optional, Sequence, Type, Union
+from typing import Callable, Dict, List, Optional, Sequence, Type
 
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import (
@@ -31,17 +31,14 @@ from vmprobe.core.model import (
     Kind,
     Ref,
     Resource,
-    SecurityGroupSpec,
     ServerSpec,
-    VolumeSpec,
+    Spec,
 )
 from vmprobe.core.timeline import Timeline
 from vmprobe.lease.cleanup import Cleanup
 from vmprobe.lease.gate import Gate, Key
 from vmprobe.lease.ledger import Ledger
 from vmprobe.lease.observer import Observer
-
-Spec = Union[ServerSpec, VolumeSpec, SecurityGroupSpec, AddressSpec]
 
 
 class Lease:
@@ -124,13 +121,13 @@ class Lease:
         """
         if isinstance(spec, AddressSpec):
             spec = spec._replace(server=self.gate.require(spec.server))
-        if not isinstance(spec, ServerSpec) or spec.count == 1:
+        if not isinstance(spec, ServerSpec) or spec.servers == 1:
             return [self._request(spec.kind, [spec.name], lambda: self.cloud.create(spec))]
-        names = [f"{spec.name}-{number}" for number in range(1, spec.count + 1)]
+        names = [f"{spec.name}-{number}" for number in range(1, spec.servers + 1)]
         if self.cloud.can(Capability.BULK):
             self._request(Kind.SERVER, names, lambda: self.cloud.create(spec))
             return [Ref(Kind.SERVER, "", name) for name in names]
-        return [self._create_member(spec._replace(name=name, count=1)) for name in names]
+        return [self._create_member(spec._replace(name=name, servers=1)) for name in names]
 
     def _create_member(self, spec: ServerSpec) -> Ref:
         return self._request(Kind.SERVER, [spec.name], lambda: self.cloud.create(spec))

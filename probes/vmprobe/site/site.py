@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Type, cast
 
 from vmprobe import drivers
 from vmprobe.core.clock import Polling
@@ -16,6 +16,7 @@ from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import CAUSES, ClientError
 from vmprobe.core.handle import owner_word
 from vmprobe.core.ini import Sections
+from vmprobe.core.model import TestVM
 from vmprobe.core.text import suggest
 from vmprobe.core.timeline import STAGES
 from vmprobe.core.values import (
@@ -45,7 +46,7 @@ class Site(NamedTuple):
     name: str
     driver: Type[Driver]
     endpoint: Mapping[str, Any]  # by key, the driver's own keys included
-    test_vm: Mapping[str, Any]  # by key, the driver's own keys included
+    test_vm: TestVM  # by key, the driver's own keys included
     deadline: float = 300.0
     reserve: float = 60.0
     budgets: Mapping[str, float] = {}  # by stage
@@ -72,7 +73,10 @@ class Site(NamedTuple):
         """This site with the options of a command line; None leaves a value as it is."""
         test_vm = {"depth": depth, "count": count}
         return self._replace(
-            test_vm={**self.test_vm, **{k: v for k, v in test_vm.items() if v is not None}},
+            test_vm=cast(
+                TestVM,
+                {**self.test_vm, **{k: v for k, v in test_vm.items() if v is not None}},
+            ),
             deadline=self.deadline if deadline is None else deadline,
             thresholds=self.thresholds if thresholds is None else thresholds,
             verdict=self.verdict if verdict is None else verdict,
@@ -114,7 +118,7 @@ def load(path: str) -> Site:
         name=about.pop("name"),
         driver=driver,
         endpoint=endpoint,
-        test_vm=test_vm,
+        test_vm=cast(TestVM, test_vm),
         deadline=budget.pop("deadline"),
         reserve=budget.pop("reserve"),
         most_leftovers=budget.pop("leftovers"),

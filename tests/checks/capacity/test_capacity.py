@@ -287,11 +287,11 @@ def test_nothing_is_added_up_that_one_server_could_not_use():
 @pytest.mark.parametrize(
     "plan, test_vm, needs",
     [
-        (Plan("i", details={"vcpus": 2, "memory": 512}), {}, {"vcpus": 2, "memory": 512}),
+        (Plan("i", vcpus=2, memory=512), {}, {"vcpus": 2, "memory": 512}),
         (Plan("i"), {"volume": GIB}, {"volumes": 1, "storage": GIB}),
-        (Plan("i", details={"root volume": 3 * GIB}), {}, {"volumes": 1, "storage": 3 * GIB}),
+        (Plan("i", root_volume=3 * GIB), {}, {"volumes": 1, "storage": 3 * GIB}),
         (
-            Plan("i", details={"root volume": 3 * GIB}),
+            Plan("i", root_volume=3 * GIB),
             {"volume": GIB},
             {"volumes": 2, "storage": 4 * GIB},
         ),

@@ -112,12 +112,13 @@ def test_volumes_larger_than_the_pool_are_made_and_so_they_fit_but_a_kernel_take
 ):
     for name in ("kernel", "initrd"):
         (tmp_path / name).write_bytes(b"k" * 1000)
-    plan = {"memory": 2**27, "vcpus": 1}
     own = Plan(
         "vmprobe-test",
         "128 MiB",
         "user",
-        {**plan, "kernel": str(tmp_path / "kernel"), "initrd": str(tmp_path / "initrd")},
+        {"kernel": str(tmp_path / "kernel"), "initrd": str(tmp_path / "initrd")},
+        vcpus=1,
+        memory=2**27,
     )
     test_vm = {"volume": 2**50, "depth": "console"}
 
@@ -129,10 +130,7 @@ def test_volumes_larger_than_the_pool_are_made_and_so_they_fit_but_a_kernel_take
         ("volumes", ""): 1,
         ("storage", ""): 2**19 + 2000,
     }
-    assert (
-        connected.needs(own._replace(details={**plan, "base": "/disk"}), test_vm)["storage", ""]
-        == 2**19
-    )
+    assert connected.needs(own._replace(details={"base": "/disk"}), test_vm)["storage", ""] == 2**19
 
 
 def test_a_request_without_an_answer_ends_in_time(connected):

@@ -88,7 +88,7 @@ class Place:
         (directory / "disk").write_bytes(b"\0" * 512)
         self.handle = str(handle.new("mon", 60, 1_800_000_000))
         self.plan = Plan(
-            "disk", "32 MiB", "none", {"disk": str(directory / "disk"), "memory": 2**25, "vcpus": 1}
+            "disk", "32 MiB", "none", {"disk": str(directory / "disk")}, vcpus=1, memory=2**25
         )
 
     def driver(self, base=True, connected=True):

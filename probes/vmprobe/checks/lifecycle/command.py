@@ -382,7 +382,9 @@ def _plan_lines(site: Site, plan) -> List[tuple]:
     ]
     found += [
         (word, value)
-        for word, value in sorted(plan.details.items())
+        for word, value in sorted(
+            {**plan.details, "vcpus": plan.vcpus, "memory": plan.memory}.items()
+        )
         if isinstance(value, (str, int))
     ]
     return found + [

@@ -93,6 +93,7 @@ def run(
                 test_vm["count"],
                 lease.handle.random,
                 security_group=group.id,
+                depth=test_vm["depth"],
             )
             servers = lease.create(spec)
 

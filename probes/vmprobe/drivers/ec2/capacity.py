@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import (
     TYPE_CHECKING,
-    Any,
     Dict,
     List,
     Mapping,
@@ -17,7 +16,7 @@ from typing import (
 )
 
 from vmprobe.core.errors import AuthRejected, CloudError, Transient
-from vmprobe.core.model import Limit, Plan
+from vmprobe.core.model import Limit, Plan, TestVM
 from vmprobe.core.text import whole_number
 from vmprobe.drivers.ec2 import answers
 from vmprobe.drivers.ec2.answers import GIB
@@ -86,7 +85,7 @@ def limits(session: Session) -> List[Limit]:
 def needs(
     session: Session,
     plan: Plan,
-    test_vm: Mapping[str, Any],
+    test_vm: TestVM,
     common: Mapping[Tuple[str, str], float],
 ) -> Mapping[Tuple[str, str], float]:
     """What a test VM takes of these limits; ``common`` is what it takes of any manager.

@@ -35,7 +35,9 @@ from vmprobe.core.model import (
     Ref,
     Resource,
     Sample,
+    Spec,
     State,
+    TestVM,
 )
 from vmprobe.core.values import duration, http_url, one_of, yes_or_no
 from vmprobe.drivers.ec2 import answers, capacity, cloudwatch, plan, servers, volumes
@@ -118,17 +120,18 @@ class Ec2(Driver):
         """Find fresh keys, and prove them by a first call."""
         self.session.open()
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, test_vm: TestVM) -> Plan:
         """Look up the image (the newest of its name), flavor (the smallest that fits), subnet."""
         return plan.resolve(self.session, cast("plan.Ec2TestVM", test_vm), self._image_owner())
 
-    def create(self, spec: Any) -> Ref:
+    def create(self, spec: Spec) -> Ref:
         if spec.kind is Kind.VOLUME:
             self._late_names.before_create()
             volume = volumes.create(self.session, spec)
             self._requested.add([volume.id])
             self._late_names.created(volume, volumes.size_of(spec))
             return volume
+        assert spec.kind is Kind.SERVER
         ids = servers.create(self.session, spec, self.metrics_period < _BASIC)
         self._requested.add(ids)
         self._belongings.add(ids)
@@ -310,7 +313,7 @@ class Ec2(Driver):
         """What is used, and the limits by account attributes, Service Quotas and subnets."""
         return capacity.limits(self.session)
 
-    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+    def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
         return capacity.needs(self.session, plan, test_vm, super().needs(plan, test_vm))
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:

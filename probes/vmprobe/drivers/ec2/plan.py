@@ -52,15 +52,12 @@ Ec2Details = TypedDict(
     {
         "image": str,  # its id
         "flavor": str,
-        "vcpus": int,
-        "memory": int,  # bytes
         "subnet": Optional[str],
         "zone": Optional[str],  # of the server
         "group": Dict[str, List[str]],  # the security group, as RunInstances takes it
         "kept": List[Tuple[str, str]],  # (device, snapshot) of volumes that EC2 would keep
         "volume zone": str,
         "volume type": Optional[str],
-        "depth": str,
         "gp3 of image": int,  # bytes
     },
 )
@@ -88,18 +85,22 @@ def resolve(session: Session, test_vm: Ec2TestVM, owner: str) -> Plan:
     details: Ec2Details = {
         "image": image_id,
         "flavor": flavor.name,
-        "vcpus": flavor.vcpus,
-        "memory": flavor.memory,
         "subnet": subnet_id,
         "zone": zone or None,
         "group": security_group(session, test_vm.get("security group"), subnet),
         "kept": _kept_volumes(image),
         "volume zone": volume_zone,
         "volume type": test_vm.get("volume type"),
-        "depth": test_vm["depth"],
         "gp3 of image": _gp3_bytes(image),
     }
-    return Plan(text(image, "name", "") or image_id, flavor.name, subnet_id or "", details)
+    return Plan(
+        text(image, "name", "") or image_id,
+        flavor.name,
+        subnet_id or "",
+        details,
+        vcpus=flavor.vcpus,
+        memory=flavor.memory,
+    )
 
 
 # --- the image ----------------------------------------------------------------------------------

@@ -29,20 +29,20 @@ def create(session: Session, spec: ServerSpec, has_detailed_monitoring: bool) ->
             for instance in rows(reply.xml(), "instancesSet")
         ]
     )
-    if len(ids) < spec.count:
-        raise reply.malformed(f"{len(ids)} instances in the answer, not {spec.count}")
+    if len(ids) < spec.servers:
+        raise reply.malformed(f"{len(ids)} instances in the answer, not {spec.servers}")
     return ids
 
 
 def _run_instances(session: Session, spec: ServerSpec, has_detailed_monitoring: bool) -> Parameters:
     details = cast("Ec2Details", spec.plan.details)
-    token = spec.name if spec.count == 1 else f"{spec.name}/{spec.count}"
+    token = spec.name if spec.servers == 1 else f"{spec.name}/{spec.servers}"
     return {
         "ImageId": details["image"],
         "InstanceType": details["flavor"] or None,
         "ClientToken": token,
-        "MinCount": spec.count,
-        "MaxCount": spec.count,
+        "MinCount": spec.servers,
+        "MaxCount": spec.servers,
         "UserData": _user_data(spec),
         "Placement": {"AvailabilityZone": details["zone"]},
         "SubnetId": details["subnet"],
@@ -62,7 +62,7 @@ def _user_data(spec: ServerSpec) -> Optional[str]:
     A cloud-init image runs the reporter; the suite's own image takes only the nonce out of it.
     """
     script = spec.user_data
-    if not script and spec.plan.details.get("depth") == "console" and spec.nonce:
+    if not script and spec.depth == "console" and spec.nonce:
         from vmprobe.guest.image import reporter
 
         script = reporter(spec.nonce)

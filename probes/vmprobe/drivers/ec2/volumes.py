@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def create(session: Session, spec: VolumeSpec) -> Ref:
     """Ask for a volume of whole GiB."""
-    details = cast("Ec2Details", spec.plan.details if spec.plan else {})
+    details = cast("Ec2Details", spec.plan.details)
     reply = session.call(
         "CreateVolume",
         {

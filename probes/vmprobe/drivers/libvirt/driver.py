@@ -24,7 +24,7 @@ import ipaddress
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
@@ -42,12 +42,18 @@ from vmprobe.core.model import (
     Ref,
     Resource,
     Sample,
+    ServerSpec,
+    Spec,
     State,
+    TestVM,
 )
 from vmprobe.core.values import one_of, size, whole
 from vmprobe.drivers.libvirt.connection import Connection, session_home
 from vmprobe.guest import console
 from vmprobe.host import paths
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.libvirt.plan import LibvirtDetails, LibvirtTestVM
 
 DOMAIN = {  # virDomainState: libvirt's own word, ours
     0: ("no state", State.PENDING),
@@ -167,7 +173,8 @@ class Libvirt(Driver):
             raise ClientError(f"[endpoint] pool: has to be named for {self.endpoint['url']}")
         self._libvirt.open()
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, section: TestVM) -> Plan:
+        test_vm = cast("LibvirtTestVM", section)
         kind, network, image = test_vm["domain type"], test_vm["network"], test_vm["image"]
         if kind not in self._guest_types():
             raise ResourceFailed(f"the host offers no domains of type {kind}", cause="scheduler")
@@ -183,21 +190,24 @@ class Libvirt(Driver):
             found = _own_image()
         else:
             found = self._ask(f"find image {image}", lambda host: self._base(host, image))
-        details = {
-            **found,
-            "domain type": kind,
-            "pool": self._pool_name,
-            "memory": test_vm["flavor"],
-            "vcpus": test_vm["vcpus"],
-        }
-        return Plan(image, f"{test_vm['flavor'] / 2**20:g} MiB", network, details)
+        memory = test_vm["flavor"]
+        return Plan(
+            image,
+            f"{memory / 2**20:g} MiB",
+            network,
+            {**found, "domain type": kind, "pool": self._pool_name},
+            vcpus=test_vm["vcpus"],
+            memory=memory,
+        )
 
-    def create(self, spec: Any) -> Ref:
+    def create(self, spec: Spec) -> Ref:
         if spec.kind is Kind.VOLUME:
             self._new_volume(spec.name, spec.size)
             return Ref(Kind.VOLUME, f"{self._pool_name}/{spec.name}", spec.name)
 
-        found, files = spec.plan.details, {"console": self._new_volume(f"{spec.name}-console", 0)}
+        assert spec.kind is Kind.SERVER
+        found = cast("LibvirtDetails", spec.plan.details)
+        files = {"console": self._new_volume(f"{spec.name}-console", 0)}
         if "kernel" in found:
             files.update(
                 {
@@ -371,9 +381,10 @@ class Libvirt(Driver):
         library = self._libvirt.library
         return self._ask("capacity", act)
 
-    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+    def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
         """Volumes and overlays are sparse: a test VM takes what it writes, and a kernel and initrd of its own."""
-        boots = [plan.details[word] for word in ("kernel", "initrd") if word in plan.details]
+        details = cast("LibvirtDetails", plan.details)
+        boots = [details["kernel"], details["initrd"]] if "kernel" in details else []
         return {
             **super().needs(plan, test_vm),
             ("storage", ""): _WRITTEN + sum(map(os.path.getsize, boots)),
@@ -679,9 +690,10 @@ class Libvirt(Driver):
 # --- libvirt's XML: what is asked for -----------------------------------------------------------------------------
 
 
-def _domain(spec: Any, files: Mapping[str, str]) -> str:
+def _domain(spec: ServerSpec, files: Mapping[str, str]) -> str:
     """A server: no graphics, no USB, nothing that the suite's image has no need of."""
-    details, nonce = spec.plan.details, f"vmprobe.nonce={spec.nonce}" if spec.nonce else ""
+    details = cast("LibvirtDetails", spec.plan.details)
+    nonce = f"vmprobe.nonce={spec.nonce}" if spec.nonce else ""
     if "kernel" in files:
         from vmprobe.guest.image import COMMAND_LINE
 
@@ -704,8 +716,8 @@ def _domain(spec: Any, files: Mapping[str, str]) -> str:
     return f"""<domain type={quoteattr(details["domain type"])}>
   <name>{escape(spec.name)}</name>
   <description>a test VM of vmprobe; its name says whose it is, and until when</description>
-  <memory unit='b'>{details["memory"]}</memory>
-  <vcpu>{details["vcpus"]}</vcpu>
+  <memory unit='b'>{spec.plan.memory}</memory>
+  <vcpu>{spec.plan.vcpus}</vcpu>
   {firmware}<os><type arch='x86_64'>hvm</type>{boot}</os>
   <features><acpi/></features>
   <on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Driver, Key
@@ -34,7 +34,9 @@ from vmprobe.core.model import (
     Ref,
     Resource,
     Sample,
+    Spec,
     State,
+    TestVM,
 )
 from vmprobe.core.text import whole_number
 from vmprobe.core.values import duration
@@ -56,7 +58,7 @@ BUSY = {
     "net_in": 300,
     "net_out": 400,
 }  # a second, of each server
-FLAVORS = {"tiny": {"vcpus": 1, "memory": 2**27}, "small": {"vcpus": 2, "memory": 2**31}}
+FLAVORS = {"tiny": (1, 2**27), "small": (2, 2**31)}  # vCPUs and bytes of memory
 
 
 # --- the driver ---------------------------------------------------------------------------------------------------
@@ -113,25 +115,28 @@ class Memory(Driver):
         self.evidence.redactor.add(token)
         self._session = token
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, test_vm: TestVM) -> Plan:
         def act() -> Plan:
             if test_vm["image"] not in self.cloud.images:
                 raise NotFound(f"no image named {test_vm['image']!r}")
             flavor = test_vm["flavor"] or "tiny"
             if flavor not in FLAVORS:
                 raise NotFound(f"no flavor named {flavor!r}")
-            return Plan(test_vm["image"], flavor, test_vm["network"] or "inside", FLAVORS[flavor])
+            network = test_vm["network"] or "inside"
+            vcpus, memory = FLAVORS[flavor]
+            return Plan(test_vm["image"], flavor, network, vcpus=vcpus, memory=memory)
 
         return self._request(f"resolve image {test_vm['image']}", act)
 
-    def create(self, spec: Any) -> Ref:
+    def create(self, spec: Spec) -> Ref:
         def act() -> Ref:
             if spec.kind is Kind.VOLUME:
                 return self.cloud.make(Kind.VOLUME, spec.name, size=spec.size)
+            assert spec.kind is Kind.SERVER
             names = (
                 [spec.name]
-                if spec.count == 1
-                else [f"{spec.name}-{number + 1}" for number in range(spec.count)]
+                if spec.servers == 1
+                else [f"{spec.name}-{number + 1}" for number in range(spec.servers)]
             )
             return [
                 self.cloud.make(Kind.SERVER, name, nonce=spec.nonce, image=spec.plan.image)
@@ -161,10 +166,10 @@ class Memory(Driver):
     def delete(self, ref: Ref) -> None:
         self._request(f"delete {ref}", lambda: self.cloud.remove(ref.id))
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> Dict[str, object]:
         return self._request("describe", lambda: {"version": "1"})
 
-    def offers(self) -> Dict[str, Any]:
+    def offers(self) -> Dict[str, object]:
         return self._request("offers", lambda: {"hypervisors": ["none"]})
 
     def belongings(self, server: Ref) -> List[Ref]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
 from urllib.parse import urlsplit
 
 from vmprobe.core import urls
@@ -25,7 +25,7 @@ from vmprobe.core.errors import (
     QuotaExceeded,
     VmprobeError,
 )
-from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, State
+from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, Spec, State, TestVM
 from vmprobe.core.text import cut
 from vmprobe.core.values import http_url, one_of, yes_or_no
 from vmprobe.drivers.occi import protocol
@@ -33,6 +33,9 @@ from vmprobe.drivers.openstack.keystone import Keystone
 from vmprobe.host import files
 from vmprobe.transport.http import Http, Reply
 from vmprobe.transport.json import short_text
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.occi.plan import OcciDetails, OcciTestVM
 
 SERVER = {"active": State.READY, "error": State.FAILED}
 VOLUME = {"online": State.READY, "error": State.FAILED, "degraded": State.FAILED}
@@ -112,8 +115,9 @@ class OcciEndpoint(Driver):
             raise reply.error(AuthRejected)
         self.occi.learn(reply)
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, section: TestVM) -> Plan:
         """The os_tpl mixin, the resource_tpl mixin and the network where they are named, and what the VM is given."""
+        test_vm = cast("OcciTestVM", section)
         image = self._mixin("os_tpl", test_vm["image"], "image")
         flavor = (
             self._mixin("resource_tpl", test_vm["flavor"], "image") if test_vm["flavor"] else None
@@ -121,7 +125,7 @@ class OcciEndpoint(Driver):
         network = self._network(test_vm["network"]) if test_vm["network"] else None
         given = self._given(test_vm)
         mixins = [image.id] + ([flavor.id] if flavor else []) + [mixin for mixin, _, _ in given]
-        details = {
+        details: OcciDetails = {
             "mixins": mixins,
             "attributes": {name: value for _, name, value in given},
             "network": network.location if network else "",
@@ -134,14 +138,15 @@ class OcciEndpoint(Driver):
             details,
         )
 
-    def create(self, spec: Any) -> Ref:
+    def create(self, spec: Spec) -> Ref:
         kind = KINDS[spec.kind]
         if spec.kind is Kind.VOLUME:
             wanted = protocol.Entity(
                 kind, title=spec.name, attributes={"occi.storage.size": -(-spec.size // _GIB)}
             )
         else:
-            plan = spec.plan.details
+            assert spec.kind is Kind.SERVER
+            plan = cast("OcciDetails", spec.plan.details)
             links = (
                 [protocol.Entity(INTERFACE, target=plan["network"], target_kind=NETWORK)]
                 if plan["network"]
@@ -360,16 +365,19 @@ class OcciEndpoint(Driver):
             )
         return found[0]
 
-    def _given(self, test_vm: Mapping[str, Any]) -> List[Tuple[str, str, str]]:
+    def _given(self, test_vm: OcciTestVM) -> List[Tuple[str, str, str]]:
         """(mixin, attribute, value) of the user data and the key that a VM is to have."""
         found = []
-        for key, table in (("user data", USER_DATA), ("ssh key", SSH_KEY)):
-            if not test_vm.get(key):
+        for key, file, table in (
+            ("user data", test_vm.get("user data"), USER_DATA),
+            ("ssh key", test_vm.get("ssh key"), SSH_KEY),
+        ):
+            if not file:
                 continue
             mixin = next((mixin for mixin in table if mixin in self.occi.categories), None)
             if not mixin:
                 raise ClientError(f"[test vm] {key}: the endpoint has no mixin for it")
-            content = _content(test_vm[key], key)
+            content = _content(file, key)
             value = (
                 base64.b64encode(content).decode()
                 if key == "user data"
@@ -377,7 +385,7 @@ class OcciEndpoint(Driver):
             )
             if not value or not value.isprintable():
                 raise ClientError(
-                    f"[test vm] {key}: {test_vm[key]}: is not {'one line' if value else 'there: it is empty'}"
+                    f"[test vm] {key}: {file}: is not {'one line' if value else 'there: it is empty'}"
                 )
             found.append((mixin, table[mixin], value))
         return found

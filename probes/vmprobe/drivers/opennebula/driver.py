@@ -10,7 +10,19 @@ name has an end of its own. The manager's own time stamps are whole seconds, and
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    cast,
+)
 
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import (
@@ -33,7 +45,9 @@ from vmprobe.core.model import (
     Ref,
     Resource,
     Sample,
+    Spec,
     State,
+    TestVM,
 )
 from vmprobe.core.text import cut, whole_number
 from vmprobe.core.values import http_url, size, whole, yes_or_no
@@ -41,6 +55,9 @@ from vmprobe.drivers.opennebula import states
 from vmprobe.drivers.opennebula.oned import CREDENTIALS, Oned
 from vmprobe.transport.pages import Pages
 from vmprobe.transport.xml import number, text
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.opennebula.plan import OpenNebulaDetails, OpenNebulaTestVM
 
 _ALL, _MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or this user's own
 _NOT_DONE = -1  # of all states of a VM
@@ -127,8 +144,9 @@ class Opennebula(Driver):
     def connect(self) -> None:
         self.oned.connect()
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, section: TestVM) -> Plan:
         """The image, the template if one is named, the network, and the datastore for volumes: the image's own if none is."""
+        test_vm = cast("OpenNebulaTestVM", section)
         template = self._template(test_vm["flavor"]) if test_vm["flavor"] else None
         image = self._image(test_vm["image"])
         network = self._network(test_vm["network"], template)
@@ -138,40 +156,49 @@ class Opennebula(Driver):
             vcpus = vcpus or number(template, "TEMPLATE/VCPU", 1)
             memory = memory or number(template, "TEMPLATE/MEMORY", 0) * _MIB
         given = _given(test_vm, template, image, network[0])
-        details = {
+        details: OpenNebulaDetails = {
             "image": text(image, "ID"),
             "network": network[0],
             "datastore": datastore,
-            "vcpus": vcpus or 1,
-            "memory": memory or 256 * _MIB,
             "template": None if template is None else text(template, "ID"),
             "given": given,
-            **{
-                key: _made_with(key, given, template)
-                for key in ("CPU", "DISK", "NIC", "SCHED_REQUIREMENTS")
-            },
+            "CPU": _made_with("CPU", given, template),
+            "DISK": _made_with("DISK", given, template),
+            "NIC": _made_with("NIC", given, template),
+            "SCHED_REQUIREMENTS": _made_with("SCHED_REQUIREMENTS", given, template),
         }
         return Plan(
             text(image, "NAME"),
             "" if template is None else text(template, "NAME"),
             network[1],
             details,
+            vcpus=vcpus or 1,
+            memory=memory or 256 * _MIB,
         )
 
-    def create(self, spec: Any) -> Ref:
-        plan = spec.plan.details
+    def create(self, spec: Spec) -> Ref:
         if spec.kind is Kind.VOLUME:
-            wanted = {
+            plan = cast("OpenNebulaDetails", spec.plan.details)
+            datablock = {
                 "NAME": spec.name,
                 "TYPE": "DATABLOCK",
                 "SIZE": -(-spec.size // _MIB),
                 "PERSISTENT": "YES",
                 "DEV_PREFIX": plan["given"].get("DEV_PREFIX"),
             }
-            made = self.oned.number("one.image.allocate", _document(wanted), int(plan["datastore"]))
+            made = self.oned.number(
+                "one.image.allocate", _document(datablock), int(plan["datastore"])
+            )
             return Ref(Kind.VOLUME, made, spec.name)
 
-        wanted = {"NAME": spec.name, "VMPROBE": spec.name, **plan["given"], "DEV_PREFIX": None}
+        assert spec.kind is Kind.SERVER
+        plan = cast("OpenNebulaDetails", spec.plan.details)
+        wanted: Dict[str, Any] = {
+            "NAME": spec.name,
+            "VMPROBE": spec.name,
+            **plan["given"],
+            "DEV_PREFIX": None,
+        }
         if "CONTEXT" in wanted and spec.nonce and wanted["CONTEXT"].get("START_SCRIPT_BASE64"):
             wanted["CONTEXT"] = {**wanted["CONTEXT"], "START_SCRIPT_BASE64": _reporter(spec.nonce)}
         if plan["template"] is None:
@@ -331,7 +358,7 @@ class Opennebula(Driver):
             found += room.network(network)
         return found
 
-    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+    def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
         """CPU is a share of a physical CPU, and no number of VCPUs; a disk counts where its datastore's drivers copy it to."""
         from vmprobe.drivers.opennebula import room
 
@@ -342,7 +369,7 @@ class Opennebula(Driver):
             self._pool("one.vnpool.info", "VNET", _ALL),
             self._pool("one.imagepool.info", "IMAGE", _ALL),
         )
-        return room.needs(cloud, plan.details, test_vm["volume"], test_vm["snapshot"])
+        return room.needs(cloud, plan, test_vm["volume"], test_vm["snapshot"])
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """The checksums are those that were given when the image was registered."""
@@ -579,7 +606,7 @@ class Opennebula(Driver):
 # --- what is asked for --------------------------------------------------------------------------------------------
 
 
-def _given(test_vm: Mapping[str, Any], template: Any, image: Any, network: str) -> Dict[str, Any]:
+def _given(test_vm: OpenNebulaTestVM, template: Any, image: Any, network: str) -> Dict[str, Any]:
     """The attributes of the VM. Of a template only what the site says otherwise, because a list in it is replaced whole."""
     named = template is not None
     vcpus, memory = (

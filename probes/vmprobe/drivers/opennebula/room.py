@@ -9,10 +9,25 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import defaultdict
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    cast,
+)
 
-from vmprobe.core.model import Limit
+from vmprobe.core.model import Limit, Plan
 from vmprobe.transport.xml import number, text
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.opennebula.plan import OpenNebulaDetails
 
 _MIB = 2**20
 _IMAGES, _SYSTEM = 0, 1  # types of datastores
@@ -138,10 +153,11 @@ class Cloud(NamedTuple):
 
 
 def needs(
-    cloud: Cloud, plan: Mapping[str, Any], volume: Optional[int], snapshot: bool
+    cloud: Cloud, resolved: Plan, volume: Optional[int], snapshot: bool
 ) -> Dict[Tuple[str, str], float]:
     """What one test VM takes, by (name, of) of its limits, with its volume, and with its snapshot where it has one."""
-    cpu, memory = _share(plan["CPU"]), float(plan["memory"])
+    plan = cast("OpenNebulaDetails", resolved.details)
+    cpu, memory = _share(plan["CPU"]), float(resolved.memory or 0)
     found: Dict[Tuple[str, str], float] = defaultdict(
         float, {("servers", ""): 1.0, ("cpus", ""): cpu, ("memory", ""): memory}
     )

@@ -11,19 +11,33 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple, cast
 from urllib.parse import urlencode, urlsplit
 
 from vmprobe.core import urls
 from vmprobe.core.driver import Key
 from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Conflict, NotFound
-from vmprobe.core.model import Capability, Image, Kind, Plan, Ref, Resource, Sample, State
+from vmprobe.core.model import (
+    Capability,
+    Image,
+    Kind,
+    Plan,
+    Ref,
+    Resource,
+    Sample,
+    Spec,
+    State,
+    TestVM,
+)
 from vmprobe.core.values import http_url
 from vmprobe.drivers.opennebula.driver import Opennebula
 from vmprobe.drivers.opennebula.oned import Oned
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.json import items, short_text
 from vmprobe.transport.xml import number, text
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.opennebula.plan import StratusLabDetails, StratusLabTestVM
 
 INSTANCE_TYPES: Dict[
     str, Tuple[int, int, int]
@@ -113,7 +127,8 @@ class Stratuslab(Opennebula):
     terminate = "finalize"
     pages = False
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, section: TestVM) -> Plan:
+        test_vm = cast("StratusLabTestVM", section)
         flavor = test_vm["flavor"] or "t1.micro"
         if flavor not in INSTANCE_TYPES:
             raise NotFound(
@@ -124,23 +139,16 @@ class Stratuslab(Opennebula):
             raise NotFound(f"no network {network!r} among {', '.join(NETWORKS)}", cause="client")
         source, title, driver, prefix = self._source(test_vm["image"])
         cpus, memory, swap = INSTANCE_TYPES[flavor]
-        return Plan(
-            title,
-            flavor,
-            network,
-            {
-                "source": source,
-                "driver": driver,
-                "prefix": prefix,
-                "vcpus": cpus,
-                "memory": memory * _MIB,
-                "swap": swap,
-                "requirements": test_vm["requirements"],
-            },
-        )
+        details: StratusLabDetails = {
+            "source": source,
+            "driver": driver,
+            "prefix": prefix,
+            "swap": swap,
+            "requirements": test_vm["requirements"],
+        }
+        return Plan(title, flavor, network, details, vcpus=cpus, memory=memory * _MIB)
 
-    def create(self, spec: Any) -> Ref:
-        plan = spec.plan.details
+    def create(self, spec: Spec) -> Ref:
         if spec.kind is Kind.VOLUME:
             form = urlencode(
                 {"size": -(-spec.size // _GIB), "tag": spec.name, "visibility": "private"}
@@ -148,11 +156,13 @@ class Stratuslab(Opennebula):
             reply = self._disks().post("disks/", body=form, headers=_FORM, asked="create disk")
             return Ref(Kind.VOLUME, reply.short_text("uuid"), spec.name)
 
-        prefix = plan["prefix"]
+        assert spec.kind is Kind.SERVER
+        plan = cast("StratusLabDetails", spec.plan.details)
+        prefix, cpus, memory = plan["prefix"], spec.plan.vcpus, spec.plan.memory or 0
         wanted = {
-            "CPU": plan["vcpus"],
-            "VCPU": plan["vcpus"],
-            "MEMORY": plan["memory"] // _MIB,
+            "CPU": cpus,
+            "VCPU": cpus,
+            "MEMORY": memory // _MIB,
             "RANK": "- RUNNING_VMS",
             "REQUIREMENTS": plan["requirements"],
             "NAME": spec.name,

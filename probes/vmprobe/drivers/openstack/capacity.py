@@ -6,14 +6,17 @@ hosts and networks.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar, cast
 
 from vmprobe.core.errors import AuthRejected, CloudError, NotFound, NotPermitted
-from vmprobe.core.model import ONE_FOR_ALL, Limit, Plan
+from vmprobe.core.model import ONE_FOR_ALL, Limit, Plan, TestVM
 from vmprobe.drivers.openstack.readings import GIB, MIB
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
 from vmprobe.transport.json import field, items
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.openstack.plan import OpenStackDetails
 
 T = TypeVar("T")
 Record = Mapping[str, Any]
@@ -71,7 +74,8 @@ def limits(services: Services) -> List[Limit]:
 
 def boot_volume(plan: Plan) -> int:
     """The bytes of the volume that the server boots from; 0 if it boots from its host's disk."""
-    size: int = plan.details["disk"] * GIB if plan.details["boot from volume"] else 0
+    details = cast("OpenStackDetails", plan.details)
+    size = details["disk"] * GIB if details["boot from volume"] else 0
     return size
 
 
@@ -79,10 +83,10 @@ def needs(
     services: Services,
     counted: Mapping[Tuple[str, str], float],
     plan: Plan,
-    test_vm: Mapping[str, Any],
+    test_vm: TestVM,
 ) -> Dict[Tuple[str, str], float]:
     """What one test VM takes of each limit: what every manager counts (``counted``), and more."""
-    details, root = plan.details, boot_volume(plan)
+    details, root = cast("OpenStackDetails", plan.details), boot_volume(plan)
     # of a server with a boot volume a snapshot is one of Cinder's, of a local disk it is an image
     volume_snapshots = 1 if root and test_vm["snapshot"] else 0
     sizes = (test_vm["volume"], root, root * volume_snapshots)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, cast
 
 from vmprobe.core.errors import AuthRejected, CloudError, NotFound, QuotaExceeded, Transient
 from vmprobe.core.model import (
@@ -23,10 +23,13 @@ from vmprobe.drivers.openstack.readings import GIB
 from vmprobe.drivers.openstack.services import TYPED_BOOT_VOLUMES, Services
 from vmprobe.transport.http import Http
 
+if TYPE_CHECKING:
+    from vmprobe.drivers.openstack.plan import OpenStackDetails
+
 
 def server(services: Services, spec: ServerSpec) -> Tuple[Ref, str]:
-    """Create ``spec.count`` servers. Returns the first one, and the id of the request."""
-    plan = spec.plan.details
+    """Create ``spec.servers`` servers. Returns the first one, and the id of the request."""
+    plan = cast("OpenStackDetails", spec.plan.details)
     groups = [group for group in (plan["security group"], spec.security_group) if group]
     body: Dict[str, Any] = {
         "name": spec.name,
@@ -42,15 +45,15 @@ def server(services: Services, spec: ServerSpec) -> Tuple[Ref, str]:
         body["block_device_mapping_v2"] = [_boot_volume(plan, services.nova_version())]
     else:
         body["imageRef"] = plan["image"]
-    if spec.count > 1:
-        body.update(min_count=spec.count, max_count=spec.count)
+    if spec.servers > 1:
+        body.update(min_count=spec.servers, max_count=spec.servers)
     reply = services.nova().post(
         "servers", json={"server": _without_none(body)}, asked="create server"
     )
     return Ref(Kind.SERVER, reply.short_text("server", "id"), spec.name), reply.request_id
 
 
-def _boot_volume(plan: Mapping[str, Any], nova_version: Tuple[int, int]) -> Dict[str, Any]:
+def _boot_volume(plan: OpenStackDetails, nova_version: Tuple[int, int]) -> Dict[str, Any]:
     """A volume that Nova makes of the image, and removes with the server."""
     return _without_none(
         {
@@ -67,7 +70,7 @@ def _boot_volume(plan: Mapping[str, Any], nova_version: Tuple[int, int]) -> Dict
 
 def _user_data(spec: ServerSpec) -> Optional[str]:
     """The reporter for a cloud-init image; the suite's own image reads the nonce from it."""
-    if spec.plan.details.get("depth") != "console" or not spec.nonce:
+    if spec.depth != "console" or not spec.nonce:
         return None
     from vmprobe.guest.image import reporter
 
@@ -79,7 +82,7 @@ def volume(cinder: Http, spec: VolumeSpec) -> Ref:
 
     Where Cinder has no zone of that name, the volume is created in Cinder's default zone.
     """
-    plan = spec.plan.details
+    plan = cast("OpenStackDetails", spec.plan.details)
     body = {
         "name": spec.name,
         "size": -(-spec.size // GIB),

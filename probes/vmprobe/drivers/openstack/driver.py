@@ -26,7 +26,19 @@ from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import Conflict, Ended, GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.exchanges import Evidence
-from vmprobe.core.model import METRICS, Capability, Image, Kind, Limit, Plan, Ref, Resource, Sample
+from vmprobe.core.model import (
+    METRICS,
+    Capability,
+    Image,
+    Kind,
+    Limit,
+    Plan,
+    Ref,
+    Resource,
+    Sample,
+    Spec,
+    TestVM,
+)
 from vmprobe.core.text import cut
 from vmprobe.core.values import http_url, yes_or_no
 from vmprobe.drivers.openstack import creation, images, lists, ports, readings
@@ -130,13 +142,13 @@ class Openstack(Driver):
     def connect(self) -> None:
         self.keystone.authenticate()
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, test_vm: TestVM) -> Plan:
         """The newest image of the name (or id, or property=value), the flavor, and the network."""
         from vmprobe.drivers.openstack.resolve import resolve
 
         return resolve(self.services, test_vm)
 
-    def create(self, spec: Any) -> Ref:
+    def create(self, spec: Spec) -> Ref:
         self._created.add(spec.kind)
         if spec.kind is Kind.VOLUME:
             return creation.volume(self.services.cinder(), spec)
@@ -320,15 +332,15 @@ class Openstack(Driver):
 
         return capacity.limits(self.services)
 
-    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+    def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
         """A server that boots from a volume takes one more.
 
         Volumes also count for the quotas of their type.
         """
         from vmprobe.drivers.openstack import capacity
 
-        root = {"root volume": capacity.boot_volume(plan)}
-        counted = super().needs(plan._replace(details={**plan.details, **root}), test_vm)
+        with_root = plan._replace(root_volume=capacity.boot_volume(plan))
+        counted = super().needs(with_root, test_vm)
         return capacity.needs(self.services, counted, plan, test_vm)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:

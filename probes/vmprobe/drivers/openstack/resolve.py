@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Mapping, cast
 
 from vmprobe.core.errors import ClientError, NotFound
-from vmprobe.core.model import Plan
+from vmprobe.core.model import Plan, TestVM
 from vmprobe.core.text import cut
 from vmprobe.drivers.openstack import images, lists, readings
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http
 from vmprobe.transport.json import field, short_text
 
+if TYPE_CHECKING:
+    from vmprobe.drivers.openstack.plan import OpenStackDetails, OpenStackTestVM
+
 _SPECIAL = (  # an extra spec by which a flavor wants more than an ordinary host has
     r"pci_passthrough:|accel:|resources\d*:(?!(?:VCPU|PCPU|MEMORY_MB|DISK_GB)$)"
-)
-_KEPT = (  # keys of [test vm] that ``create`` needs
-    "availability zone",
-    "security group",
-    "volume type",
-    "boot from volume",
-    "config drive",
-    "depth",
 )
 
 Record = Mapping[str, Any]
 
 
-def resolve(services: Services, test_vm: Mapping[str, Any]) -> Plan:
+def resolve(services: Services, section: TestVM) -> Plan:
     """The plan for the section [test vm].
 
     NotFound or ClientError says what is not there, or not clear.
     """
+    test_vm = cast("OpenStackTestVM", section)
     image = images.newest_active(services.glance(), test_vm["image"])
     if test_vm["volume"] and not services.has_cinder():
         raise ClientError(
@@ -43,16 +39,18 @@ def resolve(services: Services, test_vm: Mapping[str, Any]) -> Plan:
     external = ""
     if test_vm["external network"]:
         external = _network(services, test_vm["external network"])["id"]
-    details = {
+    details: OpenStackDetails = {
         "image": image["id"],
         "flavor": flavor["id"],
         "network": network["id"],
         "port security": field(network, "port_security_enabled", bool, default=True),
         "disk": max(field(flavor, "disk", int, default=1), images.smallest_disk(image)),
-        "vcpus": field(flavor, "vcpus", int, default=0),
-        "memory": field(flavor, "ram", int, default=0) * readings.MIB,
         "local disk": _local_disk(flavor),
-        **{key: test_vm.get(key) for key in _KEPT},
+        "availability zone": test_vm.get("availability zone"),
+        "security group": test_vm.get("security group"),
+        "volume type": test_vm.get("volume type"),
+        "boot from volume": test_vm.get("boot from volume"),
+        "config drive": test_vm.get("config drive"),
     }
     return Plan(
         readings.name(image) or image["id"],
@@ -60,6 +58,8 @@ def resolve(services: Services, test_vm: Mapping[str, Any]) -> Plan:
         readings.name(network) or network["id"],
         details,
         external,
+        vcpus=field(flavor, "vcpus", int, default=0),
+        memory=field(flavor, "ram", int, default=0) * readings.MIB,
     )
 
 

@@ -30,6 +30,7 @@ import socket
 import stat
 import subprocess
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -40,6 +41,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    cast,
 )
 
 from vmprobe.core import handle
@@ -64,12 +66,18 @@ from vmprobe.core.model import (
     Ref,
     Resource,
     Sample,
+    ServerSpec,
+    Spec,
     State,
+    TestVM,
 )
 from vmprobe.core.text import cut
 from vmprobe.core.values import duration, size, whole, yes_or_no
 from vmprobe.guest import console
 from vmprobe.host import paths, programs
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.qemu.plan import QemuDetails, QemuTestVM
 
 STATE = {
     "running": State.READY,
@@ -190,17 +198,23 @@ class Qemu(Driver):
             )
         self._help = done.text
 
-    def resolve(self, test_vm: Mapping[str, Any]) -> Plan:
+    def resolve(self, section: TestVM) -> Plan:
+        test_vm = cast("QemuTestVM", section)
         with self._verb(f"resolve image {test_vm['image']}") as note:
             image = _image(test_vm["image"])
             _check_tap(test_vm["network"])
             note(image)
-        details = {**image, "memory": test_vm["flavor"], "vcpus": test_vm["vcpus"]}
+        memory = test_vm["flavor"]
         return Plan(
-            test_vm["image"], f"{test_vm['flavor'] / 2**20:g} MiB", test_vm["network"], details
+            test_vm["image"],
+            f"{memory / 2**20:g} MiB",
+            test_vm["network"],
+            image,
+            vcpus=test_vm["vcpus"],
+            memory=memory,
         )
 
-    def create(self, spec: Any) -> Ref:
+    def create(self, spec: Spec) -> Ref:
         ref = Ref(spec.kind, _id(spec.kind, spec.name), spec.name)
         path = self._path(spec.kind, spec.name)
         made = "server" if spec.kind is Kind.SERVER else "volume"
@@ -213,6 +227,7 @@ class Qemu(Driver):
             if spec.kind is Kind.VOLUME:
                 _sparse(path, spec.size)
             else:
+                assert spec.kind is Kind.SERVER
                 command = self._command(spec)
                 note("", " ".join(command))
                 os.mkdir(path, 0o700)
@@ -385,7 +400,7 @@ class Qemu(Driver):
                 ),
             ]
 
-    def needs(self, plan: Plan, test_vm: Mapping[str, Any]) -> Mapping[Tuple[str, str], float]:
+    def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
         """Volumes are sparse, however large: what a test VM takes of the file system is what it writes."""
         return {**super().needs(plan, test_vm), ("storage", ""): _WRITTEN}
 
@@ -560,9 +575,9 @@ class Qemu(Driver):
 
     # --- processes --------------------------------------------------------------------------------------------
 
-    def _command(self, spec: Any) -> List[str]:
+    def _command(self, spec: ServerSpec) -> List[str]:
         """QEMU's command line. All that it makes has a short name in its working directory."""
-        plan, accel = spec.plan.details, self.endpoint["accel"]
+        plan, accel = cast("QemuDetails", spec.plan.details), self.endpoint["accel"]
         command = [
             self.endpoint["binary"],
             "-name",
@@ -580,9 +595,9 @@ class Qemu(Driver):
             "-cpu",
             "qemu64" if accel.startswith("tcg") else "max",
             "-m",
-            f"{plan['memory'] // 1024}K",
+            f"{(spec.plan.memory or 0) // 1024}K",
             "-smp",
-            str(plan["vcpus"]),
+            str(spec.plan.vcpus),
             "-serial",
             "file:console",
             "-qmp",

@@ -1,0 +1,53 @@
+"""The types of what OpenNebula's drivers read of the section [test vm], and of what they write into a Plan."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, TypedDict
+
+OpenNebulaTestVM = TypedDict(
+    "OpenNebulaTestVM",
+    {
+        "image": str,
+        "flavor": str,
+        "network": str,
+        "volume": Optional[int],
+        "snapshot": bool,
+        "vcpu": Optional[int],
+        "cpu": Optional[float],  # share of a physical CPU
+        "memory": Optional[int],  # bytes
+        "datastore": Optional[str],
+        "requirements": Optional[str],
+        "device prefix": Optional[str],
+        "reporter": bool,
+    },
+)
+
+OpenNebulaDetails = TypedDict(
+    "OpenNebulaDetails",
+    {
+        "image": str,  # id
+        "network": str,  # id; '' if the template's network is used
+        "datastore": str,  # id; '' without a volume
+        "template": Optional[str],  # id
+        "given": Dict[str, Any],  # attributes of the VM, beside those of the template
+        "CPU": Any,
+        "DISK": List[Dict[str, str]],
+        "NIC": List[Dict[str, str]],
+        "SCHED_REQUIREMENTS": Optional[str],
+    },
+)
+
+
+class StratusLabTestVM(TypedDict):
+    image: str
+    flavor: str
+    network: str
+    requirements: Optional[str]
+
+
+class StratusLabDetails(TypedDict):
+    source: str  # URL or id of the image
+    driver: str  # format of the image
+    prefix: str  # of the disks' devices
+    swap: int  # MiB
+    requirements: Optional[str]

@@ -1,0 +1,18 @@
+"""The types of what QEMU's driver reads of the section [test vm], and of what it writes into a Plan."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class QemuTestVM(TypedDict):
+    image: str
+    flavor: int  # bytes of memory
+    network: str
+    vcpus: int
+
+
+class QemuDetails(TypedDict, total=False):
+    kernel: str  # path; with ``initrd``, of the suite's own image
+    initrd: str  # path
+    disk: str  # path, of any other image
