@@ -67,7 +67,6 @@ def test_a_server_that_terminated_by_itself_has_failed_until_its_removal_is_aske
                 "subnet": None,
                 "group": {},
                 "kept": [],
-                "depth": "api",
             }
         },
     )

@@ -54,8 +54,6 @@ SUBNETS = """<AResponse><subnetSet>
 
 
 DETAILS = {
-    "vcpus": 2,
-    "memory": 2**29,
     "subnet": None,
     "zone": "a",
     "volume type": "gp3",
@@ -63,6 +61,7 @@ DETAILS = {
 }
 
 
+PLAN = Plan("image", "t3.nano", "", DETAILS, vcpus=2, memory=2**29)
 TEST_VM = {"volume": 2**30, "depth": "api"}
 
 
@@ -78,7 +77,7 @@ TEST_VM = {"volume": 2**30, "depth": "api"}
 )
 def test_a_subnet_has_no_more_room_than_addresses_that_are_free(connected, subnet, zone, fits):
     ec2 = connected({"DescribeSubnets": SUBNETS})
-    plan = Plan("image", "p5.large", "", {**DETAILS, "subnet": subnet, "zone": zone})
+    plan = PLAN._replace(flavor="p5.large", details={**DETAILS, "subnet": subnet, "zone": zone})
 
     limits = [limit for limit in ec2.capacity() if limit.name == "leases"]
     assert headroom.room(limits, ec2.needs(plan, TEST_VM)) == fits
@@ -98,9 +97,7 @@ def test_subnets_that_cannot_be_listed_set_no_limit(connected, answer):
     ec2 = connected({"DescribeSubnets": answer})
 
     assert [limit for limit in ec2.capacity() if limit.name == "leases"] == []
-    assert [
-        name for name, of in ec2.needs(Plan("image", "t3.nano", "", DETAILS), TEST_VM) if of
-    ] == []
+    assert [name for name, of in ec2.needs(PLAN, TEST_VM) if of] == []
 
 
 @pytest.mark.parametrize(
@@ -108,9 +105,7 @@ def test_subnets_that_cannot_be_listed_set_no_limit(connected, answer):
 )
 def test_a_test_vm_needs_the_gp3_volumes_of_its_image_and_its_own(connected, kind, image, storage):
     ec2 = connected({})
-    plan = Plan(
-        "image", "t3.nano", "", {**DETAILS, "volume type": kind, "gp3 of image": image * 2**30}
-    )
+    plan = PLAN._replace(details={**DETAILS, "volume type": kind, "gp3 of image": image * 2**30})
 
     needs = ec2.needs(plan, {**TEST_VM, "volume": 1.5 * 2**30})
     assert needs.get(("storage", ""), 0) == (storage or 0) * 2**30

@@ -16,8 +16,6 @@ DETAILS = {
     "flavor": "f",
     "network": "net-1",
     "disk": 1,
-    "vcpus": 1,
-    "memory": 64 * 2**20,
     "local disk": GIB,
     "volume type": None,
     "boot from volume": False,
@@ -64,10 +62,16 @@ class Cloud:
         made = driver(self.services)
         made.connect()
         limits = made.capacity()
-        return headroom.room(
-            limits,
-            made.needs(Plan("image", "tiny", "private", {**DETAILS, **details}, external), test_vm),
+        plan = Plan(
+            "image",
+            "tiny",
+            "private",
+            {**DETAILS, **details},
+            external,
+            vcpus=1,
+            memory=64 * 2**20,
         )
+        return headroom.room(limits, made.needs(plan, test_vm))
 
 
 @pytest.fixture
