@@ -131,6 +131,15 @@ class Http:
         self._secret.add(header.lower())
         self.headers[header] = secret
 
+    def add_basic_auth(self, username: str, password: str) -> None:
+        """Authenticate every request from now on by a password (RFC 7617, in UTF-8)."""
+        from base64 import b64encode
+
+        self.evidence.redactor.add(password)
+        self.add_secret_header(
+            "Authorization", f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
+        )
+
     def get(self, path: str = "", query: Any = None, **more: Any) -> "Reply":
         return self.request("GET", path, query=query, **more)
 

@@ -39,7 +39,7 @@ class XmlRpc:
         from xmlrpc.client import Fault, Unmarshaller
 
         unmarshaller = Unmarshaller(use_builtin_types=True)
-        unmarshaller.xml(None, None)  # its texts come decoded
+        unmarshaller.xml("", None)  # expat decodes the text: nothing is left to decode
         try:
             results = xml.parse_into(body, unmarshaller)
         except VmprobeError:

@@ -294,9 +294,7 @@ class OcciEndpoint(Driver):
             and known.get("username")
             and known.get("password")
         ):
-            self.evidence.redactor.add(known["password"])
-            pair = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()
-            self.http.add_secret_header("Authorization", f"Basic {pair}")
+            self.http.add_basic_auth(known["username"], known["password"])
         elif known.get("certificate"):
             raise reply.error(AuthRejected)
         else:

@@ -53,7 +53,7 @@ from vmprobe.core.text import cut, whole_number
 from vmprobe.core.values import http_url, size, whole, yes_or_no
 from vmprobe.drivers.opennebula import states
 from vmprobe.drivers.opennebula.oned import CREDENTIALS, Oned
-from vmprobe.transport.pages import Pages
+from vmprobe.drivers.opennebula.pages import Pages
 from vmprobe.transport.xml import number, text
 
 if TYPE_CHECKING:

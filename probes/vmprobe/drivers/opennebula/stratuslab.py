@@ -9,7 +9,6 @@ The proxy knows users by name and password (``/pswd``) or by certificate (``/cer
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple, cast
 from urllib.parse import urlencode, urlsplit
@@ -85,10 +84,7 @@ class Proxied(Oned):
             **proof,
         )
         if self.way() == "pswd":
-            pair = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode(
-                "ascii"
-            )
-            found.add_secret_header("Authorization", f"Basic {pair}")
+            found.add_basic_auth(known["username"], known["password"])
         return found
 
     def way(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Dict, Tuple
 
 from vmprobe.core.clock import Deadline
@@ -40,6 +39,5 @@ def connect(
         key=credentials.get("key", ""),
     )
     if credentials.get("username"):
-        pair = f"{credentials['username']}:{credentials.get('password', '')}"
-        http.add_secret_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+        http.add_basic_auth(credentials["username"], credentials.get("password", ""))
     return http, credentials
