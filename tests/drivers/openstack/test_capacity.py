@@ -1,11 +1,11 @@
-"""What fits into an OpenStack by check_vm_capacity: each quota that a test VM meets, hosts and networks; over services in small."""
+"""How many more test VMs fit into an OpenStack: by each quota that one meets, by hosts and by networks."""
 
 import json
 
 import pytest
 
 from rawserver import reply
-from simulators.openstack import PROJECT, driver
+from simulators.openstack import PROJECT, answer, driver
 from vmprobe.checks.capacity import command as probe
 from vmprobe.checks.capacity import headroom
 from vmprobe.core.model import Plan
@@ -30,10 +30,6 @@ NOVA = {
 CINDER = {"maxTotalVolumes": -1, "maxTotalVolumeGigabytes": -1, "maxTotalSnapshots": -1}
 
 
-def said(document, status=200):
-    return reply(status, json.dumps(document), Content_Type="application/json")
-
-
 class Cloud:
     """Services with quotas, whose driver says how many test VMs fit."""
 
@@ -50,13 +46,13 @@ class Cloud:
     def room(self, external="", **details):
         test_vm = {**TEST_VM, **{key: details.pop(key) for key in TEST_VM if key in details}}
         self.services.answers = {
-            "GET /compute/v2.1/limits": said({"limits": {"absolute": self.nova}}),
-            f"GET /volume/v3/{PROJECT}/limits": said({"limits": {"absolute": self.cinder}}),
-            f"GET /volume/v3/{PROJECT}/os-quota-sets/{PROJECT}": said(
+            "GET /compute/v2.1/limits": answer({"limits": {"absolute": self.nova}}),
+            f"GET /volume/v3/{PROJECT}/limits": answer({"limits": {"absolute": self.cinder}}),
+            f"GET /volume/v3/{PROJECT}/os-quota-sets/{PROJECT}": answer(
                 {"quota_set": {"id": PROJECT, "volumes": {"limit": -1}, **self.types}}
             ),
-            f"GET /volume/v3/{PROJECT}/types/default": said({"volume_type": {"name": "slow"}}),
-            f"GET /network/v2.0/quotas/{PROJECT}/details.json": said({"quota": self.neutron}),
+            f"GET /volume/v3/{PROJECT}/types/default": answer({"volume_type": {"name": "slow"}}),
+            f"GET /network/v2.0/quotas/{PROJECT}/details.json": answer({"quota": self.neutron}),
             **self.more,
         }
         made = driver(self.services)
@@ -115,7 +111,7 @@ def test_a_snapshot_of_a_server_that_boots_from_a_volume_is_cinders(cloud):
 
 
 def test_a_snapshot_is_an_image_which_keystones_limits_may_be_for(cloud):
-    cloud.more["GET /image/v2/info/usage"] = said(
+    cloud.more["GET /image/v2/info/usage"] = answer(
         {
             "usage": {
                 "image_count_total": {"limit": 10, "usage": 8},
@@ -143,14 +139,14 @@ def test_a_fleet_that_is_to_be_reached_needs_one_security_group(cloud):
 @pytest.mark.parametrize(
     "answer",
     [
-        said({"forbidden": {"message": "Policy doesn't allow"}}, 403),
-        said({}, 404),
-        said({"quota_set": []}),
+        answer({"forbidden": {"message": "Policy doesn't allow"}}, 403),
+        answer({}, 404),
+        answer({"quota_set": []}),
         reply(500, "<html>oops</html>"),
     ],
     ids=["forbidden", "not-there", "odd", "broken"],
 )
-def test_quotas_of_types_are_an_extra(cloud, answer):
+def test_missing_quotas_of_volume_types_are_no_failure(cloud, answer):
     cloud.more[f"GET /volume/v3/{PROJECT}/os-quota-sets/{PROJECT}"] = answer
     cloud.more[f"GET /volume/v3/{PROJECT}/types/default"] = answer
 
@@ -168,14 +164,14 @@ def host(vcpus, memory, disk=None):
 @pytest.fixture
 def administrators(cloud):
     cloud.services.roles, cloud.services.where["placement"] = ["admin"], "placement"
-    cloud.more["GET /placement/resource_providers"] = said(
+    cloud.more["GET /placement/resource_providers"] = answer(
         {"resource_providers": [{"uuid": "u1", "name": "node1"}]}
     )
     return cloud
 
 
 def placed(**hosts):
-    return said({"provider_summaries": hosts})
+    return answer({"provider_summaries": hosts})
 
 
 def test_hosts_whose_disks_are_full_have_no_room_but_for_servers_that_boot_from_a_volume(
@@ -203,7 +199,7 @@ def test_a_placement_that_does_not_know_the_newer_version_is_asked_by_the_older(
         )
         newer = asked[-1][0] == "placement 1.27"
         return (
-            said({"errors": [{"detail": "No such trait(s)"}]}, 400 if asked[-1][1] else 406)
+            answer({"errors": [{"detail": "No such trait(s)"}]}, 400 if asked[-1][1] else 406)
             if newer
             else placed(u1=host(2, 10**5))
         )
@@ -221,7 +217,7 @@ def test_a_placement_that_does_not_know_the_newer_version_is_asked_by_the_older(
 )
 def test_where_placement_has_no_host_with_room_none_fits(administrators, inventory, fits):
     administrators.more["GET /placement/allocation_candidates"] = placed()
-    administrators.more["GET /placement/resource_providers/u1/inventories"] = said(
+    administrators.more["GET /placement/resource_providers/u1/inventories"] = answer(
         {"inventories": inventory}
     )
 
@@ -240,7 +236,7 @@ def network(name, *subnets):
 
 
 def test_a_network_has_no_more_room_than_its_ipv4_addresses_that_are_free(administrators):
-    administrators.more["GET /network/v2.0/network-ip-availabilities"] = said(
+    administrators.more["GET /network/v2.0/network-ip-availabilities"] = answer(
         {
             "network_ip_availabilities": [
                 network("net-1", (4, 253, 250), (6, 2**64, 0)),
@@ -257,7 +253,7 @@ def test_a_network_has_no_more_room_than_its_ipv4_addresses_that_are_free(admini
     )
 
 
-def test_who_is_no_administrator_asks_for_no_networks(cloud, services):
+def test_only_an_administrator_asks_for_networks(cloud, services):
     cloud.room()
 
     assert not [
@@ -265,10 +261,26 @@ def test_who_is_no_administrator_asks_for_no_networks(cloud, services):
     ]
 
 
-# --- what is said -------------------------------------------------------------------------------------------------
+def test_only_an_administrator_asks_placement(services):
+    member = driver(services)
+    member.connect()
+    services.answers = {
+        "GET /compute/v2.1/limits": answer(
+            {"limits": {"absolute": {"maxTotalCores": 20, "totalCoresUsed": 3}}}
+        ),
+        "GET /volume/v3/" + PROJECT + "/limits": answer({"limits": {"absolute": {}}}),
+    }
+
+    limits = {limit.name: (limit.used, limit.total, limit.source) for limit in member.capacity()}
+
+    assert limits["vcpus"] == (3, 20, "quota")
+    assert not [asked for asked in services.asked if "allocation" in asked]
 
 
-def test_only_what_has_a_figure_is_in_the_first_line_and_everything_below_it(cloud):
+# --- the result of check_vm_capacity ------------------------------------------------------------
+
+
+def test_only_limits_with_a_figure_are_in_the_first_line_and_all_are_below_it(cloud):
     cloud.neutron = {"security_group": quota(10, 9), "port": quota(500, 0)}
     cloud.cinder.update(maxTotalSnapshots=3, totalSnapshotsUsed=1)
     cloud.room()

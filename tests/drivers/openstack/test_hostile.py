@@ -1,4 +1,7 @@
-"""Searches: whatever the services answer, a list is whole or an error, and nothing of a stranger's is taken for the run's."""
+"""Searches over hostile answers.
+
+A list is whole or an error, and what belongs to somebody else is never taken for the run's.
+"""
 
 import json
 from urllib.parse import parse_qs, urlsplit
@@ -36,7 +39,7 @@ TROUBLES = (
 
 
 class Troubled:
-    """Nova with pages of two servers, of which each answer has the trouble that is drawn for it."""
+    """Nova with pages of two servers; each answer has the trouble that was drawn for it."""
 
     def __init__(self, troubles):
         self.troubles, self.lost, self.down = list(troubles), False, False
@@ -60,7 +63,7 @@ class Troubled:
         whole = json.dumps(page)
         if (
             trouble == "empty" or trouble == "no-link" and "servers_links" in page
-        ):  # what nobody can notice
+        ):  # nobody can notice this
             self.lost = True
         return {
             "none": answer(page),
@@ -111,7 +114,7 @@ def test_a_list_has_all_of_ours_or_it_is_an_error(troubles, cell):
         try:
             found = cloud.list(Kind.SERVER, "vmprobe-")
         except Incomplete as part:
-            assert {thing.ref.id for thing in part.partial} <= {
+            assert {resource.ref.id for resource in part.partial} <= {
                 "s98",
                 "s99",
                 *(one["id"] for one in OURS),
@@ -120,7 +123,7 @@ def test_a_list_has_all_of_ours_or_it_is_an_error(troubles, cell):
         except VmprobeError:
             return
     assert not cell and not nova.down
-    assert nova.lost or sorted(thing.ref.id for thing in found) == [one["id"] for one in OURS]
+    assert nova.lost or sorted(resource.ref.id for resource in found) == [one["id"] for one in OURS]
 
 
 odd = st.sampled_from(
@@ -182,7 +185,7 @@ volume = st.fixed_dictionaries(
         "attachments": [],
     },
 )
-def test_what_belongs_to_a_server_is_never_what_says_that_it_is_another_ones(
+def test_the_belongings_of_a_server_never_include_another_servers(
     ports, attached, volume, image, created
 ):
     services = Services()
@@ -264,7 +267,7 @@ def test_what_belongs_to_a_server_is_never_what_says_that_it_is_another_ones(
     ),
     status=st.sampled_from([200, 400, 403, 404, 409, 500]),
 )
-def test_whatever_is_shown_or_refused_is_an_answer_or_an_error_of_the_suite(document, kind, status):
+def test_each_reply_becomes_a_result_or_an_error_of_the_suite(document, kind, status):
     services = Services()
     with services.server:
         cloud = driver(services)

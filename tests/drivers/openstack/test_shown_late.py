@@ -1,4 +1,4 @@
-"""A whole run on an OpenStack that shows what it has just made a moment late."""
+"""A whole run on an OpenStack that shows what it has just created a moment late."""
 
 import json
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ TEST_VM = {
 
 @pytest.fixture
 def young(services):
-    """Services that make one server, group and floating address, of which the ports are shown by the third list only."""
+    """Services that create a server, a group and a floating IP; only the third list shows the port."""
     there, lists = {}, []
 
     def makes(key, **more):
@@ -103,10 +103,9 @@ def young(services):
             }
         )
         if key != "server":
-            services.answers[f"GET {where}"] = (
-                lambda request, key=key, name=where.rpartition("/")[2].replace("-", "_"): answer(
-                    {name: [there[key]] if key in there else []}
-                )
+            name = where.rpartition("/")[2].replace("-", "_")
+            services.answers[f"GET {where}"] = lambda request, key=key, name=name: answer(
+                {name: [there[key]] if key in there else []}
             )
     services.answers[f"GET {NOVA}/servers/detail"] = lambda request: answer(
         {"servers": [there["server"]] if "server" in there else []}
@@ -127,7 +126,7 @@ def test_an_address_is_asked_for_once_the_port_that_it_is_for_is_shown(young, se
 
     story.run(site, lease.cloud, lease, timeline, lambda: None)
 
-    asked = [one.partition("?")[0] for one in services.asked]
+    asked = [request.partition("?")[0] for request in services.asked]
     assert asked.count(f"POST {NEUTRON}/floatingips") == 1
     assert asked[: asked.index(f"POST {NEUTRON}/floatingips")].count(f"GET {NEUTRON}/ports") > 2
     assert (young, lease.settled, lease.leftovers) == ({}, True, [])
