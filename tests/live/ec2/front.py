@@ -1,7 +1,8 @@
-"""ec2-api before an OpenStack, in a process of its own:  front.py SITE SETTINGS.json
+"""Run ec2-api in front of an OpenStack, in its own process:  front.py SITE SETTINGS.json
 
-``SITE`` is where ec2-api is installed. Its last release is older than Keystone's demand that who asks whether a signature is
-right has to be somebody: it is given the token of a service. Nothing of what it says to its clients is changed.
+``SITE`` is where ec2-api is installed. Since its last release, Keystone verifies a signature only for
+a caller with a token. So a service's token is added to those requests. The answers to ec2-api's own
+clients are not changed.
 """
 
 import json
@@ -24,7 +25,7 @@ _prepared = clients.update_request_params_with_ssl
 
 
 def prepared(request):
-    """What asks Keystone about a signature carries a token."""
+    """Add a token to the request that asks Keystone about a signature."""
     if "headers" in request:
         answer = requests.post(
             f"{settings['keystone']}/v3/auth/tokens", json={"auth": settings["service"]}, timeout=60

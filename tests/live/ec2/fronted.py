@@ -1,4 +1,4 @@
-"""The real EC2 interface of the tests: OpenStack's ec2-api before the OpenStack of the live tests."""
+"""The real EC2 interface of the tests: ec2-api in front of the OpenStack of the live tests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _fronts: list[Front] = []
 
 @dataclass
 class Front:
-    """What a test needs to know: where it is, a member's keys, and a subnet in a VPC of that member's."""
+    """What a test needs: the URL, the keys of a project member, and a subnet in that member's VPC."""
 
     stack: object
     url: str
@@ -52,7 +52,7 @@ class Front:
 
 
 def front() -> Front:
-    """ec2-api, up, before the one OpenStack of this run; it ends with that."""
+    """ec2-api, running in front of the one OpenStack of this run; both end together."""
     if not _fronts:
         code, stack = pypi.site("ec2-api", "15.0.0"), running()
         _start(stack, code)
@@ -117,7 +117,7 @@ def _start(stack, code: Path) -> None:
 
 
 def _subnet(front: Front) -> str:
-    """A network that EC2 knows: made by its own words, in the region's one zone."""
+    """A subnet that ec2-api knows: made by EC2's own calls, in the region's one zone."""
     with TemporaryDirectory() as directory:
         driver = of_site(str(site_file(Path(directory), front)), Clock()).driver
         driver.connect()
@@ -136,7 +136,7 @@ def _subnet(front: Front) -> str:
 def site_file(
     directory: Path, front: Front, credentials: str = "", endpoint=(), **test_vm: str
 ) -> Path:
-    """A site of it, as a member of the project sees it."""
+    """A site file for ec2-api, with the keys of a project member."""
     cloud = front.stack.cloud()
     keys = {
         "image": cloud.image,
@@ -150,7 +150,7 @@ def site_file(
     endpoint = {
         "timeout": "180 s",
         **dict(endpoint),
-    }  # ec2-api makes a fleet one by one before it answers
+    }  # ec2-api answers only when it has created all servers of a fleet
     return places.site_file(
         directory,
         front.url,
@@ -164,7 +164,7 @@ def site_file(
 
 @contextmanager
 def harness():
-    """For the conformance suite: Nova's fake hypervisor, whose console says nothing."""
+    """For the conformance suite: Nova's fake hypervisor, whose console is empty."""
     found = front()
     with TemporaryDirectory() as directory:
         yield of_site(

@@ -1,9 +1,9 @@
-"""The gateway before moto, which is what moto is not.
+"""A gateway in front of moto, which adds what moto lacks.
 
-moto takes any signature, knows no time between ``pending`` and ``running``, makes two of what a ClientToken asks for twice,
-has no metrics but those put into it, cannot look for a ClientToken, and can tag an image's snapshots only afterwards. Here
-that is put right, the dialects of others are understood, and faults are made that moto cannot make: with EC2's documented
-codes and words.
+moto accepts any signature, starts instances at once, creates two instances for one ClientToken, has
+only the metrics that were put into it, cannot filter by ClientToken, and cannot tag an image's
+snapshots in the request. The gateway corrects this, speaks the dialects of other managers, and
+makes faults that moto cannot make, with EC2's documented codes and messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .verifying import Verifying, error, json_error
 
 ACCESS, SECRET = "AKIDPROBE", "probe/secret+key"
 
-FAULTS = {  # by action: status, code and words, as EC2's reference has them
+FAULTS = {  # by name: action, status, code and message, as in EC2's reference
     "quota": (
         "RunInstances",
         400,
@@ -85,7 +85,7 @@ FAULTS = {  # by action: status, code and words, as EC2's reference has them
         "The action DescribeInstanceStatus is not valid for this web service.",
     ),
 }
-QUOTAS = {  # what the account has of its own, and what is a default; moto itself has the quotas of VPCs only
+QUOTAS = {  # the account's own and the defaults; moto itself has only the quotas of VPCs
     "GetServiceQuota": {"L-1216C47A": 32.0, "L-0263D0A3": 8.0},
     "GetAWSDefaultServiceQuota": {"L-1216C47A": 5.0, "L-0263D0A3": 5.0, "L-7A658B76": 50.0},
 }
@@ -94,20 +94,20 @@ STATES = {"boots-slowly", "dies", "lags", "attaches-for-ever", "impaired"}
 
 
 class Gateway(Verifying):
-    """``faults`` are names of FAULTS or STATES, until ``heal``."""
+    """``faults`` are names of FAULTS or STATES; they hold until ``heal``."""
 
     def __init__(self, behind: str, *words):
         super().__init__(Credentials(ACCESS, SECRET), *words)
         self.behind = urlsplit(behind)
         self.faults: set[str] = set()
-        self.times: dict[str, int] = {}  # by fault: how often yet; others last
+        self.times: dict[str, int] = {}  # by fault: how often it still happens; other faults last
         self.boot, self.metered = 0.3, True
         self._born: dict[str, float] = {}
         self._tokens: dict[str, tuple[dict[str, str], bytes]] = {}
         self._lock = threading.Lock()
 
     def heal(self) -> None:
-        """From now on without faults, and nothing of what came is remembered."""
+        """Remove all faults, and forget all earlier requests."""
         self.faults.clear()
         self.times.clear()
         self.calls.clear()
@@ -184,7 +184,7 @@ class Gateway(Verifying):
         return status, kind, answer
 
     def _quota(self, action: str, form: dict[str, str]):
-        """A quota that moto has in its words, and one that it has not in its words for another."""
+        """A quota of moto's own; for one that it lacks, its answer for another with the values replaced."""
         value = QUOTAS[action].get(form["QuotaCode"])
         status, kind, answer = self.ask(
             "servicequotas",
@@ -202,7 +202,7 @@ class Gateway(Verifying):
         return status, kind, answer
 
     def ask(self, service: str, form: dict[str, str], target: str = ""):
-        """moto's answer; to JSON where there is a ``target``."""
+        """moto's answer to a form, or to JSON where there is a ``target``."""
         connection = http.client.HTTPConnection(self.behind.hostname, self.behind.port, timeout=60)
         try:
             connection.request(
@@ -227,7 +227,7 @@ class Gateway(Verifying):
         return time.monotonic() - self._born.get(instance, 0.0)
 
     def _changed(self, answer: bytes, tokens: str) -> bytes:
-        """moto's answer as it would be with the time that things take, and with the faults that are set."""
+        """moto's answer with the delays of a real EC2, and with the current faults."""
         root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]+"', b"", answer, 1))
         for instances in root.iter("instancesSet"):
             for item in list(instances):
@@ -261,13 +261,13 @@ class Gateway(Verifying):
         return ElementTree.tostring(root)
 
     def _meter(self, instance: str) -> None:
-        """What the hypervisor of a real EC2 would report after a while."""
+        """Put in the metrics that the hypervisor of a real EC2 would report after a while."""
         if not self.metered:
             return
         form = {"Action": "PutMetricData", "Version": "2010-08-01", "Namespace": "AWS/EC2"}
         began = (datetime.now(timezone.utc) - timedelta(minutes=1)).strftime(
             "%Y-%m-%dT%H:%M:%SZ"
-        )  # a period is named by its begin
+        )  # CloudWatch names a period by its start
         values = {
             "CPUUtilization": 12.5,
             "EBSReadBytes": 3000,

@@ -1,4 +1,4 @@
-"""moto's server: an EC2 and a CloudWatch that we did not write, in an environment and a process of its own, on loopback."""
+"""moto's server: an EC2 and a CloudWatch that we did not write, in its own process on loopback."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NEEDS = (
     f"moto[ec2]=={VERSION}",
     "flask",
     "flask-cors",
-)  # of moto[server] what these two services need: a third
+)  # the third of moto[server] that these two services need
 HOST = "127.0.37.1"
 _running: list[str] = []
 
 
 def url() -> str:
-    """Where it listens: one for a whole run of the tests; a skip with the reason where it cannot be had."""
+    """The URL of the one server of this test run; skips, with the reason, where it cannot start."""
     if not _running:
         server, port = installed(), free_port()
         log = (server.parent / f"log-{os.getpid()}").open("wb")
@@ -50,7 +50,7 @@ def url() -> str:
 
 
 def reset() -> None:
-    """Forget everything that was made in it."""
+    """Make moto forget all its resources."""
     urllib.request.urlopen(
         urllib.request.Request(f"{url()}/moto-api/reset", method="POST"), timeout=60
     ).close()

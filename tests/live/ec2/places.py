@@ -1,4 +1,4 @@
-"""Sites for the tests: one behind the gateway before moto, with credentials of its own; and harnesses for the conformance suite."""
+"""Site files for the gateway in front of moto, and harnesses for the conformance suite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from vmprobe.core.clock import Clock
 from . import moto
 from .gateway import ACCESS, SECRET, Gateway
 
-IMAGE = "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"  # one of those that moto comes with; its owner is amazon
+IMAGE = (
+    "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"  # one of moto's own images; its owner is amazon
+)
 
 
 def site_file(
@@ -24,7 +26,7 @@ def site_file(
     budget="deadline = 240 s\nreserve = 100 s",
     **test_vm: str,
 ) -> Path:
-    """A site file with its credentials."""
+    """Write a site file and its credentials file."""
     secret = directory / "credentials.ini"
     secret.write_text(
         "[credentials]\n" + (credentials or f"access_key = {ACCESS}\nsecret_key = {SECRET}\n")
@@ -54,7 +56,7 @@ def section(name: str, keys: dict[str, str]) -> str:
 
 
 def aws(gateway: Gateway) -> dict[str, str]:
-    """What a site of the manager ``ec2`` says of its endpoint beside the URL."""
+    """The keys of [endpoint] for the manager ``ec2``, without the URL."""
     return {"region": "us-east-1", "cloudwatch url": gateway.url, "image owner": "amazon"}
 
 

@@ -1,6 +1,8 @@
-"""The gateway before OpenStack's real ec2-api: what was signed in a dialect's way goes on to it, signed anew by botocore.
+"""A gateway in front of OpenStack's real ec2-api. It verifies a dialect's signature, signs the request again
+by botocore, and passes it on.
 
-What a dialect has no words for is settled here, as such a manager's own configuration does: where Nimbus runs what it is asked for.
+Nimbus has no parameters for the zone and the subnet: the gateway adds them, as Nimbus' own
+configuration would.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
 
 class Relay(Verifying):
-    """Knows a member's keys, by Keystone; Eucalyptus' instance types are Nova's flavors."""
+    """It has a project member's keys; Eucalyptus' instance types are Nova's flavors."""
 
     def __init__(self, front, *words):
         """``front``: of fronted.py."""
@@ -42,7 +44,7 @@ class Relay(Verifying):
             status,
             kind,
             answer.replace(b"<Code>UnsupportedOperation<", b"<Code>IncorrectState<"),
-        )  # as all others say it
+        )  # as all other managers of the family say it
 
     def _passed_on(self, form: dict[str, str]):
         url = urlsplit(self.front.url)

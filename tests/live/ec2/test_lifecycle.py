@@ -32,7 +32,7 @@ def amazon():
 
 @pytest.fixture
 def gateway(amazon):
-    """A gateway that is well; whatever a test leaves in moto fails it, and none of those that follow."""
+    """A gateway without faults; a test that leaves something in moto fails, the next one does not."""
     found, before = amazon
     found.heal()
     yield found
@@ -43,7 +43,7 @@ def gateway(amazon):
 
 @pytest.fixture
 def site(gateway, tmp_path):
-    """Writes the site file, with other keys of [endpoint] and [test vm]."""
+    """Writes the site file, with more keys of [endpoint] and [test vm]."""
 
     def write(endpoint=(), credentials="", budget="", **test_vm):
         more = {"budget": budget} if budget else {}
@@ -62,7 +62,7 @@ def site(gateway, tmp_path):
 
 
 def there(gateway):
-    """The ids of what moto itself says that there is; with an instance EC2 makes a volume of its own accord."""
+    """The ids of what moto itself shows; EC2 makes a volume with each instance."""
     found = set()
     mine = {
         "Filter.1.Name": "owner-id",
@@ -375,7 +375,7 @@ def test_nobody_there_is_the_gateways_matter(tmp_path):
 
 
 def begun(path, gateway, action):
-    """A probe in the background that has had this call answered."""
+    """A probe in the background, after the answer to this call."""
     process = subprocess.Popen(
         [sys.executable, str(PROBES / LIFECYCLE), "--site", path],
         stdout=subprocess.PIPE,

@@ -1,7 +1,8 @@
-"""A gateway that verifies every signature, by botocore, and speaks a dialect of EC2's API; what is behind it is another's matter.
+"""A gateway that verifies every signature by botocore, and speaks a dialect of EC2's API.
 
-Requests come as forms, signed by version 2 or 4, or as JSON, signed by version 4. A manager of the family refuses what it does
-not know, and does not look at what it does not heed.
+Requests are forms, signed by version 2 or 4, or JSON, signed by version 4. As the real managers do,
+the gateway refuses actions that a dialect does not know, and ignores parameters that it does not
+use. Subclasses say what is behind the gateway.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _SIGNED = re.compile(
 
 
 class Verifying:
-    """Serves at ``url`` from ``with`` to its end; ``calls`` has the actions that came, and their words. ``served`` is the rest's."""
+    """Serves at ``url`` inside ``with``; ``calls`` are (action, form). Subclasses have ``served``."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Verifying:
             region,
             dialect,
         )
-        self.types = types  # what Eucalyptus has: (name, CPUs, MiB)
+        self.types = types  # of Eucalyptus: (name, CPUs, MiB)
         self.calls: list[tuple[str, dict[str, str]]] = []
         gateway = self
 
@@ -95,11 +96,11 @@ class Verifying:
         self._server.server_close()
 
     def served(self, action: str, form: dict[str, str], service: str) -> tuple[int, str, bytes]:
-        """The answer (status, type, body) to a request whose signature was right, in the words of the dialect."""
+        """The answer (status, content type, body) to a request with a right signature."""
         raise NotImplementedError
 
     def answer(self, path: str, headers, body: str) -> tuple[int, str, bytes]:
-        """What a client is told."""
+        """The answer (status, content type, body) to any request."""
         if urlsplit(path).path != self.path:
             return 404, "text/html", b"<!DOCTYPE html><html><title>404 Not Found</title></html>"
         target = headers.get("X-Amz-Target", "")
@@ -114,7 +115,7 @@ class Verifying:
             return error(400, *refusal)
         if self.dialect == "eucalyptus" and action == "DescribeInstanceTypes":
             return 200, "text/xml", eucalyptus_types(self.types)
-        if self.dialect == "nimbus":  # which does not look at the rest
+        if self.dialect == "nimbus":  # it ignores all other parameters
             heeded = {"RunInstances": HEEDED, "DescribeImages": ()}.get(action)
             form = {
                 key: value
@@ -124,7 +125,7 @@ class Verifying:
         return self.served(action, form, service)
 
     def _refused(self, action: str, form: dict[str, str]):
-        """What a manager of the family does not know, it refuses."""
+        """(code, message) for a request that the dialect does not know, else None."""
         if self.dialect != "aws" and any(key.startswith("TagSpecification") for key in form):
             return "UnknownParameter", "The parameter TagSpecification is not recognized"
         if self.dialect == "nimbus" and (
@@ -136,7 +137,7 @@ class Verifying:
     # --- signatures -----------------------------------------------------------------------------------------------
 
     def _verify(self, path: str, headers, body: str, form: dict[str, str]):
-        """((code, words) of a request that is not signed as it should be, or (); the service that it is for)."""
+        """((code, message) of a wrong signature, or (); the service that was signed for)."""
         if self.signature == 2:
             return self._verify_2(form), "ec2"
         match = _SIGNED.fullmatch(headers.get("Authorization", ""))
@@ -194,7 +195,7 @@ class Verifying:
 
 
 def eucalyptus_types(types) -> bytes:
-    """Instance types in Eucalyptus' own shape."""
+    """Instance types in Eucalyptus' own elements."""
     rows = b"".join(
         b"<item><name>%s</name><cpu>%d</cpu><disk>10</disk><memory>%d</memory></item>" % row
         for row in types
@@ -207,7 +208,7 @@ def eucalyptus_types(types) -> bytes:
 
 
 def error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
-    """A refusal, as EC2 words it."""
+    """A refusal as EC2 writes it."""
     return (
         status,
         "text/xml",
@@ -219,7 +220,7 @@ def error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
 
 
 def json_error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
-    """A refusal, as services that speak JSON word it."""
+    """A refusal as services with JSON write it."""
     return (
         status,
         "application/x-amz-json-1.1",
