@@ -1,6 +1,5 @@
 """How many more test VMs fit into an OpenStack: by each quota that one meets, by hosts and by networks."""
 
-
 import pytest
 
 from rawserver import reply
