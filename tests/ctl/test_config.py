@@ -13,7 +13,7 @@ import pytest
 
 from running import CHECKOUT, PROBES
 from vmprobe.core.errors import ClientError
-from vmprobe.ctl.config import inventory, objects
+from vmprobe.ctl.config import inventory, objects, templates
 from vmprobe.ctl.config import output as files
 from vmprobe.site import services
 
@@ -75,7 +75,7 @@ def tree(target, sites, **options):
 # --- whole --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", objects.TARGETS)
+@pytest.mark.parametrize("target", templates.TARGETS)
 def test_three_sites_come_out_whole(target, request):
     found, place = tree(target, GOLDEN / "sites"), GOLDEN / target
     if request.config.getoption("--regen"):
@@ -108,7 +108,7 @@ def test_a_page_has_the_interval_that_is_generated(probe):
 
 
 @pytest.mark.parametrize(
-    "target", [target for target in objects.TARGETS if target != "systemd"]
+    "target", [target for target in templates.TARGETS if target != "systemd"]
 )  # a unit has no such word
 def test_the_page_that_a_service_names_is_there(target):
     named = {
@@ -174,15 +174,15 @@ def test_an_active_check_that_nagios_would_kill_is_refused():
         check(checks="active")
 
     assert str(wrong.value) == (
-        "one.ini [schedule] checks: active needs a service_check_timeout of 335 s, and it is 60 s; raise "
-        "that and say so by --limit, or leave the checks to a timer (auto)"
+        "one.ini [schedule] checks: active needs a service_check_timeout of 335 s, but it is 60 s; raise "
+        "it and pass it with --limit, or use auto, so that a timer runs the check"
     )
 
 
 def test_a_budget_that_argo_does_not_wait_for_is_refused():
     with pytest.raises(
         ClientError,
-        match=r"^one.ini \[budget\] deadline: needs 995 s of the scheduler, and ARGO kills at 900 s$",
+        match=r"^one.ini \[budget\] deadline: the check needs a limit of 995 s, but ARGO kills checks after 900 s$",
     ):
         check(target="argo", deadline=900.0)
 
@@ -190,7 +190,7 @@ def test_a_budget_that_argo_does_not_wait_for_is_refused():
 def test_a_timer_without_a_target_is_refused():
     with pytest.raises(
         ClientError,
-        match=r"^one.ini \[schedule\] submit: this key is missing; what a timer runs has to be",
+        match=r"^one.ini \[schedule\] submit: this key is missing; the results of a timer's runs have",
     ):
         check(target="systemd")
 
@@ -322,7 +322,7 @@ def test_contact_groups_that_nagios_would_read_otherwise_are_a_usage_error(tmp_p
 
     assert (code, errors.splitlines()[-1][:90]) == (
         2,
-        "vmprobectl config: error: argument --contact-groups: '!admins' is not a list of names of c",
+        "vmprobectl config: error: argument --contact-groups: '!admins' is not a list of contact gr",
     )
 
 
@@ -405,9 +405,9 @@ def test_a_unit_carries_a_target_as_it_was_written_and_systemd_has_nothing_to_sa
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("a\n  b", "is more than one line, which a directive of Nagios cannot carry"),
-        ("$USER1$", "has a '$', which begins a macro in Nagios; write it without"),
-        ("a\\", "ends with a '\\', which would join the next line in Nagios"),
+        ("a\n  b", "has several lines, which a directive of Nagios cannot carry"),
+        ("$USER1$", "contains '$', which begins a macro in Nagios; write it without"),
+        ("a\\", "ends with '\\', which joins the next line in Nagios"),
     ],
 )
 def test_what_nagios_cannot_carry_is_refused_by_file_and_key(tmp_path, text, words):
@@ -425,7 +425,7 @@ def test_a_label_is_refused_by_its_key(tmp_path):
     write(tmp_path / "sites", labels="country = $es")
 
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites")[2] == (
-        "vmprobectl: one.ini [labels] country: has a '$', which begins a macro in Nagios; write it without\n"
+        "vmprobectl: one.ini [labels] country: contains '$', which begins a macro in Nagios; write it without\n"
     )
 
 
@@ -433,7 +433,7 @@ def test_an_address_is_refused_by_its_key(tmp_path):
     write(tmp_path / "sites", endpoint="manager = memory\nurl = https://a$b.example.org")
 
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites")[2] == (
-        "vmprobectl: one.ini [endpoint] url: has a '$', which begins a macro in Nagios; write it without\n"
+        "vmprobectl: one.ini [endpoint] url: contains '$', which begins a macro in Nagios; write it without\n"
     )
 
 
@@ -443,7 +443,7 @@ def test_plug_ins_with_a_path_that_no_command_can_carry_are_refused(tmp_path):
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites", "--plugins", "/opt/my plugins")[
         2
     ] == (
-        "vmprobectl: /opt/my plugins: this path cannot stand in a command of every scheduler; letters, digits and /.@_+=:,- can\n"
+        "vmprobectl: /opt/my plugins: some schedulers cannot run a command with this path; use only letters, digits and /.@_+=:,-\n"
     )
 
 
@@ -451,8 +451,8 @@ def test_a_site_file_with_a_path_that_no_command_can_carry_is_refused(tmp_path):
     write(tmp_path / "my sites")
 
     assert ctl("icinga2", tmp_path / "out", tmp_path / "my sites")[2] == (
-        f"vmprobectl: {tmp_path}/my sites/one.ini: this path cannot stand in a command of every scheduler; "
-        "letters, digits and /.@_+=:,- can\n"
+        f"vmprobectl: {tmp_path}/my sites/one.ini: some schedulers cannot run a command with this path; "
+        "use only letters, digits and /.@_+=:,-\n"
     )
 
 
@@ -592,7 +592,7 @@ def test_a_damaged_manifest_is_named(sites, tmp_path):
     assert ctl("nagios", output, sites) == (
         1,
         "",
-        f"vmprobectl: {output}/.vmprobe-nagios.json: is damaged; remove it together with the files that were generated beside it\n",
+        f"vmprobectl: {output}/.vmprobe-nagios.json: is damaged; remove it together with the generated files next to it\n",
     )
 
 
@@ -635,7 +635,7 @@ def test_wherever_it_is_cut_off_the_next_run_makes_it_right(sites, tmp_path, mon
     real = os.replace
     for number in range(1, 9):
         output = tmp_path / f"out{number}"
-        with files.opened(str(output), "nagios", True) as found:
+        with files.open_tree(str(output), "nagios", True) as found:
             found.apply(first, found.changes(first), {})
         calls = iter(range(1, 99))
 
@@ -646,15 +646,15 @@ def test_wherever_it_is_cut_off_the_next_run_makes_it_right(sites, tmp_path, mon
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "replace", replace)
-            with contextlib.suppress(Killed), files.opened(str(output), "nagios", True) as found:
+            with contextlib.suppress(Killed), files.open_tree(str(output), "nagios", True) as found:
                 found.apply(second, found.changes(second), {"some": "thing"})
 
-        with files.opened(str(output), "nagios", True) as found:
+        with files.open_tree(str(output), "nagios", True) as found:
             found.apply(second, found.changes(second), {"some": "thing"})
         assert {
             str(path.relative_to(output)): path.read_text() for path in output.rglob("*.cfg")
         } == second
-        with files.opened(str(output), "nagios", False) as found:
+        with files.open_tree(str(output), "nagios", False) as found:
             assert (found.changes(second), found.remembered) == ([], {"some": "thing"})
 
 
@@ -720,7 +720,7 @@ def test_a_reload_is_over_before_another_run_writes(sites, tmp_path):
         1,
         [
             f"vmprobectl: {tmp_path}/out: another run of vmprobectl writes here",
-            f"vmprobectl: --reload {other}: exit code 1; the files are written, and the next run tries it again",
+            f"vmprobectl: --reload {other}: exit code 1; the files are written, and the next run tries to reload again",
         ],
     )
 
@@ -759,7 +759,7 @@ def test_what_lies_in_the_way_is_not_waited_for(sites, tmp_path, name, make):
 
 
 def test_two_runs_do_not_write_at_once(sites, tmp_path):
-    with files.opened(str(tmp_path / "out"), "nagios", True):
+    with files.open_tree(str(tmp_path / "out"), "nagios", True):
         assert ctl("nagios", tmp_path / "out", sites) == (
             1,
             "",
@@ -810,7 +810,7 @@ def test_two_sites_of_one_name_are_refused(sites, tmp_path):
     (sites / "twice.ini").write_text((sites / "local.ini").read_text())
 
     assert ctl("nagios", tmp_path / "out", sites)[2] == (
-        f"vmprobectl: {sites}/twice.ini [site] name: local is the name of {sites}/local.ini, too\n"
+        f"vmprobectl: {sites}/twice.ini [site] name: local is also the name of {sites}/local.ini\n"
     )
 
 
@@ -837,7 +837,7 @@ def test_a_reload_that_failed_is_owed_until_it_is_done(sites, tmp_path, command,
     for _ in range(2):  # the second time nothing has changed
         assert ctl("nagios", tmp_path / "out", sites, "--reload", command)[::2] == (
             1,
-            f"vmprobectl: --reload {command}: {failure}; the files are written, and the next run tries it again\n",
+            f"vmprobectl: --reload {command}: {failure}; the files are written, and the next run tries to reload again\n",
         )
 
     reload = ("--reload", f"touch {tmp_path}/reloaded")
@@ -893,7 +893,7 @@ def test_nagios_has_no_warning_where_somebody_is_notified(sites, tmp_path):
     assert ctl("nagios", tmp_path / "out", sites, "--contact-groups", "admins")[0] == 0
     place = tmp_path / "nagios"
     place.mkdir()
-    words = validate._DAEMONS["nagios"][1](str(place), str(tmp_path / "out"), "", "")
+    words = validate.nagios(validate.Check(str(place), str(tmp_path / "out")))
 
     done = subprocess.run(["nagios4", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, re.findall(r"(?m)^Warning.*|^Total.*", done.stdout)) == (
@@ -909,7 +909,7 @@ def test_nagios_looks_at_all_that_its_main_file_reads(tmp_path):
 
     server, output = tmp_path / "nagios", tmp_path / "nagios" / "conf.d" / "vmprobe"
     (server / "conf.d").mkdir(parents=True)
-    (server / "contacts.cfg").write_text(validate._CONTACT)
+    (server / "contacts.cfg").write_text(validate.CONTACT)
     (server / "resource.cfg").write_text("$USER1$=/usr/lib/nagios/plugins\n")
     (server / "nagios.cfg").write_bytes(
         b"# \xdcberwachung\ncfg_file=contacts.cfg\nresource_file=resource.cfg\n cfg_dir = conf.d\nlog_file=/nowhere/log\n"
@@ -929,14 +929,14 @@ def test_nagios_looks_at_all_that_its_main_file_reads(tmp_path):
 
     assert config(output) == (
         1,
-        "vmprobectl: nagios4 refuses this, and nothing was changed: Error: Contactgroup 'cloud-admins' is not "
+        "vmprobectl: nagios4 rejects these files, and nothing was changed: Error: Contactgroup 'cloud-admins' is not "
         "defined anywhere / Error: Could not add contactgroup 'cloud-admins' to host (config file "
         "'sites/one.cfg', starting on line 3) / Error processing object config files!\n",
     )
     assert sorted(output.iterdir()) == []
     assert config(tmp_path / "out") == (
         1,
-        f"vmprobectl: --main: {server}/nagios.cfg has no cfg_dir in which {tmp_path}/out lies\n",
+        f"vmprobectl: --main: {server}/nagios.cfg has no cfg_dir that contains {tmp_path}/out\n",
     )
 
     (server / "conf.d" / "groups.cfg").write_text(
@@ -957,9 +957,7 @@ def test_a_main_file_is_nagios_s(tmp_path):
         "--validate",
         "--main",
         "/etc/icinga2/icinga2.conf",
-    )[2] == (
-        "vmprobectl: --main: is Nagios' main file; Icinga looks at all that it reads before it reloads\n"
-    )
+    )[2] == ("vmprobectl: --main: only for Nagios; Icinga checks all its files when it reloads\n")
 
 
 @pytest.mark.parametrize(
@@ -1023,7 +1021,7 @@ def test_what_the_daemon_refuses_does_not_replace_what_was_there(sites, tmp_path
 
     assert (code, said) == (1, "")
     assert (
-        errors.startswith(f"vmprobectl: {daemon} refuses this, and nothing was changed: ")
+        errors.startswith(f"vmprobectl: {daemon} rejects these files, and nothing was changed: ")
         and "adress" in errors
     )
     assert written(output) == before

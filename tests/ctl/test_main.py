@@ -13,7 +13,7 @@ import pytest
 from running import CHECKOUT, PROBES
 
 GOLDEN = CHECKOUT / "tests" / "golden" / "config"
-FULL = "vmprobectl: stdout: No space left on device; what was asked for was done, and not all of it was told\n"
+FULL = "vmprobectl: stdout: No space left on device; the command was carried out, but not all of its output was written\n"
 TABLE = "name,manager,url,notes\none,memory,memory://one,Kraków Łódź\n"
 SITE = "[site]\nname = {name}\nnotes = {notes}\n[endpoint]\nmanager = memory\n[test vm]\nimage = vmprobe-test\n"
 
@@ -198,7 +198,7 @@ def test_letters_that_an_output_lacks_are_written_by_their_numbers(
     )
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
-        b"one: [site] notes is now " + shown + b"\n1 site found, 0 services passed over\n",
+        b"one: [site] notes is now " + shown + b"\n1 site found, 0 services skipped\n",
         b"",
     )
     assert ctl(
@@ -239,7 +239,7 @@ def test_names_that_are_no_text_are_one_line(sites, tmp_path):
         "config", "--target", "nagios", "--sites", tmp_path / name, "--output", tmp_path / "out"
     )
     assert (code, said, errors.count("\n")) == (1, "", 1)
-    assert "J\\udcfcrgen/one.ini: this path cannot stand in a command of every scheduler" in errors
+    assert "J\\udcfcrgen/one.ini: some schedulers cannot run a command with this path" in errors
     assert ctl(
         "config", "--target", "nagios", "--sites", sites, "--output", tmp_path / name / "out"
     )[::2] == (0, "")
@@ -532,7 +532,7 @@ def test_a_user_whose_umask_takes_everything_can_import_and_configure(nobody, qu
 
     assert (imported.returncode, imported.stdout, imported.stderr) == (
         0,
-        "one: added\n1 site found, 0 services passed over\n",
+        "one: added\n1 site found, 0 services skipped\n",
         "",
     )
     assert (configured.returncode, configured.stdout, configured.stderr) == (

@@ -10,8 +10,7 @@ import pytest
 from running import PROBES
 from vmprobe.core.errors import ClientError
 from vmprobe.ctl.config import output as tree
-from vmprobe.ctl.sites import catalogue
-from vmprobe.ctl.sites import sync as adopting
+from vmprobe.ctl.sites import catalogue, sync
 from vmprobe.host import files
 from vmprobe.site import site
 
@@ -84,7 +83,7 @@ def output(tmp_path):
     return path
 
 
-def adopt(form, place, output, *options):
+def sites_import(form, place, output, *options):
     """(exit code, stdout, stderr) of vmprobectl sites import."""
     done = subprocess.run(
         [
@@ -187,9 +186,9 @@ def test_a_service_without_a_url_has_those_of_its_endpoints_that_are_monitored(t
         ("S-a.example.org", "https://a.example.org/v3"),
         ("S-b.example.org", "https://b.example.org:8787/"),
     ]
-    assert found.doubles == [
-        "S-a.example.org: is there twice; [endpoint] url is https://a.example.org/v3 by the first, "
-        "which is taken, and https://a.example.org/v2.0"
+    assert found.notes == [
+        "S-a.example.org: appears twice; [endpoint] url is https://a.example.org/v3 in the first entry, "
+        "which is used, and https://a.example.org/v2.0 in another"
     ]
 
 
@@ -287,7 +286,7 @@ def test_a_document_type_is_refused_in_any_encoding(tmp_path, encoding):
         (
             "gocdb",
             "<html><body>Log in</body></html>",
-            "begins with <html>, and what GOCDB exports with <results>",
+            "begins with <html>; an export of GOCDB begins with <results>",
         ),
         ("csv", "name,manager,url\n,memory,b\n", "line 2: has no name"),
         (
@@ -295,20 +294,20 @@ def test_a_document_type_is_refused_in_any_encoding(tmp_path, encoding):
             f"name,manager,url\n{200000 * 'a'},memory,b\n",
             "line 2: field larger than field limit",
         ),
-        ("glue", "dn: a\nnonsense\n", "'nonsense' is no line of LDIF"),
-        ("glue", "dn: a\nb:: %%%\n", "'b:: %%%' is no base64"),
+        ("glue", "dn: a\nnonsense\n", "'nonsense' is not a line of LDIF"),
+        ("glue", "dn: a\nb:: %%%\n", "'b:: %%%' is not base64"),
         ("csv", "name,url\na,b\n", "has no column manager; name, manager and url are needed"),
         (
             "csv",
             "name,manager,url\na,b\n",
-            "line 2: has another number of columns than the first line",
+            "line 2: has 2 columns, the first line has 3",
         ),
     ],
 )
 def test_what_is_no_catalogue_is_named(tmp_path, output, form, text, words):
     (tmp_path / "it").write_text(text)
 
-    code, said, errors = adopt(form, tmp_path / "it", output)
+    code, said, errors = sites_import(form, tmp_path / "it", output)
 
     assert (code, said, errors.count("\n")) == (1, "", 1)
     assert errors.startswith(f"vmprobectl: {tmp_path}/it") and words in errors
@@ -318,9 +317,9 @@ def test_what_is_no_catalogue_is_named(tmp_path, output, form, text, words):
 
 
 def test_new_sites_are_whole_site_files(table, output):
-    assert adopt("csv", table, output) == (
+    assert sites_import("csv", table, output) == (
         0,
-        "one: added\ntwo: added\n2 sites found, 0 services passed over\n",
+        "one: added\ntwo: added\n2 sites found, 0 services skipped\n",
         "",
     )
 
@@ -337,22 +336,22 @@ def test_the_defaults_complete_a_new_site_and_the_catalogue_goes_first(table, ou
         "[endpoint]\nurl = memory://never\n[budget]\ndeadline = 120 s ; short\n"
     )
 
-    adopt("csv", table, output, "--defaults", str(tmp_path / "defaults.ini"))
+    sites_import("csv", table, output, "--defaults", str(tmp_path / "defaults.ini"))
 
     one = site.load(str(output / "one.ini"))
     assert (one.endpoint["url"], one.deadline) == ("memory://one", 120.0)
 
 
 def test_the_second_time_there_is_nothing_to_do(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     before = {path.name: path.stat().st_ino for path in output.iterdir()}
 
-    assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
+    assert sites_import("csv", table, output) == (0, "2 sites found, 0 services skipped\n", "")
     assert {path.name: path.stat().st_ino for path in output.iterdir()} == before
 
 
 def test_what_changed_there_changes_here_and_nothing_else_does(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     path = output / "one.ini"
     path.write_text(
         path.read_text().replace("url = memory://one", "url   =  memory://one   ; theirs")
@@ -362,25 +361,26 @@ def test_what_changed_there_changes_here_and_nothing_else_does(table, output):
     table.write_text(CSV.replace("memory://one", "memory://new"))
 
     assert (
-        adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://new"
+        sites_import("csv", table, output)[1].splitlines()[0]
+        == "one: [endpoint] url is now memory://new"
     )
     assert path.read_text() == before.replace("memory://one", "memory://new")
 
 
 def test_what_a_person_changed_stays_and_is_told(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     path = output / "one.ini"
     path.write_text(path.read_text().replace("memory://one", "memory://mine"))
     table.write_text(CSV.replace("memory://one", "memory://new"))
 
-    assert adopt("csv", table, output)[1].splitlines()[0] == (
-        "one: [endpoint] url is a person's now; not changed to memory://new"
+    assert sites_import("csv", table, output)[1].splitlines()[0] == (
+        "one: [endpoint] url was edited by hand; not changed to memory://new"
     )
     assert "url = memory://mine" in path.read_text()
 
 
 def test_what_the_catalogue_knows_from_now_on_is_added_and_a_person_s_key_stays(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     path = output / "two.ini"
     path.write_text(
         path.read_text().replace("image = vmprobe-test", "image = vmprobe-test\nflavor = mine")
@@ -390,9 +390,9 @@ def test_what_the_catalogue_knows_from_now_on_is_added_and_a_person_s_key_stays(
         CSV.replace("country", "flavor").replace(",es", ",tiny").replace(",fusion,", ",fusion,tiny")
     )
 
-    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
         "one: [test vm] flavor is now tiny",
-        "two: [test vm] flavor is a person's now; not changed to tiny",
+        "two: [test vm] flavor was edited by hand; not changed to tiny",
     ]
     assert (output / "one.ini").read_text() == before["one.ini"].replace(
         "image = vmprobe-test", "image = vmprobe-test\nflavor = tiny"
@@ -403,18 +403,19 @@ def test_what_the_catalogue_knows_from_now_on_is_added_and_a_person_s_key_stays(
 def test_a_change_that_would_be_no_site_file_is_refused_each_time_and_the_next_good_one_is_made(
     table, output
 ):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     table.write_text(CSV.replace("memory,memory://one", "pigeon,memory://one"))
     for _ in range(2):
         assert (
-            adopt("csv", table, output)[1]
+            sites_import("csv", table, output)[1]
             .splitlines()[0]
             .startswith("one: refused: one.ini [endpoint] manager: 'pigeon' is ")
         )
 
     table.write_text(CSV.replace("memory://one", "memory://new"))
     assert (
-        adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://new"
+        sites_import("csv", table, output)[1].splitlines()[0]
+        == "one: [endpoint] url is now memory://new"
     )
 
 
@@ -423,37 +424,38 @@ def test_two_entries_that_come_to_one_name_are_told_and_the_first_is_taken(table
         "name,manager,url\nA B,memory,memory://one\nA/B,memory,memory://two\n../../A B,memory,memory://one\n"
     )
 
-    assert adopt("csv", table, output)[1].splitlines() == [
-        "A-B: is there twice; [endpoint] url is memory://one by the first, which is taken, and memory://two",
+    assert sites_import("csv", table, output)[1].splitlines() == [
+        "A-B: appears twice; [endpoint] url is memory://one in the first entry, which is used, and memory://two in another",
         "A-B: added",
-        "1 site found, 0 services passed over",
+        "1 site found, 0 services skipped",
     ]
     assert "memory://one" in (output / "A-B.ini").read_text()
 
 
 def test_what_an_import_that_was_cut_off_wrote_is_still_its_own(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     (output / ".vmprobe-import.json").unlink()  # as it is written last
-    assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
+    assert sites_import("csv", table, output) == (0, "2 sites found, 0 services skipped\n", "")
     memory = (output / ".vmprobe-import.json").read_bytes()
     table.write_text(CSV.replace("memory://one", "memory://new"))
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     (output / ".vmprobe-import.json").write_bytes(memory)
 
-    assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
+    assert sites_import("csv", table, output) == (0, "2 sites found, 0 services skipped\n", "")
     table.write_text(CSV)
     assert (
-        adopt("csv", table, output)[1].splitlines()[0] == "one: [endpoint] url is now memory://one"
+        sites_import("csv", table, output)[1].splitlines()[0]
+        == "one: [endpoint] url is now memory://one"
     )
 
 
 def test_a_site_file_can_be_read_by_the_monitoring_user_and_its_mode_stays(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     assert {path.stat().st_mode & 0o777 for path in output.glob("*.ini")} == {0o644}
     (output / "one.ini").chmod(0o640)
     table.write_text(CSV.replace("memory://", "memory://new-"))
 
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     assert [(output / name).stat().st_mode & 0o777 for name in ("one.ini", "two.ini")] == [
         0o640,
         0o644,
@@ -461,7 +463,7 @@ def test_a_site_file_can_be_read_by_the_monitoring_user_and_its_mode_stays(table
 
 
 def test_a_directory_that_is_none_is_named(table, tmp_path):
-    assert adopt("csv", table, tmp_path / "nowhere") == (
+    assert sites_import("csv", table, tmp_path / "nowhere") == (
         1,
         "",
         f"vmprobectl: {tmp_path}/nowhere: No such directory\n",
@@ -469,23 +471,23 @@ def test_a_directory_that_is_none_is_named(table, tmp_path):
 
 
 def test_a_site_that_is_no_longer_found_is_told_and_stays(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     table.write_text("\n".join(CSV.splitlines()[:2]) + "\n")
 
-    assert adopt("csv", table, output)[1].splitlines()[0] == (
-        "two: no longer found; its file stays, remove it when that is right"
+    assert sites_import("csv", table, output)[1].splitlines()[0] == (
+        "two: no longer found; its file stays, remove it if that is right"
     )
     assert (output / "two.ini").exists()
 
 
 def test_a_file_that_somebody_else_wrote_or_removed_stays_so(table, output):
     (output / "one.ini").write_text("; mine\n")
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     (output / "two.ini").unlink()
 
-    assert adopt("csv", table, output)[1].splitlines()[:2] == [
-        "one: is there already, written by somebody else; it stays as it is",
-        "two: its file was removed by somebody, and stays so",
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
+        "one: a file that somebody else wrote exists; it stays as it is",
+        "two: its file was removed by somebody; not written again",
     ]
     assert (output / "one.ini").read_text() == "; mine\n"
 
@@ -493,7 +495,7 @@ def test_a_file_that_somebody_else_wrote_or_removed_stays_so(table, output):
 def test_what_would_be_no_site_file_is_refused_and_the_others_are_written(table, output):
     table.write_text(CSV.replace("memory,memory://one", "pigeon,memory://one"))
 
-    code, said, _ = adopt("csv", table, output)
+    code, said, _ = sites_import("csv", table, output)
 
     assert code == 0
     assert said.splitlines()[0].startswith(
@@ -503,17 +505,17 @@ def test_what_would_be_no_site_file_is_refused_and_the_others_are_written(table,
 
 
 def test_check_writes_nothing_and_exits_1(table, output):
-    assert adopt("csv", table, output, "--check")[0] == 1
+    assert sites_import("csv", table, output, "--check")[0] == 1
     assert list(output.iterdir()) == []
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
 
-    assert adopt("csv", table, output, "--check") == (
+    assert sites_import("csv", table, output, "--check") == (
         0,
-        "2 sites found, 0 services passed over\n",
+        "2 sites found, 0 services skipped\n",
         "",
     )
     table.write_text(CSV.splitlines()[0] + "\n")
-    assert adopt("csv", table, output, "--check")[0] == 0, (
+    assert sites_import("csv", table, output, "--check")[0] == 0, (
         "there is something to tell, and nothing to write"
     )
 
@@ -549,7 +551,7 @@ def paged(own="", next_page=True, count="3", most="<max_page_size>3</max_page_si
 def test_one_page_of_gocdbs_is_refused(tmp_path, output, text):
     (tmp_path / "gocdb.xml").write_text(text)
 
-    assert adopt("gocdb", tmp_path / "gocdb.xml", output) == (
+    assert sites_import("gocdb", tmp_path / "gocdb.xml", output) == (
         1,
         "",
         f"vmprobectl: {tmp_path}/gocdb.xml: is one page of several; have GOCDB export all services at once, without next_cursor, "
@@ -578,9 +580,9 @@ def test_the_only_page_of_gocdbs_is_read(tmp_path, text):
 def test_services_that_gocdb_counts_and_that_are_not_there_are_missed(tmp_path, output):
     (tmp_path / "gocdb.xml").write_text(paged(next_page=False, count="7", most=""))
 
-    assert adopt("gocdb", tmp_path / "gocdb.xml", output)[::2] == (
+    assert sites_import("gocdb", tmp_path / "gocdb.xml", output)[::2] == (
         1,
-        f"vmprobectl: {tmp_path}/gocdb.xml: is cut off: it says that it has 7 services, and has 3\n",
+        f"vmprobectl: {tmp_path}/gocdb.xml: is cut off: it claims to have 7 services, but has 3\n",
     )
 
 
@@ -604,11 +606,11 @@ SIZE_LIMIT = "server ended it with '4 Size limit exceeded'"
         ),
         (
             lambda text: text + "\n# search reference\nref: ldap://other.example.org/o=glue??sub\n",
-            "the rest is on another one (search reference)",
+            "the rest is on another server (search reference)",
         ),
         (
             lambda text: text + "\n# refldap://other.example.org/o=glue??sub\n",
-            "the rest is on another one (search reference)",
+            "the rest is on another server (search reference)",
         ),
         (
             lambda text: (
@@ -619,15 +621,15 @@ SIZE_LIMIT = "server ended it with '4 Size limit exceeded'"
         ),
         (
             lambda text: text + "\nresult: 0 Success\n\n# numResponses: 201\n# numEntries: 200\n",
-            "it says that it has 200 entries, and has 3",
+            "it claims to have 200 entries, but has 3",
         ),
         (
             lambda text: "# extended LDIF\n#\n# LDAPv3\n" + text + "\n# search result\nsearch: 2\n",
-            "there is no result at its end, as ldapsearch writes it",
+            "the result that ldapsearch writes at the end is missing",
         ),
         (
             lambda text: "version: 1\n\n#\n# LDAPv3\n" + text,
-            "there is no result at its end, as ldapsearch writes it",
+            "the result that ldapsearch writes at the end is missing",
         ),
         (lambda text: text[:-9], "in the middle of its last line"),
     ],
@@ -647,7 +649,7 @@ SIZE_LIMIT = "server ended it with '4 Size limit exceeded'"
 def test_a_glue_dump_that_says_that_it_is_a_part_is_refused(tmp_path, output, change, words):
     (tmp_path / "glue.ldif").write_text(change(GLUE))
 
-    code, said, errors = adopt("glue", tmp_path / "glue.ldif", output)
+    code, said, errors = sites_import("glue", tmp_path / "glue.ldif", output)
 
     assert (code, said, errors.count("\n"), list(output.iterdir())) == (1, "", 1, [])
     assert errors.startswith(f"vmprobectl: {tmp_path}/glue.ldif: is ") and errors.endswith(
@@ -670,10 +672,10 @@ def test_a_glue_dump_that_says_that_it_is_whole_is_read(tmp_path):
 def test_a_glue_dump_without_any_entry_is_refused(tmp_path, output, text):
     (tmp_path / "glue.ldif").write_text(text)  # as it is where ldapsearch could not be started
 
-    assert adopt("glue", tmp_path / "glue.ldif", output) == (
+    assert sites_import("glue", tmp_path / "glue.ldif", output) == (
         1,
         "",
-        f"vmprobectl: {tmp_path}/glue.ldif: has no entry, so that it is no catalogue\n",
+        f"vmprobectl: {tmp_path}/glue.ldif: has no entry, so it is not a catalogue\n",
     )
 
 
@@ -693,8 +695,8 @@ def test_a_glue_dump_that_may_end_within_an_entry_is_read_and_its_last_line_is_s
         (whole[:-1] + "result: 0 Success\n", []),
     ):
         place.write_bytes(text.encode())
-        assert catalogue.read("glue", str(place)).doubles == [
-            f"{place}: its last entry has no blank line behind it; look whether it is whole: {line}"
+        assert catalogue.read("glue", str(place)).notes == [
+            f"{place}: there is no blank line after its last entry; check that it is complete: {line}"
             for line in told
         ]
 
@@ -702,7 +704,7 @@ def test_a_glue_dump_that_may_end_within_an_entry_is_read_and_its_last_line_is_s
 def test_a_table_that_ends_within_a_quoted_cell_is_refused(table, output):
     table.write_text('name,manager,url,notes\none,memory,memory://one,"a note, and it is\n')
 
-    assert adopt("csv", table, output)[::2] == (
+    assert sites_import("csv", table, output)[::2] == (
         1,
         f"vmprobectl: {table} line 2: unexpected end of data\n",
     )
@@ -711,18 +713,18 @@ def test_a_table_that_ends_within_a_quoted_cell_is_refused(table, output):
 def test_a_table_without_a_line_end_is_read_and_its_last_line_is_shown(table, output):
     table.write_text(CSV[:-10])  # some spreadsheets write none
 
-    assert adopt("csv", table, output) == (
+    assert sites_import("csv", table, output) == (
         1,
         "",
-        f"vmprobectl: {table} line 3: has another number of columns than the first line\n",
+        f"vmprobectl: {table} line 3: has 3 columns, the first line has 5\n",
     )
 
     table.write_text(CSV[:-1])
-    assert adopt("csv", table, output)[1].splitlines() == [
-        f"{table}: its last line has no line end; look whether it is whole: two,memory,memory://two,fusion,",
+    assert sites_import("csv", table, output)[1].splitlines() == [
+        f"{table}: its last line has no line end; check that it is complete: two,memory,memory://two,fusion,",
         "one: added",
         "two: added",
-        "2 sites found, 0 services passed over",
+        "2 sites found, 0 services skipped",
     ]
 
 
@@ -750,10 +752,10 @@ def test_a_table_without_a_line_end_is_read_and_its_last_line_is_shown(table, ou
 def test_a_column_that_could_be_no_label_is_refused_by_its_name(table, output, column, shown):
     table.write_bytes(f"name,manager,url,{column}\none,memory,memory://one,x\n".encode())
 
-    assert adopt("csv", table, output) == (
+    assert sites_import("csv", table, output) == (
         1,
         "",
-        f"vmprobectl: {table}: column '{shown}' is not a word of small letters, digits and '_'\n",
+        f"vmprobectl: {table}: column '{shown}' is not a word of lower-case letters, digits and '_'\n",
     )
     assert list(output.iterdir()) == []
 
@@ -766,7 +768,7 @@ def test_a_column_that_could_be_no_label_is_refused_by_its_name(table, output, c
 def test_a_value_that_would_not_stay_what_it_is_is_refused(table, output, value):
     table.write_bytes(f"name,manager,url,note\none,memory,memory://one,{value}\n".encode())
 
-    code, said, errors = adopt("csv", table, output)
+    code, said, errors = sites_import("csv", table, output)
 
     assert (code, errors, list(output.glob("*.ini"))) == (0, "", [])
     assert said.startswith("one: refused: [labels] note: ") and said.splitlines()[0].endswith(
@@ -777,21 +779,21 @@ def test_a_value_that_would_not_stay_what_it_is_is_refused(table, output, value)
 def test_a_column_that_is_there_twice_is_refused(table, output):
     table.write_text("name,manager,url,Flavor,flavor\none,memory,memory://one,a,b\n")
 
-    assert adopt("csv", table, output)[::2] == (
+    assert sites_import("csv", table, output)[::2] == (
         1,
-        f"vmprobectl: {table}: column flavor is there twice\n",
+        f"vmprobectl: {table}: column flavor appears twice\n",
     )
 
 
 def test_columns_may_be_in_capitals_and_what_is_empty_is_passed_over(table, output):
     table.write_text("Name,MANAGER,Url,Country,,\none,memory,memory://one,es,,\n,,,,,\n")
 
-    assert adopt("csv", table, output)[::2] == (0, "")
+    assert sites_import("csv", table, output)[::2] == (0, "")
     assert site.load(str(output / "one.ini")).labels == {"country": "es"}
 
     table.write_text("name,manager,url,\none,memory,memory://one,what\n")
     assert (
-        adopt("csv", table, output)[2]
+        sites_import("csv", table, output)[2]
         == f"vmprobectl: {table} line 2: has a value in a column without a name\n"
     )
 
@@ -803,23 +805,23 @@ EMPTIED = "name,manager,url,flavor,country,image\none,memory,memory://one,{},{},
 
 def test_a_cell_that_was_emptied_takes_effect_and_is_told(table, output):
     table.write_text(EMPTIED.format("m1.tiny", "es", "mine"))
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     table.write_text(EMPTIED.format("", "", ""))
 
-    assert adopt("csv", table, output) == (
+    assert sites_import("csv", table, output) == (
         0,
-        "one: [labels] country is taken out; it was es\none: [test vm] flavor is taken out; it was m1.tiny\n"
-        "one: [test vm] image is now vmprobe-test\n1 site found, 0 services passed over\n",
+        "one: [labels] country is removed; it was es\none: [test vm] flavor is removed; it was m1.tiny\n"
+        "one: [test vm] image is now vmprobe-test\n1 site found, 0 services skipped\n",
         "",
     )
     assert (output / "one.ini").read_text() == (
         "; From csv. What a person changes here stays as it is.\n[site]\nname = one\n\n[endpoint]\nmanager = memory\nurl = memory://one\n\n"
         "[test vm]\nimage = vmprobe-test\n\n[labels]\n"
     )
-    assert adopt("csv", table, output) == (0, "1 site found, 0 services passed over\n", "")
+    assert sites_import("csv", table, output) == (0, "1 site found, 0 services skipped\n", "")
 
     table.write_text(EMPTIED.format("m1.small", "pt", "other"))
-    assert adopt("csv", table, output)[1].splitlines()[:3] == [
+    assert sites_import("csv", table, output)[1].splitlines()[:3] == [
         "one: [labels] country is now pt",
         "one: [test vm] flavor is now m1.small",
         "one: [test vm] image is now other",
@@ -834,24 +836,24 @@ def test_a_cell_that_was_emptied_takes_effect_and_is_told(table, output):
 
 def test_an_emptied_cell_leaves_what_a_person_changed(table, output):
     table.write_text(EMPTIED.format("m1.tiny", "es", ""))
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     path = output / "one.ini"
     path.write_text(path.read_text().replace("m1.tiny", "mine"))
     table.write_text(EMPTIED.format("", "es", ""))
 
     assert (
-        adopt("csv", table, output)[1].splitlines()[0]
-        == "one: [test vm] flavor is a person's now; not taken out"
+        sites_import("csv", table, output)[1].splitlines()[0]
+        == "one: [test vm] flavor was edited by hand; not removed"
     )
     assert "flavor = mine\n" in path.read_text()
 
 
 def test_an_emptied_cell_that_a_site_file_needs_is_refused(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     table.write_text(CSV.replace("one,memory,", "one,,"))
 
     assert (
-        adopt("csv", table, output)[1].splitlines()[0]
+        sites_import("csv", table, output)[1].splitlines()[0]
         == "one: refused: one.ini [endpoint] manager: this key is missing"
     )
     assert site.load(str(output / "one.ini")).endpoint["manager"] == "memory"
@@ -860,24 +862,24 @@ def test_an_emptied_cell_that_a_site_file_needs_is_refused(table, output):
 def test_a_label_that_gocdb_leaves_out_from_now_on_is_taken_out(tmp_path, output):
     place = tmp_path / "gocdb.xml"
     place.write_text(GOCDB)
-    adopt("gocdb", place, output)
+    sites_import("gocdb", place, output)
     place.write_text(GOCDB.replace("    <COUNTRY_CODE>ES</COUNTRY_CODE>\n", ""))
 
     assert (
-        adopt("gocdb", place, output)[1].splitlines()[0]
-        == f"{NAME}: [labels] country is taken out; it was es"
+        sites_import("gocdb", place, output)[1].splitlines()[0]
+        == f"{NAME}: [labels] country is removed; it was es"
     )
     assert site.load(str(output / f"{NAME}.ini")).labels == {"site": "CESGA", "ngi": "NGI_IBERGRID"}
 
 
 def test_a_column_that_is_gone_leaves_what_it_said_and_is_told(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     table.write_text(
         "name,manager,url,country\none,memory,memory://one,es\ntwo,memory,memory://two,\n"
     )
 
-    assert adopt("csv", table, output)[1].splitlines()[0] == (
-        "[labels] vo: the catalogue has no such word any more; it stays in 2 site files, take it out when that is right"
+    assert sites_import("csv", table, output)[1].splitlines()[0] == (
+        "[labels] vo: the catalogue no longer has this field; it stays in 2 site files, remove it there if that is right"
     )
     assert site.load(str(output / "one.ini")).labels == {"vo": "ops", "country": "es"}
 
@@ -888,7 +890,7 @@ def test_a_column_that_is_gone_leaves_what_it_said_and_is_told(table, output):
 def test_capitals_of_a_host_a_service_or_an_answer_make_no_difference(tmp_path, output):
     place = tmp_path / "gocdb.xml"
     place.write_text(GOCDB)
-    adopt("gocdb", place, output)
+    sites_import("gocdb", place, output)
     before = (output / f"{NAME}.ini").read_bytes()
     place.write_text(
         GOCDB.replace(
@@ -898,15 +900,15 @@ def test_capitals_of_a_host_a_service_or_an_answer_make_no_difference(tmp_path, 
         .replace("<NODE_MONITORED>N<", "<NODE_MONITORED>n<")
     )
 
-    assert adopt("gocdb", place, output) == (0, "1 site found, 2 services passed over\n", "")
+    assert sites_import("gocdb", place, output) == (0, "1 site found, 2 services skipped\n", "")
     assert (output / f"{NAME}.ini").read_bytes() == before
 
 
 def test_capitals_of_a_manager_in_a_table_make_no_difference(table, output):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     table.write_text(CSV.replace("one,memory", "one,Memory").replace("two,memory", "two,MEMORY"))
 
-    assert adopt("csv", table, output) == (0, "2 sites found, 0 services passed over\n", "")
+    assert sites_import("csv", table, output) == (0, "2 sites found, 0 services skipped\n", "")
 
 
 # --- files of people -----------------------------------------------------------------------------------------------
@@ -914,7 +916,7 @@ def test_capitals_of_a_manager_in_a_table_make_no_difference(table, output):
 
 @pytest.mark.parametrize("form", ["crlf", "bom", "both"])
 def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     path = output / "one.ini"
     text = path.read_text().replace("; From csv. What a person changes here stays as it is.\n", "")
     text = text.replace("\n", "\r\n") if form != "bom" else text
@@ -928,7 +930,7 @@ def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
     )
     end = b"\n" if form == "bom" else b"\r\n"
 
-    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
         "one: [endpoint] url is now memory://new",
         "one: [test vm] flavor is now tiny",
     ]
@@ -939,7 +941,7 @@ def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
 
 def test_a_value_that_a_person_continued_in_the_next_line_is_the_persons(table, output):
     table.write_text("name,manager,url,notes\none,memory,memory://one,call Eva\n")
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     path = output / "one.ini"
     path.write_text(
         path.read_text().replace("notes = call Eva\n", "notes = call Eva\n  url = is no key here\n")
@@ -947,27 +949,27 @@ def test_a_value_that_a_person_continued_in_the_next_line_is_the_persons(table, 
     before = path.read_text()
     table.write_text("name,manager,url,notes,contact\none,memory,memory://one,call Ada,ada\n")
 
-    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
         "one: [site] contact is now ada",
-        "one: [site] notes is a person's now; not changed to call Ada",
+        "one: [site] notes was edited by hand; not changed to call Ada",
     ]
     assert path.read_text() == before.replace("is no key here\n", "is no key here\ncontact = ada\n")
 
 
 def test_a_word_of_a_section_that_the_file_has_not_gets_one(table, output):
     table.write_text("name,manager,url\none,memory,memory://one\n")
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     table.write_text("name,manager,url,vo\none,memory,memory://one,ops\n")
 
-    assert adopt("csv", table, output)[1].splitlines()[0] == "one: [labels] vo is now ops"
+    assert sites_import("csv", table, output)[1].splitlines()[0] == "one: [labels] vo is now ops"
     assert site.load(str(output / "one.ini")).labels == {"vo": "ops"}
 
 
 def test_what_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
     (output / "one.ini").write_bytes("[site]\nnotes = J\u00fcrgen\n".encode("latin-1"))
     assert (
-        adopt("csv", table, output)[1].splitlines()[0]
-        == "one: is there already, written by somebody else; it stays as it is"
+        sites_import("csv", table, output)[1].splitlines()[0]
+        == "one: a file that somebody else wrote exists; it stays as it is"
     )
 
     (output / "two.ini").write_bytes(
@@ -975,11 +977,12 @@ def test_what_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
     )
     table.write_text(CSV.replace("memory://two", "memory://new"))
     assert (
-        adopt("csv", table, output)[1].splitlines()[1] == "two: refused: two.ini: is not UTF-8 text"
+        sites_import("csv", table, output)[1].splitlines()[1]
+        == "two: refused: two.ini: is not UTF-8 text"
     )
 
     (tmp_path / "defaults.ini").write_bytes("[site]\ncontact = J\u00fcrgen\n".encode("latin-1"))
-    assert adopt("csv", table, output, "--defaults", str(tmp_path / "defaults.ini")) == (
+    assert sites_import("csv", table, output, "--defaults", str(tmp_path / "defaults.ini")) == (
         1,
         "",
         f"vmprobectl: --defaults {tmp_path}/defaults.ini: is not UTF-8 text\n",
@@ -989,21 +992,21 @@ def test_what_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
 def test_defaults_may_begin_with_the_mark_of_an_editor(table, output, tmp_path):
     (tmp_path / "defaults.ini").write_bytes("\ufeff[site]\r\ncontact = Zo\u00eb\r\n".encode())
 
-    assert adopt("csv", table, output, "--defaults", str(tmp_path / "defaults.ini"))[0] == 0
+    assert sites_import("csv", table, output, "--defaults", str(tmp_path / "defaults.ini"))[0] == 0
     assert site.load(str(output / "one.ini")).about == {"contact": "Zo\u00eb"}
 
 
 def test_a_site_file_that_is_a_link_stays_one_and_one_that_is_a_pipe_is_not_waited_for(
     table, output, tmp_path
 ):
-    adopt("csv", table, output)
+    sites_import("csv", table, output)
     (output / "one.ini").replace(tmp_path / "kept.ini")
     (output / "one.ini").symlink_to(tmp_path / "kept.ini")
     (output / "two.ini").unlink()
     os.mkfifo(output / "two.ini")
     table.write_text(CSV.replace("memory://", "memory://new-"))
 
-    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
         "one: [endpoint] url is now memory://new-one",
         "two: refused: two.ini: is not a regular file",
     ]
@@ -1013,13 +1016,13 @@ def test_a_site_file_that_is_a_link_stays_one_and_one_that_is_a_pipe_is_not_wait
 
 
 def test_two_imports_do_not_write_at_once(table, output):
-    with tree.held(str(output)):
-        assert adopt("csv", table, output) == (
+    with tree.locked(str(output)):
+        assert sites_import("csv", table, output) == (
             1,
             "",
             f"vmprobectl: {output}: another run of vmprobectl writes here\n",
         )
-        assert adopt("csv", table, output, "--check")[0] == 1
+        assert sites_import("csv", table, output, "--check")[0] == 1
     assert list(output.iterdir()) == []
 
 
@@ -1033,12 +1036,12 @@ def test_a_disk_that_is_full_ends_an_import_and_the_next_one_goes_on(table, outp
 
     monkeypatch.setattr(files, "replace", replace)
     with pytest.raises(OSError, match="No space left on device"):
-        adopting.adopt(catalogue.read("csv", str(table)), "csv", str(output))
+        sync.sync(catalogue.read("csv", str(table)), "csv", str(output))
     assert [path.name for path in output.glob("*.ini")] == ["one.ini"]
     monkeypatch.undo()
 
     table.write_text(CSV.replace("memory://", "memory://new-"))
-    assert adopt("csv", table, output)[1].splitlines()[:2] == [
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
         "one: [endpoint] url is now memory://new-one",
         "two: added",
     ]

@@ -45,7 +45,7 @@ def test_where_there_is_no_qemu_the_demonstration_says_so_and_runs_in_memory(tmp
 
     assert (code, errors) == (0, "")
     assert told == (
-        "No real VM here: qemu-system-x86_64 is not installed. This runs over the cloud in memory, and starts "
+        "No real VM: qemu-system-x86_64 is not installed. This uses the in-memory cloud, and starts "
         "nothing."
     )
     assert command.split(" ", 2)[2] == "probes/check_vm_lifecycle --site etc/sites/memory.ini -v"

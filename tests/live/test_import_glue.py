@@ -167,7 +167,7 @@ def test_a_dump_of_ldapsearch_s_is_read_when_it_is_whole_and_refused_when_it_say
     for words in ((), ("-z", "7"), ("-o", "ldif-wrap=no"), ("-z", "201", *pages)):
         with pytest.raises(
             ClientError,
-            match="is a part of the catalogue: the server ended it with '4 Size limit exceeded'$",
+            match="is part of a catalogue: the server ended it with '4 Size limit exceeded'$",
         ):
             catalogue.read("glue", dump(bdii, tmp_path / "part", *words))
 

@@ -1,4 +1,4 @@
-"""The demonstration: one whole run on this machine, over a real VM where there is QEMU, else over the cloud in memory."""
+"""The demonstration: one run on this machine, on a real VM in QEMU or on the in-memory cloud."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from vmprobe.host import paths
 
 
 def run() -> int:
-    """Replace this process by the probe; its command is printed first, so that it can be repeated by hand."""
+    """Print the check's command, so that people can repeat it, and replace this process by it."""
     missing = _missing()
     if missing:
-        print(
-            f"No real VM here: {missing}. This runs over the cloud in memory, and starts nothing."
-        )
+        print(f"No real VM: {missing}. This uses the in-memory cloud, and starts nothing.")
     site = paths.data("etc", "sites", "memory.ini" if missing else "demo.ini")
-    probe = os.path.join(paths.probes_directory(), "check_vm_lifecycle")
-    command = [_short(sys.executable), _short(probe), "--site", _short(site), "-v"]
+    check = os.path.join(paths.probes_directory(), "check_vm_lifecycle")
+    command = [_short(sys.executable), _short(check), "--site", _short(site), "-v"]
     print("$ " + " ".join(command), flush=True)
     os.execv(sys.executable, [sys.executable] + command[1:])
 
 
 def _missing() -> str:
-    """What a real VM would need and is not here, '' if nothing; the test image is built if it has to be."""
+    """Why there can be no real VM here, '' if there can. Builds the test image if necessary."""
     from vmprobe.guest import image
 
     if not shutil.which("qemu-system-x86_64"):
@@ -36,12 +34,12 @@ def _missing() -> str:
         return "Python's qemu.qmp is not installed"
     try:
         image.build(image.directory())
-    except (VmprobeError, OSError) as failed:
-        return f"the test image cannot be built: {failed}"
+    except (VmprobeError, OSError) as error:
+        return f"the test image cannot be built: {error}"
     return ""
 
 
 def _short(path: str) -> str:
-    """A path as a person here would write it."""
-    near = os.path.relpath(path)
-    return path if near.startswith("..") else near
+    """A path as a person would type it: relative if it is below the current directory."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

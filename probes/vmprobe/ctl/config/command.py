@@ -1,4 +1,4 @@
-"""vmprobectl config: from the site files to the monitoring server's directory, safe to be run from cron."""
+"""vmprobectl config: from site files to the monitoring server's directory; made for cron."""
 
 from __future__ import annotations
 
@@ -15,55 +15,64 @@ from vmprobe.host import paths
 from vmprobe.site.services import SERVICES
 
 
-def configure(chosen: argparse.Namespace) -> int:
-    """Make the tree, look what differs, have it validated, write it, reload. 1 when --check finds a difference."""
-    own = paths.probes_directory()
-    options = objects.Options(
-        limit=chosen.limit,
-        plugins=(chosen.plugins or own).rstrip("/"),
-        docs=chosen.docs,
-        contact_groups=chosen.contact_groups,
-        installed=[
-            probe for probe in SERVICES if os.path.exists(os.path.join(own, f"check_vm_{probe}"))
-        ],
-    )
-    with output.opened(chosen.output, chosen.target, write=not chosen.check) as files:
-        hosts, remember = inventory.read(
-            chosen.sites or paths.site_directories()[:1], files.remembered
-        )
-        wanted = objects.tree(chosen.target, hosts, options, chosen.templates)
-        changes = files.changes(wanted)
-        if chosen.check:
+def configure(arguments: argparse.Namespace) -> int:
+    """Generate the files, validate them, write what changed, reload the monitoring server.
+
+    Returns the exit code: 1 when --check finds a difference.
+    """
+    options = _options(arguments)
+    with output.open_tree(arguments.output, arguments.target, write=not arguments.check) as tree:
+        directories = arguments.sites or paths.site_directories()[:1]
+        hosts, remember = inventory.read(directories, tree.remembered)
+        wanted = objects.tree(arguments.target, hosts, options, arguments.templates)
+        changes = tree.changes(wanted)
+        if arguments.check:
             for change in changes:
                 print("\n".join(change.diff()))
             return 1 if changes else 0
-        if changes and (chosen.validate or chosen.main):
+        if changes and (arguments.validate or arguments.main):
             from vmprobe.ctl.config.validate import validate
 
-            validate(chosen.target, wanted, chosen.main, chosen.output)
-        if changes and chosen.reload:
-            files.owe()
-        files.apply(wanted, changes, remember)
+            validate(arguments.target, wanted, arguments.main, arguments.output)
+        if changes and arguments.reload:
+            tree.request_reload()
+        tree.apply(wanted, changes, remember)
         count = Counter(change.word for change in changes)
         print(
-            f"{counted(len(hosts), 'site')}, {counted(len(wanted), 'file')}: {count['new']} new, {count['changed']} changed, {count['removed']} removed",
+            f"{counted(len(hosts), 'site')}, {counted(len(wanted), 'file')}: {count['new']} new, "
+            f"{count['changed']} changed, {count['removed']} removed",
             flush=True,
         )
-        if (
-            chosen.reload and files.owes
-        ):  # while no other run can write, whose change this reload might come too early for
-            _reload(chosen.reload)
-            files.settle()
+        # Still locked, so that no other run changes files that this reload would miss.
+        if arguments.reload and tree.is_reload_due:
+            _reload(arguments.reload)
+            tree.reloaded()
     return 0
+
+
+def _options(arguments: argparse.Namespace) -> objects.Options:
+    directory = paths.probes_directory()
+    return objects.Options(
+        limit=arguments.limit,
+        plugins=(arguments.plugins or directory).rstrip("/"),
+        docs=arguments.docs,
+        contact_groups=arguments.contact_groups,
+        installed=[
+            probe
+            for probe in SERVICES
+            if os.path.exists(os.path.join(directory, f"check_vm_{probe}"))
+        ],
+    )
 
 
 def _reload(command: str) -> None:
     try:
         done = subprocess.run(shlex.split(command), stdin=subprocess.DEVNULL, check=False)
         failure = f"exit code {done.returncode}" if done.returncode else ""
-    except (OSError, ValueError) as failed:  # the second: quotes that do not end
-        failure = getattr(failed, "strerror", None) or str(failed)
+    except (OSError, ValueError) as error:  # ValueError: a quote is not closed
+        failure = getattr(error, "strerror", None) or str(error)
     if failure:
         raise ClientError(
-            f"--reload {command}: {failure}; the files are written, and the next run tries it again"
+            f"--reload {command}: {failure}; the files are written, and the next run tries to "
+            "reload again"
         )

@@ -1,13 +1,13 @@
-"""All sites at once, flat: what the generated configuration is made from. Decisions are in ``render``.
+"""All sites in one flat list, from which the configuration is generated.
 
-Ten thousand site files take seconds to read, so what was found in one is remembered with the file's own marks, and
-read anew only when these, or this suite, have changed.
+Ten thousand site files take seconds to read. So the content of each is remembered together with the
+file's time stamp, size and inode, and read again only when one of these, or the suite, has changed.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe import __version__
 from vmprobe.core import urls
@@ -16,23 +16,24 @@ from vmprobe.host import paths
 from vmprobe.site import site as sites
 from vmprobe.site.services import SERVICES
 
-FORM = 2  # of a Host as it is remembered
+FORM = 2  # of a remembered Host; increase it when the fields change
+_Stamp = List[int]  # time of the last change in ns, size, inode
 
 
 class Host(NamedTuple):
-    """A site as the monitoring server sees it. Durations are seconds."""
+    """A site as the monitoring server sees it. Times are seconds."""
 
     name: str
-    file: str  # the site file
+    file: str  # path of the site file
     manager: str
-    address: str  # of the endpoint; '' where it has none
+    address: str  # of the endpoint, '' if it has none
     contact: str
     notes: str
     deadline: float
     interval: float
     retry: float
     checks: str  # auto, active, passive
-    probes: Sequence[str]  # wanted by the site, and possible with its manager
+    probes: Sequence[str]  # that the site wants and its manager can serve
     zone: str
     submit: Sequence[str]
     contact_groups: Sequence[str]
@@ -40,52 +41,48 @@ class Host(NamedTuple):
 
 
 def read(
-    directories: Iterable[str], remembered: Dict[str, Any]
+    directories: Sequence[str], remembered: Dict[str, Any]
 ) -> Tuple[List[Host], Dict[str, Any]]:
-    """The hosts of all site files in these directories, by name, and what to remember for the next time.
+    """The hosts of all site files in these directories, by name, and what to remember.
 
-    ClientError names the first bad file; none is left out silently.
+    ClientError names the first bad file; none is skipped silently.
     """
     known = remembered.get("hosts") if remembered.get("suite") == _suite() else {}
     known = known if isinstance(known, dict) else {}
-    found: Dict[str, Host] = {}
-    kept: Dict[str, Any] = {}
-    for path, marks in _files(directories):
-        host = _recalled(known.get(path), marks) or _host(path)
-        if host.name in found:
+    hosts: Dict[str, Host] = {}
+    remember: Dict[str, Any] = {}
+    for path, stamp in _files(directories):
+        host = _recalled(known.get(path), stamp) or _host(path)
+        if host.name in hosts:
             raise ClientError(
-                f"{path} [site] name: {host.name} is the name of {found[host.name].file}, too"
+                f"{path} [site] name: {host.name} is also the name of {hosts[host.name].file}"
             )
-        found[host.name] = host
-        kept[path] = [marks, list(host)]  # as it comes back out of JSON
-    return [found[name] for name in sorted(found)], {"suite": _suite(), "hosts": kept}
+        hosts[host.name] = host
+        remember[path] = [stamp, list(host)]  # the types that JSON returns
+    return [hosts[name] for name in sorted(hosts)], {"suite": _suite(), "hosts": remember}
 
 
-def _recalled(held: Any, marks: List[int]) -> Optional[Host]:
-    """The host that was remembered with these marks of its file; None where there is none."""
+def _recalled(entry: Any, stamp: _Stamp) -> Optional[Host]:
+    """The host that was remembered with this stamp of its file, None if there is none."""
     try:
-        return Host(*held[1]) if held and held[0] == marks else None
-    except (TypeError, LookupError):  # somebody else has written there
+        return Host(*entry[1]) if entry and entry[0] == stamp else None
+    except (TypeError, LookupError):  # not written by this suite
         return None
 
 
-def _files(directories: Iterable[str]) -> List[Tuple[str, List[int]]]:
-    """Each site file with its marks."""
-    found = []
+def _files(directories: Sequence[str]) -> List[Tuple[str, _Stamp]]:
+    """The path and stamp of each site file."""
+    found: List[Tuple[str, _Stamp]] = []
     for directory in directories:
         try:
             with os.scandir(directory) as entries:
                 for entry in entries:
                     if entry.name.endswith(".ini") and not entry.name.startswith("."):
                         state = entry.stat()
-                        found.append(
-                            (
-                                os.path.abspath(entry.path),
-                                [state.st_mtime_ns, state.st_size, state.st_ino],
-                            )
-                        )
-        except OSError as failed:
-            raise ClientError(f"{failed.filename}: {failed.strerror}") from None
+                        stamp = [state.st_mtime_ns, state.st_size, state.st_ino]
+                        found.append((os.path.abspath(entry.path), stamp))
+        except OSError as error:
+            raise ClientError(f"{error.filename}: {error.strerror}") from None
     if not found:
         raise ClientError(f"no site file in {', '.join(directories)}")
     return sorted(found)
@@ -93,32 +90,30 @@ def _files(directories: Iterable[str]) -> List[Tuple[str, List[int]]]:
 
 def _host(path: str) -> Host:
     site = sites.load(path)
-    schedule, manager = site.schedule, site.endpoint["manager"]
-    probes = [
-        probe
-        for probe in schedule["probes"]
-        if SERVICES[probe].needs is None or SERVICES[probe].needs in site.driver.capabilities
-    ]
+    schedule = site.schedule
     return Host(
-        site.name,
-        path,
-        manager,
-        urls.host(str(site.endpoint.get("url") or "")),
-        site.about.get("contact", ""),
-        site.about.get("notes", ""),
-        site.deadline,
-        schedule["interval"],
-        schedule["retry interval"],
-        schedule["checks"],
-        probes,
-        schedule["zone"],
-        list(schedule["submit"]),
-        list(schedule["contact groups"]),
-        dict(site.labels),
+        name=site.name,
+        file=path,
+        manager=site.endpoint["manager"],
+        address=urls.host(str(site.endpoint.get("url") or "")),
+        contact=site.about.get("contact", ""),
+        notes=site.about.get("notes", ""),
+        deadline=site.deadline,
+        interval=schedule["interval"],
+        retry=schedule["retry interval"],
+        checks=schedule["checks"],
+        probes=[
+            probe
+            for probe in schedule["probes"]
+            if SERVICES[probe].needs is None or SERVICES[probe].needs in site.driver.capabilities
+        ],
+        zone=schedule["zone"],
+        submit=list(schedule["submit"]),
+        contact_groups=list(schedule["contact groups"]),
+        labels=dict(site.labels),
     )
 
 
 def _suite() -> List[Any]:
-    """What the meaning of a site file depends on beside its text."""
-    newest = paths.newest_module()
-    return [FORM, __version__, newest, paths.in_checkout()]
+    """What else the meaning of a site file depends on: the suite's version and place."""
+    return [FORM, __version__, paths.newest_module(), paths.in_checkout()]

@@ -1,50 +1,39 @@
-"""What the monitoring servers read, made from the inventory: here are the decisions, in ``templates/`` are the forms.
+"""Generate what the monitoring servers read. Decisions are here, ``templates/`` has only the forms.
 
-The tree of a target's templates is the tree of what it makes. In a template's path SITE stands for each site in turn,
-PROBE for each of its probes that a timer runs, ZONE and GLOBAL for Icinga's folders. Times are derived from the
-sites' budgets; no number is written twice.
+A generated file has the path of its template. In that path, SITE stands for each site, PROBE for
+each of its checks that a timer runs, ZONE and GLOBAL for Icinga's folders. Times are derived from
+the sites' budgets; no number is written twice.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 import os
 import re
 import uuid
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from vmprobe.checks.session import LOOK
 from vmprobe.core.errors import ClientError
+from vmprobe.ctl.config import templates
 from vmprobe.ctl.config.inventory import Host
-from vmprobe.host import paths
 from vmprobe.site.services import GATEWAY, SERVICES, service_name
 
-NAGIOS_LIMIT = 60.0  # seconds: service_check_timeout and NRPE's command_timeout, as they come
-ARGO_LIMIT = 900.0  # what ARGO gives every check
-STAGGER = 0.1  # of the interval; so runs at many sites do not keep in step
+NAGIOS_LIMIT = 60.0  # seconds: the default of service_check_timeout and NRPE's command_timeout
+ARGO_LIMIT = 900.0  # seconds after which ARGO kills any check
+STAGGER = 0.1  # of the interval: by so much intervals differ, so that sites get out of step
 
 
 class Options(NamedTuple):
-    """What an operator says about the monitoring server, beside the sites."""
+    """What an operator says about the monitoring server, besides the sites."""
 
     limit: float = NAGIOS_LIMIT  # seconds after which the scheduler kills a check
-    plugins: str = ""  # the directory of the probes, as the scheduler sees it
-    docs: str = ""  # a URL at which the files of this suite's docs/ lie, a page for each probe
-    installed: Sequence[str] = ()  # probes
-    contact_groups: Sequence[str] = ()  # of sites that name none
+    plugins: str = ""  # the directory of the checks, as the scheduler sees it
+    docs: str = ""  # the URL of the suite's docs/, with a page for each check
+    installed: Sequence[str] = ()  # checks
+    contact_groups: Sequence[str] = ()  # for sites that name none
 
 
 class Check(NamedTuple):
@@ -55,22 +44,22 @@ class Check(NamedTuple):
     about: str
     command: str
     deadline: int
-    limit: int  # what the scheduler has to leave it
-    period: int  # between two runs, as the site or the table has it
+    limit: int  # the scheduler must allow this long
+    period: int  # between two runs, as the site or the table says
     interval: int  # the same, staggered
     retry: int
     minutes: str  # the interval, as Nagios counts
     retry_minutes: str
-    offset: int  # of a timer's first run after the boot, where it does not go by the calendar
-    calendar: str  # when a timer runs it, as systemd has it; '' where the period does not fit into hours and days
+    offset: int  # of a timer's first run after the boot, if it does not run by the calendar
+    calendar: str  # when a timer runs, in systemd's syntax; '' if no hours or days fit the period
     passive: bool
     freshness: int
-    after: str  # the service without which it does not run; '' if there is none
+    after: str  # the service that must be OK or WARNING for this one to run, '' if there is none
     page: str
 
 
 class Row(NamedTuple):
-    """A site with its checks and groups, all that a template needs."""
+    """A site with its checks and groups: everything that a template needs."""
 
     name: str
     file: str
@@ -89,46 +78,31 @@ class Row(NamedTuple):
     checks: Sequence[Check]
 
 
-class Text(str):
-    """A value as a person wrote it, which knows where."""
-
-    where = ""
-
-
 def tree(
-    target: str, hosts: Sequence[Host], options: Options, templates: str = ""
+    target: str, hosts: Sequence[Host], options: Options, own_templates: str = ""
 ) -> Dict[str, str]:
-    """Path to text of everything that a target needs; ClientError names the file and key of what it cannot carry."""
-    forms = _templates(target, templates)
+    """The texts of all files that a target needs, by path.
+
+    ClientError names file and key of a value that the target's format cannot carry.
+    """
+    forms = templates.load(target, own_templates)
     zones = sorted({host.zone for host in hosts if host.zone})
-    found: Dict[str, str] = {}
-    groups, kinds = set(), {}
+    texts: Dict[str, str] = {}
+    groups: Set[str] = set()
+    kinds: Dict[Tuple[Any, ...], Check] = {}  # checks of all sites, one of each kind
 
-    def put(path: str, name: str, template: Any, words: Mapping[str, Any]) -> None:
-        text = _rendered(name, template, words)
+    def add(path: str, name: str, template: Any, values: Mapping[str, Any]) -> None:
+        text = templates.render(name, template, values)
         if text.strip():
-            found[path] = text.rstrip() + "\n"
+            texts[path] = text.rstrip() + "\n"
 
-    for each in Rows(
-        hosts, target, options
-    ):  # one after the other: ten thousand at once are fifty megabytes
-        groups.update(each.groups)
-        for check in each.checks:
-            kinds.setdefault(
-                (
-                    check.probe,
-                    check.deadline,
-                    check.limit,
-                    check.period,
-                    check.retry,
-                    check.passive,
-                    check.after,
-                ),
-                check,
-            )
+    for site in Rows(hosts, target, options):  # one at a time: ten thousand rows take 50 MB
+        groups.update(site.groups)
+        for check in site.checks:
+            kinds.setdefault(_kind(check), check)
         for name, template in forms:
-            for path, words in _instances(name, each, bool(zones)):
-                put(path, name, template, {"row": each, "plugins": options.plugins, **words})
+            for path, values in _instances(name, site, bool(zones)):
+                add(path, name, template, {"row": site, "plugins": options.plugins, **values})
 
     limit = max((check.limit for check in kinds.values() if not check.passive), default=0)
     shared = {
@@ -142,17 +116,13 @@ def tree(
     }
     for name, template in forms:
         if "SITE" not in name:
-            put(
-                name.replace("GLOBAL/", "global-templates/" if zones else ""),
-                name,
-                template,
-                shared,
-            )
-    return found
+            path = name.replace("GLOBAL/", "global-templates/" if zones else "")
+            add(path, name, template, shared)
+    return texts
 
 
 class Rows:
-    """The row of each host, made when it is its turn."""
+    """The row of each host, made when it is needed."""
 
     def __init__(self, hosts: Sequence[Host], target: str, options: Options):
         self._hosts, self._target, self._options = hosts, target, options
@@ -164,22 +134,24 @@ class Rows:
         return len(self._hosts)
 
 
-def _instances(name: str, each: Row, zoned: bool) -> Iterator[Tuple[str, Dict[str, Any]]]:
-    """Where the results of a site's template go, each with the words that it has beside the site's; nothing for a shared one."""
+def _instances(name: str, site: Row, has_zones: bool) -> Iterator[Tuple[str, Dict[str, Any]]]:
+    """The paths of the files that a template makes for a site, each with its additional values.
+
+    None for a template that all sites share.
+    """
     if "SITE" not in name:
         return
-    path = name.replace("ZONE/", f"{each.zone or 'master'}/" if zoned else "").replace(
-        "SITE", each.name
-    )
+    zone = f"{site.zone or 'master'}/" if has_zones else ""
+    path = name.replace("ZONE/", zone).replace("SITE", site.name)
     if "PROBE" not in path:
         yield path, {}
         return
-    for check in each.checks:
+    for check in site.checks:
         if check.passive:
             yield path.replace("PROBE", check.probe), {"check": check}
 
 
-# --- decisions ----------------------------------------------------------------------------------------------------
+# --- one site -----------------------------------------------------------------------------------
 
 
 def row(host: Host, target: str, options: Options) -> Row:
@@ -188,82 +160,83 @@ def row(host: Host, target: str, options: Options) -> Row:
     for path in (host.file, options.plugins):
         if not re.match(r"^[\w/.@+=:,-]*$", path):
             raise ClientError(
-                f"{path}: this path cannot stand in a command of every scheduler; letters, digits and /.@_+=:,- can"
+                f"{path}: some schedulers cannot run a command with this path; use only letters, "
+                "digits and /.@_+=:,-"
             )
     site, vo = labels.pop("site", host.name), labels.pop("vo", "")
-    groups = [f"vmprobe-site-{site}", f"vmprobe-manager-{host.manager}"] + (
-        [f"vmprobe-vo-{vo}"] if vo else []
-    )
+    groups = [f"vmprobe-site-{site}", f"vmprobe-manager-{host.manager}"]
+    groups += [f"vmprobe-vo-{vo}"] if vo else []
     probes = [probe for probe in host.probes if probe in options.installed]
     checks = [_check(host, probe, GATEWAY in probes, target, options) for probe in probes]
     if target == "systemd" and not host.submit and any(check.passive for check in checks):
         raise ClientError(
-            f"{base} [schedule] submit: this key is missing; what a timer runs has to be submitted somewhere"
+            f"{base} [schedule] submit: this key is missing; the results of a timer's runs have "
+            "to be submitted somewhere"
         )
-    notes = _text(host.notes, f"{base} [site] notes")
+    text = templates.text
+    notes = text(host.notes, f"{base} [site] notes")
     page = re.match(r"^https?://\S+$", host.notes)
     return Row(
-        host.name,
-        host.file,
-        _text(host.address or "127.0.0.1", f"{base} [endpoint] url"),
-        _text(host.contact, f"{base} [site] contact"),
-        _text("") if page else notes,
-        notes if page else _text(""),
-        host.manager,
-        site,
-        vo,
-        host.zone,
-        groups,
-        [(key, _text(text, f"{base} [labels] {key}")) for key, text in sorted(labels.items())],
-        host.submit,
-        host.contact_groups or options.contact_groups,
-        checks,
+        name=host.name,
+        file=host.file,
+        address=text(host.address or "127.0.0.1", f"{base} [endpoint] url"),
+        contact=text(host.contact, f"{base} [site] contact"),
+        notes=text("") if page else notes,
+        page=notes if page else text(""),
+        manager=host.manager,
+        site=site,
+        vo=vo,
+        zone=host.zone,
+        groups=groups,
+        labels=[
+            (key, text(value, f"{base} [labels] {key}")) for key, value in sorted(labels.items())
+        ],
+        submit=host.submit,
+        contact_groups=host.contact_groups or options.contact_groups,
+        checks=checks,
     )
 
 
-def _check(host: Host, probe: str, gateway: bool, target: str, options: Options) -> Check:
+def _check(host: Host, probe: str, has_gateway: bool, target: str, options: Options) -> Check:
+    """One check of a site; it runs after the gateway's check if the site has that."""
     service = SERVICES[probe]
     deadline = host.deadline if service.creates else min(LOOK, host.deadline)
     limit = needed(deadline)
-    interval, retry = (
-        (host.interval, host.retry) if service.creates else (service.interval, service.retry)
-    )
+    source = host if service.creates else service  # of interval and retry
     chance = _chance(host.name, probe)
-    period, interval = round(interval), round(interval * (1 + STAGGER * (chance - 0.5)))
-    name, command, page = _words(probe, options.docs)
+    period = round(source.interval)
+    interval = round(source.interval * (1 + STAGGER * (chance - 0.5)))
+    name, command, page = _names(probe, options.docs)
     return Check(
-        name,
-        probe,
-        service.about,
-        command,
-        math.ceil(deadline),
-        limit,
-        period,
-        interval,
-        round(retry),
-        _minutes(interval),
-        _minutes(retry),
-        round(interval * chance),
-        _calendar(period, chance),
-        _passive(host, limit, target, options),
-        2 * interval + limit,
-        _words(GATEWAY, "")[0] if gateway and probe != GATEWAY else "",
-        page,
+        name=name,
+        probe=probe,
+        about=service.about,
+        command=command,
+        deadline=math.ceil(deadline),
+        limit=limit,
+        period=period,
+        interval=interval,
+        retry=round(source.retry),
+        minutes=_minutes(interval),
+        retry_minutes=_minutes(source.retry),
+        offset=round(interval * chance),
+        calendar=_calendar(period, chance),
+        passive=_is_passive(host, limit, target, options),
+        freshness=2 * interval + limit,
+        after=service_name(GATEWAY) if has_gateway and probe != GATEWAY else "",
+        page=page,
     )
 
 
 @functools.lru_cache(maxsize=None)
-def _words(probe: str, docs: str) -> Tuple[str, str, str]:
-    """A probe's service, command and page; the same strings for ten thousand sites."""
-    return (
-        service_name(probe),
-        f"check_vm_{probe}",
-        f"{docs.rstrip('/')}/check_vm_{probe}.md" if docs else "",
-    )
+def _names(probe: str, docs: str) -> Tuple[str, str, str]:
+    """A check's service, command and page. Cached, so that ten thousand sites share the strings."""
+    page = f"{docs.rstrip('/')}/check_vm_{probe}.md" if docs else ""
+    return service_name(probe), f"check_vm_{probe}", page
 
 
 def needed(deadline: float) -> int:
-    """The time limit that a scheduler needs for a probe with this deadline: it has to end by itself first.
+    """The time limit, in seconds, that lets a check with this deadline end by itself.
 
     >>> needed(50), needed(300)
     (60, 335)
@@ -271,12 +244,13 @@ def needed(deadline: float) -> int:
     return math.ceil(deadline) + math.ceil(deadline / 10) + 5
 
 
-def _passive(host: Host, limit: int, target: str, options: Options) -> bool:
-    """Whether a timer runs it: where the site says so, or where Nagios would kill it, which has one limit for all."""
+def _is_passive(host: Host, limit: int, target: str, options: Options) -> bool:
+    """Whether a timer runs the check: the site says so, or Nagios' limit is too short."""
     base = os.path.basename(host.file)
     if target == "argo" and limit > ARGO_LIMIT:
         raise ClientError(
-            f"{base} [budget] deadline: needs {limit} s of the scheduler, and ARGO kills at {ARGO_LIMIT:g} s"
+            f"{base} [budget] deadline: the check needs a limit of {limit} s, but ARGO kills "
+            f"checks after {ARGO_LIMIT:g} s"
         )
     if host.checks == "passive":
         return True
@@ -284,36 +258,39 @@ def _passive(host: Host, limit: int, target: str, options: Options) -> bool:
         return False
     if host.checks == "active":
         raise ClientError(
-            f"{base} [schedule] checks: active needs a service_check_timeout of {limit} s, and it is "
-            f"{options.limit:g} s; raise that and say so by --limit, or leave the checks to a timer (auto)"
+            f"{base} [schedule] checks: active needs a service_check_timeout of {limit} s, but it "
+            f"is {options.limit:g} s; raise it and pass it with --limit, or use auto, so that a "
+            "timer runs the check"
         )
     return True
 
 
 def _chance(*words: str) -> float:
-    """A number from 0 to 1 that is always the same for the same words."""
+    """A number from 0 to 1 that looks random, and is always the same for the same words."""
     return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:4], "big") / 2**32
 
 
 def _calendar(period: int, chance: float) -> str:
-    """The hours and minutes at which a timer runs, where an hour or a day has a whole number of periods; else ''.
+    """When a timer runs, in systemd's syntax; '' if an hour or day has no whole number of periods.
 
-    What runs more often than every ten minutes has '', too: it is spread soon enough, and is not to wait for its first run.
+    Also '' for periods below ten minutes: these need no spreading over the hour, and should not
+    wait for their first run.
 
-    >>> _calendar(1800, 0.5), _calendar(3600, 0.5), _calendar(4 * 3600, 0.51), _calendar(86400, 0.5)
-    ('*-*-* *:15/30:00 UTC', '*-*-* *:30:00 UTC', '*-*-* 02/4:02:24 UTC', '*-*-* 12:00:00 UTC')
+    >>> _calendar(1800, 0.5), _calendar(3600, 0.5)
+    ('*-*-* *:15/30:00 UTC', '*-*-* *:30:00 UTC')
+    >>> _calendar(4 * 3600, 0.51), _calendar(86400, 0.5)
+    ('*-*-* 02/4:02:24 UTC', '*-*-* 12:00:00 UTC')
     >>> _calendar(300, 0.5), _calendar(50 * 60, 0.5)
     ('', '')
     """
     at = int(period * chance)
     hour, minute, second = at // 3600, at // 60 % 60, at % 60
     if period >= 600 and 3600 % period == 0:
-        hours, minutes = "*", f"{minute:02}" if period == 3600 else f"{minute:02}/{period // 60}"
+        hours = "*"
+        minutes = f"{minute:02}" if period == 3600 else f"{minute:02}/{period // 60}"
     elif period % 3600 == 0 and 86400 % period == 0:
-        hours, minutes = (
-            f"{hour:02}" if period == 86400 else f"{hour:02}/{period // 3600}",
-            f"{minute:02}",
-        )
+        hours = f"{hour:02}" if period == 86400 else f"{hour:02}/{period // 3600}"
+        minutes = f"{minute:02}"
     else:
         return ""
     return f"*-*-* {hours}:{minutes}:{second:02} UTC"
@@ -323,17 +300,11 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.2f}".rstrip("0").rstrip(".")
 
 
-def _text(text: str, where: str = "") -> Text:
-    found = Text(text)
-    found.where = where
-    return found
-
-
-# --- what all sites share -----------------------------------------------------------------------------------------
+# --- what all sites share -----------------------------------------------------------------------
 
 
 class Probe(NamedTuple):
-    """A probe that at least one site has."""
+    """A check that at least one site has."""
 
     probe: str
     name: str
@@ -341,162 +312,52 @@ class Probe(NamedTuple):
     command: str
     metric: str
     page: str
-    deadline: int  # the longest of any site
-    limit: int
-    interval: int  # minutes, the shortest of any site
-    retry: int
+    deadline: int  # seconds; the longest of any site
+    limit: int  # seconds; the longest of any site
+    interval: int  # minutes; the shortest of any site
+    retry: int  # minutes; the shortest of any site
     after: str
-    uuid_command: str  # of the Director's objects: the same at each run
+    uuid_command: str  # of the Director's objects: the same in each run
     uuid_template: str
 
 
+def _kind(check: Check) -> Tuple[Any, ...]:
+    """Everything in which the checks of different sites can differ here."""
+    return (
+        check.probe,
+        check.deadline,
+        check.limit,
+        check.period,
+        check.retry,
+        check.passive,
+        check.after,
+    )
+
+
 def _probes(kinds: Sequence[Check]) -> List[Probe]:
-    """The probes of all sites, from their checks, of which those that differ in nothing that counts here are there once."""
-    found: Dict[str, List[Check]] = {}
+    """The checks of all sites, each once, by name. ``kinds``: at least one check of each kind."""
+    by_probe: Dict[str, List[Check]] = {}
     for check in kinds:
-        found.setdefault(check.probe, []).append(check)
+        by_probe.setdefault(check.probe, []).append(check)
     return [
         Probe(
-            probe,
-            checks[0].name,
-            checks[0].about,
-            checks[0].command,
-            SERVICES[probe].metric,
-            checks[0].page,
-            max(check.deadline for check in checks),
-            max(check.limit for check in checks),
-            max(1, min(check.period for check in checks) // 60),
-            max(1, min(check.retry for check in checks) // 60),
-            SERVICES[GATEWAY].metric if any(check.after for check in checks) else "",
-            _uuid("command", probe),
-            _uuid("template", probe),
+            probe=probe,
+            name=checks[0].name,
+            about=checks[0].about,
+            command=checks[0].command,
+            metric=SERVICES[probe].metric,
+            page=checks[0].page,
+            deadline=max(check.deadline for check in checks),
+            limit=max(check.limit for check in checks),
+            interval=max(1, min(check.period for check in checks) // 60),
+            retry=max(1, min(check.retry for check in checks) // 60),
+            after=SERVICES[GATEWAY].metric if any(check.after for check in checks) else "",
+            uuid_command=_uuid("command", probe),
+            uuid_template=_uuid("template", probe),
         )
-        for probe, checks in sorted(found.items())
+        for probe, checks in sorted(by_probe.items())
     ]
 
 
 def _uuid(*words: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, "vmprobe/" + "/".join(words)))
-
-
-# --- templates ----------------------------------------------------------------------------------------------------
-
-
-def _templates(target: str, own: str) -> List[Tuple[str, Any]]:
-    """The target's templates by their paths, compiled; one of the operator's own stands for the shipped one."""
-    try:
-        import jinja2
-    except ImportError:
-        raise ClientError(
-            "vmprobectl config needs jinja2: python3-jinja2, or pip install jinja2"
-        ) from None
-    folders = [os.path.join(own, target)] if own else []
-    if own and not os.path.isdir(own):
-        raise ClientError(f"{own}: No such directory")
-    folders.append(paths.data("templates", target))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders, encoding="utf-8-sig"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    environment.filters["quote"] = _quote(TARGETS[target])
-    names = [
-        name
-        for name in environment.list_templates()
-        if not name.endswith("~") and "/." not in f"/{name}"
-    ]
-    return [(name, _compiled(environment, name)) for name in names]
-
-
-def _compiled(environment: Any, name: str) -> Any:
-    import jinja2
-
-    try:
-        return environment.get_template(name)
-    except jinja2.TemplateSyntaxError as wrong:
-        raise ClientError(f"{wrong.filename} line {wrong.lineno}: {wrong.message}") from None
-    except UnicodeDecodeError:
-        raise ClientError(f"template {name}: is not UTF-8 text") from None
-    except (
-        OSError,
-        jinja2.TemplateError,
-    ) as wrong:  # the second: it cannot be found any more, or is no file
-        raise ClientError(f"template {name}: {getattr(wrong, 'strerror', None) or wrong}") from None
-
-
-def _rendered(name: str, template: Any, words: Mapping[str, Any]) -> str:
-    try:
-        return template.render(words)
-    except ClientError:
-        raise
-    except Exception as wrong:  # a template may be the operator's own, and do anything
-        raise ClientError(f"template {name}: {type(wrong).__name__}: {wrong}") from None
-
-
-def _quote(form: Callable[[str], str]) -> Callable[[Any], str]:
-    def quote(value: Any) -> str:
-        try:
-            return form(str(value))
-        except ValueError as wrong:
-            raise ClientError(f"{getattr(value, 'where', '') or repr(value)}: {wrong}") from None
-
-    return quote
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _nagios(text: str) -> str:
-    """A directive's value: ``;`` would begin a comment, ``$`` a macro, and a line is all there is."""
-    if _CONTROL.search(text):
-        raise ValueError("is more than one line, which a directive of Nagios cannot carry")
-    if "$" in text:
-        raise ValueError("has a '$', which begins a macro in Nagios; write it without")
-    if text.endswith("\\"):
-        raise ValueError("ends with a '\\', which would join the next line in Nagios")
-    return text.replace(";", "\\;")
-
-
-_ICINGA = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def _icinga(text: str) -> str:
-    """A string literal. ``$`` is a macro's mark only in commands, which carry none of these texts."""
-    if _CONTROL.search(text.translate({9: "", 10: "", 13: ""})):
-        raise ValueError("has a control character, which a string of Icinga cannot carry")
-    return '"' + "".join(_ICINGA.get(letter, letter) for letter in text) + '"'
-
-
-def _yaml(text: str) -> str:
-    """A JSON string, which is one of YAML but for what is beyond 16 bits, which JSON halves."""
-    return (
-        '"'
-        + "".join(
-            json.dumps(letter)[1:-1] if letter < "\U00010000" else f"\\U{ord(letter):08x}"
-            for letter in text
-        )
-        + '"'
-    )
-
-
-_SYSTEMD = {"\\": "\\\\", "%": "%%", "$": "$$", '"': "\\x22", "'": "\\x27"}
-
-
-def _systemd(text: str) -> str:
-    """A word of a command in a unit file; ``%`` would begin a specifier, ``$`` a variable."""
-    if _CONTROL.search(text):
-        raise ValueError("is more than one line, which a unit file cannot carry")
-    return "".join(_SYSTEMD.get(letter, letter) for letter in text)
-
-
-TARGETS: Mapping[str, Callable[[str], str]] = {
-    "nagios": _nagios,
-    "icinga2": _icinga,
-    "director": json.dumps,
-    "argo": json.dumps,
-    "sensu": _yaml,
-    "systemd": _systemd,
-}

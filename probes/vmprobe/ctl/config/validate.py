@@ -1,4 +1,4 @@
-"""The monitoring daemons' own word on a generated tree, before it takes the place of the old one."""
+"""Let the monitoring daemons check generated files before these replace the old ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Set
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line
@@ -15,133 +15,150 @@ from vmprobe.ctl.config import output
 from vmprobe.host import files, programs
 
 _LARGEST_MAIN = 2**24  # bytes
-_PATIENCE = 600  # seconds; Icinga takes half a minute for 10 000 sites
+_TIMEOUT = 600  # seconds; Icinga needs half a minute for 10 000 sites
+
+
+class Check(NamedTuple):
+    """What a daemon is asked to check."""
+
+    directory: str  # a temporary one, for the daemon's own files
+    objects: str  # the directory of the generated files
+    main: str = ""  # Nagios' main file; '' to check the generated files alone
+    place: str = ""  # where the generated files will be put
 
 
 def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str = "") -> str:
-    """The daemon that has no objection to these files; ClientError with the daemon's first words when it has.
+    """The name of the daemon that accepts these files; ClientError with its errors if it does not.
 
-    With ``main``, Nagios' own main file, all that it reads is looked at, these files in the place of those in ``place``.
+    With ``main``, Nagios' main file, everything that it reads is checked, with these files instead
+    of those in ``place``.
     """
     if target not in _DAEMONS:
         raise ClientError(
-            f"--validate: there is no daemon that checks files for {target}; there are {', '.join(_DAEMONS)}"
+            f"--validate: no daemon can check files for {target}; use it with "
+            f"{' or '.join(_DAEMONS)}"
         )
-    binaries, command = _DAEMONS[target]
+    names, prepare = _DAEMONS[target]
     if main and target != "nagios":
-        raise ClientError(
-            "--main: is Nagios' main file; Icinga looks at all that it reads before it reloads"
-        )
-    binary = next((found for found in map(_program, binaries) if found), None)
+        raise ClientError("--main: only for Nagios; Icinga checks all its files when it reloads")
+    binary = next((path for path in map(_program, names) if path), None)
     if not binary:
-        raise ClientError(f"--validate: {' or '.join(binaries)} is not installed here")
-    with tempfile.TemporaryDirectory(prefix="vmprobe-validate-", dir=_open_to_all()) as directory:
-        os.chmod(directory, 0o755)
-        objects = os.path.join(directory, "objects")
+        raise ClientError(f"--validate: {' or '.join(names)} is not installed here")
+    with tempfile.TemporaryDirectory(prefix="vmprobe-validate-", dir=_public_directory()) as folder:
+        os.chmod(folder, 0o755)
+        objects = os.path.join(folder, "objects")
         files.make_public_directory(objects)
         output.write_all(objects, wanted)
+        arguments = prepare(Check(folder, objects, main, place))
         try:
-            done = programs.run([binary, *command(directory, objects, main, place)], _PATIENCE)
+            done = programs.run([binary, *arguments], _TIMEOUT)
         except programs.TooSlow:
-            raise ClientError(f"--validate: {binary} was not through in {_PATIENCE} s") from None
+            raise ClientError(f"--validate: {binary} did not finish within {_TIMEOUT} s") from None
+    daemon = os.path.basename(binary)
     if done.code:
-        said = done.text.replace(objects + os.sep, "")
-        raise ClientError(
-            f"{os.path.basename(binary)} refuses this, and nothing was changed: {_objection(said)}"
-        )
-    return os.path.basename(binary)
+        errors = _errors(done.text.replace(objects + os.sep, ""))
+        raise ClientError(f"{daemon} rejects these files, and nothing was changed: {errors}")
+    return daemon
 
 
 def _program(name: str) -> Optional[str]:
-    """A daemon's path; cron's PATH has no sbin, where the daemons are."""
-    return shutil.which(
-        name,
-        path=os.pathsep.join(
-            (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
-        ),
-    )
+    """A daemon's path, also in the directories for daemons, which cron's PATH does not have."""
+    search_path = (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
+    return shutil.which(name, path=os.pathsep.join(search_path))
 
 
-def _open_to_all() -> Optional[str]:
-    """A place for temporary files that a daemon, another user, can come to; None: the usual one, which may be this user's own."""
+def _public_directory() -> Optional[str]:
+    """A directory for temporary files that a daemon's user can reach.
+
+    None means the usual one, which may be this user's own.
+    """
     for place in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-        above = Path(place).resolve()
+        path = Path(place).resolve()
         if all(
-            os.path.isdir(each) and os.stat(each).st_mode & 0o001
-            for each in (above, *above.parents)
+            os.path.isdir(parent) and os.stat(parent).st_mode & 0o001
+            for parent in (path, *path.parents)
         ):
             return place
     return None
 
 
-def _objection(said: str) -> str:
-    """The first lines in which a daemon says what is wrong."""
-    lines = [re.sub(r"^\[[^]]*\] *", "", line) for line in said.splitlines()]
-    wrong = [line for line in lines if re.match(r"\W*(error|critical)", line, re.I)]
-    return one_line(" / ".join(wrong[:3] or lines[-3:]), 600)
+def _errors(text: str) -> str:
+    """The first lines of a daemon's output that say what is wrong."""
+    lines = [re.sub(r"^\[[^]]*\] *", "", line) for line in text.splitlines()]
+    errors = [line for line in lines if re.match(r"\W*(error|critical)", line, re.I)]
+    return one_line(" / ".join(errors[:3] or lines[-3:]), 600)
 
 
-def _nagios(directory: str, objects: str, main: str, place: str) -> List[str]:
-    """It runs as this very user, whom it knows by number, because not every user has an account."""
+def nagios(check: Check) -> List[str]:
+    """Nagios' arguments. It runs as this user, named by number: not every user has an account."""
+    directory = check.directory
     for name in ("results", "archives"):
         files.make_public_directory(os.path.join(directory, name))
-    more = _main(main, place) if main else [f"cfg_file={_contacts(directory, objects)}"]
+    if check.main:
+        lines = _main_file(check.main, check.place)
+    else:
+        lines = [f"cfg_file={_contacts(check)}"]
     own = _NAGIOS.format(
-        directory=directory, objects=objects, user=os.geteuid(), group=os.getegid()
+        directory=directory, objects=check.objects, user=os.geteuid(), group=os.getegid()
     )
-    output.write_all(directory, {"nagios.cfg": "\n".join([*more, own])})
+    output.write_all(directory, {"nagios.cfg": "\n".join([*lines, own])})
     return ["-v", os.path.join(directory, "nagios.cfg")]
 
 
-def _main(main: str, place: str) -> List[str]:
-    """The lines of Nagios' main file, but for what lies in ``place``; ClientError where it does not read that."""
+def _main_file(main: str, place: str) -> List[str]:
+    """The lines of Nagios' main file, without the files in ``place``.
+
+    ClientError if Nagios does not read files there.
+    """
     try:
         with files.open_regular(main, _LARGEST_MAIN) as file:
-            lines = [
-                line.strip() for line in file.read().decode("utf-8", "surrogateescape").split("\n")
-            ]
-    except OSError as failed:
-        raise ClientError(f"--main: {main}: {failed.strerror}") from None
-    place, found, read = os.path.realpath(place), [], False
-    for line in lines:
+            text = file.read().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise ClientError(f"--main: {main}: {error.strerror}") from None
+    place, folder = os.path.realpath(place), os.path.dirname(os.path.abspath(main))
+    lines: List[str] = []
+    is_read = False
+    for line in (line.strip() for line in text.split("\n")):
         name, _, value = (word.strip() for word in line.partition("="))
-        path = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(main)), value))
+        path = os.path.realpath(os.path.join(folder, value))
         if name in ("cfg_file", "resource_file"):
-            found.append(f"{name}={path}")
+            lines.append(f"{name}={path}")
         elif name != "cfg_dir":
-            found.append(line)
+            lines.append(line)
         else:
-            read = read or f"{place}/".startswith(f"{path}/")
-            found += [
-                f"cfg_file={each}" for each in _below(path) if not each.startswith(f"{place}/")
-            ]
-    if not read:
-        raise ClientError(f"--main: {main} has no cfg_dir in which {place} lies")
-    return found
+            is_read = is_read or f"{place}/".startswith(f"{path}/")
+            others = [file for file in _cfg_files(path) if not file.startswith(f"{place}/")]
+            lines += [f"cfg_file={file}" for file in others]
+    if not is_read:
+        raise ClientError(f"--main: {main} has no cfg_dir that contains {place}")
+    return lines
 
 
-def _below(folder: str) -> List[str]:
-    """The files that Nagios reads of a cfg_dir."""
+def _cfg_files(folder: str) -> List[str]:
+    """The files that Nagios reads in a cfg_dir."""
     return sorted(
-        os.path.join(each, name)
-        for each, _, names in os.walk(folder, followlinks=True)
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
         for name in names
         if name.endswith(".cfg") and not name.startswith(".")
     )
 
 
-def _contacts(directory: str, objects: str) -> str:
-    """A file of the contact groups that the objects name, which are the monitoring server's own, and of one contact."""
+def _contacts(check: Check) -> str:
+    """The path of a file with one contact, and the contact groups that the objects name.
+
+    Those groups are the monitoring server's own, and so not among the generated files.
+    """
     groups = (
         f"define contactgroup {{\n    contactgroup_name {name}\n    alias {name}\n}}\n"
-        for name in sorted(_contact_groups(objects))
+        for name in sorted(_contact_groups(check.objects))
     )
-    output.write_all(directory, {"contact.cfg": _CONTACT + "".join(groups)})
-    return os.path.join(directory, "contact.cfg")
+    output.write_all(check.directory, {"contact.cfg": CONTACT + "".join(groups)})
+    return os.path.join(check.directory, "contact.cfg")
 
 
 def _contact_groups(objects: str) -> Set[str]:
-    """The contact groups that the files name; they are the monitoring server's own."""
+    """The contact groups that the generated files name."""
     found: Set[str] = set()
     for folder, _, names in os.walk(objects):
         for name in names:
@@ -151,18 +168,25 @@ def _contact_groups(objects: str) -> Set[str]:
     return found
 
 
-def _icinga(directory: str, objects: str, main: str, place: str) -> List[str]:
-    """Also while it only checks, Icinga writes what it read into its cache, where its other commands look who they are."""
-    main, cache = os.path.join(directory, "icinga2.conf"), os.path.join(directory, "cache")
+def icinga(check: Check) -> List[str]:
+    """Icinga's arguments. It needs a cache directory of its own.
+
+    Even when it only checks, it writes what it read into its cache, where its other commands look
+    up the name of their node.
+    """
+    main = os.path.join(check.directory, "icinga2.conf")
+    cache = os.path.join(check.directory, "cache")
     files.make_public_directory(cache)
-    os.chmod(cache, 0o1777)  # it becomes its own user first
-    output.write_all(directory, {"icinga2.conf": _ICINGA.format(objects=objects)})
+    os.chmod(cache, 0o1777)  # Icinga changes to its own user first
+    text = _ICINGA.format(objects=check.objects)
+    output.write_all(check.directory, {"icinga2.conf": text})
     return ["daemon", "-C", "-c", main, "-D", f"CacheDir={cache}"]
 
 
-_DAEMONS: Dict[str, tuple] = {
-    "nagios": (("nagios4", "nagios", "naemon"), _nagios),
-    "icinga2": (("icinga2",), _icinga),
+# by target: the names that the daemon's program may have, and what makes its arguments
+_DAEMONS: Dict[str, Tuple[Tuple[str, ...], Callable[[Check], List[str]]]] = {
+    "nagios": (("nagios4", "nagios", "naemon"), nagios),
+    "icinga2": (("icinga2",), icinga),
 }
 
 _NAGIOS = """\
@@ -181,7 +205,7 @@ illegal_object_name_chars=`~!$%^&*|'"<>?,()=
 illegal_macro_output_chars=`~$&|'"<>
 """
 
-_CONTACT = """\
+CONTACT = """\
 define command {
     command_name vmprobe-validate
     command_line /bin/true
