@@ -56,14 +56,16 @@ class Cloud:
         made = driver(self.services)
         made.connect()
         limits = made.capacity()
+        details = {**DETAILS, **details}
         plan = Plan(
             "image",
             "tiny",
             "private",
-            {**DETAILS, **details},
+            details,
             external,
             vcpus=1,
             memory=64 * 2**20,
+            root_volume=details["disk"] * GIB if details["boot from volume"] else None,
         )
         return headroom.room(limits, made.needs(plan, test_vm))
 

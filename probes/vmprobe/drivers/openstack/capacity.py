@@ -72,13 +72,6 @@ def limits(services: Services) -> List[Limit]:
     return found
 
 
-def boot_volume(plan: Plan) -> int:
-    """The bytes of the volume that the server boots from; 0 if it boots from its host's disk."""
-    details = cast("OpenStackDetails", plan.details)
-    size = details["disk"] * GIB if details["boot from volume"] else 0
-    return size
-
-
 def needs(
     services: Services,
     counted: Mapping[Tuple[str, str], float],
@@ -86,7 +79,7 @@ def needs(
     test_vm: TestVM,
 ) -> Dict[Tuple[str, str], float]:
     """What one test VM takes of each limit: what every manager counts (``counted``), and more."""
-    details, root = cast("OpenStackDetails", plan.details), boot_volume(plan)
+    details, root = cast("OpenStackDetails", plan.details), plan.root_volume or 0
     # of a server with a boot volume a snapshot is one of Cinder's, of a local disk it is an image
     volume_snapshots = 1 if root and test_vm["snapshot"] else 0
     sizes = (test_vm["volume"], root, root * volume_snapshots)

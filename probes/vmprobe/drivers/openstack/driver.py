@@ -11,11 +11,9 @@ from __future__ import annotations
 from typing import (
     TYPE_CHECKING,
     Any,
-    Callable,
     Dict,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Set,
@@ -24,7 +22,7 @@ from typing import (
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
-from vmprobe.core.errors import Conflict, Ended, GatewayFailed, NotFound, NotPermitted
+from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import (
     METRICS,
@@ -41,50 +39,16 @@ from vmprobe.core.model import (
 )
 from vmprobe.core.text import cut
 from vmprobe.core.values import http_url, yes_or_no
-from vmprobe.drivers.openstack import creation, images, lists, ports, readings
+from vmprobe.drivers.openstack import creation, images, ports, readings, resources
 from vmprobe.drivers.openstack.belongings import Belongings
 from vmprobe.drivers.openstack.keystone import Keystone
 from vmprobe.drivers.openstack.servers import Servers
 from vmprobe.drivers.openstack.services import Services
-from vmprobe.transport.http import Http, path
+from vmprobe.transport.http import path
 from vmprobe.transport.json import items, parse_time
 
 if TYPE_CHECKING:
     from vmprobe.drivers.openstack.metrics import Metrics
-
-
-class Collection(NamedTuple):
-    """Where one kind of resource is kept, and how its records are read."""
-
-    service: Callable[[Services], Http]
-    path: str
-    detail: str  # the path of the list
-    record: str  # the key of a single record in an answer; "": the answer is the record itself
-    read: Callable[[Mapping[str, Any]], Resource]
-    name: str = "name"  # the key that has the resource's name
-
-
-COLLECTIONS = {
-    Kind.VOLUME: Collection(
-        Services.cinder, "volumes", "volumes/detail", "volume", readings.volume
-    ),
-    Kind.SNAPSHOT: Collection(Services.glance, "images", "images", "", readings.snapshot),
-    Kind.ADDRESS: Collection(
-        Services.neutron,
-        "floatingips",
-        "floatingips",
-        "floatingip",
-        readings.floating_ip,
-        "description",
-    ),
-    Kind.SECURITY_GROUP: Collection(
-        Services.neutron,
-        "security-groups",
-        "security-groups",
-        "security_group",
-        readings.security_group,
-    ),
-}
 
 
 class Openstack(Driver):
@@ -165,13 +129,7 @@ class Openstack(Driver):
             return self._servers.show(ref)
         if ref.kind is Kind.PORT:
             return ports.show(self.services.neutron(), ref)
-        where = COLLECTIONS[ref.kind]
-        reply = where.service(self.services).get(path(where.path, ref.id), asked=f"show {ref}")
-        record = reply.field(where.record, dict) if where.record else reply.field(dict)
-        shown = where.read(record)
-        if shown.provider_state in readings.GONE:
-            raise Ended(f"{ref} is {shown.provider_state}")
-        return shown
+        return resources.show(self.services, ref)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """The project's; without a name, and with ``all projects``, those of every project.
@@ -179,22 +137,17 @@ class Openstack(Driver):
         A Neutron without routers says that there is no path for floating IPs; and what policy hides
         and this session has not asked for, it cannot have created. Both count as an empty list.
         """
-        queries: Mapping[Kind, Mapping[str, Any]] = {
-            Kind.SNAPSHOT: {"visibility": "private", "owner": self.services.project},
-            Kind.ADDRESS: {"project_id": self.services.project},
-            Kind.SECURITY_GROUP: {"project_id": self.services.project, "fields": ["id", "name"]},
-        }
-        everywhere = {"all_tenants": "1"} if self.endpoint["all projects"] and not name else {}
-        query = queries.get(kind, everywhere)
+        all_projects = bool(self.endpoint["all projects"]) and not name
         if kind is Kind.SERVER:
-            return self._servers.list(name, query)
-        if kind not in COLLECTIONS or kind is Kind.VOLUME and not self.services.has_cinder():
+            return self._servers.list(name, all_projects)
+        if kind not in resources.COLLECTIONS:
             return []
-        is_optional = kind in (Kind.ADDRESS, Kind.SECURITY_GROUP) and kind not in self._created
+        if kind is Kind.VOLUME and not self.services.has_cinder():
+            return []
         try:
-            return self._list(COLLECTIONS[kind], name, query)
+            return resources.find(self.services, kind, name, all_projects)
         except (NotFound, NotPermitted):
-            if not is_optional:
+            if kind not in (Kind.ADDRESS, Kind.SECURITY_GROUP) or kind in self._created:
                 raise
             return []
 
@@ -208,12 +161,12 @@ class Openstack(Driver):
             removal.delete_volume_snapshots(self.services, ref)
         try:
             try:
-                self._delete(ref)
+                resources.delete(self.services, ref)
             except Conflict:
                 is_volume = ref.kind is Kind.VOLUME
                 if not is_volume or not removal.free_volume(self.services, self.show(ref)):
                     raise
-                self._delete(ref)
+                resources.delete(self.services, ref)
         except NotFound:
             return
 
@@ -339,38 +292,9 @@ class Openstack(Driver):
         """
         from vmprobe.drivers.openstack import capacity
 
-        with_root = plan._replace(root_volume=capacity.boot_volume(plan))
-        counted = super().needs(with_root, test_vm)
-        return capacity.needs(self.services, counted, plan, test_vm)
+        return capacity.needs(self.services, super().needs(plan, test_vm), plan, test_vm)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """Glance has MD5 checksums, and since 2.7 one by the operator's choice of algorithm."""
         records = images.find(self.services.glance(), name)
         return [images.reading(record) for record in records]
-
-    # --- requests ---------------------------------------------------------------------------------
-
-    def _list(self, where: Collection, name: str, query: Mapping[str, Any]) -> List[Resource]:
-        """The resources whose name starts with ``name``.
-
-        The others are not read: they may be odd.
-        """
-
-        def read(record: Mapping[str, Any]) -> Optional[Resource]:
-            if not str(record.get(where.name) or "").startswith(name):
-                return None
-            resource = where.read(record)
-            return None if resource.provider_state in readings.GONE else resource
-
-        key = where.path.replace("-", "_")
-        return lists.read(where.service(self.services), where.detail, key, query, read)
-
-    def _delete(self, ref: Ref) -> None:
-        if ref.kind is Kind.SERVER:
-            service, collection = self.services.nova(), "servers"
-        elif ref.kind is Kind.PORT:
-            service, collection = self.services.neutron(), "ports"
-        else:
-            where = COLLECTIONS[ref.kind]
-            service, collection = where.service(self.services), where.path
-        service.delete(path(collection, ref.id), asked=f"delete {ref}")

@@ -1,20 +1,18 @@
 """A session with Keystone: its token, and the services of the token's catalog.
 
-Identity API v3 (docs.openstack.org, api-ref/identity/v3) and its extension OS-FEDERATION.
+Source: Identity API v3 (docs.openstack.org, api-ref/identity/v3).
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import (
     AuthRejected,
     ClientError,
     CloudError,
-    NotPermitted,
-    Transient,
 )
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
@@ -25,8 +23,6 @@ from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.json import field, parse_time, short_text
 
 _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
-_OIDC_PROTOCOLS = ("openid", "oidc")  # the names that sites of the federation chose
-_CERTIFICATE_PROTOCOLS = ("mapped",)
 
 
 class Keystone:
@@ -104,7 +100,11 @@ class Keystone:
             granted = self._request_token(self._credentials.identity(), self._scope(project))
         else:
             if form in (known.ACCESS_TOKEN, known.CERTIFICATE):
-                unscoped = _token_in(self._federated())
+                from vmprobe.drivers.openstack import federation
+
+                unscoped = _token_in(
+                    federation.unscoped_token(self._http, self._credentials, self._clock.utc())
+                )
             else:
                 unscoped = _token_in(self._request_token(self._credentials.identity(), "unscoped"))
             self._http.add_secret_header("X-Auth-Token", unscoped)
@@ -258,43 +258,6 @@ class Keystone:
         raise ClientError(
             f"this identity is for the projects {cut(', '.join(sorted(names)), 200)}{advice}"
         )
-
-    def _federated(self) -> Reply:
-        """An unscoped token by an identity provider, for an OIDC access token or a certificate.
-
-        Sites give the protocol different names, so each is tried. If all are refused, the refusal
-        of a protocol that exists is raised.
-        """
-        provider, headers = self._credentials.need("identity_provider"), {}
-        protocols: Sequence[str] = _CERTIFICATE_PROTOCOLS
-        if self._credentials.form == known.ACCESS_TOKEN:
-            token = self._credentials.token("access_token")
-            known.refuse_expired(token, self._clock.utc())
-            headers, protocols = {"Authorization": f"Bearer {token}"}, _OIDC_PROTOCOLS
-        if self._credentials.secrets.get("protocol"):
-            protocols = (self._credentials.secrets["protocol"],)
-
-        refusals: List[CloudError] = []
-        for protocol in protocols:
-            where = path(
-                "OS-FEDERATION", "identity_providers", provider, "protocols", protocol, "auth"
-            )
-            try:
-                return self._http.post(
-                    where, headers=headers, asked=f"authentication by {provider} and {protocol}"
-                )
-            except Transient:
-                raise
-            except CloudError as refused:
-                refusals.append(refused)
-        if self._credentials.form == known.CERTIFICATE:
-            from vmprobe.transport import x509
-
-            x509.check_voms(self._credentials.secrets["certificate"], self._clock.utc())
-        for refusal in refusals:
-            if isinstance(refusal, (AuthRejected, NotPermitted)):
-                raise refusal
-        raise AuthRejected(str(refusals[0]), request=refusals[0].request)
 
 
 def _token_in(granted: Reply) -> str:

@@ -1,4 +1,4 @@
-"""The types of what OpenStack's driver reads of the section [test vm], and of what it writes into a Plan."""
+"""The types of what this driver reads of the section [test vm], and of what it adds to a Plan."""
 
 from __future__ import annotations
 

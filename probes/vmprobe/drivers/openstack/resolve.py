@@ -52,6 +52,7 @@ def resolve(services: Services, section: TestVM) -> Plan:
         "boot from volume": test_vm.get("boot from volume"),
         "config drive": test_vm.get("config drive"),
     }
+    root = details["disk"] * readings.GIB if details["boot from volume"] else None
     return Plan(
         readings.name(image) or image["id"],
         readings.name(flavor),
@@ -60,6 +61,7 @@ def resolve(services: Services, section: TestVM) -> Plan:
         external,
         vcpus=field(flavor, "vcpus", int, default=0),
         memory=field(flavor, "ram", int, default=0) * readings.MIB,
+        root_volume=root,
     )
 
 

@@ -54,12 +54,13 @@ class Servers:
             raise Ended(f"{server} is {shown.provider_state}")
         return shown
 
-    def list(self, name: str, query: Mapping[str, str]) -> List[Resource]:
-        """The servers whose name starts with ``name``; "" lists all that ``query`` selects.
+    def list(self, name: str, all_projects: bool) -> List[Resource]:
+        """The project's servers whose name starts with ``name``, or those of all projects.
 
         Incomplete while a cell does not answer: the names of its servers are not known.
         """
         silent: Set[str] = set()
+        query = {"all_tenants": "1"} if all_projects else {}
 
         def read(record: Record) -> Optional[Resource]:
             if readings.is_in_silent_cell(record):
