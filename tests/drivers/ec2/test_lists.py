@@ -136,6 +136,22 @@ def test_the_answer_about_one_thing_is_one_page(connected, first, error):
     assert len(asked) == 1
 
 
+def test_an_empty_list_whose_tokens_repeat_is_incomplete_after_three_pages(connected):
+    tokens = []
+
+    def answer(request):
+        tokens.append(form_of(request).get("NextToken", ""))
+        following = "bc"[len(tokens) % 2]
+        return reply(
+            200,
+            f"<AResponse><reservationSet/><nextToken>{following}</nextToken></AResponse>".encode(),
+        )
+
+    with pytest.raises(Incomplete, match=r": its pages repeat themselves$"):
+        connected({"DescribeInstances": answer}).list(Kind.SERVER, "")
+    assert tokens == ["", "c", "b"]
+
+
 def test_a_list_whose_next_page_is_forgotten_is_read_again(connected):
     lost = [refusal("InvalidNextToken")]
 
