@@ -133,11 +133,15 @@ def _since(instance: Element) -> Optional[float]:
     return parse_time(match[1]) if match else None
 
 
-def made_with(instance: Element) -> Tuple[List[str], List[str]]:
-    """Ids of the volumes and of the network interfaces that EC2 made with an instance.
+class MadeWith(NamedTuple):
+    """Ids of what EC2 made with an instance."""
 
-    These are the root volume, the first interface, and all that it deletes with the instance.
-    """
+    volumes: List[str]
+    interfaces: List[str]
+
+
+def made_with(instance: Element) -> MadeWith:
+    """The root volume, the first interface, and all that EC2 deletes with the instance."""
     root = text(instance, "rootDeviceName", "")
     volumes = [
         text(mapping, "ebs/volumeId", "")
@@ -152,7 +156,7 @@ def made_with(instance: Element) -> Tuple[List[str], List[str]]:
         if text(element, "attachment/deviceIndex", "0") in ("", "0")
         or text(element, "attachment/deleteOnTermination", "") == "true"
     ]
-    return list(filter(None, volumes)), list(filter(None, interfaces))
+    return MadeWith(list(filter(None, volumes)), list(filter(None, interfaces)))
 
 
 # --- network interfaces -------------------------------------------------------------------------

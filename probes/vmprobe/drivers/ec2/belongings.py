@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, Optional
 
 from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.model import Ref, Resource
 from vmprobe.drivers.ec2 import answers
+from vmprobe.drivers.ec2.answers import MadeWith
 from vmprobe.drivers.ec2.consistency import Requested
 from vmprobe.drivers.ec2.session import Session
 from vmprobe.transport.xml import text
 
-_AT_ONCE = 100  # servers in one request
-
-
-class _MadeWith(NamedTuple):
-    """Ids of what EC2 made with one instance."""
-
-    volumes: List[str]
-    interfaces: List[str]
+_MOST = 100  # servers in one request
 
 
 class Belongings:
-    """What belongs to the servers of this session; all members of a fleet are asked about at once.
+    """What belongs to servers. The members of a fleet are asked about in one request.
 
-    What was attached to a server later is somebody else's: it belongs to the server only if EC2 is
-    told to delete both together.
+    What was attached to a server later does not belong to it, unless EC2 is to delete both
+    together.
     """
 
     def __init__(self, session: Session, requested: Requested):
         self._session, self._requested = session, requested
         self._fleet: Dict[str, None] = {}  # ids of the servers that this session asked for
-        self._known: Dict[str, List[Ref]] = {}  # by server: an answer that was not fetched yet
-        self._refusal: Optional[NotPermitted] = None  # why some of them cannot be listed
+        self._known: Dict[str, List[Ref]] = {}  # by server: answers that ``of`` did not return yet
+        self._refusal: Optional[NotPermitted] = None  # why some belongings cannot be listed
 
     def add(self, servers: Iterable[str]) -> None:
         """This session asked for these servers (ids), as a fleet."""
@@ -57,12 +51,12 @@ class Belongings:
         return belongings
 
     def _ask(self, server: Ref) -> Dict[str, List[Ref]]:
-        """By id of those that are there: the belongings of this server and of its fleet."""
+        """The belongings of this server and of its fleet, by id of the servers that are there."""
         others = [one for one in self._fleet if one != server.id and one not in self._known]
         try:
-            made = self._made_with([server.id, *others][:_AT_ONCE], server)
+            made = self._made_with([server.id, *others][:_MOST], server)
         except NotFound:
-            if others:  # one of them may be what is unknown: ask about this server alone
+            if others:  # one of them may be the unknown one: ask about this server alone
                 self._fleet.clear()
                 return self._ask(server)
             self._requested.missed(server)
@@ -78,8 +72,8 @@ class Belongings:
             for server_id, ids in made.items()
         }
 
-    def _made_with(self, servers: List[str], server: Ref) -> Dict[str, _MadeWith]:
-        """By id of those servers that are there: what EC2 made with each."""
+    def _made_with(self, servers: List[str], server: Ref) -> Dict[str, MadeWith]:
+        """What EC2 made with each of these servers, by id of those that are there."""
         found = self._session.instances(
             {"InstanceId": servers},
             f"belongings of {server}",
@@ -89,12 +83,12 @@ class Belongings:
                 else []
             ),
         )
-        made = {server_id: _MadeWith(*ids) for server_id, ids in found if server_id in servers}
+        made = {server_id: ids for server_id, ids in found if server_id in servers}
         if found and not made:
             raise GatewayFailed(f"belongings of {server}: the answer is about {found[0][0]}")
         return made
 
-    def _resources(self, server: Ref, made: Iterable[_MadeWith]) -> List[Resource]:
+    def _resources(self, server: Ref, made: Iterable[MadeWith]) -> List[Resource]:
         """All these volumes and interfaces, with their names."""
         made = list(made)
         volumes = [one for ids in made for one in ids.volumes]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from vmprobe.core.model import Ref, Sample
-from vmprobe.drivers.ec2.query import Parameters, rows, timestamp
+from vmprobe.drivers.ec2.query import Parameters, Value, rows, timestamp
 from vmprobe.transport.json import parse_time
 from vmprobe.transport.xml import text
 
@@ -32,7 +32,7 @@ def parameters(server: Ref, period: int, now: float) -> Parameters:
     ``period`` in seconds; ``now`` in seconds since the epoch.
     """
     dimensions = {"member": [{"Name": "InstanceId", "Value": server.id}]}
-    queries: List[Dict[str, Any]] = [
+    queries: List[Value] = [
         {
             "Id": name.lower(),
             "MetricStat": {

@@ -215,7 +215,7 @@ class Ec2(Driver):
         """
         return self._belongings.of(server)
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> Dict[str, object]:
         """The version is the one that the driver speaks; the zones are those at ``connect``."""
         keys = self.session.keys
         return {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict
+from typing import Dict
 
 from vmprobe.core import handle
 from vmprobe.drivers.ec2.dialect import Dialect
+from vmprobe.drivers.ec2.query import Value
 
 
-def tag_specification(dialect: Dialect, name: str, *kinds: str, token: str = "") -> Dict[str, Any]:
+def tag_specification(
+    dialect: Dialect, name: str, *kinds: str, token: str = ""
+) -> Dict[str, Value]:
     """The parameters that tag new things of these kinds, where the request that creates can.
 
     The second tag, ``vmprobe``, is the one that a site's tagging rules do not rewrite.
@@ -20,7 +23,7 @@ def tag_specification(dialect: Dialect, name: str, *kinds: str, token: str = "")
     return {"TagSpecification": [{"ResourceType": kind, "Tag": tags} for kind in kinds]}
 
 
-def name_filter(dialect: Dialect, name: str, key: str = "tag:Name") -> Dict[str, Any]:
+def name_filter(dialect: Dialect, name: str, key: str = "tag:Name") -> Dict[str, Value]:
     """The parameters that ask for what begins with ``name``; {} where the manager cannot filter.
 
     A member's number is left out, as the members of a fleet share one name.

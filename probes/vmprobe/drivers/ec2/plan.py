@@ -6,7 +6,6 @@ import fnmatch
 import re
 from typing import (
     TYPE_CHECKING,
-    Any,
     Callable,
     Dict,
     List,
@@ -22,7 +21,7 @@ from vmprobe.core.model import Plan, State
 from vmprobe.core.text import cut
 from vmprobe.drivers.ec2 import answers, lists
 from vmprobe.drivers.ec2.answers import GIB, Flavor
-from vmprobe.drivers.ec2.query import rows
+from vmprobe.drivers.ec2.query import Value, rows
 from vmprobe.drivers.ec2.session import Session
 from vmprobe.transport.xml import number, text
 
@@ -114,7 +113,7 @@ def images(session: Session, name: str, owner: str, parse: Callable[[Element], T
         matches = not name or any(fnmatch.fnmatchcase(one, name) for one in names)
         return [parse(element)] if matches else []
 
-    parameters: Dict[str, Any] = {}
+    parameters: Dict[str, Value] = {}
     if session.dialect.filters and re.match(r"[ae]mi-", name):
         parameters = {"ImageId": [name]}
     elif session.dialect.filters:
@@ -171,7 +170,7 @@ def _flavor(session: Session, name: str, image: Element, zone: str) -> Tuple[Fla
     types = session.dialect.types
     if not types:  # no list; without a name the manager uses its own default
         return Flavor(name, 0, 0), ()
-    parameters: Dict[str, Any] = {"InstanceType": [name]} if name else {}
+    parameters: Dict[str, Value] = {"InstanceType": [name]} if name else {}
     if not name and types == "offered":
         parameters["Filter"] = _fitting(image)
     flavors = session.each(
@@ -194,7 +193,7 @@ def _flavor(session: Session, name: str, image: Element, zone: str) -> Tuple[Fla
     return flavor, offered.get(flavor.name, ())
 
 
-def _fitting(image: Element) -> List[Dict[str, Any]]:
+def _fitting(image: Element) -> List[Dict[str, Value]]:
     """The filters for instance types that an image can run on."""
     is_ebs = text(image, "rootDeviceType", "ebs") == "ebs"
     required = {
@@ -204,10 +203,10 @@ def _fitting(image: Element) -> List[Dict[str, Any]]:
         "processor-info.supported-architecture": text(image, "architecture", "") or "x86_64",
         "supported-virtualization-type": text(image, "virtualizationType", "") or "hvm",
     }
-    return [
-        *({"Name": name, "Value": [value]} for name, value in required.items()),
-        {"Name": "memory-info.size-in-mib", "Value": list(_MEMORIES)},
+    filters: List[Dict[str, Value]] = [
+        {"Name": name, "Value": [value]} for name, value in required.items()
     ]
+    return [*filters, {"Name": "memory-info.size-in-mib", "Value": list(_MEMORIES)}]
 
 
 def _offers(session: Session, name: str, zone: str) -> Dict[str, List[str]]:
@@ -256,7 +255,7 @@ def security_group(
     """
     if not name:
         return {}
-    parameters: Dict[str, Any] = {"GroupId": [name]}
+    parameters: Dict[str, Value] = {"GroupId": [name]}
     if not name.startswith("sg-"):
         filters = [{"Name": "group-name", "Value": [name]}]
         if subnet is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from vmprobe.core.errors import GatewayFailed, VmprobeError
 from vmprobe.core.text import cut
@@ -22,8 +22,9 @@ from vmprobe.transport.http import Http, Reply
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-# The parameters of a call: values may be nested lists and mappings of texts, numbers and booleans.
-Parameters = Mapping[str, Any]
+# The parameters of a call. None is left out.
+Value = Union[str, float, bool, None, Sequence["Value"], Mapping[str, "Value"]]
+Parameters = Mapping[str, Value]
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 _ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]*\?>\s*)?<(?:[\w.-]+:)?(\w+)[\s/>]")
@@ -119,7 +120,7 @@ def rows(element: Optional[Element], path: str) -> List[Element]:
     return element.findall(f"{path}/item") + element.findall(f"{path}/member")
 
 
-def flat(parameters: Union[Parameters, Sequence[Any]], prefix: str = "") -> Dict[str, str]:
+def flat(parameters: Union[Parameters, Sequence[Value]], prefix: str = "") -> Dict[str, str]:
     """Lists and mappings as the Query API has them: ``Filter.1.Value.2``; None is left out.
 
     >>> flat({"Filter": [{"Name": "state", "Value": ["a", "b"]}], "Dry": True, "No": None})

@@ -187,7 +187,11 @@ class Session:
         the dialect has one of its own.
         """
         # EC2 does not page a list of things that were asked for by their ids.
-        ids = sum(len(value) for name, value in parameters.items() if name.endswith("Id"))
+        ids = sum(
+            len(value)
+            for name, value in parameters.items()
+            if name.endswith("Id") and isinstance(value, list)
+        )
         page = self.dialect.page if action in _PAGED and not ids else 0
         return lists.read(
             lambda paging: self.call(action, {**parameters, **paging}, asked),

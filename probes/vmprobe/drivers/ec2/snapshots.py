@@ -6,12 +6,13 @@ EC2 keeps the snapshots when their AMI is removed, so they are removed with it.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, List
+from typing import Dict, List
 
 from vmprobe.core.errors import NotFound
 from vmprobe.core.model import Kind, Ref, Resource
 from vmprobe.drivers.ec2 import answers
 from vmprobe.drivers.ec2.names import name_filter, tag_specification
+from vmprobe.drivers.ec2.query import Value
 from vmprobe.drivers.ec2.session import Session
 from vmprobe.transport.xml import text
 
@@ -50,7 +51,7 @@ class Snapshots:
     def list(self, name: str) -> List[Resource]:
         """Our AMIs by their name, and snapshots whose AMI is gone."""
         dialect = self._session.dialect
-        parameters: Dict[str, Any] = {"Owner": ["self"]}
+        parameters: Dict[str, Value] = {"Owner": ["self"]}
         if name and dialect.filters:
             parameters["Filter"] = [{"Name": "name", "Value": [f"{name}*"]}]
         images = self._session.all(
