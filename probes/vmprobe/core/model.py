@@ -129,7 +129,6 @@ class ServerSpec(NamedTuple):
     plan: Plan
     servers: int = 1  # how many
     nonce: str = ""  # the random word in each line that the guest writes to its console
-    user_data: str = ""  # instead of the driver's own
     security_group: str = ""  # id of one that lets in whoever wants to reach the server
     depth: str = "api"  # with console, the guest needs the reporter
 

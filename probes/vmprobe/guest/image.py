@@ -23,7 +23,7 @@ from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
 from vmprobe.core.text import whole_number
-from vmprobe.guest import initramfs
+from vmprobe.guest import initramfs, user_data
 from vmprobe.host import files, paths
 
 FORMATS = {  # format: the files it consists of
@@ -36,7 +36,6 @@ FORMATS = {  # format: the files it consists of
     "uefi": ("vmprobe-uefi.raw",),
 }
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-COMMAND_LINE = "console=tty0 console=ttyS0 quiet panic=-1"  # the last console is the one that /dev/console means
 _GUEST = os.path.dirname(os.path.abspath(__file__))
 _LARGEST = 2**28  # bytes of one file that goes into it
 _PATIENCE = 600.0  # seconds for another build in the same directory
@@ -112,28 +111,6 @@ def directory() -> str:
     return os.path.abspath(wanted or os.path.join(cache, "vmprobe", "image"))
 
 
-def reporter(nonce: str, peers: Sequence[str] = (), awaited: bool = False) -> str:
-    """The guest's reporter as user data for any cloud-init image, with the run's nonce and its fellows' addresses in it.
-
-    ``awaited``: for a system that waits for the end of a script before it goes on; this one then works in the background.
-    ValueError if the nonce is not made of letters, digits and ``-``, or a peer is not an address.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9-]+", nonce):
-        raise ValueError(f"nonce {nonce!r}: only letters, digits and - are safe in a shell script")
-    for peer in peers:
-        if not re.fullmatch(r"[0-9A-Fa-f.:]+", peer):
-            raise ValueError(f"peer {peer!r} is not an address")
-    with open(os.path.join(_GUEST, "reporter.sh"), encoding="ascii") as file:
-        script = file.read()
-    script = re.sub(r"(?m)^VMPROBE_NONCE=.*$", f"VMPROBE_NONCE={nonce}", script)
-    script = re.sub(r"(?m)^VMPROBE_PEERS=.*$", f"VMPROBE_PEERS='{' '.join(peers)}'", script)
-    return (
-        re.sub(r"(?m)^main$", "(exec </dev/null >/dev/null 2>&1; main) &", script)
-        if awaited
-        else script
-    )
-
-
 def epoch() -> int:
     """The time that all files of the image carry, in seconds since 1970."""
     given = os.environ.get("SOURCE_DATE_EPOCH") or str(_EPOCH)
@@ -162,7 +139,7 @@ def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time:
     if set(formats) != {"kernel"}:
         from vmprobe.guest import bootdisk
 
-        bootdisk.make(work, formats, COMMAND_LINE, time)
+        bootdisk.make(work, formats, user_data.kernel_command_line(), time)
 
 
 def _compressed(content: bytes) -> bytes:
@@ -305,7 +282,8 @@ def _recipe() -> bytes:
     """This recipe itself: a newer one makes a newer image."""
     here = os.path.dirname(os.path.abspath(__file__))
     return b"".join(
-        _read(os.path.join(here, name)) for name in ("image.py", "initramfs.py", "bootdisk.py")
+        _read(os.path.join(here, name))
+        for name in ("image.py", "initramfs.py", "bootdisk.py", "user_data.py")
     )
 
 

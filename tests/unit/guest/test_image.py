@@ -22,7 +22,7 @@ import pytest
 from running import PROBES
 from vmprobe.core.errors import ClientError
 from vmprobe.ctl import main
-from vmprobe.guest import bootdisk, console, image, initramfs
+from vmprobe.guest import bootdisk, console, image, initramfs, user_data
 
 GUEST = PROBES / "vmprobe" / "guest"
 DISKS = ("raw", "qcow2", "vmdk", "vhd", "ova", "uefi")
@@ -735,7 +735,7 @@ def test_no_address_is_a_fault_after_fifteen_seconds(machine):
 
 def test_members_are_asked_after(machine):
     machine.put("answering", "10.0.2.2\n10.0.0.7\n")
-    machine.start(image.reporter(NONCE, ["10.0.0.7", "10.0.0.8"])).says(BOOT, NETWORK)
+    machine.start(user_data.reporter(NONCE, ["10.0.0.7", "10.0.0.8"])).says(BOOT, NETWORK)
     machine.at(12.5)
     counters = (
         "counters cpu=1.56 steal=0.04 disk_read=8192 disk_write=4096 net_in=1000 net_out=2000"
@@ -754,7 +754,7 @@ def test_members_are_asked_after(machine):
 def test_user_data_carries_its_nonce(machine):
     machine.put("proc/cmdline", "quiet\n")
 
-    machine.start(image.reporter(NONCE)).says(BOOT, NETWORK)
+    machine.start(user_data.reporter(NONCE)).says(BOOT, NETWORK)
 
 
 def test_smbios_carries_the_nonce(machine):
@@ -822,12 +822,6 @@ def test_the_metadata_service_carries_the_nonce_and_all_is_said_again(machine):
         f"{NONCE} 12.50 work cpu=0.000 net=0.000",
         f"{NONCE} 12.50 {counters}",
     )
-
-
-@pytest.mark.parametrize("nonce", ["", "a b", "$(reboot)", "a;b", "a\nb"])
-def test_a_nonce_that_a_shell_could_read_is_refused(nonce):
-    with pytest.raises(ValueError, match="only letters, digits and - are safe in a shell script$"):
-        image.reporter(nonce)
 
 
 @pytest.mark.parametrize("script", ["reporter.sh", "init", "dhcp"])
@@ -995,7 +989,8 @@ def test_a_guest_reports_network_a_hot_plugged_disk_its_removal_and_obeys_the_po
 def test_the_bios_disk_boots_and_finds_its_nonce_at_the_metadata_service(boot, disks, tmp_path):
     answer = tmp_path / "answer"
     answer.write_text(
-        f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n{image.reporter(NONCE)}", newline=""
+        f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n{user_data.reporter(NONCE)}",
+        newline="",
     )
     serve = tmp_path / "serve"
     serve.write_text(f"#!/bin/sh\nread -r line\ncat {answer}\n")
@@ -1059,7 +1054,7 @@ def test_the_kernel_and_initrd_find_their_nonce_on_opennebulas_cd_rom(boot, plai
 def test_the_uefi_disk_boots_and_finds_its_nonce_on_a_config_drive(boot, disks, tmp_path):
     drive = tmp_path / "config-2"
     drive.write_bytes(bytes(2 << 20))
-    (tmp_path / "user_data").write_text(image.reporter(NONCE))
+    (tmp_path / "user_data").write_text(user_data.reporter(NONCE))
     subprocess.run(
         ["/sbin/mkfs.vfat", "-n", "config-2", str(drive)], check=True, stdout=subprocess.DEVNULL
     )

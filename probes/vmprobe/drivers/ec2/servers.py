@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, List, Optional, Sequence, cast
+from typing import TYPE_CHECKING, List, Sequence, cast
 
 from vmprobe.core.errors import CloudError
 from vmprobe.core.model import Ref, Resource, ServerSpec
@@ -43,7 +43,7 @@ def _run_instances(session: Session, spec: ServerSpec, has_detailed_monitoring: 
         "ClientToken": token,
         "MinCount": spec.servers,
         "MaxCount": spec.servers,
-        "UserData": _user_data(spec),
+        "UserData": user_data.for_server(spec),
         "Placement": {"AvailabilityZone": details["zone"]},
         "SubnetId": details["subnet"],
         **details["group"],
@@ -56,23 +56,11 @@ def _run_instances(session: Session, spec: ServerSpec, has_detailed_monitoring: 
     }
 
 
-def _user_data(spec: ServerSpec) -> Optional[str]:
-    """The site's own user data; else the reporter, where the console is to be read.
-
-    A cloud-init image runs the reporter; the suite's own image takes only the nonce out of it.
-    """
-    script = spec.user_data
-    if not script and spec.depth == "console" and spec.nonce:
-        from vmprobe.guest.image import reporter
-
-        script = reporter(spec.nonce)
-    return base64.b64encode(script.encode("ascii")).decode("ascii") if script else None
-
-
 def shown(
     session: Session, requested: Requested, parameters: Parameters, asked: str
 ) -> List[Resource]:
     """The servers that EC2 lists for these parameters."""
+
     return session.instances(
         parameters, asked, lambda instance: [answers.server(instance, requested)]
     )

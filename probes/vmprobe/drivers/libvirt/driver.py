@@ -692,12 +692,11 @@ class Libvirt(Driver):
 
 def _domain(spec: ServerSpec, files: Mapping[str, str]) -> str:
     """A server: no graphics, no USB, nothing that the suite's image has no need of."""
-    details = cast("LibvirtDetails", spec.plan.details)
-    nonce = f"vmprobe.nonce={spec.nonce}" if spec.nonce else ""
-    if "kernel" in files:
-        from vmprobe.guest.image import COMMAND_LINE
+    from vmprobe.guest import user_data
 
-        words = escape(f"{COMMAND_LINE} {nonce}".strip())
+    details = cast("LibvirtDetails", spec.plan.details)
+    if "kernel" in files:
+        words = escape(user_data.kernel_command_line(spec.nonce))
         boot = (
             f"<kernel>{escape(files['kernel'])}</kernel><initrd>{escape(files['initrd'])}</initrd>"
             f"<cmdline>{words}</cmdline>"
@@ -705,9 +704,10 @@ def _domain(spec: ServerSpec, files: Mapping[str, str]) -> str:
         firmware = disk = agent = ""
     else:
         boot = "<boot dev='hd'/><smbios mode='sysinfo'/>"
+        label = user_data.firmware_string(spec.nonce) if spec.nonce else "vmprobe"
         firmware = (
             "<sysinfo type='smbios'><oemStrings>"
-            f"<entry>{escape(nonce or 'vmprobe')}</entry></oemStrings></sysinfo>"
+            f"<entry>{escape(label)}</entry></oemStrings></sysinfo>"
         )
         disk = _disk(files["disk"], False, "vda", "qcow2")
         agent = (

@@ -659,12 +659,13 @@ def _has_disk(template: Any, image: Any) -> bool:
 
 
 def _reporter(nonce: str) -> str:
-    """For one-context, which waits for a start script; base64, because oned takes each ``$NAME`` in a CONTEXT for its own."""
-    import base64
+    """The reporter for one-context, which waits for the end of a start script.
 
-    from vmprobe.guest.image import reporter
+    In base64, because oned replaces each ``$NAME`` in a CONTEXT.
+    """
+    from vmprobe.guest import user_data
 
-    return base64.b64encode(reporter(nonce, awaited=True).encode("ascii")).decode("ascii")
+    return user_data.encoded(user_data.reporter(nonce, background=True))
 
 
 def _document(wanted: Mapping[str, Any]) -> str:

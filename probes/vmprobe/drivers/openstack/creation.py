@@ -5,9 +5,8 @@ Each sends one request, except where Cinder refuses the server's availability zo
 
 from __future__ import annotations
 
-import base64
 import re
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, cast
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple, cast
 
 from vmprobe.core.errors import AuthRejected, CloudError, NotFound, QuotaExceeded, Transient
 from vmprobe.core.model import (
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 def server(services: Services, spec: ServerSpec) -> Tuple[Ref, str]:
     """Create ``spec.servers`` servers. Returns the first one, and the id of the request."""
+    from vmprobe.guest import user_data
+
     plan = cast("OpenStackDetails", spec.plan.details)
     groups = [group for group in (plan["security group"], spec.security_group) if group]
     body: Dict[str, Any] = {
@@ -38,7 +39,7 @@ def server(services: Services, spec: ServerSpec) -> Tuple[Ref, str]:
         "metadata": {"vmprobe": spec.name},
         "availability_zone": plan["availability zone"],
         "config_drive": plan["config drive"] or None,
-        "user_data": _user_data(spec),
+        "user_data": user_data.for_server(spec),
         "security_groups": [{"name": group} for group in groups if plan["port security"]] or None,
     }
     if plan["boot from volume"]:
@@ -66,15 +67,6 @@ def _boot_volume(plan: OpenStackDetails, nova_version: Tuple[int, int]) -> Dict[
             "volume_type": plan["volume type"] if nova_version >= TYPED_BOOT_VOLUMES else None,
         }
     )
-
-
-def _user_data(spec: ServerSpec) -> Optional[str]:
-    """The reporter for a cloud-init image; the suite's own image reads the nonce from it."""
-    if spec.depth != "console" or not spec.nonce:
-        return None
-    from vmprobe.guest.image import reporter
-
-    return base64.b64encode(reporter(spec.nonce).encode("ascii")).decode("ascii")
 
 
 def volume(cinder: Http, spec: VolumeSpec) -> Ref:

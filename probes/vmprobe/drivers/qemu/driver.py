@@ -577,6 +577,8 @@ class Qemu(Driver):
 
     def _command(self, spec: ServerSpec) -> List[str]:
         """QEMU's command line. All that it makes has a short name in its working directory."""
+        from vmprobe.guest import user_data
+
         plan, accel = cast("QemuDetails", spec.plan.details), self.endpoint["accel"]
         command = [
             self.endpoint["binary"],
@@ -603,7 +605,7 @@ class Qemu(Driver):
             "-qmp",
             "unix:monitor,server=on,wait=off",
             "-smbios",
-            f"type=11,value=vmprobe.nonce={spec.nonce}",
+            f"type=11,value={user_data.firmware_string(spec.nonce)}",
         ]
         if self.endpoint["sandbox"]:
             command += ["-sandbox", SANDBOX]
@@ -616,7 +618,7 @@ class Qemu(Driver):
                 f"file={file},format={_format(plan['disk'])},if=virtio,snapshot=on",
             ]
         else:
-            words = f"console=ttyS0 quiet panic=-1 vmprobe.nonce={spec.nonce}"
+            words = user_data.kernel_command_line(spec.nonce)
             command += ["-kernel", plan["kernel"], "-initrd", plan["initrd"], "-append", words]
         kind, _, tap = spec.plan.network.partition(":")
         if kind != "none":
