@@ -223,7 +223,7 @@ def _download(directory: str) -> str:
         packages = [file for file in os.listdir(work) if file.endswith(".deb")]
         if len(packages) != 1:
             raise ClientError(f"apt-get download {match.group(1)} left {len(packages)} packages")
-        os.replace(os.path.join(work, packages[0]), os.path.join(directory, packages[0]))
+        files.move(os.path.join(work, packages[0]), os.path.join(directory, packages[0]))
         return packages[0]
 
 
@@ -330,7 +330,7 @@ class _Record:
     def add(self, name: str, made: str) -> None:
         target = os.path.join(self._directory, name)
         os.chmod(made, 0o644)  # whatever the umask is: the probes that boot it are another user's
-        os.replace(made, target)
+        files.move(made, target)
         self.files[name] = _file(target)
         known = {name: [entry.size, entry.sha256] for name, entry in sorted(self.files.items())}
         files.replace(

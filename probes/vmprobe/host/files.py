@@ -1,4 +1,7 @@
-"""Files of this suite's own: written whole or not at all, in directories where nobody else can put something in their place."""
+"""Read and write files safely: replaced as a whole or not at all, in directories of our own.
+
+Nobody else can put something in the place of a file that is written here.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,52 @@ import fcntl
 import json
 import os
 import stat
-import tempfile
-from typing import Any, BinaryIO, Callable, Tuple
+from typing import Any, BinaryIO, Callable, Tuple, Union
 
 from vmprobe.core.clock import Deadline
 
-_LARGEST = 16 * 2**20
+_LARGEST = 16 * 2**20  # bytes of a JSON document
 _LOCK_PAUSE = 0.1  # seconds between two attempts at a lock
 
 
-def replace(path: str, text: str, mode: int = 0o600) -> str:
-    """Put ``text`` in the place of what is at ``path``, and return the path; OSError as it comes.
+# --- write ---
 
-    Who reads meanwhile has the old text or the new one. A symbolic link is replaced and not followed.
+
+def replace(
+    path: str,
+    content: Union[str, bytes],
+    mode: int = 0o600,
+    sync: bool = True,
+    temporary: str = "",
+) -> str:
+    """Replace a file as a whole, and return its path. OSError is passed on.
+
+    Whoever reads meanwhile gets the old content or the new one. A symbolic link is replaced, not
+    followed. The umask does not change ``mode``. Text is written as UTF-8. Without ``sync`` the new
+    content may be lost when the machine crashes.
+
+    ``temporary``: the path of the new file until it is complete, for callers that hold a lock. What
+    a killed run has left there is removed. By default the path is a new one each time.
     """
-    directory = os.path.dirname(os.path.abspath(path))
-    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".vmprobe-")
+    data = content.encode() if isinstance(content, str) else content
+    if temporary:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    else:
+        directory = os.path.dirname(os.path.abspath(path))
+        temporary = os.path.join(directory, f".vmprobe-{os.urandom(8).hex()}")
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        try:
             os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            while data:
+                data = data[os.write(descriptor, data) :]
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -38,34 +65,44 @@ def replace(path: str, text: str, mode: int = 0o600) -> str:
 
 
 def replace_regular(path: str, text: str) -> str:
-    """As ``replace``, at a place that a person named: a device, a pipe or a link that is there stays what it is; OSError."""
+    """As ``replace``, for a path that a person gave: OSError where a device or a link is there."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise OSError(errno.EINVAL, "is not a regular file")
     return replace(path, text)
 
 
-def open_regular(path: str, most: int) -> BinaryIO:
-    """A regular file of up to ``most`` bytes, to be read; OSError as it comes. Never waits for whoever writes into a pipe."""
+def move(source: str, target: str) -> None:
+    """Move a complete file to its place, in the same file system. What is there is replaced."""
+    os.replace(source, target)
+
+
+# --- read ---
+
+
+def open_regular(path: str, limit: int) -> BinaryIO:
+    """Open a regular file of up to ``limit`` bytes for reading.
+
+    OSError is passed on; its ``strerror`` says what is wrong where the file is something else, or
+    larger. This never waits for a process that writes into a pipe.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    found = os.fstat(descriptor)
-    wrong = (
-        "is not a regular file"
-        if not stat.S_ISREG(found.st_mode)
-        else f"is larger than {most} bytes"
-        if found.st_size > most
-        else ""
-    )
+    status = os.fstat(descriptor)
+    wrong = ""
+    if not stat.S_ISREG(status.st_mode):
+        wrong = "is not a regular file"
+    elif status.st_size > limit:
+        wrong = f"is larger than {limit} bytes"
     if wrong:
         os.close(descriptor)
         raise OSError(errno.EINVAL, wrong)
     return open(descriptor, "rb")
 
 
-def read(path: str, most: int) -> bytes:
-    """What a regular file of up to ``most`` bytes holds; OSError as it comes, and nothing is ever waited for."""
-    with open_regular(path, most) as file:
-        return _all_of(file, most)
+def read(path: str, limit: int) -> bytes:
+    """Return the content of a regular file of up to ``limit`` bytes; errors as ``open_regular``."""
+    with open_regular(path, limit) as file:
+        return _read_all(file, limit)
 
 
 class Exposed(PermissionError):
@@ -74,42 +111,45 @@ class Exposed(PermissionError):
 
 def read_secret(
     path: str,
-    most: int,
-    holds_secret: Callable[[bytes], bool] = lambda held: True,
+    limit: int,
+    holds_secret: Callable[[bytes], bool] = lambda content: True,
     searched: bool = False,
 ) -> bytes:
-    """As ``read``, of a file that holds a secret: Exposed where another user can read it or has put it there.
+    """As ``read``, for a secret; Exposed where another user can read the file or has written it.
 
-    ``holds_secret`` is asked about the content of a file that may hold one or not, such as a certificate with or
-    without its key. Without a secret in it everybody may read the file, but nobody else may have written it.
-    ``searched``: nobody named the file, it was found at a usual place; then root reads no other user's either.
+    ``holds_secret`` is asked about the content of a file that may have a secret in it or not, such
+    as a certificate with or without its key. Without a secret everybody may read the file, but
+    nobody else may have written it. ``searched``: nobody named the file, it was found at a usual
+    place; then even root reads no other user's file.
     """
-    with open_regular(path, most) as file:
-        held = _all_of(file, most)
-        wrong = _exposed(path, os.fstat(file.fileno()), holds_secret(held), searched)
+    with open_regular(path, limit) as file:
+        content = _read_all(file, limit)
+        status = os.fstat(file.fileno())
+        wrong = _exposure(path, status, holds_secret(content), searched)
     if wrong:
         raise Exposed(errno.EPERM, wrong)
-    return held
+    return content
 
 
-def _exposed(path: str, found: os.stat_result, holds_secret: bool, searched: bool) -> str:
-    """Why what is in a file may be known to other users or be of their making; '' where only its owner has access."""
-    mode = stat.S_IMODE(found.st_mode)
+def _exposure(path: str, status: os.stat_result, holds_secret: bool, searched: bool) -> str:
+    """Say why other users may know or have written the content; '' where they may not."""
+    mode = stat.S_IMODE(status.st_mode)
     if holds_secret and mode & 0o077:
         return f"has mode {mode:04o}: others than its owner have access; chmod 0600 it"
     if mode & 0o022:
         return f"has mode {mode:04o}: others than its owner can write into it; chmod go-w it"
-    owners = ((found, os.path.realpath(path)), (os.lstat(path), os.path.abspath(path)))
+    # The file itself, and the link to it where the path is one.
+    owners = ((status, os.path.realpath(path)), (os.lstat(path), os.path.abspath(path)))
     if not all(_is_trusted(owner.st_uid, where, searched) for owner, where in owners):
         return "belongs to another user"
     return ""
 
 
 def _is_trusted(user: int, path: str, searched: bool) -> bool:
-    """Whether a file or link may be this user's.
+    """Whether a file or link of this user can be relied on.
 
-    Root may also read what belongs to another user, such as the monitoring user's own credentials, but not in a
-    directory where everybody can put something.
+    Root may also read the file of another user, such as the monitoring user's own credentials, but
+    not in a directory where everybody can create files.
     """
     if user in (0, os.geteuid()):
         return True
@@ -120,15 +160,18 @@ def _is_trusted(user: int, path: str, searched: bool) -> bool:
     )
 
 
-def _all_of(file: BinaryIO, most: int) -> bytes:
-    held = file.read(most + 1) or b""  # a file of the kernel's may have nothing to say now
-    if len(held) > most:
-        raise OSError(errno.EINVAL, f"is larger than {most} bytes")
-    return held
+def _read_all(file: BinaryIO, limit: int) -> bytes:
+    content = file.read(limit + 1) or b""  # a file below /proc may return None
+    if len(content) > limit:
+        raise OSError(errno.EINVAL, f"is larger than {limit} bytes")
+    return content
 
 
 def lock(descriptor: int, deadline: Deadline) -> None:
-    """Take the lock of an open file, waiting for others no longer than ``deadline`` allows; raises as its ``sleep``, and OSError."""
+    """Lock an open file, and wait for other holders within the deadline.
+
+    DeadlinePassed and Interrupted as ``Deadline.sleep``; OSError is passed on.
+    """
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,11 +180,14 @@ def lock(descriptor: int, deadline: Deadline) -> None:
             deadline.sleep(_LOCK_PAUSE)
 
 
-# --- what a probe remembers from one run to the next ----------------------------------------------------------------
+# --- JSON documents that a check keeps from one run to the next ---
 
 
 def save_json(path: str, document: Any) -> None:
-    """Keep ``document`` for the next run; OSError where it cannot be kept. No lock: the last of two runs is remembered."""
+    """Keep ``document`` for the next run; OSError where it cannot be kept.
+
+    There is no lock: of two runs at the same time, the later one's document stays.
+    """
     directory = os.path.dirname(path)
     make_own_directory(directory)
     text = json.dumps(document, allow_nan=False) + "\n"
@@ -158,9 +204,10 @@ def save_json(path: str, document: Any) -> None:
 
 
 def load_json(path: str, parse: Callable[[Any], Any], nothing: Any) -> Tuple[Any, str]:
-    """What ``parse`` makes of the document that was remembered, and what was wrong with it, '' if nothing.
+    """Return what ``parse`` makes of the saved document, and what is wrong with it ('': nothing).
 
-    ``nothing`` before the first run. What cannot be understood is set aside for people, and nothing is remembered.
+    ``nothing`` is returned before the first run, and where the document cannot be read. A document
+    that cannot be parsed is set aside for people.
     """
     try:
         make_own_directory(os.path.dirname(path))
@@ -190,13 +237,14 @@ def load_json(path: str, parse: Callable[[Any], Any], nothing: Any) -> Tuple[Any
         return nothing, f"{path} cannot be read: {failed.strerror}"
 
 
-# --- directories ----------------------------------------------------------------------------------------------------
+# --- directories ---
 
 
 def make_public_directory(path: str) -> None:
-    """Make a directory that anybody may enter, and those above it, whatever the caller's umask is; OSError as it comes.
+    """Create a directory that every user may enter, and those above it; OSError is passed on.
 
-    One that is there stays as it is; what a directory hands down, such as its group, stays, too.
+    The umask does not matter. A directory that is there stays as it is. What a directory hands
+    down, such as its group, is kept.
     """
     if os.path.isdir(path):
         return
@@ -212,29 +260,31 @@ def make_public_directory(path: str) -> None:
 
 
 def make_own_directory(path: str) -> None:
-    """Make the directory if need be; OSError when it is another user's, or others can write there.
+    """Create a directory for this user if it is not there.
 
-    Below a directory that a group shares (its mode is 2770, as the packages make the state directory), the members of the
-    group share it, too.
+    OSError when it belongs to another user, or others can write in it. Below a directory that a
+    group shares (mode 2770, as the packages create the state directory) the members of the group
+    share it, too.
     """
     _make(path)
-    found, above = os.lstat(path), os.stat(os.path.dirname(os.path.abspath(path)))
-    if not stat.S_ISDIR(found.st_mode):
+    status, above = os.lstat(path), os.stat(os.path.dirname(os.path.abspath(path)))
+    if not stat.S_ISDIR(status.st_mode):
         raise OSError(errno.ENOTDIR, f"{path} is not a directory")
-    if found.st_mode & stat.S_IWOTH:
+    if status.st_mode & stat.S_IWOTH:
         raise OSError(errno.EPERM, f"everybody can write in {path}")
-    if _is_shared(above) and not _is_shared(found) and os.geteuid() in (0, found.st_uid):
-        _share(path)  # made before the directory above was shared
+    if _is_shared(above) and not _is_shared(status) and os.geteuid() in (0, status.st_uid):
+        _share(path)  # it was created before the directory above was shared
         return
-    is_shared = _is_shared(above) and _is_shared(found) and found.st_gid == above.st_gid
-    if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0 and not is_shared:
+    is_shared = _is_shared(above) and _is_shared(status) and status.st_gid == above.st_gid
+    if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0 and not is_shared:
         raise OSError(errno.EPERM, f"{path} is another user's")
 
 
 def _make(path: str) -> None:
-    """A directory for this user only, or for the group that shares the one above.
+    """Create a directory for this user only, or for the group that shares the one above.
 
-    Made by root, it is its parent's owner's: the next run may be the scheduler's.
+    If root creates it, it gets the owner of the directory above: the next run may be the
+    scheduler's.
     """
     if os.path.lexists(path):
         return
@@ -252,21 +302,25 @@ def _make(path: str) -> None:
 
 
 def match_owner(descriptor: int, directory: str) -> None:
-    """A file made by root is its directory's owner's, too; one in a directory that a group shares is the group's."""
-    where = os.lstat(directory)
+    """Give a file that root has created to the owner of its directory.
+
+    In a directory that a group shares, the group gets access to the file.
+    """
+    status = os.lstat(directory)
     if os.geteuid() == 0:
-        os.fchown(descriptor, where.st_uid, where.st_gid)
-    if _is_shared(where) and os.geteuid() in (0, os.fstat(descriptor).st_uid):
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+    if _is_shared(status) and os.geteuid() in (0, os.fstat(descriptor).st_uid):
         os.fchmod(descriptor, 0o660)
 
 
 def _is_shared(directory: os.stat_result) -> bool:
-    """Whether the members of a group keep what is theirs together in a directory: mode 2770 or 2775."""
+    """Whether the members of a group share a directory: its mode is 2770 or 2775."""
     mode = directory.st_mode
     return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP) and not mode & stat.S_IWOTH
 
 
 def _share(path: str) -> None:
+    """Let the group of the directory above share this directory."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.geteuid() == 0:

@@ -1,6 +1,6 @@
-"""Locked files: only one process holds the lock of a file, and the kernel takes it back however that process ends.
+"""Lock files. One process holds the lock of a file; however it ends, the kernel releases the lock.
 
-Nothing here ever waits: whoever has to wait asks again, within a deadline.
+Nothing here waits. A caller that has to wait tries again, within its deadline.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ _FOREIGN = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a link, a directory, a so
 
 
 def open_lock(path: str) -> int:
-    """A descriptor of the file at ``path``, made if need be, in a directory of the suite's own; OSError as it comes.
+    """Open the lock file at ``path`` and return its descriptor; OSError is passed on.
 
-    A link, a pipe or an empty directory that lies in its place is replaced.
+    The file and its directory are created if they are not there. A link, a pipe or an empty
+    directory in the place of the file is replaced.
     """
     directory = os.path.dirname(path)
     files.make_own_directory(directory)
@@ -34,7 +35,7 @@ def open_lock(path: str) -> int:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock if nobody else holds it; OSError where the file system has no locks."""
+    """Take the lock; False when another process holds it. OSError where locks do not work."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

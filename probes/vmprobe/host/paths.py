@@ -1,4 +1,4 @@
-"""Where things lie: the same question has one answer in a checkout, a wheel and an RPM."""
+"""Where files are: the same functions answer in a checkout, a wheel and an RPM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def in_checkout() -> bool:
 
 
 def newest_module() -> int:
-    """When the newest module of this package was written, in nanoseconds since the epoch."""
+    """When the newest module of this package was written: nanoseconds since the epoch."""
     return max(
         os.stat(os.path.join(folder, name)).st_mtime_ns
         for folder, _, names in os.walk(_PACKAGE)
@@ -31,13 +31,15 @@ def newest_module() -> int:
 
 
 def site_directories() -> List[str]:
-    """Where site names are looked up, in this order: the operator's sites, then those that the suite ships."""
+    """Where site names are looked up, in this order: the operator's sites, then shipped ones."""
     return ["/etc/vmprobe/sites"] + [os.path.join(root, "etc", "sites") for root in _roots()]
 
 
 def data(*parts: str) -> str:
-    """A file or folder that the suite ships: ``data("templates", "nagios")``, ``data("etc", "sites")``; ClientError if it
-    is not installed."""
+    """The path of a shipped file or folder, such as ``data("templates", "nagios")``.
+
+    ClientError if it is not installed.
+    """
     for root in _roots():
         path = os.path.join(root, *parts)
         if os.path.exists(path):
@@ -46,7 +48,7 @@ def data(*parts: str) -> str:
 
 
 def probes_directory() -> str:
-    """Where the executables lie: beside the package, or beside the one that runs; ClientError if neither."""
+    """The folder of the executables: beside the package, or the running one's; else ClientError."""
     for directory in (os.path.dirname(_PACKAGE), os.path.dirname(os.path.realpath(sys.argv[0]))):
         if os.path.exists(os.path.join(directory, "check_vm_lifecycle")):
             return directory
@@ -54,25 +56,34 @@ def probes_directory() -> str:
 
 
 def _roots() -> List[str]:
-    """What has ``templates`` and ``etc`` in it: the checkout, or share/vmprobe below whatever the package was installed
-    under: /usr by an RPM, a virtual environment, /usr/local or ~/.local by pip."""
+    """The directories that have ``templates`` and ``etc`` in them.
+
+    That is the checkout, or share/vmprobe below the prefix of the installation: /usr for an RPM, a
+    virtual environment, /usr/local or ~/.local for pip.
+    """
     if in_checkout():
         return [_CHECKOUT]
-    found, above = [], _PACKAGE
+    roots, above = [], _PACKAGE
     while above != os.path.dirname(above):
         above = os.path.dirname(above)
-        found.append(os.path.join(above, "share", "vmprobe"))
-    return [root for root in found if os.path.isdir(root)]
+        roots.append(os.path.join(above, "share", "vmprobe"))
+    return [root for root in roots if os.path.isdir(root)]
 
 
 def home() -> str:
-    """This user's home directory; '' where there is none: no account and no HOME, or a daemon's that is ``/`` or not there."""
-    found = os.path.expanduser("~")
-    return found if os.path.isabs(found) and found.strip("/") and os.path.isdir(found) else ""
+    """This user's home directory; '' where there is none.
+
+    There is none without an account and HOME, and for a daemon whose home is ``/`` or missing.
+    """
+    path = os.path.expanduser("~")
+    return path if os.path.isabs(path) and path.strip("/") and os.path.isdir(path) else ""
 
 
 def user_directory(variable: str, *below_home: str) -> str:
-    """The directory that an XDG variable names, else the one below this user's home; '' where there is neither."""
+    """The directory that an XDG variable names, else one below this user's home.
+
+    '' where there is neither.
+    """
     named = os.environ.get(variable, "")
     if os.path.isabs(named):
         return named
@@ -80,10 +91,11 @@ def user_directory(variable: str, *below_home: str) -> str:
 
 
 def state_directory() -> str:
-    """Where this user's ledgers and state files are; who writes there makes it.
+    """Where this user's ledgers and state files are; whoever writes there creates it.
 
-    ``$VMPROBE_STATE``; else /var/lib/vmprobe where it is writable; else ``$XDG_STATE_HOME``/vmprobe, or that below the home;
-    else a directory of this user's number in /var/tmp. ClientError where somebody else has made that one.
+    ``$VMPROBE_STATE``; else /var/lib/vmprobe where it is writable; else vmprobe below
+    ``$XDG_STATE_HOME``, or .local/state/vmprobe below the home; else a directory in /var/tmp with this user's number.
+    ClientError where somebody else has created that one.
     """
     if os.environ.get("VMPROBE_STATE"):
         return os.environ["VMPROBE_STATE"]
@@ -95,7 +107,10 @@ def state_directory() -> str:
 
 
 def _of_nobody(where: str = "/var/tmp") -> str:
-    """The state directory of a user without a home. Its name can be guessed, so it is looked at before it is used."""
+    """The state directory of a user without a home.
+
+    Its name can be guessed, so its owner and mode are checked before it is used.
+    """
     path = os.path.join(where, f"vmprobe-{os.geteuid()}")
     try:
         files.make_own_directory(path)

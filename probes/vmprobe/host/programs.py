@@ -1,4 +1,4 @@
-"""Other programs, run with a limit that holds whatever they do and whatever they start."""
+"""Run other programs, with a time limit that holds whatever they do and whatever they start."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from vmprobe.core.clock import Deadline
 
 _LARGEST = 2**20  # bytes of output that are kept
 _PIECE = 2**16  # bytes that a pipe holds
-_PAUSE = 0.02  # seconds between two looks whether it has ended
+_PAUSE = 0.02  # seconds between two looks whether the program has ended
 
 
 class TooSlow(Exception):
-    """The program did not end in time; it and what it started were killed."""
+    """The program did not end in time; it was killed, with everything that it started."""
 
 
 class Done(NamedTuple):
-    """How a program ended, and what it wrote. ``is_whole``: it did not write more than is kept."""
+    """How a program ended, and what it wrote."""
 
     code: int
     output: bytes
     errors: bytes
-    is_whole: bool
+    is_whole: bool  # False: it wrote more than is kept
 
     @property
     def text(self) -> str:
@@ -41,12 +41,14 @@ def run(
     deadline: Optional[Deadline] = None,
     stdin: bytes = b"",
     largest: int = _LARGEST,
-    **started: Any,
+    **options: Any,
 ) -> Done:
-    """Run a program to its end; ``stdin``, less than a pipe holds, are its input, ``started`` is Popen's.
+    """Run a program to its end.
 
-    TooSlow after ``seconds``, and as ``deadline.check`` raises. OSError when it cannot be started. What it leaves running
-    is neither waited for nor ended, unless it was too slow itself.
+    ``stdin`` is its input, less than a pipe holds (64 KiB). ``largest`` is how many bytes of its
+    output are kept. ``options`` are passed to Popen. TooSlow after ``seconds``; DeadlinePassed and
+    Interrupted as ``deadline.check``; OSError when it cannot be started. A process that it leaves
+    running is neither waited for nor ended, unless the program itself was too slow.
     """
     until = time.monotonic() + seconds
     process = subprocess.Popen(
@@ -55,16 +57,14 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        **started,
+        **options,
     )
     assert process.stdin and process.stdout and process.stderr
     with process.stdout, process.stderr:
         try:
-            with (
-                contextlib.suppress(BrokenPipeError),
-                process.stdin as given,
-            ):  # its exit code says why
-                given.write(stdin)
+            # A program that does not read its input may end first; its exit code says why.
+            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                pipe.write(stdin)
             output, errors = (
                 _Output(process.stdout.fileno(), largest),
                 _Output(process.stderr.fileno(), largest),
@@ -84,27 +84,25 @@ def run(
                 output.is_whole and errors.is_whole,
             )
         finally:
-            if process.returncode is None:  # else its number may be another process's by now
+            # An ended process is not killed: its number may be another process's by now.
+            if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 
 class _Output:
-    """What comes out of a pipe, which is read meanwhile, because a pipe is soon full."""
+    """What comes out of a pipe. It is read while the program runs, because a pipe is soon full."""
 
     def __init__(self, descriptor: int, largest: int):
-        self.descriptor, self.kept, self.is_over, self.is_whole = (
-            descriptor,
-            bytearray(),
-            False,
-            True,
-        )
+        self.descriptor = descriptor
+        self.kept = bytearray()
+        self.is_over, self.is_whole = False, True
         self._largest = largest
         os.set_blocking(descriptor, False)
 
     def read(self) -> bool:
-        """Read a piece; whether there was one."""
+        """Read a piece; False when there is none now."""
         try:
             piece = os.read(self.descriptor, _PIECE)
         except BlockingIOError:
@@ -115,13 +113,16 @@ class _Output:
         return bool(piece)
 
     def read_rest(self) -> None:
-        """What an ended program has left in the pipe. Somebody else may still write into it, and is not waited for."""
+        """Read what an ended program has left in the pipe.
+
+        Another process may still write into it, and is not waited for.
+        """
         while self.is_whole and self.read():
             pass
 
 
 def _read(outputs: List[_Output], process: "subprocess.Popen[bytes]") -> None:
-    """Read what there is, or wait a moment."""
+    """Read what the pipes hold, or wait a moment."""
     if not outputs:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_PAUSE)

@@ -1,6 +1,6 @@
-"""Limit how many runs of this host use one endpoint at once. A run that comes later waits for a slot.
+"""Limit how many runs of this host use one endpoint at once. A later run waits for a slot.
 
-A slot is a locked file below the state directory. The kernel releases the lock however the run ends.
+A slot is a locked file below the state directory. However the run ends, the kernel releases it.
 """
 
 from __future__ import annotations

@@ -181,25 +181,10 @@ def write_all(directory: str, wanted: Mapping[str, str]) -> None:
 def _replace(path: str, content: bytes) -> None:
     """Replace a file as a whole, readable by everybody: a monitoring daemon is another user.
 
-    ``files.replace`` would wait for the disk ten thousand times, and leave a temporary file when
-    the run is killed; this one has a fixed name, so that the next run removes it.
+    It does not wait for the disk, because there may be ten thousand files. The temporary file has a
+    fixed name, so that the next run removes what a killed run has left.
     """
-    temporary = f"{path}.vmprobe-new"
-    with contextlib.suppress(FileNotFoundError):  # an interrupted run left it
-        os.unlink(temporary)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o644)
-    try:
-        try:
-            os.fchmod(descriptor, 0o644)  # whatever the umask is
-            while content:
-                content = content[os.write(descriptor, content) :]
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    files.replace(path, content, 0o644, sync=False, temporary=f"{path}.vmprobe-new")
 
 
 def _load(path: str) -> Dict[str, Any]:
