@@ -94,8 +94,8 @@ def state_directory() -> str:
     """Where this user's ledgers and state files are; whoever writes there creates it.
 
     ``$VMPROBE_STATE``; else /var/lib/vmprobe where it is writable; else vmprobe below
-    ``$XDG_STATE_HOME``, or .local/state/vmprobe below the home; else a directory in /var/tmp with this user's number.
-    ClientError where somebody else has created that one.
+    ``$XDG_STATE_HOME``, or .local/state/vmprobe below the home; else a directory in /var/tmp with
+    this user's number. ClientError where somebody else has created that one.
     """
     if os.environ.get("VMPROBE_STATE"):
         return os.environ["VMPROBE_STATE"]

@@ -35,6 +35,8 @@ def create(session: Session, spec: ServerSpec, has_detailed_monitoring: bool) ->
 
 
 def _run_instances(session: Session, spec: ServerSpec, has_detailed_monitoring: bool) -> Parameters:
+    from vmprobe.guest import user_data
+
     details = cast("Ec2Details", spec.plan.details)
     token = spec.name if spec.servers == 1 else f"{spec.name}/{spec.servers}"
     return {
