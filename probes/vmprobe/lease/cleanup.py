@@ -127,7 +127,7 @@ class Cleanup:
     # --- is it gone? ---
 
     def _is_clear(self, kind: Kind, quiet: Dict[Kind, int]) -> bool:
-        """List what there is of a kind under the handle. True: nothing of it is awaited any more."""
+        """List a kind under the handle; True: nothing of this kind is awaited any more."""
         observer, attempts = self.observer, self.observer.attempts
         before = attempts.last_failure
         resources = attempts.attempt(
