@@ -1,4 +1,4 @@
-"""Time: the clock that can be replaced, the deadline that every wait obeys, and the rhythm of polling."""
+"""The clock, the deadline that every wait obeys, and the intervals of polling."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _LONGEST_SLEEP = 86400.0  # seconds
 
 
 class Clock:
-    """The machine's clock. A signal ends a sleep early, so that whoever sleeps can see that it came."""
+    """The machine's clock. A signal ends a sleep early, so that the caller notices it at once."""
 
-    def __init__(self):
-        self._wake, self._waker = None, None
+    def __init__(self) -> None:
+        self._wake: Optional[int] = None  # the two ends of a pipe that signals write to
+        self._waker: Optional[int] = None
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
@@ -30,26 +31,28 @@ class Clock:
         return time.time()
 
     def sleep(self, duration: float) -> None:
-        """Let ``duration`` seconds pass, at most a day, or fewer when a signal comes."""
+        """Wait ``duration`` seconds, at most a day, or until a signal comes."""
         if self._wake is None:
             time.sleep(max(0.0, duration))
             return
-        waiting = (
-            select.poll()
-        )  # unlike select, it takes descriptors from 1024 on, which a scheduler may have left open
-        waiting.register(self._wake, select.POLLIN)
-        if waiting.poll(math.ceil(1000 * min(max(0.0, duration), _LONGEST_SLEEP))):
+        # poll takes descriptors from 1024 on, which a scheduler may have left open; select does not
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        if poller.poll(math.ceil(1000 * min(max(0.0, duration), _LONGEST_SLEEP))):
             os.read(self._wake, 512)
 
     def wake_on_signals(self) -> None:
-        """From now on a signal with a handler ends a sleep."""
+        """Let every signal that has a handler end a sleep, from now on."""
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
 
 def clock_skew(date: str, now: float) -> Optional[float]:
-    """How far ``now`` (epoch) is ahead of an HTTP date, which shows whole seconds; negative: behind. None where it is none."""
+    """Seconds by which ``now`` (epoch) is ahead of an HTTP date; negative: behind.
+
+    None if ``date`` is not a date. A date has whole seconds, so half a second does not count.
+    """
     from email.utils import mktime_tz, parsedate_tz
 
     try:
@@ -61,7 +64,10 @@ def clock_skew(date: str, now: float) -> Optional[float]:
 
 
 class Polling(NamedTuple):
-    """When to look again: ``first`` after the submission, then at ``fraction`` of the time elapsed, within bounds."""
+    """When to poll: ``first`` seconds after the request, then by ``fraction`` of the time elapsed.
+
+    The pauses are between ``shortest`` and ``longest`` seconds.
+    """
 
     first: float = 3.0
     fraction: float = 0.08
@@ -69,14 +75,18 @@ class Polling(NamedTuple):
     longest: float = 5.0
 
     def pause(self, elapsed: float) -> float:
-        """Seconds until the next look, ``elapsed`` seconds after the request."""
+        """Seconds until the next poll, ``elapsed`` seconds after the request."""
         return min(self.longest, max(self.shortest, self.fraction * elapsed))
 
 
-class Deadline:
-    """The end of the whole run, with a reserve at its end that only the clean-up may use.
+_POLLING = Polling()
 
-    A signal marks the deadline and does not raise: no request is cut in half. Who waits next finds the mark.
+
+class Deadline:
+    """The end of the whole run. Only the clean-up may use the reserve before it.
+
+    A signal handler marks the deadline and does not raise, so that no request is cut in half. The
+    next wait raises Interrupted.
     """
 
     def __init__(
@@ -84,7 +94,7 @@ class Deadline:
         total: float,
         reserve: float,
         clock: Optional[Clock] = None,
-        polling: Polling = Polling(),
+        polling: Polling = _POLLING,
     ):
         self.clock = clock or Clock()
         self.total, self.reserve, self.polling = total, reserve, polling
@@ -98,7 +108,7 @@ class Deadline:
         return self.clock.now() - self.started
 
     def left(self) -> float:
-        """Seconds that may still be used: to the reserve, or once the clean-up has begun, to the end."""
+        """Seconds until the reserve, or, once the clean-up has begun, until the end."""
         end = (
             self.started + self.total - self.reserve
             if self._cleaning_until is None
@@ -108,7 +118,7 @@ class Deadline:
 
     @contextlib.contextmanager
     def within(self, until: Optional[float]) -> Iterator[None]:
-        """Inside, everything that obeys the deadline ends at ``until`` (on the clock) at the latest."""
+        """Inside this context the deadline is ``until`` (on the clock), if that is earlier."""
         before = self._part_until
         self._part_until = before if until is None else min(before, until)
         try:
@@ -117,11 +127,14 @@ class Deadline:
             self._part_until = before
 
     def interrupt(self, signum: int, frame: object = None) -> None:
-        """A signal's handler."""
+        """Mark the deadline. To be set as a signal's handler."""
         self.signal = self.signal or signum
 
     def clean_up(self) -> None:
-        """From now on the reserve may be used, and signals are only remembered. After a signal it is all there is."""
+        """Let the clean-up use the reserve, from now on; signals no longer raise.
+
+        After a signal the reserve is all the time that is left.
+        """
         if self._cleaning_until is not None:
             return
         end = self.started + self.total
@@ -137,7 +150,7 @@ class Deadline:
             raise DeadlinePassed(f"the deadline of {self.total:g} s passed")
 
     def sleep(self, duration: float) -> None:
-        """Sleep, but never beyond what is left; raises as ``check`` does, before and after."""
+        """Sleep, but not beyond the deadline. Raises as ``check`` does, before and after."""
         self.check()
         self.clock.sleep(min(duration, max(0.0, self.left())))
         self.check()
@@ -145,10 +158,10 @@ class Deadline:
     def polls(
         self, since: float, first: Optional[float] = None, budget: Optional[float] = None
     ) -> Iterator[float]:
-        """Come round for each look at something that was asked for at ``since``; yields the seconds elapsed.
+        """Yield the seconds elapsed since the request at ``since``, once for each poll.
 
-        The first look is ``first`` seconds after the request, or at once when that is past. Raises StageOverrun when
-        ``budget`` seconds have gone by, and as ``check`` does.
+        The first poll is ``first`` seconds after the request, or at once when that is past. Raises
+        StageOverrun after ``budget`` seconds, and as ``check`` does.
         """
         wait = since + (self.polling.first if first is None else first) - self.clock.now()
         if wait > 0:

@@ -1,7 +1,8 @@
 """Retry and re-authentication, shared by all drivers, so that drivers stay thin.
 
-A read is repeated when its failure may pass. A create is not, unless the manager said that it did not serve it. A session
-that ends during a run is renewed, unless the credential itself was rejected once: repeated logins can lock an account.
+A read is repeated when its failure may pass. A create is not, unless the manager said that it did
+not serve it. A session that ends during a run is renewed, unless the credential itself was rejected
+once: repeated logins can lock an account.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Cloud:
         """Whether the manager offers this."""
         return capability in self.driver.capabilities
 
-    # --- reads, repeated when the failure may pass ------------------------------------------------------------------
+    # --- reads, repeated when the failure may pass ------------------------------------------------
 
     def connect(self) -> None:
         self._retry(self.driver.connect)
@@ -76,7 +77,7 @@ class Cloud:
         return self._read(self.driver.offers)
 
     def survey(self, name: str, kinds: Sequence[Kind] = ()) -> List[Resource]:
-        """List every kind (or these) by the beginning of the name; '' lists all that the credential can see.
+        """List every kind (or these) by the beginning of the name; '' lists all that is visible.
 
         Raises an error unless the manager answers for each kind.
         """
@@ -86,7 +87,7 @@ class Cloud:
             for resource in self._list_with_retries(kind, name)
         ]
 
-    # --- sent once: the caller polls, or a second request could do harm ------------------------------------------
+    # --- sent once: the caller polls, or a second request could do harm ---------------------------
 
     def create(self, spec: Spec) -> Ref:
         return self._create(lambda: self.driver.create(spec))
@@ -135,7 +136,7 @@ class Cloud:
     def console(self, server: Ref) -> str:
         return self._once(lambda: self.driver.console(server))
 
-    # --- retry and re-authentication --------------------------------------------------------------------------
+    # --- retry and re-authentication --------------------------------------------------------------
 
     def _list_with_retries(self, kind: Kind, name: str) -> List[Resource]:
         return _named(name, self._read(lambda: self.driver.list(kind, name)))
@@ -156,7 +157,7 @@ class Cloud:
         return ask()
 
     def _create(self, ask: Callable[[], T]) -> T:
-        """Ask for something new. Repeat only what the manager surely did not serve, because there were too many requests."""
+        """Ask for something new. Repeat only what was not served, because of too many requests."""
         for _ in range(_TRIES - 1):
             try:
                 return self._once(ask)
@@ -168,7 +169,7 @@ class Cloud:
         return self._once(ask)
 
     def _once(self, ask: Callable[[], T]) -> T:
-        """Ask. When the session has ended, renew it and ask once more: the refused request changed nothing."""
+        """Ask. If the session has ended, renew it and ask again: a refusal changed nothing."""
         try:
             return ask()
         except AuthRejected:
@@ -185,7 +186,7 @@ class Cloud:
             raise
 
     def _pause(self, failure: Transient) -> None:
-        """Wait before a retry. Where the deadline ends the wait, its error also says why a retry was needed."""
+        """Wait before a retry. If the deadline passes, its error also names the failure."""
         try:
             self.deadline.sleep(max(failure.wait, self.deadline.polling.shortest))
         except DeadlinePassed as late:

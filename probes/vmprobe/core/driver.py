@@ -1,7 +1,8 @@
-"""The contract between the suite and a VM manager. ``drivers/memory.py`` is the example to copy.
+"""The contract between the suite and a VM manager. ``drivers/memory/driver.py`` is the example.
 
-A driver never waits, never retries, never logs a secret, raises only this suite's errors and keeps no state but its
-session. Waiting, deadlines, retry of reads, recording and clean-up exist once, outside.
+A driver sends one request for each call. It never waits, never retries, never logs a secret, keeps
+no state but its session, and raises only the errors of ``core.errors``. Waiting, deadlines, retries
+of reads, recording and clean-up exist once, outside (``core.cloud``, ``lease``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ from vmprobe.core.model import (
 
 
 class Key(NamedTuple):
-    """A key of a site file: how its text becomes a value (ValueError: what would be right), and its default."""
+    """A key of a site file.
+
+    ``parse`` turns its text into a value; ValueError says what the text is not (``core.values``).
+    """
 
     parse: Callable[[str], Any] = str
     default: Any = None
@@ -45,27 +49,19 @@ class Key(NamedTuple):
 
 
 class Driver:
-    """One VM manager. Beside the verbs, a driver declares what it can do and which keys of a site file it reads."""
+    """One VM manager: what it can do, the keys of a site file that it reads, and its verbs."""
 
     capabilities: FrozenSet[Capability] = frozenset()
-    kinds: Sequence[Kind] = (
-        Kind.SERVER,
-    )  # what it can create, and therefore has to be asked for when sweeping
-    metrics_offered: Sequence[str] = ()
-    consistency_window: float = (
-        120.0  # seconds after which surely everything that was asked for is shown, or will never be
-    )
-    metrics_period: float = (
-        0.0  # seconds between two readings that the manager takes; 0: it measures when it is asked
-    )
-    endpoint_keys: Mapping[str, Key] = {}
-    test_vm_keys: Mapping[str, Key] = {}
-    credential_keys: Sequence[
-        str
-    ] = ()  # of the section [credentials]; empty: the manager wants none
-    proved_against: str = (
-        "nothing yet"  # what the driver was proved against, for the README's table
-    )
+    kinds: Sequence[Kind] = (Kind.SERVER,)  # what it can create, and what a sweep has to list
+    metrics_offered: Sequence[str] = ()  # of model.METRICS and model.EXTRA_METRICS
+    # Upper bound of eventual consistency, in seconds: what was not listed by then does not exist.
+    consistency_window: float = 120.0
+    # Seconds between two readings that the manager takes; 0: it measures when it is asked.
+    metrics_period: float = 0.0
+    endpoint_keys: Mapping[str, Key] = {}  # of the section [endpoint], beside those of every site
+    test_vm_keys: Mapping[str, Key] = {}  # of the section [test vm], beside those of every site
+    credential_keys: Sequence[str] = ()  # of the section [credentials]; empty: it needs none
+    proved_against: str = "nothing yet"  # for the README's table of drivers
     system: str = ""  # the manager's name, as its makers write it
 
     def __init__(
@@ -75,103 +71,85 @@ class Driver:
         deadline: Deadline,
         evidence: Evidence,
     ):
-        """``endpoint`` and ``credentials`` are the parsed sections. Nothing is sent before ``connect``."""
-        self.endpoint, self.credentials, self.deadline, self.evidence = (
-            endpoint,
-            credentials,
-            deadline,
-            evidence,
-        )
+        """Prepare a session. Nothing is sent before ``connect``.
+
+        ``endpoint`` and ``credentials`` are the parsed sections. ``deadline`` is the run's: what
+        waits for an answer obeys it. ``evidence`` takes each request with its answer.
+        """
+        self.endpoint = endpoint
+        self.credentials = credentials
+        self.deadline = deadline
+        self.evidence = evidence
 
     @property
     def identity(self) -> str:
-        """What this endpoint is, seen by this project: only there can a debt made there be paid."""
-        words = ("manager", "url", "region", "project")
-        return " ".join(str(self.endpoint[word]) for word in words if self.endpoint.get(word))
+        """The endpoint as seen by this project. A ledger is settled only where it was written."""
+        keys = ("manager", "url", "region", "project")
+        return " ".join(str(self.endpoint[key]) for key in keys if self.endpoint.get(key))
 
-    # --- verbs: every driver ----------------------------------------------------------------------------------
+    # --- verbs of every driver ------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Authenticate. No later call does so implicitly; when a session has ended they raise AuthRejected."""
+        """Authenticate. No other verb does; when the session has ended, it raises AuthRejected."""
         raise NotImplementedError
 
     def resolve(self, test_vm: TestVM) -> Plan:
-        """Resolve the section [test vm] to what a test VM would be made of. Only reads; NotFound says what is not there."""
+        """Look up what a test VM by this section would be made of. Only reads.
+
+        NotFound says what does not exist, ClientError what the section has to say otherwise.
+        """
         raise NotImplementedError
 
     def create(self, spec: Spec) -> Ref:
-        """Ask, do not wait. The name in the spec is visible in the manager from this moment.
+        """Ask for one resource (or for a fleet, with BULK) and return without waiting for it.
 
-        What is not among ``kinds`` is never asked for. An address is asked for once its server is READY. One request,
-        and none about the id in its answer, which may be another's: what is done to the new thing are verbs of their own.
+        The manager shows the name in the spec from this moment on. Only ``kinds`` are asked for,
+        and an address only when its server is READY. Send one request only: the id in its answer
+        may be another's, so nothing is done to the new resource before the caller has checked it.
         """
         raise NotImplementedError
 
     def show(self, ref: Ref) -> Resource:
-        """State, the manager's own word, addresses, fault text. NotFound once it is gone.
+        """Return the present state, with the id that was asked for. NotFound once it is gone.
 
-        What the manager keeps for a while after its removal, with all that it holds, is not gone yet. The answer has
-        the id that was asked for; what has another one is refused outside.
+        What the manager keeps for a while after its removal, with all that it holds, is not gone.
         """
         raise NotImplementedError
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
-        """Those whose name starts with ``name``, with their state: one request polls a whole fleet.
+        """Return those whose name starts with ``name``, with their state: one request for a fleet.
 
-        An error when the manager does not answer; an empty list only when it says that there is none. Never a list
-        that may lack something: Incomplete when the manager shows a part only.
+        The list is complete, or an error: Incomplete when the manager shows only a part. It is
+        empty only when the manager says that there are none.
         """
         raise NotImplementedError
 
     def delete(self, ref: Ref) -> None:
-        """Ask for removal; what is gone already is success. Conflict while it is held by something else."""
+        """Ask for removal. What is gone already is success; Conflict while something holds it."""
         raise NotImplementedError
 
     def describe(self) -> Dict[str, object]:
-        """What the gateway says of itself: at least ``version``; more words are the driver's own."""
+        """What the gateway says of itself: at least ``version``."""
         raise NotImplementedError
 
-    def offers(self) -> Dict[str, object]:
-        """What more it says when it is asked for more: hypervisors, extensions. Asked only where somebody reads it."""
-        return {}
-
     def close(self) -> None:
-        """Let go of the session. Never raises."""
+        """Close the session. Never raises."""
 
-    def belongings(self, server: Ref) -> List[Ref]:
-        """What the manager made for this server by itself, and may leave behind: ports, boot volumes, interfaces.
+    # --- what a driver adds where its manager has it --------------------------------------------
 
-        Each has a kind and an id that ``show`` and ``delete`` take, also where the kind is not among ``kinds``; its name
-        may be empty. NotFound when the server is gone, Transient when the manager does not say.
-        """
-        return []
-
-    def orphans(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
-        """What is still there of what the manager made for these servers, which are gone, by their ids.
-
-        Asked where ``belongings`` could not tell, or the server was not READY when it did: something may have come later.
-        """
+    def offers(self) -> Dict[str, object]:
+        """More of ``describe``, that costs more requests: hypervisors, extensions."""
         return {}
-
-    def is_soft_deleted(self, seen: Resource) -> bool:
-        """Whether this was removed and is kept for a while, with all that it holds: a second ``delete`` ends it."""
-        return False
-
-    # --- what more a driver can say, where its manager has it -------------------------------------------------
-
-    def is_at_rest(self, server: Resource) -> bool:
-        """Whether a server that is not READY was put to rest by its owner: that is no failure, and no transition."""
-        return False
 
     def endpoints(self) -> List[str]:
-        """The URLs that this session speaks to, the first one first; what is named by the manager after ``connect``."""
+        """The URLs of this session, the gateway's own first; after ``connect``, the catalog's."""
         url = str(self.endpoint.get("url") or "")
         return [url] if url.startswith(("https://", "http://")) else []
 
     def credential_expiry(self) -> Optional[float]:
-        """When the credential itself ends, in seconds since the epoch; None where it does not say.
+        """When the credential itself expires, in seconds since the epoch; None if it does not say.
 
-        Before ``connect`` it asks nobody.
+        Sends nothing before ``connect``.
         """
         if not self.credentials.get("certificate"):
             return None
@@ -179,63 +157,86 @@ class Driver:
 
         return x509.expiry(self.credentials["certificate"])
 
+    def belongings(self, server: Ref) -> List[Ref]:
+        """What the manager made for this server by itself: ports, boot volumes, interfaces.
+
+        ``show`` and ``delete`` take each of them, also when its kind is not among ``kinds``; its
+        name may be empty. NotFound when the server is gone, Transient when the manager does not
+        say.
+        """
+        return []
+
+    def orphans(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+        """What is left of the belongings of these servers, which are gone, by the server's id.
+
+        Called where ``belongings`` could not tell, or was asked before the server was READY.
+        """
+        return {}
+
+    def is_soft_deleted(self, seen: Resource) -> bool:
+        """Whether this was deleted and is kept for a while; a second ``delete`` removes it."""
+        return False
+
+    def is_at_rest(self, server: Resource) -> bool:
+        """Whether the owner stopped or suspended this server: it did not fail and is not stuck."""
+        return False
+
+    def needs_start(self, seen: Resource) -> bool:
+        """Whether this server, which the run created, does nothing until ``start`` is called."""
+        return False
+
+    def start(self, server: Ref) -> None:
+        """Start a server that ``needs_start``. Conflict while it cannot be started."""
+        raise NotImplementedError
+
     def finished_at(self, server: Ref, stage: str) -> Optional[float]:
-        """When the manager was through with what ``active`` or ``storage`` asked of it for this server, by its own clock.
+        """When the manager finished ``active`` or ``storage`` for this server, by its own clock.
 
         In seconds since the epoch; None where it does not say. At most one request.
         """
         return None
 
     def open_port(self, group: Ref, port: int) -> None:
-        """With security groups: let TCP connections to ``port`` of the servers that have this group in."""
+        """Let TCP connections to ``port`` of the servers in this security group in."""
         raise NotImplementedError
-
-    def needs_start(self, seen: Resource) -> bool:
-        """Whether this server, which the run has made, does nothing until it is told to ``start``."""
-        return False
-
-    def start(self, server: Ref) -> None:
-        """Start a server that was made at rest. Conflict while it cannot be started."""
-        raise NotImplementedError
-
-    # --- verbs: by capability ---------------------------------------------------------------------------------
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
-        """The ports of these servers, each with ``server`` and ``addresses``; READY: attached to a network.
+        """The ports of these servers, with ``server`` and ``addresses``; READY once attached.
 
-        Without PORTS a server's port counts as READY once the manager shows an address for the server.
+        Without PORTS a server's port counts as READY when the manager shows the server's address.
         """
-        found = []
+        ports = []
         for ref in servers:
             server = self.show(ref)
-            state = State.READY if server.addresses else State.PENDING
-            found.append(
+            ports.append(
                 Resource(
                     Ref(Kind.PORT, ref.id, ref.name),
-                    state,
+                    State.READY if server.addresses else State.PENDING,
                     "address" if server.addresses else "no address",
                     addresses=server.addresses,
                     server=ref.id,
                 )
             )
-        return found
+        return ports
+
+    # --- verbs by capability --------------------------------------------------------------------
 
     def attach(self, server: Ref, volume: Ref) -> None:
-        """VOLUMES: ask for the attachment; it is there once the volume is READY and names the server."""
+        """VOLUMES: ask for the attachment. It is done once the volume is READY with ``server``."""
         raise NotImplementedError
 
     def detach(self, server: Ref, volume: Ref) -> None:
-        """VOLUMES: ask for the opposite; what is not attached is success."""
+        """VOLUMES: ask for the detachment. What is not attached is success."""
         raise NotImplementedError
 
     def console(self, server: Ref) -> str:
-        """CONSOLE: what the server wrote on its console so far; empty while there is nothing."""
+        """CONSOLE: all that the server has written to its console; '' while there is nothing."""
         raise NotImplementedError
 
     def metrics(self, server: Ref) -> List[Sample]:
-        """METRICS: the newest reading of each metric that the manager has, or the newest ones in order of time.
+        """METRICS: the newest reading of each metric, or the newest ones in order of time.
 
-        NotPermitted where policy forbids; NotMeasured where there is none yet, and something can be said of it.
+        NotPermitted where policy forbids it. NotMeasured where there is none yet, with the reason.
         """
         raise NotImplementedError
 
@@ -244,30 +245,29 @@ class Driver:
         raise NotImplementedError
 
     def capacity(self) -> List[Limit]:
-        """CAPACITY: limits and usage that this credential can see: each that a create would meet."""
+        """CAPACITY: each limit that a create would meet, with its usage by this project."""
         raise NotImplementedError
 
     def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
-        """CAPACITY: what one test VM takes of each limit of ``capacity``, by the limit's ``name`` and ``of``.
+        """CAPACITY: what one test VM takes of each limit, by the limit's ``name`` and ``of``.
 
-        Only reads. What the manager does not say is left out; a limit that is not in it is not met.
+        Only reads. What the manager does not say is left out: a missing limit does not count.
         """
         volumes = [size for size in (test_vm["volume"], plan.root_volume) if size]
-        address = 1 if plan.external and test_vm["depth"] == "reach" else 0
-        found = {
+        amounts = {
             "servers": 1,
             "vcpus": plan.vcpus,
             "memory": plan.memory,
             "ports": 1,
-            "addresses": address,
+            "addresses": 1 if plan.external and test_vm["depth"] == "reach" else 0,
             "volumes": len(volumes),
             "storage": sum(volumes),
         }
-        return {(name, ""): float(amount) for name, amount in found.items() if amount}
+        return {(name, ""): float(amount) for name, amount in amounts.items() if amount}
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
-        """IMAGES: those of this name or id, in whichever state; '' is all that the credential can see.
+        """IMAGES: those of this name or id, in any state; '' is all that the credential can see.
 
-        ``algorithms`` are what checksums are wanted by; a manager that has others says those.
+        ``algorithms``: the checksums that the caller can use. A manager with others gives those.
         """
         raise NotImplementedError

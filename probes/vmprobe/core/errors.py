@@ -1,6 +1,7 @@
-"""The errors of the suite: each type decides a state, each text says what was asked, of whom, and what they answered.
+"""The errors of the suite. The type decides the state of the check.
 
-A driver raises nothing else. ``cause`` is the word that line 1 shows as ``cause=``; where it is empty, the stage decides.
+The text says what was requested, of whom, and what they answered. A driver raises nothing else.
+``cause`` is shown on line 1 as ``cause=``; where it is empty, the stage decides.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ CAUSES = (
 
 
 class VmprobeError(Exception):
-    """Anything that this suite raises on purpose. ``request`` is the manager's own id of the request, for the ticket."""
+    """Anything that this suite raises on purpose.
+
+    ``request`` is the manager's own id of the request, for a ticket.
+    """
 
     cause = ""
 
@@ -31,24 +35,24 @@ class VmprobeError(Exception):
         self.request = request
 
 
-# --- ours: the probe could not judge ------------------------------------------------------------------------------
+# --- our failures: the check could not judge ----------------------------------------------------
 
 
 class ClientError(VmprobeError):
-    """Our own fault: configuration, a missing library, a credential that is missing, unreadable or expired."""
+    """Our own fault: the configuration, a missing library, an unusable or expired credential."""
 
     cause = "client"
 
 
 class Interrupted(VmprobeError):
-    """A signal asked us to stop."""
+    """A signal told the run to stop."""
 
 
 class DeadlinePassed(VmprobeError):
     """The whole run's time is over before the cloud could be judged."""
 
 
-# --- theirs: the cloud failed its user ----------------------------------------------------------------------------
+# --- the cloud's failures ------------------------------------------------------------------------
 
 
 class CloudError(VmprobeError):
@@ -56,55 +60,58 @@ class CloudError(VmprobeError):
 
 
 class AuthRejected(CloudError):
-    """A credential that is valid and fresh by its own dates was not accepted, or the session has ended."""
+    """The session has ended, or a credential that is valid by its own dates was not accepted."""
 
     cause = "auth"
 
 
 class NotPermitted(CloudError):
-    """The credential is accepted, and the policy of the cloud forbids this very request."""
+    """The credential is accepted, but the cloud's policy forbids this request."""
 
     cause = "auth"
-    partial: Sequence[Any] = ()  # what the manager told all the same, of what was asked for
+    partial: Sequence[Any] = ()  # of the answer: what the manager told in spite of it
 
 
 class NotFound(CloudError):
-    """The thing is not there, said by the manager itself. Silence is never this."""
+    """The manager itself says that the resource does not exist. No answer is never this."""
 
 
 class Ended(NotFound):
-    """The thing was there and has ended, and the manager still tells of it: it will not appear any more."""
+    """The resource has ended; the manager still shows it, so it will not appear again later."""
 
 
 class NotMeasured(NotFound):
-    """The manager has no reading of a server that runs, or none yet; the text says why."""
+    """The manager has no reading of a running server, or none yet. The text says why."""
 
 
 class QuotaExceeded(CloudError):
-    """A limit set for the project is reached; the cloud itself may be well."""
+    """A limit of the project is reached. The cloud itself may be fine."""
 
     cause = "quota"
 
 
 class ResourceFailed(CloudError):
-    """A thing that we asked for went into a state from which it does not come back."""
+    """A resource that we created is in a state that it does not leave by itself."""
 
 
 class StageOverrun(CloudError):
-    """A stage took longer than the site's budget for it allows."""
+    """A stage took longer than its budget."""
 
 
 class LeftBehind(CloudError):
-    """Something under the handle could not be removed, or its absence could not be verified."""
+    """Something under the handle was not removed, or its absence could not be verified."""
 
     cause = "teardown"
 
 
-# --- passing: the same request may succeed when it is made again --------------------------------------------------
+# --- transient failures: the same request may succeed later -------------------------------------
 
 
 class Transient(CloudError):
-    """May pass by itself: a read is asked again, a create never. ``wait`` is what the manager asked for, in seconds."""
+    """A failure that may pass. Reads are retried, creates are not.
+
+    ``wait``: the seconds after which the manager wants the retry, 0 if it does not say.
+    """
 
     cause = "gateway"
 
@@ -114,7 +121,7 @@ class Transient(CloudError):
 
 
 class Unreachable(Transient):
-    """No whole answer came. ``sent`` is False only when the request surely never left."""
+    """No complete answer came. ``sent`` is False only when the request certainly was not sent."""
 
     def __init__(self, text: str, cause: str = "", request: str = "", sent: bool = True):
         super().__init__(text, cause, request)
@@ -122,21 +129,21 @@ class Unreachable(Transient):
 
 
 class GatewayFailed(Transient):
-    """The manager's service answered that it failed, or answered what cannot be understood."""
+    """The manager answered that it failed, or its answer cannot be parsed."""
 
 
 class RateLimited(GatewayFailed):
-    """Too many requests: this one was not served, so that it may be sent again after ``wait`` s, also if it creates."""
+    """Too many requests; this one was not served. Even a create is retried after ``wait`` s."""
 
 
 class TooLarge(GatewayFailed):
-    """The answer is larger than an answer may be. A part of what was asked for may fit: a smaller page of a list."""
+    """The answer is larger than allowed. A smaller page of the list may fit."""
 
 
 class Incomplete(GatewayFailed):
-    """The manager answered with a part of a list only: a cell is down, a page was cut, a limit ended it.
+    """The manager answered with a part of a list: a cell is down, or a limit cut it off.
 
-    ``partial`` is that part (Resources), for views; whoever asks whether something is gone learns nothing from it.
+    ``partial`` is that part (Resources). What is missing from it may exist all the same.
     """
 
     def __init__(self, text: str, partial: Sequence[Any] = (), request: str = ""):
@@ -145,10 +152,10 @@ class Incomplete(GatewayFailed):
 
 
 class Conflict(Transient):
-    """Not now: the thing is in a state in which the manager does not accept this."""
+    """Not now: the manager does not accept this in the resource's present state."""
 
     cause = ""
 
 
 class NotYet(Conflict, RateLimited):
-    """Not now, and nothing was made: what creates may be sent again after ``wait`` s."""
+    """Not now, and nothing was created: after ``wait`` seconds even a create is retried."""

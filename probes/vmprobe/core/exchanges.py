@@ -1,4 +1,4 @@
-"""The record of what was asked of a manager and what it answered, with secrets struck out as it is taken."""
+"""The record of requests and replies, redacted when it is written and when it is read."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any, Dict, List, Optional, Tuple
 from vmprobe.core.redact import Redactor, current
 
 _BODY = 4000  # characters of a text that are shown
-_KEPT = (
-    4 * _BODY
-)  # that are kept until then: half of a secret that is learned later would not be known any more
+# Characters that are kept until then. More than are shown: a secret that is learned later can only
+# be found whole, and the end of the kept text may be half of one.
+_KEPT = 4 * _BODY
 
 
 class Evidence:
-    """Exchanges in order, for ``-vv``, ``--evidence`` and the count of requests. Bodies are kept only when ``keep``."""
+    """Exchanges in order, for ``-vv`` and ``--evidence``.
+
+    Without ``keep`` the requests are only counted.
+    """
 
     def __init__(self, redactor: Optional[Redactor] = None, keep: bool = False):
         self.redactor = redactor or current()
         self.keep = keep
         self.requests = 0
-        self.server_date = (
-            "",
-            0.0,
-        )  # the Date of the last answer that has one, and when it came by this host's clock
+        # The Date header of the newest reply that has one, and this host's time when it came.
+        self.server_date = ("", 0.0)
         self._kept: List[Dict[str, Any]] = []
 
     def record(
@@ -35,32 +36,36 @@ class Evidence:
         received: object = "",
         seconds: float = 0.0,
     ) -> None:
-        """One request and its answer; ``request`` is the method or command with its target."""
+        """Record a request and its reply; ``request`` is the method or command and its target."""
         self.requests += 1
         if not self.keep:
             return
         texts = {"request": request, "sent": sent, "status": status, "received": received}
         self._kept.append(
             {
-                **{word: self._taken(thing) for word, thing in texts.items()},
+                **{word: self._beginning(content) for word, content in texts.items()},
                 "seconds": round(seconds, 3),
             }
         )
 
     @property
     def exchanges(self) -> List[Dict[str, Any]]:
-        """The exchanges as they may be shown, without all secrets that are known by now."""
+        """The exchanges without the secrets that are known by now."""
         return [
             {
-                word: self._shown(*thing) if isinstance(thing, tuple) else thing
-                for word, thing in exchange.items()
+                word: self._shown(*kept) if isinstance(kept, tuple) else kept
+                for word, kept in exchange.items()
             }
             for exchange in self._kept
         ]
 
-    def _taken(self, thing: object) -> Tuple[str, int]:
-        """The beginning of a text, and the length of all of it."""
-        text = thing if isinstance(thing, str) else json.dumps(thing, default=str, sort_keys=True)
+    def _beginning(self, content: object) -> Tuple[str, int]:
+        """The beginning of a text, and the length of the whole."""
+        text = (
+            content
+            if isinstance(content, str)
+            else json.dumps(content, default=str, sort_keys=True)
+        )
         return self.redactor.cut(text, _KEPT), len(text)
 
     def _shown(self, text: str, length: int) -> str:
@@ -69,17 +74,20 @@ class Evidence:
 
     def lines(self) -> List[str]:
         """The exchanges as text, for people."""
-        shown = []
+        lines = []
         for number, exchange in enumerate(self.exchanges, 1):
-            shown.append(
+            lines.append(
                 f"#{number} {exchange['request']} -> {exchange['status']} in {exchange['seconds']} s"
             )
             for word, mark in (("sent", ">"), ("received", "<")):
-                shown.extend(f"  {mark} {line}" for line in exchange[word].splitlines())
-        return shown
+                lines.extend(f"  {mark} {line}" for line in exchange[word].splitlines())
+        return lines
 
     def save(self, directory: str, name: str, summary: Dict[str, Any]) -> str:
-        """Write everything to ``directory``/``name``.json, for this user only; returns the path. OSError as it comes."""
+        """Write everything to ``directory``/``name``.json, readable by this user only.
+
+        Returns the path. Raises OSError.
+        """
         os.makedirs(directory, mode=0o700, exist_ok=True)
         path = os.path.join(directory, f"{name}.json")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -1,7 +1,7 @@
-"""The handle: the unique name of one run, which begins the name of everything that the run creates.
+"""The handle: the unique name of a run. The names of all that the run creates begin with it.
 
-``vmprobe-<owner>-<UTC start>-<lease minutes>-<random>``, letters, digits and ``-`` only, below 60 characters. Whoever
-sees it in a cloud can tell from the name alone whose it is and when it expires.
+``vmprobe-<owner>-<UTC start>-<lease minutes>-<random>``: letters, digits and ``-``, below 60
+characters. Anyone can tell from such a name alone whose it is and when it expires.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FORM = re.compile(
 
 
 class Handle(NamedTuple):
-    """Who started a run, when, and for how long at most."""
+    """Who started a run, when, and how long it may last."""
 
     owner: str
     start: int  # seconds since the epoch
@@ -44,24 +44,30 @@ class Handle(NamedTuple):
         return self.start + 60 * self.minutes
 
     def covers(self, name: str) -> bool:
-        """Whether a thing of this name belongs to this very run."""
+        """Whether a resource of this name belongs to this run."""
         return name.isascii() and _names(self).fullmatch(name.lower()) is not None
 
 
 @functools.lru_cache(maxsize=16)
 def _names(handle: Handle) -> Pattern[str]:
-    """The names that a handle covers: what ``parse`` finds it in, at a tenth of the cost for lists of thousands."""
+    """Matches the names that a handle covers, as ``parse`` does, at a tenth of its cost."""
     return re.compile(re.escape(str(handle)) + "(?:-[a-z0-9-]+)?")
 
 
 def new(owner: str, total: float, now: float) -> Handle:
-    """The handle of a run that begins at ``now`` (epoch) and ends ``total`` seconds later, and a minute for clocks."""
+    """A handle for a run that begins at ``now`` (epoch) and may last ``total`` seconds.
+
+    A minute is added for clocks that differ.
+    """
     random = "".join(secrets.choice(_RANDOM) for _ in range(8))
     return Handle(owner, int(now), min(math.ceil(total / 60) + 1, 99999), random)
 
 
 def parse(name: str) -> Optional[Handle]:
-    """The handle that a name begins with, or None. Only the exact form counts; a cloud may have changed the case."""
+    """The handle at the beginning of a name, or None.
+
+    Only the exact form counts, but in capital or small letters: some clouds change these.
+    """
     match = _FORM.fullmatch(name.lower()) if name.isascii() else None
     if not match:
         return None
@@ -69,21 +75,20 @@ def parse(name: str) -> Optional[Handle]:
         start = calendar.timegm(time.strptime(match["start"], "%Y%m%dt%H%M%Sz"))
     except ValueError:
         return None
-    found = Handle(match["owner"], start, int(match["minutes"]), match["random"])
-    return (
-        found if name.lower().startswith(str(found)) else None
-    )  # a second 61, or minutes 007, were never ours
+    handle = Handle(match["owner"], start, int(match["minutes"]), match["random"])
+    # a second 61, or minutes 007, were never ours
+    return handle if name.lower().startswith(str(handle)) else None
 
 
-def owner_word(wanted: str = "") -> str:
-    """An owner as handles carry it: this host's name, unless another is wanted. Capitals and small letters are the same.
+def owner_word(owner: str = "") -> str:
+    """An owner in the form that handles carry; by default this host's name. In small letters.
 
-    A name that has to be changed, or cut, gets a check sum of the whole: ``mon.1`` and ``mon-1`` are two owners.
+    A name that has to be changed or cut gets a check sum: ``mon.1`` and ``mon-1`` are two owners.
 
     >>> owner_word("mon1"), owner_word("mon1.example.org")
     ('mon1', 'mon1-example-cad8f')
     """
-    full = (wanted or socket.gethostname()).lower()
+    full = (owner or socket.gethostname()).lower()
     word = re.sub(r"[^a-z0-9]+", "-", full).strip("-")
     if word == full and len(word) <= _OWNER_LIMIT:
         return word

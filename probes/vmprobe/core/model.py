@@ -1,14 +1,15 @@
-"""The nouns: what modules pass on to each other about things in a cloud. OpenStack's words, for every manager.
+"""The types that modules pass on to each other, in OpenStack's words for every manager.
 
-Annotations are no texts here: of a NamedTuple each would be compiled at each start, which all probes would pay for.
+This module does without ``from __future__ import annotations``: NamedTuple would compile each
+annotation at each start of a check.
 """
 
 import enum
-from typing import Literal, Mapping, NamedTuple, Optional, Tuple, TypedDict, Union
+from typing import List, Literal, Mapping, NamedTuple, Optional, Tuple, TypedDict, Union
 
 
 class Kind(enum.Enum):
-    """What a cloud can hold of ours. The order is the order of removal: a server lets go of what it holds."""
+    """The kinds of resources, in the order of their removal: a server before what it holds."""
 
     SERVER = "server"
     ADDRESS = "address"  # a floating or public address
@@ -20,15 +21,15 @@ class Kind(enum.Enum):
 
 
 class State(enum.Enum):
-    """What the suite needs to know; the manager's own word is kept beside it."""
+    """What the suite has to know of a state; the manager's own word stands beside it."""
 
-    PENDING = "pending"  # on its way, and every word that a driver does not know
+    PENDING = "pending"  # not ready yet; also every word that a driver does not know
     READY = "ready"
     FAILED = "failed"  # does not come back by itself
 
 
 class Capability(enum.Enum):
-    """What a manager may or may not offer; the word is what the capability table shows."""
+    """What a manager may offer. The value is the column in the README's table of drivers."""
 
     VOLUMES = "volumes"
     CONSOLE = "console"
@@ -36,12 +37,12 @@ class Capability(enum.Enum):
     SNAPSHOTS = "snapshots"
     CAPACITY = "capacity"
     BULK = "bulk"  # several servers by one request
-    IMAGES = "images"  # the manager says of each image in which state it is, and its checksum
-    PORTS = "ports"  # the manager says of each port whether it is attached
+    IMAGES = "images"  # the state and the checksum of each image
+    PORTS = "ports"  # whether each port is attached
 
 
 class Ref(NamedTuple):
-    """A thing in the cloud: enough to ask for it and to remove it."""
+    """A reference to a resource: enough to show it and to delete it."""
 
     kind: Kind
     id: str
@@ -52,7 +53,7 @@ class Ref(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """What the manager says of a thing, at one moment. What it does not say is empty or None, never zero."""
+    """What the manager says of a resource. What it does not say is empty or None, never zero."""
 
     ref: Ref
     state: State
@@ -70,11 +71,11 @@ class Resource(NamedTuple):
     image: str = ""
     owner: str = ""  # the user
     project: str = ""
-    state_since: Optional[float] = None  # when it last changed its state, where the manager says it
+    state_since: Optional[float] = None  # when it last changed its state, seconds since the epoch
 
 
 class Image(NamedTuple):
-    """What the manager says of an image. ``checksums`` in hexadecimal, by algorithm as hashlib calls it."""
+    """What the manager says of an image; ``checksums`` in hexadecimal, by hashlib's names."""
 
     id: str
     name: str
@@ -84,13 +85,14 @@ class Image(NamedTuple):
     properties: Mapping[str, str] = {}  # whatever else is written down with it
 
 
-# The section [test vm], parsed: the keys that every driver has. A driver with ``test_vm_keys`` declares a TypedDict of its
-# own for them, and reads the section as that: ``cast("Ec2TestVM", test_vm)``.
+# The parsed section [test vm], with the keys of every site. A driver with ``test_vm_keys`` declares
+# a TypedDict of its own and reads the section as that: ``cast("Ec2TestVM", test_vm)``. A key there
+# may have another type than here, by the driver's own parser (QEMU: flavor is bytes).
 TestVM = TypedDict(
     "TestVM",
     {
         "image": str,
-        "flavor": str,  # '' or, by a driver's own parser, its default: the driver chooses
+        "flavor": str,  # '': the driver chooses
         "network": str,  # '': the driver chooses
         "volume": Optional[int],  # bytes; None: no volume
         "depth": str,  # api, console or reach
@@ -102,10 +104,11 @@ TestVM = TypedDict(
 
 
 class Plan(NamedTuple):
-    """What a test VM will be made of: the names and ids in the site file, resolved to what is really there.
+    """What a test VM will be made of: the names in the site file, looked up in the cloud.
 
-    ``image``, ``flavor`` and ``network`` are for people. ``details`` is what the driver's own ``create`` has to know,
-    by words that ``--dry-run`` shows; nobody else reads it. A driver declares a TypedDict for it, and reads it as that.
+    ``image``, ``flavor`` and ``network`` are names for people. ``details`` is what this driver's
+    ``create`` and ``needs`` have to know; a driver declares a TypedDict for it. Others only show
+    it, in ``--dry-run``.
     """
 
     image: str
@@ -123,14 +126,14 @@ class Plan(NamedTuple):
 
 
 class ServerSpec(NamedTuple):
-    """A test VM to ask for. With ``servers`` above 1 (BULK only) these are so many, by the names of ``member_names``."""
+    """A test VM to create; with ``servers`` above 1 (BULK only) a fleet: ``member_names``."""
 
     name: str
     plan: Plan
     servers: int = 1  # how many
     nonce: str = ""  # the random word in each line that the guest writes to its console
-    security_group: str = ""  # id of one that lets in whoever wants to reach the server
-    depth: str = "api"  # with console, the guest needs the reporter
+    security_group: str = ""  # id; lets in the connections of the depth reach
+    depth: str = "api"  # with console, the guest gets the reporter as its user data
 
     @property
     def kind(self) -> "Literal[Kind.SERVER]":
@@ -138,7 +141,7 @@ class ServerSpec(NamedTuple):
 
 
 class VolumeSpec(NamedTuple):
-    """An empty volume to ask for; ``size`` in bytes."""
+    """An empty volume to create; ``size`` in bytes."""
 
     name: str
     size: int
@@ -150,7 +153,7 @@ class VolumeSpec(NamedTuple):
 
 
 class SecurityGroupSpec(NamedTuple):
-    """A group that lets connections in, once ``open_port`` was called, to the servers whose spec names it."""
+    """A security group to create; ``open_port`` then lets connections to its servers in."""
 
     name: str
 
@@ -160,7 +163,7 @@ class SecurityGroupSpec(NamedTuple):
 
 
 class AddressSpec(NamedTuple):
-    """An address of the plan's ``external`` network, by which ``server`` can be reached from outside."""
+    """An address of the plan's ``external`` network to create for ``server``."""
 
     name: str
     server: Ref
@@ -174,17 +177,23 @@ class AddressSpec(NamedTuple):
 Spec = Union[ServerSpec, VolumeSpec, SecurityGroupSpec, AddressSpec]
 
 
+def member_names(name: str, servers: int) -> List[str]:
+    """The names of a fleet's members: ``name`` alone, or ``name-1`` to ``name-N``."""
+    return [name] if servers == 1 else [f"{name}-{number}" for number in range(1, servers + 1)]
+
+
 EXTRA_METRICS = ("ready", "memory")  # where a manager has them
 METRICS = ("cpu", "disk_read", "disk_write", "net_in", "net_out")
 
 
 class Sample(NamedTuple):
-    """One reading of one of METRICS, or of EXTRA_METRICS, by the manager, at ``at`` (seconds on the clock of whoever stamped it).
+    """One reading of METRICS or EXTRA_METRICS, at ``at`` (seconds, on the manager's clock).
 
-    A *counter* only grows: ``cpu`` in seconds of CPU time per vCPU, the others in bytes since the server started.
-    Otherwise the reading is a rate already: ``cpu`` in percent of all vCPUs, the others in bytes per second.
-    ``ready``, as ``cpu``, is the time for which a vCPU wanted to run and its host let it wait; ``memory``, never a counter,
-    the bytes of its host's memory that the server takes. ``source``: who measured it, where the manager has more than one.
+    A *counter* only grows: ``cpu`` is seconds of CPU time per vCPU, the others are bytes since the
+    server started. Any other reading is a rate: ``cpu`` in percent of all vCPUs, the others in
+    bytes per second. ``ready`` is measured as ``cpu`` is: the time that vCPUs waited for a CPU of
+    their host. ``memory`` is never a counter: the bytes of its host's memory that the server takes.
+    ``source``: who measured it, where the manager has more than one.
     """
 
     metric: str
@@ -208,18 +217,19 @@ RESOURCES = {
     "load": "",
     "ready": "s",
 }
-ONE_FOR_ALL = (
-    1e-6  # what a server takes of something of which a fleet needs one, however large it is
-)
-BURDENS = ("load", "ready")  # what is felt: there is none of it to be had
+# What a server takes of something that a fleet of any size needs once, such as a security group.
+ONE_FOR_ALL = 1e-6
+BURDENS = ("load", "ready")  # measures of how busy a host is: nothing of them is free to be used
 
 
 class Limit(NamedTuple):
-    """How much of something there is: ``used`` and ``total`` in items or bytes; ``total`` None is unlimited, or unknown.
+    """How much of something there is: ``used`` and ``total``, in items or bytes.
 
-    ``name`` is one of RESOURCES (with its unit) where one fits: ``cpus`` are shares of physical CPUs, ``disk`` is for the disks
-    that servers boot from, ``storage`` for volumes, ``leases`` are addresses that a network hands out; ``load`` is a host's load average beside its CPUs,
-    ``ready`` how long vCPUs waited for a CPU of all the time for which they could have run.
+    ``total`` is None where it is unlimited, or unknown. ``name`` is one of RESOURCES (with its
+    unit) where one fits: ``cpus`` are shares of physical CPUs, ``disk`` holds the disks that
+    servers boot from, ``storage`` holds volumes, ``leases`` are addresses that a network hands
+    out, ``load`` is a host's load average, with its number of CPUs as the total, ``ready`` is the
+    time that vCPUs waited for a CPU, out of the time for which they could have run.
     """
 
     name: str
@@ -227,5 +237,7 @@ class Limit(NamedTuple):
     total: Optional[float]
     source: str = "quota"  # "quota ...", or the name of a hypervisor, pool, ...
     unknown: str = ""  # why the manager does not say the total, where there is one
-    of: str = ""  # the host, datastore, network, ... that a server has to use to meet this limit; '': every server meets it
-    binding: bool = False  # no other of its kind can stand in for it, as other hosts can; quotas are binding anyway
+    # The host, datastore, network, ... whose limit it is; '': every server counts.
+    of: str = ""
+    # No other of its kind can take its place, as other hosts can. Quotas are binding anyway.
+    binding: bool = False

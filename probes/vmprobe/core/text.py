@@ -1,4 +1,4 @@
-"""Foreign text made fit for a plug-in's output, and numbers as perfdata wants them."""
+"""Make foreign text fit for a plug-in's output, and numbers fit for perfdata."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def clean(text: str) -> str:
-    """``text`` in printable ASCII on one line, without ``|`` (it begins perfdata) and without tags."""
+    """``text`` in printable ASCII on one line, without tags and without perfdata's ``|``."""
     line = _CONTROL.sub(" ", text).replace("|", "/")
     line = re.sub(r"<(?=[A-Za-z/!?])", "(", line)
     return line.encode("ascii", "replace").decode("ascii")
 
 
 def one_line(text: object, limit: int = 160) -> str:
-    """``text`` without secrets, cleaned, without needless space, at most ``limit`` characters long."""
+    """``text`` redacted, cleaned, without repeated blanks, at most ``limit`` characters long."""
     return shortened(current().cut(str(text), 20 * limit), limit)
 
 
 def shortened(text: str, limit: int) -> str:
-    """``text``, whose secrets have been replaced already, as ``one_line`` makes it."""
+    """As ``one_line``, for text that is redacted already."""
     line = re.sub(r" {2,}", " ", clean(text.replace("\\n", " "))).strip()
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
 
 
 def cut(text: object, limit: int) -> str:
-    """The first ``limit`` characters of foreign text, its secrets replaced before: a cut one would not be known any more."""
+    """Redact foreign text, then cut it to ``limit`` characters: half a secret is not found."""
     return current().cut(str(text), limit)
 
 
 def many_lines(lines: Iterable[str], limit: int) -> List[str]:
-    """Lines, each cleaned, of about ``limit`` characters in all; what is over is said."""
-    kept, room = [], limit
+    """Clean lines, up to ``limit`` characters in all. The last one says if some are cut."""
+    kept: List[str] = []
+    room = limit
     for line in lines:
         line = clean(line).rstrip()[:2000]
         room -= len(line) + 1
@@ -46,7 +47,7 @@ def many_lines(lines: Iterable[str], limit: int) -> List[str]:
 
 
 def table(rows: Sequence[Sequence[str]], widest: int = 40) -> List[str]:
-    """Rows as lines with aligned columns; whatever a cell has in it, it is cleaned, and beyond ``widest`` not aligned."""
+    """Rows as lines with aligned columns. Cells are cleaned; wider than ``widest`` stick out."""
     cells = [[one_line(cell, 400) for cell in row] for row in rows]
     widths = [min(widest, max(map(len, column))) for column in zip(*cells)]
     return [
@@ -55,29 +56,33 @@ def table(rows: Sequence[Sequence[str]], widest: int = 40) -> List[str]:
 
 
 def whole_number(text: object, longest: int = 18) -> Optional[int]:
-    """The whole number that a foreign text is, in at most ``longest`` plain digits; None where it is anything else.
+    """Parse a whole number of at most ``longest`` plain digits; None for anything else.
 
-    Python's own test takes more for digits than ``int`` does, and ``int`` takes more than a protocol means.
+    ``str.isdigit`` accepts more than ``int`` does, and ``int`` accepts more than protocols mean.
 
-    >>> whole_number("0042"), whole_number("\u00b2"), whole_number("\u0664"), whole_number("1_0"), whole_number("-1"), whole_number("9" * 5000), whole_number(None)
-    (42, None, None, None, None, None, None)
+    >>> whole_number("0042")
+    42
+    >>> [whole_number(text) for text in ("\u00b2", "\u0664", "1_0", "-1", "9" * 5000, None)]
+    [None, None, None, None, None, None]
     """
-    found = isinstance(text, str) and len(text) <= longest and re.fullmatch("[0-9]+", text)
-    return int(found[0]) if found else None
+    digits = isinstance(text, str) and len(text) <= longest and re.fullmatch("[0-9]+", text)
+    return int(digits[0]) if digits else None
 
 
 def decimal_number(text: object) -> Optional[float]:
-    """The number, not negative, that a foreign text is in at most 20 plain digits; None where it is anything else.
+    """Parse a number of at most 20 plain digits and one dot; None for anything else.
 
-    >>> decimal_number("12.5"), decimal_number("7"), decimal_number("1e3"), decimal_number(".5"), decimal_number("\u00b2"), decimal_number("inf"), decimal_number("9" * 5000)
-    (12.5, 7.0, None, None, None, None, None)
+    >>> decimal_number("12.5"), decimal_number("7")
+    (12.5, 7.0)
+    >>> [decimal_number(text) for text in ("1e3", ".5", "\u00b2", "inf", "9" * 5000)]
+    [None, None, None, None, None]
     """
-    found = isinstance(text, str) and len(text) <= 20 and re.fullmatch(r"[0-9]+(\.[0-9]+)?", text)
-    return float(found[0]) if found else None
+    digits = isinstance(text, str) and len(text) <= 20 and re.fullmatch(r"[0-9]+(\.[0-9]+)?", text)
+    return float(digits[0]) if digits else None
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """What would have been right instead of ``word``: what is nearest, else all that is known."""
+    """Suggest the known word that is closest to ``word``, or else list them all."""
     import difflib
 
     known = list(known)
@@ -92,7 +97,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def number(value: float, decimals: int = 3) -> str:
-    """A finite number in plain digits: no exponent, no locale, no needless zeros.
+    """A finite number in plain digits, without exponent, locale or trailing zeros.
 
     >>> number(1e22), number(12.3456), number(0.00001), number(-0.0001)
     ('10000000000000000000000', '12.346', '0', '0')
@@ -104,12 +109,12 @@ def number(value: float, decimals: int = 3) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration in seconds, as exact as it is useful: 0.412, 3.41, 12.3, 128.5."""
+    """A duration in seconds with as many digits as are useful: 0.412, 3.41, 12.3, 128.5."""
     return number(value, 3 if value < 1 else 2 if value < 10 else 1)
 
 
 def span(duration: float) -> str:
-    """A long duration, for people, in the unit that fits it.
+    """A long duration, for people, in a fitting unit.
 
     >>> span(95), span(2520), span(11520), span(864000)
     ('95 s', '42 min', '3.2 h', '10 d')

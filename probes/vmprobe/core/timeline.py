@@ -1,4 +1,4 @@
-"""What was measured: the stages of a run, how long each took, what was sampled. Never what it means."""
+"""Measure a run: its stages, how long each took, what was sampled. ``report.verdict`` judges it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SINCE_SUBMISSION = ("active", "network", "storage")  # "how long from the reques
 
 
 class Stage:
-    """One paragraph of the story. ``duration`` in seconds, None until it is through; ``error`` if it failed."""
+    """One stage of a run; ``duration`` in seconds, None unless it succeeded."""
 
     def __init__(self, name: str, began: float):
         self.name, self.began = name, began
         self.duration: Optional[float] = None
-        self.lasted = 0.0  # also of one that failed
+        self.lasted = 0.0  # seconds, also if it failed
         self.error: Optional[BaseException] = None
         self.notes: List[str] = []
-        self.servers: Dict[str, float] = {}  # of a fleet: name of the server -> its own duration
+        self.servers: Dict[str, float] = {}  # of a fleet: seconds by the server's name
 
 
 class Timeline:
-    """Collects as the run goes on, so that all that was reached is there on every exit."""
+    """Collect measurements during the run, so that every exit can report what was reached."""
 
     def __init__(self, clock: Clock, listener: Callable[[Stage], None] = lambda stage: None):
         self.clock, self._listener = clock, listener
@@ -51,7 +51,7 @@ class Timeline:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Time a paragraph; an error passes through and is remembered with its stage."""
+        """Measure a stage. An error is noted in the stage and passed on."""
         began = self.clock.now()
         if name in SINCE_SUBMISSION and self.submitted is not None:
             began = self.submitted
@@ -77,29 +77,29 @@ class Timeline:
         return self.clock.now() - self.began
 
     def durations(self) -> Dict[str, float]:
-        """The stages that were passed, in seconds, by name; of a fleet also min, avg and max."""
-        found: Dict[str, float] = {}
+        """Seconds by the name of each stage that succeeded; of a fleet also min, avg and max."""
+        durations: Dict[str, float] = {}
         for stage in self.stages:
             if stage.duration is None:
                 continue
-            found[stage.name] = stage.duration
+            durations[stage.name] = stage.duration
             if len(stage.servers) > 1:
                 own = list(stage.servers.values())
-                found.update(
+                durations.update(
                     {
                         f"{stage.name}_min": min(own),
                         f"{stage.name}_avg": sum(own) / len(own),
                         f"{stage.name}_max": max(own),
                     }
                 )
-        return found
+        return durations
 
     def failed(self) -> Optional[Stage]:
-        """The first stage that an error passed through."""
+        """The first stage that failed."""
         return next((stage for stage in self.stages if stage.error is not None), None)
 
     def document(self) -> Dict[str, Any]:
-        """Everything, as plain values for JSON."""
+        """All of it, as plain values for JSON."""
         return {
             "began": self.began_utc,
             "total": round(self.total(), 3),

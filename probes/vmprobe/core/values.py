@@ -1,7 +1,7 @@
 """Parse the values of a site file: durations, sizes, numbers, words, URLs.
 
-Each parser takes the text behind ``key =`` and returns the value. A text that is not one raises ValueError with the rest
-of the sentence "KEY: 'TEXT' ...": what the text is not, or what would be right.
+Each parser takes the text of a key and returns its value. ValueError has the end of the sentence
+"KEY: 'TEXT' ...", such as "is not a duration like '300 s', '5 min' or '1 h'".
 """
 
 from __future__ import annotations
