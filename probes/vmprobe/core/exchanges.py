@@ -77,7 +77,8 @@ class Evidence:
         lines = []
         for number, exchange in enumerate(self.exchanges, 1):
             lines.append(
-                f"#{number} {exchange['request']} -> {exchange['status']} in {exchange['seconds']} s"
+                f"#{number} {exchange['request']} -> {exchange['status']}"
+                f" in {exchange['seconds']} s"
             )
             for word, mark in (("sent", ">"), ("received", "<")):
                 lines.extend(f"  {mark} {line}" for line in exchange[word].splitlines())

@@ -179,7 +179,12 @@ Spec = Union[ServerSpec, VolumeSpec, SecurityGroupSpec, AddressSpec]
 
 def member_names(name: str, servers: int) -> List[str]:
     """The names of a fleet's members: ``name`` alone, or ``name-1`` to ``name-N``."""
-    return [name] if servers == 1 else [f"{name}-{number}" for number in range(1, servers + 1)]
+    return [name] if servers == 1 else [member_name(name, n) for n in range(1, servers + 1)]
+
+
+def member_name(name: str, number: int) -> str:
+    """The name of one member of a fleet of two or more; ``number`` begins at 1."""
+    return f"{name}-{number}"
 
 
 EXTRA_METRICS = ("ready", "memory")  # where a manager has them

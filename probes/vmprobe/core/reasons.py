@@ -33,7 +33,8 @@ _PREAMBLES = tuple(
         rf"build of instance {_ID} (?:aborted|was re-?scheduled):",
         rf"failed to (?:build|spawn|create|launch|provision)(?: and run)? (?:instance|"
         rf"server)(?: {_ID})?:",
-        r"unexpected api error\. please report this at \S+ and attach the \w+ api log if possible\.",
+        r"unexpected api error\. please report this at \S+ "
+        r"and attach the \w+ api log if possible\.",
         r"(?:[\w.]{0,60}\.)?(?:Rescheduled|BuildAbort|MaxRetriesExceeded|Remote)\w{0,20}:",
         r"(?:invalid input received|remote error|bad request):",
         r"(?:mon|tue|wed|thu|fri|sat|sun) \w{3} +\d{1,2} \d\d:\d\d:\d\d \d{4} *:",
@@ -82,8 +83,8 @@ _HOST = (  # used if nothing else matches
 def plain(text: str) -> str:
     """``text`` without HTML tags: a page's body, or its title if it has no body.
 
-    >>> plain("<html><head><title>Error</title></head><body><h1>503</h1>No server is available.</body></html>")
-    '503 No server is available.'
+    >>> plain("<html><head><title>Error</title></head><body><h1>503</h1>No server.</body>")
+    '503 No server.'
     """
     text = re.sub(_CLASS, r"\1", text[:_LONGEST])
     if re.search(_ENTITY, text):
@@ -119,7 +120,7 @@ def innermost(text: str) -> str:
 
 
 def cause(text: str) -> str:
-    """The cause of the reason in ``text``: one of ``errors.CAUSES``, or '' if its words do not tell.
+    """The cause of the reason in ``text``: one of ``errors.CAUSES``; '' if it does not tell.
 
     >>> cause("Exceeded maximum number of retries. Last exception: Binding failed for port 4f1c")
     'network'

@@ -33,6 +33,7 @@ from vmprobe.core.model import (
     Resource,
     ServerSpec,
     Spec,
+    member_names,
 )
 from vmprobe.core.timeline import Timeline
 from vmprobe.lease.cleanup import Cleanup
@@ -123,7 +124,7 @@ class Lease:
             spec = spec._replace(server=self.gate.require(spec.server))
         if not isinstance(spec, ServerSpec) or spec.servers == 1:
             return [self._request(spec.kind, [spec.name], lambda: self.cloud.create(spec))]
-        names = [f"{spec.name}-{number}" for number in range(1, spec.servers + 1)]
+        names = member_names(spec.name, spec.servers)
         if self.cloud.can(Capability.BULK):
             self._request(Kind.SERVER, names, lambda: self.cloud.create(spec))
             return [Ref(Kind.SERVER, "", name) for name in names]

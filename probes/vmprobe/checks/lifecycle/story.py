@@ -35,6 +35,7 @@ from vmprobe.core.model import (
     ServerSpec,
     State,
     VolumeSpec,
+    member_names,
 )
 from vmprobe.core.timeline import Stage, Timeline
 from vmprobe.guest import console
@@ -76,7 +77,7 @@ def run(
         with timeline.stage("submit") as stage:
             volumes: List[Ref] = []
             if test_vm["volume"]:
-                for name in _names(lease, test_vm["count"]):
+                for name in member_names(str(lease.handle), test_vm["count"]):
                     volumes += lease.create(VolumeSpec(name, test_vm["volume"], plan))
             group = Ref(Kind.SECURITY_GROUP, "")
             if test_vm["depth"] == "reach" and Kind.SECURITY_GROUP in cloud.kinds:
@@ -130,15 +131,6 @@ def run(
                 wait.until_detached(stage, servers, volumes)
 
         # The stages ``delete`` and ``gone`` are the lease's: they come on every exit, not only on this one.
-
-
-def _names(lease: Lease, count: int) -> List[str]:
-    """The names of a run's servers, and of what belongs to each."""
-    return (
-        [str(lease.handle)]
-        if count == 1
-        else [f"{lease.handle}-{number}" for number in range(1, count + 1)]
-    )
 
 
 # --- waiting ------------------------------------------------------------------------------------------------------

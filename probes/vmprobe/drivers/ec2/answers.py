@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Container, Dict, List, NamedTuple, Optional, S
 
 from vmprobe.core import handle
 from vmprobe.core.errors import GatewayFailed
-from vmprobe.core.model import Image, Kind, Ref, Resource, State
+from vmprobe.core.model import Image, Kind, Ref, Resource, State, member_name
 from vmprobe.drivers.ec2.query import rows
 from vmprobe.transport.json import parse_time
 from vmprobe.transport.xml import number, text
@@ -115,7 +115,7 @@ def _server_name(instance: Element) -> str:
     name, _, count = token.partition("/")
     if not name.startswith(handle.PREFIX):
         return instance_tags.get("Name", "")
-    return f"{name}-{number(instance, 'amiLaunchIndex', 0) + 1}" if count else name
+    return member_name(name, number(instance, "amiLaunchIndex", 0) + 1) if count else name
 
 
 def _server_addresses(instance: Element) -> Tuple[str, ...]:

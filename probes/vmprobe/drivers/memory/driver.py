@@ -37,6 +37,7 @@ from vmprobe.core.model import (
     Spec,
     State,
     TestVM,
+    member_names,
 )
 from vmprobe.core.text import whole_number
 from vmprobe.core.values import duration
@@ -133,15 +134,11 @@ class Memory(Driver):
             if spec.kind is Kind.VOLUME:
                 return self.cloud.make(Kind.VOLUME, spec.name, size=spec.size)
             assert spec.kind is Kind.SERVER
-            names = (
-                [spec.name]
-                if spec.servers == 1
-                else [f"{spec.name}-{number + 1}" for number in range(spec.servers)]
-            )
-            return [
+            made = [
                 self.cloud.make(Kind.SERVER, name, nonce=spec.nonce, image=spec.plan.image)
-                for name in names
-            ][0]
+                for name in member_names(spec.name, spec.servers)
+            ]
+            return made[0]
 
         return self._request(f"create {spec.kind.value} {spec.name}", act)
 
