@@ -1,7 +1,7 @@
 """What EC2's answers mean: XML elements become this suite's resources.
 
-A field that an answer does not have is empty or None. States that no table knows are PENDING.
-Elements: Amazon EC2 API Reference, "Data types".
+A field that an answer lacks is empty or None. A state that is not in the tables is PENDING. The
+elements are those of the Amazon EC2 API Reference, "Data types".
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ IMAGE = {
     "invalid": State.FAILED,
 }
 CHECKS = {"ok": State.READY, "not-applicable": State.READY, "impaired": State.FAILED}
-ATTACHING = {"attaching", "detaching", "busy"}  # states of an attachment that changes
-RESTS = {"stopped", "stopping", "paused", "suspended"}
+ATTACHING = {"attaching", "detaching", "busy"}  # an attachment that is changing
+AT_REST = {"stopped", "stopping", "paused", "suspended"}
 GONE = {"terminated", "deleted", "deregistered"}  # still listed, but gone
 REASONS = (  # (pattern of the code of a server's StateReason, cause)
     (r"LimitExceeded|Quota", "quota"),
@@ -50,7 +50,7 @@ _REMOVED_BY_USER = "Client.UserInitiatedShutdown"
 
 
 def identity(element: Element, path: str) -> str:
-    """The id at ``path``; GatewayFailed when it could not be written to the ledger."""
+    """The id at ``path``; GatewayFailed if it is too long or not printable."""
     value = text(element, path)
     if len(value) > _LONGEST_ID or not value.isprintable():
         raise GatewayFailed(f"{path} in the answer is not a short, printable text")
@@ -58,10 +58,12 @@ def identity(element: Element, path: str) -> str:
 
 
 def is_gone(resource: Resource) -> bool:
+    """Whether EC2 only still lists it. A server that terminated by itself has FAILED instead."""
     return resource.provider_state in GONE and resource.state is not State.FAILED
 
 
 def tags(element: Element) -> Dict[str, str]:
+    """The tags of a resource; long values are cut."""
     return {
         text(tag, "key", ""): text(tag, "value", "")[:_LONGEST_ID]
         for tag in rows(element, "tagSet")
@@ -72,9 +74,9 @@ def tags(element: Element) -> Dict[str, str]:
 
 
 def server(instance: Element, requested: Container[str]) -> Resource:
-    """An instance. One of ``requested`` (ids) that was terminated by somebody else has FAILED.
+    """An instance. It has FAILED if it is among ``requested`` and terminated by itself.
 
-    ``requested`` are the servers that this session asked for and has not asked to remove.
+    ``requested``: ids of the servers that this session asked for and has not asked to remove.
     """
     instance_id, state_name = identity(instance, "instanceId"), text(instance, "instanceState/name")
     code = text(instance, "stateReason/code", "")
@@ -105,10 +107,10 @@ def _cause(code: str) -> str:
 
 
 def _server_name(instance: Element) -> str:
-    """The name of a run's own server by its token, of any other by its tag ``Name``.
+    """A run's own server is named by its token, any other by its tag ``Name``.
 
-    The token is in the tag ``vmprobe``, or EC2 repeats it. A fleet shares ``<name>/<count>``: there
-    the launch index tells the members apart.
+    The token is in the tag ``vmprobe``, or in ``clientToken``. The members of a fleet share the
+    token ``<name>/<count>``; the launch index tells them apart.
     """
     instance_tags = tags(instance)
     token = instance_tags.get("vmprobe") or text(instance, "clientToken", "")
@@ -127,7 +129,7 @@ def _server_addresses(instance: Element) -> Tuple[str, ...]:
 
 
 def _since(instance: Element) -> Optional[float]:
-    """When the state changed last, where the reason for it names a time."""
+    """When the state changed last, if the reason for it names a time."""
     reason = text(instance, "reason", "")
     match = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", reason)
     return parse_time(match[1]) if match else None
@@ -163,7 +165,7 @@ def made_with(instance: Element) -> MadeWith:
 
 
 def ports(instance: Element, requested: Container[str]) -> List[Resource]:
-    """The interfaces of an instance; where it shows none, one by the addresses of the server."""
+    """The interfaces of an instance; if it shows none, one port with the server's addresses."""
     owner = server(instance, requested)
     interfaces = rows(instance, "networkInterfaceSet")
     if interfaces:
@@ -235,9 +237,9 @@ def status_check(element: Element, server_ports: Sequence[Resource]) -> Resource
 
 
 def volume(element: Element) -> Resource:
-    """A volume. It is attached when its attachment says so.
+    """A volume. Whether it is attached is decided by its attachment.
 
-    ``in-use`` says less: it begins before the attachment, and ends after it.
+    The status ``in-use`` does not tell: it begins before the attachment, and ends after it.
     """
     status = text(element, "status")
     attachments = [
@@ -258,7 +260,7 @@ def volume(element: Element) -> Resource:
 
 
 def _tagged_name(element: Element) -> str:
-    """The name of a run's own thing by the tag ``vmprobe``, of any other by ``Name``.
+    """A run's own resource is named by the tag ``vmprobe``, any other by ``Name``.
 
     A site's tagging rules may rewrite ``Name``, but not ``vmprobe``.
     """
@@ -319,7 +321,7 @@ def snapshots_of(image_element: Element) -> List[str]:
 
 
 class Flavor(NamedTuple):
-    """An instance type; ``memory`` in bytes. 0 where the manager does not tell."""
+    """An instance type; ``memory`` in bytes. 0 if the manager does not tell."""
 
     name: str
     vcpus: int

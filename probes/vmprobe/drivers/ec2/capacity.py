@@ -1,4 +1,4 @@
-"""How much an account may have and has: account attributes, Service Quotas, and subnets."""
+"""What an account uses, and its limits: account attributes, Service Quotas and subnets."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
     from vmprobe.drivers.ec2.plan import Ec2Details
 
-QUOTAS = {  # of Service Quotas: service, code, and how many of our units one is
+QUOTAS = {  # of Service Quotas: (service, code, our units per unit of the quota)
     "vcpus": ("ec2", "L-1216C47A", 1),  # of running on-demand instances of standard families
     "storage": ("ebs", "L-7A658B76", 2**40),  # of gp3 volumes
     "addresses": ("ec2", "L-0263D0A3", 1),  # elastic ones
 }
 # How the names of the instance types of the standard families begin.
 STANDARD = re.compile(r"(?!inf|hpc|dl|trn|mac)[acdhimrtz]")
-_AT_ONCE = 100  # instance types in one request
+_MOST = 100  # instance types in one request
 _RESERVED = 5  # addresses of each subnet that EC2 keeps for itself
 
 
 def limits(session: Session) -> List[Limit]:
     """What is used, and the limits that account attributes and Service Quotas set.
 
-    With Service Quotas, storage is that of gp3 volumes: each type of volume has its own quota.
+    Each type of volume has its own quota: with Service Quotas, storage means gp3 volumes only.
     """
     totals = _attributes(session)
     instances = session.instances({}, "list servers", _instance)
@@ -88,18 +88,18 @@ def needs(
     test_vm: TestVM,
     common: Mapping[Tuple[str, str], float],
 ) -> Mapping[Tuple[str, str], float]:
-    """What a test VM takes of these limits; ``common`` is what it takes of any manager.
+    """What a test VM takes of these limits; ``common`` is what it takes with any manager.
 
-    Service Quotas count standard instances and gp3 volumes only: others do not meet these limits.
+    Service Quotas count only standard instances and gp3 volumes; others are not limited by them.
     """
     details = cast("Ec2Details", plan.details)
     needed = dict(common)
     if session.quotas is not None:
         if not STANDARD.match(plan.flavor):
             needed.pop(("vcpus", ""), None)
-        volume = test_vm["volume"] if details.get("volume type") == "gp3" else None
-        own = -(-volume // GIB) * GIB if volume else 0
-        needed["storage", ""] = float(own + details["gp3 of image"])
+        volume = test_vm["volume"] if details["volume type"] == "gp3" else None
+        own_volume = -(-volume // GIB) * GIB if volume else 0
+        needed["storage", ""] = float(own_volume + details["gp3 of image"])
     subnet = details["subnet"] or _default_subnet(session, details["zone"])
     if subnet:
         needed["leases", f"subnet {subnet}"] = 1.0
@@ -110,7 +110,7 @@ def needs(
 
 
 def _attributes(session: Session) -> Dict[str, Optional[float]]:
-    """The limits among the account's attributes; None where it has no such limit."""
+    """The limits among the account's attributes; None if it has no such limit."""
     reply = session.call("DescribeAccountAttributes", asked="account attributes")
     attributes = {
         text(item, "attributeName", ""): text(item, ".//attributeValue", "")
@@ -122,9 +122,9 @@ def _attributes(session: Session) -> Dict[str, Optional[float]]:
 
 
 def _quotas(quotas: Quotas) -> Tuple[Dict[str, float], Dict[str, str]]:
-    """(the quotas that can be read, by name why the others cannot).
+    """(by name: the quotas that can be read, why the others cannot).
 
-    Quotas are an extra: a service that does not answer once is not asked again.
+    Quotas are an extra: if the service does not answer once, it is not asked again.
     """
     values: Dict[str, float] = {}
     unknown: Dict[str, str] = {}
@@ -142,7 +142,7 @@ def _quotas(quotas: Quotas) -> Tuple[Dict[str, float], Dict[str, str]]:
 
 
 class _Instance(NamedTuple):
-    """What counts of an instance for a quota."""
+    """What decides whether a quota counts an instance."""
 
     flavor: str
     state: str
@@ -169,10 +169,10 @@ def _standard_vcpus(session: Session, instances: Sequence[_Instance]) -> int:
     ]
     names = sorted(set(counted))
     vcpus: Dict[str, int] = {}
-    for first in range(0, len(names), _AT_ONCE):
+    for first in range(0, len(names), _MOST):
         flavors = session.all(
             "DescribeInstanceTypes",
-            {"InstanceType": names[first : first + _AT_ONCE]},
+            {"InstanceType": names[first : first + _MOST]},
             "flavors in use",
             answers.flavor,
         )
@@ -184,7 +184,7 @@ def _standard_vcpus(session: Session, instances: Sequence[_Instance]) -> int:
 
 
 def _subnets(session: Session) -> List[Limit]:
-    """The addresses of each subnet; none where the policy, or the manager, does not list them."""
+    """The addresses of each subnet; no limits if the manager or the policy does not list them."""
     try:
         found = session.all("DescribeSubnets", {}, "list subnets", _addresses_of)
     except AuthRejected:
@@ -195,7 +195,7 @@ def _subnets(session: Session) -> List[Limit]:
 
 
 def _addresses_of(subnet: Element) -> Optional[Limit]:
-    """How many of a subnet's IPv4 addresses are in use; None where it has none."""
+    """How many of a subnet's IPv4 addresses are in use; None if it has no IPv4."""
     cidr = text(subnet, "cidrBlock", "")
     prefix = re.fullmatch(r"[0-9.]{7,15}/([0-9]|[12][0-9]|3[0-2])", cidr)
     if not prefix or text(subnet, "ipv6Native", "") == "true":
@@ -207,7 +207,7 @@ def _addresses_of(subnet: Element) -> Optional[Limit]:
 
 
 def _default_subnet(session: Session, zone: Optional[str]) -> str:
-    """The subnet of a server that names none, in a zone; '' where there is no such subnet."""
+    """The subnet of a server that names none, in a zone; '' if there is none."""
     try:
         found = session.elements(
             "DescribeSubnets",

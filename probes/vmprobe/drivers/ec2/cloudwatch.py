@@ -13,8 +13,8 @@ from vmprobe.transport.xml import text
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-# Ours: (CloudWatch's names, which are added up; the statistic). Average is in percent, Sum in bytes
-# over the period.
+# By our name: (CloudWatch's names, whose values are added; the statistic). Average is in percent, Sum
+# in bytes per period.
 METRICS = {
     "cpu": (("CPUUtilization",), "Average"),
     "disk_read": (("EBSReadBytes", "DiskReadBytes"), "Sum"),
@@ -22,7 +22,7 @@ METRICS = {
     "net_in": (("NetworkIn",), "Sum"),
     "net_out": (("NetworkOut",), "Sum"),
 }
-_PERIODS = 4  # of the past that are asked for
+_PERIODS = 4  # to ask for, up to now
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 
 
@@ -74,7 +74,7 @@ def samples(document: Element, period: int) -> List[Sample]:
 
 
 def _newest(result: Element) -> Optional[Tuple[float, float]]:
-    """(time, value) of the newest reading of one metric that can be understood."""
+    """(time, value) of the newest valid reading of one metric; None if there is none."""
     times = [parse_time(text(member, ".")) for member in rows(result, "Timestamps")]
     values = [text(member, ".") for member in rows(result, "Values")]
     readings = [

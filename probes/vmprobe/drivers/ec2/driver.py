@@ -229,7 +229,7 @@ class Ec2(Driver):
         self.session.close()
 
     def is_at_rest(self, server: Resource) -> bool:
-        return server.provider_state in answers.RESTS
+        return server.provider_state in answers.AT_REST
 
     def endpoints(self) -> List[str]:
         try:

@@ -1,4 +1,4 @@
-"""How what a run makes carries its handle: tags, and the filters that ask for them."""
+"""How resources carry the handle of their run: tags, and filters for them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vmprobe.drivers.ec2.query import Value
 def tag_specification(
     dialect: Dialect, name: str, *kinds: str, token: str = ""
 ) -> Dict[str, Value]:
-    """The parameters that tag new things of these kinds, where the request that creates can.
+    """The parameters that tag new resources of these kinds; {} if the request cannot.
 
-    The second tag, ``vmprobe``, is the one that a site's tagging rules do not rewrite.
+    A site's tagging rules may rewrite the tag ``Name``, but not the tag ``vmprobe``.
     """
     if dialect.tags != "at once":
         return {}
@@ -24,9 +24,9 @@ def tag_specification(
 
 
 def name_filter(dialect: Dialect, name: str, key: str = "tag:Name") -> Dict[str, Value]:
-    """The parameters that ask for what begins with ``name``; {} where the manager cannot filter.
+    """The parameters that list only what begins with ``name``; {} if the manager cannot filter.
 
-    A member's number is left out, as the members of a fleet share one name.
+    The members of a fleet share one name, so the number of a member is left out.
     """
     is_foreign = key == "client-token" and not name.startswith(handle.PREFIX)
     if not name or not dialect.filters or is_foreign:

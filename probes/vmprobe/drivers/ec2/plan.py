@@ -67,7 +67,7 @@ _MEMORIES = (512, 1024, 2048, 4096, 8192)  # MiB that the smallest fitting type 
 def resolve(session: Session, test_vm: Ec2TestVM, owner: str) -> Plan:
     """The plan of a test VM; NotFound says what the cloud does not have.
 
-    ``owner``: whose images are searched, '' for anybody's.
+    ``owner``: whose images to search; '' searches all owners'.
     """
     image = _image(session, test_vm["image"], owner)
     subnet = _subnet(session, test_vm["network"]) if test_vm["network"] else None
@@ -97,8 +97,8 @@ def resolve(session: Session, test_vm: Ec2TestVM, owner: str) -> Plan:
         flavor.name,
         subnet_id or "",
         details,
-        vcpus=flavor.vcpus,
-        memory=flavor.memory,
+        vcpus=flavor.vcpus or None,
+        memory=flavor.memory or None,
     )
 
 
@@ -106,7 +106,7 @@ def resolve(session: Session, test_vm: Ec2TestVM, owner: str) -> Plan:
 
 
 def images(session: Session, name: str, owner: str, parse: Callable[[Element], T]) -> List[T]:
-    """``parse`` of each image of this id or name; a name may hold ``*``, '' is every image."""
+    """``parse`` of each image of this id or name; ``*`` is any text, '' finds every image."""
 
     def matching(element: Element) -> List[T]:
         names = [text(element, tag, "") for tag in ("imageId", "name", "imageLocation")]
@@ -142,7 +142,7 @@ def _image(session: Session, name: str, owner: str) -> Element:
 
 
 def _kept_volumes(image: Element) -> List[Tuple[str, str]]:
-    """(device, snapshot) of the image's volumes that EC2 would keep when the server is gone."""
+    """(device, snapshot) of the image's volumes that EC2 would keep when it deletes the server."""
     return [
         (text(mapping, "deviceName"), text(mapping, "ebs/snapshotId", ""))
         for mapping in rows(image, "blockDeviceMapping")
@@ -163,12 +163,12 @@ def _gp3_bytes(image: Element) -> int:
 
 
 def _flavor(session: Session, name: str, image: Element, zone: str) -> Tuple[Flavor, Sequence[str]]:
-    """The flavor of this name, or the smallest that fits the image; and the zones that offer it.
+    """(the flavor of this name, or the smallest that fits the image; the zones that offer it).
 
-    No zones where the manager does not tell them.
+    The zones are empty if the manager does not tell them.
     """
     types = session.dialect.types
-    if not types:  # no list; without a name the manager uses its own default
+    if not types:  # no list: without a name, the manager uses its default
         return Flavor(name, 0, 0), ()
     parameters: Dict[str, Value] = {"InstanceType": [name]} if name else {}
     if not name and types == "offered":
@@ -187,7 +187,7 @@ def _flavor(session: Session, name: str, image: Element, zone: str) -> Tuple[Fla
         found = [flavor for flavor in found if flavor.name in offered]
     if not found:
         place = f" in {zone}" if zone else ""
-        message = f"no flavor {name!r}{place}" if name else f"no flavor holds the image{place}"
+        message = f"no flavor {name!r}{place}" if name else f"no flavor fits the image{place}"
         raise NotFound(message, cause="image")
     flavor = min(found, key=lambda one: (one.memory, one.vcpus, one.name))
     return flavor, offered.get(flavor.name, ())
@@ -229,7 +229,7 @@ def _offers(session: Session, name: str, zone: str) -> Dict[str, List[str]]:
 
 
 def _subnet(session: Session, name: str) -> Element:
-    """The subnet of this id or tag ``Name``; ClientError where several have the name."""
+    """The subnet of this id or tag ``Name``; ClientError if several have this name."""
     by_name = {"Filter": [{"Name": "tag:Name", "Value": [name]}]}
     found = session.elements(
         "DescribeSubnets",
@@ -248,10 +248,10 @@ def _subnet(session: Session, name: str) -> Element:
 def security_group(
     session: Session, name: Optional[str], subnet: Optional[Element]
 ) -> Dict[str, List[str]]:
-    """The parameter of RunInstances for a group: its id, which a name is looked up for.
+    """The parameter of RunInstances for a security group: its id.
 
-    The name is looked up in the subnet's VPC. Where several VPCs have it, and no subnet is named,
-    the name itself goes to RunInstances, which takes it as one of the default VPC.
+    A name is looked up in the subnet's VPC. Without a subnet, several VPCs may have this name: then
+    RunInstances gets the name, and looks it up in the default VPC.
     """
     if not name:
         return {}

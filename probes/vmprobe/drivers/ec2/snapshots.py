@@ -1,6 +1,6 @@
-"""Snapshots of servers: AMIs, and the EC2 snapshots that these are made of.
+"""Snapshots of servers: AMIs, and the EC2 snapshots of volumes that they are made of.
 
-EC2 keeps the snapshots when their AMI is removed, so they are removed with it.
+When an AMI is removed, EC2 keeps its snapshots. So the driver removes them as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Snapshots:
 
     def __init__(self, session: Session):
         self._session = session
-        # By id of an AMI: its snapshots that are still to be removed.
+        # By id of an AMI: its snapshots that have to be removed yet.
         self._to_remove: Dict[str, List[str]] = {}
 
     def create(self, server: Ref, name: str) -> Ref:
@@ -73,7 +73,7 @@ class Snapshots:
         return found
 
     def delete(self, ref: Ref) -> None:
-        """Remove an AMI, then its snapshots. Works again when only some of these are left."""
+        """Remove an AMI, then its snapshots. May be repeated when some of these are left."""
         to_remove = self._to_remove.setdefault(ref.id, [])
         if _is_ec2_snapshot(ref.id):
             to_remove[:] = [ref.id]
@@ -114,8 +114,8 @@ class Snapshots:
     def _was_made_for(self, snapshot: str, image: Ref) -> bool:
         """Whether a snapshot was made for this AMI, by its name or description.
 
-        An AMI may also name somebody else's snapshot. Where tags are not given at once, neither
-        tells, and the AMI alone is believed.
+        An AMI may also name somebody else's snapshot. In a dialect that does not tag at once, name
+        and description do not tell, so the AMI is believed.
         """
         if self._session.dialect.tags != "at once":
             return True
