@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from running import PROBES
 from vmprobe.core.model import Kind, Ref
 from vmprobe.core.text import decimal_number, whole_number
-from vmprobe.drivers.opennebula import driver
+from vmprobe.drivers.opennebula import readings
 from vmprobe.guest import console
 
 SERVER = Ref(Kind.SERVER, "srv-1", "vmprobe-x")
@@ -65,7 +65,7 @@ def test_an_image_in_opennebula_is_used_by_vms_with_a_number_only(user):
     for text in (user, "17"):
         ElementTree.SubElement(ElementTree.SubElement(image, "VMS"), "ID").text = text
 
-    assert driver._users(image) == (["1", "17"] if user.strip() == "1" else ["17"])
+    assert readings.image_users(image) == (["1", "17"] if user.strip() == "1" else ["17"])
 
 
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)

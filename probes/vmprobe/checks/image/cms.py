@@ -1,6 +1,8 @@
-"""What a CMS message (RFC 5652) says of its signers: by which digest and when. openssl verifies it, but does not tell these.
+"""Read the signers of a CMS message (RFC 5652): their digest and signing time.
 
-for signer in cms.signers(der): signer.digest, signer.made
+openssl verifies such a message, but does not report these two.
+
+for signer in cms.signers(der): signer.digest, signer.signed_at
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ _DATA = bytes.fromhex("2a864886f70d010701")
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 _SIGNING_TIME = bytes.fromhex("2a864886f70d010905")
 _SEQUENCE, _SET, _OID, _FIRST = 0x30, 0x31, 0x06, 0xA0
-_DIGESTS = {  # the identifiers of digests (RFC 5754, RFC 8702), and of those from before
+_UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
+_DIGESTS = {  # object identifiers of digests: RFC 5754, RFC 8702, and older ones
     "2a864886f70d0202": "MD2",
     "2a864886f70d0204": "MD4",
     "2a864886f70d0205": "MD5",
@@ -31,65 +34,65 @@ _DIGESTS = {  # the identifiers of digests (RFC 5754, RFC 8702), and of those fr
 
 
 class Signer(NamedTuple):
-    """``digest``: its name, or its identifier in hexadecimal; ``made``: when, as the signature itself says, None if it does not."""
+    """One signature of a message."""
 
-    digest: str
-    made: Optional[float]
+    digest: str  # name of the digest; an unknown one is its identifier in hexadecimal
+    signed_at: Optional[float]  # seconds since the epoch; None if the signature does not say
 
 
 def signers(der: bytes) -> List[Signer]:
-    """Each signature of a message, in DER; ValueError when it is no signed message."""
-    ((_, message),) = _things(der, _SEQUENCE)
-    (_, identifier), (_, wrapped) = _things(message, _OID, _FIRST)
+    """Every signature of a message in DER; ValueError or LookupError if it is no signed text."""
+    ((_, message),) = _elements(der, _SEQUENCE)
+    (_, identifier), (_, wrapped) = _elements(message, _OID, _FIRST)
     if identifier != _SIGNED_DATA:
         raise ValueError("it is no signed message")
-    ((_, signed),) = _things(wrapped, _SEQUENCE)
-    _, _, (_, content), *_, (tag, infos) = _things(signed)
-    (_, kind), *_ = _things(content)
-    if tag != _SET or kind != _DATA:
+    ((_, signed_data),) = _elements(wrapped, _SEQUENCE)
+    # SignedData (section 5.1): version, digests, content, certificates and lists or not, signers
+    _, _, (_, content), *_, (tag, infos) = _elements(signed_data)
+    (_, content_type), *_ = _elements(content)
+    if tag != _SET or content_type != _DATA:
         raise ValueError("it is no signed text")
-    return [_signer(info) for _, info in _things(infos)]
+    return [_signer(info) for _, info in _elements(infos)]
 
 
 def _signer(info: bytes) -> Signer:
-    """Version, identifier, digest, perhaps what is signed beside the content, algorithm, signature, perhaps more."""
-    things = list(_things(info))
-    (_, digest), *_ = _things(things[2][1])
-    tag, attributes = things[3]
-    return Signer(
-        _DIGESTS.get(digest.hex(), digest.hex()), _time(attributes) if tag == _FIRST else None
-    )
+    # SignerInfo (section 5.3): version, signer, digest, signed attributes or not, algorithm, ...
+    elements = list(_elements(info))
+    (_, digest), *_ = _elements(elements[2][1])
+    tag, attributes = elements[3]
+    signed_at = _signing_time(attributes) if tag == _FIRST else None
+    return Signer(_DIGESTS.get(digest.hex(), digest.hex()), signed_at)
 
 
-def _time(attributes: bytes) -> Optional[float]:
-    for _, attribute in _things(attributes):
-        (_, identifier), (_, values) = _things(attribute, _OID, _SET)
+def _signing_time(attributes: bytes) -> Optional[float]:
+    for _, attribute in _elements(attributes):
+        (_, identifier), (_, values) = _elements(attribute, _OID, _SET)
         if identifier == _SIGNING_TIME:
-            ((tag, digits),) = _things(values)
-            form = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}[tag]
+            ((tag, digits),) = _elements(values)
+            form = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}[tag]
             return calendar.timegm(time.strptime(digits.decode("ascii"), form))
     return None
 
 
-def _things(der: bytes, *tags: int) -> Iterator[Tuple[int, bytes]]:
-    """(tag, content) of each thing in a sequence, which have to be of these tags where any are named."""
-    found = list(_all(der))
-    if tags and tuple(tag for tag, _ in found) != tags:
-        raise ValueError("it is not of the form of a signed message")
-    return iter(found)
+def _elements(der: bytes, *tags: int) -> Iterator[Tuple[int, bytes]]:
+    """(tag, content) of each element of a sequence. ValueError if ``tags`` are given and differ."""
+    elements = list(_read(der))
+    if tags and tuple(tag for tag, _ in elements) != tags:
+        raise ValueError("it does not have the form of a signed message")
+    return iter(elements)
 
 
-def _all(der: bytes) -> Iterator[Tuple[int, bytes]]:
+def _read(der: bytes) -> Iterator[Tuple[int, bytes]]:
     at = 0
     while at < len(der):
         if len(der) < at + 2:
-            raise ValueError("it is cut")
+            raise ValueError("it is truncated")
         tag, size = der[at], der[at + 1]
         at += 2
         if size >= 0x80:
-            many = size & 0x7F
-            size, at = int.from_bytes(der[at : at + many], "big"), at + many
+            length = size & 0x7F
+            size, at = int.from_bytes(der[at : at + length], "big"), at + length
         if len(der) < at + size or size > len(der):
-            raise ValueError("it is cut")
+            raise ValueError("it is truncated")
         yield tag, der[at : at + size]
         at += size

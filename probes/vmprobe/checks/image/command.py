@@ -1,21 +1,22 @@
-"""check_vm_image: the images that VMs are made of are there, unchanged, and endorsed by whom they should be."""
+"""check_vm_image: images exist, are unchanged, and are endorsed by an accepted endorser."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+from collections import Counter
 from typing import List, Optional, Sequence, Tuple
 
 from vmprobe.checks import session
 from vmprobe.checks.image import endorsement, provenance
 from vmprobe.checks.image.endorsement import Endorsed
-from vmprobe.checks.image.provenance import WRONG, Wrong
+from vmprobe.checks.image.provenance import PROBLEMS, Problem
 from vmprobe.checks.options import Parser
 from vmprobe.checks.session import Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotFound, VmprobeError
-from vmprobe.core.model import Capability, Image, Kind
+from vmprobe.core.model import Capability, Image, Kind, State
 from vmprobe.core.text import counted, span
 from vmprobe.core.values import http_url
 from vmprobe.host import files
@@ -23,11 +24,12 @@ from vmprobe.report.verdict import Verdict
 from vmprobe.transport import dn
 
 DESCRIPTION = """\
-Check that the test image is there, active and unchanged, and by lists of
-endorsed images that it may be used: the list's signature is good and of whom it
-should be, the endorsement has not ended and is not revoked. Alerts when an
-image is missing, changed, or not endorsed any more (CRITICAL), when servers run
-on one that is not (WARNING), and by the ranges given. Creates nothing.
+Check that the test image exists, is active and unchanged. With --list, check
+also that it may be used: a list of endorsed images has it, an accepted endorser
+has signed the list, and the endorsement has neither ended nor been revoked.
+Alerts when an image is missing, changed, or not endorsed any more (CRITICAL),
+when servers run on such an image (WARNING), and by the ranges given. Creates
+nothing.
 """
 EPILOG = """\
 Lists are image lists of HEPiX (S/MIME), a StratusLab Marketplace's metadata of
@@ -39,28 +41,32 @@ for each of the numbers but images, critical, and warning for unverified and
 running_bad; -w list_expires=604800:.
 """
 DEFAULTS = {
-    **{word: ("", "0") for word in WRONG},
+    **{label: ("", "0") for label in PROBLEMS},
     "unverified": ("0", ""),
     "running_bad": ("0", ""),
     "list_expires": ("604800:", ""),
 }
-_GRID = "/etc/grid-security/certificates"
-_LARGEST = 4 * 2**20
+_DEFAULT_CA = "/etc/grid-security/certificates"
+_LARGEST = 4 * 2**20  # bytes of a list
+_MOST_TIME = 10.0  # seconds for the signature of one list
+_MOST_MESSAGES = 3  # in the first line
 
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("image", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
-    found.add_argument("--image", metavar="NAME", help="this image; default: the site's test image")
-    found.add_argument(
+    result = Parser("image", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    result.add_argument(
+        "--image", metavar="NAME", help="check this image; default: the site's test image"
+    )
+    result.add_argument(
         "--checksum",
         metavar="ALGORITHM:HEX",
         type=_checksum,
         action="append",
         default=[],
-        help="what its checksum has to be, like sha512:9f86...; can be given several times",
+        help="expected checksum, like sha512:9f86...; can be given several times",
     )
-    found.add_argument(
+    result.add_argument(
         "--list",
         metavar="LIST",
         type=_list,
@@ -68,31 +74,31 @@ def parser() -> Parser:
         default=[],
         help="a list of endorsed images: a file or a URL; can be given several times",
     )
-    found.add_argument(
+    result.add_argument(
         "--endorser",
         metavar="DN",
         type=_name,
         action="append",
         default=[],
-        help="who may have signed lists, like '/C=DE/O=Grid/CN=Jane'; can be given several times; default: "
-        "whomever the authorities vouch for",
+        help="accepted signer of lists, like '/C=DE/O=Grid/CN=Jane'; can be given several times; "
+        "default: everybody with a certificate of the CAs",
     )
-    found.add_argument(
+    result.add_argument(
         "--ca",
         metavar="PATH",
-        help=f"the authorities, a file or hashed directory; default: {_GRID}",
+        help=f"trusted CAs, a file or hashed directory; default: {_DEFAULT_CA}",
     )
-    found.add_argument(
+    result.add_argument(
         "--every",
         action="store_true",
-        help="every image of the lists is there, and none that they do not endorse any more",
+        help="check every image of the lists, not only one",
     )
-    found.add_argument(
+    result.add_argument(
         "--running",
         action="store_true",
-        help="name the servers that run on an image that is revoked or whose endorsement has ended",
+        help="name the servers that run on an image that is revoked or whose endorsement ended",
     )
-    return found
+    return result
 
 
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
@@ -110,80 +116,85 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     cloud, timeline, now = run.cloud, run.timeline, run.deadline.clock.utc()
     name = options.image or run.site.test_vm["image"]
     with timeline.stage("lists"):
-        endorsed, told = _lists(run, options)
+        endorsed, list_lines = _read_lists(run, options)
     with timeline.stage("auth"):
         cloud.connect()
 
-    wanted = dict(options.checksum)
+    checksums = dict(options.checksum)
     with timeline.stage("image"):
-        algorithms = sorted({*wanted, *(word for one in endorsed for word in one.checksums)})
+        algorithms = {*checksums, *(each for entry in endorsed for each in entry.checksums)}
+        wanted = "" if options.every or options.running else name
         try:
-            images = _images(
-                run, "" if options.every or options.running else name, name, algorithms
-            )
+            images = _images(run, wanted, name, sorted(algorithms))
         except NotFound:
             timeline.metrics.update(images=0, missing=1)
             raise
-    wrong: List[Wrong] = []
-    looked: List[Image] = []
+    problems: List[Problem] = []
+    checked: List[Image] = []
     if options.every:
-        looked, wrong = _every(images, endorsed, now)
+        checked, problems = _check_every(images, endorsed, now)
     else:
-        looked = [image for image in images if name in (image.id, image.name)] or images[:1]
-        for image in looked:
-            wrong += provenance.judge_endorsed(image, endorsed, now) if options.list else []
-            wrong += provenance.judge(image, wanted, now) if wanted or not options.list else []
-    running: List[str] = []
+        checked = [image for image in images if name in (image.id, image.name)] or images[:1]
+        for image in checked:
+            if options.list:
+                problems += provenance.endorsed_problems(image, endorsed, now)
+            if checksums or not options.list:
+                problems += provenance.image_problems(image, checksums)
+    servers: List[str] = []
     if options.running:
         with timeline.stage("list"):
-            running = provenance.running(cloud.survey("", [Kind.SERVER]), images, endorsed, now)
-        timeline.metrics["running_bad"] = len(running)
+            everything = cloud.survey("", [Kind.SERVER])
+        servers = provenance.servers_on_lapsed_images(everything, images, endorsed, now)
+        timeline.metrics["running_bad"] = len(servers)
 
-    timeline.metrics.update(
-        {word: sum(1 for one in wrong if one.what == word) for word in WRONG}, images=len(looked)
-    )
-    ends = _ends(looked, endorsed, now)
-    if ends is not None:
-        timeline.metrics["list_expires"] = ends
-    said = [one.text for one in sorted(wrong, key=lambda one: WRONG.index(one.what))] + running
-    return Finding(_story(said, looked, name, options, ends), details=tuple(told + said))
+    counts = Counter(problem.label for problem in problems)
+    timeline.metrics.update({label: counts[label] for label in PROBLEMS}, images=len(checked))
+    left = _time_left(checked, endorsed, now)
+    if left is not None:
+        timeline.metrics["list_expires"] = left
+    problems.sort(key=lambda problem: PROBLEMS.index(problem.label))
+    messages = [problem.message for problem in problems] + servers
+    text = _text(messages, checked, name, options, left)
+    return Finding(text, details=tuple(list_lines + messages))
 
 
-def _lists(run: Session, options: argparse.Namespace) -> Tuple[List[Endorsed], List[str]]:
-    """What all lists together endorse, and a line about each; an error names the list that it is about."""
+def _read_lists(run: Session, options: argparse.Namespace) -> Tuple[List[Endorsed], List[str]]:
+    """(the endorsements of all lists, a line about each list).
+
+    An error begins with the list's file name.
+    """
     endorsed: List[Endorsed] = []
-    told: List[str] = []
-    for where in options.list:
+    lines: List[str] = []
+    for place in options.list:
         try:
-            document = _fetched(run, where)
+            document = _fetch(run, place)
             now = run.deadline.clock.utc()
             found = endorsement.read(
                 document,
-                _authorities(run, options),
+                _ca(run, options),
                 now,
-                min(10.0, run.deadline.left()),
+                min(_MOST_TIME, run.deadline.left()),
                 options.endorser,
             )
-            notes = [*found.notes, *endorsement.check_newest(where, found.made, now, found.signed)]
-        except VmprobeError as wrong:
-            raise type(wrong)(
-                f"{os.path.basename(where.rstrip('/'))}: {wrong}", cause=wrong.cause
-            ) from None
+            age_notes = endorsement.check_newest(place, found.made_at, now, found.signed_at)
+        except VmprobeError as error:
+            file_name = os.path.basename(place.rstrip("/"))
+            raise type(error)(f"{file_name}: {error}", cause=error.cause) from None
         endorsed += found.images
-        told.append(
-            f"{where}: {found.form}{' ' + found.title if found.title else ''}, {counted(len(found.images), 'image')}, "
-            f"signed by {found.endorser}"
-        )
-        run.timeline.notes += [f"{where}: {note}" for note in notes]
-    return endorsed, told
+        title = f" {found.title}" if found.title else ""
+        count = counted(len(found.images), "image")
+        lines.append(f"{place}: {found.form}{title}, {count}, signed by {found.endorser}")
+        run.timeline.notes += [f"{place}: {note}" for note in (*found.notes, *age_notes)]
+    return endorsed, lines
 
 
-def _fetched(run: Session, where: str) -> bytes:
-    if re.match(r"https?://", where):
+def _fetch(run: Session, place: str) -> bytes:
+    """The content of a list, a file or a URL."""
+    if re.match(r"https?://", place):
         from vmprobe.transport.http import Http
 
         http = Http(
-            where,
+            place,
             run.deadline,
             run.evidence,
             timeout=run.site.endpoint["timeout"],
@@ -194,80 +205,88 @@ def _fetched(run: Session, where: str) -> bytes:
         finally:
             http.close()
     try:
-        with files.open_regular(where, _LARGEST) as file:
+        with files.open_regular(place, _LARGEST) as file:
             return file.read()
     except OSError as failed:
         raise ClientError(failed.strerror or str(failed)) from None
 
 
-def _authorities(run: Session, options: argparse.Namespace) -> str:
-    for path in (options.ca, run.site.endpoint["ca"], _GRID):
+def _ca(run: Session, options: argparse.Namespace) -> str:
+    """The trusted CAs: of --ca, else of the site, else the grid's."""
+    for path in (options.ca, run.site.endpoint["ca"], _DEFAULT_CA):
         if path and os.path.exists(path):
-            return path
-        if path and path != _GRID:
-            raise ClientError(f"the authorities {path} are not there")
-    raise ClientError("whose signatures count? Name the authorities by --ca")
+            return str(path)
+        if path and path != _DEFAULT_CA:
+            raise ClientError(f"the CA {path} does not exist")
+    raise ClientError("no CA configured; use --ca")
 
 
-def _images(run: Session, asked: str, name: str, algorithms: Sequence[str]) -> List[Image]:
-    """What the manager says; where it says nothing of images, that the test image can be used has to do."""
+def _images(run: Session, wanted: str, name: str, algorithms: Sequence[str]) -> List[Image]:
+    """The manager's images named ``wanted``, '' for all; always with the one named ``name``.
+
+    Of a manager that does not list images, the test image if a VM can be made of it.
+    """
     cloud = run.cloud
     if not cloud.can(Capability.IMAGES):
-        from vmprobe.core.model import State
-
         plan = cloud.resolve({**run.site.test_vm, "image": name})
         return [Image(plan.image, plan.image, State.READY, "usable")]
-    found = cloud.images(asked, algorithms)
-    if not asked and not any(name in (image.id, image.name) for image in found):
-        found = found + cloud.images(name, algorithms)
-    if not found and asked:
+    images = cloud.images(wanted, algorithms)
+    if not wanted and not any(name in (image.id, image.name) for image in images):
+        images = images + cloud.images(name, algorithms)
+    if not images and wanted:
         raise NotFound(f"no image named {name!r}", cause="image")
-    return found
+    return images
 
 
-def _every(
+def _check_every(
     images: Sequence[Image], endorsed: Sequence[Endorsed], now: float
-) -> Tuple[List[Image], List[Wrong]]:
-    """The images that are on the lists, and what is wrong with them, or with what is endorsed and not there."""
-    looked = [image for image in images if provenance.of(image, endorsed)]
-    there = [provenance.of(image, endorsed) for image in looked]
-    wrong = [found for image in looked for found in provenance.judge_endorsed(image, endorsed, now)]
-    for one in endorsed:
-        if one not in there and provenance.lapse(one, now) is None:
-            wrong.append(
-                Wrong("missing", f"image {one.title or one.identifier} is endorsed and not there")
-            )
-    return looked, wrong
+) -> Tuple[List[Image], List[Problem]]:
+    """(the images on the lists, what is wrong with them and which endorsed images are missing)."""
+    checked = [image for image in images if provenance.find(image, endorsed)]
+    present = [provenance.find(image, endorsed) for image in checked]
+    problems = [
+        problem
+        for image in checked
+        for problem in provenance.endorsed_problems(image, endorsed, now)
+    ]
+    for entry in endorsed:
+        if entry not in present and provenance.lapse(entry, now) is None:
+            message = f"image {entry.title or entry.identifier} is endorsed but missing"
+            problems.append(Problem("missing", message))
+    return checked, problems
 
 
-def _ends(looked: Sequence[Image], endorsed: Sequence[Endorsed], now: float) -> Optional[float]:
-    """Seconds until the first endorsement of these images ends."""
-    mine = [provenance.of(image, endorsed) for image in looked]
-    left = [one.expires - now for one in mine if one and one.expires is not None]
+def _time_left(
+    checked: Sequence[Image], endorsed: Sequence[Endorsed], now: float
+) -> Optional[float]:
+    """Seconds until the first endorsement of these images ends; None if none ends."""
+    endorsements = [provenance.find(image, endorsed) for image in checked]
+    left = [each.expires - now for each in endorsements if each and each.expires is not None]
     return max(0.0, min(left)) if left else None
 
 
-def _story(
-    said: Sequence[str],
-    looked: Sequence[Image],
+def _text(
+    messages: Sequence[str],
+    checked: Sequence[Image],
     name: str,
     options: argparse.Namespace,
-    ends: Optional[float],
+    left: Optional[float],
 ) -> str:
-    """``image vmprobe-test is there and active, endorsed for 12 d``."""
-    if said:
-        return "; ".join(said[:3]) + ("; ..." if len(said) > 3 else "")
-    what = (
-        f"{counted(len(looked), 'endorsed image')} of {counted(len(options.list), 'list')}"
-        if options.every
-        else f"image {name}"
-    )
-    are = "are" if options.every and len(looked) != 1 else "is"
-    until = (
-        f", endorsed for {span(ends)}" if ends is not None else ", endorsed" if options.list else ""
-    )
+    """``image vmprobe-test is there and unchanged, endorsed for 12 d``, or the first messages."""
+    if messages:
+        more = "; ..." if len(messages) > _MOST_MESSAGES else ""
+        return "; ".join(messages[:_MOST_MESSAGES]) + more
+    subject, verb = f"image {name}", "is"
+    if options.every:
+        count, lists = counted(len(checked), "endorsed image"), counted(len(options.list), "list")
+        subject, verb = f"{count} of {lists}", "is" if len(checked) == 1 else "are"
     unchanged = " and unchanged" if options.checksum or options.list else ""
-    return f"{what} {are} there{unchanged}{until}"
+    endorsed = ""
+    if left is not None:
+        endorsed = f", endorsed for {span(left)}"
+    elif options.list:
+        endorsed = ", endorsed"
+    return f"{subject} {verb} there{unchanged}{endorsed}"
 
 
 def _list(text: str) -> str:

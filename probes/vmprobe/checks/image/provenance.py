@@ -1,4 +1,4 @@
-"""What a cloud's images are by what is endorsed, and what is wrong with them."""
+"""What is wrong with a cloud's images, by their endorsements and expected checksums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vmprobe.checks.image.endorsement import Endorsed
 from vmprobe.core.model import Image, Resource, State
 from vmprobe.core.text import span
 
-WRONG = (
+PROBLEMS = (  # perfdata labels, worst first
     "missing",
     "inactive",
     "mismatched",
@@ -16,108 +16,112 @@ WRONG = (
     "expired",
     "unendorsed",
     "unverified",
-)  # perfdata labels, worst first
+)
 
 
-class Wrong(NamedTuple):
-    """One thing that is wrong with one image: ``what`` is one of WRONG."""
+class Problem(NamedTuple):
+    """One problem of one image."""
 
-    what: str
-    text: str
+    label: str  # one of PROBLEMS
+    message: str
 
 
-def of(image: Image, endorsed: Sequence[Endorsed]) -> Optional[Endorsed]:
-    """Which endorsement is this image's: by its identifier, by a checksum, or by its title; revoked ones first."""
+def endorsed_problems(image: Image, endorsed: Sequence[Endorsed], now: float) -> List[Problem]:
+    """What is wrong with an image that exists, by its endorsement.
 
-    def by_id(one: Endorsed) -> bool:
-        return (
-            one.identifier in (image.id, image.name) or one.identifier in image.properties.values()
+    ``now`` in seconds since the epoch.
+    """
+    endorsement = find(image, endorsed)
+    if endorsement is None:
+        return [Problem("unendorsed", f"image {image.name or image.id} is on no list")]
+    lapsed = lapse(endorsement, now)
+    problems = [lapsed] if lapsed else []
+    problems += image_problems(image, endorsement.checksums)
+    if not endorsement.checksums:
+        message = (
+            f"image {image.name or image.id}: its endorsement has no checksum that can be compared"
         )
-
-    def by_sum(one: Endorsed) -> bool:
-        return any(
-            image.checksums.get(algorithm) == digits for algorithm, digits in one.checksums.items()
-        )
-
-    def by_title(one: Endorsed) -> bool:
-        return bool(one.title) and one.title == image.name
-
-    for same in (by_id, by_sum, by_title):
-        found = sorted((one for one in endorsed if same(one)), key=lambda one: not one.revoked)
-        if found:
-            return found[0]
-    return None
+        problems.append(Problem("unverified", message))
+    return problems
 
 
-def judge(image: Image, wanted: Mapping[str, str], now: float) -> List[Wrong]:
-    """What is wrong with an image that is there. ``wanted``: checksums by algorithm, none of which is asked for if empty."""
-    found = []
+def image_problems(image: Image, checksums: Mapping[str, str]) -> List[Problem]:
+    """What is wrong with an image that exists: its state, and each checksum that differs.
+
+    ``checksums`` are hexadecimal, by algorithm; without any only the state counts.
+    """
+    name, problems = image.name or image.id, []
     if image.state is not State.READY:
-        found.append(Wrong("inactive", f"image {image.name or image.id} is {image.provider_state}"))
-    both = [algorithm for algorithm in wanted if algorithm in image.checksums]
-    if wanted and not both:
-        found.append(
-            Wrong(
-                "unverified",
-                f"image {image.name or image.id}: its manager knows no checksum by "
-                f"{' or '.join(sorted(wanted))}",
+        problems.append(Problem("inactive", f"image {name} is {image.provider_state}"))
+    comparable = [algorithm for algorithm in checksums if algorithm in image.checksums]
+    if checksums and not comparable:
+        algorithms = " or ".join(sorted(checksums))
+        message = f"image {name}: the manager has no {algorithms} checksum"
+        problems.append(Problem("unverified", message))
+    for algorithm in comparable:
+        actual, expected = image.checksums[algorithm], checksums[algorithm]
+        if actual != expected.lower():
+            message = (
+                f"image {name}: its {algorithm} begins with {actual[:12]}, not {expected[:12]}"
             )
+            problems.append(Problem("mismatched", message))
+    return problems
+
+
+def find(image: Image, endorsed: Sequence[Endorsed]) -> Optional[Endorsed]:
+    """The endorsement of an image: by identifier, else by checksum, else by title.
+
+    Of several the revoked ones come first. None if the image is not endorsed.
+    """
+
+    def has_same_id(entry: Endorsed) -> bool:
+        names = (image.id, image.name)
+        return entry.identifier in names or entry.identifier in image.properties.values()
+
+    def has_same_checksum(entry: Endorsed) -> bool:
+        return any(
+            image.checksums.get(algorithm) == digits
+            for algorithm, digits in entry.checksums.items()
         )
-    for algorithm in both:
-        if image.checksums[algorithm] != wanted[algorithm].lower():
-            found.append(
-                Wrong(
-                    "mismatched",
-                    f"image {image.name or image.id}: its {algorithm} begins with "
-                    f"{image.checksums[algorithm][:12]}, not {wanted[algorithm][:12]}",
-                )
-            )
-    return found
 
+    def has_same_title(entry: Endorsed) -> bool:
+        return bool(entry.title) and entry.title == image.name
 
-def judge_endorsed(image: Image, endorsed: Sequence[Endorsed], now: float) -> List[Wrong]:
-    """What is wrong with an image that is there, by what is endorsed."""
-    one = of(image, endorsed)
-    if one is None:
-        return [Wrong("unendorsed", f"image {image.name or image.id} is on no list")]
-    ended = lapse(one, now)
-    found = ([ended] if ended else []) + judge(image, one.checksums, now)
-    if not one.checksums:
-        found.append(
-            Wrong(
-                "unverified",
-                f"image {image.name or image.id}: its endorsement states no checksum that is known here",
-            )
-        )
-    return found
-
-
-def lapse(one: Endorsed, now: float) -> Optional[Wrong]:
-    """Why an endorsement does not hold any more, None if it does."""
-    name = one.title or one.identifier
-    if one.revoked:
-        return Wrong("revoked", f"image {name} is revoked: {one.revoked}")
-    if one.expires is not None and one.expires <= now:
-        return Wrong(
-            "expired", f"image {name}: its endorsement ended {span(now - one.expires)} ago"
-        )
+    for is_same in (has_same_id, has_same_checksum, has_same_title):
+        matches = sorted(filter(is_same, endorsed), key=lambda entry: not entry.revoked)
+        if matches:
+            return matches[0]
     return None
 
 
-def running(
+def lapse(endorsement: Endorsed, now: float) -> Optional[Problem]:
+    """Why an endorsement is not valid any more; None if it is valid."""
+    name = endorsement.title or endorsement.identifier
+    if endorsement.revoked:
+        return Problem("revoked", f"image {name} is revoked: {endorsement.revoked}")
+    if endorsement.expires is not None and endorsement.expires <= now:
+        ago = span(now - endorsement.expires)
+        return Problem("expired", f"image {name}: its endorsement ended {ago} ago")
+    return None
+
+
+def servers_on_lapsed_images(
     servers: Sequence[Resource], images: Sequence[Image], endorsed: Sequence[Endorsed], now: float
 ) -> List[str]:
-    """The servers that run on an image whose endorsement does not hold, each in words; also of an image that is gone."""
-    known: Dict[str, Image] = {}
+    """One message for each server whose image has an endorsement that is not valid any more.
+
+    The image itself may be gone.
+    """
+    by_name: Dict[str, Image] = {}
     for image in images:
-        known.setdefault(image.name, image)
-    known.update({image.id: image for image in images})
-    found = []
+        by_name.setdefault(image.name, image)
+    by_name.update({image.id: image for image in images})
+    messages = []
     for server in servers:
-        image = known.get(server.image) or Image(server.image, "", State.PENDING)
-        one = of(image, endorsed) if server.image else None
-        ended = lapse(one, now) if one else None
-        if ended:
+        image = by_name.get(server.image) or Image(server.image, "", State.PENDING)
+        endorsement = find(image, endorsed) if server.image else None
+        lapsed = lapse(endorsement, now) if endorsement else None
+        if lapsed:
             owner = f" of {server.owner}" if server.owner else ""
-            found.append(f"{server.ref} ({server.ref.name}){owner}: {ended.text}")
-    return found
+            messages.append(f"{server.ref} ({server.ref.name}){owner}: {lapsed.message}")
+    return messages

@@ -1,7 +1,8 @@
-"""Who signed a document, and whether an authority that we trust vouches for that: S/MIME by openssl, XML by xmlsec1.
+"""Verify who signed a document, and that a trusted CA vouches for the signer.
 
-Both are the commands that the field verifies with. XML signatures are over canonical XML 1.0 with inherited namespaces,
-which Python's standard library does not have, so none is verified by hand here.
+S/MIME is verified by openssl, XML by xmlsec1.
+Both commands are what endorsers use. XML signatures are over Canonical XML 1.0 with inherited
+namespaces. Python's standard library does not have it, so no signature is verified in Python.
 """
 
 from __future__ import annotations
@@ -10,82 +11,85 @@ import os
 import re
 import tempfile
 import time
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from vmprobe.checks.image import cms, signedxml
-from vmprobe.checks.image.signedxml import bad
+from vmprobe.checks.image.signedxml import untrusted
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import cut
 from vmprobe.host import programs
 from vmprobe.transport import dn
 
-_GOOD = re.compile(r"(SHA-|SHA3-|SHAKE)(224|256|384|512)")
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from cryptography.x509 import Certificate
+
+_ACCEPTED = re.compile(r"(SHA-|SHA3-|SHAKE)(224|256|384|512)")
 _LARGEST = 2**24  # bytes that a command may write
-_TIME_LEFT = 0.1  # seconds that a command gets when there are none
+_SHORTEST = 0.1  # seconds that a command gets when no time is left
 
 
-class Signed(NamedTuple):
-    """What was signed, and by whom. ``notes``: what is weak about it; ``made``: when, where the signature itself says so."""
+class SignedMessage(NamedTuple):
+    """The content of an S/MIME message, as far as it is signed."""
 
-    content: Any  # bytes of an S/MIME message; the root element of an XML document, without the signature and without namespaces
+    content: bytes
     signer: dn.Name
-    notes: Tuple[str, ...] = ()
-    made: Optional[float] = None
+    notes: Tuple[str, ...]  # what is weak about the signature
+    signed_at: Optional[float]  # seconds since the epoch; None if the signature does not say
 
 
-def smime(document: bytes, ca: str, now: float, seconds: float) -> Signed:
-    """The content of an S/MIME message with one signer, exactly as far as it is signed; CloudError (cause image) otherwise.
+class SignedDocument(NamedTuple):
+    """The root of a signed XML document, without the signature and without namespaces."""
 
-    ``ca``: a file or hashed directory of the only authorities that count. ``now``: the moment that certificates have to
-    be valid at, in seconds since the epoch. MD5 and what is older does not count.
+    content: Element
+    signer: dn.Name
+    notes: Tuple[str, ...]  # what is weak about the signature
+    signed_at: None = None  # an XML signature does not say
+
+
+def smime(document: bytes, ca: str, now: float, seconds: float) -> SignedMessage:
+    """The content of an S/MIME message with one signer, exactly as far as it is signed.
+
+    ``ca``: a file or hashed directory; only these CAs count. ``now``: when certificates have to be
+    valid, in seconds since the epoch. ``seconds``: time for all commands. MD5 and older digests are
+    not accepted. CloudError (cause image) if the message is not to be trusted, ClientError if it
+    cannot be verified here.
     """
     with _Commands(seconds) as commands:
-        given = commands.file("message", document)
-        said = commands.run(
-            ["openssl", "cms", "-cmsout", "-inform", "SMIME", "-in", given, "-outform", "DER"],
+        message = commands.file("message", document)
+        der = commands.run(
+            ["openssl", "cms", "-cmsout", "-inform", "SMIME", "-in", message, "-outform", "DER"],
             "the signature is not good",
         )
         try:
-            signers = cms.signers(said)
+            signers = cms.signers(der)
         except (ValueError, LookupError):
-            raise bad("its signature cannot be read") from None
+            raise untrusted("its signature cannot be read") from None
         if len(signers) != 1:
-            raise bad(f"it has {len(signers) or 'no'} signers, and not one")
-        notes = _weak([signers[0].digest], "the signature")
+            raise untrusted(f"it has {len(signers) or 'no'} signers instead of one")
+        notes = _weaknesses([signers[0].digest], "the signature")
         signer, beside = commands.path("signer"), commands.path("beside")
+        verify = ["openssl", "cms", "-verify", "-inform", "SMIME", "-in", message, "-noverify"]
         content = commands.run(
-            [
-                "openssl",
-                "cms",
-                "-verify",
-                "-inform",
-                "SMIME",
-                "-in",
-                given,
-                "-noverify",
-                "-signer",
-                signer,
-                "-certsout",
-                beside,
-            ],
-            "the signature is not good",
+            [*verify, "-signer", signer, "-certsout", beside], "the signature is not good"
         )
         own, others = _certificates(signer)[0], _certificates(beside)
-        name, more = _vouched(commands, own, others, ca, now, "the signature is not good")
-    return Signed(content, name, notes + more, signers[0].made)
+        name, more = _check_certificate(commands, own, others, ca, now, "the signature is not good")
+    return SignedMessage(content, name, notes + more, signers[0].signed_at)
 
 
-def enveloped(document: bytes, ca: str, now: float, seconds: float) -> Signed:
-    """The content of an XML document that carries its own signature, over all of it; CloudError (cause image) otherwise.
+def enveloped(document: bytes, ca: str, now: float, seconds: float) -> SignedDocument:
+    """The content of an XML document that carries its own signature, over all of it.
 
-    The certificate in it has to be vouched for by ``ca``, as for ``smime``; no other key in it is looked at. What is read is
-    the very tree that was verified.
+    Arguments and errors as for ``smime``. A CA has to vouch for the certificate in the document;
+    any other key in it is ignored. The tree that is returned is the very tree that was verified.
     """
     signed = signedxml.read(document)
-    notes = _weak(signed.hashes, "the Marketplace's signature")
+    notes = _weaknesses(signed.hashes, "the Marketplace's signature")
     with _Commands(seconds) as commands:
         own, *others = signed.certificates
-        name, more = _vouched(
+        name, more = _check_certificate(
             commands, own, others, ca, now, "the signer's certificate is not accepted"
         )
         commands.run(
@@ -102,130 +106,130 @@ def enveloped(document: bytes, ca: str, now: float, seconds: float) -> Signed:
             ],
             "the signature is not good",
         )
-    return Signed(signed.content(), name, notes + more)
+    return SignedDocument(signed.content(), name, notes + more)
 
 
-def _vouched(
-    commands: "_Commands", own: bytes, beside: Sequence[bytes], ca: str, now: float, wrong: str
+def _check_certificate(
+    commands: _Commands, own: bytes, beside: Sequence[bytes], ca: str, now: float, wrong: str
 ) -> Tuple[dn.Name, Tuple[str, ...]]:
-    """(whose certificate it is, notes on weak ones), once the authorities vouch for it; CloudError ``wrong`` otherwise.
+    """(the name in the signer's certificate, notes on weak certificates), once a CA vouches for it.
 
-    Of the certificates that came beside it only those lead to an authority whose own signatures count: whoever has one
-    harmless certificate signed by MD5 can make an authority of it.
+    CloudError that begins with ``wrong`` otherwise. Of the certificates beside the signer's, those
+    signed with MD5 or older are ignored: whoever has one harmless certificate with such a signature
+    can forge a CA from it.
     """
-    known = [(certificate, *_facts(certificate)) for certificate in beside if certificate != own]
-    counting = [
-        (certificate, found, word)
-        for certificate, found, word in known
-        if not word or word == "SHA-1" or _GOOD.fullmatch(word)
+    intermediates = [
+        (certificate, *_parse(certificate)) for certificate in beside if certificate != own
+    ]
+    accepted = [
+        (certificate, parsed, digest)
+        for certificate, parsed, digest in intermediates
+        if not digest or digest == "SHA-1" or _ACCEPTED.fullmatch(digest)
     ]
     others = commands.file(
-        "others.pem", b"".join(certificate for certificate, *_ in counting) or own
+        "others.pem", b"".join(certificate for certificate, *_ in accepted) or own
     )
-    if len(counting) < len(known):
-        wrong += ", where certificates by MD5 and the like do not count"
-    commands.run(
-        [
-            "openssl",
-            "verify",
-            "-purpose",
-            "any",
-            *_authorities(ca, commands),
-            "-attime",
-            str(int(now)),
-            "-untrusted",
-            others,
-            commands.file("signer.pem", own),
-        ],
-        wrong,
-    )
+    if len(accepted) < len(intermediates):
+        wrong += "; certificates signed with MD5 or older are ignored"
+    verify = ["openssl", "verify", "-purpose", "any", *_ca_options(ca, commands)]
+    at = ["-attime", str(int(now))]
+    signer = commands.file("signer.pem", own)
+    commands.run([*verify, *at, "-untrusted", others, signer], wrong)
 
-    found, word = _facts(own)
-    if found is None:
-        raise bad("the signer's certificate cannot be read")
-    name = dn.from_subject(found.subject)
+    parsed, digest = _parse(own)
+    if parsed is None:
+        raise untrusted("the signer's certificate cannot be read")
+    name = dn.from_subject(parsed.subject)
     if not name:
-        raise bad("the signer's certificate has no name")
-    notes = _weak([word] if word else [], "the signer's certificate")
-    if any(word == "SHA-1" and found.subject != found.issuer for _, found, word in counting):
-        notes += ("a certificate beside the signer's is by SHA-1",)
+        raise untrusted("the signer's certificate has no name")
+    notes = _weaknesses([digest] if digest else [], "the signer's certificate")
+    if any(
+        digest == "SHA-1" and parsed is not None and parsed.subject != parsed.issuer
+        for _, parsed, digest in accepted
+    ):
+        notes += ("a certificate beside the signer's uses SHA-1",)
     return name, notes
 
 
-def _weak(hashes: Sequence[str], what: str) -> Tuple[str, ...]:
-    """A note on SHA-1; CloudError for what anybody can forge, and for what nobody here knows."""
-    for word in hashes:
-        if word != "SHA-1" and not _GOOD.fullmatch(word):
-            raise bad(f"{what} is by {word}, which does not count")
-    return (f"{what} is by SHA-1",) if "SHA-1" in hashes else ()
+def _weaknesses(digests: Sequence[str], what: str) -> Tuple[str, ...]:
+    """A note if SHA-1 is used; CloudError for digests that can be forged, and for unknown ones."""
+    for digest in digests:
+        if digest != "SHA-1" and not _ACCEPTED.fullmatch(digest):
+            raise untrusted(f"{what} uses {digest}, which is not accepted")
+    return (f"{what} uses SHA-1",) if "SHA-1" in digests else ()
 
 
-def _facts(pem: bytes) -> Tuple[Any, str]:
-    """(the certificate, by which digest it is signed); (None, why) when it cannot be read, no digest where there is none of its own."""
+def _parse(pem: bytes) -> Union[Tuple[Certificate, str], Tuple[None, str]]:
+    """(the certificate, the digest of its signature); (None, "unreadable") if it cannot be read.
+
+    The digest is '' where the algorithm has none of its own (Ed25519).
+    """
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.x509 import load_pem_x509_certificate
     except ImportError as missing:
         raise ClientError(f"certificates are read by cryptography: {missing}") from None
     try:
-        found = load_pem_x509_certificate(pem)
-        dn.from_subject(found.subject), dn.from_subject(found.issuer)
-        algorithm = found.signature_hash_algorithm
+        parsed = load_pem_x509_certificate(pem)
+        dn.from_subject(parsed.subject), dn.from_subject(parsed.issuer)
+        algorithm = parsed.signature_hash_algorithm
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None, "unreadable"
-    return found, re.sub(
-        r"^SHA(?!3-)", "SHA-", algorithm.name.upper()
-    ) if algorithm else ""  # Ed25519 digests by itself
+    return parsed, re.sub(r"^SHA(?!3-)", "SHA-", algorithm.name.upper()) if algorithm else ""
 
 
 def _certificates(path: str) -> List[bytes]:
     """The certificates in a file that openssl wrote."""
     with open(path, "rb") as file:
-        return re.findall(
-            rb"-----BEGIN CERTIFICATE-----\n[^-]*-----END CERTIFICATE-----\n", file.read()
-        )
+        content = file.read()
+    return re.findall(rb"-----BEGIN CERTIFICATE-----\n[^-]*-----END CERTIFICATE-----\n", content)
 
 
-def _authorities(ca: str, commands: "_Commands") -> List[str]:
-    """Options for exactly these authorities: openssl would add the system's. That of EL 8, 1.1.1, has no stores to leave out."""
-    only = ["-CApath", ca, "-no-CAfile"] if os.path.isdir(ca) else ["-CAfile", ca, "-no-CApath"]
-    has_stores = not commands.run(["openssl", "version"], "openssl does not work").startswith(
-        b"OpenSSL 1."
-    )
-    return [*only, *(["-no-CAstore"] if has_stores else [])]
+def _ca_options(ca: str, commands: _Commands) -> List[str]:
+    """openssl's options for exactly these CAs: otherwise it adds the system's.
+
+    OpenSSL 1.1.1 (EL 8) has no certificate stores, and no option to leave them out.
+    """
+    options = ["-CApath", ca, "-no-CAfile"] if os.path.isdir(ca) else ["-CAfile", ca, "-no-CApath"]
+    version = commands.run(["openssl", "version"], "openssl does not work")
+    return options if version.startswith(b"OpenSSL 1.") else [*options, "-no-CAstore"]
 
 
 class _Commands:
-    """Commands that share one directory, gone in the end, and so many seconds."""
+    """Commands that share a temporary directory, removed on exit, and a time limit in seconds."""
 
     def __init__(self, seconds: float):
         self._end = time.monotonic() + seconds
 
-    def __enter__(self) -> "_Commands":
+    def __enter__(self) -> _Commands:
         try:
             self._directory = tempfile.TemporaryDirectory(prefix="vmprobe-")
         except OSError as failed:
-            raise ClientError(f"there is no place for temporary files: {failed.strerror}") from None
+            raise ClientError(f"cannot create temporary files: {failed.strerror}") from None
         return self
 
-    def __exit__(self, *what: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._directory.cleanup()
 
     def path(self, name: str) -> str:
+        """The path of a file in the directory."""
         return os.path.join(self._directory.name, name)
 
     def file(self, name: str, content: bytes) -> str:
-        """The path of a file with this content."""
+        """Write a file with this content; returns its path."""
         try:
             with open(self.path(name), "wb") as file:
                 file.write(content)
         except OSError as failed:
-            raise ClientError(f"there is no place for temporary files: {failed.strerror}") from None
+            raise ClientError(f"cannot create temporary files: {failed.strerror}") from None
         return self.path(name)
 
     def run(self, command: List[str], wrong: str) -> bytes:
-        """What a command writes; CloudError (cause image) when it fails, ClientError when it cannot do its work."""
-        left = max(_TIME_LEFT, self._end - time.monotonic())
+        """What a command writes to stdout; CloudError that begins with ``wrong`` when it fails.
+
+        ClientError when it is not installed, cannot be run, or does not end in time.
+        """
+        left = max(_SHORTEST, self._end - time.monotonic())
         try:
             done = programs.run(command, left, largest=_LARGEST, env={**os.environ, "LC_ALL": "C"})
         except FileNotFoundError:
@@ -235,24 +239,22 @@ class _Commands:
         except programs.TooSlow:
             raise ClientError(f"{command[0]} did not end within {left:.3g} s") from None
         except OSError as failed:
-            raise ClientError(f"{command[0]} did not do its work: {failed.strerror}") from None
+            raise ClientError(f"{command[0]} cannot be run: {failed.strerror}") from None
         if done.code:
-            raise bad(f"{wrong}: {_why(done.errors.decode('utf-8', 'replace'))}")
+            raise untrusted(f"{wrong}: {_reason(done.errors.decode('utf-8', 'replace'))}")
         if not done.is_whole:
-            raise bad(f"{wrong}: {command[0]} says more than {_LARGEST // 2**20} MiB")
+            raise untrusted(f"{wrong}: {command[0]} wrote more than {_LARGEST // 2**20} MiB")
         return done.output
 
 
-def _why(said: str) -> str:
-    """The reason among the lines of openssl and xmlsec1."""
-    if "SignedInfo References (ok/all): 0/" in said:
+def _reason(errors: str) -> str:
+    """The reason in the error messages of openssl or xmlsec1."""
+    if "SignedInfo References (ok/all): 0/" in errors:
         return "the document was changed"
     for pattern in (r"Verify error: (.+)", r"depth lookup:\s*(.+)", r" routines:\w*:([\w ]+):"):
-        match = re.search(pattern, said)
+        match = re.search(pattern, errors)
         if match:
             return match[1].strip().lower()
-    return (
-        "it does not fit the certificate"
-        if "FAIL" in said
-        else cut((said.strip().splitlines() or ["no reason given"])[-1], 100)
-    )
+    if "FAIL" in errors:
+        return "it does not fit the certificate"
+    return cut((errors.strip().splitlines() or ["no reason given"])[-1], 100)

@@ -1,8 +1,10 @@
-"""An XML document with its own signature in it, as one tree: what is verified is written from this tree, and what is read is it.
+"""Read an XML document that carries its own signature, as one tree.
 
-Whatever two readers of XML could take in different ways ends here: encodings other than UTF-8, document types, entities,
-comments, CDATA and processing instructions are refused or are not in the tree. So xmlsec1, which verifies what ``Document.bare``
-writes, sees exactly the elements, attributes and texts that the suite goes on to read.
+The document that xmlsec1 verifies is written from this tree, and the suite goes on to read the same
+tree. So no difference between two XML readers can hide content: encodings other than UTF-8,
+document types and entities are refused; comments and processing instructions do not get into the
+tree; CDATA becomes text. xmlsec1 sees exactly the elements, attributes and texts that the suite reads. Signatures
+follow XML Signature Syntax and Processing 1.1 (W3C).
 """
 
 from __future__ import annotations
@@ -10,14 +12,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 from xml.etree import ElementTree
 
 from vmprobe.core.errors import CloudError, GatewayFailed
 from vmprobe.core.text import cut
 from vmprobe.transport import xml
 
-KEY = "vmprobe"  # what the one key is called for xmlsec1
+KEY = "vmprobe"  # name of the one key that xmlsec1 is given
 _DSIG = "http://www.w3.org/2000/09/xmldsig#"
 _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 _ENC = "http://www.w3.org/2001/04/xmlenc#"
@@ -26,7 +28,7 @@ _CANONICAL = re.compile(
     r"http://www\.w3\.org/(TR/2001/REC-xml-c14n-20010315|2006/12/xml-c14n11|2001/10/xml-exc-c14n#)"
     r"(#?WithComments)?"
 )
-_SIGNATURES = {  # by a public key; others, such as those by a shared secret, are refused
+_SIGNATURES = {  # only with a public key: those with a shared secret are refused
     _DSIG + "rsa-sha1": "SHA-1",
     _DSIG + "dsa-sha1": "SHA-1",
     _MORE + "ecdsa-sha1": "SHA-1",
@@ -47,11 +49,15 @@ _DIGESTS = {
     _ENC + "sha512": "SHA-512",
 }
 _MOST_CERTIFICATES = 10
-_APART = "\f"  # which no XML may have anywhere in it, so that no name or namespace can
+_NOT_OVER_ALL = "its signature does not cover the whole document"
+_SEPARATOR = "\f"  # no XML document may contain it, so no name or namespace has it
 
 
 class Node:
-    """An element: its namespace, name and prefix; attributes and declarations of namespaces as they were written."""
+    """An element.
+
+    ``attributes`` includes the namespace declarations, all under the names as written.
+    """
 
     __slots__ = ("space", "name", "prefix", "attributes", "text", "children", "tail")
 
@@ -73,134 +79,147 @@ class Node:
 
 
 class Document(NamedTuple):
-    """``root``: the tree, its signature included. ``hashes``: by what the signature and its digest are made."""
+    """A document with one signature over all of it, which is not verified yet."""
 
-    root: Node
+    root: Node  # includes the signature
     signature: Node
     certificates: Tuple[bytes, ...]  # PEM, the signer's own first
-    hashes: Tuple[str, ...]
+    hashes: Tuple[str, ...]  # of the signature and of the digest, like "SHA-256"
 
     def bare(self) -> bytes:
-        """The document for xmlsec1: nothing in it speaks of keys but the name KEY of the one that it is given."""
-        kept = [child for child in self.signature.children if child.name != "KeyInfo"]
-        key = Node(_DSIG, "KeyInfo", self.signature.prefix)
-        key.children = [Node(_DSIG, "KeyName", self.signature.prefix, text=KEY)]
-        before, self.signature.children = self.signature.children, [*kept, key]
+        """The document for xmlsec1.
+
+        All key information is replaced by KEY, the name of the key that it is given.
+        """
+        others = [child for child in self.signature.children if child.name != "KeyInfo"]
+        key_info = Node(_DSIG, "KeyInfo", self.signature.prefix)
+        key_info.children = [Node(_DSIG, "KeyName", self.signature.prefix, text=KEY)]
+        original, self.signature.children = self.signature.children, [*others, key_info]
         try:
-            return _written(self.root).encode("utf-8")
+            return _to_xml(self.root).encode("utf-8")
         finally:
-            self.signature.children = before
+            self.signature.children = original
 
     def content(self) -> ElementTree.Element:
-        """What is signed, which is everything but the signature itself, names without their namespaces."""
-        return _content(self.root, self.signature)
+        """The signed content: all but the signature itself, names without their namespaces."""
+        return _without(self.root, self.signature)
 
 
 def read(document: bytes) -> Document:
-    """The tree of a document with one signature, which is over all of it; CloudError (cause image) for anything else."""
-    root = _parsed(document)
-    found = [node for node in root.walk() if node.space == _DSIG and node.name == "Signature"]
-    if len(found) != 1:
-        raise bad(f"it has {len(found) or 'no'} signatures, and not one of the whole")
-    signature = found[0]
+    """Parse a document with one signature over all of it.
+
+    CloudError (cause image) for anything else.
+    """
+    root = _parse(document)
+    signatures = [node for node in root.walk() if node.space == _DSIG and node.name == "Signature"]
+    if len(signatures) != 1:
+        raise untrusted(f"it has {len(signatures) or 'no'} signatures instead of one")
+    signature = signatures[0]
     if not any(child is signature for child in root.children):
-        raise bad("its signature is not of the whole")
+        raise untrusted(_NOT_OVER_ALL)
     return Document(root, signature, tuple(_certificates(signature)), _hashes(signature))
 
 
-def bad(why: str) -> CloudError:
+def untrusted(why: str) -> CloudError:
     """The error of a document that is not to be trusted."""
     return CloudError(why, cause="image")
 
 
 def _hashes(signature: Node) -> Tuple[str, ...]:
-    """By what it is signed and digested, once it is sure that it is the whole document that is."""
+    """The hashes of signature and digest; CloudError if they do not cover the whole document."""
     info, *_ = _children(signature, ("SignedInfo", "SignatureValue"), ("KeyInfo",))
-    canonical, method, reference = _children(
+    canonicalization, method, reference = _children(
         info, ("CanonicalizationMethod", "SignatureMethod", "Reference")
     )
     transforms, digest, _ = _children(reference, ("Transforms", "DigestMethod", "DigestValue"))
-    words = [
-        one.attributes.get("Algorithm", "")
-        for one in _children(transforms, ("Transform",), ("Transform",))
+    first, *others = [
+        _algorithm(transform) for transform in _children(transforms, ("Transform",), ("Transform",))
     ]
-    words = [canonical.attributes.get("Algorithm", ""), *words]
+    canonical = [_algorithm(canonicalization), *others]
     if (
         reference.attributes.get("URI") != ""
-        or words.pop(1) != _ENVELOPED
-        or not all(map(_CANONICAL.fullmatch, words))
+        or first != _ENVELOPED
+        or not all(map(_CANONICAL.fullmatch, canonical))
     ):
-        raise bad("its signature is not of the whole document")
+        raise untrusted(_NOT_OVER_ALL)
     return _known(_SIGNATURES, method), _known(_DIGESTS, digest)
 
 
-def _children(node: Node, wanted: Tuple[str, ...], optional: Tuple[str, ...] = ()) -> List[Node]:
-    """The children of a part of the signature, which have to be exactly these, in this order, and perhaps the optional ones."""
+def _children(node: Node, required: Tuple[str, ...], optional: Tuple[str, ...] = ()) -> List[Node]:
+    """The children of a part of the signature.
+
+    Exactly the required ones in this order, then all of the optional ones or none; else CloudError.
+    """
     names = tuple(
         child.name if child.space == _DSIG else f"{child.space} {child.name}"
         for child in node.children
     )
-    if names not in (wanted, wanted + optional):
-        raise bad(
-            f"its signature is not of the whole document: {node.name} has {cut(', '.join(names), 100) or 'nothing'} in it"
-        )
+    if names not in (required, required + optional):
+        content = cut(", ".join(names), 100) or "nothing"
+        raise untrusted(f"{_NOT_OVER_ALL}: {node.name} contains {content}")
     return node.children
 
 
+def _algorithm(node: Node) -> str:
+    return node.attributes.get("Algorithm", "")
+
+
 def _known(algorithms: Dict[str, str], method: Node) -> str:
-    word = method.attributes.get("Algorithm", "")
-    if word not in algorithms:
-        raise bad(f"it is signed by {cut(word, 80) or 'nothing'}, which does not count here")
-    return algorithms[word]
+    algorithm = _algorithm(method)
+    if algorithm not in algorithms:
+        raise untrusted(f"it is signed by {cut(algorithm, 80) or 'nothing'}, which is not accepted")
+    return algorithms[algorithm]
 
 
 def _certificates(signature: Node) -> List[bytes]:
-    """The certificates beside a signature, as PEM, the signer's own first."""
-    below = [node for info in signature.children if info.name == "KeyInfo" for node in info.walk()]
-    data = [node.text for node in below if node.space == _DSIG and node.name == "X509Certificate"]
-    found = []
-    for text in data[:_MOST_CERTIFICATES]:
+    """The certificates in a signature, as PEM, the signer's own first."""
+    nodes = [node for info in signature.children if info.name == "KeyInfo" for node in info.walk()]
+    encoded = [
+        node.text for node in nodes if node.space == _DSIG and node.name == "X509Certificate"
+    ]
+    certificates = []
+    for text in encoded[:_MOST_CERTIFICATES]:
         try:
-            raw = base64.b64decode(re.sub(r"\s", "", text), validate=True)
+            der = base64.b64decode(re.sub(r"\s", "", text), validate=True)
         except (binascii.Error, ValueError):
-            raise bad("a certificate in its signature cannot be read") from None
-        found.append(
+            raise untrusted("a certificate in its signature cannot be read") from None
+        certificates.append(
             b"-----BEGIN CERTIFICATE-----\n"
-            + base64.encodebytes(raw)
+            + base64.encodebytes(der)
             + b"-----END CERTIFICATE-----\n"
         )
-    if not found:
-        raise bad("its signature names no certificate, so nobody can be trusted for it")
-    return found
+    if not certificates:
+        raise untrusted("its signature has no certificate")
+    return certificates
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
-def _parsed(document: bytes) -> Node:
+def _parse(document: bytes) -> Node:
     from xml.parsers import expat
 
     try:
         document.decode("utf-8")
     except UnicodeDecodeError:
-        raise bad("it is not in UTF-8") from None
-    parser = expat.ParserCreate("utf-8", _APART)
+        raise untrusted("it is not in UTF-8") from None
+    parser = expat.ParserCreate("utf-8", _SEPARATOR)
     parser.namespace_prefixes = True
     builder = _Builder()
-    parser.XmlDeclHandler, parser.StartNamespaceDeclHandler = _declared, builder.declare
+    parser.XmlDeclHandler, parser.StartNamespaceDeclHandler = _check_encoding, builder.declare
     try:
         return xml.parse_into(document, builder, parser=parser, rename=str)
     except GatewayFailed as wrong:
-        raise bad(str(wrong)) from None
+        raise untrusted(str(wrong)) from None
 
 
-def _declared(version: str, encoding: Optional[str], standalone: int) -> None:
+def _check_encoding(version: str, encoding: Optional[str], standalone: int) -> None:
     if encoding is not None and encoding.upper() not in ("UTF-8", "UTF8", "US-ASCII"):
-        raise bad(f"it is not in UTF-8, but says that it is in {cut(encoding, 40)}")
+        raise untrusted(f"it is not in UTF-8, but says it is in {cut(encoding, 40)}")
 
 
 class _Builder:
-    """Makes the tree of what an expat parser finds."""
+    """Builds the tree from the events of an expat parser."""
 
     def __init__(self) -> None:
         self._open: List[Node] = []
@@ -211,12 +230,12 @@ class _Builder:
         self._declared[f"xmlns:{prefix}" if prefix else "xmlns"] = space or ""
 
     def start(self, name: str, attributes: Dict[str, str]) -> None:
-        space, local, prefix = _name(name)
-        written = dict(self._declared)
+        space, local, prefix = _split(name)
+        as_written = dict(self._declared)
         for key, value in attributes.items():
-            _, own, of = _name(key)
-            written[f"{of}:{own}" if of else own] = value
-        node = Node(space, local, prefix, written)
+            _, key_name, key_prefix = _split(key)
+            as_written[f"{key_prefix}:{key_name}" if key_prefix else key_name] = value
+        node = Node(space, local, prefix, as_written)
         self._declared = {}
         if self._open:
             self._open[-1].children.append(node)
@@ -233,27 +252,27 @@ class _Builder:
         self._open.pop()
 
     def close(self) -> Node:
-        if self._root is None:  # which no parser lets happen
-            raise bad("it is empty")
+        if self._root is None:  # expat refuses such a document before
+            raise untrusted("it is empty")
         return self._root
 
 
-def _name(word: str) -> Tuple[str, str, str]:
-    """(namespace, name, prefix) of a name as expat writes it."""
-    parts = word.split(_APART)
+def _split(name: str) -> Tuple[str, str, str]:
+    """(namespace, name, prefix) of a name as expat reports it."""
+    parts = name.split(_SEPARATOR)
     if len(parts) == 1:
         return "", parts[0], ""
     return parts[0], parts[1], parts[2] if len(parts) > 2 else ""
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
-def _written(node: Node) -> str:
+def _to_xml(node: Node) -> str:
     name = f"{node.prefix}:{node.name}" if node.prefix else node.name
     attributes = "".join(f' {key}="{_quoted(value)}"' for key, value in node.attributes.items())
     inside = _escaped(node.text) + "".join(
-        _written(child) + _escaped(child.tail) for child in node.children
+        _to_xml(child) + _escaped(child.tail) for child in node.children
     )
     return f"<{name}{attributes}>{inside}</{name}>"
 
@@ -268,19 +287,18 @@ def _quoted(text: str) -> str:
     return _escaped(text).replace('"', "&quot;").replace("\t", "&#x9;").replace("\n", "&#xA;")
 
 
-def _content(node: Node, signature: Any) -> ElementTree.Element:
-    found = ElementTree.Element(
-        node.name,
-        {
-            key.rpartition(":")[2]: value
-            for key, value in node.attributes.items()
-            if not re.match("xmlns(:|$)", key)
-        },
-    )
-    found.text = node.text
+def _without(node: Node, signature: Node) -> ElementTree.Element:
+    """The element and all below it but the signature, without namespaces and their declarations."""
+    attributes = {
+        key.rpartition(":")[2]: value
+        for key, value in node.attributes.items()
+        if not re.match("xmlns(:|$)", key)
+    }
+    element = ElementTree.Element(node.name, attributes)
+    element.text = node.text
     for child in node.children:
         if child is not signature:
-            below = _content(child, signature)
+            below = _without(child, signature)
             below.tail = child.tail
-            found.append(below)
-    return found
+            element.append(below)
+    return element

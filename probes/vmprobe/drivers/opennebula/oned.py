@@ -1,50 +1,43 @@
-"""Procedures of oned, OpenNebula's daemon: the session that each of them carries, and its refusals as this suite's errors.
+"""Procedures of oned, OpenNebula's daemon, over XML-RPC: the session, the pools page by page, and the refusals.
 
-Of the source, which is the only definition there is: ``src/rm/Request.cc`` (the answer is done, result or text, code),
-``src/authm_mad/remotes/*/*_auth.rb`` (the tokens). One account serves all ways to be known, by what it is given:
-
-    username, password                        core, ldap, ssh, ...; a login token (``oneuser login``) is a password too
-    one_auth                                  the file that oneuser and the other commands read: user:password
-    username, certificate, key                the x509 driver; a proxy certificate with its chain as well
-    server_user, server_password, username    the server_cipher driver: a service acts for ``username``
-    server_user, certificate, key, username   the server_x509 driver
+The only definition is the source: ``src/rm/Request.cc`` (an answer is: done, result or message, error code).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
-from typing import Any, List, Mapping
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional
 from urllib.parse import urlsplit
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import (
     AuthRejected,
-    ClientError,
     CloudError,
     Conflict,
     GatewayFailed,
+    Incomplete,
     NotFound,
     NotPermitted,
     QuotaExceeded,
 )
 from vmprobe.core.exchanges import Evidence
-from vmprobe.host import files
-from vmprobe.transport import x509, xml
+from vmprobe.core.model import Ref
+from vmprobe.core.text import cut
+from vmprobe.drivers.opennebula import tokens
+from vmprobe.drivers.opennebula.pages import Pages
+from vmprobe.transport import xml
 from vmprobe.transport.http import Http
+from vmprobe.transport.xml import text
 from vmprobe.transport.xmlrpc import XmlRpc
 
-CREDENTIALS = (
-    "username",
-    "password",
-    "login_token",
-    "one_auth",
-    "certificate",
-    "key",
-    "server_user",
-    "server_password",
-)
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+ALL, MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or the user's own
+_ANY_STATE_BUT_DONE = -1
+_PAGE = 200  # things of a pool in one request
+_TRIES = 3  # to read the user's own pool while it changes
+
 (
     AUTHENTICATION,
     AUTHORIZATION,
@@ -57,13 +50,12 @@ CREDENTIALS = (
     REPLICATION,
 ) = (0x100 << bit for bit in range(9))  # ErrorCode in Request.h
 
-_LARGEST = 2**20  # bytes of a file with a secret
-_LASTS = 3600.0  # seconds that a token of ours is good for
-_SECRETIVE = {
+_WITH_SECRETS = {  # their answers have hashes, tokens, passwords
     "one.user.info",
     "one.group.info",
     "one.system.config",
-}  # their answers have hashes, tokens, passwords
+}
+_NO_SUCH_PROCEDURE = re.compile(r"not defined|no such method|fault -506", re.I)
 _NOT_NOW = re.compile(
     r"wrong state|image locked|has to be running|in use|VMs using it|is locked|active clone", re.I
 )
@@ -78,13 +70,15 @@ _QUOTA = re.compile(r"\bquota\b|\blimit of\b")
 _CREATES = re.compile(
     r"^\[(one\.\w+\.(allocate|instantiate|disksaveas)|\w*(Allocate|Instantiate|DiskSaveAs))\]", re.I
 )
-_NOT_ITSELF = re.compile(
+_UNDECIDED = re.compile(
     r"Cannot process request|timed out|could ?n[o']t connect|connection|HTTP|database|\bDB\b", re.I
 )
 
 
 class Oned:
     """One oned as one user. Nothing is sent before ``connect``."""
+
+    has_pages = True  # whether a pool can be asked for in parts
 
     def __init__(
         self,
@@ -94,12 +88,17 @@ class Oned:
         evidence: Evidence,
     ):
         self.credentials, self.deadline, self.evidence = credentials, deadline, evidence
-        self.http = self.wire(endpoint)
+        self.http = self.new_http(endpoint)
         self.version = ""
         self._rpc, self._session = XmlRpc(self.http), ""
 
-    def wire(self, endpoint: Mapping[str, Any]) -> Http:
-        """What the procedures are asked through."""
+    @property
+    def username(self) -> Optional[str]:
+        """The user among the credentials; None if they do not name one."""
+        return self.credentials.get("username")
+
+    def new_http(self, endpoint: Mapping[str, Any]) -> Http:
+        """The HTTP session that carries the procedures; ``/RPC2`` is added to a URL without a path."""
         url = endpoint["url"]
         return Http(
             url if urlsplit(url).path else f"{url}/RPC2",
@@ -109,223 +108,197 @@ class Oned:
             ca=endpoint["ca"],
         )
 
+    def sessions(self) -> List[str]:
+        """The sessions to try, the likeliest first; ClientError if a credential is missing or unusable."""
+        return tokens.sessions(self.credentials, self.deadline.clock.utc())
+
     def connect(self) -> None:
-        """Find the session that is accepted, by asking for the version; AuthRejected, or ClientError by our own fault."""
+        """Try the sessions until oned accepts one, by asking for its version; AuthRejected if it accepts none."""
         sessions = self.sessions()
         for number, session in enumerate(sessions, 1):
             self._session = session
-            self._keep_secret(session)
+            self._redact(session)
             try:
-                self.version = self._asked_version()
+                self.version = self._ask_version()
                 return
             except AuthRejected:
                 self._session = ""
                 if number == len(sessions):
                     raise
 
-    def _keep_secret(self, session: str) -> None:
-        """What is behind the user is shown nowhere; of a service's, which names two users, neither is the token alone."""
-        known, secret = self.evidence.redactor, session.partition(":")[2]
-        known.add(secret)
+    def _redact(self, session: str) -> None:
+        """Hide what follows the user's name. A service's session names two users: its token is hidden alone as well."""
+        redactor, secret = self.evidence.redactor, session.partition(":")[2]
+        redactor.add(secret)
         if self.credentials.get("server_user"):
-            known.add(secret.partition(":")[2])
+            redactor.add(secret.partition(":")[2])
 
-    def _asked_version(self) -> str:
-        """Any answer but a rejection accepts the session; before 3.6 there was no such procedure, and another one tells."""
+    def _ask_version(self) -> str:
+        """The version. Any answer but a rejection accepts the session. Before 3.6 only other procedures answer."""
         try:
             return str(self.call("one.system.version"))
         except AuthRejected:
             raise
         except CloudError as wrong:
-            if not re.search(r"not defined|no such method|fault -506", str(wrong), re.I):
+            if not _NO_SUCH_PROCEDURE.search(str(wrong)):
                 raise
-        self.call("one.vmpool.info", -3, -1, -1, -1)
+        self.call("one.vmpool.info", MINE, -1, -1, -1)
         return "before 3.6"
 
-    def sessions(self) -> List[str]:
-        """The sessions that may be meant, the likeliest first: user, and what proves it."""
-        given = self.credentials
-        user, lasts = given.get("username", ""), int(self.deadline.clock.utc() + _LASTS)
-        if given.get("server_user") and not user:
-            raise ClientError("no username among the credentials for whom server_user acts")
-        if given.get("server_user") and given.get("server_password"):
-            text = f"{given['server_user']}:{user}:{lasts}"
-            tokens = [_encrypted(text, *way) for way in _cipher_keys(given["server_password"])]
-            return [f"{given['server_user']}:{user}:{token}" for token in tokens]
-        if given.get("server_user") and given.get("certificate"):
-            proof = _signed(f"{given['server_user']}:{user}:{lasts}", *self._pem())
-            return [f"{given['server_user']}:{user}:{_base64(proof.encode())}"]
-        if user and given.get("certificate"):
-            begin, end = x509.validity(given["certificate"])
-            x509.check(given["certificate"], self.deadline.clock.utc())
-            text, certificate = self._pem()
-            proof = _signed(f"{user}:{min(lasts, int(end))}", text, certificate)
-            return [f"{user}:{_base64(':'.join([proof, *_certificates(certificate)]).encode())}"]
-        if user and (given.get("login_token") or given.get("password")):
-            return [f"{user}:{given.get('login_token') or given['password']}"]
-        if given.get("one_auth"):
-            return [_one_auth(given["one_auth"])]
-        raise ClientError(
-            "no password, login_token, certificate or one_auth among the credentials"
-            if user
-            else "no username or one_auth among the credentials"
-        )
-
-    def call(self, procedure: str, *words: Any) -> Any:
-        """The procedure's result: a number or a text. Every refusal is the error that its code and words mean."""
-        if not self._session:
-            raise AuthRejected("there is no session")
-        said = self._rpc.call(
-            procedure, self._session, *words, redact_reply=procedure in _SECRETIVE
-        )
-        if not isinstance(said, list) or len(said) < 2 or type(said[0]) is not bool:
-            raise GatewayFailed(
-                f"{procedure}: the answer is not what oned answers: done, result, code"
-            )
-        if said[0]:
-            return said[1]
-        raise refusal(
-            said[2] if len(said) > 2 and type(said[2]) is int else 0, f"{said[1]}".strip()
-        )
-
-    def number(self, procedure: str, *words: Any) -> str:
-        """The id in the answer, of what was made."""
-        made = self.call(procedure, *words)
-        if type(made) is not int or made < 0:
-            raise GatewayFailed(f"{procedure}: the answer has no id of what was made")
-        return str(made)
-
-    def xml(self, procedure: str, *words: Any) -> Any:
-        """The root of the XML document that the answer is."""
-        said = self.call(procedure, *words)
-        try:
-            return xml.parse(f"{said}".encode())
-        except GatewayFailed as wrong:
-            raise GatewayFailed(f"{procedure}: {wrong}") from None
-
-    def since(self, *version: int) -> bool:
-        """Whether this oned is at least of that version; one that says no number is not."""
+    def is_at_least(self, *version: int) -> bool:
+        """Whether oned has at least this version (major, minor); False if it does not state a number."""
         parts = re.match(r"(\d{1,4})\.(\d{1,4})", self.version)
         return parts is not None and (int(parts[1]), int(parts[2])) >= version
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.http.close()
 
-    def _pem(self) -> Any:
-        """The texts of key and certificate; a proxy has both in one file."""
-        certificate = self.credentials["certificate"]
-        return [_read(self.credentials.get("key") or certificate), _read(certificate)]
+    # --- procedures -------------------------------------------------------------------------------------------
+
+    def call(self, procedure: str, *arguments: Any) -> Any:
+        """The procedure's result: a number or a text. A refusal raises the error that ``refusal`` says."""
+        if not self._session:
+            raise AuthRejected("there is no session")
+        answer = self._rpc.call(
+            procedure, self._session, *arguments, redact_reply=procedure in _WITH_SECRETS
+        )
+        if not isinstance(answer, list) or len(answer) < 2 or type(answer[0]) is not bool:
+            raise GatewayFailed(
+                f"{procedure}: the answer is not what oned answers: done, result, code"
+            )
+        if answer[0]:
+            return answer[1]
+        code = answer[2] if len(answer) > 2 and type(answer[2]) is int else 0
+        raise refusal(code, f"{answer[1]}".strip())
+
+    def create(self, procedure: str, *arguments: Any) -> str:
+        """The id of what the procedure created; GatewayFailed if the answer has none."""
+        identity = self.call(procedure, *arguments)
+        if type(identity) is not int or identity < 0:
+            raise GatewayFailed(f"{procedure}: the answer has no id of what was made")
+        return str(identity)
+
+    def xml(self, procedure: str, *arguments: Any) -> Element:
+        """The root of the XML document that the procedure answers; GatewayFailed if it is no XML."""
+        document = self.call(procedure, *arguments)
+        try:
+            root: Element = xml.parse(f"{document}".encode())
+        except GatewayFailed as wrong:
+            raise GatewayFailed(f"{procedure}: {wrong}") from None
+        return root
+
+    def xml_if_permitted(self, procedure: str, *arguments: int) -> Optional[Element]:
+        """The document of a procedure that not everybody may call; None if oned refuses."""
+        try:
+            return self.xml(procedure, *arguments)
+        except (NotPermitted, NotFound):
+            return None
+
+    # --- pools ------------------------------------------------------------------------------------------------
+
+    def vms(self, whose: int) -> List[Element]:
+        """The VMs that are not DONE. ``whose`` is ALL or MINE, here and below."""
+        return self._pool("one.vmpool.info", "VM", whose, _ANY_STATE_BUT_DONE)
+
+    def images(self, whose: int = ALL) -> List[Element]:
+        """The images."""
+        return self._pool("one.imagepool.info", "IMAGE", whose)
+
+    def networks(self) -> List[Element]:
+        """The virtual networks that the user may see."""
+        return self._pool("one.vnpool.info", "VNET", ALL)
+
+    def templates(self) -> List[Element]:
+        """The VM templates that the user may see."""
+        return self._pool("one.templatepool.info", "VMTEMPLATE", ALL)
+
+    def hosts(self) -> List[Element]:
+        """The hosts; empty if the user may not see them."""
+        pool = self.xml_if_permitted("one.hostpool.info")
+        return pool.findall("HOST") if pool is not None else []
+
+    def datastores(self) -> List[Element]:
+        """The datastores; empty if the user may not see them."""
+        pool = self.xml_if_permitted("one.datastorepool.info")
+        return pool.findall("DATASTORE") if pool is not None else []
+
+    def _pool(self, procedure: str, tag: str, whose: int, *more: int) -> List[Element]:
+        """The whole pool, read page by page: a user can have more VMs than one answer may hold.
+
+        When something goes while the pool is read, what follows it moves to a page that was read already.
+        So the pages of the user's own pool overlap, and are read again when they do not fit; Incomplete when
+        they never do. A view of everybody's things may lack one.
+        """
+        if not self.has_pages:
+            return self.xml(procedure, whose, -1, -1, *more).findall(tag)
+        for _ in range(_TRIES if whose == MINE else 1):
+            things = self._read_pages(procedure, tag, whose, *more)
+            if things is not None:
+                return things
+        raise Incomplete(f"{procedure}: things go while it is read, each of {_TRIES} times")
+
+    def _read_pages(
+        self, procedure: str, tag: str, whose: int, *more: int
+    ) -> Optional[List[Element]]:
+        """The pool of all pages; None when the overlapping pages of the user's own pool do not fit."""
+        overlap = 1 if whose == MINE else 0
+        pages = Pages(procedure)
+        while True:
+            start = len(pages) * (_PAGE - overlap)
+            document = self.xml(procedure, whose, start, -_PAGE, *more)
+            things = document.findall(tag)
+            first = text(things[0], "ID") if things else ""
+            if overlap and len(pages) and first != text(pages.things[-1], "ID"):
+                return None
+            pages.add(document, things, first)
+            ignores_pages = len(things) > _PAGE and len(pages) == 1  # then this is all there is
+            if len(things) < _PAGE or ignores_pages:
+                return list({text(thing, "ID"): thing for thing in pages.things}.values())
+            del document, things  # an error on the next page keeps this frame, and them, in memory
 
 
-def refusal(code: int, words: str) -> CloudError:
-    """What a refusal means. The words have the procedure in them: ``[one.vm.allocate] User [2] : limit of 1 reached ...``."""
-    words = re.sub(r"\s+", " ", words) or f"error {code} without a word"
-    if code == AUTHENTICATION:
-        return AuthRejected(words)
-    if code == NO_EXISTS:
-        return NotFound(words)
-    if code in (AUTHORIZATION, INTERNAL, ACTION, ALLOCATE) and _QUOTA.search(words):
-        return QuotaExceeded(words)
-    if code in (AUTHORIZATION, LOCKED):
-        return NotPermitted(words)
-    if code in (ACTION, INTERNAL) and _NOT_NOW.search(words):
-        return Conflict(words)
-    if code == REPLICATION or code == INTERNAL and not _refused_to_create(words):
-        return GatewayFailed(words)
-    if code == XML_RPC_API:
-        return CloudError(words, cause="gateway")
-    said = words.partition("]")[2]
-    return CloudError(
-        words, next((cause for pattern, cause in _CAUSES if re.search(pattern, said, re.I)), "")
-    )
+def id_number(ref: Ref) -> int:
+    """The id as the number that the procedures take; GatewayFailed if it is none."""
+    if not re.fullmatch(r"[0-9]{1,9}", ref.id):
+        raise GatewayFailed(f"{cut(ref.id, 60)!r} is no id that can be asked for")
+    return int(ref.id)
 
 
-def _refused_to_create(words: str) -> bool:
-    """Whether INTERNAL is the code of a create that oned looked at and refused: for leases, clusters, names it has no other.
+def refusal(code: int, message: str) -> CloudError:
+    """The error that a refusal means.
 
-    Then nothing was made. What a follower could not hand on to its leader (an election, no answer) may have been made.
+    The message begins with the procedure: ``[one.vm.allocate] User [2] : limit of 1 reached ...``.
     """
-    return bool(_CREATES.search(words)) and not _NOT_ITSELF.search(words)
+    message = re.sub(r"\s+", " ", message) or f"error {code} without a word"
+    if code == AUTHENTICATION:
+        return AuthRejected(message)
+    if code == NO_EXISTS:
+        return NotFound(message)
+    if code in (AUTHORIZATION, INTERNAL, ACTION, ALLOCATE) and _QUOTA.search(message):
+        return QuotaExceeded(message)
+    if code in (AUTHORIZATION, LOCKED):
+        return NotPermitted(message)
+    if code in (ACTION, INTERNAL) and _NOT_NOW.search(message):
+        return Conflict(message)
+    if code == REPLICATION or code == INTERNAL and not _refuses_to_create(message):
+        return GatewayFailed(message)
+    if code == XML_RPC_API:
+        return CloudError(message, cause="gateway")
+    return CloudError(message, cause=_cause(message.partition("]")[2]))
 
 
-# --- tokens -------------------------------------------------------------------------------------------------------
+def _refuses_to_create(message: str) -> bool:
+    """Whether an INTERNAL error means that oned refused to create something, so that nothing was made.
+
+    oned has no other code for leases, clusters and names. When a follower could not pass the request on to
+    its leader (an election, no answer), something may have been made.
+    """
+    return bool(_CREATES.search(message)) and not _UNDECIDED.search(message)
 
 
-def _one_auth(path: str) -> str:
-    session = _read(path).strip().splitlines()[:1]
-    if not session or not re.match(r"[^:\s]+:.", session[0]):
-        raise ClientError(f"one_auth {path}: is not user:password")
-    return session[0]
-
-
-def _read(path: str) -> str:
-    """The text of a file that has a secret in it, or a certificate."""
-    try:
-        return files.read_secret(
-            path,
-            _LARGEST,
-            lambda held: b"-----BEGIN CERTIFICATE-----" not in held or b"PRIVATE KEY-----" in held,
-        ).decode("utf-8")
-    except OSError as failed:
-        raise ClientError(f"{path}: {failed.strerror}") from None
-    except UnicodeDecodeError:
-        raise ClientError(f"{path}: is no text") from None
-
-
-def _certificates(text: str) -> List[str]:
-    return [
-        f"{block}\n"
-        for block in re.findall(
-            r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.S
-        )
-    ]
-
-
-def _signed(text: str, key: str, certificate: str) -> str:
-    """OpenSSL's ``private_encrypt``: the text itself, padded by PKCS #1 (RFC 8017, 9.2, without a digest), as base64."""
-    try:
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError as missing:
-        raise ClientError(f"a token by X.509 needs cryptography: {missing}") from None
-    block = re.search(
-        r"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", key, re.S
-    )
-    try:
-        numbers = load_pem_private_key((block[0] if block else "").encode(), None).private_numbers()
-        modulus = numbers.public_numbers.n
-    except (ValueError, TypeError, AttributeError):
-        raise ClientError(
-            "the key among the credentials is no RSA key without a passphrase"
-        ) from None
-    size, plain = (modulus.bit_length() + 7) // 8, text.encode()
-    if len(plain) > size - 11:
-        raise ClientError(
-            f"the key among the credentials is too short for a token of {len(plain)} bytes"
-        )
-    padded = b"\x00\x01" + b"\xff" * (size - 3 - len(plain)) + b"\x00" + plain
-    return _base64(pow(int.from_bytes(padded, "big"), numbers.d, modulus).to_bytes(size, "big"))
-
-
-def _cipher_keys(password: str) -> List[tuple]:
-    """Keys and initial vectors, as 6.x derives them, 5.10 to 5.12, and older ones: only a rejection tells which it is."""
-    new, old = (
-        hashlib.new(name, password.encode()).hexdigest()[:32].encode()
-        for name in ("sha256", "sha1")
-    )
-    return [(new, new[:16]), (new, bytes(16)), (old, bytes(16))]
-
-
-def _encrypted(text: str, key: bytes, vector: bytes) -> str:
-    """AES-256-CBC, padded by PKCS #7, as base64."""
-    try:
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    except ImportError as missing:
-        raise ClientError(f"a token by server_cipher needs cryptography: {missing}") from None
-    cipher, plain = Cipher(algorithms.AES(key), modes.CBC(vector)).encryptor(), text.encode()
-    gap = 16 - len(plain) % 16
-    return _base64(cipher.update(plain + bytes([gap]) * gap) + cipher.finalize())
-
-
-def _base64(proof: bytes) -> str:
-    return base64.b64encode(proof).decode("ascii")
+def _cause(message: str) -> str:
+    for pattern, cause in _CAUSES:
+        if re.search(pattern, message, re.I):
+            return cause
+    return ""
