@@ -13,8 +13,8 @@ from vmprobe.transport.xml import text
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-# By our name: (CloudWatch's names, whose values are added; the statistic). Average is in percent, Sum
-# in bytes per period.
+# By our name: (CloudWatch's names, whose values are added; the statistic). Average is in percent,
+# Sum in bytes per period.
 METRICS = {
     "cpu": (("CPUUtilization",), "Average"),
     "disk_read": (("EBSReadBytes", "DiskReadBytes"), "Sum"),

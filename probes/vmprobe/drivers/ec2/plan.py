@@ -187,7 +187,7 @@ def _flavor(session: Session, name: str, image: Element, zone: str) -> Tuple[Fla
         found = [flavor for flavor in found if flavor.name in offered]
     if not found:
         place = f" in {zone}" if zone else ""
-        message = f"no flavor {name!r}{place}" if name else f"no flavor fits the image{place}"
+        message = f"no flavor {name!r}{place}" if name else f"no flavor holds the image{place}"
         raise NotFound(message, cause="image")
     flavor = min(found, key=lambda one: (one.memory, one.vcpus, one.name))
     return flavor, offered.get(flavor.name, ())
