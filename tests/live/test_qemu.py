@@ -15,6 +15,7 @@ from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, CloudError, Conflict, NotFound, Unreachable
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
+from vmprobe.drivers.qemu.command import command_line
 from vmprobe.drivers.qemu.driver import Qemu
 from vmprobe.guest import image, initramfs
 from vmprobe.site.site import load
@@ -297,7 +298,7 @@ def test_a_server_whose_starter_was_killed_before_qemu_began_can_be_found_and_re
     assert (found.state, found.provider_state, found.fault) == (
         State.FAILED,
         "dead",
-        "it ended without a word",
+        "it ended without any message",
     )
     assert driver.list(Kind.SERVER, "vmprobe-") == []
     assert here.left() == NOTHING
@@ -318,7 +319,7 @@ def test_a_server_that_lost_its_directory_can_be_found_and_removed(driver, here)
 
 
 def test_a_qemu_cannot_begin_in_a_directory_that_was_removed(driver, here):
-    command = driver._command(ServerSpec(driver.run, driver.plan))
+    command = command_line(driver.endpoint, ServerSpec(driver.run, driver.plan))
     place = here.state / "late"
     place.mkdir(parents=True)
 
@@ -378,7 +379,7 @@ def test_names_that_are_taken_are_refused(driver):
     with pytest.raises(CloudError) as taken:
         driver.create(spec)
 
-    assert str(taken.value) == f"volume {driver.run} is there already"
+    assert str(taken.value) == f"volume {driver.run} exists already"
 
 
 def test_a_volume_larger_than_the_file_system_takes_is_refused_and_leaves_nothing(driver, here):

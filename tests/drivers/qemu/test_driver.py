@@ -273,7 +273,7 @@ def test_without_a_process_table_nothing_is_started(place, monkeypatch):
     with pytest.raises(ClientError) as said:
         place.driver()
     assert str(said.value) == (
-        "/proc cannot be read: No such file or directory; without it no QEMU could be seen or ended, and nothing is "
+        "/proc cannot be read: No such file or directory; QEMU could not be found or ended, so nothing is "
         "started"
     )
 
@@ -397,7 +397,7 @@ def test_a_pipe_in_the_place_of_what_a_server_said_is_not_waited_for(place, name
 
     (found,) = driver.list(Kind.SERVER, place.handle)
 
-    assert (found.provider_state, found.fault) == ("dead", "it ended without a word")
+    assert (found.provider_state, found.fault) == ("dead", "it ended without any message")
     assert driver.console(found.ref) == ""
 
 
