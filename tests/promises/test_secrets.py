@@ -9,7 +9,7 @@ import pytest
 from disasters import Disaster
 from secrets_check import Secrets
 from vmprobe.core.redact import Redactor
-from vmprobe.drivers.memory.driver import FAULTS, REQUEST_FAULTS
+from vmprobe.drivers.memory.cloud import FAULTS, REQUEST_FAULTS
 
 SECRETS = Secrets(password='Pass&word/"4%1 <|>=+ç')
 

@@ -8,7 +8,7 @@ import plugin_output
 from running import MemorySite
 from virtual import SharedClock, VirtualClock
 from vmprobe.core.model import Kind
-from vmprobe.drivers.memory.driver import Thing
+from vmprobe.drivers.memory.cloud import Thing
 
 
 def hosts(tmp_path, clock, owners):

@@ -12,7 +12,7 @@ import plugin_output
 from running import MemorySite
 from virtual import VirtualClock
 from vmprobe.core.model import Kind
-from vmprobe.drivers.memory.driver import REQUEST_FAULTS, Thing
+from vmprobe.drivers.memory.cloud import REQUEST_FAULTS, Thing
 
 KILLS = (
     "killed-before",

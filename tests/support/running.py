@@ -11,7 +11,7 @@ from pathlib import Path
 from virtual import VirtualClock
 from vmprobe.checks.leftovers import command as leftovers
 from vmprobe.checks.lifecycle import command as lifecycle
-from vmprobe.drivers.memory import driver
+from vmprobe.drivers.memory.cloud import cloud
 from vmprobe.report import verdict
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ class MemorySite:
     def __init__(self, directory: Path, clock: VirtualClock):
         self.clock = clock
         self.url = f"memory://test-{next(_urls)}"
-        self.cloud = driver.cloud(self.url, clock)
+        self.cloud = cloud(self.url, clock)
         self.path = directory / "site.ini"
         self.sections = {
             "site": {"name": "site", "owner": "mon"},

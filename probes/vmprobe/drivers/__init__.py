@@ -1,4 +1,4 @@
-"""The table of VM managers. A driver is imported when a site names it, and not before."""
+"""The table of VM managers. A driver is imported only when a site names it."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
 
 
 def load(manager: str) -> Type[Driver]:
-    """The driver of a manager in the table, or of a module elsewhere, named by its import path; ClientError if none."""
+    """The driver of a manager in the table, or in the module of this import path.
+
+    ClientError says what is wrong with the name, the module, or the number of drivers in it.
+    """
     path = DRIVERS.get(manager) or manager
     if "." not in path.strip("."):
         raise ClientError(
-            f"'{manager}' is neither one of {', '.join(DRIVERS)} nor the import path of a driver's module"
+            f"'{manager}' is neither one of {', '.join(DRIVERS)}"
+            " nor the import path of a driver's module"
         )
     try:
         module = importlib.import_module(path)
-    except (
-        ImportError,
-        TypeError,
-        ValueError,
-    ) as wrong:  # the last two: a name that can be nobody's
-        raise ClientError(f"'{manager}' cannot be imported: {wrong}") from None
-    found = [
-        thing
-        for thing in vars(module).values()
-        if isinstance(thing, type) and issubclass(thing, Driver) and thing.__module__ == path
+    except (ImportError, TypeError, ValueError) as error:  # the last two: no valid module name
+        raise ClientError(f"'{manager}' cannot be imported: {error}") from None
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Driver) and value.__module__ == path
     ]
-    if len(found) != 1:
-        raise ClientError(f"'{manager}' has {len(found) or 'no'} drivers in it, and not one")
-    return found[0]
+    if len(classes) != 1:
+        raise ClientError(f"'{manager}' has {len(classes) or 'no'} drivers in it, and not one")
+    return classes[0]

@@ -12,7 +12,7 @@ from running import run_probe
 from vmprobe.core import handle as handles
 from vmprobe.core.handle import owner_word
 from vmprobe.core.model import Kind, Ref
-from vmprobe.drivers.memory.driver import Thing
+from vmprobe.drivers.memory.cloud import Thing
 from vmprobe.lease import ledger as ledgers
 from vmprobe.lease.ledger import Ledger
 

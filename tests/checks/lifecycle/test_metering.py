@@ -54,7 +54,7 @@ def test_at_depth_api_nothing_is_asked_of_the_console(site):
 
 def test_a_console_that_does_not_answer_costs_the_figures_and_not_the_run(site, monkeypatch):
     from vmprobe.core.errors import GatewayFailed
-    from vmprobe.drivers.memory.driver import MemoryCloud
+    from vmprobe.drivers.memory.cloud import MemoryCloud
 
     real, looks = MemoryCloud.console, []
 

@@ -16,7 +16,7 @@ from vmprobe.core import handle as handles
 from vmprobe.core.errors import Conflict, GatewayFailed, NotFound, NotPermitted
 from vmprobe.core.handle import owner_word
 from vmprobe.core.model import Kind, Ref, Resource, State
-from vmprobe.drivers.memory.driver import Thing
+from vmprobe.drivers.memory.cloud import Thing
 from vmprobe.lease.gate import Gate, Owner
 from vmprobe.lease.ledger import Ledger
 
