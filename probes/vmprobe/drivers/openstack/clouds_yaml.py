@@ -1,9 +1,9 @@
 """Read a cloud's settings from clouds.yaml, secure.yaml and clouds-public.yaml.
 
 The places are those of OpenStack's own client (openstacksdk, "Configuring OpenStack SDK
-Applications"). Unlike that client, this module looks for secure.yaml only beside the clouds.yaml that
-is used, and for clouds-public.yaml there and where only root can write: a password from elsewhere
-must not go to the auth_url of that file.
+Applications"). Unlike that client, this module looks for secure.yaml only beside the clouds.yaml
+that is used, and for clouds-public.yaml there and where only root can write: a password from
+elsewhere must not go to the auth_url of that file.
 """
 
 from __future__ import annotations

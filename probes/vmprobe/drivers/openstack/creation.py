@@ -1,6 +1,7 @@
 """The requests that create things: servers, volumes, floating IPs, security groups.
 
-Each sends one request, except where Cinder refuses the server's availability zone.
+A create is one request, with two exceptions: a volume is asked for again where Cinder does not have
+the server's availability zone, and the port of a floating IP is looked up first.
 """
 
 from __future__ import annotations

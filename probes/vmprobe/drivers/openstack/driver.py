@@ -152,9 +152,10 @@ class Openstack(Driver):
             return []
 
     def delete(self, ref: Ref) -> None:
+        """As in the contract; a soft-deleted server is removed by force."""
         from vmprobe.drivers.openstack import removal
 
-        if ref.kind is Kind.SERVER and self._servers.is_hidden(ref):
+        if ref.kind is Kind.SERVER and self._servers.is_soft_deleted(ref):
             removal.force_delete(self.services, ref)
             return
         if ref.kind is Kind.SNAPSHOT and self.services.has_cinder():
@@ -194,7 +195,7 @@ class Openstack(Driver):
         return self._belongings.orphans(servers)
 
     def is_soft_deleted(self, seen: Resource) -> bool:
-        return seen.ref.kind is Kind.SERVER and seen.provider_state == readings.HIDDEN
+        return seen.ref.kind is Kind.SERVER and seen.provider_state == readings.SOFT_DELETED
 
     # --- what more this driver can say ------------------------------------------------------------
 
@@ -295,6 +296,6 @@ class Openstack(Driver):
         return capacity.needs(self.services, super().needs(plan, test_vm), plan, test_vm)
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
-        """Glance has MD5 checksums, and since 2.7 one by the operator's choice of algorithm."""
+        """``algorithms`` are ignored: Glance has the checksums that it has."""
         records = images.find(self.services.glance(), name)
         return [images.reading(record) for record in records]

@@ -114,7 +114,10 @@ def smallest_disk(image: Record) -> int:
 
 
 def reading(image: Record) -> Image:
-    """An image's record as an Image."""
+    """An image's record as an Image.
+
+    Glance has an MD5 checksum, and since 2.7 one by the algorithm that the operator chose.
+    """
     checksums = {
         "md5": image.get("checksum"),
         str(image.get("os_hash_algo") or ""): image.get("os_hash_value"),

@@ -14,15 +14,14 @@ from vmprobe.transport.json import field, items, parse_time, short_text
 
 GIB, MIB = 2**30, 2**20
 
-HIDDEN = (
-    "SOFT_DELETED"  # deleted, but kept for a while with all it holds (reclaim_instance_interval)
-)
+# deleted, but kept for a while with all that it holds (reclaim_instance_interval)
+SOFT_DELETED = "SOFT_DELETED"
 SERVER = {
     "ACTIVE": State.READY,
     "ERROR": State.FAILED,
     "SHUTOFF": State.FAILED,
     "DELETED": State.FAILED,
-    HIDDEN: State.FAILED,
+    SOFT_DELETED: State.FAILED,
 }
 PORT = {"ACTIVE": State.READY, "ERROR": State.FAILED}
 VOLUME = {
@@ -42,7 +41,7 @@ STOPPED_BY_OWNER = {  # a server in one of these states has not failed
     "SHELVED",
     "SHELVED_OFFLOADED",
     "RESCUE",
-    HIDDEN,
+    SOFT_DELETED,
 }
 GONE = {"DELETED", "deleted", "pending_delete"}  # still shown, but gone all the same
 

@@ -22,7 +22,7 @@ def force_delete(services: Services, server: Ref) -> None:
         services.nova().post(
             path("servers", server.id, "action"),
             json={"forceDelete": None},
-            asked=f"delete {server}, which is {readings.HIDDEN}",
+            asked=f"delete {server}, which is {readings.SOFT_DELETED}",
         )
     except NotFound:
         return

@@ -33,16 +33,13 @@ class Servers:
 
     def __init__(self, services: Services, belongings: Belongings, clock: Clock):
         self._services, self._belongings, self._clock = services, belongings, clock
-        self._hidden: Set[str] = set()  # ids of servers that were shown as SOFT_DELETED
+        self._soft_deleted: Set[str] = set()  # ids of servers that were shown as SOFT_DELETED
         self._deleted_since: Dict[str, float] = {}  # by id, on the clock
         self._down_cells: Optional[_DownCells] = None  # the last answer
         self._has_short_list = True  # False: the list without details was refused
 
     def show(self, server: Ref) -> Resource:
-        """The server.
-
-        After a failure also the id of the request that failed; Ended once it is gone.
-        """
+        """The server, with the id of the request that failed if it has a fault. Ended if gone."""
         nova = self._services.nova()
         record = nova.get(path("servers", server.id), asked=f"show {server}").field("server", dict)
         if readings.is_in_silent_cell(record):
@@ -94,15 +91,15 @@ class Servers:
             )
         return servers
 
-    def is_hidden(self, server: Ref) -> bool:
+    def is_soft_deleted(self, server: Ref) -> bool:
         """Whether the server was last seen SOFT_DELETED: it is gone only after ``forceDelete``."""
-        return server.id in self._hidden
+        return server.id in self._soft_deleted
 
     def _remembered(self, record: Record) -> Resource:
         server = readings.server(record)
         self._belongings.note(server, record)
-        if server.provider_state == readings.HIDDEN:
-            self._hidden.add(server.ref.id)
+        if server.provider_state == readings.SOFT_DELETED:
+            self._soft_deleted.add(server.ref.id)
         return server
 
     def _is_gone(self, server: Resource) -> bool:

@@ -22,7 +22,7 @@ _CINDER = ("block-storage", "volumev3", "block-store")  # its types in catalogs,
 
 
 class Services:
-    """The session's services. Each method returns the service at the URL that the catalog has."""
+    """The session's services; ``nova`` and its like are for requests below a service's URL."""
 
     def __init__(self, keystone: Keystone, timeout: float):
         """``timeout``: seconds that one request may take."""
