@@ -11,13 +11,15 @@ import os
 import sys
 import time
 import warnings
-from typing import List, NoReturn
+from typing import TYPE_CHECKING, List, NoReturn
 
 from vmprobe.checks import judge, signals
 from vmprobe.core.errors import VmprobeError
 from vmprobe.core.redact import current
-from vmprobe.report import verdict
-from vmprobe.report.verdict import UNKNOWN, Printed, Verdict
+from vmprobe.report.verdict import UNKNOWN, Printed, Verdict, render
+
+if TYPE_CHECKING:
+    from vmprobe.checks.session import CheckResult
 
 
 def run(check: str) -> NoReturn:
@@ -25,60 +27,65 @@ def run(check: str) -> NoReturn:
     name, arguments, began = f"VM_{check.upper()}", sys.argv[1:], time.time()
     try:
         result = _result(check, arguments)
+        verdict = _submitted(check, result, began) if result.options.submit else result.verdict
     except Printed as output:
         leave(str(output), UNKNOWN)
-    except (VmprobeError, ImportError) as error:  # before anything was started
-        result = Verdict(UNKNOWN, current().redact(str(error)))
+    except (VmprobeError, ImportError) as error:  # there is no site
+        verdict = Verdict(UNKNOWN, current().redact(str(error)))
+        verdict = _unsubmitted(verdict, arguments)
     except BaseException as error:
-        result = judge.unforeseen(error, _wants_traceback(arguments))
-    result = _submitted(check, arguments, result, began)
-    leave(verdict.render(name, result), result.state)
+        verdict = judge.unforeseen(error, _wants_traceback(arguments))
+        verdict = _unsubmitted(verdict, arguments)
+    leave(render(name, verdict), verdict.state)
 
 
-def _result(check: str, arguments: List[str]) -> Verdict:
+def _result(check: str, arguments: List[str]) -> CheckResult:
     """What the check returns. A signal raises Interrupted until the check listens to signals itself."""
     try:
         signals.handle_early(raises=not _submits(arguments))
         _open_streams()
         warnings.simplefilter("ignore")  # a library's warning must not become the first line
         os.umask(0o077)
-        importlib.import_module("nagiosplugin")  # needed for the output: fail before the start
         command = importlib.import_module(f"vmprobe.checks.{check}.command")
-        signals.stop_if_interrupted()
-        result: Verdict = command.main(arguments)
+        result: CheckResult = command.main(arguments)
         return result
     finally:
         signals.ignore_early()
 
 
-def _submitted(check: str, arguments: List[str], result: Verdict, began: float) -> Verdict:
-    """Submit the result where ``--submit`` says; a failure is a line below line 1, and changes no state."""
-    if not _submits(arguments):
-        return result
+def _submitted(check: str, result: CheckResult, began: float) -> Verdict:
+    """Submit the result to its targets; a failure is told below line 1, and changes no state. Raises nothing."""
+    verdict, site, options = result
     try:
-        from vmprobe.checks import session
-        from vmprobe.checks.options import Parser, load_site
-        from vmprobe.report.submit import delivery
-        from vmprobe.report.submit.spool import CheckResult
+        from vmprobe.report.submit import delivery, spool
         from vmprobe.site import services
 
-        options = Parser(check).parse_known_args(arguments)[0]
-        site, ended = load_site(options), time.time()
-        output = verdict.render(f"VM_{check.upper()}", result)
-        submission = CheckResult(
-            site.name, services.service_name(check), result.state, output, began, ended
+        ended = time.time()
+        submission = spool.CheckResult(
+            site.name,
+            services.service_name(check),
+            verdict.state,
+            render(f"VM_{check.upper()}", verdict),
+            began,
+            ended,
         )
-        usual = site.deadline if services.SERVICES[check].creates else session.LOOK
-        deadline = delivery.time_limit(
-            0.0 if signals.is_interrupted() else (options.timeout or usual) - (ended - began)
+        limit = services.run_time(
+            check, site.deadline, options.timeout, getattr(options, "remove", False)
         )
+        left = 0.0 if signals.is_interrupted() else limit - (ended - began)
+        deadline = delivery.time_limit(left)
         signals.listen(deadline)
         messages = delivery.submit(options.submit, submission, deadline)
     except VmprobeError as error:
         messages = [f"not submitted: {error}"]
     except Exception as error:
         messages = [f"not submitted: {judge.unforeseen(error, False).text}"]
-    return result.with_details([current().redact(message) for message in messages])
+    return verdict.with_details([current().redact(message) for message in messages])
+
+
+def _unsubmitted(verdict: Verdict, arguments: List[str]) -> Verdict:
+    """Without a site there is nothing to submit under: say so, where that was asked for."""
+    return verdict.with_details([f"not submitted: {verdict.text}"] if _submits(arguments) else [])
 
 
 def leave(output: str, state: int) -> NoReturn:

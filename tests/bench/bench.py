@@ -232,7 +232,7 @@ def gateway_of_openstack(directory, environment):
         str(site_file(directory, stack.cloud())),
     ]
     with mock.patch.object(Evidence, "record") as note:
-        looked = gateway_probe.main(gateway[2:])
+        looked = gateway_probe.main(gateway[2:]).verdict
     assert looked.state == 0, looked.text
     urls = [
         url

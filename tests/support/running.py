@@ -60,7 +60,7 @@ class MemorySite:
         )
 
     def _run(self, name: str, probe, options):
-        said = probe.main(["--site", str(self.write()), *options], clock=self.clock)
+        said = probe.main(["--site", str(self.write()), *options], clock=self.clock).verdict
         return said.state, verdict.render(name, said)
 
 

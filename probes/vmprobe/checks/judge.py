@@ -1,19 +1,190 @@
-"""What a result means."""
+"""What a result means: from what ended or broke a run to a state, a text and a cause, for all checks.
+
+CRITICAL: the cloud failed its user. UNKNOWN: the check could not judge. A run has exactly one outcome: the error that
+ended it, or else the worst of its ranges, its budgets and the problems that it found.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+
+from vmprobe.core import reasons, text
+from vmprobe.core.errors import (
+    ClientError,
+    CloudError,
+    DeadlinePassed,
+    Interrupted,
+    LeftBehind,
+    StageOverrun,
+    VmprobeError,
+)
 from vmprobe.core.redact import current
-from vmprobe.core.text import one_line
-from vmprobe.report.verdict import UNKNOWN, Verdict
+from vmprobe.core.timeline import Timeline
+from vmprobe.report.verdict import CRITICAL, OK, UNKNOWN, WARNING, WORDS, Verdict, figure
+from vmprobe.site.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from vmprobe.site.site import Site
+
+# A site may map each cause and each problem to another state, in [verdict].
+_STATE_OF_CAUSE = {"client": UNKNOWN, "quota": WARNING}  # all others: CRITICAL
+_STATE_OF_PROBLEM = {
+    "quota": WARNING,
+    "leftovers": WARNING,
+    "teardown": WARNING,  # something was removed, but its removal failed at first
+    "unmeasured": UNKNOWN,
+}
+
+
+class _StageRule(NamedTuple):
+    """What a stage says about the cause of an error in it."""
+
+    cause: str  # where neither the manager nor its text names one
+    requests: bool = False  # things are requested in it, so the text of an error may name the cause
+
+
+# No scheduler has seen what is refused at the submission, so the gateway refused it.
+_STAGES = {
+    "auth": _StageRule("auth"),
+    "image": _StageRule("image"),
+    "submit": _StageRule("gateway", requests=True),
+    "active": _StageRule("scheduler", requests=True),
+    "network": _StageRule("network", requests=True),
+    "storage": _StageRule("storage", requests=True),
+    "sample": _StageRule("gateway"),
+    "snapshot": _StageRule("image", requests=True),
+    "detach": _StageRule("storage", requests=True),
+    "delete": _StageRule("teardown"),
+    "gone": _StageRule("teardown"),
+}
+_OTHER_STAGE = _StageRule("gateway")
+
+
+# --- a run that an error ended ------------------------------------------------------------------------------------
+
+
+def failure(
+    error: BaseException, timeline: Timeline, site: Site, with_traceback: bool = False
+) -> Verdict:
+    """The verdict of a run that ``error`` ended, named with the stage that it ended in."""
+    if not isinstance(error, VmprobeError):
+        return unforeseen(error, with_traceback)
+    failed = timeline.failed()
+    stage = failed.name if failed else ""
+    state, cause = of_error(error, site.verdict, stage)
+    if (
+        isinstance(error, DeadlinePassed)
+        and failed
+        and site.thresholds.broken(stage, failed.lasted) == "critical"
+    ):  # the stage alone was too slow, so the cloud can be judged
+        overrun = StageOverrun(str(error), error.cause)
+        state, cause = of_error(overrun, site.verdict, stage)
+    return Verdict(state, blame(stage, error, cause), reason=str(error))
 
 
 def unforeseen(error: BaseException, with_traceback: bool) -> Verdict:
-    """The result of an error that nobody expected: one clean line; below it the traceback, if that is asked for."""
+    """The verdict of an error that nobody expected: one clean line; below it the traceback, if that is asked for."""
     trace = ""
     if with_traceback:
         import traceback
 
         lines = traceback.format_exception(type(error), error, error.__traceback__)
         trace = current().redact("".join(lines))
-    text = f"unforeseen: {one_line(f'{type(error).__name__}: {error}')}"
-    return Verdict(UNKNOWN, text, details=tuple(trace.splitlines()))
+    message = f"unforeseen: {text.one_line(f'{type(error).__name__}: {error}')}"
+    return Verdict(UNKNOWN, message, details=tuple(trace.splitlines()))
+
+
+def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") -> Tuple[int, str]:
+    """(state, cause) of the error that ended a run; ``mapping`` is the site's ``[verdict]``, from causes to states.
+
+    The cause is the error's own, or what its text tells, else the stage's. A full quota is a warning in every stage.
+    """
+    cause: str = getattr(error, "cause", "")
+    if isinstance(error, DeadlinePassed):
+        return _state("timeout", mapping, UNKNOWN), cause
+    if isinstance(error, Interrupted) or not isinstance(error, VmprobeError):
+        return UNKNOWN, cause
+    if isinstance(error, ClientError):
+        return _state("client", mapping, UNKNOWN), "client"
+    rule = _STAGES.get(stage, _OTHER_STAGE)
+    if not cause and rule.requests and not isinstance(error, StageOverrun):
+        cause = reasons.cause(str(error))  # the text of a StageOverrun is our own
+    cause = cause or rule.cause
+    if isinstance(error, LeftBehind):
+        key = "leftovers" if "leftovers" in mapping else cause
+        return _state(key, mapping, WARNING), cause
+    return _state(cause, mapping, _STATE_OF_CAUSE.get(cause, CRITICAL)), cause
+
+
+def _state(cause: str, mapping: Mapping[str, str], usual: int) -> int:
+    return WORDS.index(mapping.get(cause, WORDS[usual]))
+
+
+def is_quota(error: BaseException) -> bool:
+    """Whether a full quota ended the run, by a refused request or by a server's fault."""
+    return (
+        isinstance(error, CloudError)
+        and not isinstance(error, LeftBehind)
+        and of_error(error, {}, "submit")[1] == "quota"
+    )
+
+
+def blame(stage: str, error: BaseException, cause: str) -> str:
+    """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, not shortened."""
+    marks = [f"cause={cause}"] if cause else []
+    request = text.one_line(getattr(error, "request", ""), 44)
+    tail = f" ({', '.join(marks + [request] if request else marks)})" if marks or request else ""
+    return (f"{stage}: " if stage else "") + str(error) + tail
+
+
+# --- a run that came to its end -----------------------------------------------------------------------------------
+
+
+def completed(
+    site: Site,
+    message: str,
+    measured: Mapping[str, float],
+    problems: Sequence[str] = (),
+    budgeted: Mapping[str, float] = {},
+    reason: str = "",
+) -> Verdict:
+    """The verdict of a run that no error ended: the worst of ranges, budgets and ``problems``.
+
+    ``message`` is what the check says, behind what is out of range; ``reason`` is the part of it that may be shortened.
+    ``problems`` are those that the check found: quota, leftovers, teardown, unmeasured. ``budgeted`` are the durations,
+    in seconds by stage, that the site's budgets limit.
+    """
+    state, broken = of_ranges(measured, site.thresholds)
+    late = over_budget(budgeted, site.budgets)
+    if late:
+        state = CRITICAL
+    for problem in problems:
+        state = _worse(state, _state(problem, site.verdict, _STATE_OF_PROBLEM[problem]))
+    return Verdict(state, "; ".join([*late, *broken, message]), reason=reason)
+
+
+def _worse(one: int, other: int) -> int:
+    """The worse of two states; CRITICAL is worse than UNKNOWN."""
+    return max(one, other, key=(OK, WARNING, UNKNOWN, CRITICAL).index)
+
+
+def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[int, List[str]]:
+    """The worst state that measured values are in by their ranges, and what is out of range, worst first."""
+    broken: Dict[str, List[str]] = {"critical": [], "warning": []}
+    for label, value in measured.items():
+        level = thresholds.broken(label, value)
+        if level:
+            limit = getattr(thresholds, level)[label]
+            where = f"inside {limit[1:]}" if limit.startswith("@") else f"outside {limit}"
+            broken[level].append(f"{label} {figure(label, value)} is {where} ({level})")
+    state = CRITICAL if broken["critical"] else WARNING if broken["warning"] else OK
+    return state, broken["critical"] + broken["warning"]
+
+
+def over_budget(durations: Mapping[str, float], budgets: Mapping[str, float]) -> List[str]:
+    """Which of these durations, in seconds by stage, are longer than the site's budgets allow."""
+    return [
+        f"{stage} {figure(stage, duration)} is over its budget of {figure(stage, budgets[stage])} (critical)"
+        for stage, duration in durations.items()
+        if stage in budgets and duration > budgets[stage]
+    ]

@@ -10,7 +10,7 @@ from vmprobe.core import values
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line, suggest
 from vmprobe.report.verdict import Printed
-from vmprobe.site import lookup
+from vmprobe.site import lookup, services
 from vmprobe.site import site as sites
 from vmprobe.site.site import Site
 from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vmprobe.site.targets import Target
 
 T = TypeVar("T")
+# The default of -t, where a check creates and removes nothing: services.run_time.
+LOOK_TIME = f"the site's deadline, at most {services.LONGEST_LOOK:g} s"
 
 
 class Parser(argparse.ArgumentParser):

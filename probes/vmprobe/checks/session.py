@@ -1,34 +1,65 @@
-"""One run of a probe at one site: what every probe is assembled from, and what a probe that only looks has in common.
+"""One run of a check at one site: what all checks share.
 
-site -> deadline -> timeline -> evidence -> driver -> cloud
+``run`` is what every check's ``main`` returns; ``look`` is the run of a check that creates nothing.
+
+    command line -> site -> deadline, timeline, evidence -> driver -> cloud -> verdict
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+import importlib
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from vmprobe.checks import judge, signals
-from vmprobe.checks.options import load_site, thresholds_of
+from vmprobe.checks.options import Parser, load_site, thresholds_of
 from vmprobe.core import redact
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.cloud import Cloud
-from vmprobe.core.errors import DeadlinePassed, StageOverrun, VmprobeError
+from vmprobe.core.errors import VmprobeError
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import seconds
-from vmprobe.core.timeline import Timeline
+from vmprobe.core.timeline import Stage, Timeline
 from vmprobe.host import files
-from vmprobe.report import progress, verdict
-from vmprobe.report.verdict import OK, WORDS, Verdict
+from vmprobe.report import progress
+from vmprobe.report.verdict import UNKNOWN, WORDS, Verdict
+from vmprobe.site import services
 from vmprobe.site.credentials import secrets
 from vmprobe.site.site import Site
 from vmprobe.site.thresholds import Thresholds
 
-LOOK = 50.0  # seconds that a probe that only looks may take: Nagios kills at 60
+
+class CheckResult(NamedTuple):
+    """What a check's ``main`` returns: the verdict, and the site and the options that it is about."""
+
+    verdict: Verdict
+    site: Site  # as its file has it
+    options: argparse.Namespace
+
+
+def run(
+    parser: Parser,
+    arguments: Sequence[str],
+    check: Callable[[Site, argparse.Namespace], Verdict],
+) -> CheckResult:
+    """Parse the command line, load the site, and check it.
+
+    Printed or ClientError where the command line or the site is wrong; every later error becomes a verdict.
+    """
+    options = parser.parse_args(arguments)
+    site = load_site(options)
+    try:
+        importlib.import_module("nagiosplugin")  # for the output: fail before anything is started
+        verdict = check(site, options)
+    except (VmprobeError, ImportError) as error:  # before anything was started
+        verdict = Verdict(UNKNOWN, redact.current().redact(str(error)))
+    except BaseException as error:
+        verdict = judge.unforeseen(error, options.verbose >= 2)
+    return CheckResult(verdict, site, options)
 
 
 class Session:
-    """What a run works with. Nothing is sent before ``cloud.connect()``; who made it calls ``close``."""
+    """What a run works with. Nothing is sent before ``cloud.connect()``; whoever made it calls ``close``."""
 
     def __init__(
         self,
@@ -38,7 +69,7 @@ class Session:
         keep: bool = False,
         reserve: Optional[float] = None,
     ):
-        """``keep``: requests and replies are kept, as they are at -vv. ``reserve``: of the deadline; default: the site's."""
+        """``keep``: keep requests and replies, as -vv does. ``reserve``: seconds of the deadline; default: the site's."""
         self.site, self.verbose = site, verbose
         self.deadline = Deadline(
             site.deadline, site.reserve if reserve is None else reserve, clock, site.polling
@@ -46,66 +77,87 @@ class Session:
         credentials = site.credentials()
         self.evidence = Evidence(redact.begin(secrets(credentials)), keep=keep or verbose >= 2)
         self.timeline = Timeline(clock, progress.listener(self.evidence.redactor.redact))
-        self.highest: Dict[
-            str, float
-        ] = {}  # by perfdata label, the largest value that there can be
+        self.highest: Dict[str, float] = {}  # by perfdata label, the largest possible value
         self.cloud = Cloud(
             site.driver(site.endpoint, credentials, self.deadline, self.evidence), self.deadline
         )
 
     def close(self) -> None:
-        """Let go of the session. What goes wrong with that changes no verdict."""
+        """Close the driver's session. An error in that changes no verdict."""
         try:
             self.cloud.driver.close()
-        except Exception as failed:
+        except Exception as error:
             self.timeline.notes.append(
-                f"the session could not be closed: {type(failed).__name__}: {failed}"
+                f"the session could not be closed: {type(error).__name__}: {error}"
             )
 
     def failure(self, error: BaseException) -> Verdict:
-        """What ended a run, blamed on the stage that it ended in."""
-        if not isinstance(error, VmprobeError):
-            return judge.unforeseen(error, self.verbose >= 2)
-        failed = self.timeline.failed()
-        stage = failed.name if failed else ""
-        state, cause = verdict.of_error(error, self.site.verdict, stage)
-        if (
-            isinstance(error, DeadlinePassed)
-            and failed
-            and self.site.thresholds.broken(stage, failed.lasted) == "critical"
-        ):
-            state, cause = verdict.of_error(
-                StageOverrun(str(error), error.cause), self.site.verdict, stage
-            )
-        return Verdict(state, verdict.blame(stage, error, cause), reason=str(error))
+        """The verdict of a run that ``error`` ended."""
+        return judge.failure(error, self.timeline, self.site, self.verbose >= 2)
+
+    def stage_lines(self) -> List[str]:
+        """One line for each stage: how long it took, and of a fleet the slowest servers."""
+        return [_stage_line(stage) for stage in self.timeline.stages]
+
+    def closing_lines(self) -> List[str]:
+        """The last lines of -v: the notes, and how many requests were made."""
+        notes = [f"note: {note}" for note in self.timeline.notes]
+        return [*notes, f"requests {self.evidence.requests}"]
+
+    def request_lines(self) -> List[str]:
+        """The lines of -vv: requests and replies."""
+        return self.evidence.lines() if self.verbose >= 2 else []
 
 
-# --- probes that only look ----------------------------------------------------------------------------------------
+def _stage_line(stage: Stage) -> str:
+    took = f"{seconds(stage.duration)} s" if stage.duration is not None else "failed"
+    notes = f" ({', '.join(stage.notes)})" if stage.notes else ""
+    return f"{stage.name:<9} {took}{notes}{_slowest(stage)}"
+
+
+def _slowest(stage: Stage) -> str:
+    """``  min 3.1 avg 4.2 max 7.9 s; slowest: 3 7.9 s, 1 4 s, 2 3.1 s``; '' for a single server."""
+    if len(stage.servers) < 2:
+        return ""
+    servers = sorted(stage.servers.items(), key=lambda item: item[1])
+    durations = [duration for _, duration in servers]
+    mean = sum(durations) / len(durations)
+    slowest = ", ".join(
+        f"{name.rsplit('-', 1)[-1]} {seconds(duration)} s" for name, duration in servers[:-4:-1]
+    )
+    return (
+        f"  min {seconds(durations[0])} avg {seconds(mean)} max {seconds(durations[-1])} s; "
+        f"slowest: {slowest}"
+    )
+
+
+# --- checks that create nothing -----------------------------------------------------------------------------------
 
 
 class Finding(NamedTuple):
-    """What a look at a cloud came to: line 1 beside what the ranges say, and what -v shows below it."""
+    """What a check found in a cloud; what it measured is in the timeline's ``metrics``."""
 
-    text: str
-    state: int = OK
-    details: Tuple[str, ...] = ()
-    table: Tuple[str, ...] = ()  # shown without -v, too
+    text: str  # of line 1, behind what is out of range
+    problems: Tuple[str, ...] = ()  # see judge.completed
+    details: Tuple[str, ...] = ()  # lines of -v
+    table: Tuple[str, ...] = ()  # lines that are shown without -v, too
     document: Mapping[str, Any] = {}  # for --json
 
 
 def look(
+    name: str,
+    site: Site,
     options: argparse.Namespace,
     clock: Optional[Clock],
-    act: Callable[[Session], Finding],
-    bare: str,
-    defaults: Mapping[str, Tuple[str, str]],
+    find: Callable[[Session, argparse.Namespace], Finding],
+    default_metric: str,
+    defaults: Mapping[str, Tuple[str, str]] = {},
 ) -> Verdict:
-    """Assemble, let ``act`` look, and judge what it found; what it measured is in the timeline's ``metrics``.
+    """Run the check ``name``: let ``find`` look at the cloud, and judge what it found and measured.
 
-    ``defaults`` are ranges, (warning, critical) by metric, where neither the site nor the command line has one.
-    ClientError before anything is asked when nothing can be.
+    ``default_metric`` is the metric of a range that names none. ``defaults`` are ranges, (warning, critical) by metric,
+    for metrics that have no range in the site file. ClientError before anything is requested when that is impossible.
     """
-    site = load_site(options)
     usual = Thresholds(
         *(
             {label: ranges[level] for label, ranges in defaults.items() if ranges[level]}
@@ -113,83 +165,69 @@ def look(
         )
     )
     site = site.with_options(
-        deadline=options.timeout or LOOK, thresholds=usual.under(site.thresholds)
+        deadline=services.run_time(name, site.deadline, options.timeout),
+        thresholds=usual.merge(site.thresholds),
     )
-    site = site.with_options(thresholds=thresholds_of(site, options, bare))
+    site = site.with_options(thresholds=thresholds_of(site, options, default_metric))
     session = Session(site, clock or Clock(), options.verbose, reserve=0.0)
     if clock is None:
         signals.listen(session.deadline)
-    return _judged(session, options, act)
+    return _find_and_judge(session, options, find)
 
 
-def _judged(
-    session: Session, options: argparse.Namespace, act: Callable[[Session], Finding]
+def _find_and_judge(
+    session: Session,
+    options: argparse.Namespace,
+    find: Callable[[Session, argparse.Namespace], Finding],
 ) -> Verdict:
-    site, timeline, found = session.site, session.timeline, Finding("")
+    site, timeline, finding = session.site, session.timeline, Finding("")
     try:
-        found = act(session)
+        finding = find(session, options)
     except Exception as error:
-        said = session.failure(error)
+        verdict = session.failure(error)
     else:
-        state, broken = verdict.of_ranges(timeline.metrics, site.thresholds)
-        late, slow = verdict.of_ranges(
-            {**timeline.durations(), "total": timeline.total()}, site.thresholds
-        )
-        said = Verdict(max(state, late, found.state), "; ".join(broken + slow + [found.text]))
+        measured = {**timeline.metrics, **timeline.durations(), "total": timeline.total()}
+        verdict = judge.completed(site, finding.text, measured, finding.problems)
     finally:
         session.close()
-    measured = {**timeline.durations(), "total": timeline.total(), **timeline.metrics}
-    details = (*found.table, *said.details, *_details(session, found))
-    said = said._replace(
-        perfdata=measured, thresholds=site.thresholds, details=details, highest=session.highest
-    )
-    said = said.of(site.name, session.evidence.redactor.redact)
-    return with_document(
-        session,
-        said,
-        getattr(options, "json", None),
-        lambda: {
+    verdict = verdict._replace(
+        perfdata={**timeline.durations(), "total": timeline.total(), **timeline.metrics},
+        thresholds=site.thresholds,
+        details=(*finding.table, *verdict.details, *_details(session, finding)),
+        highest=session.highest,
+    ).of_site(site.name, session.evidence.redactor.redact)
+    if getattr(options, "json", None):
+        document = {
             "site": site.name,
-            "state": WORDS[said.state],
-            "text": said.text,
+            "state": WORDS[verdict.state],
+            "text": verdict.text,
             "requests": session.evidence.requests,
-            **found.document,
+            **finding.document,
             **timeline.document(),
-        },
-    )
+        }
+        message = write_file("the JSON", write_json, options.json, session, document)
+        verdict = verdict.with_details([message])
+    return verdict
 
 
-def _details(session: Session, found: Finding) -> List[str]:
-    """Below line 1, at -v: what was found and how long it took; at -vv: the requests."""
-    lines: List[str] = []
-    if session.verbose >= 1:
-        lines += found.details
-        for stage in session.timeline.stages:
-            took = f"{seconds(stage.duration)} s" if stage.duration is not None else "failed"
-            lines.append(f"{stage.name:<9} {took}")
-        lines += [f"note: {note}" for note in session.timeline.notes]
-        lines.append(f"requests {session.evidence.requests}")
-    if session.verbose >= 2:
-        lines += session.evidence.lines()
-    return lines
+def _details(session: Session, finding: Finding) -> List[str]:
+    if session.verbose < 1:
+        return []
+    lines = [*finding.details, *session.stage_lines(), *session.closing_lines()]
+    return lines + session.request_lines()
 
 
-# --- files that were asked for ------------------------------------------------------------------------------------
+# --- files that the command line asks for -------------------------------------------------------------------------
 
 
-def with_document(
-    session: Session, said: Verdict, path: Optional[str], document: Callable[[], Dict[str, Any]]
-) -> Verdict:
-    """Write a run's ``document`` as JSON if that is asked for; that it could not be is said, and changes no state."""
-    if not path:
-        return said
-    text = session.evidence.redactor.json(document())
-    return said.with_details([attempt("the JSON", files.replace_regular, path, text)])
-
-
-def attempt(what: str, write: Callable[..., str], path: str, *words: Any) -> str:
-    """Where a file was written, below or at ``path``, or why it was not, as a line."""
+def write_file(what: str, write: Callable[..., str], path: str, *arguments: Any) -> str:
+    """Write ``what`` at, or below, ``path``; returns a line that says where it is, or why it could not be written."""
     try:
-        return f"{what} is in {write(path, *words)}"
-    except OSError as failed:
-        return f"{what} could not be written: {failed.strerror}: {path}"
+        return f"{what} is in {write(path, *arguments)}"
+    except OSError as error:
+        return f"{what} could not be written: {error.strerror}: {path}"
+
+
+def write_json(path: str, session: Session, document: Mapping[str, Any]) -> str:
+    """Replace a file by this document, without secrets; returns the path. OSError where that is impossible."""
+    return files.replace_regular(path, session.evidence.redactor.json(document))

@@ -1,4 +1,4 @@
-"""Live progress for a person at a terminal, on stderr; nothing at all for a scheduler."""
+"""Live progress on stderr, for a person at a terminal; a scheduler gets nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from vmprobe.core.text import one_line, seconds
 from vmprobe.core.timeline import Stage
 
 
-def listener(strike: Callable[[str], str]) -> Callable[[Stage], None]:
-    """What a timeline calls as each stage begins and ends; ``strike`` takes the secrets out of a text."""
+def listener(redact: Callable[[str], str]) -> Callable[[Stage], None]:
+    """A function that a timeline calls as each stage begins and ends; ``redact`` replaces secrets in a text."""
     if not sys.stderr.isatty():
         return lambda stage: None
     begun: Set[int] = set()
@@ -18,10 +18,7 @@ def listener(strike: Callable[[str], str]) -> Callable[[Stage], None]:
     def show(stage: Stage) -> None:
         try:
             write(stage)
-        except (
-            OSError,
-            ValueError,
-        ):  # the terminal is gone, or was closed: the run goes on without it
+        except (OSError, ValueError):  # the terminal is gone or closed: the run goes on without it
             return
 
     def write(stage: Stage) -> None:
@@ -29,7 +26,7 @@ def listener(strike: Callable[[str], str]) -> Callable[[Stage], None]:
             begun.add(id(stage))
             sys.stderr.write(f"  {stage.name:<9} ...")
         elif stage.error is not None:
-            sys.stderr.write(f"\r  {stage.name:<9} {one_line(strike(str(stage.error)), 60)}\n")
+            sys.stderr.write(f"\r  {stage.name:<9} {one_line(redact(str(stage.error)), 60)}\n")
         elif stage.duration is not None:
             sys.stderr.write(f"\r  {stage.name:<9} {seconds(stage.duration):>6} s\n")
         sys.stderr.flush()

@@ -1,4 +1,7 @@
-"""What each probe is to a scheduler, in one table; what is not in it is not registered."""
+"""What each check is to a scheduler, in one table, and how long a run of it may take.
+
+A check that is not in the table is not registered with any scheduler.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ from typing import NamedTuple, Optional
 
 from vmprobe.core.model import Capability
 
+LONGEST_LOOK = 50.0  # seconds for a check that creates and removes nothing: Nagios kills at 60
+
 
 class Service(NamedTuple):
-    """A probe as a service of a site."""
+    """A check as a service of a site."""
 
     metric: str  # its name at ARGO, after eu.egi.cloud.
     about: str
     interval: float = 3600.0  # seconds between two runs
     retry: float = 900.0  # seconds to the next run after one that was not OK
-    creates: bool = False  # starts VMs: its time and its rhythm are the site's own, and it waits for the gateway
+    # It starts VMs: its run time and its interval are the site's own, and it waits for the gateway.
+    creates: bool = False
     needs: Optional[Capability] = None  # of the site's driver
 
 
-GATEWAY = "gateway"  # the probe that the others depend on
+GATEWAY = "gateway"  # the check that the others depend on
 
 SERVICES = {
     GATEWAY: Service("API-Latency", "the VM manager answers", 300.0, 60.0),
@@ -31,6 +37,21 @@ SERVICES = {
 }
 
 
-def service_name(probe: str) -> str:
+def service_name(check: str) -> str:
     """The service's name in every scheduler, and in every result that is submitted."""
-    return f"vm-{probe}"
+    return f"vm-{check}"
+
+
+def run_time(
+    check: str, deadline: float, timeout: Optional[float] = None, removes: bool = False
+) -> float:
+    """Seconds that one run of a check may take, clean-up included, at a site with this ``deadline``.
+
+    ``timeout`` is the command line's -t, if there is one. ``removes``: this run removes leftovers.
+
+    >>> run_time("lifecycle", 300.0), run_time("state", 300.0), run_time("state", 30.0)
+    (300.0, 50.0, 30.0)
+    """
+    if timeout:
+        return timeout
+    return deadline if removes or SERVICES[check].creates else min(LONGEST_LOOK, deadline)

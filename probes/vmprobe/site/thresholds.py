@@ -115,8 +115,8 @@ class Thresholds(NamedTuple):
         levels[level][label] = text
         return Thresholds(**levels)
 
-    def under(self, others: "Thresholds") -> "Thresholds":
-        """These, where ``others`` have no range for the label."""
+    def merge(self, others: "Thresholds") -> "Thresholds":
+        """Merge; ``others`` take precedence."""
         return Thresholds({**self.warning, **others.warning}, {**self.critical, **others.critical})
 
     def broken(self, label: str, value: float) -> str:

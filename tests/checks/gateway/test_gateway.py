@@ -196,7 +196,7 @@ class Wired:
         return self
 
     def __call__(self, *options):
-        said = command.main(["--site", str(self.site.write()), *options], clock=Clock())
+        said = command.main(["--site", str(self.site.write()), *options], clock=Clock()).verdict
         return said.state, plain(verdict.render("VM_GATEWAY", said))
 
 

@@ -9,6 +9,7 @@ import socket
 
 import pytest
 
+from vmprobe.checks import judge
 from vmprobe.checks.lifecycle import command
 from vmprobe.checks.options import load_site
 from vmprobe.core.errors import (
@@ -387,11 +388,10 @@ def test_the_deadline_ends_the_run_in_its_stage_and_removes_everything(site, tim
 
 
 def test_a_deadline_that_does_not_hold_the_reserve_starts_nothing(site):
-    with pytest.raises(
-        Exception,
-        match="site: 60 s do not hold the clean-up's reserve of 60 s; nothing was started",
-    ):
-        site.lifecycle("-t", "60")
+    assert site.lifecycle("-t", "60") == (
+        3,
+        "VM_LIFECYCLE UNKNOWN - site: 60 s do not hold the clean-up's reserve of 60 s; nothing was started",
+    )
     assert site.cloud.requests == 0
 
 
@@ -732,31 +732,31 @@ REFUSALS = {  # what the manager refuses a request with: (exit code, cause)
     "refusal", REFUSALS, ids=["type", "disk", "subnet", "group", "zone", "quota", "other"]
 )
 def test_the_cause_of_a_refused_request_is_what_its_words_say_and_no_scheduler(refusal):
-    assert verdict.of_error(CloudError(refusal), {}, "submit") == REFUSALS[refusal]
+    assert judge.of_error(CloudError(refusal), {}, "submit") == REFUSALS[refusal]
 
 
 def test_the_stages_cause_is_lent_only_where_nothing_better_is_known():
-    assert verdict.of_error(ResourceFailed("server 4f1c is ERROR: it broke"), {}, "active") == (
+    assert judge.of_error(ResourceFailed("server 4f1c is ERROR: it broke"), {}, "active") == (
         2,
         "scheduler",
     )
-    assert verdict.of_error(
+    assert judge.of_error(
         ResourceFailed("server 4f1c is ERROR: no port binding"), {}, "active"
     ) == (2, "network")
-    assert verdict.of_error(
+    assert judge.of_error(
         ResourceFailed("server 4f1c is ERROR: no port binding", cause="image"), {}, "active"
     ) == (2, "image")
-    assert verdict.of_error(
+    assert judge.of_error(
         StageOverrun("server 4f1c has no volume; not within its budget of 5 s"), {}, "active"
     ) == (2, "scheduler")
 
 
 def test_our_own_mistake_is_unknown_however_it_was_told_unless_the_site_says_otherwise():
-    assert verdict.of_error(NotFound("no such choice", cause="client"), {}, "image") == (
+    assert judge.of_error(NotFound("no such choice", cause="client"), {}, "image") == (
         3,
         "client",
     )
-    assert verdict.of_error(
+    assert judge.of_error(
         NotFound("no such choice", cause="client"), {"client": "WARNING"}, "image"
     ) == (1, "client")
 

@@ -52,7 +52,7 @@ def run(cloud, clock, tmp_path, test_vm_lines):
                     url=server.url, test_vm="\n".join(test_vm_lines), credentials=credentials
                 )
             )
-            result = probe.main(["--site", str(path)], clock=clock)
+            result = probe.main(["--site", str(path)], clock=clock).verdict
         line = verdict.render(name, result).split(" | ")[0]
         return result.state, re.sub(r"\d+(\.\d+)? s\b", "T s", line)
 

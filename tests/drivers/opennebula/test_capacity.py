@@ -59,7 +59,7 @@ class World:
 
     def run(self, *options, **words):
         """(exit code, the whole output) of check_vm_capacity."""
-        said = probe.main(["--site", self.site(**words), *options], clock=Clock())
+        said = probe.main(["--site", self.site(**words), *options], clock=Clock()).verdict
         return said.state, verdict.render("VM_CAPACITY", said)
 
 

@@ -70,7 +70,7 @@ class World:
 
     def run(self, *options, **words):
         """(exit code, first line) of check_vm_lifecycle."""
-        said = command.main(["--site", self.site(**words), *options], clock=Clock())
+        said = command.main(["--site", self.site(**words), *options], clock=Clock()).verdict
         return said.state, line(verdict.render("VM_LIFECYCLE", said))
 
 

@@ -45,7 +45,7 @@ def run(path, *options, **test_vm):
         lines = re.sub(rf"(?m)^{key} = .*\n", "", lines) + f"{key} = {value}\n"
     with open(path, "w") as file:
         file.write(lines)
-    said = command.main(["--site", path, *options], clock=Clock())
+    said = command.main(["--site", path, *options], clock=Clock()).verdict
     return said.state, line(verdict.render("VM_LIFECYCLE", said))
 
 

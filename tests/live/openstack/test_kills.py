@@ -70,7 +70,8 @@ def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
 
     def removed():  # what was on its way when the probe was killed may appear a little later
         return (
-            command.main(["--site", path, "--remove", "-t", "120"], clock=Clock()).state == 0
+            command.main(["--site", path, "--remove", "-t", "120"], clock=Clock()).verdict.state
+            == 0
             and left(openstack) == []
         )
 

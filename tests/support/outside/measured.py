@@ -18,5 +18,5 @@ def peak() -> int:
 
 
 for site in sys.argv[1:]:
-    said = command.main(["--site", site], clock=VirtualClock())
+    said = command.main(["--site", site], clock=VirtualClock()).verdict
     print(json.dumps([said.state, verdict.render("VM_LIFECYCLE", said), peak()]), flush=True)

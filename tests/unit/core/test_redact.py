@@ -444,7 +444,7 @@ class Echo:
             lifecycle: ["--json", str(timeline), "--evidence", str(evidence)],
             command: ["--json", str(timeline)],
         }.get(probe, [])
-        said = probe.main(["--site", str(self.site), "-vv", *files], clock=VirtualClock())
+        said = probe.main(["--site", str(self.site), "-vv", *files], clock=VirtualClock()).verdict
         found = {"the output": verdict.render("VM_X", said), "the terminal": terminal.getvalue()}
         found.update(
             {

@@ -570,7 +570,7 @@ class Probe:
         self.server.things.update(json.loads(json.dumps(STRANGERS)))
         shutil.rmtree(os.environ["VMPROBE_STATE"], ignore_errors=True)
         clock = VirtualClock()
-        said = command.main(["--site", str(self.site), *options], clock=clock)
+        said = command.main(["--site", str(self.site), *options], clock=clock).verdict
         output = plugin_output.read(verdict.render("VM_LIFECYCLE", said))
 
         assert "unforeseen: " not in output.text.replace("'unforeseen", "")

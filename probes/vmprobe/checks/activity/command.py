@@ -9,13 +9,12 @@ from vmprobe.checks import session
 from vmprobe.checks.activity import usage
 from vmprobe.checks.capacity import headroom
 from vmprobe.checks.lifecycle import sampling
-from vmprobe.checks.options import Parser, add_patterns, patterns
-from vmprobe.checks.session import Finding, Session
+from vmprobe.checks.options import LOOK_TIME, Parser, add_patterns, patterns
+from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
 from vmprobe.core.text import counted, number, span, table
-from vmprobe.report.verdict import WORDS, Verdict
 
 DESCRIPTION = """\
 Say how busy servers were since the last run, by what the VM manager counts:
@@ -37,16 +36,17 @@ The last readings are kept in the suite's state directory.
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("activity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    found = Parser("activity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
     add_patterns(found, "the busiest")
     return found
 
 
-def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
-    """Run the probe; ClientError before anything is asked when it cannot be."""
-    options = parser().parse_args(arguments)
-    return session.look(
-        options, clock, lambda run: _look(run, options), bare="cpu_peak", defaults={}
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
+    """Run the check; Printed or ClientError when the command line or the site file is wrong."""
+    return session.run(
+        parser(),
+        arguments,
+        lambda site, options: session.look("activity", site, options, clock, _look, "cpu_peak"),
     )
 
 
@@ -99,10 +99,9 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         and all(isinstance(reason, NotPermitted) for reason in unmeasured.values())
         and not any(readings.values())
     ):
-        state = WORDS.index(site.verdict.get("unmeasured", "UNKNOWN"))
         return Finding(
             f"{counted(len(servers), 'server')}, not measured (cause=auth): {next(iter(unmeasured.values()))}",
-            state,
+            problems=("unmeasured",),
         )
     story = _story(servers, known, timeline.metrics, len(unmeasured))
     wrong = trouble or unkept  # where both are, it is mostly for one reason

@@ -7,13 +7,12 @@ from typing import Any, Optional, Sequence
 
 from vmprobe.checks import session
 from vmprobe.checks.capacity import headroom
-from vmprobe.checks.options import Parser, count
-from vmprobe.checks.session import Finding, Session
+from vmprobe.checks.options import LOOK_TIME, Parser, count
+from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Key
 from vmprobe.core.errors import ClientError
 from vmprobe.core.model import BURDENS, RESOURCES, Capability
-from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict
 from vmprobe.site.site import Site
 
 DESCRIPTION = """\
@@ -36,16 +35,19 @@ _full; with --need also fits, so many more servers; auth capacity image total
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("capacity", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    found = Parser("capacity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
     found.add_argument("--need", metavar="N", type=count, help="can I get so many more servers?")
     found.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
     return found
 
 
-def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
-    """Run the probe; ClientError before anything is asked when it cannot be."""
-    options = parser().parse_args(arguments)
-    return session.look(options, clock, lambda run: _look(run, options), bare="fits", defaults={})
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
+    """Run the check; Printed or ClientError when the command line or the site file is wrong."""
+    return session.run(
+        parser(),
+        arguments,
+        lambda site, options: session.look("capacity", site, options, clock, _look, "fits"),
+    )
 
 
 def _look(run: Session, options: argparse.Namespace) -> Finding:
@@ -65,7 +67,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     values, run.highest = headroom.figures(limits)
     timeline.metrics.update(values)
 
-    text, state = _story(limits), OK
+    text, problems = _story(limits), []
     if options.need or options.flavor:
         with timeline.stage("image"):
             plan = cloud.resolve({**site.test_vm, "flavor": flavor})
@@ -74,9 +76,9 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         if room.fits is not None:
             timeline.metrics["fits"] = room.fits
         if options.need and room.fits is not None and room.fits < options.need:
-            state = WORDS.index(site.verdict.get("quota", WORDS[WARNING]))
+            problems.append("quota")
         text = f"{_answer(room, options.need, plan.flavor or 'servers')}; {text}"
-    return Finding(text, state, details=tuple(headroom.table(limits)))
+    return Finding(text, tuple(problems), details=tuple(headroom.table(limits)))
 
 
 def _flavor(site: Site, text: Optional[str]) -> Any:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any, List, Mapping, Optional, Sequence
 
 from vmprobe.checks import session
 from vmprobe.checks.gateway import steps
-from vmprobe.checks.options import Parser
-from vmprobe.checks.session import Finding, Session
+from vmprobe.checks.options import LOOK_TIME, Parser
+from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.text import seconds, span, table
-from vmprobe.report.verdict import Verdict
 
 DESCRIPTION = """\
 Ask a VM gateway for all that a test VM needs, and create nothing: connection,
@@ -35,7 +35,7 @@ DEFAULTS = {
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("gateway", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    found = Parser("gateway", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
     found.add_argument(
         "--capabilities",
         action="store_true",
@@ -47,28 +47,33 @@ def parser() -> Parser:
     return found
 
 
-def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
-    """Run the probe; ClientError before anything is asked when it cannot be."""
-    options = parser().parse_args(arguments)
-    return session.look(
-        options,
-        clock,
-        lambda run: _look(run, options.capabilities, bool(options.json)),
-        bare="total",
-        defaults=DEFAULTS,
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
+    """Run the check; Printed or ClientError when the command line or the site file is wrong."""
+    return session.run(
+        parser(),
+        arguments,
+        lambda site, options: session.look(
+            "gateway", site, options, clock, _look, "total", DEFAULTS
+        ),
     )
 
 
-def _look(run: Session, as_table: bool, as_json: bool) -> Finding:
+def _look(run: Session, options: argparse.Namespace) -> Finding:
     report = steps.Report()
     try:
-        steps.run(run.site, run.cloud, run.timeline, report, offers=as_table or as_json)
+        steps.run(
+            run.site,
+            run.cloud,
+            run.timeline,
+            report,
+            offers=options.capabilities or bool(options.json),
+        )
     finally:
         run.timeline.notes[:0] = _certificates(report, run.deadline.clock.utc())
     offered = steps.capabilities(run.cloud.driver, report.described)
     return Finding(
         _story(run, report),
-        table=tuple(_table(offered)) if as_table else (),
+        table=tuple(_table(offered)) if options.capabilities else (),
         details=(f"a test VM would have {report.plan}",),
         document={
             "capabilities": offered,

@@ -12,8 +12,8 @@ from vmprobe.checks import session
 from vmprobe.checks.image import endorsement, provenance
 from vmprobe.checks.image.endorsement import Endorsed
 from vmprobe.checks.image.provenance import PROBLEMS, Problem
-from vmprobe.checks.options import Parser
-from vmprobe.checks.session import Finding, Session
+from vmprobe.checks.options import LOOK_TIME, Parser
+from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotFound, VmprobeError
 from vmprobe.core.model import Capability, Image, Kind, State
@@ -21,6 +21,7 @@ from vmprobe.core.text import counted, span
 from vmprobe.core.values import http_url
 from vmprobe.host import files
 from vmprobe.report.verdict import Verdict
+from vmprobe.site.site import Site
 from vmprobe.transport import dn
 
 DESCRIPTION = """\
@@ -54,7 +55,7 @@ _MOST_MESSAGES = 3  # in the first line
 
 def parser() -> Parser:
     """The command line."""
-    result = Parser("image", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    result = Parser("image", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
     result.add_argument(
         "--image", metavar="NAME", help="check this image; default: the site's test image"
     )
@@ -101,15 +102,16 @@ def parser() -> Parser:
     return result
 
 
-def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
-    """Run the probe; ClientError before anything is asked when it cannot be."""
-    options = parser().parse_args(arguments)
-    for word in ("every", "running", "endorser"):
-        if getattr(options, word) and not options.list:
-            raise ClientError(f"--{word} needs a --list")
-    return session.look(
-        options, clock, lambda run: _look(run, options), bare="list_expires", defaults=DEFAULTS
-    )
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
+    """Run the check; Printed or ClientError when the command line or the site file is wrong."""
+    return session.run(parser(), arguments, lambda site, options: _check(site, options, clock))
+
+
+def _check(site: Site, options: argparse.Namespace, clock: Optional[Clock]) -> Verdict:
+    for option in ("every", "running", "endorser"):
+        if getattr(options, option) and not options.list:
+            raise ClientError(f"--{option} needs a --list")
+    return session.look("image", site, options, clock, _look, "list_expires", DEFAULTS)
 
 
 def _look(run: Session, options: argparse.Namespace) -> Finding:

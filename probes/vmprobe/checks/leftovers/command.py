@@ -1,20 +1,21 @@
-"""check_vm_leftovers: say what earlier runs left in a cloud, and with --remove take it away."""
+"""check_vm_leftovers: report what earlier runs left in a cloud, and with --remove remove it."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence
+import argparse
+from typing import List, Optional, Sequence
 
-from vmprobe.checks import signals
-from vmprobe.checks.options import Parser, load_site, thresholds_of
-from vmprobe.checks.session import LOOK, Session
+from vmprobe.checks import judge, session, signals
+from vmprobe.checks.options import LOOK_TIME, Parser, thresholds_of
+from vmprobe.checks.session import CheckResult, Session
 from vmprobe.core.clock import Clock, clock_skew
 from vmprobe.core.handle import owner_word
 from vmprobe.core.text import counted, span
 from vmprobe.host import paths
 from vmprobe.lease import ledger, sweep
 from vmprobe.lease.sweep import Held, Survey
-from vmprobe.report import verdict
-from vmprobe.report.verdict import OK, WARNING, WORDS, Verdict
+from vmprobe.report.verdict import Verdict
+from vmprobe.site.services import run_time
 from vmprobe.site.site import Site
 
 DESCRIPTION = """\
@@ -30,42 +31,44 @@ since the oldest lease ended), and what they hold: vcpus, memory (B),
 volume_bytes (B). Default: -w leftovers=0.
 """
 
-
-_CLOCKS_AGREE = 30.0  # seconds by which two clocks may differ: a lease has a minute for it
+_CLOCKS_AGREE = (
+    30.0  # seconds by which two clocks may differ: a lease is a minute longer than its run
+)
 
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser(
-        "leftovers", DESCRIPTION, EPILOG, timeout=f"{LOOK:g} s, with --remove the site's deadline"
+    parser = Parser(
+        "leftovers", DESCRIPTION, EPILOG, timeout=f"{LOOK_TIME}; with --remove the site's deadline"
     )
-    found.add_argument(
+    parser.add_argument(
         "--remove",
         action="store_true",
         help="remove what is left over and see that it is gone; what has another owner, or whose lease is "
         "not over, is never touched",
     )
-    found.add_argument(
+    parser.add_argument(
         "--all-owners",
         action="store_true",
         help="count other owners' leftovers, too; they are never removed",
     )
-    found.add_argument(
+    parser.add_argument(
         "--owner",
         metavar="NAME",
         help="whose leftovers are judged and removed, such as a monitoring host's that is no more; default: "
         "the site's owner, else this host",
     )
-    return found
+    return parser
 
 
-def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
-    """Run the probe; ClientError before anything is asked when it cannot be."""
-    options = parser().parse_args(arguments)
-    site = load_site(options)
-    time = options.timeout or (site.deadline if options.remove else LOOK)
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
+    """Run the check; Printed or ClientError when the command line or the site file is wrong."""
+    return session.run(parser(), arguments, lambda site, options: _check(site, options, clock))
+
+
+def _check(site: Site, options: argparse.Namespace, clock: Optional[Clock]) -> Verdict:
     site = site.with_options(
-        deadline=time,
+        deadline=run_time("leftovers", site.deadline, options.timeout, options.remove),
         thresholds=thresholds_of(site, options, default="leftovers"),
         owner=owner_word(options.owner) if options.owner else None,
     )
@@ -76,113 +79,110 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
 
 
 class Run:
-    """One run of the probe: whom it asks, and what came out of it."""
+    """One run of the check: survey, remove, judge."""
 
-    def __init__(self, site: Site, options: Any, clock: Clock):
+    def __init__(self, site: Site, options: argparse.Namespace, clock: Clock):
         self.site, self.options = site, options
         self.session = Session(site, clock, options.verbose, reserve=0.0)
-        self.deadline, self.timeline, self.cloud = (
-            self.session.deadline,
-            self.session.timeline,
-            self.session.cloud,
-        )
+        self.deadline = self.session.deadline
+        self.timeline, self.cloud = self.session.timeline, self.session.cloud
 
     def verdict(self) -> Verdict:
-        """Look, remove what may be removed if that is wanted, and judge what is there then."""
+        """Survey the cloud, remove what may be removed where that is asked for, and judge what is there then."""
         try:
-            said = self._look()
-        except Exception as error:  # no answer is never read as "nothing there"
-            said = self.session.failure(error)
+            verdict = self._survey()
+        except Exception as error:  # no answer is never read as "nothing is there"
+            verdict = self.session.failure(error)
         finally:
             self.session.close()
-        evidence = self.session.evidence
-        said = said.with_details(evidence.lines() if self.options.verbose >= 2 else ())
-        said = said._replace(perfdata={**said.perfdata, "total": self.timeline.total()})
-        return said.of(self.site.name, evidence.redactor.redact)
+        verdict = verdict._replace(perfdata={**verdict.perfdata, "total": self.timeline.total()})
+        return verdict.with_details(self.session.request_lines()).of_site(
+            self.site.name, self.session.evidence.redactor.redact
+        )
 
-    def _look(self) -> Verdict:
+    def _survey(self) -> Verdict:
         state = paths.state_directory()
         with self.timeline.stage("auth"):
             self.cloud.connect()
         with self.timeline.stage("list"):
-            found = sweep.survey(
+            survey = sweep.survey(
                 self.cloud,
                 self.site.owner,
                 self._now(),
                 lambda handle: ledger.is_running(state, handle),
             )
-        before, why = list(found.leftovers), ""
-        if self.options.remove and found.leftovers:
-            found.leftovers, why = sweep.remove(
+        before, reason = list(survey.leftovers), ""
+        if self.options.remove and survey.leftovers:
+            survey.leftovers, reason = sweep.remove(
                 self.cloud, before, self.timeline, self.site.reserve, state
             )
-        there = set(found.leftovers)
-        removed = [held for held in before if held not in there]
-        return self._judge(found, removed, why)
+        remaining = set(survey.leftovers)
+        removed = [leftover for leftover in before if leftover not in remaining]
+        return self._judge(survey, removed, reason)
 
     def _now(self) -> float:
-        """The time by which leases are over: the cloud's, where this host's clock is ahead of it."""
+        """The time by which leases are judged: the cloud's, where this host's clock is ahead of it."""
         now = self.deadline.clock.utc()
-        difference = clock_skew(*self.session.evidence.server_date) or 0.0
-        if difference <= _CLOCKS_AGREE:
+        skew = clock_skew(*self.session.evidence.server_date) or 0.0
+        if skew <= _CLOCKS_AGREE:
             return now
         self.timeline.notes.append(
-            f"this host's clock is {span(difference)} ahead of the cloud's, by which leases are judged"
+            f"this host's clock is {span(skew)} ahead of the cloud's, by which leases are judged"
         )
-        return now - difference
+        return now - skew
 
-    def _judge(self, found: Survey, removed: List[Held], why: str) -> Verdict:
-        counted_ones = found.leftovers + (found.others if self.options.all_owners else [])
-        measured = sweep.totals(counted_ones)
-        thresholds = self.site.thresholds
-        state, broken = verdict.of_ranges(measured, thresholds)
-        unjudged = "leftovers" not in thresholds.warning
-        if unjudged:
-            thresholds = thresholds.with_range("warning", "leftovers", "0")
-        if state == OK and (counted_ones and unjudged or why):
-            state = WORDS.index(self.site.verdict.get("leftovers", WORDS[WARNING]))
-        said = [_story(counted_ones, found)] if counted_ones or not removed else []
+    def _judge(self, survey: Survey, removed: Sequence[Held], reason: str) -> Verdict:
+        """Judge what remains; ``reason``: why something was not removed, '' where everything was."""
+        leftovers = survey.leftovers + (survey.others if self.options.all_owners else [])
+        measured = sweep.totals(leftovers)
+        messages = [_message(leftovers, survey)] if leftovers or not removed else []
         if removed:
-            said.append(f"{counted(len(removed), 'leftover')} removed: {_named(removed)}")
-        if why:
-            said.append(f"not removed: {why} (cause=teardown)")
-        return Verdict(
-            state,
-            "; ".join(broken + said),
-            measured,
-            thresholds,
-            tuple(self._details(found, counted_ones)),
-            reason=why,
+            messages.append(f"{counted(len(removed), 'leftover')} removed: {_named(removed)}")
+        if reason:
+            messages.append(f"not removed: {reason} (cause=teardown)")
+
+        has_range = "leftovers" in self.site.thresholds.warning
+        problems = ["leftovers"] if reason or leftovers and not has_range else []
+        verdict = judge.completed(self.site, "; ".join(messages), measured, problems, reason=reason)
+        thresholds = self.site.thresholds
+        if not has_range:
+            thresholds = thresholds.with_range("warning", "leftovers", "0")
+        return verdict._replace(
+            perfdata=measured,
+            thresholds=thresholds,
+            details=tuple(self._details(survey, leftovers)),
         )
 
-    def _details(self, found: Survey, judged: Sequence[Held]) -> List[str]:
-        """Each thing that was judged; at -v also what was not."""
-        lines = [held.description() for held in judged]
+    def _details(self, survey: Survey, leftovers: Sequence[Held]) -> List[str]:
+        """Each resource that was judged; at -v also the others."""
+        lines = [held.description() for held in leftovers]
         if self.options.verbose >= 1:
-            lines += [held.description() for held in found.running]
-            lines += [held.description() for held in found.others if held not in judged]
+            lines += [held.description() for held in survey.running]
+            lines += [held.description() for held in survey.others if held not in leftovers]
             lines += [
-                f"{thing.ref} is called {thing.ref.name}, which is no handle"
-                for thing in found.lookalikes
+                f"{resource.ref} is called {resource.ref.name}, which is no handle"
+                for resource in survey.lookalikes
             ]
-            lines += [f"note: {note}" for note in self.timeline.notes]
-            lines.append(f"requests {self.session.evidence.requests}")
+            lines += self.session.closing_lines()
         return lines
 
 
-def _story(judged: Sequence[Held], found: Survey) -> str:
+def _message(leftovers: Sequence[Held], survey: Survey) -> str:
     """``2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon1), volume 77aa (mon1)``."""
-    number = len(found.running)
+    number = len(survey.running)
     running = (
         f" ({counted(number, 'thing')} within {'its' if number == 1 else 'their'} lease)"
         if number
         else ""
     )
-    if not judged:
+    if not leftovers:
         return f"nothing is left behind{running}"
-    oldest = max(held.overdue for held in judged)
-    return f"{counted(len(judged), 'leftover')}, the oldest {span(oldest)} past its lease{running}: {_named(judged)}"
+    oldest = max(held.overdue for held in leftovers)
+    return (
+        f"{counted(len(leftovers), 'leftover')}, the oldest {span(oldest)} past its lease{running}: "
+        f"{_named(leftovers)}"
+    )
 
 
-def _named(things: Sequence[Held]) -> str:
-    return ", ".join(map(str, things[:3])) + (", ..." if len(things) > 3 else "")
+def _named(leftovers: Sequence[Held]) -> str:
+    return ", ".join(map(str, leftovers[:3])) + (", ..." if len(leftovers) > 3 else "")

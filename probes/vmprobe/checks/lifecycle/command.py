@@ -1,37 +1,34 @@
-"""check_vm_lifecycle: assemble site, driver, lease and timeline, live the story, say what it means."""
+"""check_vm_lifecycle: assemble site, driver, lease and timeline, run the story, and judge it.
+
+What happens to the test VM is in ``story``.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+import argparse
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from vmprobe.checks import signals
+from vmprobe.checks import judge, session, signals
 from vmprobe.checks.lifecycle import story
-from vmprobe.checks.options import Parser, load_site, server_count, thresholds_of
-from vmprobe.checks.session import Session, attempt
+from vmprobe.checks.options import Parser, server_count, thresholds_of
+from vmprobe.checks.session import CheckResult, Session, write_file, write_json
 from vmprobe.core import handle
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, LeftBehind, VmprobeError
-from vmprobe.core.model import Capability, Ref
+from vmprobe.core.model import Capability, Plan, Ref
 from vmprobe.core.text import seconds
-from vmprobe.host import files, paths, slots
+from vmprobe.host import paths, slots
 from vmprobe.lease import ledger
 from vmprobe.lease.debts import count_debts, settle_debts
 from vmprobe.lease.lease import Lease
 from vmprobe.lease.ledger import Ledger
-from vmprobe.report import verdict
-from vmprobe.report.verdict import CRITICAL, OK, WARNING, WORDS, Verdict
+from vmprobe.report.verdict import OK, WORDS, Verdict
 from vmprobe.site import site as sites
+from vmprobe.site.services import run_time
 from vmprobe.site.site import Site
 
-_NOT_WAITED = (
-    "auth",
-    "image",
-    "submit",
-    "sample",
-    "delete",
-    "gone",
-    "total",
-)  # the others end when they outrun their budgets
+# Stages whose budgets are judged afterwards; the others end by themselves when they exceed theirs.
+_JUDGED_AFTERWARDS = ("auth", "image", "submit", "sample", "delete", "gone", "total")
 
 DESCRIPTION = """\
 Submit a test VM to a site's VM manager, wait until its network and storage
@@ -53,52 +50,50 @@ metering, the factor by which its own figures and the manager's differ.
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("lifecycle", DESCRIPTION, EPILOG, timeout="the site's deadline")
-    found.add_argument(
+    parser = Parser("lifecycle", DESCRIPTION, EPILOG, timeout="the site's deadline")
+    parser.add_argument(
         "--count",
         metavar="N",
         type=server_count,
         help="so many test VMs at once; default: the site's count",
     )
-    found.add_argument(
+    parser.add_argument(
         "--depth",
         choices=sites.DEPTHS,
         help="how a VM is judged: by the manager (api), also by what its console says (console), or by a "
         "connection to it (reach); default: the site's depth",
     )
-    found.add_argument(
+    parser.add_argument(
         "--timeout-state",
         choices=WORDS,
         metavar="STATE",
         help="the state when the whole time is over; default: UNKNOWN",
     )
-    found.add_argument(
+    parser.add_argument(
         "--plan", action="store_true", help="say what would be used and created; start nothing"
     )
-    found.add_argument("--json", metavar="FILE", help="write the whole timeline to this file")
-    found.add_argument(
+    parser.add_argument("--json", metavar="FILE", help="write the whole timeline to this file")
+    parser.add_argument(
         "--evidence",
         metavar="DIR",
         help="write requests and replies, secrets struck out, to this directory",
     )
-    return found
+    return parser
 
 
-def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
-    """Run the probe; ClientError before anything is started when it cannot be."""
-    options = parser().parse_args(arguments)
-    site = load_site(options)
-    thresholds = thresholds_of(site, options, default="total")
-    mapping = {
-        **site.verdict,
-        **({"timeout": options.timeout_state} if options.timeout_state else {}),
-    }
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
+    """Run the check; Printed or ClientError when the command line or the site file is wrong."""
+    return session.run(parser(), arguments, lambda site, options: _check(site, options, clock))
+
+
+def _check(site: Site, options: argparse.Namespace, clock: Optional[Clock]) -> Verdict:
+    timeout_state = {"timeout": options.timeout_state} if options.timeout_state else {}
     site = site.with_options(
-        deadline=options.timeout,
+        deadline=run_time("lifecycle", site.deadline, options.timeout),
         depth=options.depth,
         count=options.count,
-        thresholds=thresholds,
-        verdict=mapping,
+        thresholds=thresholds_of(site, options, default="total"),
+        verdict={**site.verdict, **timeout_state},
     )
     run = Run(site, options, clock or Clock())
     if clock is None:
@@ -107,24 +102,27 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
 
 
 class Run:
-    """One run of the probe: what it was made of, and what came out of it."""
+    """One run of the check: what it works with, and what came of it."""
 
-    def __init__(self, site: Site, options: Any, clock: Clock):
-        _refuse_what_cannot_work(site)
+    def __init__(self, site: Site, options: argparse.Namespace, clock: Clock):
+        """ClientError where the run would surely fail."""
+        _refuse_impossible(site)
         self.site, self.options = site, options
         self.session = Session(site, clock, options.verbose, keep=bool(options.evidence))
         self.deadline, self.timeline = self.session.deadline, self.session.timeline
         self.evidence, self.cloud = self.session.evidence, self.session.cloud
         self.handle = handle.new(site.owner, site.deadline, clock.utc())
-        self.debts: List[Ref] = []  # of earlier runs, and still there
-        self.owed = 0  # by earlier runs and by their ledgers, where the cloud was not asked for it
-        self.troubles: List[str] = []  # with their ledgers, and with the turn of this one
-        self.lease: Optional[Lease] = None
+        self.lease: Optional[Lease] = None  # None until something may be created
+        self.debts: List[Ref] = []  # what earlier runs left in the cloud
+        self.owed = 0  # how many more things their ledgers hold, for which the cloud was not asked
+        self.troubles: List[str] = []  # with ledgers, and with the slot
 
     def verdict(self) -> Verdict:
-        """Live the story and judge it."""
-        said = self._plan() if self.options.plan else self._judge(self._live())
-        return self._with_files(said.of(self.site.name, self.evidence.redactor.redact))
+        """Run the story, or only its plan, and judge it."""
+        verdict = self._plan() if self.options.plan else self._judge(self._live())
+        return self._with_files(verdict.of_site(self.site.name, self.evidence.redactor.redact))
+
+    # --- what happens -------------------------------------------------------------------------------------------
 
     def _plan(self) -> Verdict:
         """What a run would use and create; nothing is started."""
@@ -138,23 +136,21 @@ class Run:
             return self._judge(error)
         finally:
             self.session.close()
-        things = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
-        volume = (
-            f"a volume of {test_vm['volume'] / 2**30:g} GiB each"
-            if test_vm["volume"]
-            else "no volume"
-        )
-        limits = [f"would use: {word} {value}" for word, value in _plan_lines(self.site, plan)]
+
+        servers = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
+        gibibytes = f"{test_vm['volume'] / 2**30:g}" if test_vm["volume"] else ""
+        volume = f"a volume of {gibibytes} GiB each" if gibibytes else "no volume"
+        parts = [f"would use: {key} {value}" for key, value in _plan_parts(self.site, plan)]
         return Verdict(
             OK,
-            f"would start {things} ({plan}) with {volume}; nothing was started",
+            f"would start {servers} ({plan}) with {volume}; nothing was started",
             self.timeline.durations(),
             self.site.thresholds,
-            (*limits, *self._details()),
+            (*parts, *self._details()),
         )
 
     def _live(self) -> Optional[BaseException]:
-        """The story; returns what ended it, or None."""
+        """Run the story; returns the error that ended it, or None."""
         directory = ledger.directory(paths.state_directory(), self.site.name)
         asked = False
 
@@ -162,243 +158,204 @@ class Run:
             nonlocal asked
             self._settle(directory, min(self.site.reserve, self.deadline.left() / 8))
             asked = True
-            there = len(self.debts) + self.owed
-            if there > self.site.most_leftovers:
-                self._settle(
-                    directory, self.deadline.left()
-                )  # there will hardly be a run, so its time is theirs
-                there = max(
-                    there if self.deadline.left() < self.site.reserve else 0,
-                    len(self.debts) + self.owed,
-                )
-            if there > self.site.most_leftovers:
-                raise LeftBehind(
-                    f"{there} things of earlier runs could not be removed, and [budget] leftovers is "
-                    f"{self.site.most_leftovers}: no test VM was started"
-                )
+            self._limit_debts(directory)
 
         book = Ledger.begin(
             directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity
         )
-        self.lease = Lease(self.cloud, self.handle, book, self.timeline)
+        self.lease = lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
             endpoint = str(self.site.endpoint.get("url") or self.site.driver.__module__)
             parallel = self.site.schedule.get("parallel")
             with slots.hold(endpoint, parallel, self.deadline, self.troubles.append):
-                self.timeline.began = (
-                    self.deadline.clock.now()
-                )  # waiting for a slot is not the cloud's time
-                story.run(self.site, self.cloud, self.lease, self.timeline, settle)
-        except BaseException as error:  # also what a driver's library raises to end the process
-            if verdict.is_quota(error):
-                self._find_leftovers()
+                # Waiting for a slot is not the cloud's time.
+                self.timeline.began = self.deadline.clock.now()
+                story.run(self.site, self.cloud, lease, self.timeline, settle)
+        except BaseException as error:  # even what a driver's library raises to end the process
+            if judge.is_quota(error):
+                self._find_leftovers(lease)
             return error
         finally:
             if not asked:
                 self.owed = count_debts(self.cloud, directory)
-            book.close(self.lease.settled)
+            book.close(lease.settled)
             self.session.close()
         return None
 
     def _settle(self, directory: str, patience: float) -> None:
-        """Pay earlier runs' debts before anything is created; what cannot be paid is reported."""
+        """Remove what earlier runs left, for at most ``patience`` seconds."""
         self.debts, self.owed, troubles = settle_debts(
             self.cloud, directory, self.timeline, patience, self.site.owner
         )
         self.troubles += [trouble for trouble in troubles if trouble not in self.troubles]
 
-    def _find_leftovers(self) -> None:
-        """Who fills the quota: what earlier runs left counts, also where no ledger knows of it."""
+    def _limit_debts(self, directory: str) -> None:
+        """LeftBehind where more is left than the site tolerates, after all the time was spent on it."""
+        left = len(self.debts) + self.owed
+        if left <= self.site.most_leftovers:
+            return
+        self._settle(directory, self.deadline.left())  # the test VM will hardly need the time
+        too_late = self.deadline.left() < self.site.reserve
+        left = max(left if too_late else 0, len(self.debts) + self.owed)
+        if left > self.site.most_leftovers:
+            raise LeftBehind(
+                f"{left} things of earlier runs could not be removed, and [budget] leftovers is "
+                f"{self.site.most_leftovers}: no test VM was started"
+            )
+
+    def _find_leftovers(self, lease: Lease) -> None:
+        """The quota is full: count also what earlier runs left and no ledger knows of."""
         from vmprobe.lease import sweep
 
-        known = self.debts + self.lease.leftovers
+        known = self.debts + lease.leftovers
         try:
-            found = sweep.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
-        except VmprobeError as unknown:
-            self.timeline.notes.append(f"who fills the quota is not known: {unknown}")
+            survey = sweep.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
+        except VmprobeError as error:
+            self.timeline.notes.append(f"who fills the quota is not known: {error}")
         else:
-            self.debts += [
-                held.resource.ref for held in found.leftovers if held.resource.ref not in known
-            ]
+            refs = [held.resource.ref for held in survey.leftovers]
+            self.debts += [ref for ref in refs if ref not in known]
 
     # --- what it means ------------------------------------------------------------------------------------------
 
     def _judge(self, error: Optional[BaseException]) -> Verdict:
-        """One outcome: the error that ended the run, else leftovers of earlier runs, else the ranges."""
-        site = self.site
-        measured = {
-            **self.timeline.durations(),
-            "total": self.timeline.total(),
-            **self.timeline.metrics,
-        }
+        """The verdict: the error that ended the run, else leftovers, failed removals, budgets and ranges."""
+        durations = {**self.timeline.durations(), "total": self.timeline.total()}
+        measured = {**durations, **self.timeline.metrics}
         left = len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())
-        if left or not (
-            self.lease and self.lease.uncertain
-        ):  # what nobody could look for is not none
+        # Where nobody could look for leftovers, their number is not zero but unknown.
+        if left or not (self.lease and self.lease.uncertain):
             measured["leftovers"] = left
         remains = "; ".join(self._remains(error))
         if error is not None:
-            said = self.session.failure(error)
+            verdict = self.session.failure(error)
+            message = f"{verdict.text}; {remains}" if remains else verdict.text
+            verdict = verdict._replace(text=message)
         else:
-            state, broken = verdict.of_ranges(measured, site.thresholds)
-            late = verdict.over_budget(
-                {label: measured[label] for label in _NOT_WAITED if label in measured}, site.budgets
+            verdict = judge.completed(
+                self.site,
+                f"{self._message()}; {remains}" if remains else self._message(),
+                measured,
+                self._problems(),
+                {stage: durations[stage] for stage in _JUDGED_AFTERWARDS if stage in durations},
+                reason=remains,
             )
-            state, broken = CRITICAL if late else state, late + broken
-            if (self.debts or self.owed) and state == OK:
-                state = WORDS.index(site.verdict.get("leftovers", WORDS[WARNING]))
-            if self.lease.failed_removals and state == OK:
-                state = WORDS.index(site.verdict.get("teardown", WORDS[WARNING]))
-            said = Verdict(state, "; ".join(broken + [self._story()]), reason=remains)
-        return said._replace(
-            text=f"{said.text}; {remains}" if remains else said.text,
+        return verdict._replace(
             perfdata=measured,
-            thresholds=site.thresholds,
-            details=(*self._details(), *said.details),
+            thresholds=self.site.thresholds,
+            details=(*self._details(), *verdict.details),
         )
 
-    def _story(self) -> str:
+    def _problems(self) -> List[str]:
+        problems = ["leftovers"] if self.debts or self.owed else []
+        return problems + (["teardown"] if self.lease and self.lease.failed_removals else [])
+
+    def _message(self) -> str:
         """``test VM ran and is gone in 41.2 s (active 12.3 s, network 15.1 s, storage 18.0 s)``."""
-        count, took = self.site.test_vm["count"], self.timeline.durations()
-        who = "test VM ran" if count == 1 else f"{count} test VMs ran"
+        count, durations = self.site.test_vm["count"], self.timeline.durations()
+        servers = "test VM ran" if count == 1 else f"{count} test VMs ran"
         without = "" if self.site.test_vm["volume"] else " without storage"
-        times = ", ".join(
-            f"{stage} {seconds(took[stage])} s"
+        stages = ", ".join(
+            f"{stage} {seconds(durations[stage])} s"
             for stage in ("active", "network", "storage")
-            if stage in took
+            if stage in durations
         )
-        return f"{who}{without} and {'is' if count == 1 else 'are'} gone in {seconds(self.timeline.total())} s ({times})"
+        total = seconds(self.timeline.total())
+        return (
+            f"{servers}{without} and {'is' if count == 1 else 'are'} gone in {total} s ({stages})"
+        )
 
     def _remains(self, error: Optional[BaseException]) -> List[str]:
-        """What line 1 has to add: leftovers, and a ledger that could not be kept."""
-        found = []
-        if self.lease and self.lease.leftovers and not isinstance(error, LeftBehind):
-            more = (
-                f" and {len(self.lease.leftovers) - 3} more"
-                if len(self.lease.leftovers) > 3
-                else ""
-            )
-            found.append(f"left behind: {', '.join(map(str, self.lease.leftovers[:3]))}{more}")
-        if self.lease and self.lease.uncertain and not isinstance(error, LeftBehind):
-            found.append("whether anything is left behind is not known")
+        """What line 1 adds: what is left behind, and what is wrong with ledgers."""
+        parts = []
+        lease = self.lease
+        if lease and not isinstance(error, LeftBehind):
+            if lease.leftovers:
+                more = len(lease.leftovers) - 3
+                names = ", ".join(map(str, lease.leftovers[:3]))
+                parts.append(f"left behind: {names}{f' and {more} more' if more > 0 else ''}")
+            if lease.uncertain:
+                parts.append("whether anything is left behind is not known")
         if self.debts:
-            filled = " fill the quota" if error is not None and verdict.is_quota(error) else ""
-            found.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
+            filled = " fill the quota" if error is not None and judge.is_quota(error) else ""
+            parts.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
         if self.owed:
-            found.append(f"{self.owed} owed by earlier runs")
-        if error is None and self.lease.failed_removals:
-            failed = next(iter(self.lease.failed_removals.values()))
-            found.append(
-                f"{failed.ref} was {failed.provider_state} while it was removed (cause=teardown): {failed.fault}"
+            parts.append(f"{self.owed} owed by earlier runs")
+        if error is None and lease and lease.failed_removals:
+            failed = next(iter(lease.failed_removals.values()))
+            parts.append(
+                f"{failed.ref} was {failed.provider_state} while it was removed (cause=teardown): "
+                f"{failed.fault}"
             )
-        if self.lease and self.lease.ledger.trouble:
-            found.append(self.lease.ledger.trouble)
-        return found + self.troubles
+        if lease and lease.ledger.trouble:
+            parts.append(lease.ledger.trouble)
+        return parts + self.troubles
 
     def _details(self) -> List[str]:
-        """Below line 1, at -v: the stages and the lease; at -vv: the requests."""
-        found: List[str] = []
-        if self.options.verbose >= 1:
-            for stage in self.timeline.stages:
-                took = f"{seconds(stage.duration)} s" if stage.duration is not None else "failed"
-                notes = f" ({', '.join(stage.notes)})" if stage.notes else ""
-                found.append(f"{stage.name:<9} {took}{notes}{_stragglers(stage)}")
-            if self.lease:
-                found.append(f"lease {self.lease.handle}")
-                found += [
-                    f"left behind: {ref} ({ref.name})" for ref in self.lease.leftovers + self.debts
-                ]
-            found += [f"note: {note}" for note in self.timeline.notes]
-            found.append(f"requests {self.evidence.requests}")
-        if self.options.verbose >= 2:
-            found += self.evidence.lines()
-        return found
+        """Lines below line 1: at -v the stages and the lease, at -vv also the requests."""
+        if self.options.verbose < 1:
+            return []
+        lines = self.session.stage_lines()
+        if self.lease:
+            lines.append(f"lease {self.lease.handle}")
+            left = self.lease.leftovers + self.debts
+            lines += [f"left behind: {ref} ({ref.name})" for ref in left]
+        return lines + self.session.closing_lines() + self.session.request_lines()
 
     # --- files --------------------------------------------------------------------------------------------------
 
-    def _with_files(self, said: Verdict) -> Verdict:
-        """Write what was asked for; a file that cannot be written is said, and never changes the verdict."""
-        document = self._document(said)
-        told = []
-        if self.options.json:
-            told.append(
-                attempt(
-                    "the timeline",
-                    files.replace_regular,
-                    self.options.json,
-                    self.evidence.redactor.json(document),
-                )
-            )
-        if self.options.evidence:
-            told.append(
-                attempt(
-                    "the evidence",
-                    self.evidence.save,
-                    self.options.evidence,
-                    str(self.handle),
-                    document,
-                )
-            )
-        return said.with_details(told)
+    def _with_files(self, verdict: Verdict) -> Verdict:
+        """Write the files that were asked for. One that cannot be written is told, and changes no state."""
+        document = self._document(verdict)
+        options, messages = self.options, []
+        if options.json:
+            message = write_file("the timeline", write_json, options.json, self.session, document)
+            messages.append(message)
+        if options.evidence:
+            name, save = str(self.handle), self.evidence.save
+            messages.append(write_file("the evidence", save, options.evidence, name, document))
+        return verdict.with_details(messages)
 
-    def _document(self, said: Verdict) -> Dict[str, Any]:
+    def _document(self, verdict: Verdict) -> Dict[str, Any]:
         left = self.lease.leftovers + self.debts if self.lease else []
         return {
             "site": self.site.name,
             "handle": str(self.handle),
-            "state": WORDS[said.state],
-            "text": said.text,
+            "state": WORDS[verdict.state],
+            "text": verdict.text,
             "requests": self.evidence.requests,
             "leftovers": list(map(str, left)),
             **self.timeline.document(),
         }
 
 
-def _refuse_what_cannot_work(site: Site) -> None:
-    """What is known to fail before anything is asked for."""
+def _refuse_impossible(site: Site) -> None:
+    """ClientError for a run that would surely fail."""
     if site.deadline <= site.reserve:
         raise ClientError(
             f"{site.name}: {site.deadline:g} s do not hold the clean-up's reserve of {site.reserve:g} s; "
             "nothing was started"
         )
-    wanted = {
-        "console": (site.test_vm["depth"] == "console", Capability.CONSOLE),
-        "volume": (bool(site.test_vm["volume"]), Capability.VOLUMES),
-        "snapshot": (site.test_vm["snapshot"], Capability.SNAPSHOTS),
-    }
-    for word, (asked, capability) in wanted.items():
-        if asked and capability not in site.driver.capabilities:
+    asked = (
+        ("console", site.test_vm["depth"] == "console", Capability.CONSOLE),
+        ("volume", bool(site.test_vm["volume"]), Capability.VOLUMES),
+        ("snapshot", site.test_vm["snapshot"], Capability.SNAPSHOTS),
+    )
+    for key, is_asked, capability in asked:
+        if is_asked and capability not in site.driver.capabilities:
             raise ClientError(
-                f"{site.name}: [test vm] asks for {word}, which {site.endpoint['manager']} does not offer"
+                f"{site.name}: [test vm] asks for {key}, which {site.endpoint['manager']} does not offer"
             )
 
 
-def _plan_lines(site: Site, plan) -> List[tuple]:
-    test_vm = site.test_vm
-    found = [
+def _plan_parts(site: Site, plan: Plan) -> List[Tuple[str, Any]]:
+    """What a test VM would be made of, as keys and values."""
+    found = sorted({**plan.details, "vcpus": plan.vcpus, "memory": plan.memory}.items())
+    return [
         ("image", plan.image),
         ("flavor", plan.flavor or "none"),
         ("network", plan.network or "none"),
-    ]
-    found += [
-        (word, value)
-        for word, value in sorted(
-            {**plan.details, "vcpus": plan.vcpus, "memory": plan.memory}.items()
-        )
-        if isinstance(value, (str, int))
-    ]
-    return found + [
-        ("depth", test_vm["depth"]),
+        *((key, value) for key, value in found if isinstance(value, (str, int))),
+        ("depth", site.test_vm["depth"]),
         ("deadline", f"{site.deadline:g} s, of which {site.reserve:g} s to clean up"),
     ]
-
-
-def _stragglers(stage) -> str:
-    if len(stage.servers) < 2:
-        return ""
-    own = sorted(stage.servers.items(), key=lambda item: item[1])
-    mean = sum(stage.servers.values()) / len(own)
-    slowest = ", ".join(
-        f"{name.rsplit('-', 1)[-1]} {seconds(took)} s" for name, took in own[:-4:-1]
-    )
-    return f"  min {seconds(own[0][1])} avg {seconds(mean)} max {seconds(own[-1][1])} s; slowest: {slowest}"

@@ -6,13 +6,12 @@ import argparse
 from typing import Optional, Sequence
 
 from vmprobe.checks import session
-from vmprobe.checks.options import Parser, add_patterns, duration, patterns
-from vmprobe.checks.session import Finding, Session
+from vmprobe.checks.options import LOOK_TIME, Parser, add_patterns, duration, patterns
+from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.checks.state import servers as census
 from vmprobe.core.clock import Clock
 from vmprobe.core.model import Kind
 from vmprobe.core.text import counted
-from vmprobe.report.verdict import Verdict
 
 DESCRIPTION = """\
 Count the servers that the credential can see: how many in which state, whose,
@@ -32,7 +31,7 @@ DEFAULTS = {"failed": ("0", ""), "stuck": ("0", ""), "aged": ("0", "")}
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("state", DESCRIPTION, EPILOG, timeout=f"{session.LOOK:g} s")
+    found = Parser("state", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
     add_patterns(found, "the worst")
     found.add_argument(
         "--stuck",
@@ -50,11 +49,14 @@ def parser() -> Parser:
     return found
 
 
-def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> Verdict:
-    """Run the probe; ClientError before anything is asked when it cannot be."""
-    options = parser().parse_args(arguments)
-    return session.look(
-        options, clock, lambda run: _look(run, options), bare="failed", defaults=DEFAULTS
+def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
+    """Run the check; Printed or ClientError when the command line or the site file is wrong."""
+    return session.run(
+        parser(),
+        arguments,
+        lambda site, options: session.look(
+            "state", site, options, clock, _look, "failed", DEFAULTS
+        ),
     )
 
 

@@ -15,11 +15,10 @@ import re
 import uuid
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from vmprobe.checks.session import LOOK
 from vmprobe.core.errors import ClientError
 from vmprobe.ctl.config import templates
 from vmprobe.ctl.config.inventory import Host
-from vmprobe.site.services import GATEWAY, SERVICES, service_name
+from vmprobe.site.services import GATEWAY, SERVICES, run_time, service_name
 
 NAGIOS_LIMIT = 60.0  # seconds: the default of service_check_timeout and NRPE's command_timeout
 ARGO_LIMIT = 900.0  # seconds after which ARGO kills any check
@@ -200,7 +199,7 @@ def row(host: Host, target: str, options: Options) -> Row:
 def _check(host: Host, probe: str, has_gateway: bool, target: str, options: Options) -> Check:
     """One check of a site; it runs after the gateway's check if the site has that."""
     service = SERVICES[probe]
-    deadline = host.deadline if service.creates else min(LOOK, host.deadline)
+    deadline = run_time(probe, host.deadline)
     limit = needed(deadline)
     source = host if service.creates else service  # of interval and retry
     chance = _chance(host.name, probe)

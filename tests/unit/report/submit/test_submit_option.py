@@ -1,5 +1,6 @@
 """--submit: what a check hands over, in which time; the verdict never changes."""
 
+import importlib
 import os
 import signal
 import socket
@@ -12,8 +13,12 @@ from running import PROBES, run_probe
 from submitting import lines, spooled
 from vmprobe import cli
 from vmprobe.checks import signals
+from vmprobe.checks.options import load_site
+from vmprobe.checks.session import CheckResult
+from vmprobe.ctl.config import objects
 from vmprobe.report import verdict
 from vmprobe.report.submit import delivery
+from vmprobe.site import services
 
 
 def test_a_result_goes_to_several_targets_and_the_output_stays_as_it_is(quick, tmp_path):
@@ -77,32 +82,64 @@ def own_signals():
         signal.signal(number, handler)
 
 
+def result_of(check, site, *options):
+    """What a check returns that found nothing wrong."""
+    parser = importlib.import_module(f"vmprobe.checks.{check}.command").parser()
+    parsed = parser.parse_args(["--site", site, "--submit", "nsca:monitor", *options])
+    return CheckResult(verdict.Verdict(0, "good"), load_site(parsed), parsed)
+
+
 @pytest.mark.parametrize(
-    "probe, options, lasted, seconds",
+    "check, options, lasted, seconds",
     [
         ("lifecycle", [], 10, 20),
         ("lifecycle", ["-t", "40"], 10, 30),
         ("lifecycle", [], 29, 5),
-        ("state", [], 10, 30),
-        ("state", [], 42, 8),
-        ("state", [], 50, 5),
+        ("state", [], 10, 20),
+        ("state", [], 22, 8),
+        ("state", [], 30, 5),
         ("state", ["-t", "100"], 80, 20),
+        ("leftovers", ["--remove", "-t", "40"], 29, 11),
     ],
 )
-def test_a_submission_ends_with_the_probe_s_own_time_that_a_scheduler_kills_at(
-    quick, monitor, own_signals, probe, options, lasted, seconds
+def test_a_submission_ends_with_the_check_s_own_time_that_a_scheduler_kills_at(
+    quick, monitor, own_signals, check, options, lasted, seconds
 ):
     given = []
     monitor.send = lambda self, result: given.append(self.deadline.total)
 
-    said = cli._submitted(
-        probe,
-        ["--site", quick, "--submit", "nsca:monitor", *options],
-        verdict.Verdict(0, "good"),
-        1020.0 - lasted,
-    )
+    said = cli._submitted(check, result_of(check, quick, *options), 1020.0 - lasted)
 
     assert (said, given) == (verdict.Verdict(0, "good"), [seconds])
+
+
+@pytest.mark.parametrize(
+    "check, options, deadline, seconds",
+    [
+        ("state", [], "49 s", 5),
+        ("state", [], "300 s", 5),
+        ("lifecycle", [], "50 s", 5),
+        ("lifecycle", [], "300 s", 30),
+        ("leftovers", [], "300 s", 5),
+        ("leftovers", ["--remove"], "300 s", 30),
+    ],
+)
+def test_a_run_of_49_s_and_its_submission_end_before_a_scheduler_kills_them(
+    quick, monitor, own_signals, check, options, deadline, seconds
+):
+    with open(quick) as file:
+        text = file.read().replace("deadline = 30 s", f"deadline = {deadline}")
+    with open(quick, "w") as file:
+        file.write(text)
+    given = []
+    monitor.send = lambda self, result: given.append(self.deadline.total)
+    result = result_of(check, quick, *options)
+
+    cli._submitted(check, result, 1020.0 - 49)
+
+    assert given == [seconds]
+    time = services.run_time(check, result.site.deadline, removes="--remove" in options)
+    assert 49 + seconds < objects.needed(time)
 
 
 def test_a_target_that_fails_changes_neither_line_1_nor_the_state(quick, tmp_path):
