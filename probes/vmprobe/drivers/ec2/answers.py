@@ -57,6 +57,19 @@ def identity(element: Element, path: str) -> str:
     return value
 
 
+def only(ref: Ref, found: List[Resource]) -> Optional[Resource]:
+    """The resource with the id that was asked for; None if the answer is empty.
+
+    GatewayFailed if the answer is about other resources only.
+    """
+    for resource in found:
+        if resource.ref.id == ref.id:
+            return resource
+    if found:
+        raise GatewayFailed(f"show {ref}: the answer is about {found[0].ref}")
+    return None
+
+
 def is_gone(resource: Resource) -> bool:
     """Whether EC2 only still lists it. A server that terminated by itself has FAILED instead."""
     return resource.provider_state in GONE and resource.state is not State.FAILED

@@ -21,7 +21,6 @@ from vmprobe.core.errors import (
     ClientError,
     Conflict,
     Ended,
-    GatewayFailed,
     NotFound,
     NotYet,
 )
@@ -36,7 +35,6 @@ from vmprobe.core.model import (
     Resource,
     Sample,
     Spec,
-    State,
     TestVM,
 )
 from vmprobe.core.values import duration, http_url, one_of, yes_or_no
@@ -64,9 +62,6 @@ def _period(value: str) -> float:
 
 class Ec2(Driver):
     """The verbs, as calls of the API in one region."""
-
-    # This class is longer than 250 lines: it has 18 verbs and their tables, and most verbs only
-    # name the parameters of one call. What takes more than that is in the other modules.
 
     system = "Amazon EC2"
     proved_against = (
@@ -157,7 +152,7 @@ class Ec2(Driver):
         return shown
 
     def _shown(self, ref: Ref) -> Optional[Resource]:
-        """The thing of this id; None where the answer is empty, GatewayFailed if about another."""
+        """The resource of this id; None if the answer is empty."""
         asked = f"show {ref}"
         if ref.kind is Kind.SERVER:
             found = servers.shown(self.session, self._requested, {"InstanceId": [ref.id]}, asked)
@@ -172,10 +167,7 @@ class Ec2(Driver):
             )
         else:
             found = self._snapshots.show(ref, asked)
-        shown = next((resource for resource in found if resource.ref.id == ref.id), None)
-        if shown is None and found:
-            raise GatewayFailed(f"{asked}: the answer is about {found[0].ref}")
-        return shown
+        return answers.only(ref, found)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         found: List[Resource] = []
@@ -261,28 +253,7 @@ class Ec2(Driver):
             )
 
     def detach(self, server: Ref, volume: Ref) -> None:
-        """Ask for detachment. After a refusal, look whether the volume is attached at all.
-
-        The same codes say "is not attached", "cannot be detached now" and "is not known".
-        """
-        try:
-            with self._requested.expecting(server, volume):
-                self.session.call(
-                    "DetachVolume",
-                    {"VolumeId": volume.id, "InstanceId": server.id},
-                    asked=f"detach {volume} from {server}",
-                )
-        except (NotFound, Conflict):
-            if self._may_be_attached(volume):
-                raise
-
-    def _may_be_attached(self, volume: Ref) -> bool:
-        try:
-            shown = self._shown(volume)
-        except NotFound:
-            self._requested.missed(volume)
-            return False
-        return shown is not None and (bool(shown.server) or shown.state is not State.READY)
+        volumes.detach(self.session, self._requested, server, volume)
 
     def console(self, server: Ref) -> str:
         with self._requested.expecting(server):

@@ -62,7 +62,6 @@ def shown(
     session: Session, requested: Requested, parameters: Parameters, asked: str
 ) -> List[Resource]:
     """The servers that EC2 lists for these parameters."""
-
     return session.instances(
         parameters, asked, lambda instance: [answers.server(instance, requested)]
     )

@@ -1,14 +1,15 @@
-"""Volumes: how they are made, and the names that they get after that in some dialects."""
+"""Volumes: how they are made and detached, and the names that some dialects give them later."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Dict, List, Optional, Set, Tuple, cast
 
-from vmprobe.core.errors import CloudError
-from vmprobe.core.model import Kind, Ref, Resource, VolumeSpec
+from vmprobe.core.errors import CloudError, Conflict, NotFound
+from vmprobe.core.model import Kind, Ref, Resource, State, VolumeSpec
 from vmprobe.drivers.ec2 import answers
 from vmprobe.drivers.ec2.answers import GIB
+from vmprobe.drivers.ec2.consistency import Requested
 from vmprobe.drivers.ec2.names import tag_specification
 from vmprobe.drivers.ec2.session import Session
 from vmprobe.transport.xml import text
@@ -42,6 +43,32 @@ def size_of(spec: VolumeSpec) -> int:
 def show(session: Session, volume: Ref, asked: str) -> List[Resource]:
     """What the answer about this id holds."""
     return session.all("DescribeVolumes", {"VolumeId": [volume.id]}, asked, answers.volume)
+
+
+def detach(session: Session, requested: Requested, server: Ref, volume: Ref) -> None:
+    """Ask for detachment; after a refusal, look whether the volume is attached at all.
+
+    The same codes say "is not attached", "cannot be detached now" and "is not known".
+    """
+    try:
+        with requested.expecting(server, volume):
+            session.call(
+                "DetachVolume",
+                {"VolumeId": volume.id, "InstanceId": server.id},
+                asked=f"detach {volume} from {server}",
+            )
+    except (NotFound, Conflict):
+        if _may_be_attached(session, requested, volume):
+            raise
+
+
+def _may_be_attached(session: Session, requested: Requested, volume: Ref) -> bool:
+    try:
+        shown = answers.only(volume, show(session, volume, f"show {volume}"))
+    except NotFound:
+        requested.missed(volume)
+        return False
+    return shown is not None and (bool(shown.server) or shown.state is not State.READY)
 
 
 class LateNames:
