@@ -1,0 +1,145 @@
+"""vmprobectl sites import: files that people, their editors or another run have touched."""
+
+import errno
+import os
+
+import pytest
+
+from importing import CSV, sites_import
+from vmprobe.ctl.config import output as tree
+from vmprobe.ctl.sites import catalogue, sync
+from vmprobe.host import files
+from vmprobe.site import site
+
+
+@pytest.mark.parametrize("form", ["crlf", "bom", "both"])
+def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
+    sites_import("csv", table, output)
+    path = output / "one.ini"
+    text = path.read_text().replace("; From csv. What a person changes here stays as it is.\n", "")
+    text = text.replace("\n", "\r\n") if form != "bom" else text
+    before = text.encode("utf-8" if form == "crlf" else "utf-8-sig")
+    path.write_bytes(before)
+    table.write_text(
+        CSV.replace("memory://one", "memory://new")
+        .replace("vo,country", "vo,country,flavor")
+        .replace(",es\n", ",es,tiny\n")
+        .replace("fusion,\n", "fusion,,\n")
+    )
+    end = b"\n" if form == "bom" else b"\r\n"
+
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
+        "one: [endpoint] url is now memory://new",
+        "one: [test vm] flavor is now tiny",
+    ]
+    assert path.read_bytes() == before.replace(b"memory://one", b"memory://new").replace(
+        b"vmprobe-test" + end, b"vmprobe-test" + end + b"flavor = tiny" + end
+    )
+
+
+def test_a_value_that_a_person_continued_in_the_next_line_is_the_persons(table, output):
+    table.write_text("name,manager,url,notes\none,memory,memory://one,call Eva\n")
+    sites_import("csv", table, output)
+    path = output / "one.ini"
+    path.write_text(
+        path.read_text().replace("notes = call Eva\n", "notes = call Eva\n  url = is no key here\n")
+    )
+    before = path.read_text()
+    table.write_text("name,manager,url,notes,contact\none,memory,memory://one,call Ada,ada\n")
+
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
+        "one: [site] contact is now ada",
+        "one: [site] notes was edited by hand; not changed to call Ada",
+    ]
+    assert path.read_text() == before.replace("is no key here\n", "is no key here\ncontact = ada\n")
+
+
+def test_a_word_of_a_section_that_the_file_has_not_gets_one(table, output):
+    table.write_text("name,manager,url\none,memory,memory://one\n")
+    sites_import("csv", table, output)
+    table.write_text("name,manager,url,vo\none,memory,memory://one,ops\n")
+
+    assert sites_import("csv", table, output)[1].splitlines()[0] == "one: [labels] vo is now ops"
+    assert site.load(str(output / "one.ini")).labels == {"vo": "ops"}
+
+
+def test_what_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
+    (output / "one.ini").write_bytes("[site]\nnotes = J\u00fcrgen\n".encode("latin-1"))
+    assert (
+        sites_import("csv", table, output)[1].splitlines()[0]
+        == "one: a file that somebody else wrote exists; it stays as it is"
+    )
+
+    (output / "two.ini").write_bytes(
+        (output / "two.ini").read_bytes() + "; J\u00fcrgen\n".encode("latin-1")
+    )
+    table.write_text(CSV.replace("memory://two", "memory://new"))
+    assert (
+        sites_import("csv", table, output)[1].splitlines()[1]
+        == "two: refused: two.ini: is not UTF-8 text"
+    )
+
+    (tmp_path / "defaults.ini").write_bytes("[site]\ncontact = J\u00fcrgen\n".encode("latin-1"))
+    assert sites_import("csv", table, output, "--defaults", str(tmp_path / "defaults.ini")) == (
+        1,
+        "",
+        f"vmprobectl: --defaults {tmp_path}/defaults.ini: is not UTF-8 text\n",
+    )
+
+
+def test_defaults_may_begin_with_the_mark_of_an_editor(table, output, tmp_path):
+    (tmp_path / "defaults.ini").write_bytes("\ufeff[site]\r\ncontact = Zo\u00eb\r\n".encode())
+
+    assert sites_import("csv", table, output, "--defaults", str(tmp_path / "defaults.ini"))[0] == 0
+    assert site.load(str(output / "one.ini")).about == {"contact": "Zo\u00eb"}
+
+
+def test_a_site_file_that_is_a_link_stays_one_and_one_that_is_a_pipe_is_not_waited_for(
+    table, output, tmp_path
+):
+    sites_import("csv", table, output)
+    (output / "one.ini").replace(tmp_path / "kept.ini")
+    (output / "one.ini").symlink_to(tmp_path / "kept.ini")
+    (output / "two.ini").unlink()
+    os.mkfifo(output / "two.ini")
+    table.write_text(CSV.replace("memory://", "memory://new-"))
+
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
+        "one: [endpoint] url is now memory://new-one",
+        "two: refused: two.ini: is not a regular file",
+    ]
+    assert (output / "one.ini").is_symlink() and site.load(str(tmp_path / "kept.ini")).endpoint[
+        "url"
+    ] == "memory://new-one"
+
+
+def test_two_imports_do_not_write_at_once(table, output):
+    with tree.locked(str(output)):
+        assert sites_import("csv", table, output) == (
+            1,
+            "",
+            f"vmprobectl: {output}: another run of vmprobectl writes here\n",
+        )
+        assert sites_import("csv", table, output, "--check")[0] == 1
+    assert list(output.iterdir()) == []
+
+
+def test_a_disk_that_is_full_ends_an_import_and_the_next_one_goes_on(table, output, monkeypatch):
+    real, room = files.replace, iter([True, False, True])
+
+    def replace(path, text, mode):
+        if not next(room):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, text, mode)
+
+    monkeypatch.setattr(files, "replace", replace)
+    with pytest.raises(OSError, match="No space left on device"):
+        sync.sync(catalogue.read("csv", str(table)), "csv", str(output))
+    assert [path.name for path in output.glob("*.ini")] == ["one.ini"]
+    monkeypatch.undo()
+
+    table.write_text(CSV.replace("memory://", "memory://new-"))
+    assert sites_import("csv", table, output)[1].splitlines()[:2] == [
+        "one: [endpoint] url is now memory://new-one",
+        "two: added",
+    ]
