@@ -1,7 +1,7 @@
-"""How much room OpenNebula's hosts, datastores and networks have, and what one test VM takes of them.
+"""How much room hosts, datastores and networks have, and what one test VM takes of them.
 
-Counted as oned and its scheduler count: ``Datastore::get_avail_mb``, ``VirtualMachineDisk::get_tm_target``,
-``VirtualMachine::automatic_requirements``, ``Scheduler.cc``.
+Counted as oned and its scheduler count: ``Datastore::get_avail_mb``,
+``VirtualMachineDisk::get_tm_target``, ``VirtualMachine::automatic_requirements``, ``Scheduler.cc``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Visible(NamedTuple):
     images: Sequence[Element] = ()
 
 
-# --- what there is ------------------------------------------------------------------------------------------------
+# --- what there is --------------------------------------------------------------------------------
 
 
 def limits(visible: Visible) -> List[Limit]:
@@ -66,7 +66,10 @@ def limits(visible: Visible) -> List[Limit]:
 
 
 def _host_limits(host: Element) -> List[Limit]:
-    """What a host has promised to VMs. oned counts CPUs in hundredths, memory in KiB, disks in MiB."""
+    """What a host has promised to VMs.
+
+    oned counts CPUs in hundredths, memory in KiB, disks in MiB.
+    """
     share = host.find("HOST_SHARE")
     if number(host, "STATE", 0) not in _HOST_ENABLED:
         return []
@@ -134,7 +137,7 @@ def _network_limits(network: Element) -> List[Limit]:
     ]
 
 
-# --- what a VM takes ----------------------------------------------------------------------------------------------
+# --- what a VM takes ------------------------------------------------------------------------------
 
 
 def needs(
@@ -183,7 +186,10 @@ def _add_disk(
     needed: Dict[Tuple[str, str], float],
     clusters: List[Set[str]],
 ) -> float:
-    """The bytes that a DISK takes of a system datastore; what it takes elsewhere is added to ``needed``."""
+    """The bytes that a DISK takes of a system datastore.
+
+    What it takes elsewhere is added to ``needed``.
+    """
     size = _bytes(attributes.get("SIZE", ""))
     if not any(attributes.get(key) for key in ("IMAGE", "IMAGE_ID")):
         return size  # volatile
@@ -228,7 +234,7 @@ def _add_snapshot(visible: Visible, image_id: str, needed: Dict[Tuple[str, str],
 def _referenced(
     things: Sequence[Element], attributes: Mapping[str, str], key: str
 ) -> Optional[Element]:
-    """The thing that a DISK or NIC names by ``<key>_ID``, else by ``key`` and perhaps ``<key>_UNAME``.
+    """The thing that a DISK or NIC names by ``<key>_ID``, else by ``key`` and ``<key>_UNAME``.
 
     None if it cannot be seen, or if the name fits several.
     """
@@ -251,7 +257,10 @@ def _by_id(things: Sequence[Element], identity: str) -> Optional[Element]:
 
 
 def _target(datastore: Element, is_linked: bool) -> str:
-    """Where a disk of an image in this datastore lies while a VM has it. Persistent images are linked, as volumes are."""
+    """Where a disk of an image in this datastore lies while a VM has it.
+
+    Persistent images are linked, as volumes are.
+    """
     return text(datastore, f"TEMPLATE/{'LN' if is_linked else 'CLONE'}_TARGET", "").upper()
 
 
@@ -279,7 +288,7 @@ def _may_run(host: Element, clusters: Sequence[Set[str]], requirements: str) -> 
 
 
 def _meets(attributes: Mapping[str, str], term: str) -> bool:
-    """Whether a host meets a term like ``CLUSTER_ID = 100``; a term of another form counts as met."""
+    """Whether a host meets a term like ``CLUSTER_ID = 100``; an unknown term counts as met."""
     match = _TERM.fullmatch(term)
     if not match:
         return True

@@ -58,7 +58,7 @@ def with_nonce(context: Mapping[str, Any], nonce: str) -> Mapping[str, Any]:
 
 
 def effective_text(key: str, given: Mapping[str, Any], template: Optional[Element]) -> Any:
-    """An attribute of the VM: the site's value, else the template's text; None if neither has one."""
+    """An attribute of the VM: the site's value, else the template's text; None without both."""
     value = given.get(key)
     if value is not None or template is None:
         return value
@@ -78,7 +78,10 @@ def effective_list(
 
 
 def to_xml(attributes: Mapping[str, Any]) -> str:
-    """A template as XML, which oned accepts wherever it accepts its own syntax. What is None is left out."""
+    """A template as XML, which oned accepts wherever it accepts its own syntax.
+
+    What is None is left out.
+    """
     from xml.etree.ElementTree import Element, SubElement, tostring
 
     root = Element("TEMPLATE")

@@ -1,4 +1,7 @@
-"""StratusLab's persistent disk service (REST, port 8445; source: StratusLab/storage). A disk's ``tag`` is its name."""
+"""StratusLab's persistent disk service (REST, port 8445; source: StratusLab/storage).
+
+A disk's ``tag`` is its name.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Disks:
         return self._volume(self._http.get(path("disks", ref.id), asked=f"show {ref}").field(dict))
 
     def list(self, name: str) -> List[Resource]:
-        """The user's disks whose name begins with ``name``; one request, and one more for each mounted disk."""
+        """The user's disks whose name begins with ``name``.
+
+        One request, and one more for each mounted disk.
+        """
         disks = self._objects("disks/", "list disks")
         return [self._volume(disk) for disk in disks if str(disk.get("tag") or "").startswith(name)]
 
@@ -79,7 +85,10 @@ class Disks:
         return objects
 
     def _volume(self, disk: Mapping[str, Any]) -> Resource:
-        """A disk as a volume: it is there once the service has answered. Only its mounts tell where it is attached."""
+        """A disk as a volume. It is READY as soon as the service shows it.
+
+        Only its mounts tell which server it is attached to.
+        """
         identity, size = short_text(disk, "uuid"), short_text(disk, "size", default="")
         mounts = self.mounts(identity) if short_text(disk, "count", default="0") != "0" else []
         return Resource(
@@ -93,7 +102,7 @@ class Disks:
 
 
 def _classify(reply: Reply) -> Optional[VmprobeError]:
-    """The service answers 403 for a disk that is mounted already: that is no matter of permission."""
+    """The service answers 403 also for a disk that is mounted already: that is a Conflict."""
     if reply.status == 403 and "already exists" in reply.message:
         return reply.error(Conflict)
     return None

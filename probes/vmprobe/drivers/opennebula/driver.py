@@ -1,10 +1,12 @@
-"""OpenNebula 5.x to 7.x over oned's XML-RPC (docs.opennebula.io, "XML-RPC API"; exact forms in its source, src/rm).
+"""OpenNebula 5.x to 7.x over oned's XML-RPC (docs.opennebula.io, "XML-RPC API").
 
-A server is a VM, a volume an image of the type DATABLOCK, a snapshot an image that a VM's disk was saved as, a flavor a VM
-template (without one the VM is described inline), a network a virtual network, a project a group.
+The exact forms are in its source, src/rm. A server is a VM, a volume an image of the type
+DATABLOCK, a snapshot an image that a VM's disk was saved as, a flavor a VM template (without one
+the VM is described inline), a network a virtual network, a project a group.
 
-One owner cannot have two images of the same name, and the volume and the snapshot of a run would have the same: a snapshot
-has a suffix in oned. oned's own time stamps are whole seconds, and none of them says when a VM began to run.
+One owner cannot have two images of the same name, and the volume and the snapshot of a run would
+have the same: a snapshot has a suffix in oned. oned's own time stamps are whole seconds, and none
+of them says when a VM began to run.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from vmprobe.core.model import (
 from vmprobe.core.values import http_url, size, whole, yes_or_no
 from vmprobe.drivers.opennebula import creation, images, readings, resolve, servers, states
 from vmprobe.drivers.opennebula.oned import Oned, id_number
-from vmprobe.drivers.opennebula.readings import MIB, SNAPSHOT_SUFFIX
+from vmprobe.drivers.opennebula.readings import MIB
 from vmprobe.drivers.opennebula.tokens import CREDENTIALS
 from vmprobe.transport.xml import number, text
 
@@ -69,7 +71,10 @@ class Opennebula(Driver):
     """The verbs, over one oned as one user."""
 
     system = "OpenNebula"
-    proved_against = "a simulator written from oned's source, each of its answers judged by pyone and its schemas"
+    proved_against = (
+        "a simulator written from oned's source, "
+        "each of its answers judged by pyone and its schemas"
+    )
     capabilities = frozenset(
         {
             Capability.VOLUMES,
@@ -110,7 +115,10 @@ class Opennebula(Driver):
         self.oned.connect()
 
     def resolve(self, section: TestVM) -> Plan:
-        """Find the image, the template and the network, and for a volume the datastore: by default the image's own."""
+        """Find the image, the template and the network, and for a volume the datastore.
+
+        By default volumes go to the image's own datastore.
+        """
         oned, test_vm = self.oned, cast("OpenNebulaTestVM", section)
         template = resolve.template(oned, test_vm["flavor"]) if test_vm["flavor"] else None
         image = resolve.image(oned, test_vm["image"])
@@ -226,7 +234,7 @@ class Opennebula(Driver):
     def endpoints(self) -> List[str]:
         return [self.oned.http.url]
 
-    # --- verbs: by capability ---------------------------------------------------------------------------------
+    # --- verbs: by capability ---------------------------------------------------------------------
 
     def attach(self, server: Ref, volume: Ref) -> None:
         disk = creation.to_xml({"DISK": {"IMAGE_ID": id_number(volume)}})
@@ -259,27 +267,10 @@ class Opennebula(Driver):
         return metrics.newest(self.oned.xml("one.vm.monitoring", id_number(server)), vm)
 
     def snapshot(self, server: Ref, name: str) -> Ref:
-        """Save the disk that the VM was made with as an image, while the VM runs."""
-        disks = self.oned.xml("one.vm.info", id_number(server)).findall("TEMPLATE/DISK")
-        disk_ids = [
-            number(disk, "DISK_ID")
-            for disk in disks
-            if text(disk, "IMAGE_ID", "") and text(disk, "TYPE", "") != "CDROM"
-        ]
-        if not disk_ids:
-            raise NotFound(f"{server} has no disk of an image that could be saved", cause="image")
-        snapshot = self.oned.create(
-            "one.vm.disksaveas",
-            id_number(server),
-            min(disk_ids),
-            f"{name}{SNAPSHOT_SUFFIX}",
-            "",
-            -1,
-        )
-        return Ref(Kind.SNAPSHOT, snapshot, name)
+        return images.save_disk(self.oned, server, name)
 
     def capacity(self) -> List[Limit]:
-        """The quotas of the user and its group, and the hosts, datastores and networks that the user may see."""
+        """The quotas of user and group, and the hosts, datastores and networks that can be seen."""
         from vmprobe.drivers.opennebula import capacity, quotas
 
         user = self.oned.xml("one.user.info", -1)
@@ -287,7 +278,10 @@ class Opennebula(Driver):
         return limits + capacity.limits(self._visible())
 
     def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
-        """CPU is counted in shares of physical CPUs, not in VCPUs; a disk counts where its datastore puts it."""
+        """CPU is counted in shares of physical CPUs, not in VCPUs.
+
+        A disk counts where its datastore puts it.
+        """
         from vmprobe.drivers.opennebula import capacity
 
         visible = self._visible()._replace(images=self.oned.images())

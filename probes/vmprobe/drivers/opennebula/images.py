@@ -10,12 +10,13 @@ from vmprobe.core.model import Kind, Ref, Resource, State
 from vmprobe.core.text import whole_number
 from vmprobe.drivers.opennebula import readings
 from vmprobe.drivers.opennebula.oned import ALL, MINE, Oned, id_number
-from vmprobe.transport.xml import text
+from vmprobe.transport.xml import number, text
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _FILE_NOT_REMOVED = re.compile(r"Error removing image|unavailable Image source", re.I)
+_WHOLE_DISK = -1  # and no snapshot of it, for one.vm.disksaveas
 
 
 def show(oned: Oned, ref: Ref) -> Resource:
@@ -31,7 +32,10 @@ def show(oned: Oned, ref: Ref) -> Resource:
 
 
 def list_named(oned: Oned, kind: Kind, name: str) -> List[Resource]:
-    """The volumes or snapshots whose name in oned begins with ``name``: the user's own, for '' everybody's."""
+    """The volumes or snapshots whose name in oned begins with ``name``.
+
+    The user's own; for '' everybody's.
+    """
     whose = MINE if name else ALL
     images = [
         image
@@ -46,10 +50,28 @@ def list_named(oned: Oned, kind: Kind, name: str) -> List[Resource]:
     return [readings.volume(image, vm_states) for image in images]
 
 
+def save_disk(oned: Oned, server: Ref, name: str) -> Ref:
+    """Ask for a snapshot: the disk that the VM was made with is saved while the VM runs."""
+    disks = oned.xml("one.vm.info", id_number(server)).findall("TEMPLATE/DISK")
+    disk_ids = [
+        number(disk, "DISK_ID")
+        for disk in disks
+        if text(disk, "IMAGE_ID", "") and text(disk, "TYPE", "") != "CDROM"
+    ]
+    if not disk_ids:
+        raise NotFound(f"{server} has no disk of an image that could be saved", cause="image")
+    image_name = f"{name}{readings.SNAPSHOT_SUFFIX}"
+    image = oned.create(
+        "one.vm.disksaveas", id_number(server), min(disk_ids), image_name, "", _WHOLE_DISK
+    )
+    return Ref(Kind.SNAPSHOT, image, name)
+
+
 def delete(oned: Oned, ref: Ref) -> None:
     """Ask for removal; NotFound if it is gone.
 
-    An image whose file could not be removed is in ERROR: oned 6.6 and later delete it only with ``force``.
+    An image whose file could not be removed is in ERROR: oned 6.6 and later delete it only with
+    ``force``.
     """
     image = oned.xml("one.image.info", id_number(ref))
     error = readings.error_message(image, "TEMPLATE/ERROR")
@@ -59,7 +81,7 @@ def delete(oned: Oned, ref: Ref) -> None:
 
 
 def _states_of_users(oned: Oned, image: Element) -> Dict[str, str]:
-    """The state of the VM that uses an image, by its id; empty if no VM does, or it cannot be seen."""
+    """The state of the VM that uses an image, by its id; empty if there is none to be seen."""
     for user in readings.image_users(image)[:1]:
         try:
             return {user: readings.vm_state(oned.xml("one.vm.info", int(user)))}

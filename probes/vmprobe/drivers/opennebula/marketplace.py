@@ -1,4 +1,7 @@
-"""StratusLab's Marketplace: metadata of images by identifier, one entry for each endorsement. It lists no images."""
+"""StratusLab's Marketplace: metadata of images by identifier.
+
+There is one entry for each endorsement. The Marketplace cannot list all images.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ def is_identifier(image: str) -> bool:
 
 
 def source(http: Http, image: str) -> Source:
-    """The source of an image in the Marketplace at ``http.url``, by its first entry that is not deprecated; NotFound if there is none."""
+    """The source of an image in the Marketplace at ``http.url``.
+
+    The first entry counts that is not deprecated; NotFound if there is none.
+    """
     entries = _entries(http, image)
     valid = [entry for entry in entries if entry.find("deprecated") is None]
     if not valid:
@@ -79,7 +85,7 @@ def _image(entry: Element) -> Image:
 
 
 def _entries(http: Http, image: str) -> List[Element]:
-    """The metadata of an identifier, one element for each endorsement; NotFound if there is none."""
+    """The metadata of an identifier, one element for each endorsement; NotFound if it has none."""
     reply = http.get(
         "/".join(path(part) for part in ["metadata", *image.split("/")]),
         headers={"Accept": "application/xml"},

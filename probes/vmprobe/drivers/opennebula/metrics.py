@@ -28,7 +28,8 @@ _FIGURE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?")
 def samples(vm: Element, reading: Optional[Element], stamped: Element) -> List[Sample]:
     """The samples of one reading; none when there is no reading.
 
-    ``reading`` has the figures, and its TIMESTAMP in 6.x; ``stamped`` has LAST_POLL in 5.x; ``vm`` tells the number of VCPUs.
+    ``reading`` has the figures, and its TIMESTAMP in 6.x; ``stamped`` has LAST_POLL in 5.x; ``vm``
+    has the number of VCPUs.
     """
     if reading is None or not len(reading):
         return []
@@ -39,7 +40,10 @@ def samples(vm: Element, reading: Optional[Element], stamped: Element) -> List[S
 
 
 def newest(readings: Element, vm: Element) -> List[Sample]:
-    """The newest samples in the answer to ``one.vm.monitoring``: 6.x lists MONITORING elements, 5.x the VM as it was."""
+    """The newest samples in the answer to ``one.vm.monitoring``.
+
+    6.x lists MONITORING elements, 5.x the VM as it was.
+    """
     if not len(readings):
         return []
     last = readings[-1]
@@ -48,7 +52,10 @@ def newest(readings: Element, vm: Element) -> List[Sample]:
 
 
 def samples_in_vm(vm: Element) -> List[Sample]:
-    """The samples that oned before 4.14 keeps in the VM itself; it has none of disks, and none before LAST_POLL."""
+    """The samples that oned before 4.14 keeps in the VM itself; none before LAST_POLL is set.
+
+    It has no figures of disks.
+    """
     at = float(number(vm, "LAST_POLL", 0))
     if not at:
         return []
@@ -77,6 +84,6 @@ def _figure(reading: Element, key: str) -> Optional[float]:
 
 
 def _old_figure(vm: Element, old: str, new: str) -> Optional[float]:
-    """A figure by its old name in the VM, else by its new one in MONITORING; None if there is none."""
+    """A figure by its old name in the VM, else by its new one in MONITORING; or None."""
     figure = text(vm, old, "") or text(vm, f"MONITORING/{new}", "")
     return float(figure) if _OLD_FIGURE.fullmatch(figure) else None

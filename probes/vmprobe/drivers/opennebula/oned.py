@@ -1,6 +1,7 @@
-"""Procedures of oned, OpenNebula's daemon, over XML-RPC: the session, the pools page by page, and the refusals.
+"""Procedures of oned, OpenNebula's daemon, over XML-RPC: session, pools, refusals.
 
-The only definition is the source: ``src/rm/Request.cc`` (an answer is: done, result or message, error code).
+The only definition is the source: ``src/rm/Request.cc`` (an answer is: done, result or message,
+error code).
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Oned:
         return self.credentials.get("username")
 
     def new_http(self, endpoint: Mapping[str, Any]) -> Http:
-        """The HTTP session that carries the procedures; ``/RPC2`` is added to a URL without a path."""
+        """The HTTP session that carries the procedures. A URL without a path gets ``/RPC2``."""
         url = endpoint["url"]
         return Http(
             url if urlsplit(url).path else f"{url}/RPC2",
@@ -109,11 +110,14 @@ class Oned:
         )
 
     def sessions(self) -> List[str]:
-        """The sessions to try, the likeliest first; ClientError if a credential is missing or unusable."""
+        """The sessions to try, the likeliest first; ClientError if a credential is unusable."""
         return tokens.sessions(self.credentials, self.deadline.clock.utc())
 
     def connect(self) -> None:
-        """Try the sessions until oned accepts one, by asking for its version; AuthRejected if it accepts none."""
+        """Try the sessions until oned accepts one, by asking for its version.
+
+        AuthRejected if it accepts none.
+        """
         sessions = self.sessions()
         for number, session in enumerate(sessions, 1):
             self._session = session
@@ -127,14 +131,20 @@ class Oned:
                     raise
 
     def _redact(self, session: str) -> None:
-        """Hide what follows the user's name. A service's session names two users: its token is hidden alone as well."""
+        """Hide what follows the user's name.
+
+        The session of a service names two users: its token is hidden alone as well.
+        """
         redactor, secret = self.evidence.redactor, session.partition(":")[2]
         redactor.add(secret)
         if self.credentials.get("server_user"):
             redactor.add(secret.partition(":")[2])
 
     def _ask_version(self) -> str:
-        """The version. Any answer but a rejection accepts the session. Before 3.6 only other procedures answer."""
+        """The version. Any answer but a rejection accepts the session.
+
+        oned before 3.6 cannot be asked for its version: there another procedure is asked.
+        """
         try:
             return str(self.call("one.system.version"))
         except AuthRejected:
@@ -146,7 +156,7 @@ class Oned:
         return "before 3.6"
 
     def is_at_least(self, *version: int) -> bool:
-        """Whether oned has at least this version (major, minor); False if it does not state a number."""
+        """Whether oned has at least this version (major, minor); False if it states no number."""
         parts = re.match(r"(\d{1,4})\.(\d{1,4})", self.version)
         return parts is not None and (int(parts[1]), int(parts[2])) >= version
 
@@ -154,10 +164,13 @@ class Oned:
         """Close the connections."""
         self.http.close()
 
-    # --- procedures -------------------------------------------------------------------------------------------
+    # --- procedures -------------------------------------------------------------------------------
 
     def call(self, procedure: str, *arguments: Any) -> Any:
-        """The procedure's result: a number or a text. A refusal raises the error that ``refusal`` says."""
+        """The procedure's result: a number or a text.
+
+        A refusal raises the error that ``refusal`` says.
+        """
         if not self._session:
             raise AuthRejected("there is no session")
         answer = self._rpc.call(
@@ -180,7 +193,7 @@ class Oned:
         return str(identity)
 
     def xml(self, procedure: str, *arguments: Any) -> Element:
-        """The root of the XML document that the procedure answers; GatewayFailed if it is no XML."""
+        """The root of the XML document in the answer; GatewayFailed if it is no XML."""
         document = self.call(procedure, *arguments)
         try:
             root: Element = xml.parse(f"{document}".encode())
@@ -195,7 +208,7 @@ class Oned:
         except (NotPermitted, NotFound):
             return None
 
-    # --- pools ------------------------------------------------------------------------------------------------
+    # --- pools ------------------------------------------------------------------------------------
 
     def vms(self, whose: int) -> List[Element]:
         """The VMs that are not DONE. ``whose`` is ALL or MINE, here and below."""
@@ -226,9 +239,9 @@ class Oned:
     def _pool(self, procedure: str, tag: str, whose: int, *more: int) -> List[Element]:
         """The whole pool, read page by page: a user can have more VMs than one answer may hold.
 
-        When something goes while the pool is read, what follows it moves to a page that was read already.
-        So the pages of the user's own pool overlap, and are read again when they do not fit; Incomplete when
-        they never do. A view of everybody's things may lack one.
+        When something goes while the pool is read, what follows it moves to a page that was read
+        already. So the pages of the user's own pool overlap, and are read again when they do not
+        fit; Incomplete when they never do. A view of everybody's things may lack one.
         """
         if not self.has_pages:
             return self.xml(procedure, whose, -1, -1, *more).findall(tag)
@@ -241,7 +254,7 @@ class Oned:
     def _read_pages(
         self, procedure: str, tag: str, whose: int, *more: int
     ) -> Optional[List[Element]]:
-        """The pool of all pages; None when the overlapping pages of the user's own pool do not fit."""
+        """The things of all pages; None when the overlapping pages of the own pool do not fit."""
         overlap = 1 if whose == MINE else 0
         pages = Pages(procedure)
         while True:
@@ -255,7 +268,8 @@ class Oned:
             ignores_pages = len(things) > _PAGE and len(pages) == 1  # then this is all there is
             if len(things) < _PAGE or ignores_pages:
                 return list({text(thing, "ID"): thing for thing in pages.things}.values())
-            del document, things  # an error on the next page keeps this frame, and them, in memory
+            # An error on the next page would keep this frame, and the page, in memory.
+            del document, things
 
 
 def id_number(ref: Ref) -> int:
@@ -289,10 +303,10 @@ def refusal(code: int, message: str) -> CloudError:
 
 
 def _refuses_to_create(message: str) -> bool:
-    """Whether an INTERNAL error means that oned refused to create something, so that nothing was made.
+    """Whether an INTERNAL error says that oned refused to create something: nothing was made.
 
-    oned has no other code for leases, clusters and names. When a follower could not pass the request on to
-    its leader (an election, no answer), something may have been made.
+    oned has no other code for leases, clusters and names. When a follower could not pass the
+    request on to its leader (an election, no answer), something may have been made.
     """
     return bool(_CREATES.search(message)) and not _UNDECIDED.search(message)
 

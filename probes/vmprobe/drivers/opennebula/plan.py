@@ -1,4 +1,4 @@
-"""The types of what OpenNebula's drivers read of the section [test vm], and of what they write into a Plan."""
+"""Types of the section [test vm] as OpenNebula's drivers read it, and of a Plan's details."""
 
 from __future__ import annotations
 

@@ -1,16 +1,20 @@
 """OpenNebula's quotas of a user and of its group, as limits (src/um/Quota*.cc).
 
-A limit of -1 is the default of all accounts, -2 none at all. The users and the group ``oneadmin`` have none. From 7.0 on there
-can be more for single clusters, which bind a VM only there: they are left out.
+A limit of -1 means the default of all accounts, -2 means unlimited. The users and the group
+``oneadmin`` have no limits. From 7.0 on there can be more quotas for single clusters, which bind a
+VM only there: they are left out.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
 
 from vmprobe.core.model import Limit
 from vmprobe.transport.xml import text
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _MIB = 2**20
 _OF_VMS = (
@@ -28,88 +32,95 @@ _OF_THINGS = (
     ("NETWORK", "leases", "LEASES", 1),
     ("IMAGE", "servers", "RVMS", 1),
 )
-_ALWAYS = (
-    "VMS",
-    "CPU",
-    "MEMORY",
-    "IMAGES",
-    "SIZE",
-)  # are told even where they are unlimited, for what is used
+_SHOWN_IF_UNLIMITED = ("VMS", "CPU", "MEMORY", "IMAGES", "SIZE")  # for what is used
 _ONEADMIN = "0"
+_DEFAULT = -1  # this quota is the default of all accounts
 
 
 class _Quota(NamedTuple):
-    """One quota: the name of its limit, oned's own word, and the id of the thing that it is of."""
+    """One quota."""
 
-    name: str
-    key: str
-    thing: str = ""  # like "datastore 1"
+    name: str  # of the limit
+    key: str  # oned's own name
+    thing: str = ""  # what it is of, like "datastore 1"
 
 
-def limits(user: Any, group: Any) -> List[Limit]:
-    """The limits of a user and of its group (None where it may not be seen): of each the one that leaves less."""
-    found = _of_account(user, "DEFAULT_USER_QUOTAS")
-    for quota, limit in (
-        _of_account(group, "DEFAULT_GROUP_QUOTAS") if group is not None else {}
-    ).items():
-        found[quota] = min(found.get(quota, limit), limit, key=_left)
+def limits(user: Element, group: Optional[Element]) -> List[Limit]:
+    """The limits of a user and of its group: of each quota the one that leaves less.
+
+    ``group`` is None where it may not be seen.
+    """
+    lowest = _of_account(user, "DEFAULT_USER_QUOTAS")
+    if group is not None:
+        for quota, limit in _of_account(group, "DEFAULT_GROUP_QUOTAS").items():
+            lowest[quota] = min(lowest.get(quota, limit), limit, key=_left)
     return [
-        limit for quota, limit in found.items() if limit.total is not None or quota.key in _ALWAYS
+        limit
+        for quota, limit in lowest.items()
+        if limit.total is not None or quota.key in _SHOWN_IF_UNLIMITED
     ]
 
 
-def _of_account(account: Any, defaults: str) -> Dict[_Quota, Limit]:
-    bound = text(account, "ID", "") != _ONEADMIN
-    own, of_all = (
-        _everywhere(account, path) for path in ("VM_QUOTA/VM", f"{defaults}/VM_QUOTA/VM")
-    )
-    found = {
-        _Quota(name, key): _limit(_Quota(name, key), own, of_all, unit, bound)
+def _of_account(account: Element, defaults: str) -> Dict[_Quota, Limit]:
+    """The limits of one account. ``defaults`` is the element with the defaults of all accounts."""
+    is_limited = text(account, "ID", "") != _ONEADMIN
+    own = _of_all_clusters(account, "VM_QUOTA/VM")
+    default = _of_all_clusters(account, f"{defaults}/VM_QUOTA/VM")
+    limits = {
+        _Quota(name, key): _limit(_Quota(name, key), own, default, unit, is_limited)
         for name, key, unit in _OF_VMS
     }
     for kind, name, key, unit in _OF_THINGS:
-        for identity, (mine, of_everybody) in _things(account, defaults, kind).items():
+        for identity, (own, default) in _of_things(account, defaults, kind).items():
             quota = _Quota(name, key, f"{kind.lower()} {identity}")
-            found[quota] = _limit(quota, mine, of_everybody, unit, bound)
-    return found
+            limits[quota] = _limit(quota, own, default, unit, is_limited)
+    return limits
 
 
-def _limit(quota: _Quota, own: Any, of_all: Any, unit: int, bound: bool) -> Limit:
-    used, most = _figure(own, f"{quota.key}_USED"), _figure(own, quota.key)
-    if most is None or most == -1:
-        most = _figure(of_all, quota.key)
-    total = None if most is None or most < 0 or not bound else most * unit
+def _limit(
+    quota: _Quota,
+    own: Optional[Element],
+    default: Optional[Element],
+    unit: int,
+    is_limited: bool,
+) -> Limit:
+    used, total = _figure(own, f"{quota.key}_USED"), _figure(own, quota.key)
+    if total is None or total == _DEFAULT:
+        total = _figure(default, quota.key)
+    if total is not None:
+        total = total * unit if total >= 0 and is_limited else None
     return Limit(quota.name, max(0.0, used or 0.0) * unit, total, _source(quota), of=quota.thing)
 
 
 def _source(quota: _Quota) -> str:
-    """``quota``, and what else tells it from others of the same name: ``quota RUNNING_VMS``, ``quota of datastore 1``."""
-    word = f" {quota.key}" if quota.key.startswith("RUNNING_") or quota.key == "RVMS" else ""
-    return f"quota{word}" + (f" of {quota.thing}" if quota.thing else "")
+    """Like ``quota``, ``quota RUNNING_VMS``, ``quota of datastore 1``: each is told apart."""
+    key = f" {quota.key}" if quota.key.startswith("RUNNING_") or quota.key == "RVMS" else ""
+    return f"quota{key}" + (f" of {quota.thing}" if quota.thing else "")
 
 
-def _things(account: Any, defaults: str, kind: str) -> Dict[str, Tuple[Any, Any]]:
-    """(the account's own quota, everybody's) by the id of each datastore, network or image for which there is one."""
-    own, of_all = (
-        {text(one, "ID", ""): one for one in account.findall(path)}
+def _of_things(
+    account: Element, defaults: str, kind: str
+) -> Dict[str, Tuple[Optional[Element], Optional[Element]]]:
+    """(the account's own quota, the default) of each datastore, network or image, by its id."""
+    own, default = (
+        {text(quota, "ID", ""): quota for quota in account.findall(path)}
         for path in (f"{kind}_QUOTA/{kind}", f"{defaults}/{kind}_QUOTA/{kind}")
     )
     return {
-        identity: (own.get(identity), of_all.get(identity))
-        for identity in {**of_all, **own}
+        identity: (own.get(identity), default.get(identity))
+        for identity in {**default, **own}
         if identity
     }
 
 
-def _everywhere(account: Any, path: str) -> Any:
-    return next(
-        (quota for quota in account.findall(path) if not text(quota, "CLUSTER_IDS", "")), None
-    )
+def _of_all_clusters(account: Element, path: str) -> Optional[Element]:
+    quotas = account.findall(path)
+    return next((quota for quota in quotas if not text(quota, "CLUSTER_IDS", "")), None)
 
 
-def _figure(quota: Any, key: str) -> Optional[float]:
-    found = "" if quota is None else text(quota, key, "")
-    return float(found) if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", found) else None
+def _figure(quota: Optional[Element], key: str) -> Optional[float]:
+    digits = "" if quota is None else text(quota, key, "")
+    return float(digits) if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", digits) else None
 
 
 def _left(limit: Limit) -> float:

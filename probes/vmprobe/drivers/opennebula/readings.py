@@ -31,13 +31,13 @@ _CAUSES = (
 )
 
 
-# --- VMs ----------------------------------------------------------------------------------------------------------
+# --- VMs ------------------------------------------------------------------------------------------
 
 
 def server(vm: Element) -> Resource:
     """The server that a VM element describes, with the reason of a failure in ``fault``."""
     provider_state = vm_state(vm)
-    state = states.of(provider_state)
+    state = states.meaning(provider_state)
     fault = _message(vm, "ERROR")
     if not fault and provider_state == "PENDING":
         # SCHED_MESSAGE stays in the VM after PENDING: only now is it the reason for waiting.
@@ -67,7 +67,7 @@ def server(vm: Element) -> Resource:
 
 def vm_state(vm: Element) -> str:
     """OpenNebula's own name of a VM's state."""
-    return states.word(number(vm, "STATE"), number(vm, "LCM_STATE", 0))
+    return states.name(number(vm, "STATE"), number(vm, "LCM_STATE", 0))
 
 
 def last_host(vm: Element) -> Optional[Element]:
@@ -77,7 +77,10 @@ def last_host(vm: Element) -> Optional[Element]:
 
 
 def last_phase_change(vm: Element) -> float:
-    """When the newest phase on the VM's last host began or ended, in seconds since the epoch; 0 if not stated."""
+    """When the newest phase on the VM's last host began or ended.
+
+    In seconds since the epoch; 0 if not stated.
+    """
     host = last_host(vm)
     if host is None:
         return 0.0
@@ -103,7 +106,10 @@ def _cause(provider_state: str, fault: str) -> str:
 
 
 def _vcpus(vm: Element, memory: int) -> Optional[int]:
-    """VCPU, or oned's default of 1 where the element is complete: the pools of 5.8 to 6.6 leave VCPU out."""
+    """VCPU, or oned's default of 1. None if the element is not complete.
+
+    The pools of 5.8 to 6.6 leave VCPU out.
+    """
     is_complete = vm.find("PERMISSIONS") is not None or vm.find("TEMPLATE/VCPU") is not None
     return number(vm, "TEMPLATE/VCPU", 0) or (1 if memory and is_complete else None)
 
@@ -122,17 +128,17 @@ def _addresses(vm: Element) -> Tuple[str, ...]:
     return tuple(dict.fromkeys(address for address in addresses if address))
 
 
-# --- images: volumes, snapshots, and what VMs boot from -----------------------------------------------------------
+# --- images: volumes, snapshots, and what VMs boot from -------------------------------------------
 
 
 def volume(image: Element, vm_states: Mapping[str, str]) -> Resource:
     """The volume that a DATABLOCK image is. ``vm_states``: the states of VMs by id.
 
-    An image belongs to a VM from the moment of the request. The volume is attached, or detached, once
-    the VM has finished the hot-plug.
+    An image belongs to a VM from the moment of the request. The volume is attached, or detached,
+    once the VM has finished the hot-plug.
     """
     provider_state, users = image_state(image), image_users(image)
-    state = states.of_image(provider_state)
+    state = states.image_meaning(provider_state)
     user_state = vm_states.get(users[0], "") if users else ""
     if user_state in states.MOVES_A_DISK:
         state, provider_state = State.PENDING, f"{provider_state} ({user_state})"
@@ -153,7 +159,7 @@ def snapshot(image: Element) -> Resource:
         name = name[: -len(SNAPSHOT_SUFFIX)]
     return Resource(
         Ref(Kind.SNAPSHOT, text(image, "ID"), name),
-        states.of_image(provider_state),
+        states.image_meaning(provider_state),
         provider_state,
         error_message(image, "TEMPLATE/ERROR"),
         **_image_details(image),
@@ -161,7 +167,7 @@ def snapshot(image: Element) -> Resource:
 
 
 def image(element: Element) -> Image:
-    """An image as ``check_vm_image`` sees it; its checksums are those given when it was registered."""
+    """An image with all its properties; its checksums are those given at its registration."""
     provider_state, properties = image_state(element), texts(element, "TEMPLATE")
     checksums = {
         algorithm: properties[algorithm.upper()].lower()
@@ -171,7 +177,7 @@ def image(element: Element) -> Image:
     return Image(
         text(element, "ID"),
         text(element, "NAME"),
-        states.of_image(provider_state),
+        states.image_meaning(provider_state),
         provider_state,
         checksums,
         properties,
@@ -188,8 +194,7 @@ def is_kind(kind: Kind, image: Element) -> bool:
 
 def image_state(image: Element) -> str:
     """OpenNebula's own name of an image's state."""
-    state = number(image, "STATE")
-    return states.IMAGE.get(state, f"STATE {state}")
+    return states.image_name(number(image, "STATE"))
 
 
 def image_users(image: Element) -> List[str]:
@@ -208,7 +213,7 @@ def _image_details(image: Element) -> Dict[str, Any]:
     }
 
 
-# --- all elements -------------------------------------------------------------------------------------------------
+# --- all elements ---------------------------------------------------------------------------------
 
 
 def texts(thing: Element, path: str) -> Dict[str, str]:
@@ -219,7 +224,7 @@ def texts(thing: Element, path: str) -> Dict[str, str]:
 def named(things: Iterable[Element], wanted: str, username: Optional[str]) -> Optional[Element]:
     """The thing with this id, else with this name; None if there is none.
 
-    Several can have one name: the user's own come before those of others, and the newest comes first.
+    Several can have one name: the user's own come before those of others, newer ones before older.
     """
     matches = [thing for thing in things if wanted in (text(thing, "ID"), text(thing, "NAME", ""))]
     by_id = [thing for thing in matches if text(thing, "ID") == wanted]

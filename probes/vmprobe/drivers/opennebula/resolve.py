@@ -45,8 +45,8 @@ def image(oned: Oned, wanted: str) -> Element:
 def network(oned: Oned, wanted: str, template: Optional[Element]) -> Tuple[str, str]:
     """(id, name) of the network with this name or id, or of the only network if none is wanted.
 
-    ("", name) if none is wanted and the template has a NIC. ClientError if several networks are there
-    and none is wanted, NotFound if there is none.
+    ("", name) if none is wanted and the template has a NIC. ClientError if several networks are
+    there and none is wanted, NotFound if there is none.
     """
     nic = template.find("TEMPLATE/NIC") if template is not None else None
     if not wanted and nic is not None:
@@ -67,7 +67,7 @@ def network(oned: Oned, wanted: str, template: Optional[Element]) -> Tuple[str, 
 
 
 def datastore(oned: Oned, wanted: Optional[str], image: Element) -> str:
-    """The id of the datastore for volumes: the one with this name or id, by default the image's own."""
+    """The id of the datastore for volumes, by its name or id; by default the image's own."""
     if not wanted:
         return text(image, "DATASTORE_ID")
     stores = oned.xml("one.datastorepool.info").findall("DATASTORE")

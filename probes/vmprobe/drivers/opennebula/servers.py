@@ -19,7 +19,10 @@ _RECOVER_BY_DELETE = 3  # operation of one.vm.recover
 
 
 def vm(oned: Oned, ref: Ref) -> Element:
-    """The VM of a server; Ended if it is DONE, although oned can show it for as long as its database keeps it."""
+    """The VM of a server.
+
+    Ended if it is DONE, although oned can show it for as long as its database keeps it.
+    """
     found = oned.xml("one.vm.info", id_number(ref))
     if readings.vm_state(found) == "DONE":
         raise Ended(f"{ref} is DONE", cause="scheduler")
@@ -44,9 +47,9 @@ def list_own(oned: Oned, name: str) -> List[Resource]:
 def list_all(oned: Oned) -> List[Resource]:
     """Everybody's servers, page by page.
 
-    Those between two states, unless just created, have the time when that began. oned stamps only the
-    phases on a host, and tells the stamps only of a single VM. So a few are asked for alone; of the
-    others it is only known that they are in that state now.
+    Those between two states, unless just created, have the time when that began. oned stamps only
+    the phases on a host, and tells the stamps only of a single VM. So a few are asked for alone; of
+    the others it is only known that they are in that state now.
     """
     servers, shown_alone = [], 0
     for each in oned.vms(ALL):
@@ -64,13 +67,14 @@ def list_all(oned: Oned) -> List[Resource]:
 def terminate(oned: Oned, ref: Ref, action: str) -> None:
     """Ask for the VM's end by ``action`` of one.vm.action; NotFound if it is gone.
 
-    A VM that ends already is left alone. A failed one that 5.0 does not let its user end is deleted.
+    A VM that ends already is left alone. A failed one that 5.0 does not let its user end is
+    deleted.
     """
     try:
         oned.call("one.vm.action", action, id_number(ref))
     except Conflict as conflict:
         state = (re.findall(r"wrong state (\w+)", str(conflict)) or [""])[0]
-        if state in states.LEAVES:
+        if state in states.ENDS:
             return
         if not state.endswith("_FAILURE"):
             raise

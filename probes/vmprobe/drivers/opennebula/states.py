@@ -1,15 +1,20 @@
-"""OpenNebula's numbers for states, as words: STATE with LCM_STATE of a VM, STATE of an image (VirtualMachine.h, Image.h).
+"""Names of OpenNebula's state numbers (VirtualMachine.h, Image.h), and what they mean.
 
-The tables are those of 7.x; numbers that older ones had and newer ones dropped are in them too, so they serve 3.x to 7.x.
+A VM has STATE and, while that is ACTIVE, LCM_STATE; an image has STATE. The tables are those of
+7.x; they also have the numbers that older versions had and newer ones dropped, so they serve 3.x to
+7.x.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Dict, Optional
 
 from vmprobe.core.model import State
 
-ACTIVE, DONE = 3, 6
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_ACTIVE = 3
 
 STATE: Dict[int, str] = {
     0: "INIT",
@@ -101,7 +106,7 @@ LCM_STATE: Dict[int, str] = {  # of a VM that is ACTIVE
     71: "RESTORE",
 }
 
-RUNS = {
+RUNS = {  # the guest keeps running
     "RUNNING",
     "MIGRATE",
     "HOTPLUG",
@@ -113,26 +118,21 @@ RUNS = {
     "DISK_SNAPSHOT_DELETE",
     "DISK_RESIZE",
     "BACKUP",
-}  # the guest goes on meanwhile
-RESTS = {"HOLD", "STOPPED", "SUSPENDED", "POWEROFF", "UNDEPLOYED"}  # by their owner's wish
-STOPPED_BY_ITSELF = {
-    "POWEROFF",
-    "FAILED",
-    "FAILURE",
-    "UNKNOWN",
-}  # a test VM that nobody has touched
-LEAVES = {"EPILOG", "SHUTDOWN", "CANCEL", "CLEANUP_DELETE"}  # on its way to DONE already
-STAMPED = {
+}
+RESTS = {"HOLD", "STOPPED", "SUSPENDED", "POWEROFF", "UNDEPLOYED"}  # stopped by the owner
+_FAILED = {"POWEROFF", "FAILED", "FAILURE", "UNKNOWN"}  # for a test VM, which nobody stops
+ENDS = {"EPILOG", "SHUTDOWN", "CANCEL", "CLEANUP_DELETE"}  # will be DONE soon
+STAMPED = {  # their begin is in the history of the VM
     word
     for word in LCM_STATE.values()
     if word.startswith(("PROLOG", "EPILOG")) and not word.endswith("_FAILURE")
 }
-_BEGINS = {"INIT", "PENDING", "LCM_INIT", "PROLOG", "BOOT", "CLONING"}
-MOVES_A_DISK = {
+_FIRST = {"INIT", "PENDING", "LCM_INIT", "PROLOG", "BOOT", "CLONING"}
+MOVES_A_DISK = {  # attaches or detaches one
     "HOTPLUG",
     "HOTPLUG_PROLOG_POWEROFF",
     "HOTPLUG_EPILOG_POWEROFF",
-}  # attaches or detaches one
+}
 
 IMAGE: Dict[int, str] = {
     0: "INIT",
@@ -147,7 +147,7 @@ IMAGE: Dict[int, str] = {
     9: "LOCKED_USED",
     10: "LOCKED_USED_PERS",
 }
-_IMAGE = {
+_IMAGE_MEANING = {
     "READY": State.READY,
     "USED": State.READY,
     "USED_PERS": State.READY,
@@ -156,31 +156,42 @@ _IMAGE = {
 }
 
 
-def word(state: int, lcm_state: int) -> str:
-    """A VM's state as OpenNebula itself says it: of an ACTIVE one that is the LCM_STATE. An unknown number says so."""
-    if state == ACTIVE:
+def name(state: int, lcm_state: int) -> str:
+    """OpenNebula's own name of a VM's state: the LCM_STATE while it is ACTIVE, else the STATE.
+
+    An unknown number becomes ``STATE 42``.
+    """
+    if state == _ACTIVE:
         return LCM_STATE.get(lcm_state, f"LCM_STATE {lcm_state}")
     return STATE.get(state, f"STATE {state}")
 
 
-def is_first(native: str, last_host: Any) -> bool:
-    """Whether a VM has been on its way to this word since its creation; ``last_host``: of its history, None if there is none."""
-    return native in _BEGINS and (
-        last_host is None or native != "PENDING" and (last_host.findtext("SEQ") or "0") == "0"
-    )
+def image_name(state: int) -> str:
+    """OpenNebula's own name of an image's state; an unknown number becomes ``STATE 42``."""
+    return IMAGE.get(state, f"STATE {state}")
 
 
-def of(native: str) -> State:
-    """What a VM's word means; every ``_FAILURE`` waits for somebody to recover it."""
-    if native in RUNS:
+def meaning(provider_state: str) -> State:
+    """What a VM's state means. Every ``_FAILURE`` waits for somebody to recover the VM."""
+    if provider_state in RUNS:
         return State.READY
-    return (
-        State.FAILED
-        if native.endswith("_FAILURE") or native in STOPPED_BY_ITSELF
-        else State.PENDING
-    )
+    if provider_state.endswith("_FAILURE") or provider_state in _FAILED:
+        return State.FAILED
+    return State.PENDING
 
 
-def of_image(native: str) -> State:
-    """What an image's word means."""
-    return _IMAGE.get(native, State.PENDING)
+def image_meaning(provider_state: str) -> State:
+    """What an image's state means."""
+    return _IMAGE_MEANING.get(provider_state, State.PENDING)
+
+
+def is_first(provider_state: str, last_host: Optional[Element]) -> bool:
+    """Whether a VM has been in this state, or in those before it, since its creation.
+
+    ``last_host``: the newest record of its history, None if it has none.
+    """
+    if provider_state not in _FIRST:
+        return False
+    if last_host is None:
+        return True
+    return provider_state != "PENDING" and (last_host.findtext("SEQ") or "0") == "0"

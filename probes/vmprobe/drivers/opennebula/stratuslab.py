@@ -1,10 +1,12 @@
-"""StratusLab: OpenNebula 2.x or 3.x behind a proxy, with a disk service and a Marketplace of images.
+"""StratusLab: OpenNebula 2.x or 3.x behind a proxy, with a disk service and a Marketplace.
 
-A server is a VM of oned; a volume a persistent disk of the disk service; a flavor an instance type, which only StratusLab's
-clients know; an image an identifier in the Marketplace, whose metadata tell where its content is. All of it is taken from
-the source (StratusLab/client, /storage and /authn), the only documentation.
+A server is a VM of oned; a volume a persistent disk of the disk service; a flavor an instance type,
+which only StratusLab's clients know; an image an identifier in the Marketplace, whose metadata tell
+where its content is. All of it is taken from the source (StratusLab/client, /storage and /authn),
+the only documentation.
 
-The proxy knows users by name and password (``/pswd``) or by certificate (``/cert``), and tells oned who the user is.
+The proxy knows users by name and password (``/pswd``) or by certificate (``/cert``), and tells oned
+who the user is.
 """
 
 from __future__ import annotations
@@ -67,13 +69,19 @@ NETWORKS = ("public", "local", "private")  # networks of oneadmin that the clien
 
 
 class Proxied(Oned):
-    """oned behind StratusLab's proxy, which replaces the session of each procedure by the user it knows from HTTP or TLS."""
+    """oned behind StratusLab's proxy.
+
+    The proxy puts the user that it knows from HTTP or TLS in the place of the session.
+    """
 
     has_pages = False
 
     @property
     def has_password(self) -> bool:
-        """Whether username and password are given: as in StratusLab's own client they come before a certificate."""
+        """Whether username and password are given: then a certificate is not used.
+
+        StratusLab's own client decides the same.
+        """
         return bool(self.credentials.get("username") and self.credentials.get("password"))
 
     @property
@@ -82,7 +90,10 @@ class Proxied(Oned):
         return "pswd" if self.has_password else "cert"
 
     def new_http(self, endpoint: Mapping[str, Any]) -> Http:
-        """``https://HOST:2634/xmlrpc`` becomes ``.../pswd/xmlrpc`` or ``.../cert/xmlrpc``, with the proof of identity."""
+        """The HTTP session, with the proof of identity.
+
+        ``https://HOST:2634/xmlrpc`` becomes ``.../pswd/xmlrpc`` or ``.../cert/xmlrpc``.
+        """
         parts, credentials = urlsplit(endpoint["url"]), self.credentials
         proxy = urls.with_port(endpoint["url"], parts.port or _PROXY_PORT)
         above, _, last = parts.path.rpartition("/")
@@ -194,7 +205,7 @@ class Stratuslab(Opennebula):
     def endpoints(self) -> List[str]:
         return [self.oned.http.url, self._disks_url()]
 
-    # --- verbs: by capability ---------------------------------------------------------------------------------
+    # --- verbs: by capability ---------------------------------------------------------------------
 
     def attach(self, server: Ref, volume: Ref) -> None:
         """The service attaches the disk on the VM's host before it answers."""
@@ -215,13 +226,13 @@ class Stratuslab(Opennebula):
         return metrics.samples_in_vm(self.oned.xml("one.vm.info", int(server.id)))
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
-        """Every endorsement of one identifier in the Marketplace, which cannot be asked for all images."""
+        """Every endorsement of one identifier; the Marketplace cannot list all images."""
         if not marketplace.is_identifier(name):
             return []
         with closing(self._marketplace()) as market:
             return marketplace.images(market, name)
 
-    # --- the other services -----------------------------------------------------------------------------------
+    # --- the other services -----------------------------------------------------------------------
 
     def _disks(self) -> Disks:
         if not self.oned.version:
@@ -246,7 +257,10 @@ class Stratuslab(Opennebula):
                 continue
 
     def _source(self, image: str) -> Source:
-        """The source of a VM's first disk: ``image`` is the uuid of a disk, or an identifier in the Marketplace."""
+        """The source of a VM's first disk.
+
+        ``image`` is the uuid of a disk, or an identifier in the Marketplace.
+        """
         if _DISK_UUID.match(image):
             self._disks().check_exists(image)
             _, host, port = urls.origin(self._disks_url())
@@ -270,7 +284,7 @@ class Stratuslab(Opennebula):
         )
 
 
-# --- the template of a VM -----------------------------------------------------------------------------------------
+# --- the template of a VM -------------------------------------------------------------------------
 
 
 def _attributes(spec: ServerSpec) -> Dict[str, Any]:
@@ -304,7 +318,11 @@ def _attributes(spec: ServerSpec) -> Dict[str, Any]:
 
 
 def _template(attributes: Mapping[str, Any]) -> str:
-    """OpenNebula's own syntax, which the oldest versions need: NAME = "text" and NAME = [ key = "text", ... ]."""
+    """The attributes in OpenNebula's own syntax, which the oldest versions need.
+
+    NAME = "text"
+    NAME = [ key = "text", ... ]
+    """
     lines = []
     for key, value in attributes.items():
         if isinstance(value, list):

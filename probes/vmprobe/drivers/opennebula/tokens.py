@@ -1,12 +1,13 @@
-"""Sessions of oned: "user:proof", where the proof is a password or a token made from other credentials.
+"""Sessions of oned: "user:proof", where the proof is a password or a token.
 
-The tokens follow OpenNebula's source, ``src/authm_mad/remotes/*/*_auth.rb``. The credentials given decide the driver:
+The tokens follow OpenNebula's source, ``src/authm_mad/remotes/*/*_auth.rb``. The credentials that
+are given decide the driver:
 
-    username, password                        core, ldap, ssh, ...; a login token (``oneuser login``) is a password too
-    one_auth                                  the file that oneuser and the other commands read: user:password
-    username, certificate, key                the x509 driver; a proxy certificate with its chain as well
-    server_user, server_password, username    the server_cipher driver: a service acts for ``username``
-    server_user, certificate, key, username   the server_x509 driver
+    username, password                      core, ldap, ssh, ...; a login token is a password too
+    one_auth                                the file that oneuser reads: user:password
+    username, certificate, key              x509; a proxy certificate with its chain as well
+    server_user, server_password, username  server_cipher: a service acts for ``username``
+    server_user, certificate, key, username server_x509
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _LARGEST = 2**20  # bytes of a file with a secret
 def sessions(credentials: Mapping[str, str], now: float) -> List[str]:
     """The sessions that these credentials may mean, the likeliest first.
 
-    ``now`` in seconds since the epoch. ClientError if a credential is missing, unreadable or expired.
+    ``now`` in seconds since the epoch. ClientError if a credential is missing, unreadable or
+    expired.
     """
     user, ends = credentials.get("username", ""), int(now + _LIFETIME)
     server_user = credentials.get("server_user")
@@ -86,7 +88,10 @@ def _key_and_certificate(credentials: Mapping[str, str]) -> Tuple[str, str]:
 
 
 def _read(path: str) -> str:
-    """The text of a file with a secret, or of a certificate; only the latter may be readable by others."""
+    """The text of a file with a secret, or of a certificate.
+
+    Only a certificate without its key may be readable by others.
+    """
     try:
         content = files.read_secret(path, _LARGEST, _holds_secret)
         return content.decode("utf-8")
@@ -106,7 +111,10 @@ def _certificates(pem: str) -> List[str]:
 
 
 def _sign(plain: str, key: str, certificate: str) -> str:
-    """OpenSSL's ``private_encrypt`` as base64: the text itself is padded by PKCS #1 (RFC 8017, 9.2), no digest of it."""
+    """The text, signed as by OpenSSL's ``private_encrypt``, in base64.
+
+    The text itself, not its digest, is padded by PKCS #1 (RFC 8017, 9.2).
+    """
     try:
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
