@@ -752,7 +752,10 @@ def test_every_failure_is_failed_and_whatever_is_not_known_is_waited_for():
     assert {word for word in words if states.meaning(word) is State.FAILED} == {
         word for word in words if word.endswith("_FAILURE")
     } | {"FAILED", "FAILURE", "UNKNOWN", "POWEROFF"}
-    assert (states.name(3, 99), states.meaning(states.name(3, 99))) == ("LCM_STATE 99", State.PENDING)
+    assert (states.name(3, 99), states.meaning(states.name(3, 99))) == (
+        "LCM_STATE 99",
+        State.PENDING,
+    )
     assert (states.name(42, 0), states.meaning(states.name(42, 0))) == ("STATE 42", State.PENDING)
 
 
