@@ -13,7 +13,8 @@ _FILE = Path(__file__).with_name("got.json")
 
 def entry(driver, capabilities, metrics) -> dict:
     """What is recorded of a server: the name of its driver, and what was got by it."""
-    name = next(name for name in drivers.DRIVERS if drivers.load(name) is type(driver))
+    elsewhere = type(driver).__module__
+    name = next((name for name in drivers.DRIVERS if drivers.load(name) is type(driver)), elsewhere)
     return {
         "driver": name,
         "capabilities": sorted(each.value for each in capabilities),

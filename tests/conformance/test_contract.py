@@ -1,4 +1,4 @@
-"""What every driver owes to the suite, whichever it is: the sentences of driver.py, made true one by one.
+"""What every driver has to do, whichever it is: the docstrings of core/driver.py, tested one by one.
 
 The tests share one server and one volume for each harness, because on real servers a boot costs seconds; they run in
 the order of this file.
@@ -151,8 +151,13 @@ def _impossible_id(world):
 # --- one server and one volume ------------------------------------------------------------------------------------
 
 
+def _server_spec(world, name, servers=1):
+    depth = world.harness.test_vm["depth"]
+    return ServerSpec(name, world.plan, servers, nonce=world.handle.random, depth=depth)
+
+
 def test_a_server_can_be_found_by_its_name_from_the_moment_it_is_asked_for(world):
-    world.server = world.cloud.create(ServerSpec(world.name, world.plan, nonce=world.handle.random))
+    world.server = world.cloud.create(_server_spec(world, world.name))
 
     found = world.cloud.list(Kind.SERVER, world.name)
 
@@ -357,7 +362,7 @@ def test_several_servers_are_made_by_one_request(world):
     needs(world, Capability.BULK)
     name = f"{world.name}-bulk"
     before = world.harness.driver.evidence.requests
-    world.cloud.create(ServerSpec(name, world.plan, servers=2, nonce=world.handle.random))
+    world.cloud.create(_server_spec(world, name, servers=2))
 
     assert world.harness.driver.evidence.requests == before + 1
     found = world.until(

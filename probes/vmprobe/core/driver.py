@@ -37,6 +37,9 @@ from vmprobe.core.model import (
 )
 
 
+__all__ = ["Deadline", "Driver", "Evidence", "Key"]  # what a driver outside the tree needs
+
+
 class Key(NamedTuple):
     """A key of a site file.
 

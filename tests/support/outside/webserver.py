@@ -142,6 +142,8 @@ class WebServer(Server):
                     )
                 ]
             }
+        elif method == "DELETE" and thing["server"]:
+            return 409, {"conflict": {"message": f"{thing['id']} is attached"}}
         elif method == "DELETE":
             del self.things[thing["id"]]
             for other in self.things.values():
