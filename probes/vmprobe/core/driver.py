@@ -36,7 +36,6 @@ from vmprobe.core.model import (
     TestVM,
 )
 
-
 __all__ = ["Deadline", "Driver", "Evidence", "Key"]  # what a driver outside the tree needs
 
 
