@@ -15,7 +15,7 @@ from simulators.keystone import (
 from vmprobe.core.errors import (
     ClientError,
 )
-from vmprobe.drivers.openstack import credentials as known
+from vmprobe.drivers.openstack.credentials import find_credentials
 
 pytestmark = pytest.mark.usefixtures("no_environment")
 
@@ -220,7 +220,7 @@ def test_a_secure_yaml_that_the_environment_names_is_not_used_for_a_clouds_yaml_
     if named:
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
 
-    assert known.find({"cloud": "mine"}, {})[1].get("password") == (
+    assert find_credentials({"cloud": "mine"}, {})[1].get("password") == (
         "of-the-home" if named else None
     )
 

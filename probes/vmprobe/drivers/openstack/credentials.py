@@ -171,7 +171,7 @@ def token_expiry(token: str) -> Optional[float]:
 # --- where settings and credentials come from -----------------------------------------------------
 
 
-def find(
+def find_credentials(
     endpoint: Mapping[str, Any], credentials: Mapping[str, str]
 ) -> Tuple[Dict[str, str], Dict[str, str]]:
     """The settings by the site file's keys, and the credentials.

@@ -16,9 +16,20 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
-from vmprobe.drivers.openstack import credentials as known
 from vmprobe.drivers.openstack.catalog import Catalog
-from vmprobe.drivers.openstack.credentials import Credentials
+from vmprobe.drivers.openstack.credentials import (
+    ACCESS_TOKEN,
+    APPLICATION_CREDENTIAL,
+    CERTIFICATE,
+    KEYS,
+    PASSWORD,
+    TOKEN,
+    Credentials,
+    check_url,
+    find_credentials,
+    refuse_expired,
+    token_expiry,
+)
 from vmprobe.transport.http import Http, Reply, path
 from vmprobe.transport.json import field, parse_time, short_text
 
@@ -28,7 +39,7 @@ _ID = re.compile(r"^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})
 class Keystone:
     """A project's session: the token, whom it is for, and the services by their types."""
 
-    CREDENTIAL_KEYS = known.KEYS  # what [credentials] may have
+    CREDENTIAL_KEYS = KEYS  # what [credentials] may have
 
     def __init__(
         self,
@@ -38,7 +49,7 @@ class Keystone:
         evidence: Evidence,
     ):
         """Credentials are the site's, else those in clouds.yaml, else the environment's."""
-        self.settings, secrets = known.find(endpoint, credentials)
+        self.settings, secrets = find_credentials(endpoint, credentials)
         self._credentials = Credentials(secrets, evidence.redactor)
         self._clock = deadline.clock
         url = self.settings["url"].rstrip("/")
@@ -47,7 +58,7 @@ class Keystone:
                 "no URL of Keystone: neither url in [endpoint], nor auth_url in clouds.yaml, "
                 "nor OS_AUTH_URL is set"
             )
-        known.check_url(url)
+        check_url(url)
         self._http = Http(
             url if url.endswith("/v3") else re.sub(r"/v2\.0$", "", url) + "/v3",
             deadline,
@@ -91,15 +102,15 @@ class Keystone:
         self._http.headers.pop("X-Auth-Token", None)
         self._services, self.token = {}, {}
         form, project = self._credentials.form, self.settings.get("project", "")
-        if form == known.APPLICATION_CREDENTIAL:
+        if form == APPLICATION_CREDENTIAL:
             granted = self._request_token(self._credentials.identity())
             _check_only_project(granted, project)
-        elif form == known.TOKEN and self._use_given_token(project):
+        elif form == TOKEN and self._use_given_token(project):
             return
-        elif form in (known.PASSWORD, known.TOKEN) and project:
+        elif form in (PASSWORD, TOKEN) and project:
             granted = self._request_token(self._credentials.identity(), self._scope(project))
         else:
-            if form in (known.ACCESS_TOKEN, known.CERTIFICATE):
+            if form in (ACCESS_TOKEN, CERTIFICATE):
                 from vmprobe.drivers.openstack import federation
 
                 unscoped = _token_in(
@@ -154,11 +165,11 @@ class Keystone:
         """
         form, certificate = self._credentials.form, self._credentials.secrets.get("certificate")
         ends: List[Optional[float]] = []
-        if form == known.ACCESS_TOKEN:
-            ends.append(known.token_expiry(self._credentials.token("access_token")))
-        if form == known.TOKEN:
+        if form == ACCESS_TOKEN:
+            ends.append(token_expiry(self._credentials.token("access_token")))
+        if form == TOKEN:
             ends.append(self.expires)
-        if form == known.APPLICATION_CREDENTIAL and self.token:
+        if form == APPLICATION_CREDENTIAL and self.token:
             ends.append(self._application_credential_expiry())
         if certificate:
             from vmprobe.transport import x509
@@ -211,7 +222,7 @@ class Keystone:
         (``allow_rescope_scoped_token``), this is the only way.
         """
         token = self._credentials.token("token")
-        known.refuse_expired(token, self._clock.utc())
+        refuse_expired(token, self._clock.utc())
         self._http.add_secret_header("X-Auth-Token", token)
         reply = self._http.get(
             "auth/tokens", headers={"X-Subject-Token": token}, asked="authentication"
