@@ -44,8 +44,12 @@ def test_one_line_and_nothing_else_without_v_as_argo_calls_it(view, quick):
     [
         ([], "which site? Name it by --site"),
         (
-            ["--site", "memory", "-w", "activ=1"],
-            "--warning activ=1: no such metric; did you mean active?",
+            ["--site", "memory", "-w", "totl=1"],
+            "--warning totl=1: no such metric; did you mean total?",
+        ),
+        (
+            ["--site", "memory", "-w", "active=1"],
+            "--warning active=1: check_vm_{view} never measures active; its --help lists its metrics",
         ),
         (
             ["--site", "memory", "-t", "soon"],

@@ -7,6 +7,7 @@ from running import CHECKOUT, run_probe
 from vmprobe import drivers
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability
 from vmprobe.ctl import main
+from vmprobe.site import metrics
 
 README = CHECKOUT / "README.md"
 PAGES = [README, *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -25,6 +26,7 @@ def _make(what: str) -> str:
         "drivers": _drivers,
         "metrics": _metrics,
         "costs": _costs,
+        "perfdata": metrics.page_table,
         "options": _options,
     }[word](rest)
 

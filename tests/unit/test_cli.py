@@ -93,6 +93,11 @@ def test_help_and_version_exit_3():
             "VM_LIFECYCLE UNKNOWN - --warning activ=1: no such metric; did you mean active?",
         ),
         (
+            ["--site", "memory", "-c", "skew=1"],
+            "VM_LIFECYCLE UNKNOWN - --critical skew=1: check_vm_lifecycle never measures skew; its --help lists its "
+            "metrics",
+        ),
+        (
             ["--site", "memory", "-c", "1e3"],
             "VM_LIFECYCLE UNKNOWN - --critical 1e3: '1e3' is not a range in seconds",
         ),

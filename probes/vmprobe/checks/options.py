@@ -10,10 +10,10 @@ from vmprobe.core import values
 from vmprobe.core.errors import ClientError
 from vmprobe.core.text import one_line, suggest
 from vmprobe.report.verdict import Printed
-from vmprobe.site import lookup, services
+from vmprobe.site import lookup, metrics, services
 from vmprobe.site import site as sites
 from vmprobe.site.site import Site
-from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
+from vmprobe.site.thresholds import Thresholds, parse_range
 
 if TYPE_CHECKING:
     from vmprobe.checks.state.servers import Patterns
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, check: str, description: str = "", epilog: str = "", timeout: str = ""):
-        self.check = f"VM_{check.upper()}"
+        self.check = check
         super().__init__(
             prog=f"check_vm_{check}",
             description=description,
@@ -92,9 +92,16 @@ class Parser(argparse.ArgumentParser):
                 help=f"{level} range of a metric; can be given several times",
             )
 
+    def format_help(self) -> str:
+        """The help, with the metrics that the check measures."""
+        self.epilog = f"{self.epilog}\n{metrics.help_text(self.check)}"
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """Raise a usage error as one line."""
-        raise Printed(f"{self.check} UNKNOWN - {one_line(message)} (see {self.prog} --help)")
+        raise Printed(
+            f"VM_{self.check.upper()} UNKNOWN - {one_line(message)} (see {self.prog} --help)"
+        )
 
     def _print_message(self, message: str, file: Any = None) -> NoReturn:
         # argparse would print the help and the version itself, and would not see that the disk is full.
@@ -120,19 +127,29 @@ def load_site(options: argparse.Namespace) -> Site:
     raise ClientError("which site? Name it by --site")
 
 
-def thresholds_of(site: Site, options: argparse.Namespace, default: str) -> Thresholds:
-    """The site's thresholds, overridden by -w and -c; a range without a metric is for the metric ``default``."""
-    thresholds = site.thresholds
+def thresholds_of(
+    check: str, site: Site, options: argparse.Namespace, default_metric: str
+) -> Thresholds:
+    """The site's thresholds, overridden by -w and -c; a range without a metric is for ``default_metric``.
+
+    ClientError for a metric that this check never measures. A site file's thresholds are for all checks.
+    """
+    thresholds, measured = site.thresholds, metrics.measured_by(check)
     for level in ("warning", "critical"):
         for argument in getattr(options, level):
             label, _, text = argument.rpartition("=")
-            label = label or default
-            if label not in LABELS:
-                raise ClientError(f"--{level} {argument}: no such metric; {suggest(label, LABELS)}")
+            label = label or default_metric
+            option = f"--{level} {argument}"
+            if label not in metrics.UNITS:
+                raise ClientError(f"{option}: no such metric; {suggest(label, sorted(measured))}")
+            if label not in measured:
+                raise ClientError(
+                    f"{option}: check_vm_{check} never measures {label}; its --help lists its metrics"
+                )
             try:
                 parse_range(text, label)
             except ValueError as error:
-                raise ClientError(f"--{level} {argument}: {error}") from None
+                raise ClientError(f"{option}: {error}") from None
             thresholds = thresholds.with_range(level, label, text)
     return thresholds
 

@@ -168,7 +168,7 @@ def look(
         deadline=services.run_time(name, site.deadline, options.timeout),
         thresholds=usual.merge(site.thresholds),
     )
-    site = site.with_options(thresholds=thresholds_of(site, options, default_metric))
+    site = site.with_options(thresholds=thresholds_of(name, site, options, default_metric))
     session = Session(site, clock or Clock(), options.verbose, reserve=0.0)
     if clock is None:
         signals.listen(session.deadline)

@@ -9,7 +9,8 @@ import re
 from typing import Callable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from vmprobe.core import reasons, text
-from vmprobe.site.thresholds import Thresholds, unit
+from vmprobe.site.metrics import unit
+from vmprobe.site.thresholds import Thresholds
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

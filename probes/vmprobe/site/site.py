@@ -31,9 +31,9 @@ from vmprobe.core.values import (
     word_list,
     yes_or_no,
 )
-from vmprobe.site import reader
+from vmprobe.site import metrics, reader
 from vmprobe.site.services import SERVICES
-from vmprobe.site.thresholds import LABELS, Thresholds, parse_range
+from vmprobe.site.thresholds import Thresholds, parse_range
 
 DEPTHS = ("api", "console", "reach")
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -174,8 +174,8 @@ def _thresholds(base: str, texts: Mapping[str, str]) -> Thresholds:
     thresholds = Thresholds()
     for label, text in texts.items():
         where = f"{base} [thresholds] {label}"
-        if label not in LABELS:
-            raise ClientError(f"{where}: no such metric; {suggest(label, LABELS)}")
+        if label not in metrics.UNITS:
+            raise ClientError(f"{where}: no such metric; {suggest(label, metrics.UNITS)}")
         ranges = [part.strip() for part in text.split(",")]
         if len(ranges) > 2 or not any(ranges):
             raise ClientError(f"{where}: '{text}' is not 'warning, critical'")

@@ -1,105 +1,35 @@
-"""What is measured, in which unit, and the ranges outside of which it alerts.
+"""Thresholds: the ranges outside of which a metric alerts.
 
-Nagios ranges (monitoring-plugins' developer guidelines, section Threshold and Ranges), evaluated by nagiosplugin.
+They are Nagios ranges (monitoring-plugins' developer guidelines, section Threshold and Ranges); nagiosplugin evaluates
+them.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Dict, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Mapping, NamedTuple
 
-from vmprobe.core.model import METRICS, RESOURCES
-from vmprobe.core.timeline import STAGES
+from vmprobe.site.metrics import unit
 
-_WORDS = {"s": "seconds", "%": "percent", "B": "bytes", "": "plain numbers"}
+if TYPE_CHECKING:
+    import nagiosplugin
 
-LABELS: Dict[str, str] = {  # perfdata label: unit of measurement
-    **{stage: "s" for stage in STAGES},
-    **{
-        f"{metric}_{what}": "%" if metric == "cpu" else ""
-        for metric in METRICS
-        for what in ("avg", "peak")
-    },
-    **{
-        step: "s"
-        for step in (
-            "tcp",
-            "tls",
-            "http",
-            "version",
-            "services",
-            "list",
-            "capacity",
-            "tls_expires",
-            "cred_expires",
-            "skew",
-        )
-    },
-    **dict.fromkeys(("servers", "running", "stopped", "pending", "failed", "stuck", "aged"), ""),
-    "age_max": "s",
-    **{
-        f"{of}{name}_{what}": unit
-        for of in ("", "host_", "pool_")
-        for name, of_one in RESOURCES.items()
-        for what, unit in (("used", of_one), ("free", of_one), ("full", "%"))
-    },
-    "fits": "",
-    **dict.fromkeys(("memory_avg", "memory_peak", "memory_total"), "B"),
-    "ready_avg": "%",
-    "ready_peak": "%",
-    "interval": "s",
-    "metrics": "s",
-    **{f"{metric}_total": "" for metric in METRICS if metric != "cpu"},
-    **dict.fromkeys(
-        (
-            "images",
-            "missing",
-            "inactive",
-            "mismatched",
-            "revoked",
-            "expired",
-            "unendorsed",
-            "unverified",
-            "running_bad",
-        ),
-        "",
-    ),
-    "list_expires": "s",
-    "lists": "s",
-    "steal_avg": "%",
-    "work_cpu": "s",
-    "work_disk": "s",
-    "work_net": "s",
-    "metering": "",
-    "leftovers": "",
-    "oldest_age": "s",
-    "vcpus": "",
-    "memory": "B",
-    "volume_bytes": "B",
-}
-for _stage in STAGES[:-1]:  # of a fleet's servers
-    LABELS.update({f"{_stage}_{what}": "s" for what in ("min", "avg", "max")})
+_KIND = {"s": "seconds", "%": "percent", "B": "bytes", "": "plain numbers"}  # by unit
 _NUMBER = r"-?[0-9]{1,21}(?:\.[0-9]{1,9})?"
 _RANGE = re.compile(rf"@?(?:(?:~|{_NUMBER})?:(?:{_NUMBER})?|{_NUMBER})")
 
 
-def unit(label: str) -> str:
-    """The unit that a label's perfdata carries; counts and rates have none."""
-    return LABELS.get(label, "")
-
-
-def parse_range(text: str, label: str = "total"):
-    """The nagiosplugin range that ``text`` means; ValueError: what would be right."""
+def parse_range(text: str, label: str = "total") -> nagiosplugin.Range:
+    """Parse a Nagios range in the unit of ``label``; the text of the ValueError says what is wrong."""
     import nagiosplugin
 
-    words = _WORDS[unit(label)]
     if not _RANGE.fullmatch(text):
-        raise ValueError(f"'{text}' is not a range in {words}")
+        raise ValueError(f"'{text}' is not a range in {_KIND[unit(label)]}")
     try:
         return nagiosplugin.Range(text)
     except ValueError:
         raise ValueError(
-            f"'{text}' is not a range in {words}: its start is above its end"
+            f"'{text}' is not a range in {_KIND[unit(label)]}: its start is above its end"
         ) from None
 
 
@@ -110,7 +40,7 @@ class Thresholds(NamedTuple):
     critical: Mapping[str, str] = {}
 
     def with_range(self, level: str, label: str, text: str) -> "Thresholds":
-        """These, and for ``label`` at ``level`` ('warning' or 'critical') another range."""
+        """Set the range of ``label`` at ``level``, which is 'warning' or 'critical'."""
         levels = {"warning": dict(self.warning), "critical": dict(self.critical)}
         levels[level][label] = text
         return Thresholds(**levels)

@@ -23,14 +23,9 @@ and waiting for a CPU; the busiest are named. Alerts by the ranges given.
 Creates nothing.
 """
 EPILOG = """\
-Ranges are Nagios ranges: -w cpu_avg=80 -c net_out_peak=100000000; a range
-without a metric means cpu_peak. Metrics: cpu_avg (mean of the servers) and
-cpu_peak (highest of any one), in % of a server's vCPUs; the same of disk_read
-disk_write net_in net_out (bytes per second), and their _total of all servers;
-memory_avg memory_peak memory_total (B); ready_avg ready_peak (%, of the time
-for which a vCPU wanted to run, and its host let it wait); servers; interval
-auth list metrics total (s).
-The last readings are kept in the suite's state directory.
+Ranges are Nagios ranges, in the metric's unit: -w cpu_avg=80
+-c net_out_peak=100000000; a range without a metric means cpu_peak. The last
+readings are kept in the suite's state directory.
 """
 
 

@@ -22,14 +22,8 @@ Alerts by the ranges given, and with --need when so many more servers do not fit
 (WARNING, cause=quota), with the resource that they lack. Creates nothing.
 """
 EPILOG = """\
-Ranges are Nagios ranges: -w servers_full=80 -c memory_free=8589934592:; a range
-without a metric means fits. Metrics: NAME_used, NAME_free (numbers, or bytes
-for memory disk storage) and NAME_full (%) of servers vcpus cpus memory disk
-volumes storage addresses ports leases, the same with host_ before for all hosts
-together, and with pool_ for the datastore or network that has most room; of
-host_load, and of host_ready (s for which vCPUs waited for a CPU), _used and
-_full; with --need also fits, so many more servers; auth capacity image total
-(s).
+Ranges are Nagios ranges, in the metric's unit: -w servers_full=80
+-c memory_free=8589934592:; a range without a metric means fits.
 """
 
 

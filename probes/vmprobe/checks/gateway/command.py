@@ -19,12 +19,9 @@ flavor and network. Alerts when a step fails (CRITICAL), and when a duration,
 the end of a certificate or credential, or a clock is outside its range.
 """
 EPILOG = """\
-Ranges are Nagios ranges: -w auth=2 -c tls_expires=86400:; a range without a
-metric means total. Metrics: tcp tls http auth version services list image
-total (s), tls_expires (s until the first certificate of a chain ends),
-cred_expires (s until the credential ends), skew (s between the clocks).
-Defaults: -w tls_expires=1209600: -c tls_expires=259200: -w cred_expires=3600:
--w skew=60 -c skew=300.
+Ranges are Nagios ranges, in the metric's unit: -w auth=2 -c tls_expires=86400:;
+a range without a metric means total. Defaults: -w tls_expires=1209600:
+-c tls_expires=259200: -w cred_expires=3600: -w skew=60 -c skew=300.
 """
 DEFAULTS = {
     "tls_expires": ("1209600:", "259200:"),

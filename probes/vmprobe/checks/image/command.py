@@ -34,12 +34,11 @@ nothing.
 """
 EPILOG = """\
 Lists are image lists of HEPiX (S/MIME), a StratusLab Marketplace's metadata of
-an image (XML signature), or plain lists (S/MIME). Ranges are Nagios ranges; one
-without a metric means list_expires. Metrics: images missing inactive mismatched
-revoked expired unendorsed unverified running_bad (numbers), list_expires (s
-until the first endorsement ends), auth image lists list total (s). Defaults: 0
-for each of the numbers but images, critical, and warning for unverified and
-running_bad; -w list_expires=604800:.
+an image (XML signature), or plain lists (S/MIME).
+Ranges are Nagios ranges, in the metric's unit; a range without a metric means
+list_expires. Defaults: -w list_expires=604800:; warning for any unverified or
+running_bad; critical for any missing, inactive, mismatched, revoked, expired or
+unendorsed.
 """
 DEFAULTS = {
     **{label: ("", "0") for label in PROBLEMS},

@@ -25,10 +25,9 @@ there is anything (WARNING), and by the ranges given. Needs no state of its
 own: handle, owner and lease are read from the names.
 """
 EPILOG = """\
-Ranges are Nagios ranges: -w leftovers=0 -c oldest_age=86400; a range without a
-metric means leftovers. Metrics: leftovers (number of things), oldest_age (s
-since the oldest lease ended), and what they hold: vcpus, memory (B),
-volume_bytes (B). Default: -w leftovers=0.
+Ranges are Nagios ranges, in the metric's unit: -w leftovers=0
+-c oldest_age=86400; a range without a metric means leftovers. Default:
+-w leftovers=0.
 """
 
 _CLOCKS_AGREE = (
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
 def _check(site: Site, options: argparse.Namespace, clock: Optional[Clock]) -> Verdict:
     site = site.with_options(
         deadline=run_time("leftovers", site.deadline, options.timeout, options.remove),
-        thresholds=thresholds_of(site, options, default="leftovers"),
+        thresholds=thresholds_of("leftovers", site, options, default_metric="leftovers"),
         owner=owner_word(options.owner) if options.owner else None,
     )
     run = Run(site, options, clock or Clock())

@@ -38,13 +38,8 @@ something is left behind or a quota is full (WARNING), and when a duration or
 a figure is outside its range.
 """
 EPILOG = """\
-Ranges are Nagios ranges, in the metric's unit: -w active=60 -c active=120;
-a range without a metric means total. Metrics: auth image submit active network
-storage sample snapshot detach delete gone total (seconds), cpu_avg cpu_peak
-(%), disk_read_avg disk_write_avg net_in_avg net_out_avg and their _peak
-(bytes per second), leftovers; at depth console also what the VM felt: steal_avg
-(%), work_cpu work_disk work_net (s for a small fixed piece of work), and
-metering, the factor by which its own figures and the manager's differ.
+Ranges are Nagios ranges, in the metric's unit: -w active=60 -c active=120; a
+range without a metric means total.
 """
 
 
@@ -92,7 +87,7 @@ def _check(site: Site, options: argparse.Namespace, clock: Optional[Clock]) -> V
         deadline=run_time("lifecycle", site.deadline, options.timeout),
         depth=options.depth,
         count=options.count,
-        thresholds=thresholds_of(site, options, default="total"),
+        thresholds=thresholds_of("lifecycle", site, options, default_metric="total"),
         verdict={**site.verdict, **timeout_state},
     )
     run = Run(site, options, clock or Clock())

@@ -20,11 +20,10 @@ states, or is older than it may be (WARNING), and by the ranges given. Creates
 nothing.
 """
 EPILOG = """\
-Ranges are Nagios ranges: -w failed=0 -c servers=500; a range without a metric
-means failed. Metrics: servers running stopped pending failed stuck aged
-(numbers), age_max auth list total (s). What the owner has stopped has not
-failed. Default: -w failed=0 -w stuck=0 -w aged=0. Patterns are the shell's,
-like 'web*', and do not mind the case.
+Ranges are Nagios ranges, in the metric's unit: -w failed=0 -c servers=500; a
+range without a metric means failed. Defaults: -w failed=0 -w stuck=0 -w aged=0.
+A server that its owner stopped has not failed. Patterns are shell patterns,
+like 'web*', and ignore case.
 """
 DEFAULTS = {"failed": ("0", ""), "stuck": ("0", ""), "aged": ("0", "")}
 
