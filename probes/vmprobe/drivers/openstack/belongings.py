@@ -5,18 +5,17 @@ Only what Nova made by itself counts. Whatever has a name was made by somebody w
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from vmprobe.core.errors import GatewayFailed, NotFound
 from vmprobe.core.model import Kind, Ref, Resource
 from vmprobe.drivers.openstack import ports, readings
+from vmprobe.drivers.openstack.readings import Record
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import path
 from vmprobe.transport.json import items, parse_time, short_text
 
 _CLOCKS_APART = 300.0  # seconds by which the clocks of two services may differ
-
-Record = Mapping[str, Any]
 
 
 class Belongings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 
 from vmprobe.core.errors import AuthRejected, CloudError, NotFound, NotPermitted
 from vmprobe.core.model import ONE_FOR_ALL, Limit, Plan, TestVM
-from vmprobe.drivers.openstack.readings import GIB, MIB
+from vmprobe.drivers.openstack.readings import GIB, MIB, Record
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
 from vmprobe.transport.json import field, items
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmprobe.drivers.openstack.plan import OpenStackDetails
 
 T = TypeVar("T")
-Record = Mapping[str, Any]
-
 _NOVA_LIMITS = (  # limit, Nova's key of what is used, of the maximum, unit
     ("servers", "totalInstancesUsed", "maxTotalInstances", 1),
     ("vcpus", "totalCoresUsed", "maxTotalCores", 1),

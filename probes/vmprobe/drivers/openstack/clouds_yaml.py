@@ -122,7 +122,7 @@ def _section(file: str, section: str, name: str, yaml: Any) -> Section:
     return _with_underscores(cloud) if isinstance(cloud, dict) else {}
 
 
-def _with_underscores(settings: Mapping[Any, Any]) -> Section:
+def _with_underscores(settings: Mapping[object, object]) -> Section:
     return {
         str(key).replace("-", "_"): _with_underscores(value) if isinstance(value, dict) else value
         for key, value in settings.items()

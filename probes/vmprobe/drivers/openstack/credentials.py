@@ -278,7 +278,7 @@ def check_url(url: str) -> None:
         )
 
 
-def is_url(url: Any) -> bool:
+def is_url(url: object) -> bool:
     """Whether this is an http or https URL with a host, and without a user or password in it."""
     if not isinstance(url, str) or not re.fullmatch(r"https?://[^/@\s]+(?:/[^@\s]*)?", url):
         return False

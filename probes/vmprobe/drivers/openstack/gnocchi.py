@@ -146,7 +146,7 @@ def _by_meter(measures: Mapping[str, Any]) -> Dict[str, Measures]:
     return found
 
 
-def _rows(means: List[Any]) -> List[Tuple[float, float, float]]:
+def _rows(means: List[object]) -> List[Tuple[float, float, float]]:
     rows = []
     for row in means:
         at, granule = parse_time(field(row, 0, str)), field(row, 1, float)
@@ -170,7 +170,7 @@ def _newest_sums(devices: List[Series]) -> List[Tuple[float, float]]:
     return [(at, sum(device[at] for device in devices if at in device)) for at in moments[-2:]]
 
 
-def _seconds(text: Any) -> float:
+def _seconds(text: object) -> float:
     """The seconds of a time span in Gnocchi's form, ``0:05:00`` or ``1 day, 0:00:00``.
 
     0 if it is not one.

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping
 from vmprobe.core.errors import GatewayFailed, NotFound
 from vmprobe.core.model import Image, State
 from vmprobe.drivers.openstack import lists, readings
+from vmprobe.drivers.openstack.readings import Record
 from vmprobe.transport.http import Http, path
 from vmprobe.transport.json import field, short_text
 
@@ -16,8 +17,6 @@ ID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")  # a UUID with
 
 _EGI_ATTRIBUTES = "APPLIANCE_ATTRIBUTES"  # EGI's attributes of an image, as cloudkeeper writes them
 _LONGEST_JSON = 65536  # characters of a property that are parsed
-
-Record = Mapping[str, Any]  # an image as Glance's JSON describes it
 
 
 def newest_active(glance: Http, wanted: str) -> Dict[str, Any]:
@@ -95,7 +94,7 @@ def volume_snapshots(image: Record) -> List[str]:
         return []
 
 
-def _json_property(image: Record, key: str) -> Any:
+def _json_property(image: Record, key: str) -> object:
     """A property whose text is JSON, parsed; None if it is not there or no JSON."""
     text = image.get(key)
     if not isinstance(text, str) or len(text) > _LONGEST_JSON:

@@ -6,7 +6,7 @@ Nova's diagnostics are of this very moment, but policy mostly reserves them for 
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import (
@@ -18,6 +18,7 @@ from vmprobe.core.errors import (
     Unreachable,
 )
 from vmprobe.core.model import METRICS, Ref, Sample
+from vmprobe.drivers.openstack.readings import Record
 from vmprobe.drivers.openstack.servers import Servers
 from vmprobe.drivers.openstack.services import COMMON_DIAGNOSTICS, Services
 from vmprobe.transport.http import path
@@ -128,7 +129,7 @@ class Metrics:
         return self._gnocchi_failure or self._failures.get(server.id, "")
 
 
-def _common_counters(record: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+def _common_counters(record: Record) -> Dict[str, Optional[float]]:
     """Nova's diagnostics since 2.48, in the form that all hypervisors share.
 
     None is what one does not say.
@@ -149,7 +150,7 @@ def _common_counters(record: Mapping[str, Any]) -> Dict[str, Optional[float]]:
     return counters
 
 
-def _libvirt_counters(record: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+def _libvirt_counters(record: Record) -> Dict[str, Optional[float]]:
     """Nova's diagnostics before 2.48, in libvirt's form: cpu0_time, vda_read, tap1_rx, ..."""
 
     def values(pattern: str) -> List[Optional[float]]:

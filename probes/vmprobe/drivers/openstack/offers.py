@@ -14,7 +14,7 @@ def offers(services: Services) -> Dict[str, Any]:
 
     Where one of them cannot be had, the reason stands in its place.
     """
-    questions: Dict[str, Callable[[Services], Any]] = {"identity": Services.keystone_version}
+    questions: Dict[str, Callable[[Services], object]] = {"identity": Services.keystone_version}
     if services.has_cinder():
         questions["block storage"] = _cinder_version
     questions["network extensions"] = _extensions
@@ -24,7 +24,7 @@ def offers(services: Services) -> Dict[str, Any]:
     return {subject: _answer(question, services) for subject, question in questions.items()}
 
 
-def _answer(question: Callable[[Services], Any], services: Services) -> Any:
+def _answer(question: Callable[[Services], object], services: Services) -> object:
     try:
         return question(services)
     except NotPermitted:

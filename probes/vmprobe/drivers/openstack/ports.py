@@ -5,11 +5,12 @@ Nova makes and removes them; Neutron says whether they are attached.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from vmprobe.core.errors import NotFound
 from vmprobe.core.model import Kind, Ref, Resource
 from vmprobe.drivers.openstack import lists, readings
+from vmprobe.drivers.openstack.readings import Record
 from vmprobe.transport.http import Http
 from vmprobe.transport.json import short_text
 
@@ -51,7 +52,7 @@ def made_by_nova(neutron: Http, servers: Sequence[str]) -> Dict[str, List[Ref]]:
     return {server: [port for device, port in made if device == server] for server in servers}
 
 
-def _made_by_nova(record: Mapping[str, Any]) -> Optional[Tuple[str, Ref]]:
+def _made_by_nova(record: Record) -> Optional[Tuple[str, Ref]]:
     """The server's id and the port, if Nova made it: then its name is empty, or the port's id."""
     identity, name = short_text(record, "id"), readings.name(record)
     owner = str(record.get("device_owner") or "compute:")

@@ -53,7 +53,7 @@ def classify(reply: Reply) -> Optional[VmprobeError]:
 def _refused_create(reply: Reply) -> Optional[VmprobeError]:
     """Why a create was refused, where the message says more than the status.
 
-    A 403 is policy only if its message says so, and a 409 is nothing that passes by waiting.
+    A 403 is only a matter of policy if its message says so; a 409 does not pass by waiting.
     """
     cause = "image" if "zero disk" in reply.message else reasons.cause(reply.message)
     if reply.status == 403 and (not cause or re.search(_POLICY, reply.message, re.I)):

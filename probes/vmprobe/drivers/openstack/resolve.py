@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Dict, Mapping, cast
+from typing import TYPE_CHECKING, Any, Dict, Tuple, cast
 
 from vmprobe.core.errors import ClientError, NotFound
 from vmprobe.core.model import Plan, TestVM
 from vmprobe.core.text import cut
 from vmprobe.drivers.openstack import images, lists, readings
+from vmprobe.drivers.openstack.readings import Record
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http
 from vmprobe.transport.json import field, short_text
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 _SPECIAL = (  # an extra spec by which a flavor wants more than an ordinary host has
     r"pci_passthrough:|accel:|resources\d*:(?!(?:VCPU|PCPU|MEMORY_MB|DISK_GB)$)"
 )
-
-Record = Mapping[str, Any]
 
 
 def resolve(services: Services, section: TestVM) -> Plan:
@@ -95,7 +94,7 @@ def _flavor(nova: Http, wanted: str, image: Record, boots_from_volume: bool) -> 
     return min(fitting, key=_size)
 
 
-def _size(flavor: Record) -> Any:
+def _size(flavor: Record) -> Tuple[int, ...]:
     return tuple(field(flavor, key, int, default=0) for key in ("ram", "vcpus", "disk"))
 
 

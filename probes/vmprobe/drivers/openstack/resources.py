@@ -10,6 +10,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional
 from vmprobe.core.errors import Ended
 from vmprobe.core.model import Kind, Ref, Resource
 from vmprobe.drivers.openstack import lists, readings
+from vmprobe.drivers.openstack.readings import Record
 from vmprobe.drivers.openstack.services import Services
 from vmprobe.transport.http import Http, path
 
@@ -21,7 +22,7 @@ class Collection(NamedTuple):
     path: str  # below it is each resource, by its id
     list_path: str
     record: str  # the key of a single record in an answer; "": the answer is the record itself
-    read: Callable[[Mapping[str, Any]], Resource]
+    read: Callable[[Record], Resource]
     name: str = "name"  # the key of a record that has the resource's name
 
 
@@ -69,7 +70,7 @@ def find(services: Services, kind: Kind, name: str, all_projects: bool) -> List[
     """
     where = COLLECTIONS[kind]
 
-    def read(record: Mapping[str, Any]) -> Optional[Resource]:
+    def read(record: Record) -> Optional[Resource]:
         if not str(record.get(where.name) or "").startswith(name):
             return None
         resource = where.read(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set
+from typing import Dict, List, Mapping, NamedTuple, Optional, Set
 
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import (
@@ -18,14 +18,13 @@ from vmprobe.core.errors import (
 from vmprobe.core.model import Kind, Ref, Resource, State
 from vmprobe.drivers.openstack import lists, readings
 from vmprobe.drivers.openstack.belongings import Belongings
+from vmprobe.drivers.openstack.readings import Record
 from vmprobe.drivers.openstack.services import DOWN_CELLS, Services
 from vmprobe.transport.http import Reply, path
 from vmprobe.transport.json import short_text
 
 _DELETED_FOR = 10.0  # seconds after which a server that is still shown as DELETED counts as gone
 _CELLS_FOR = 30.0  # seconds for which an answer that all cells are up is believed
-
-Record = Mapping[str, Any]
 
 
 class Servers:
