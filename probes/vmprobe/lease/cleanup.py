@@ -237,13 +237,16 @@ class Cleanup:
         """The error that says what is left, and why."""
         failure = self.observer.attempts.last_failure
         self.leftovers = self.observer.ledger.remaining()
-        names = ", ".join(map(str, self.leftovers[:3])) or "what there may be under the handle"
-        more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
         if failure is None:
             reason = self.observer.fault()
         else:
             reason = str(failure) or type(failure).__name__
-        text = f"{names}{more} could not be seen gone{f': {reason}' if reason else ''}"
+        more = f" and {len(self.leftovers) - 3} more" if len(self.leftovers) > 3 else ""
+        if self.leftovers:
+            text = f"{', '.join(map(str, self.leftovers[:3]))}{more}: deletion not confirmed"
+        else:
+            text = "it is not known whether anything is left under the handle"
+        text += f": {reason}" if reason else ""
         self.uncertain = not self.leftovers
         if self.uncertain:
             self.observer.timeline.notes.append(text)

@@ -57,7 +57,7 @@ def settle_debts(
         handle = ledger.handle
         if handle and handle.owner != owner and handle.expires > clock.utc():
             timeline.notes.append(
-                f"{handle} is not of {owner}, and within its lease: its debt is let alone"
+                f"{handle} is not of {owner}, and within its lease: its debt is left alone"
             )
             ledger.close(settled=False)
             continue

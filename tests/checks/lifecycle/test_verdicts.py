@@ -158,11 +158,11 @@ FAULTS = {  # fault: (exit code, line without perfdata)
     ),
     "delete-ignored": (
         1,
-        "WARNING - site: gone: server ser-2, volume vol-1 could not be seen gone (cause=teardown)",
+        "WARNING - site: gone: server ser-2, volume vol-1: deletion not confirmed (cause=teardown)",
     ),
     "delete-refused": (
         1,
-        "WARNING - site: gone: server ser-2, volume vol-1 could not be seen gone: removal of vol-1 is not "
+        "WARNING - site: gone: server ser-2, volume vol-1: deletion not confirmed: removal of vol-1 is not "
         "allowed (cause=teardown)",
     ),
 }

@@ -329,7 +329,7 @@ def test_a_removal_that_is_refused_leaves_something_behind_and_the_next_run_sett
     code, output = run(site(budget="deadline = 24 s\nreserve = 8 s", volume="none"))
     assert code == 1
     assert line(output).startswith(
-        "VM_LIFECYCLE WARNING - ec2: gone: server i-ID could not be seen gone: delete server i-ID: 400 Operat"
+        "VM_LIFECYCLE WARNING - ec2: gone: server i-ID: deletion not confirmed: delete server i-ID: 400 Operat"
     )
 
     gateway.heal()

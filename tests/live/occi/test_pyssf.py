@@ -203,7 +203,7 @@ def test_what_cannot_be_removed_is_a_warning_and_named(tmp_path):
 
         assert (code, line(output)) == (
             1,
-            "VM_LIFECYCLE WARNING - pyssf: gone: server ID could not be seen gone (cause=teardown)",
+            "VM_LIFECYCLE WARNING - pyssf: gone: server ID: deletion not confirmed (cause=teardown)",
         )
         assert "leftovers=1;" in output
         assert [re.sub(r"[0-9a-f-]{36}", "ID", one) for one in left(url)] == [f"{url}/compute/ID"]

@@ -90,7 +90,7 @@ def test_a_ledger_that_was_copied_from_another_host_is_let_alone_within_its_leas
 
     assert (code, world.ours(), said.figures["leftovers"]) == (0, before, 0)
     assert (
-        f"note: {handle} is not of mon9, and within its lease: its debt is let alone"
+        f"note: {handle} is not of mon9, and within its lease: its debt is left alone"
         in said.details
     )
     world.outlast_the_lease()
@@ -261,7 +261,7 @@ def test_a_list_that_is_refused_is_never_nothing_there(tmp_path, monkeypatch):
         patch.setattr(world.cloud, "listed", refused)
         assert line(world.run()) == (
             1,
-            "site: gone: what there may be under the handle could not be seen gone: servers are not "
+            "site: gone: it is not known whether anything is left under the handle: servers are not "
             "listed for you (cause=teardown)",
         )
     assert (len(world.ours()), len(world.ledgers())) == (1, 2)
@@ -294,7 +294,7 @@ def test_a_look_that_our_own_end_cuts_short_does_not_hide_why_the_removal_was_re
 
     assert line(world.run()) == (
         1,
-        "site: gone: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
+        "site: gone: snapshot sna-3, server ser-2, volume vol-1: deletion not confirmed: "
         "the removal of vol-1 is not allowed (cause=teardown)",
     )
 
@@ -310,7 +310,7 @@ def test_a_removal_that_is_not_answered_until_our_end_says_that(tmp_path, monkey
 
     assert line(world.run()) == (
         1,
-        "site: delete: snapshot sna-3, server ser-2, volume vol-1 could not be seen gone: "
+        "site: delete: snapshot sna-3, server ser-2, volume vol-1: deletion not confirmed: "
         "delete sna-3: no whole answer within 60 s (cause=teardown)",
     )
 
