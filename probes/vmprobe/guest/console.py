@@ -1,6 +1,6 @@
-"""What the test VM's reporter says on its console: one line per fact, with the run's nonce.
+"""Read what the reporter (``reporter.sh``) writes to the console of a test VM.
 
-``vmprobe <nonce> <uptime s> <fact> key=value ...``; the reporter is ``guest/reporter.sh``.
+It writes one line for each fact: ``vmprobe <nonce> <uptime s> <fact> key=value ...``.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from vmprobe.core.model import Ref
 from vmprobe.core.text import whole_number
 
 _LINE = re.compile(
-    r"vmprobe (?P<nonce>[A-Za-z0-9-]+) (?P<uptime>[0-9]{1,9}(?:\.[0-9]{1,9})?) (?P<fact>[a-z_]+)(?: (?P<of>[a-z_]+))?"
+    r"vmprobe (?P<nonce>[A-Za-z0-9-]+) (?P<uptime>[0-9]{1,9}(?:\.[0-9]{1,9})?)"
+    r" (?P<fact>[a-z_]+)(?: (?P<of>[a-z_]+))?"
     r"(?P<rest>(?: [a-z_]+=\S*)*)\s*$"
 )
 _MISSING = {"network": "its console says no network yet", "disk": "its console says no disk yet"}
 
 
 class Fact(NamedTuple):
-    """One line of the reporter: ``uptime`` in seconds since the guest's kernel started."""
+    """One line of the reporter; ``uptime`` is in seconds since the guest's kernel started."""
 
     fact: str
-    of: str  # what a fault is about
+    of: str  # of a fault: network or disk; else ''
     uptime: float
     values: Mapping[str, str]
 
 
 def facts(text: str, nonce: str) -> List[Fact]:
-    """The facts of this run in a console's text, in order; what other runs or the system wrote is passed over."""
+    """Return the facts in a console's text that have this nonce, in order."""
     found = []
     for line in re.split(r"[\r\n]+", text):
         match = _LINE.search(line)
@@ -38,18 +39,25 @@ def facts(text: str, nonce: str) -> List[Fact]:
     return found
 
 
-def missing(said: Sequence[Fact], wanted: str, server: Ref) -> str:
-    """'' when the reporter has said that it has ``wanted`` ('network' or 'disk'), else what is missing."""
-    for fact in reversed(said):
+def missing(reported: Sequence[Fact], wanted: str, server: Ref) -> str:
+    """Return what is missing on the console of a server; '' when ``wanted`` is proved.
+
+    ``wanted`` is 'network' or 'disk'.
+    """
+    for fact in reversed(reported):
         if fact.fact == wanted and _proves(fact):
             return ""
-    for fact in reversed(said):
+    for fact in reversed(reported):
         if fact.fact == "fault" and fact.of == wanted:
-            return f"{server}: its console says {wanted} fault {fact.values.get('reason', '')}".rstrip()
-    return f"{server}: {_MISSING[wanted]}" if said else f"{server}: its console says nothing yet"
+            reason = fact.values.get("reason", "")
+            return f"{server}: its console says {wanted} fault {reason}".rstrip()
+    return (
+        f"{server}: {_MISSING[wanted]}" if reported else f"{server}: its console says nothing yet"
+    )
 
 
 def _proves(fact: Fact) -> bool:
+    """Whether a network has an address and answers, or a disk was read back as it was written."""
     if fact.fact == "network":
         return bool(fact.values.get("address")) and fact.values.get("answers") != "no"
     return (whole_number(fact.values.get("verified")) or 0) > 0

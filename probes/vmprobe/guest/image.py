@@ -1,8 +1,10 @@
-"""The suite's own test image: a Linux of some 16 MB that boots in seconds and says on its console what it sees.
+"""Build the suite's own test image: a small Linux that writes to its console what it sees.
 
-It has no root disk: the initrd is the whole system. build() makes it from the distribution's cloud kernel and a static
-busybox, as kernel and initrd, as disks that boot by BIOS or UEFI, and in the clouds' formats. It needs no root, no loop
-device and no mount. The same inputs give the same bytes; times in the image are ``$SOURCE_DATE_EPOCH``, or a fixed one.
+It has some 16 MB, boots in seconds, and has no root disk: the initrd is the whole system. ``build``
+makes it from the distribution's cloud kernel and a static busybox: as kernel and initrd, as disks
+that boot by BIOS or UEFI, and in the formats of the clouds. That needs no root, no loop device and
+no mount. The same inputs give the same bytes; times in the image are ``$SOURCE_DATE_EPOCH``, or a
+fixed time.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import subprocess
 import tarfile
 import tempfile
 import zlib
-from typing import Dict, Iterable, Iterator, NamedTuple, Sequence
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import ClientError, DeadlinePassed
@@ -37,13 +39,22 @@ FORMATS = {  # format: the files it consists of
 }
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 _GUEST = os.path.dirname(os.path.abspath(__file__))
-_LARGEST = 2**28  # bytes of one file that goes into it
-_PATIENCE = 600.0  # seconds for another build in the same directory
+_RECIPE = (
+    "image.py",
+    "initramfs.py",
+    "bench.py",
+    "bootdisk.py",
+    "unified_kernel.py",
+    "containers.py",
+    "user_data.py",
+)
+_LARGEST = 2**28  # bytes of one file that goes in
+_PATIENCE = 600.0  # seconds to wait for another build in the same directory
 _EPOCH = 1577836800  # 2020-01-01; FAT knows none before 1980, VHD none before 2000
 
 
 class File(NamedTuple):
-    """A file of the image as it was made: its place, its size in bytes, its SHA-256 sum in hexadecimal."""
+    """A file of the image: its path, its size in bytes, its SHA-256 sum in hexadecimal."""
 
     path: str
     size: int
@@ -51,6 +62,8 @@ class File(NamedTuple):
 
 
 class Kernel(NamedTuple):
+    """A kernel, and the modules that go in, by name."""
+
     release: str
     image: bytes
     modules: Dict[str, bytes]
@@ -64,10 +77,12 @@ def build(
     busybox: str = "",
     update: bool = False,
 ) -> Dict[str, File]:
-    """Make ``formats`` in ``directory`` and return their files by name; what is there and still right stays as it is.
+    """Make ``formats`` in ``directory`` and return their files by name.
 
-    The kernel is the distribution's, kept in ``directory`` once it was downloaded (``update``: ask for a newer one), or
-    a ``kernel`` file with its folder of ``modules``. ClientError in one line if something is missing or does not fit.
+    A file that is there and still right stays as it is. The kernel is the distribution's, or a
+    ``kernel`` file with its folder of ``modules``. The distribution's is kept in ``directory`` once
+    it was downloaded; ``update`` asks for a newer one. ClientError, in one line, if something is
+    missing or does not fit.
     """
     directory = os.path.abspath(directory)
     formats = list(dict.fromkeys(formats))
@@ -95,24 +110,29 @@ def build(
 
 
 def directory() -> str:
-    """Where the image is kept unless one says otherwise: ``$VMPROBE_IMAGES``; /var/cache/vmprobe/image where this user can
-    write it, or somebody who can has built it there; else ``$XDG_CACHE_HOME``/vmprobe/image, or that below the home. ClientError where there is none of these."""
-    wanted = os.environ.get("VMPROBE_IMAGES")
+    """Return where the image is kept unless one says otherwise.
+
+    ``$VMPROBE_IMAGES``; else /var/cache/vmprobe/image where this user can write, or where somebody
+    has built the image; else vmprobe/image below ``$XDG_CACHE_HOME``, or below .cache in the home.
+    ClientError where there is none of these.
+    """
+    place = os.environ.get("VMPROBE_IMAGES")
     installed = "/var/cache/vmprobe/image"
-    if not wanted and (
+    if not place and (
         os.access(installed, os.W_OK) or os.path.exists(os.path.join(installed, "initrd"))
     ):
-        wanted = installed
+        place = installed
     cache = paths.user_directory("XDG_CACHE_HOME", ".cache")
-    if not wanted and not cache:
+    if not place and not cache:
         raise ClientError(
-            "there is no place for the test image, because this user has no home; name a directory in VMPROBE_IMAGES"
+            "there is no place for the test image, because this user has no home; "
+            "name a directory in VMPROBE_IMAGES"
         )
-    return os.path.abspath(wanted or os.path.join(cache, "vmprobe", "image"))
+    return os.path.abspath(place or os.path.join(cache, "vmprobe", "image"))
 
 
 def epoch() -> int:
-    """The time that all files of the image carry, in seconds since 1970."""
+    """The time of all files in the image, in seconds since the epoch."""
     given = os.environ.get("SOURCE_DATE_EPOCH") or str(_EPOCH)
     seconds = whole_number(given, 10)
     if seconds is None:
@@ -121,7 +141,7 @@ def epoch() -> int:
 
 
 def _check(formats: Sequence[str]) -> None:
-    """Whether all can be made here, before the first is."""
+    """ClientError if one of the formats cannot be made here. Checked before the first is made."""
     unknown = [format for format in formats if format not in FORMATS]
     if unknown:
         raise ClientError(f"no image format {unknown[0]!r}: one of {', '.join(FORMATS)}")
@@ -132,7 +152,7 @@ def _check(formats: Sequence[str]) -> None:
 
 
 def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time: int) -> None:
-    """The files of ``formats`` in the folder ``work``, with others that they were made of."""
+    """Make the files of ``formats`` in the folder ``work``. What they were made of stays there."""
     for name, content in zip(FORMATS["kernel"], (kernel, initrd)):
         with open(os.path.join(work, name), "wb") as file:
             file.write(content)
@@ -143,9 +163,8 @@ def _make(work: str, formats: Sequence[str], kernel: bytes, initrd: bytes, time:
 
 
 def _compressed(content: bytes) -> bytes:
-    packer = zlib.compressobj(
-        6, zlib.DEFLATED, 16 + zlib.MAX_WBITS
-    )  # gzip without a name and a time
+    # 16: gzip's format, and without a name and a time, which the gzip module would write.
+    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return packer.compress(content) + packer.flush()
 
 
@@ -155,7 +174,8 @@ def _compressed(content: bytes) -> bytes:
 def _given(kernel: str, modules: str) -> Kernel:
     if not kernel or not modules:
         raise ClientError(
-            "a kernel file and its folder of modules are given together (--kernel FILE --modules DIR)"
+            "a kernel file and its folder of modules are given together "
+            "(--kernel FILE --modules DIR)"
         )
     try:
         image = files.read(kernel, _LARGEST)
@@ -172,7 +192,7 @@ def _fitting(image: bytes, modules: Dict[str, bytes]) -> Kernel:
 
 
 def _distributed(directory: str, update: bool) -> Kernel:
-    """The distribution's cloud kernel: what was downloaded before, or apt's current one."""
+    """The distribution's cloud kernel: the one that was downloaded before, or apt's current one."""
     kept = sorted(
         (file for file in os.listdir(directory) if re.fullmatch(r"linux-image-.+\.deb", file)),
         key=_version,
@@ -195,13 +215,14 @@ def _distributed(directory: str, update: bool) -> Kernel:
     )
 
 
-def _version(file: str) -> list:
+def _version(file: str) -> List[int]:
+    """The numbers in a file name, as a key to sort by."""
     parts = (whole_number(part) for part in re.split(r"([0-9]+)", file))
     return [-1 if part is None else part for part in parts]
 
 
 def _read(path: str) -> bytes:
-    """A file's content, nothing if it is not there."""
+    """The content of a file; b'' if it is not there."""
     try:
         return files.read(path, _LARGEST)
     except FileNotFoundError:
@@ -209,14 +230,15 @@ def _read(path: str) -> bytes:
 
 
 def _download(directory: str) -> str:
-    """The file name of the package that KERNEL_PACKAGE stands for, fetched into ``directory``."""
+    """Download what KERNEL_PACKAGE depends on; return the file name of it in ``directory``."""
     depends = _run(
         ["apt-cache", "depends", KERNEL_PACKAGE], "give the kernel by --kernel FILE --modules DIR"
     )
     match = re.search(r"Depends: (linux-image-\S+)", depends)
     if not match:
         raise ClientError(
-            f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update, or give --kernel FILE --modules DIR"
+            f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update, "
+            "or give --kernel FILE --modules DIR"
         )
     with tempfile.TemporaryDirectory(prefix=".download-", dir=directory) as work:
         _run(["apt-get", "-q", "download", match.group(1)], "run apt-get update", work)
@@ -228,9 +250,10 @@ def _download(directory: str) -> str:
 
 
 def _unpack(package: str, target: str, drivers: bytes) -> None:
-    """Into the folder ``target`` the few dozen files of a kernel package that are needed: vmlinuz and modules."""
+    """Unpack what is needed of a kernel package into the folder ``target``: vmlinuz and modules."""
     damaged = ClientError(f"{package} is no kernel package: remove it, and it is downloaded again")
-    available, kernel = {}, b""
+    available: Dict[str, Callable[[], bytes]] = {}
+    kernel = b""
     try:
         with (
             subprocess.Popen(
@@ -243,10 +266,11 @@ def _unpack(package: str, target: str, drivers: bytes) -> None:
             for member in members:
                 name = os.path.basename(member.name)
                 module = re.fullmatch(r"(.+)\.ko(\.gz|\.xz|\.zst)?", name)
-                if member.isfile() and name.startswith("vmlinuz-"):
-                    kernel = members.extractfile(member).read()
-                elif member.isfile() and module:
-                    content = members.extractfile(member).read()
+                file = members.extractfile(member) if member.isfile() else None
+                if file and name.startswith("vmlinuz-"):
+                    kernel = file.read()
+                elif file and module:
+                    content = file.read()
                     available[module.group(1)] = functools.partial(
                         initramfs.unpacked, name, content
                     )
@@ -279,12 +303,8 @@ def _busybox(given: str) -> str:
 
 
 def _recipe() -> bytes:
-    """This recipe itself: a newer one makes a newer image."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    return b"".join(
-        _read(os.path.join(here, name))
-        for name in ("image.py", "initramfs.py", "bootdisk.py", "user_data.py")
-    )
+    """The code that makes the image: a newer one makes a newer image."""
+    return b"".join(_read(os.path.join(_GUEST, name)) for name in _RECIPE)
 
 
 def _run(command: Sequence[str], advice: str, cwd: str = ".") -> str:
@@ -306,7 +326,10 @@ def _run(command: Sequence[str], advice: str, cwd: str = ".") -> str:
 
 
 class _Record:
-    """What is in the directory, and of which inputs: image.json. A file counts only while its bytes are the recorded."""
+    """image.json: which files are in the directory, and from which inputs they were made.
+
+    A file counts only while its content is the recorded one.
+    """
 
     def __init__(self, directory: str, inputs: str):
         self._directory = directory
@@ -321,7 +344,7 @@ class _Record:
                     for name, entry in known["files"].items()
                 }
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return  # none, or not ours: everything is made anew
+            return  # there is none, or it is not ours: everything is made anew
 
     def holds(self, name: str) -> bool:
         known = self.files.get(name)
@@ -329,7 +352,7 @@ class _Record:
 
     def add(self, name: str, made: str) -> None:
         target = os.path.join(self._directory, name)
-        os.chmod(made, 0o644)  # whatever the umask is: the probes that boot it are another user's
+        os.chmod(made, 0o644)  # whatever the umask is: the checks that boot it are another user's
         files.move(made, target)
         self.files[name] = _file(target)
         known = {name: [entry.size, entry.sha256] for name, entry in sorted(self.files.items())}
@@ -348,7 +371,7 @@ def _file(path: str) -> File:
 
 @contextlib.contextmanager
 def _locked(directory: str) -> Iterator[None]:
-    """One build at a time in a directory; a second one waits and then finds everything made."""
+    """Allow one build at a time in a directory; a second one waits and finds everything made."""
     try:
         if paths.home() and directory.startswith(paths.home() + os.sep):
             os.makedirs(directory, exist_ok=True)  # how private that is, is its owner's matter
@@ -366,7 +389,8 @@ def _locked(directory: str) -> Iterator[None]:
             files.lock(lock, Deadline(_PATIENCE, 0))
         except DeadlinePassed:
             raise ClientError(
-                f"{directory}: another build is at work here, and did not end within {_PATIENCE:g} s"
+                f"{directory}: another build is at work here, "
+                f"and did not end within {_PATIENCE:g} s"
             ) from None
         except OSError as error:
             raise ClientError(f"{directory}/.lock: {error.strerror}") from error

@@ -1,6 +1,6 @@
-"""The test VM's whole system as one archive: busybox, the guest's scripts, and the drivers of every usual cloud.
+"""The system of the test VM as one archive: busybox, our scripts, and the drivers of all clouds.
 
-What goes in is read, put in a fixed order and written by this file alone, so the same files give the same bytes.
+Only this file reads, sorts and writes what goes in, so the same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import re
 import stat
 import struct
 import subprocess
-from typing import Callable, Dict, Iterable, List, NamedTuple, Set
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Set, Tuple
 
 from vmprobe.core.errors import ClientError
 from vmprobe.host import files
 
-# The init loads of these what the machine has, by its modaliases. A kernel that has one built in needs no file of it.
+# Kernel modules. The init loads those whose modalias the machine shows. A module that is built into
+# the kernel has no file.
 DRIVERS = {
     "any": "button evdev sd_mod sr_mod ata_piix ata_generic ahci nvme",
     "config drives": "isofs vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8",
@@ -34,10 +35,10 @@ GUEST = {
     "etc/dhcp": "dhcp",
 }  # path in the guest: file here
 APPLETS = (  # what those scripts call
-    "acpid arping base64 cat cmp dd dmesg grep head ip md5sum mkdir modprobe mount ping poweroff reboot rm sed sh sleep sort "
-    "timeout tr udhcpc umount uname wget"
+    "acpid arping base64 cat cmp dd dmesg grep head ip md5sum mkdir modprobe mount ping poweroff "
+    "reboot rm sed sh sleep sort timeout tr udhcpc umount uname wget"
 )
-_LARGEST = 2**28  # bytes of one file that goes into it
+_LARGEST = 2**28  # bytes of one file that goes in
 _CONSOLE, _NULL = (5, 1), (1, 3)
 
 
@@ -47,18 +48,21 @@ class Entry(NamedTuple):
     path: str
     mode: int
     content: bytes = b""
-    device: tuple = (0, 0)
+    device: Tuple[int, int] = (0, 0)  # major and minor number
 
 
 def contents(guest: str, busybox: str, release: str, modules: Dict[str, bytes]) -> List[Entry]:
-    """Everything the archive holds; ``modules`` as select() returns them, ``guest`` the folder with the scripts."""
+    """Return what goes into the archive.
+
+    ``modules`` are as ``select`` returns them, ``guest`` is the folder with our scripts.
+    """
     entries = [
         *(Entry(name, stat.S_IFDIR | 0o755) for name in ("dev", "proc", "run", "sys", "tmp")),
         Entry("dev/console", stat.S_IFCHR | 0o600, device=_CONSOLE),
         Entry("dev/null", stat.S_IFCHR | 0o666, device=_NULL),
         Entry("bin/busybox", stat.S_IFREG | 0o755, _read(busybox)),
         Entry("sbin", stat.S_IFLNK | 0o777, b"bin"),
-        # what the power button does; the folder is ACPI's name of it, the file its event
+        # What the power button does: the folder has ACPI's name of it, the file that of its event.
         Entry("etc/acpi/PWRF/00000080", stat.S_IFREG | 0o755, b"#!/bin/sh\nexec poweroff -f\n"),
     ]
     for path, file in GUEST.items():
@@ -75,21 +79,28 @@ def contents(guest: str, busybox: str, release: str, modules: Dict[str, bytes]) 
 
 
 def archive(entries: Iterable[Entry], time: int) -> bytes:
-    """``entries`` as a cpio archive owned by root, in the "newc" format (Linux, early-userspace/buffer-format)."""
-    found = {entry.path: entry for entry in entries}
-    for path in list(found):
+    """Return a cpio archive of ``entries``; everything in it belongs to root.
+
+    ``time``, in seconds since the epoch, is the time of all files. The format is "newc" (Linux,
+    Documentation/driver-api/early-userspace/buffer-format).
+    """
+    by_path = {entry.path: entry for entry in entries}
+    for path in list(by_path):
         while "/" in path:  # parents come before their children in the order of names
             path = path.rpartition("/")[0]
-            found.setdefault(path, Entry(path, stat.S_IFDIR | 0o755))
-    members = [found[path] for path in sorted(found)]
+            by_path.setdefault(path, Entry(path, stat.S_IFDIR | 0o755))
+    members = [by_path[path] for path in sorted(by_path)]
     return b"".join(
         _member(number, entry, time)
         for number, entry in enumerate([*members, Entry("TRAILER!!!", 0)], 1)
     )
 
 
-def select(available: Dict[str, Callable[[], bytes]]) -> Dict[str, bytes]:
-    """The modules of DRIVERS with all that they depend on, dependencies first, out of ``available`` (name to reader)."""
+def select(available: Mapping[str, Callable[[], bytes]]) -> Dict[str, bytes]:
+    """Return the content of the modules of DRIVERS, and of what they depend on, by name.
+
+    Dependencies come first. ``available`` has a function for each module that reads it.
+    """
     by_name = {name.replace("-", "_"): name for name in available}
     selected: Dict[str, bytes] = {}
     asked: Set[str] = set()
@@ -106,21 +117,21 @@ def select(available: Dict[str, Callable[[], bytes]]) -> Dict[str, bytes]:
         selected[name] = content
 
     for names in DRIVERS.values():
-        for wanted in names.split():
-            add(wanted)
+        for driver in names.split():
+            add(driver)
     return selected
 
 
 def modules_below(directory: str) -> Dict[str, Callable[[], bytes]]:
-    """Each module below ``directory`` (a /lib/modules/RELEASE), plain or compressed, by name, with what reads it."""
-    found = {}
+    """Return a function for each module below /lib/modules/RELEASE that reads it, by name."""
+    modules: Dict[str, Callable[[], bytes]] = {}
     for folder, _, names in sorted(os.walk(directory)):
         for file in names:
             match = re.fullmatch(r"(.+)\.ko(\.gz|\.xz|\.zst)?", file)
             if match:
                 path = os.path.join(folder, file)
-                found[match.group(1)] = functools.partial(_unpacked_file, path)
-    return found
+                modules[match.group(1)] = functools.partial(_unpacked_file, path)
+    return modules
 
 
 def _unpacked_file(path: str) -> bytes:
@@ -128,7 +139,7 @@ def _unpacked_file(path: str) -> bytes:
 
 
 def unpacked(name: str, content: bytes) -> bytes:
-    """A module's content whatever the distribution compressed it with, told by the end of its ``name``."""
+    """Decompress a module. The end of its ``name`` tells the format: .xz, .gz, .zst or none."""
     try:
         if name.endswith(".xz"):
             return lzma.decompress(content)
@@ -148,7 +159,10 @@ def unpacked(name: str, content: bytes) -> bytes:
 
 
 def release_of(kernel: bytes) -> str:
-    """What ``uname -r`` will say; ClientError if this is no x86 kernel (Linux, arch/x86/boot protocol, 2.00 or later)."""
+    """Return what ``uname -r`` will say; ClientError if this is no kernel for x86.
+
+    Follows the Linux/x86 boot protocol, 2.00 or later.
+    """
     if kernel[0x202:0x206] == b"HdrS":
         (offset,) = struct.unpack_from("<H", kernel, 0x20E)
         words = kernel[0x200 + offset :][:256].split(b"\0")[0].split()
@@ -160,7 +174,7 @@ def release_of(kernel: bytes) -> str:
 
 
 def check_release(release: str, modules: Dict[str, bytes]) -> None:
-    """ClientError if a module was built for another kernel: it would be refused in the guest, where nobody looks."""
+    """ClientError if a module was built for another kernel. The guest would only refuse it."""
     for name, content in modules.items():
         for magic in _modinfo(content, "vermagic"):
             if magic.split()[0] != release:
@@ -203,7 +217,10 @@ def _modinfo(module: bytes, key: str) -> List[str]:
 
 
 def _dependencies(modules: Dict[str, bytes]) -> bytes:
-    """depmod's modules.dep: after the colon all that a module needs, what is to be loaded first standing last."""
+    """The content of modules.dep, as depmod writes it.
+
+    Behind the colon is all that a module needs. What has to be loaded first comes last.
+    """
     order = list(modules)
     needs: Dict[str, Set[str]] = {}
     lines = []
@@ -223,6 +240,7 @@ def _dependencies(modules: Dict[str, bytes]) -> bytes:
 
 
 def _aliases(modules: Dict[str, bytes]) -> bytes:
+    """The content of modules.alias, as depmod writes it."""
     lines = [
         f"alias {alias} {name}\n"
         for name, content in modules.items()
@@ -232,6 +250,7 @@ def _aliases(modules: Dict[str, bytes]) -> bytes:
 
 
 def _applets(busybox: str) -> List[str]:
+    """The commands of a busybox; ClientError if it lacks one that our scripts call."""
     try:
         listed = subprocess.run(
             [busybox, "--list"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

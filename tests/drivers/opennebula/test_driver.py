@@ -17,13 +17,14 @@ from urllib.parse import quote
 import pytest
 
 from certificates import Authority
+from images import NONCE
 from private import written
+from reporting import BOOT, SHELLS, Machine
+from reporting import NETWORK as REACHED
 from running import PROBES, run_probe
 from simulators import opennebula_sites
 from simulators.opennebula import STATES, Oned, served
 from simulators.opennebula_sites import site_file
-from unit.guest.test_image import BOOT, NONCE, SHELLS, Machine
-from unit.guest.test_image import NETWORK as REACHED
 from vmprobe.checks.lifecycle import command
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.errors import (
@@ -377,7 +378,7 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
 
     code, said = world.run(volume="none", more=budget)
     assert (code, said.split(":")[0:2]) == (1, ["VM_LIFECYCLE WARNING - opennebula", " gone"])
-    assert "server 40 could not be seen gone" in said and "(cause=teardown)" in said
+    assert "server 40: deletion not confirmed" in said and "(cause=teardown)" in said
     code, said = world.run(volume="none", more=budget)
     assert "left behind by earlier runs: server 40" in said
 
@@ -388,10 +389,10 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
 @pytest.mark.parametrize(
     "fault, said",
     [
-        ("cancel-failure", "server 40 could not be seen gone: CANCEL: Could not destroy one-40"),
+        ("cancel-failure", "server 40: deletion not confirmed: CANCEL: Could not destroy one-40"),
         pytest.param(
             "rm-failure",
-            "volume 8 could not be seen gone: Error removing image from datastore. Retry the operation or manually "
+            "volume 8: deletion not confirmed: Error removing image from datastore. Retry the operation or manually "
             "remove image source",
             marks=pytest.mark.slow,
         ),
