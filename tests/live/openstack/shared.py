@@ -1,4 +1,4 @@
-"""One running cloud for a whole run of the tests, whoever asks for it first; it ends with that run."""
+"""One running cloud for a whole run of the tests; it starts when it is first needed and ends with the run."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def line(output: str) -> str:
 
 
 def left(openstack) -> list:
-    """What carries our handle in the member's project, by the services themselves."""
+    """The resources with our handle in the member's project, as the services list them."""
     member = openstack.api(openstack.cloud().member)
     found = (
         member.get("compute", "/servers/detail")["servers"]
@@ -119,7 +119,7 @@ def left(openstack) -> list:
 
 @contextmanager
 def quota(openstack, **limits):
-    """For the length of a ``with`` block the member's project has these limits of Nova's."""
+    """In a ``with`` block: the member's project has these limits of Nova's."""
     admin = openstack.api()
     project = openstack.api(openstack.cloud().member).token["project"]["id"]
     admin("PUT", "compute", f"/os-quota-sets/{project}", json={"quota_set": limits})

@@ -24,7 +24,7 @@ TYPES = {
 
 @contextmanager
 def telemetry(stack):
-    """For the length of a ``with`` block the cloud of ``stack`` has Gnocchi; yields a ``Ceilometer``.
+    """In a ``with`` block: the cloud of ``stack`` has Gnocchi; yields a ``Ceilometer``.
 
     ``Unavailable`` where it cannot be installed.
     """
@@ -101,7 +101,7 @@ class Ceilometer:
 
     @contextmanager
     def having_polled(self, server: dict, readings: dict[str, dict[str, list[float]]]):
-        """For the length of a ``with`` block Gnocchi has this of a server; ``readings``: by resource ("" is the server, "vda" a
+        """In a ``with`` block: Gnocchi has this of a server; ``readings``: by resource ("" is the server, "vda" a
         disk, "tap..." an interface) and meter the counters of the last granules, the newest last. None: known, and not read."""
         for name, meters in readings.items():
             kind = (

@@ -116,9 +116,7 @@ def test_an_application_credential_by_its_id_or_its_name(openstack, tmp_path):
         ({"access_rules": [{"service": "compute", "method": "GET", "path": "/v2.1/**"}]}, False),
     ],
 )
-def test_the_end_of_an_application_credential_is_keystones_to_tell(
-    words, left, openstack, tmp_path
-):
+def test_keystone_tells_when_an_application_credential_ends(words, left, openstack, tmp_path):
     with application_credential(openstack, **words) as made:
         path = site_file(
             tmp_path,
@@ -215,7 +213,7 @@ def test_clouds_yaml_with_secure_yaml(openstack, tmp_path):
     ],
     ids=["a-part-of-the-projects-name", "another-region"],
 )
-def test_what_does_not_fit_is_told(openstack, tmp_path, endpoint, said):
+def test_credentials_that_do_not_fit_are_a_clear_error(openstack, tmp_path, endpoint, said):
     code, text, _ = planned(site_file(tmp_path, openstack.cloud(), endpoint=endpoint))
 
     assert text == f"VM_LIFECYCLE {said}"

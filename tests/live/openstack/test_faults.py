@@ -1,4 +1,4 @@
-"""What really goes wrong in an OpenStack, while a run is on its way: the verdict, the cause, and what is left.
+"""Real failures of an OpenStack in the middle of a run: the verdict, the cause, and what is left.
 
 Each fault happens once the run has come to a certain entry of its ledger. Afterwards the cloud is well again, and the next
 run has to find and remove what the first one could not.
@@ -71,7 +71,7 @@ def end_of(run):
 
 
 def settled_by_the_next_run(path):
-    """The cloud is well again: what was left is found, removed, and a new test VM runs."""
+    """After the cloud works again: leftovers are found and removed, and a new test VM runs."""
     code, output, _ = run_probe(LIFECYCLE, "--site", str(path))
     assert (code, line(output)) == (0, RAN)
 
@@ -146,7 +146,7 @@ def test_a_token_that_is_revoked_in_the_middle_is_renewed_once(site, openstack, 
 
 
 @pytest.mark.slow
-def test_a_credential_that_ends_in_the_middle_is_told_with_what_is_left(openstack, tmp_path):
+def test_a_credential_that_ends_in_the_middle_is_reported_with_the_leftovers(openstack, tmp_path):
     ends = datetime.now(timezone.utc) + timedelta(seconds=10)
     with application_credential(openstack, expires_at=ends.strftime("%Y-%m-%dT%H:%M:%S")) as made:
         path = site_file(
@@ -240,7 +240,7 @@ def doomed_project(admin):
     ],
     ids=["by-others", "by-our-own-leftovers"],
 )
-def test_a_quota_that_is_filled_says_by_whom(site, openstack, name, said):
+def test_a_full_quota_says_who_fills_it(site, openstack, name, said):
     with a_server(openstack, name), quota(openstack, instances=1):
         code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"))
 

@@ -40,7 +40,7 @@ def person(grid):
 
 @pytest.fixture
 def by(site, grid):
-    """Writes the site file of those who come with this certificate."""
+    """Writes the site file for a person with this certificate."""
 
     def written(certificate, url="", more="", **test_vm):
         return site(
@@ -80,7 +80,7 @@ def test_a_certificate_runs_a_test_vm_with_storage(by, robot):
     )
 
 
-def test_the_gateway_is_looked_at_with_a_proxy_and_says_when_it_ends(by, grid, robot):
+def test_check_vm_gateway_takes_a_proxy_and_says_when_it_ends(by, grid, robot):
     code, output, errors = run_probe(
         "check_vm_gateway", "--site", by(grid.authority.proxy(robot)), "-w", "cred_expires=259200:"
     )
@@ -92,7 +92,7 @@ def test_the_gateway_is_looked_at_with_a_proxy_and_says_when_it_ends(by, grid, r
     )
 
 
-def test_what_a_voms_server_attests_may_end_before_the_proxy(by, grid, person):
+def test_voms_attributes_may_end_before_the_proxy(by, grid, person):
     _, output, _ = run_probe(
         "check_vm_gateway",
         "--site",
@@ -144,12 +144,12 @@ def test_the_grids_proxy_of_the_environment(by, site, grid, person):
     )
 
 
-def test_whom_no_mapping_knows_keystone_refuses_in_its_own_words(by, grid, person):
+def test_a_person_whom_no_mapping_knows_is_refused_in_keystones_words(by, grid, person):
     for certificate in (person, grid.voms_proxy(person, "vo.other.org")):
         assert planned(by(certificate)) == (2, NOT_KNOWN, "")
 
 
-def test_a_certificate_that_has_expired_is_ours_and_shown_to_nobody(by, grid):
+def test_an_expired_certificate_is_a_client_error_and_is_sent_to_nobody(by, grid):
     old = grid.authority.issue("old", days=-1, names=())
     code, said, errors = planned(by(old))
 

@@ -61,7 +61,7 @@ def activity(path, *options):
     )
 
 
-def test_what_diagnostics_may_not_show_a_member_is_read_from_gnocchi_with_the_right_to_no_more(
+def test_metrics_that_a_member_may_not_read_from_nova_are_read_from_gnocchi_with_minimal_rights(
     openstack, ceilometer, server, tmp_path
 ):
     with (
@@ -93,7 +93,7 @@ def test_what_diagnostics_may_not_show_a_member_is_read_from_gnocchi_with_the_ri
     assert "note: not measured, the manager does not say: net_out" in output.splitlines()
 
 
-def test_diagnostics_go_first_and_gnocchi_has_what_they_lack(
+def test_diagnostics_come_first_and_gnocchi_has_what_they_lack(
     openstack, ceilometer, server, tmp_path
 ):
     with ceilometer.having_polled(server, READINGS):
@@ -107,7 +107,9 @@ def test_diagnostics_go_first_and_gnocchi_has_what_they_lack(
     assert figures["net_in_total"] != 10000.0
 
 
-def test_what_is_not_measured_yet_is_said_and_is_not_zero(openstack, ceilometer, server, tmp_path):
+def test_a_metric_that_is_not_measured_yet_is_named_and_not_zero(
+    openstack, ceilometer, server, tmp_path
+):
     elsewhere = openstack.api(openstack.cloud().other).token["project"]["id"]
     with (
         ceilometer.having_polled({**server, "tenant_id": elsewhere}, READINGS),
@@ -130,7 +132,7 @@ def test_what_is_not_measured_yet_is_said_and_is_not_zero(openstack, ceilometer,
     )
 
 
-def test_a_test_vm_is_too_young_for_gnocchi_and_the_run_is_well(openstack, ceilometer, tmp_path):
+def test_a_test_vm_is_too_young_for_gnocchi_and_the_run_is_ok(openstack, ceilometer, tmp_path):
     with openstack.diagnostics_for_administrators_only():
         path = site_file(tmp_path, openstack.cloud(), volume="none")
         code, output, _ = run_probe("check_vm_lifecycle", "--site", str(path), "-v")

@@ -41,7 +41,7 @@ def guests(openstack_qemu, tmp_path):
     assert member.get("image", "/v2/images?visibility=private")["images"] == []
 
 
-def test_a_guest_boots_says_its_nonce_reads_and_writes_and_is_measured(guests, tmp_path):
+def test_a_guest_boots_writes_its_nonce_uses_its_volume_and_is_measured(guests, tmp_path):
     code, output, errors = run_probe(
         LIFECYCLE, "--site", guests(), "--json", str(tmp_path / "run.json"), "-v"
     )
@@ -64,7 +64,9 @@ def test_a_guest_boots_says_its_nonce_reads_and_writes_and_is_measured(guests, t
     assert metrics["cpu_avg"] > 0
 
 
-def test_a_network_without_dhcp_is_told_though_nova_and_neutron_are_content(guests, openstack_qemu):
+def test_a_network_without_dhcp_is_critical_though_nova_and_neutron_report_success(
+    guests, openstack_qemu
+):
     path = guests(network=openstack_qemu.cloud().network, volume="none", budget={"network": "60 s"})
 
     code, output, _ = run_probe(LIFECYCLE, "--site", path)

@@ -1,4 +1,4 @@
-"""SIGKILL at every entry of the ledger, on a real OpenStack: the next run is enough, and so is a look after the lease."""
+"""SIGKILL at every entry of the ledger, on a real OpenStack: the next run removes everything, and so does a sweep after the lease."""
 
 from __future__ import annotations
 

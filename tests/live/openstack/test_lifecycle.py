@@ -20,7 +20,7 @@ LIFECYCLE = "check_vm_lifecycle"
 
 @pytest.fixture(scope="module")
 def good(openstack, tmp_path_factory):
-    """One run of which nothing is to be said but that it was good: (its timeline, its evidence)."""
+    """The timeline and the evidence of one good run."""
     directory = tmp_path_factory.mktemp("good")
     code, output, errors = run_probe(
         LIFECYCLE,
@@ -56,7 +56,7 @@ def test_ok_when_the_vm_ran_and_is_gone(good):
     assert active["notes"] == ["by the manager's own time stamps"]
 
 
-def test_when_the_volume_was_attached_is_asked_of_novas_events_once_and_a_member_may_see_them(good):
+def test_novas_events_are_asked_once_when_the_volume_was_attached_and_a_member_may_see_them(good):
     document, evidence = good
     (said,) = [
         exchange["received"]
@@ -73,7 +73,7 @@ def test_when_the_volume_was_attached_is_asked_of_novas_events_once_and_a_member
         assert (event["result"], storage["seconds"] % 1) == ("Success", 0)
 
 
-def test_a_fleet_is_one_request_and_each_look_at_it_is_one(site, tmp_path):
+def test_a_fleet_is_created_by_one_request_and_polled_by_one(site, tmp_path):
     code, output, _ = run_probe(
         LIFECYCLE,
         "--site",
@@ -109,13 +109,13 @@ def test_a_fleet_is_one_request_and_each_look_at_it_is_one(site, tmp_path):
         ),
     ],
 )
-def test_what_is_not_there_is_named(site, test_vm, said):
+def test_what_the_cloud_does_not_have_is_named(site, test_vm, said):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(**test_vm))
 
     assert (code, line(output)) == (2, f"VM_LIFECYCLE CRITICAL - openstack: {said}")
 
 
-def test_no_room_is_told_in_novas_words_with_its_request(site, openstack):
+def test_a_full_cloud_is_reported_in_novas_words_with_the_request_id(site, openstack):
     with no_compute_service(openstack):
         code, output, _ = run_probe(LIFECYCLE, "--site", site(**{"availability zone": ""}))
 
@@ -129,7 +129,7 @@ def test_no_room_is_told_in_novas_words_with_its_request(site, openstack):
 
 @contextlib.contextmanager
 def no_compute_service(openstack):
-    """For the length of a ``with`` block no host takes servers; the administrators have disabled it."""
+    """In a ``with`` block: no host takes servers; the administrators have disabled it."""
     admin = openstack.api()
     (service,) = [
         service["id"]
@@ -164,7 +164,7 @@ def test_metrics_that_policy_forbids_are_named_and_not_zero(site, openstack):
     assert re.search(r"^note: metrics are not measured: diagnostics of server .*403", output, re.M)
 
 
-def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(openstack, tmp_path):
+def test_a_wrong_password_is_critical_and_a_missing_one_is_unknown(openstack, tmp_path):
     cloud = openstack.cloud()
     wrong = site_file(
         tmp_path, cloud, credentials=f"username = {cloud.member.user}\npassword = wrong-secret\n"
@@ -186,7 +186,7 @@ def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(openstack, tmp_p
 
 
 def rights():
-    """What an operator is told that a run asks for, as access rules of an application credential."""
+    """The access rules that the driver's page documents, for an application credential."""
     rows = re.findall(
         r"^\| (\w+) \| (\w+) \| (/\S+) \|",
         (CHECKOUT / "docs" / "drivers" / "openstack.md").read_text(),
@@ -214,7 +214,7 @@ def test_an_application_credential_that_access_rules_limit_is_enough(openstack, 
 
 
 @pytest.mark.slow
-def test_fifty_at_once_are_one_request_and_each_look_at_them_is_one_and_openstacks_own_client_finds_nothing_left(
+def test_fifty_servers_are_created_by_one_request_and_polled_by_one_and_openstacks_own_client_finds_nothing_left(
     site, openstack, tmp_path
 ):
     openstack.add_computes()
@@ -284,7 +284,7 @@ def nothing_is_listed(openstack, handle):
 
 
 @pytest.mark.slow
-def test_a_vm_that_boots_from_a_volume_takes_it_along(site, openstack, tmp_path):
+def test_the_boot_volume_is_removed_with_its_vm(site, openstack, tmp_path):
     code, output, _ = run_probe(
         LIFECYCLE,
         "--site",

@@ -127,7 +127,7 @@ def test_a_vm_is_reached_by_its_floating_ip_which_is_gone_in_the_end(
 
 
 @pytest.mark.slow
-def test_a_vm_that_nobody_answers_for_is_critical_and_nothing_is_left(site, external, of_neutron):
+def test_a_vm_that_does_not_answer_is_critical_and_nothing_is_left(site, external, of_neutron):
     path = site(
         depth="reach",
         volume="none",

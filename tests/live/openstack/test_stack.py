@@ -1,4 +1,4 @@
-"""The cloud that the other live tests stand on keeps its own promises."""
+"""The cloud of the live tests does what the other tests rely on."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_a_guest_gets_its_address_its_user_data_and_a_disk_that_is_plugged_in_la
     )
 
 
-def test_a_second_run_is_told_that_the_stack_is_in_use(openstack):
+def test_a_second_run_gets_the_reason_that_the_stack_is_in_use(openstack):
     up = [
         sys.executable,
         str(Path(__file__).parent / "stack.py"),

@@ -1,4 +1,4 @@
-"""The probes that only look, over a real OpenStack: Keystone, Nova, Neutron, Cinder and Glance, with Nova's fake hypervisor."""
+"""The checks that create nothing, over a real OpenStack with Nova's fake hypervisor."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_gateway_and_each_service_of_its_catalog_are_there(look):
     assert re.search(r"^services +.*compute.*image.*network", output, re.M)
 
 
-def test_a_service_that_has_crashed_is_told_apart_from_a_rejected_credential(look, openstack):
+def test_a_crashed_service_is_not_taken_for_a_rejected_credential(look, openstack):
     with openstack.without("glance"):
         code, output = look("gateway")
 
@@ -90,7 +90,7 @@ def test_quotas_say_what_is_free_and_what_limits(look):
     )
 
 
-def test_as_many_fit_as_the_quota_has_left(look, openstack, server):
+def test_as_many_test_vms_fit_as_the_quota_has_left(look, openstack, server):
     with quota(openstack, instances=3):
         for need, state in ((2, 0), (3, 1)):
             code, output = look("capacity", "--need", str(need))
@@ -98,7 +98,7 @@ def test_as_many_fit_as_the_quota_has_left(look, openstack, server):
         assert "only 2 of 3 nano fit: servers by quota: 2 of 3 are free (cause=quota)" in output
 
 
-def test_a_member_is_told_the_quotas_of_types_of_volumes(look, openstack):
+def test_a_member_sees_the_quotas_of_volume_types(look, openstack):
     cinder = openstack.api()
     member = openstack.api(openstack.cloud().member).token["project"]["id"]
     kind = cinder.get("volumev3", "/types/default")["volume_type"]["name"]
@@ -170,7 +170,7 @@ def test_a_host_that_is_disabled_has_room_for_nothing(openstack, tmp_path):
     assert "only 0 of 1 nano fit: memory by all hosts: 0 B of 0 B is free (cause=quota)" in output
 
 
-def test_activity_is_what_diagnostics_say(look, server):
+def test_activity_is_measured_by_novas_diagnostics(look, server):
     look("activity", "--name", "view")
     code, output = look("activity", "--name", "view")
 
@@ -178,7 +178,7 @@ def test_activity_is_what_diagnostics_say(look, server):
     assert re.match(r"VM_ACTIVITY OK - openstack: 1 server over \d+ s: ", output)
 
 
-def test_glance_knows_the_images_checksum(look):
+def test_the_images_checksum_is_glances(look):
     code, output = look("image", f"--checksum=md5:{'0' * 32}")
 
     assert code == 2, output
