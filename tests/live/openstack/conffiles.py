@@ -1,6 +1,7 @@
 """Every configuration file of the stack, for one worker each, on one loopback address.
 
-``write(place)`` renews them all; they are derived from ``place`` alone, so they are never kept.
+``write(place)`` writes them all anew; they depend on ``place`` alone, so they are never kept.
+The file is long because it has the text of each of them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from pathlib import Path
 
 from .place import PORTS, Place
 
-PASSWORD = (
-    "loopback"  # of every service account; what can reach this address can read this file as well
-)
+# of every service account; whoever can reach this address can read this file as well
+PASSWORD = "loopback"
 DATABASES = [
     "keystone",
     "placement",

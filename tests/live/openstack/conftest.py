@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from .packages import Unavailable
 from .shared import left, running, site_file
-from .stack import Unavailable
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,9 @@ from certificates import Authority, of_rsa
 
 from . import shared
 from .bootstrap import CATALOG, MEMBER, Api
+from .packages import Unavailable
 from .place import Place
 from .processes import Processes
-from .stack import Unavailable
 
 INTERFACE = "admin"
 PROVIDER = "grid.example.org"

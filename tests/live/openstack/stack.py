@@ -3,8 +3,10 @@
 
     stack.py up [--qemu] | down | status    [--state DIRECTORY]
 
-The first start creates the databases and fills the cloud; what it made is kept as a snapshot, and every later start begins
-with a copy of it. What a running stack holds is gone when it ends.
+The first start creates the databases, fills the cloud and keeps a snapshot of it; each later start begins with a copy of
+that snapshot. What a running stack holds is gone when it ends.
+
+The class is long because all its parts (coming up, faults, the snapshot) act on one set of processes.
 """
 
 from __future__ import annotations
@@ -28,12 +30,9 @@ if not __package__:  # run as a script
 
 from . import bootstrap, conffiles, qemu, services  # noqa: E402
 from .bootstrap import ADMIN, MEMBER, OTHER, Account, Api  # noqa: E402
+from .packages import Unavailable, apt_install, installed_versions, missing_packages  # noqa: E402
 from .place import HERE, Place  # noqa: E402
 from .processes import Broken, Processes  # noqa: E402
-
-
-class Unavailable(Exception):
-    """This machine cannot run the stack; the text is the reason."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,8 @@ class Cloud:
     zone: str = "az-fake"
     volume_type: str = "nfs"
     guest_image: str = qemu.IMAGE  # the suite's own; this and the next two with QEMU only
-    guest_network: str = (
-        qemu.NETWORK
-    )  # with DHCP and metadata; its gateway is this machine, which can reach the guests
+    # with DHCP and metadata; its gateway is this machine, which can reach the guests
+    guest_network: str = qemu.NETWORK
     guest_zone: str = qemu.ZONE
 
 
@@ -75,8 +73,8 @@ class Stack:
     def up(self, qemu: bool = False, reuse: bool = False) -> Cloud:
         """Install what is missing, start everything, and return once servers can be created.
 
-        ``qemu``: with real guests, too. With ``reuse``, a stack that runs already and is well is taken as it is. Raises ``Unavailable`` where this machine
-        cannot run it, ``Broken`` if it does not come up.
+        ``qemu``: with real guests, too. ``reuse``: use a stack that already runs and is well. Raises
+        ``Unavailable`` where this machine cannot run it, and ``Broken`` if it does not come up.
         """
         self.hold()
         began = time.monotonic()
@@ -130,7 +128,7 @@ class Stack:
             raise
 
     def add_computes(self) -> None:
-        """Give the zone of the fake hypervisor three more hosts, unless it has them: a fleet then takes a quarter of the time."""
+        """Give the zone of the fake hypervisor three more hosts: a fleet then takes a quarter of the time."""
         if all(map(self.processes.pid, services.FLEET_PROGRAMS)):
             return
         began = datetime.now(timezone.utc)
@@ -149,7 +147,7 @@ class Stack:
         return Api(self.cloud().auth_url, account)
 
     def client(self, *words: str, account: Account = MEMBER) -> subprocess.CompletedProcess:
-        """Run python-openstackclient, Debian's, as ``account``: what OpenStack's own client sees, as text in ``stdout``."""
+        """Run OpenStack's own client (python-openstackclient of Debian) as ``account``; output as text."""
         return subprocess.run(
             ["/usr/bin/openstack", *words],
             env=self.processes.environment(self.variables(account)),
@@ -188,7 +186,7 @@ class Stack:
 
     @contextlib.contextmanager
     def without(self, service: str):
-        """For the length of a ``with`` block, a cloud whose ``service`` has crashed."""
+        """In a ``with`` block: a cloud whose ``service`` has crashed."""
         self.stop(service)
         try:
             yield
@@ -197,7 +195,7 @@ class Stack:
 
     @contextlib.contextmanager
     def diagnostics_for_administrators_only(self):
-        """For the length of a ``with`` block Nova's own policy for diagnostics, under which a member gets 403."""
+        """In a ``with`` block: Nova's default policy for diagnostics, under which a member gets 403."""
         conffiles.diagnostics_policy(self.place, owners=False)
         try:
             yield
@@ -229,7 +227,7 @@ class Stack:
         self.say(f"installed {len(missing)} packages in {time.monotonic() - began:.0f} s")
 
     def prepare(self) -> None:
-        """A fresh directory to run in, with the snapshot's databases if there is one, and every configuration file."""
+        """Make a fresh directory to run in, with the snapshot's databases and the configuration files."""
         if os.geteuid() != 0:
             raise Unavailable("needs root, to mount and to make network devices")
         place = self.place
@@ -310,7 +308,7 @@ class Stack:
         self.keep_snapshot()
 
     def start_nova(self) -> None:
-        """Conductor, scheduler and compute give up if Keystone or Placement do not answer when they start."""
+        """Start Nova after Keystone and Placement: its services give up if these do not answer."""
         self.wait_ports(["keystone", "placement"])
         for name in ("nova-conductor", "nova-scheduler", "nova-compute"):
             services.start(self.processes, name)
@@ -342,9 +340,8 @@ class Stack:
                 if is_after(service["updated_at"], since)
             }
 
-        def has_room() -> (
-            bool
-        ):  # what cinder-volume says of its room is lost when cinder-scheduler does not listen yet
+        def has_room() -> bool:
+            # cinder-volume's report of its space is lost if cinder-scheduler does not listen yet
             return "cinder-volume" not in names or bool(
                 admin.get("volumev3", "/scheduler-stats/get_pools")["pools"]
             )
@@ -368,7 +365,7 @@ class Stack:
     # The snapshot.
 
     def snapshot(self) -> Path:
-        """Where the snapshot is, or will be, that fits this code, these packages and this directory."""
+        """The place of the snapshot that fits this code, these packages and this directory."""
         recipe = hashlib.sha256(str(self.place.state).encode())
         for source in ("bootstrap.py", "conffiles.py", "place.py", "services.py", "stack.py"):
             recipe.update((HERE / source).read_bytes())
@@ -376,7 +373,7 @@ class Stack:
         return self.place.snapshots / recipe.hexdigest()[:16]
 
     def keep_snapshot(self) -> None:
-        """Copy what was built while the database stands still, and drop the snapshots of older code."""
+        """Stop the database, copy what was built, and drop the snapshots of older code."""
         mariadb = self.processes.children["mariadb"]
         mariadb.terminate()
         mariadb.wait()
@@ -401,84 +398,6 @@ def copy(source: Path, target: Path) -> None:
     subprocess.run(
         ["cp", "--archive", "--sparse=always", "--reflink=auto", source, target], check=True
     )
-
-
-# Packages.
-
-
-def listed_packages(path: Path) -> list[str]:
-    lines = path.read_text().splitlines()
-    return [name for line in lines if not line.startswith("#") for name in line.split()]
-
-
-def installed_versions(path: Path) -> str:
-    """One line "package version" for each of the listed packages that is installed."""
-    if not shutil.which("dpkg-query"):
-        raise Unavailable("not a Debian: the stack is installed by apt")
-    query = [
-        "dpkg-query",
-        "--show",
-        "--showformat=${db:Status-Status} ${Package} ${Version}\n",
-        *listed_packages(path),
-    ]
-    lines = subprocess.run(
-        query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ).stdout.splitlines()
-    return "\n".join(line.partition(" ")[2] for line in lines if line.startswith("installed "))
-
-
-def missing_packages(path: Path) -> list[str]:
-    installed = {line.split()[0] for line in installed_versions(path).splitlines()}
-    return [name for name in listed_packages(path) if name not in installed]
-
-
-def apt_install(packages: list[str]) -> None:
-    """Install without questions and without starting anything; raises ``Unavailable`` with apt's last words."""
-    answers = "".join(
-        f"{package} {package.partition('-')[0]}/configure_db boolean false\n"
-        for package in (
-            "keystone",
-            "glance-common",
-            "placement-common",
-            "nova-common",
-            "neutron-common",
-            "cinder-common",
-        )
-    )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    apt = [
-        "apt-get",
-        "-o",
-        "DPkg::Lock::Timeout=900",
-        "-o",
-        "Dpkg::Options::=--force-confold",
-        "--yes",
-        "--no-install-recommends",
-    ]
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        for command, typed in (
-            (["apt-get", "update"], None),
-            (["debconf-set-selections"], answers),
-            ([*apt, "install", *packages], None),
-        ):
-            done = subprocess.run(
-                command,
-                input=typed,
-                env=environment,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            if done.returncode != 0:
-                raise Unavailable(f"{command[0]} failed: {' '.join(done.stdout.split()[-40:])}")
-    finally:
-        if ours:
-            policy.unlink()
 
 
 # By hand.

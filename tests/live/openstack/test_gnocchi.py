@@ -9,8 +9,8 @@ import pytest
 
 from running import run_probe
 
+from .packages import Unavailable
 from .shared import a_server, application_credential, site_file
-from .stack import Unavailable
 from .telemetry import telemetry
 from .test_lifecycle import rights
 
