@@ -24,8 +24,10 @@ class Origin(NamedTuple):
 def host(url: str) -> str:
     """The host of a URL; '' where it has none, or is malformed.
 
-    >>> [host(url) for url in ("https://user@Cloud.Example.org:5000/v3", "http://[::1]:80/", "http://[", "")]
-    ['cloud.example.org', '::1', '', '']
+    >>> [host(url) for url in ("https://user@Cloud.Example.org:5000/v3", "http://[::1]:80/")]
+    ['cloud.example.org', '::1']
+    >>> host("http://["), host("")
+    ('', '')
     """
     try:
         return urlsplit(url).hostname or ""
@@ -34,7 +36,7 @@ def host(url: str) -> str:
 
 
 def origin(url: str) -> Origin:
-    """Scheme, host and port of an http or https URL; ValueError where it is not one, or names port 0.
+    """Scheme, host and port of an http or https URL; ValueError for any other, and for port 0.
 
     >>> origin("https://Cloud.example.org/v3") == origin("https://cloud.example.org:443")
     True
@@ -47,9 +49,12 @@ def origin(url: str) -> Origin:
 
 
 def authority(url: str) -> str:
-    """``host:port`` as a Host header has it: the scheme's own port is left out. ValueError for a malformed URL.
+    """``host:port`` as in a Host header, without the scheme's own port.
 
-    >>> [authority(url) for url in ("https://h:443/", "http://H:8774/", "http://[::1]:8774/", "socks5://h:1080")]
+    ValueError for a malformed URL.
+
+    >>> urls = ("https://h:443/", "http://H:8774/", "http://[::1]:8774/", "socks5://h:1080")
+    >>> [authority(url) for url in urls]
     ['h', 'h:8774', '[::1]:8774', 'h:1080']
     """
     parts = urlsplit(url)
