@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from certificates import Authority
-from drivers.opennebula.test_driver import line, wait_gone
 from running import PROBES, run_probe
 from simulators.opennebula import User, served
 from simulators.opennebula_sites import site_of_stratuslab, stratuslab_site
+from simulators.opennebula_world import line, wait_gone
 from simulators.stratuslab import DEPRECATED, IMAGE, Services, StratusLab
 from vmprobe.checks.lifecycle import command
 from vmprobe.core.clock import Clock, Deadline

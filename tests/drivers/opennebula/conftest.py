@@ -1,0 +1,20 @@
+"""The simulated oned, judged by pyone, OpenNebula's own client."""
+
+import pytest
+
+from simulators import opennebula_sites
+from simulators.opennebula import Oned, served
+from simulators.opennebula_world import World
+
+
+@pytest.fixture(params=["6.10.0"])
+def world(request, tmp_path):
+    """A test fails if it leaves anything in it, or if pyone does not understand an answer of it."""
+    pytest.importorskip("pyone", reason="pyone, OpenNebula's own client, is not installed")
+    oned = Oned(request.param)
+    if request.param >= "6":
+        oned.judge = opennebula_sites.judge
+    with served(oned) as (_, url):
+        yield World(oned, url, tmp_path)
+        oned.faults.clear()
+        assert (oned.left(), oned.rejected) == ([], [])
