@@ -7,7 +7,7 @@ import pytest
 
 from running import CHECKOUT
 from vmprobe.checks.activity import usage
-from vmprobe.checks.lifecycle.sampling import rates
+from vmprobe.checks.rates import rates
 from vmprobe.core.errors import (
     AuthRejected,
     Conflict,

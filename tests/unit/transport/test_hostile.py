@@ -24,7 +24,7 @@ from running import CHECKOUT
 from secrets_check import ENCODERS, Secrets
 from virtual import VirtualClock
 from vmprobe.checks.lifecycle import command
-from vmprobe.checks.lifecycle.sampling import summarise
+from vmprobe.checks.rates import summarise
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import VmprobeError
 from vmprobe.core.exchanges import Evidence

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe.checks import session
+from vmprobe.checks import rates, session
 from vmprobe.checks.activity import usage
 from vmprobe.checks.capacity import headroom
-from vmprobe.checks.lifecycle import sampling
 from vmprobe.checks.options import LOOK_TIME, Parser, add_patterns, patterns
 from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
@@ -81,7 +80,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     timeline.metrics.update(values)
     if values and usage.length(known) > 0:
         timeline.metrics["interval"] = usage.length(known)
-    timeline.notes += sampling.sources(list(known.values()))
+    timeline.notes += rates.sources(list(known.values()))
     timeline.notes += _shortened(readings, site.sample)
     timeline.notes += [
         f"{servers_of} not measured: {reason}"

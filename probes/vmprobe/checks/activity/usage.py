@@ -12,7 +12,7 @@ import os
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe.checks.lifecycle.sampling import rates, summarise
+from vmprobe.checks.rates import rates, summarise
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import (
     AuthRejected,

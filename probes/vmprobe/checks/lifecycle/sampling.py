@@ -1,86 +1,97 @@
-"""Readings made into figures: the average and the peak of each metric over a run."""
+"""The stage ``sample``: what the manager measures of the test VMs, and what they felt themselves."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Sequence
 
-from vmprobe.core.model import EXTRA_METRICS, METRICS, Sample
+from vmprobe.checks.lifecycle import metering
+from vmprobe.checks.rates import sources, summarise
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import CloudError, NotMeasured, NotPermitted
+from vmprobe.core.model import Capability, Ref, Sample
+from vmprobe.core.timeline import Timeline
+from vmprobe.guest import console
+from vmprobe.lease.lease import Lease
+from vmprobe.site.site import Site
 
-_MOST = 1e15  # a petabyte a second: a manager that says more has not measured
+# So many servers without a reading, and no reading of any other, mean that the manager failed.
+_MOST_UNMEASURED = 3
 
 
-def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, float], List[str]]:
-    """Figures by perfdata label (``cpu_avg``, ``cpu_peak``, ...), and the metrics for which there is none.
+def sample(
+    site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]
+) -> None:
+    """Measure the servers; the values go into the timeline's ``metrics``.
 
-    ``servers`` holds the readings of each server in order of time. The average is over all servers, the peak is the
-    highest rate of any one; ``cpu`` in percent of its vCPUs, the others in bytes per second.
+    These are what the manager measures, what the servers say at depth console, and the factor between the two.
     """
-    figures: Dict[str, float] = {}
-    missing: List[str] = []
-    for metric in METRICS + EXTRA_METRICS:
-        spans = [span for readings in servers for span in rates(metric, readings)]
-        length = sum(seconds for _, seconds in spans)
-        if not spans or length <= 0:
-            missing += [metric] if metric in METRICS else []
-            continue
-        figures[f"{metric}_avg"] = sum(rate * seconds for rate, seconds in spans) / length
-        figures[f"{metric}_peak"] = max(rate for rate, _ in spans)
-    return figures, missing
+    measured = _measure(site, cloud, timeline, servers) if cloud.can(Capability.METRICS) else {}
+    facts = _console_facts(site, cloud, lease, timeline, servers)
+
+    timeline.metrics.update(measured)
+    timeline.metrics.update(metering.felt(facts))
+    window = (site.sample["readings"] - 1) * site.sample["interval"]
+    own_rates = [metering.rates(of_server, window) for of_server in facts]
+    factor, differences = metering.compare(measured, own_rates)
+    if factor is not None:
+        timeline.metrics["metering"] = factor
+    timeline.notes += differences
 
 
-def sources(servers: Sequence[Sequence[Sequence[Sample]]]) -> List[str]:
-    """One line for each of those who measured, where a manager has more than one: what it measured."""
-    found: Dict[str, List[str]] = {}
-    for metric in METRICS + EXTRA_METRICS:
-        for source in sorted(
-            {
-                sample.source
-                for readings in servers
-                if rates(metric, readings)
-                for reading in readings
-                for sample in reading
-                if sample.metric == metric and sample.source
-            }
-        ):
-            found.setdefault(source, []).append(metric)
-    return [f"measured by {source}: {', '.join(metrics)}" for source, metrics in found.items()]
+def _measure(
+    site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]
+) -> Dict[str, float]:
+    """Averages and peaks by perfdata label. What the manager does not measure is left out and noted, never zero."""
+    readings: Dict[str, List[List[Sample]]] = {server.id: [] for server in servers}
+    failed: Dict[
+        str, CloudError
+    ] = {}  # by server: one that cannot be measured does not end the run
+    try:
+        for number in range(site.sample["readings"]):
+            if number:
+                cloud.deadline.sleep(site.sample["interval"])
+            for server in servers:
+                if server.id not in failed:
+                    _read(cloud, server, readings[server.id], failed)
+                if len(failed) > _MOST_UNMEASURED and not any(readings.values()):
+                    raise failed[server.id]
+        if len(failed) == len(servers):
+            raise next(iter(failed.values()))
+    except (NotPermitted, NotMeasured) as unmeasured:
+        timeline.notes.append(f"metrics are not measured: {unmeasured}")
+        return {}
 
-
-def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float, float]]:
-    """(rate, seconds that it stands for) between each two readings of a metric.
-
-    A counter that fell went over its end where it was near one, and began anew anywhere else: then that span is not known.
-    What is negative, no finite number, or beyond all measure was not measured.
-    """
-    found = []
-    samples = [
-        sample
-        for reading in readings
-        for sample in reading
-        if sample.metric == metric and 0 <= sample.value < _MOST**2 and 0 <= sample.at < _MOST
+    timeline.notes += [
+        f"server {server} is not measured: {error}"
+        for server, error in list(failed.items())[:_MOST_UNMEASURED]
     ]
-    for before, after in zip(samples, samples[1:]):
-        seconds = after.at - before.at
-        if (
-            seconds <= 0 or before.source != after.source
-        ):  # two that measure do not agree on a counter, nor on the time
-            continue
-        if not after.counter:
-            found.append((after.value, seconds))
-        else:
-            grown = _grown(before.value, after.value)
-            share = 100.0 if metric in ("cpu", "ready") else 1.0
-            found += [] if grown is None else [(share * grown / seconds, seconds)]
-    if not found and samples and not samples[-1].counter:
-        found.append((samples[-1].value, 1.0))  # one reading of a rate is a rate
-    return [(rate, seconds) for rate, seconds in found if rate < _MOST]
+    values, missing = summarise(list(readings.values()))
+    timeline.notes += sources(list(readings.values()))
+    if missing:
+        timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
+    return values
 
 
-def _grown(before: float, after: float) -> Optional[float]:
-    """How far a counter came; None when it began anew."""
-    if after >= before:
-        return after - before
-    for end in (2.0**32, 2.0**64):
-        if 0.75 * end <= before < end and after < 0.25 * end:
-            return end - before + after
-    return None
+def _read(
+    cloud: Cloud, server: Ref, readings: List[List[Sample]], failed: Dict[str, CloudError]
+) -> None:
+    """Add a reading of a server, or the reason why it cannot be measured. NotPermitted is raised: it is about all."""
+    try:
+        readings.append(cloud.metrics(server))
+    except NotPermitted:
+        raise
+    except CloudError as error:
+        failed[server.id] = error
+
+
+def _console_facts(
+    site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]
+) -> List[List[console.Fact]]:
+    """What each server's console has said so far; nothing at other depths, or where a console does not answer."""
+    if site.test_vm["depth"] != "console":
+        return []
+    try:
+        return [console.facts(cloud.console(server), lease.handle.random) for server in servers]
+    except CloudError as error:
+        timeline.notes.append(f"what the servers felt is not known: {error}")
+        return []

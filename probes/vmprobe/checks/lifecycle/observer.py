@@ -1,0 +1,211 @@
+"""What is known of test VMs right now: by the manager, by their consoles, and by connections to them.
+
+Each look is one request for a whole fleet, where the manager can. A server that failed, or is not there any more, raises
+ResourceFailed, with the manager's words and the cause.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from vmprobe.checks.lifecycle import reach
+from vmprobe.core import reasons
+from vmprobe.core.cloud import Cloud
+from vmprobe.core.errors import CloudError, Conflict, Ended, NotFound, ResourceFailed
+from vmprobe.core.model import Capability, Kind, Ref, Resource, State
+from vmprobe.core.timeline import Timeline
+from vmprobe.guest import console
+from vmprobe.lease.lease import Lease
+
+_CAUSE_OF_KIND = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}
+_OTHER_CAUSE = "scheduler"
+
+
+class Observer:
+    """Looks at what a run created, and remembers how the manager showed it last."""
+
+    def __init__(self, cloud: Cloud, lease: Lease, timeline: Timeline):
+        self.cloud, self.lease, self.timeline = cloud, lease, timeline
+        self.shown: Dict[Tuple[Kind, str], Resource] = {}  # by kind and name
+
+    # --- by the manager -----------------------------------------------------------------------------------------
+
+    def show(self, refs: Sequence[Ref], servers: Mapping[str, Ref] = {}) -> Dict[str, Resource]:
+        """By name, what the manager shows; ResourceFailed for what it showed before, and does not show any more.
+
+        ``servers``: by name, the server whose fault may say why a resource failed.
+        """
+        resources = self.lease.show(refs)
+        for ref in refs:
+            before = self.shown.get((ref.kind, ref.name))
+            if ref.name not in resources and before is not None:
+                raise self._vanished(before, servers.get(ref.name))
+        for name, server in servers.items():
+            resource = resources.get(name)
+            if resource and resource.state is State.FAILED and not resource.fault:
+                fault = self._fault(server, resource.ref)
+                resources[name] = resource._replace(fault=fault)
+        self.shown.update({(each.ref.kind, name): each for name, each in resources.items()})
+        return resources
+
+    def show_servers(self, servers: Sequence[Ref]) -> Dict[str, Resource]:
+        """By name, what the manager shows of servers; ResourceFailed for one that failed or is gone."""
+        resources = self.show(servers)
+        for server in resources.values():
+            if server.state is State.FAILED:
+                raise self._server_failed(server, len(servers))
+        return resources
+
+    def raise_ended(self, servers: Iterable[Ref]) -> None:
+        """Of servers that were never shown: ResourceFailed for one of which the manager says that it has ended."""
+        for server in servers:
+            if not server.id:
+                continue  # a member of a fleet: its id is only known once it is listed
+            try:
+                self.cloud.show(server)
+            except Ended as ended:
+                cause = ended.cause or _OTHER_CAUSE
+                raise ResourceFailed(str(ended), cause, ended.request) from None
+            except CloudError:
+                continue  # not shown yet: the next look asks again
+
+    def raise_fault(self, server: Ref, message: str) -> None:
+        """A request about a server was accepted, and nothing came of it: ResourceFailed if the server's fault says why."""
+        try:
+            resource = self.cloud.show(server)
+        except CloudError:
+            return
+        if resource.fault:
+            raise ResourceFailed(f"{message}: {resource.fault}", _cause(resource, "storage"))
+
+    @contextmanager
+    def blame_servers(self, servers: Sequence[Ref]) -> Iterator[None]:
+        """Inside, a request that is refused because a server failed or is gone raises that server's failure."""
+        try:
+            yield
+        except (Conflict, NotFound):
+            try:
+                self.show_servers(servers)
+            except ResourceFailed:
+                raise
+            except CloudError as error:
+                self.timeline.notes.append(f"whether the servers are well is not known: {error}")
+            raise
+
+    def missing_networks(
+        self, servers: Sequence[Ref], shown: Mapping[str, Resource]
+    ) -> Dict[str, str]:
+        """By server, what its network still lacks by the manager, '' for nothing."""
+        if not self.cloud.can(Capability.PORTS):
+            return {
+                server.name: ""
+                if server.name in shown and shown[server.name].addresses
+                else f"{server} has no address"
+                for server in servers
+            }
+        ports: Dict[str, List[Resource]] = {}
+        for port in self.cloud.ports(servers):
+            ports.setdefault(port.server, []).append(port)
+        return {server.name: _missing_port(server, ports.get(server.id, [])) for server in servers}
+
+    def finished_at(self, server: Ref, stage: str) -> Optional[float]:
+        """When a stage ended by the manager's events; None where it does not say."""
+        try:
+            return self.cloud.finished_at(server, stage)
+        except CloudError:
+            return None  # the time that polling found will do
+
+    def _vanished(self, before: Resource, server: Optional[Ref]) -> ResourceFailed:
+        fault = self._fault(server, before.ref) if server is not None else ""
+        message = f"{before.ref} was {before.provider_state} and is no longer there"
+        cause = reasons.cause(fault) or _CAUSE_OF_KIND.get(before.ref.kind, _OTHER_CAUSE)
+        return ResourceFailed(f"{message}: {fault}" if fault else message, cause)
+
+    def _fault(self, server: Ref, ref: Ref) -> str:
+        """The fault of the server that ``ref`` was made of."""
+        try:
+            return self.cloud.show(server).fault
+        except CloudError as error:
+            self.timeline.notes.append(f"why {ref} failed is not known: {error}")
+            return ""
+
+    def _server_failed(self, server: Resource, count: int) -> ResourceFailed:
+        """The error for a failed server. It is asked for once more by itself: a list often leaves out the fault."""
+        if not (server.fault and server.request):
+            try:
+                server = self.cloud.show(server.ref)
+            except CloudError as error:
+                self.timeline.notes.append(f"the fault of {server.ref} is not known: {error}")
+        of_fleet = f" (one of {count})" if count > 1 else ""
+        fault = f": {server.fault}" if server.fault else ""
+        message = f"{server.ref} is {server.provider_state}{of_fleet}{fault}"
+        return ResourceFailed(message, _cause(server, _OTHER_CAUSE), server.request)
+
+    # --- by the servers themselves, and from here ---------------------------------------------------------------
+
+    def add_console(
+        self, missing: Mapping[str, str], servers: Sequence[Ref], fact: str
+    ) -> Dict[str, str]:
+        """``missing``; and of servers that lack nothing by the manager, what their console has not said yet."""
+        result = dict(missing)
+        for server in servers:
+            if not result[server.name]:
+                facts = console.facts(self.cloud.console(server), self.lease.handle.random)
+                result[server.name] = console.missing(facts, fact, server)
+        return result
+
+    def add_reach(
+        self,
+        missing: Mapping[str, str],
+        servers: Sequence[Ref],
+        shown: Mapping[str, Resource],
+        port: int,
+    ) -> Dict[str, str]:
+        """``missing``; and of servers that lack nothing by the manager, why they do not accept a connection from here."""
+        ready = [server for server in servers if not missing[server.name]]
+        addresses = {
+            server.name: shown[server.name].addresses if server.name in shown else ()
+            for server in ready
+        }
+        unreached = reach.unreached(addresses, port, self.cloud.deadline)
+        return {
+            **missing,
+            **{
+                server.name: unreached[server.name] and f"{server}: {unreached[server.name]}"
+                for server in ready
+            },
+        }
+
+
+def missing_resource(resource: Optional[Resource], ref: Ref) -> str:
+    """What keeps a resource from being READY, '' when it is; ResourceFailed when it never will be."""
+    if resource is None:
+        return f"{ref.kind.value} {ref.id or ref.name} is not shown yet"
+    if resource.state is State.READY:
+        return ""
+    fault = f": {resource.fault}" if resource.fault else ""  # why it failed, or has to wait
+    message = f"{resource.ref} is {resource.provider_state}{fault}"
+    if resource.state is State.FAILED:
+        cause = _cause(resource, _CAUSE_OF_KIND.get(ref.kind, _OTHER_CAUSE))
+        raise ResourceFailed(message, cause)
+    return message
+
+
+def _missing_port(server: Ref, ports: Sequence[Resource]) -> str:
+    """What a server's ports still lack, '' for nothing; ResourceFailed for a port that failed."""
+    if not ports:
+        return f"{server} has no port"
+    for port in ports:
+        message = f"{port.ref} of {server} is {port.provider_state}"
+        if port.state is State.FAILED:
+            fault = f": {port.fault}" if port.fault else ""
+            raise ResourceFailed(f"{message}{fault}", _cause(port, "network"))
+        if port.state is not State.READY:
+            return message
+    return "" if any(port.addresses for port in ports) else f"{server} has no address"
+
+
+def _cause(resource: Resource, usual: str) -> str:
+    """The cause of a failure: what the driver says, what the fault's text tells, else ``usual``."""
+    return resource.cause or reasons.cause(resource.fault) or usual
