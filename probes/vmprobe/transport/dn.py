@@ -1,20 +1,19 @@
 """Distinguished names of certificates, compared attribute by attribute and never as text.
 
     name = dn.from_subject(certificate.subject)
-    dn.to_text(name)                                       "/C=DE/O=Grid/CN=host\\/OU=x", as the grid and openssl write it
-    dn.matches("CN=Jane,O=Grid,C=DE", name)                   whether a text that a person or a document wrote means this name
+    dn.to_text(name)                          # "/C=DE/O=Grid/CN=host\\/OU=x", as openssl writes it
+    dn.matches("CN=Jane,O=Grid,C=DE", name)   # whether a text from outside means this name
 
-Two forms are read: the grid's (``/C=DE/O=Grid/CN=Jane``) and that of RFC 4514 (``CN=Jane,O=Grid,C=DE``).
+Two forms are read: the grid's (``/C=DE/O=Grid/CN=Jane``) and RFC 4514's (``CN=Jane,O=Grid,C=DE``).
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, List, Tuple
+from typing import Any, List, Pattern, Tuple
 
-Name = Tuple[
-    Tuple[Tuple[str, str], ...], ...
-]  # in the certificate's order: parts of one or more (type as OID, value)
+# In the certificate's order: parts of one or more attributes (type as OID, value)
+Name = Tuple[Tuple[Tuple[str, str], ...], ...]
 
 _TYPES = {  # keyword: OID; the first keyword of an OID is the one that is written
     "CN": "2.5.4.3",
@@ -66,10 +65,10 @@ _COMMA = re.compile(
 
 
 def from_subject(subject: Any) -> Name:
-    """A name as one of ``cryptography``'s ``x509.Name`` has it."""
+    """The name in one of ``cryptography``'s ``x509.Name``."""
     return tuple(
-        tuple(sorted((part.oid.dotted_string, _value(part.value)) for part in several))
-        for several in subject.rdns
+        tuple(sorted((part.oid.dotted_string, _value(part.value)) for part in parts))
+        for parts in subject.rdns
     )
 
 
@@ -80,39 +79,42 @@ def parse(text: str) -> Name:
         parts = _split(text, _SLASH)
     else:
         parts = [
-            ["=".join(half.strip() for half in part.split("=", 1)) for part in several]
-            for several in _split("," + text, _COMMA)
+            ["=".join(half.strip() for half in attribute.split("=", 1)) for attribute in part]
+            for part in _split("," + text, _COMMA)
         ]
-    return tuple(tuple(sorted(map(_pair, several))) for several in parts)
+    return tuple(tuple(sorted(map(_attribute, part))) for part in parts)
 
 
 def matches(text: str, name: Name) -> bool:
-    """Whether ``text`` means this name: the same attributes with the same values, in the same order.
+    """Whether ``text`` means this name: the same attributes with the same values, in order.
 
-    RFC 4514 begins with the last part; as many people write its commas beginning with the first, either is understood.
+    RFC 4514 begins with the last part. Many people write commas and begin with the first: both
+    orders are accepted there.
     """
     try:
-        found = parse(text)
+        parsed = parse(text)
     except ValueError:
         return False
-    return found == name or not text.strip().startswith("/") and found[::-1] == name
+    return parsed == name or not text.strip().startswith("/") and parsed[::-1] == name
 
 
 def to_text(name: Name) -> str:
-    """``/C=DE/O=Grid/CN=Jane`` in printable ASCII, other characters as openssl writes them, from which ``parse`` makes the same
-    name; a slash within a value is escaped where it would begin another part."""
+    """``/C=DE/O=Grid/CN=Jane`` in printable ASCII, other characters as openssl writes them.
+
+    ``parse`` makes the same name of it: a slash in a value is escaped where it would begin a part.
+    """
     return "".join(
-        "/" + "+".join(f"{_KEYWORDS.get(oid, oid)}={_escaped(value)}" for oid, value in several)
-        for several in name
+        "/" + "+".join(f"{_KEYWORDS.get(oid, oid)}={_escaped(value)}" for oid, value in part)
+        for part in name
     )
 
 
 def _escaped(value: str) -> str:
-    value = re.sub(rf"\\|[/+](?={_KEY})", lambda found: "\\" + found[0], value)
+    value = re.sub(rf"\\|[/+](?={_KEY})", lambda match: "\\" + match[0], value)
     return re.sub(
         r"[^ -~]|^ | $",
-        lambda found: "".join(
-            f"\\x{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass")
+        lambda match: "".join(
+            f"\\x{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass")
         ),
         value,
     )
@@ -122,31 +124,34 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else "#" + bytes(value).hex()  # a bit string
 
 
-def _split(text: str, form: Any) -> List[List[str]]:
-    """The parts of a name, each of one or more ``key=value``; ValueError where an escape leads nowhere."""
+def _split(text: str, token: Pattern[str]) -> List[List[str]]:
+    """The parts of a name, each of one or more ``key=value``.
+
+    ValueError for an unfinished escape, and for a text that begins without a separator.
+    """
     parts: List[List[str]] = []
     at = 0
     while at < len(text):
-        found = form.match(text, at)
-        if found is None:
+        match = token.match(text, at)
+        if match is None:
             raise ValueError("ends within an escape")
-        at = found.end()
-        if found["next"] == "+" and parts:
+        at = match.end()
+        if match["next"] == "+" and parts:
             parts[-1].append("")
-        elif found["next"]:
+        elif match["next"]:
             parts.append([""])
         elif not parts:
             raise ValueError("does not begin with a key")
-        elif found["hex"]:
-            parts[-1][-1] += bytes.fromhex(re.sub(r"\\x?", "", found["hex"])).decode(
-                "utf-8", "surrogatepass"
-            )
+        elif match["hex"]:
+            code = bytes.fromhex(re.sub(r"\\x?", "", match["hex"]))
+            parts[-1][-1] += code.decode("utf-8", "surrogatepass")
         else:
-            parts[-1][-1] += found["escaped"] or found["other"]
+            parts[-1][-1] += match["escaped"] or match["other"]
     return parts
 
 
-def _pair(text: str) -> Tuple[str, str]:
+def _attribute(text: str) -> Tuple[str, str]:
+    """(OID, value) of ``CN=Jane``."""
     key, equals, value = text.partition("=")
     key = key.strip().lower()
     key = key[4:] if key.startswith("oid.") else key

@@ -1,158 +1,175 @@
-"""The chain of certificates that a TLS server shows, whether it is to be trusted or not.
-
-Read by pyOpenSSL in a handshake of its own that judges nothing: the one that counts (``wire.handshake``) is the standard
-library's, which shows no chain before Python 3.13.
-"""
+"""TLS to a site's servers: whom we trust, what we show, and whose fault a failed handshake is."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
-import select
 import socket
-import time
-from typing import Any, Callable, List, NamedTuple, Set, Tuple
+import ssl
+from typing import Optional, Union
 
-from vmprobe.core.errors import ClientError, Unreachable
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from vmprobe.core.errors import AuthRejected, ClientError, CloudError, Unreachable, VmprobeError
+from vmprobe.host import files
 from vmprobe.transport import x509
+from vmprobe.transport.error_text import of_system
 
-_REVOKED = 23  # X509_V_ERR_CERT_REVOKED
+_CA_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/ca-trust/extracted/pem/directory-hash")
+_HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
+_MAX_BUNDLE = 16 * 2**20  # bytes of a file with authorities
+_REFUSED = re.compile(
+    r"ALERT_(CERTIFICATE_\w+|(BAD|UNSUPPORTED)_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)"
+)
 
 
-class Certificate(NamedTuple):
-    """One certificate of a chain; ``expires`` in seconds since the epoch, ``names`` are the hosts that it is for.
+class Context(ssl.SSLContext):
+    """A context that always checks the name of its peer, also where its caller names none.
 
-    ``revoked`` by its issuer's list, where that lies in the directory of authorities as ``HASH.r0``.
+    urllib3 before 2 passes no ``server_hostname`` where the host is an address: ``peer`` is used
+    then.
     """
 
-    subject: str
-    issuer: str
-    expires: float
-    names: Tuple[str, ...] = ()
-    revoked: bool = False
+    peer = ""
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: Union[str, bytes, None] = None,
+        session: Optional[ssl.SSLSession] = None,
+    ) -> ssl.SSLSocket:
+        return super().wrap_socket(
+            sock,
+            server_side,
+            do_handshake_on_connect,
+            suppress_ragged_eofs,
+            server_hostname or self.peer,
+            session,
+        )
 
 
-def chain(plain: socket.socket, host: str, seconds: float, ca: str = "") -> List[Certificate]:
-    """The certificates, the server's own first, up to the root where ``ca`` (a file or hashed directory) has it.
+def client_context(ca: str, certificate: str = "", key: str = "") -> Context:
+    """TLS 1.2 or later that trusts ``ca`` and shows ``certificate``, if there is one.
 
-    Closes the connection. ClientError without pyOpenSSL, Unreachable when no chain comes within ``seconds``.
+    ``ca`` is a file or a hashed directory, '' for the system's. ``key`` may be '' where the file of
+    the certificate has it, as that of a proxy has. ClientError names the file at fault.
     """
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _trust(context, ca or _system_ca())
+    if certificate:
+        _show(context, certificate, key)
+    return context
+
+
+def _system_ca() -> str:
+    return (
+        next((path for path in _CA_DIRECTORIES if _is_hashed(path)), "") or DEFAULT_CA_BUNDLE_PATH
+    )
+
+
+def _trust(context: Context, ca: str) -> None:
     try:
-        from OpenSSL import SSL, crypto
-    except ImportError as missing:
-        plain.close()
-        raise ClientError(f"the certificates of {host} are read by pyOpenSSL: {missing}") from None
-    context = SSL.Context(
-        SSL.SSLv23_METHOD
-    )  # whatever both sides can, by its name in pyOpenSSL of every age
-    revoked = _trust(context, SSL, ca)
-    connection = SSL.Connection(context, plain)
-    connection.set_connect_state()
-    name = _server_name(host)
-    if name:
-        connection.set_tlsext_host_name(name)
-    plain.setblocking(False)
+        if os.path.isdir(ca):
+            if not _is_hashed(ca):
+                raise ClientError(
+                    f"ca {ca}: no certificate in it has a hash for its name; "
+                    "'openssl rehash' makes them"
+                )
+            context.load_verify_locations(capath=ca)
+        else:
+            files.open_regular(ca, _MAX_BUNDLE).close()  # OpenSSL would wait for a pipe
+            context.load_verify_locations(cafile=ca)
+    except OSError as error:
+        reason = _reason(error, "there is no PEM certificate in it")
+        raise ClientError(f"ca {ca}: {reason}") from None
+
+
+def _show(context: Context, certificate: str, key: str) -> None:
+    # TLS 1.3: a server that wants a certificate for some of its paths asks for it after the
+    # handshake
+    context.post_handshake_auth = True
+
+    def no_password() -> str:  # without it, OpenSSL would ask the terminal
+        raise ClientError(
+            f"the key of certificate {certificate} is encrypted, "
+            "and nobody is here to give its password"
+        )
+
+    # Refuses a key that others can read, and a pipe, for which OpenSSL would wait
+    x509.pem(certificate)
+    if key:
+        x509.pem(key, "key")
     try:
-        _drive(connection.do_handshake, SSL, plain, time.monotonic() + seconds)
-    except (SSL.Error, OSError) as failed:
-        raise Unreachable(f"{host}: no chain of certificates: {failed}", sent=False) from None
-    finally:
-        plain.close()
-    shown, complete = connection.get_peer_cert_chain() or [], connection.get_verified_chain() or []
-    try:
-        return [_facts(one, revoked) for one in (complete if len(complete) > len(shown) else shown)]
-    except (crypto.Error, ValueError, TypeError):
-        raise Unreachable(
-            f"{host}: a certificate of its chain has no date that can be read", sent=False
+        context.load_cert_chain(certificate, key or None, password=no_password)
+    except OSError as error:
+        reason = _reason(error, "this is no PEM certificate with its key")
+        raise ClientError(
+            f"certificate {certificate}{f' with key {key}' if key else ''}: {reason}"
         ) from None
 
 
-def _server_name(host: str) -> bytes:
-    """The host as TLS names it; an address is no server name, and neither is what DNS could not have."""
+def _is_hashed(directory: str) -> bool:
+    """Whether a certificate in this directory has the hash of its subject for its name."""
     try:
-        return b"" if ":" in host or re.fullmatch("[0-9.]+", host) else host.encode("idna")
-    except UnicodeError:
-        return b""
+        with os.scandir(directory) as entries:
+            return any(_HASH_NAME.fullmatch(entry.name) for entry in entries)
+    except OSError:
+        return False
 
 
-def _trust(context: Any, library: Any, ca: str) -> Set[int]:
-    """Where there are no roots, the chain ends where the server ends it.
+def _reason(error: OSError, otherwise: str) -> str:
+    """Why a file cannot be used; ``otherwise`` where OpenSSL gives no better reason."""
+    if not isinstance(error, ssl.SSLError):
+        return of_system(error)
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key does not belong to the certificate"
+    return otherwise
 
-    Returns the set that will hold the serial numbers of what is revoked; OpenSSL finds the lists as it finds the roots.
+
+def handshake(
+    asked: str, plain: socket.socket, host: str, seconds: float, context: ssl.SSLContext
+) -> str:
+    """Do a TLS handshake over a connection, close it, and return the version of TLS.
+
+    Errors begin with ``asked``: CloudError where the server's certificate is not accepted,
+    Unreachable where there is no TLS within ``seconds``.
     """
-    revoked: Set[int] = set()
-    if not ca:
-        return revoked
+    plain.settimeout(seconds)
     try:
-        context.load_verify_locations(*((None, ca) if os.path.isdir(ca) else (ca, None)))
-    except library.Error:
-        return revoked
-
-    def note(_: Any, one: Any, error: int, *__: Any) -> bool:
-        if error == _REVOKED:
-            revoked.add(one.get_serial_number())
-        return True  # what is wrong otherwise, or has no list, is judged by another
-
-    if os.path.isdir(ca):
-        from OpenSSL.crypto import X509StoreFlags
-
-        context.get_cert_store().set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
-        context.set_verify(library.VERIFY_PEER, note)
-    return revoked
+        with context.wrap_socket(plain, server_hostname=host) as connection:
+            return connection.version() or ""
+    except ssl.SSLCertVerificationError as error:
+        raise not_accepted(asked, host, error) from None
+    except socket.timeout:
+        raise Unreachable(f"{asked}: no TLS within {seconds:.3g} s", sent=False) from None
+    except OSError as error:
+        raise failure(asked, error, sent=False) from None
 
 
-def _drive(act: Callable[[], Any], library: Any, plain: socket.socket, end: float) -> None:
-    while True:
-        try:
-            return act()
-        except (library.WantReadError, library.WantWriteError) as wants:
-            left = end - time.monotonic()
-            if left <= 0:
-                raise socket.timeout("no answer in time") from None
-            waiting = select.poll()  # takes descriptors from 1024 on
-            waiting.register(
-                plain, select.POLLIN if isinstance(wants, library.WantReadError) else select.POLLOUT
-            )
-            waiting.poll(math.ceil(1000 * left))
-
-
-def _facts(shown: Any, revoked: Set[int]) -> Certificate:
-    """The facts; names that break their own encoding, as old authorities' do, by their bytes."""
-    expires = x509.when(shown.get_notAfter)
-    try:
-        one = shown.to_cryptography()
-        subject, issuer, hosts = x509.name(one.subject), x509.name(one.issuer), _hosts(one)
-    except (ValueError, TypeError):
-        subject, issuer, hosts = _as_it_is(shown, "get_subject"), _as_it_is(shown, "get_issuer"), ()
-    return Certificate(subject, issuer, expires, hosts, shown.get_serial_number() in revoked)
-
-
-def _as_it_is(shown: Any, ask: str) -> str:
-    if not hasattr(shown, ask):  # pyOpenSSL is about to lose it
-        return "(a name that cannot be read)"
-    parts = getattr(shown, ask)().get_components()
-    return "".join(
-        f"/{key.decode('ascii', 'replace')}={value.decode('utf-8', 'replace')}"
-        for key, value in parts
+def not_accepted(asked: str, host: str, error: ssl.SSLCertVerificationError) -> CloudError:
+    """The error for a server's certificate that OpenSSL does not accept."""
+    return CloudError(
+        f"{asked}: the certificate of {host} is not accepted: {error.verify_message.rstrip('.')}",
+        cause="gateway",
     )
 
 
-def _hosts(one: Any) -> Tuple[str, ...]:
-    from cryptography import x509 as certificates
+def failure(asked: str, error: OSError, sent: bool) -> VmprobeError:
+    """The error for a connection that broke in TLS: AuthRejected or ClientError where our
+    certificate is the reason.
 
-    try:
-        names = one.extensions.get_extension_for_class(certificates.SubjectAlternativeName).value
-    except (
-        certificates.ExtensionNotFound,
-        certificates.DuplicateExtension,
-        certificates.UnsupportedGeneralNameType,
-        ValueError,
-        TypeError,
-    ):
-        return ()
-    return tuple(
-        str(name.value)
-        for name in names
-        if isinstance(name, (certificates.DNSName, certificates.IPAddress))
-    )
+    ``sent``: whether the request may have reached the server.
+    """
+    if not isinstance(error, ssl.SSLError):
+        return Unreachable(f"{asked}: {of_system(error)}", sent=sent)
+    reason = error.reason or str(error)
+    words = reason.lower().replace("_", " ")
+    if not _REFUSED.search(reason):
+        return Unreachable(f"{asked}: no TLS: {words}", sent=sent)
+    if reason.endswith("CERTIFICATE_REQUIRED"):
+        return ClientError(f"{asked}: the server wants a client certificate")
+    return AuthRejected(f"{asked}: our certificate is not accepted: {words}")

@@ -1,7 +1,7 @@
 """Parse XML as hostile servers may send it.
 
-The one parser for all XML from outside. It refuses a document type, so no entity but XML's own five is ever expanded and
-nothing external is ever loaded, and it bounds depth and size.
+The one parser for all XML from outside. It refuses a document type, so no entity but XML's own five
+is ever expanded and nothing external is ever loaded, and it bounds depth and size.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def parse_into(
 ) -> T:
     """Drive ``target`` through a document, and return what its ``close`` returns.
 
-    ``parser`` is an expat parser that the caller has set up, for instance to be told of namespaces; ``rename`` is applied
-    to the names of elements and attributes, and by default removes their prefix. GatewayFailed, its text beginning with
-    ``subject``, for what is not XML or is too deep; DocumentType and TooLarge (both GatewayFailed) where they say more.
+    ``parser`` is an expat parser that the caller has set up, for instance to be told of namespaces;
+    ``rename`` is applied to the names of elements and attributes, and by default removes their
+    prefix. GatewayFailed, its text beginning with ``subject``, for what is not XML or is too deep;
+    DocumentType and TooLarge (both GatewayFailed) where they say more.
     """
     from xml.parsers import expat
 
@@ -107,7 +108,8 @@ def text(element: Element, path: str, default: Optional[str] = None) -> str:
 
 
 def number(element: Element, path: str, default: Optional[int] = None) -> int:
-    """The whole number in the element at ``path`` below ``element``; GatewayFailed where there is something else.
+    """The whole number in the element at ``path`` below ``element``; GatewayFailed where there is
+    something else.
 
     ``default`` where there is no such element, or it is empty.
     """

@@ -36,7 +36,7 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.redact import Redactor
-from vmprobe.transport import json, sockets, x509
+from vmprobe.transport import json, tls, x509
 from vmprobe.transport.http import Http, path
 
 
@@ -549,7 +549,7 @@ def test_an_answer_is_no_larger_than_allowed(head, serve, http):
         for _ in range(1600):
             connection.sendall(b"x" * 65536)
 
-    error = told(TooLarge, http(serve(lambda request: flood)).get, "x", largest=100_000)
+    error = told(TooLarge, http(serve(lambda request: flood)).get, "x", max_bytes=100_000)
 
     assert str(error) == "GET /x: the answer is larger than 100000 bytes"
 
@@ -568,7 +568,7 @@ PACKED = {
 
 
 @pytest.mark.parametrize("case", PACKED)
-def test_an_answer_that_a_proxy_packed_is_unpacked(case, serve, http):
+def test_an_answer_that_a_proxy_compressed_is_uncompressed(case, serve, http):
     encoding, body = PACKED[case]
     server = serve(reply(200, body, Content_Encoding=encoding))
 
@@ -579,15 +579,15 @@ def test_an_answer_that_a_proxy_packed_is_unpacked(case, serve, http):
 @pytest.mark.parametrize(
     "encoding, body, said",
     [
-        ("gzip", b"\x1f\x8b...", "the answer is not the gzip that it is said to be"),
-        ("gzip", PLAIN, "the answer is not the gzip that it is said to be"),
-        ("deflate", PLAIN, "the answer is not the deflate that it is said to be"),
-        ("gzip", gzip.compress(PLAIN)[:-9], "the packed answer has no end"),
-        ("br", b"\x0b\x02\x80", "the answer is packed by 'br', which was not asked for"),
+        ("gzip", b"\x1f\x8b...", "the answer is not valid gzip, as its headers say"),
+        ("gzip", PLAIN, "the answer is not valid gzip, as its headers say"),
+        ("deflate", PLAIN, "the answer is not valid deflate, as its headers say"),
+        ("gzip", gzip.compress(PLAIN)[:-9], "the compressed answer is cut off"),
+        ("br", b"\x0b\x02\x80", "the answer is compressed by 'br', which was not asked for"),
         (
             "gzip, gzip",
             gzip.compress(gzip.compress(PLAIN)),
-            "the answer is packed by 'gzip, gzip', which was not asked for",
+            "the answer is compressed by 'gzip, gzip', which was not asked for",
         ),
     ],
     ids=["no-gzip", "plain-instead", "no-deflate", "cut", "another-form", "twice"],
@@ -605,13 +605,13 @@ def test_what_cannot_be_unpacked_is_said_to_be_so(encoding, body, said, serve, h
 )
 def test_no_more_is_unpacked_than_may_be_read(body, serve, http):
     error = told(
-        TooLarge, http(serve(reply(200, body, Content_Encoding="gzip"))).get, "x", largest=100_000
+        TooLarge, http(serve(reply(200, body, Content_Encoding="gzip"))).get, "x", max_bytes=100_000
     )
 
     assert str(error).startswith("GET /x: the answer is larger than 100000 bytes")
 
 
-def test_an_answer_of_very_many_packed_parts_costs_no_more_than_a_few(serve, http):
+def test_an_answer_of_very_many_compressed_parts_costs_no_more_than_a_few(serve, http):
     began = time.process_time()
 
     error = told(
@@ -620,7 +620,7 @@ def test_an_answer_of_very_many_packed_parts_costs_no_more_than_a_few(serve, htt
         "x",
     )
 
-    assert str(error) == "GET /x: the answer is packed in more than 100 parts"
+    assert str(error) == "GET /x: the answer is compressed in more than 100 parts"
     assert time.process_time() - began < 5
 
 
@@ -631,7 +631,7 @@ def test_an_answer_without_a_body_is_in_no_form(serve, http):
 def test_what_is_not_http_is_said_to_be_so(serve, http):
     error = told(GatewayFailed, http(serve(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")).get, "x")
 
-    assert str(error) == "GET /x: what came is not HTTP (BadStatusLine: SSH-2.0-OpenSSH_9.2\r\n)"
+    assert str(error) == "GET /x: the answer is not HTTP (BadStatusLine: SSH-2.0-OpenSSH_9.2\r\n)"
 
 
 # --- redirects ----------------------------------------------------------------------------------------------------
@@ -941,9 +941,9 @@ def test_a_proxy_with_tls_is_trusted_by_the_systems_authorities_and_not_by_the_s
 def test_a_proxy_with_tls_that_drips_is_bounded_too(serve, http, authority, monkeypatch):
     proxy = serve(LATE["drips-its-headers"], tls=server_side(authority.issue("server")))
     monkeypatch.setenv("https_proxy", proxy.url)
-    made = sockets.tls_context
+    made = tls.client_context
     monkeypatch.setattr(
-        sockets, "tls_context", lambda ca, *words: made(ca or str(authority.ca), *words)
+        tls, "client_context", lambda ca, *words: made(ca or str(authority.ca), *words)
     )
     began = time.monotonic()
 

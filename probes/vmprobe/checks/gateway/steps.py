@@ -30,7 +30,7 @@ class Report:
     def __init__(self) -> None:
         self.described: Mapping[str, Any] = {}
         self.plan: Optional[Plan] = None
-        self.certificates: List[Any] = []  # (host, transport.tls.Certificate)
+        self.certificates: List[Any] = []  # (host, transport.chain.Certificate)
         self.first_to_expire = ""
 
 
@@ -99,9 +99,9 @@ class _Steps:
 
     def reach(self, url: str, stage: Any) -> None:
         """TCP and TLS; behind a proxy that the environment names, neither can be seen."""
-        from vmprobe.transport import sockets
+        from vmprobe.transport import connections, sockets
 
-        if self.knows(url) or sockets.proxies(url):
+        if self.knows(url) or connections.proxies(url):
             return
         scheme, host, port = _place(url)
         self._known.add((scheme, host, port))
@@ -138,12 +138,12 @@ class _Steps:
             self.timeline.metrics["skew"] = abs(skew)
 
     def _secure(self, plain: Any, host: str, port: int) -> None:
-        from vmprobe.transport import sockets
+        from vmprobe.transport import tls
 
         ca = self.site.endpoint["ca"] or ""
-        context = sockets.tls_context(ca, "", "")
+        context = tls.client_context(ca)
         try:
-            sockets.handshake("TLS", plain, host, self._seconds(), context)
+            tls.handshake("TLS", plain, host, self._seconds(), context)
         finally:
             found = self._read_chain(host, port, ca)
         for one in found:
@@ -152,10 +152,10 @@ class _Steps:
 
     def _read_chain(self, host: str, port: int, ca: str) -> List[Any]:
         """The certificates are told also when they are not accepted; that they cannot be read is only noted."""
-        from vmprobe.transport import sockets, tls
+        from vmprobe.transport import chain, sockets
 
         try:
-            found = tls.chain(
+            found = chain.read(
                 sockets.connect("connect", host, port, self._seconds()), host, self._seconds(), ca
             )
         except (ClientError, Unreachable) as unread:

@@ -65,8 +65,9 @@ class _Answer(NamedTuple):
 
 def _parsed(reply: Reply) -> _Answer:
     """NRDP's answer, without what its PHP may have written around it."""
-    from vmprobe.transport import error_text, http, xml
+    from vmprobe.transport import error_text, xml
     from vmprobe.transport import json as fields
+    from vmprobe.transport.reply import parse_json
 
     if error_text.is_html_page(reply.body):
         raise Undelivered("the reply is a web page, not an answer of NRDP: is the URL right?")
@@ -74,7 +75,7 @@ def _parsed(reply: Reply) -> _Answer:
     xml_answer = re.search(rb"<result>.*</result>", reply.body, re.S)
     try:
         if json_answer and not xml_answer:
-            result = fields.field(http.parse_json(json_answer[0]), "result", dict)
+            result = fields.field(parse_json(json_answer[0]), "result", dict)
             meta = result.get("meta")
             output = meta.get("output") if isinstance(meta, dict) else ""
             return _Answer(

@@ -10,7 +10,7 @@ import pytest
 
 from certificates import Authority
 from vmprobe.core.errors import Unreachable
-from vmprobe.transport import tls
+from vmprobe.transport import chain
 
 CN = b"\x0c\x08odd-name"  # as UTF8String
 
@@ -64,7 +64,7 @@ def changed(authority, directory, old, new):
 )
 def test_a_name_in_any_encoding_is_told(authority, tmp_path, value, subject):
     with showing(changed(authority, tmp_path, re.escape(CN), value), tmp_path) as connection:
-        shown = tls.chain(connection, "localhost", 5)
+        shown = chain.read(connection, "localhost", 5)
 
     assert (shown[0].subject, shown[0].issuer) == (subject, "/CN=test authority")
 
@@ -82,7 +82,7 @@ def test_a_certificate_whose_date_cannot_be_read_is_no_chain(authority, tmp_path
             match="^localhost: a certificate of its chain has no date that can be read$",
         ),
     ):
-        tls.chain(connection, "localhost", 5)
+        chain.read(connection, "localhost", 5)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_certificate_whose_date_cannot_be_read_is_no_chain(authority, tmp_path
 )
 def test_a_host_that_dns_could_not_have_is_not_named_to_the_server(authority, tmp_path, host):
     with showing(authority.issue("server"), tmp_path) as connection:
-        assert tls.chain(connection, host, 5)[0].subject == "/CN=server"
+        assert chain.read(connection, host, 5)[0].subject == "/CN=server"
