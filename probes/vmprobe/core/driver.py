@@ -148,16 +148,13 @@ class Driver:
         url = str(self.endpoint.get("url") or "")
         return [url] if url.startswith(("https://", "http://")) else []
 
-    def credential_expiry(self) -> Optional[float]:
+    def credential_expiry(self, certificate_expiry: Callable[[str], float]) -> Optional[float]:
         """When the credential itself expires, in seconds since the epoch; None if it does not say.
 
-        Sends nothing before ``connect``.
+        Sends nothing before ``connect``. ``certificate_expiry`` reads it from a PEM file.
         """
-        if not self.credentials.get("certificate"):
-            return None
-        from vmprobe.transport import x509
-
-        return x509.expiry(self.credentials["certificate"])
+        certificate = self.credentials.get("certificate")
+        return certificate_expiry(certificate) if certificate else None
 
     def belongings(self, server: Ref) -> List[Ref]:
         """What the manager made for this server by itself: ports, boot volumes, interfaces.

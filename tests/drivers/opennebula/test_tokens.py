@@ -14,6 +14,7 @@ from simulators.opennebula_world import LIFECYCLE, connected
 from vmprobe.core.errors import (
     ClientError,
 )
+from vmprobe.transport import x509
 
 pytestmark = pytest.mark.live  # whole runs, many of them as processes
 
@@ -150,7 +151,7 @@ def test_a_user_is_known_by_x509(world, pem):
     driver = connected(
         world, credentials=f"username = probe\ncertificate = {pem[0]}\nkey = {pem[1]}\n"
     )
-    assert driver.credential_expiry() > time.time() + 86400
+    assert driver.credential_expiry(x509.expiry) > time.time() + 86400
 
 
 def test_a_service_is_known_by_server_x509(world, pem):

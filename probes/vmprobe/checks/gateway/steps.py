@@ -197,5 +197,11 @@ def _place(url: str) -> urls.Origin:
 
 
 def _left(driver: Any, now: float) -> Dict[str, float]:
-    expiry = driver.credential_expiry()
+    expiry = driver.credential_expiry(_certificate_expiry)
     return {} if expiry is None else {"cred_expires": max(0.0, expiry - now)}
+
+
+def _certificate_expiry(path: str) -> float:
+    from vmprobe.transport import x509  # lazily: most credentials are no certificates
+
+    return x509.expiry(path)

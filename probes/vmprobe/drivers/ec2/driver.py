@@ -13,7 +13,7 @@ Managers of this family differ by their ``Dialect``.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, cast
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
@@ -229,7 +229,7 @@ class Ec2(Driver):
         except ClientError:
             return []
 
-    def credential_expiry(self) -> Optional[float]:
+    def credential_expiry(self, certificate_expiry: Callable[[str], float]) -> Optional[float]:
         return self.session.expires
 
     # --- by capability --------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple, cast
 from urllib.parse import urlsplit
 
 from vmprobe.core import urls
@@ -239,8 +239,10 @@ class OcciEndpoint(Driver):
         """Its own URL, and Keystone's once it has named one."""
         return [self.http.url] + ([self.keystone.url] if self.keystone else [])
 
-    def credential_expiry(self) -> Optional[float]:
-        return self.keystone.credential_expiry() if self.keystone else super().credential_expiry()
+    def credential_expiry(self, certificate_expiry: Callable[[str], float]) -> Optional[float]:
+        if self.keystone:
+            return self.keystone.credential_expiry()
+        return super().credential_expiry(certificate_expiry)
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
         """The networkinterfaces of these servers; what a server does not say of them within the compute they are asked for."""

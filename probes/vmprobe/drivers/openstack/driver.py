@@ -8,17 +8,7 @@ volumes and makes the ports of servers; Cinder knows the state of a volume, Neut
 
 from __future__ import annotations
 
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Dict,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-)
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
@@ -206,7 +196,7 @@ class Openstack(Driver):
         """Keystone's, and in a session those of the services that a test VM needs."""
         return self.services.urls()
 
-    def credential_expiry(self) -> Optional[float]:
+    def credential_expiry(self, certificate_expiry: Callable[[str], float]) -> Optional[float]:
         return self.keystone.credential_expiry()
 
     def finished_at(self, server: Ref, stage: str) -> Optional[float]:
