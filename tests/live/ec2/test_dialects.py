@@ -10,7 +10,7 @@ from running import run_probe
 
 from . import moto, places
 from .gateway import ACCESS, Gateway
-from .test_lifecycle import begun, line, there
+from .probing import line, resource_ids, start_until
 
 pytestmark = pytest.mark.live
 DIALECTS = {  # manager and signature: the gateway's words, and those of the site
@@ -26,9 +26,9 @@ def cloud(request):
     words, endpoint = DIALECTS[request.param]
     moto.reset()
     with Gateway(moto.url(), *words) as gateway:
-        before = there(gateway)
+        before = resource_ids(gateway)
         yield request.param.partition("-")[0], gateway, endpoint
-        assert there(gateway) - before == set()
+        assert resource_ids(gateway) - before == set()
 
 
 def site(cloud, directory, credentials=""):
@@ -80,16 +80,16 @@ def test_a_fleet_is_told_apart_by_the_tokens_of_its_submission(cloud, tmp_path):
     indirect=["cloud"],
 )
 def test_sigkill_is_settled_by_the_next_run(cloud, tmp_path, action):
-    before = there(cloud[1])
+    before = resource_ids(cloud[1])
     cloud[1].calls.clear()
-    killed = begun(site(cloud, tmp_path), cloud[1], action)
+    killed = start_until(site(cloud, tmp_path), cloud[1], action)
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=60)
 
     code, said = run(cloud, tmp_path)
 
     assert code == 0, said
-    assert there(cloud[1]) - before == set()
+    assert resource_ids(cloud[1]) - before == set()
 
 
 def test_a_wrong_key_is_rejected(cloud, tmp_path):

@@ -15,8 +15,8 @@ from running import PROBES, run_probe
 from ..openstack.shared import left, quota
 from ..openstack.test_lifecycle import no_compute_service
 from . import fronted
+from .probing import start_until
 from .relay import Relay
-from .test_lifecycle import begun
 
 pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
@@ -131,7 +131,7 @@ def test_sigkill_is_settled_by_the_next_run(site, state_directory):
 @pytest.mark.parametrize("action", ["RunInstances", "TerminateInstances"])
 def test_sigkill_at_a_call_is_settled_by_the_next_run(site, front, action):
     with Relay(front, "/", 4, "RegionOne", "ec2-api") as gateway:
-        killed = begun(site(endpoint={"url": gateway.url}), gateway, action)
+        killed = start_until(site(endpoint={"url": gateway.url}), gateway, action)
         killed.send_signal(signal.SIGKILL)
         killed.communicate(timeout=60)
 

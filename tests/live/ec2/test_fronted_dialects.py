@@ -10,9 +10,9 @@ from running import run_probe
 
 from ..openstack.shared import left, quota
 from . import fronted, places
+from .probing import line
 from .relay import Relay
 from .test_dialects import DIALECTS
-from .test_lifecycle import line
 
 pytestmark = pytest.mark.live
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from xml.etree import ElementTree
 
 import pytest
 
-from running import PROBES, run_probe
+from running import run_probe
 
 from . import moto, places
 from .gateway import ACCESS, Gateway
+from .probing import line, resource_ids, start_until
 
 pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
@@ -27,7 +24,7 @@ OK = "test VM ran and is gone in T s (active T s, network T s, storage T s)"
 def amazon():
     moto.reset()
     with Gateway(moto.url()) as gateway:
-        yield gateway, there(gateway)
+        yield gateway, resource_ids(gateway)
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ def gateway(amazon):
     found, before = amazon
     found.heal()
     yield found
-    left = there(found) - before
+    left = resource_ids(found) - before
     before |= left
     assert left == set()
 
@@ -59,38 +56,6 @@ def site(gateway, tmp_path):
         )
 
     return write
-
-
-def there(gateway):
-    """The ids of what moto itself shows; EC2 makes a volume with each instance."""
-    found = set()
-    mine = {
-        "Filter.1.Name": "owner-id",
-        "Filter.1.Value.1": "123456789012",
-    }  # moto comes with a thousand of others
-    for action, word in (
-        ("DescribeInstances", "instanceId"),
-        ("DescribeVolumes", "volumeId"),
-        ("DescribeSnapshots", "snapshotId"),
-        ("DescribeImages", "imageId"),
-    ):
-        owner = mine if word in ("snapshotId", "imageId") else {}
-        _, _, answer = gateway.ask("ec2", {"Action": action, "Version": "2016-11-15", **owner})
-        root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]+"', b"", answer, 1))
-        found |= {
-            item.findtext(word)
-            for item in root.iterfind(f".//item[{word}]")
-            if item.findtext("instanceState/name") != "terminated"
-        }
-    return found
-
-
-def line(output):
-    """The first line without perfdata; durations as T, ids as ID, handles as HANDLE."""
-    text = re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0])
-    text = re.sub(r"\b(i|vol|ami|snap)-[0-9a-f]{8,17}\b", r"\1-ID", text)
-    text = re.sub(r"vmprobe-live-\w+-\d+-\w+", "HANDLE", text)
-    return text.replace("4f2c0d1e-0000-4000-8000-a1b2c3d4e5f6", "REQUEST")
 
 
 def run(path, *options):
@@ -374,28 +339,12 @@ def test_nobody_there_is_the_gateways_matter(tmp_path):
 # --- signals ------------------------------------------------------------------------------------------------------
 
 
-def begun(path, gateway, action):
-    """A probe in the background, after the answer to this call."""
-    process = subprocess.Popen(
-        [sys.executable, str(PROBES / LIFECYCLE), "--site", path],
-        stdout=subprocess.PIPE,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=dict(os.environ),
-    )
-    end = time.monotonic() + 120
-    while action not in [name for name, _ in gateway.calls]:
-        assert time.monotonic() < end and process.poll() is None, "it did not come so far"
-        time.sleep(0.002)
-    return process
-
-
 @pytest.mark.parametrize(
     "action", ["CreateVolume", "RunInstances", "AttachVolume", "CreateImage", "TerminateInstances"]
 )
 def test_sigkill_is_settled_by_the_next_run(site, gateway, action):
     path = site(snapshot="yes")
-    process = begun(path, gateway, action)
+    process = start_until(path, gateway, action)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
 
@@ -405,7 +354,7 @@ def test_sigkill_is_settled_by_the_next_run(site, gateway, action):
 
 
 def test_sigterm_removes_what_there_is(site, gateway):
-    process = begun(site(), gateway, "RunInstances")
+    process = start_until(site(), gateway, "RunInstances")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=90)
 
