@@ -166,7 +166,7 @@ def test_that_it_cannot_be_told_what_is_offered_is_a_note_and_no_verdict(site):
     state, output = site.probe("gateway", "--capabilities", "-v")
 
     assert state == 0
-    assert "\nnote: what more it offers is not known: 403 not allowed\n" in output
+    assert "\nnote: what else it offers is not known: 403 not allowed\n" in output
 
 
 def test_v_shows_the_steps_and_the_parts(site):

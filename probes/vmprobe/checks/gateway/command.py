@@ -1,4 +1,4 @@
-"""check_vm_gateway: is the gateway there, well, and ready to take a test VM?"""
+"""check_vm_gateway: whether the gateway answers, is well, and is ready to take a test VM."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ DEFAULTS = {
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("gateway", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
-    found.add_argument(
+    parser = Parser("gateway", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    parser.add_argument(
         "--capabilities",
         action="store_true",
         help="below the first line, what this endpoint offers",
     )
-    found.add_argument(
+    parser.add_argument(
         "--json", metavar="FILE", help="write steps, certificates and capabilities to this file"
     )
-    return found
+    return parser
 
 
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
@@ -50,74 +50,74 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
         parser(),
         arguments,
         lambda site, options: session.look(
-            "gateway", site, options, clock, _look, "total", DEFAULTS
+            "gateway", site, options, clock, _find, "total", DEFAULTS
         ),
     )
 
 
-def _look(run: Session, options: argparse.Namespace) -> Finding:
+def _find(run: Session, options: argparse.Namespace) -> Finding:
     report = steps.Report()
+    asks_offers = options.capabilities or bool(options.json)
     try:
-        steps.run(
-            run.site,
-            run.cloud,
-            run.timeline,
-            report,
-            offers=options.capabilities or bool(options.json),
-        )
+        steps.run(run.site, run.cloud, run.timeline, report, offers=asks_offers)
     finally:
         run.timeline.notes[:0] = _certificates(report, run.deadline.clock.utc())
+
     offered = steps.capabilities(run.cloud.driver, report.described)
+    certificates = [
+        {
+            "host": host,
+            "subject": certificate.subject,
+            "issuer": certificate.issuer,
+            "expires": certificate.expires,
+            "names": list(certificate.names),
+        }
+        for host, certificate in report.certificates
+    ]
     return Finding(
-        _story(run, report),
+        _message(run, report),
         table=tuple(_table(offered)) if options.capabilities else (),
         details=(f"a test VM would have {report.plan}",),
-        document={
-            "capabilities": offered,
-            "certificates": [
-                {
-                    "host": host,
-                    "subject": one.subject,
-                    "issuer": one.issuer,
-                    "expires": one.expires,
-                    "names": list(one.names),
-                }
-                for host, one in report.certificates
-            ],
-        },
+        document={"capabilities": offered, "certificates": certificates},
     )
 
 
-def _story(run: Session, report: steps.Report) -> str:
+def _message(run: Session, report: steps.Report) -> str:
     """``OpenStack 2.93 answers in 0.41 s (auth 0.2 s, list 0.1 s, image 0.05 s)``."""
-    took = run.timeline.durations()
-    times = ", ".join(f"{step} {seconds(took[step])} s" for step in ("auth", "list", "image"))
-    text = f"{run.cloud.driver.system} {report.described.get('version', '')} answers in {seconds(run.timeline.total())} s ({times})"
-    ends = run.timeline.metrics.get("tls_expires")
-    if ends is not None and run.site.thresholds.broken("tls_expires", ends):
-        text = f"the certificate {report.first_to_expire} ends in {span(ends)}; {text}"
-    return text
+    durations = run.timeline.durations()
+    times = ", ".join(f"{step} {seconds(durations[step])} s" for step in ("auth", "list", "image"))
+    system = f"{run.cloud.driver.system} {report.described.get('version', '')}"
+    message = f"{system} answers in {seconds(run.timeline.total())} s ({times})"
+    left = run.timeline.metrics.get("tls_expires")
+    if left is not None and run.site.thresholds.broken("tls_expires", left):
+        return f"the certificate {report.first_to_expire} ends in {span(left)}; {message}"
+    return message
 
 
 def _certificates(report: steps.Report, now: float) -> List[str]:
-    return [
-        f"certificate of {host}: {one.subject} by {one.issuer}, "
-        f"{'ends in ' + span(one.expires - now) if one.expires > now else 'ended ' + span(now - one.expires) + ' ago'}"
-        + (f", for {', '.join(one.names[:5])}" if one.names else "")
-        for host, one in report.certificates
-    ]
+    """One line for each certificate."""
+    lines = []
+    for host, certificate in report.certificates:
+        left = certificate.expires - now
+        ends = f"ends in {span(left)}" if left > 0 else f"ended {span(-left)} ago"
+        names = f", for {', '.join(certificate.names[:5])}" if certificate.names else ""
+        lines.append(
+            f"certificate of {host}: {certificate.subject} by {certificate.issuer}, {ends}{names}"
+        )
+    return lines
 
 
 def _table(offered: Mapping[str, Any]) -> List[str]:
-    """One line for each thing offered, its words aligned."""
-    return table([(word, _shown(value)) for word, value in offered.items()])
+    """One line for each capability."""
+    return table([(name, _shown(value)) for name, value in offered.items()])
 
 
 def _shown(value: Any) -> str:
+    """A value as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{word} ({_shown(what)})" for word, what in value.items()) or "none"
+        return ", ".join(f"{key} ({_shown(each)})" for key, each in value.items()) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_shown, value)) or "none"
     return str(value)

@@ -1,27 +1,45 @@
-"""The VM gateway as a service: each step from the connection to the test VM's parts, in the order in which they depend
-on each other, so that the first one that fails says what is wrong. Creates nothing.
+"""The steps of check_vm_gateway, each one depending on those before it, so that the first one that fails says what is
+wrong. They create nothing.
 
-    tcp  tls  http       the address takes connections, its certificate is accepted, it answers without a credential
+    tcp  tls  http       the address accepts connections, its certificate is valid, it answers without a credential
     auth  version        the credential is accepted, the manager says what it is
-    services             what else the manager names for its work takes connections, too
-    list  image          it lists what a test VM needs, and has the parts that the site names for one
+    services             the other services that the manager names accept connections, too
+    list  image          the manager lists what a test VM needs, and has the parts that the site names for one
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+import socket
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Set,
+    Tuple,
+)
 
 from vmprobe.core import handle, urls
 from vmprobe.core.clock import clock_skew
 from vmprobe.core.cloud import Cloud
+from vmprobe.core.driver import Driver
 from vmprobe.core.errors import ClientError, CloudError, DeadlinePassed, GatewayFailed, Unreachable
 from vmprobe.core.model import Capability, Kind, Plan
 from vmprobe.core.text import cut
 from vmprobe.core.timeline import Timeline
 from vmprobe.site.site import Site
 
-_UNWELL = (408, 413, 429)
+if TYPE_CHECKING:
+    from vmprobe.transport.chain import Certificate
+
+# Statuses below 500 with which a service says that it is not well.
+_NOT_WELL = (408, 413, 429)
 
 
 class Report:
@@ -30,35 +48,35 @@ class Report:
     def __init__(self) -> None:
         self.described: Mapping[str, Any] = {}
         self.plan: Optional[Plan] = None
-        self.certificates: List[Any] = []  # (host, transport.chain.Certificate)
-        self.first_to_expire = ""
+        self.certificates: List[Tuple[str, Certificate]] = []  # with the host that showed it
+        self.first_to_expire = ""  # the subject of a certificate
 
 
 def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report, offers: bool = False) -> None:
-    """Take every step; returns when all were good, raises what failed. What has no wire has no steps for it.
+    """Take every step; raises the first failure. A manager without a network address has only the last steps.
 
-    With ``offers``, for who reads it, the manager is asked at last for what more it can say; that is no step, and cannot fail.
+    ``offers``: also ask the manager what else it offers. That is no step, and its failure is only noted.
     """
     driver, now = cloud.driver, cloud.deadline.clock.utc()
-    steps = _Steps(site, cloud, timeline, report)
+    network = _NetworkSteps(site, cloud, timeline, report)
     for url in driver.endpoints()[:1]:
-        steps.reach(url, timeline.stage)
+        network.reach(url, timeline.stage)
         with timeline.stage("http"):
-            steps.ask(url)
+            network.request(url)
 
-    timeline.metrics.update(_left(driver, now))
+    timeline.metrics.update(_credential_expiry(driver, now))
     with timeline.stage("auth"):
         cloud.connect()
-    timeline.metrics.update(_left(driver, now))
+    timeline.metrics.update(_credential_expiry(driver, now))
 
     with timeline.stage("version"):
         report.described = cloud.describe()
 
-    others = [url for url in driver.endpoints() if not steps.knows(url)]
+    others = [url for url in driver.endpoints() if not network.was_reached(url)]
     if others:
         with timeline.stage("services"):
             for url in others:
-                steps.reach(url, lambda name: contextlib.nullcontext())
+                network.reach(url, lambda name: contextlib.nullcontext())
 
     with timeline.stage("list"):
         cloud.survey(handle.PREFIX)
@@ -69,51 +87,64 @@ def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report, offers: bo
     if offers:
         try:
             report.described = {**report.described, **cloud.offers()}
-        except (CloudError, DeadlinePassed) as unsaid:
-            timeline.notes.append(f"what more it offers is not known: {unsaid}")
+        except (CloudError, DeadlinePassed) as error:
+            timeline.notes.append(f"what else it offers is not known: {error}")
 
 
-def capabilities(driver: Any, described: Mapping[str, Any]) -> Dict[str, Any]:
-    """What an endpoint offers: by the driver what the suite can use, and in the manager's own words what it says."""
-    found: Dict[str, Any] = {
+def capabilities(driver: Driver, described: Mapping[str, Any]) -> Dict[str, Any]:
+    """What an endpoint offers: what the suite can use, by the driver; then what the manager says in its own words."""
+    period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
+    return {
         "manager": driver.system,
         **{capability.value: capability in driver.capabilities for capability in Capability},
+        "firewall rules": Kind.SECURITY_GROUP in driver.kinds,
+        "metrics by name": {metric: period for metric in driver.metrics_offered},
+        **described,
     }
-    found["firewall rules"] = Kind.SECURITY_GROUP in driver.kinds
-    period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
-    found["metrics by name"] = {metric: period for metric in driver.metrics_offered}
-    return {**found, **described}
 
 
-class _Steps:
-    """The steps that need a wire, to one server after the other."""
+def _credential_expiry(driver: Driver, now: float) -> Dict[str, float]:
+    """The metric ``cred_expires``, where the credential says when it ends."""
+    expiry = driver.credential_expiry(_certificate_expiry)
+    return {} if expiry is None else {"cred_expires": max(0.0, expiry - now)}
+
+
+def _certificate_expiry(path: str) -> float:
+    from vmprobe.transport import x509  # lazily: most credentials are no certificates
+
+    return x509.expiry(path)
+
+
+class _NetworkSteps:
+    """The steps that need a network connection, to one server after the other."""
 
     def __init__(self, site: Site, cloud: Cloud, timeline: Timeline, report: Report):
         self.site, self.deadline, self.evidence = site, cloud.deadline, cloud.driver.evidence
         self.credentials, self.timeline, self.report = cloud.driver.credentials, timeline, report
-        self._known: set = set()
+        self._reached: Set[urls.Origin] = set()
 
-    def knows(self, url: str) -> bool:
-        """Whether this server has been reached."""
-        return _place(url) in self._known
+    def was_reached(self, url: str) -> bool:
+        """Whether this server was connected to."""
+        return _origin(url) in self._reached
 
-    def reach(self, url: str, stage: Any) -> None:
-        """TCP and TLS; behind a proxy that the environment names, neither can be seen."""
+    def reach(self, url: str, stage: Callable[[str], ContextManager[object]]) -> None:
+        """Connect, and check the certificate. Behind a proxy of the environment neither is possible."""
         from vmprobe.transport import connections, sockets
 
-        if self.knows(url) or connections.proxies(url):
+        if self.was_reached(url) or connections.proxies(url):
             return
-        scheme, host, port = _place(url)
-        self._known.add((scheme, host, port))
-        with stage("tcp"), self._noted(f"connect {host} port {port}"):
+        origin = _origin(url)
+        self._reached.add(origin)
+        scheme, host, port = origin
+        with stage("tcp"), self._recorded(f"connect {host} port {port}"):
             plain = sockets.connect("connect", host, port, self._seconds())
         with contextlib.closing(plain):
             if scheme == "https":
-                with stage("tls"), self._noted(f"TLS {host} port {port}"):
-                    self._secure(plain, host, port)
+                with stage("tls"), self._recorded(f"TLS {host} port {port}"):
+                    self._check_certificate(plain, host, port)
 
-    def ask(self, url: str) -> None:
-        """One request without credentials: any answer will do but one that says that the service is not well."""
+    def request(self, url: str) -> None:
+        """Send a request without credentials; GatewayFailed for an answer that says that the service is not well."""
         from vmprobe.transport.http import Http
 
         http = Http(
@@ -129,7 +160,7 @@ class _Steps:
             reply = http.get(accept=range(300, 500))
         finally:
             http.close()
-        if reply.status in _UNWELL:
+        if reply.status in _NOT_WELL:
             raise reply.error(GatewayFailed)
         skew = clock_skew(reply.headers.get("Date", ""), self.deadline.clock.utc())
         if skew is None:
@@ -137,7 +168,8 @@ class _Steps:
         else:
             self.timeline.metrics["skew"] = abs(skew)
 
-    def _secure(self, plain: Any, host: str, port: int) -> None:
+    def _check_certificate(self, plain: socket.socket, host: str, port: int) -> None:
+        """TLS as the drivers do it, and then revocation lists, which TLS does not look at."""
         from vmprobe.transport import tls
 
         ca = self.site.endpoint["ca"] or ""
@@ -145,63 +177,56 @@ class _Steps:
         try:
             tls.handshake("TLS", plain, host, self._seconds(), context)
         finally:
-            found = self._read_chain(host, port, ca)
-        for one in found:
-            if one.revoked:
-                raise GatewayFailed(f"the certificate {one.subject} is revoked by {one.issuer}")
+            certificates = self._read_chain(host, port, ca)
+        for certificate in certificates:
+            if certificate.revoked:
+                raise GatewayFailed(
+                    f"the certificate {certificate.subject} is revoked by {certificate.issuer}"
+                )
 
-    def _read_chain(self, host: str, port: int, ca: str) -> List[Any]:
-        """The certificates are told also when they are not accepted; that they cannot be read is only noted."""
+    def _read_chain(self, host: str, port: int, ca: str) -> List[Certificate]:
+        """Report the certificates, also those that TLS did not accept. If they cannot be read, that is noted."""
         from vmprobe.transport import chain, sockets
 
         try:
-            found = chain.read(
-                sockets.connect("connect", host, port, self._seconds()), host, self._seconds(), ca
-            )
-        except (ClientError, Unreachable) as unread:
-            self.timeline.notes.append(str(unread))
+            plain = sockets.connect("connect", host, port, self._seconds())
+            certificates = chain.read(plain, host, self._seconds(), ca)
+        except (ClientError, Unreachable) as error:
+            self.timeline.notes.append(str(error))
             return []
-        self.report.certificates += [(host, one) for one in found]
-        now = self.deadline.clock.utc()
-        for one in found:
-            left = max(0.0, one.expires - now)
-            if left < self.timeline.metrics.get("tls_expires", float("inf")):
-                self.timeline.metrics["tls_expires"] = left
-                self.report.first_to_expire = one.subject
-        return found
+        self.report.certificates += [(host, certificate) for certificate in certificates]
+        now, metrics = self.deadline.clock.utc(), self.timeline.metrics
+        for certificate in certificates:
+            left = max(0.0, certificate.expires - now)
+            if left < metrics.get("tls_expires", float("inf")):
+                metrics["tls_expires"] = left
+                self.report.first_to_expire = certificate.subject
+        return certificates
 
     def _seconds(self) -> float:
+        """The time for one connection."""
         self.deadline.check()
-        return min(self.site.endpoint["timeout"], self.deadline.left())
+        timeout: float = self.site.endpoint["timeout"]
+        return min(timeout, self.deadline.left())
 
     @contextlib.contextmanager
-    def _noted(self, words: str) -> Iterator[None]:
+    def _recorded(self, request: str) -> Iterator[None]:
+        """Record what is done inside as an exchange."""
         began, status = self.deadline.clock.now(), "ok"
         try:
             yield
-        except Exception as failed:
-            status = str(failed)
+        except Exception as error:
+            status = str(error)
             raise
         finally:
-            self.evidence.record(words, status=status, seconds=self.deadline.clock.now() - began)
+            self.evidence.record(request, status=status, seconds=self.deadline.clock.now() - began)
 
 
-def _place(url: str) -> urls.Origin:
-    """(scheme, host, port) of a URL; GatewayFailed for what a manager names and is none."""
+def _origin(url: str) -> urls.Origin:
+    """(scheme, host, port) of a URL that the manager names; GatewayFailed where it is none."""
     try:
         return urls.origin(url)
     except ValueError:
         raise GatewayFailed(
-            f"the manager names {cut(url, 100)!r}, which is no URL that can be asked"
+            f"the manager names {cut(url, 100)!r}, which is not a URL that can be asked"
         ) from None
-
-
-def _left(driver: Any, now: float) -> Dict[str, float]:
-    expiry = driver.credential_expiry(_certificate_expiry)
-    return {} if expiry is None else {"cred_expires": max(0.0, expiry - now)}
-
-
-def _certificate_expiry(path: str) -> float:
-    from vmprobe.transport import x509  # lazily: most credentials are no certificates
-
-    return x509.expiry(path)

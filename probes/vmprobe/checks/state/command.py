@@ -1,9 +1,9 @@
-"""check_vm_state: which servers there are, in which state, whose, since when, from which image."""
+"""check_vm_state: count servers by state, owner, age and image."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence
 
 from vmprobe.checks import session
 from vmprobe.checks.options import LOOK_TIME, Parser, add_patterns, duration, patterns
@@ -30,22 +30,22 @@ DEFAULTS = {"failed": ("0", ""), "stuck": ("0", ""), "aged": ("0", "")}
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("state", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
-    add_patterns(found, "the worst")
-    found.add_argument(
+    parser = Parser("state", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    add_patterns(parser, "the worst")
+    parser.add_argument(
         "--stuck",
         metavar="TIME",
         type=duration,
         default=1800.0,
         help="how long a server may be between two states, from its last change, or else its creation; default: 30 min",
     )
-    found.add_argument(
+    parser.add_argument(
         "--max-age",
         metavar="TIME",
         type=duration,
         help="how old a server may become; default: any age",
     )
-    return found
+    return parser
 
 
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
@@ -54,33 +54,33 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
         parser(),
         arguments,
         lambda site, options: session.look(
-            "state", site, options, clock, _look, "failed", DEFAULTS
+            "state", site, options, clock, _find, "failed", DEFAULTS
         ),
     )
 
 
-def _look(run: Session, options: argparse.Namespace) -> Finding:
+def _find(run: Session, options: argparse.Namespace) -> Finding:
     with run.timeline.stage("auth"):
         run.cloud.connect()
     with run.timeline.stage("list"):
-        seen = run.cloud.survey("", [Kind.SERVER])
+        resources = run.cloud.survey("", [Kind.SERVER])
 
-    wanted = patterns(options)
+    selected = patterns(options)
     servers = census.take(
-        [server for server in seen if wanted.match(server)],
+        [resource for resource in resources if selected.match(resource)],
         run.cloud.driver.is_at_rest,
         run.deadline.clock.utc(),
         options.stuck,
         options.max_age,
     )
-    figures = census.figures(servers)
-    run.timeline.metrics.update(figures)
-    return Finding(_story(servers, figures), details=tuple(census.table(servers, options.limit)))
+    counts = census.counts(servers)
+    run.timeline.metrics.update(counts)
+    return Finding(_message(servers, counts), details=tuple(census.table(servers, options.limit)))
 
 
-def _story(servers, figures) -> str:
+def _message(servers: Sequence[census.Server], counts: Mapping[str, float]) -> str:
     """``41 servers (37 running, 3 stopped, 1 failed): server 4f1c (db1) is ERROR: No valid host was found``."""
-    kept = ", ".join(f"{figures[word]:g} {word}" for word in census.KEPT if figures[word])
-    worst = [str(one) for one in servers if one.trouble]
+    states = ", ".join(f"{counts[state]:g} {state}" for state in census.STATES if counts[state])
+    worst = [str(server) for server in servers if server.trouble]
     named = f": {', '.join(worst[:3])}{', ...' if len(worst) > 3 else ''}" if worst else ""
-    return counted(len(servers), "server") + (f" ({kept})" if kept else "") + named
+    return counted(len(servers), "server") + (f" ({states})" if states else "") + named
