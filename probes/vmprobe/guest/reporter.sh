@@ -1,15 +1,16 @@
 #!/bin/sh
-# What a test VM sees of itself, on its console, one line per fact:
+# Write to the console what the test VM sees, one line for each fact:
 #
 #     vmprobe <nonce> <uptime in seconds> <fact> key=value ...
 #
-# Facts: boot, network, disk, gone, work, counters, members, fault. The nonce tells this run's lines from any other's.
-# POSIX sh with the tools that busybox and every cloud image have. As user data of a cloud-init image it runs as it is,
-# in the foreground and for as long as the VM lives; nothing of the image is changed, and no disk that could be in use or
-# that holds anything is written to.
+# Facts: boot, network, disk, gone, work, counters, members, fault. The nonce tells the lines of this
+# run from those of other runs. The script is POSIX sh, and calls only tools that busybox and every
+# cloud image have. It works as user data of a cloud-init image, too: then it runs in the foreground
+# as long as the VM lives. It changes nothing in the image. It writes to no disk that could be in use
+# or that is not blank.
 VMPROBE_NONCE=${VMPROBE_NONCE:-}
 VMPROBE_PEERS=${VMPROBE_PEERS:-}
-root=${VMPROBE_ROOT:-}  # where /proc, /sys and /dev are: elsewhere in a test of this script
+root=${VMPROBE_ROOT:-}  # where /proc, /sys and /dev are; the tests of this script set it
 state=$root/run/vmprobe
 export LC_ALL=C PATH="$PATH:/bin:/sbin:/usr/bin:/usr/sbin"
 
@@ -38,13 +39,13 @@ main() {
     done
 }
 
-# One write per line, so that lines never interleave.
+# One write for each line, so that lines do not mix.
 say() {
     read -r uptime _ <"$root/proc/uptime"
     printf 'vmprobe %s %s %s\n' "$nonce" "$uptime" "$*" >>"$root/dev/console"
 }
 
-# Monotonic milliseconds into $now, without starting a process. The time since boot has only two decimals.
+# Set $now to monotonic milliseconds, without starting a process. /proc/uptime has only two decimals.
 clock() {
     now=
     { read -r _; read -r _; read -r _ _ now _; } 2>/dev/null <"$root/proc/timer_list"
@@ -62,7 +63,7 @@ boot() {
     say "boot kernel=$(uname -r) memory=$((memory * 1024)) cpus=$(grep -c '^cpu[0-9]' "$root/proc/stat")"
 }
 
-# --- the nonce: first found wins; a late one is followed by everything again, as it was said without it ---
+# --- the nonce: the first one found counts; after a late one, all facts are written again with it ---
 
 adopt() {
     [ "$nonce" = - ] && [ -n "$1" ] || return 0
@@ -77,7 +78,7 @@ nonce_of_command_line() {
     tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^vmprobe\.nonce=\([A-Za-z0-9-]*\).*/\1/p' | head -n 1
 }
 
-# Any SMBIOS string will do: a serial number, an asset tag, an OEM string.
+# It may be in any SMBIOS string: a serial number, an asset tag, an OEM string.
 nonce_of_firmware() {
     [ -r "$root/sys/firmware/dmi/tables/DMI" ] || return
     tr '\000' '\n' <"$root/sys/firmware/dmi/tables/DMI" | sed -n 's/.*vmprobe\.nonce=\([A-Za-z0-9-]*\).*/\1/p' | head -n 1
@@ -108,7 +109,8 @@ END
     [ -n "$addresses" ] || no_network
 }
 
-# Says whether $3 answers (on interface $4), when that is news. Who has answered is not asked again: the work does it.
+# Report whether $3 answers (on interface $4), when that has changed. A host that has answered is not
+# asked again; work() sends it pings anyway.
 reply() {
     case $replies in *" $2 yes "*) return ;; esac
     answers=no
@@ -125,7 +127,7 @@ reply() {
     say "$1 $2 answers=$answers"
 }
 
-# Some gateways drop pings. One that is in the ARP table (flag 2: complete) has answered too.
+# Some gateways drop pings. One that is in the ARP table (flag 2: complete) has answered, too.
 answers_arp() {
     arping -c 1 -w 1 ${2:+-I "$2"} "$1" >/dev/null 2>&1 || grep -q "^$1 .* 0x2 " "$root/proc/net/arp" 2>/dev/null
 }
@@ -155,8 +157,8 @@ disks() {
         name=${path##*/}
         case $name in loop* | ram* | zram* | dm-* | md* | fd* | '*') continue ;; esac
         case $known in *" $name "*) continue ;; esac
-        read -r sectors 2>/dev/null <"$path/size" || continue  # not yet all there, or going
-        [ "$sectors" -gt 0 ] && [ -e "$root/dev/$name" ] || continue  # a drive without a medium, or too new
+        read -r sectors 2>/dev/null <"$path/size" || continue  # it is not complete yet, or it goes away
+        [ "$sectors" -gt 0 ] && [ -e "$root/dev/$name" ] || continue  # a drive without a medium, or its device file is not there yet
         known="$known$name "
         in_use || disk
     done
@@ -165,7 +167,7 @@ disks() {
     done
 }
 
-# Partitions, something stacked upon it, mounted, swap: the image's own disk.
+# A disk with partitions, with something on top of it, mounted, or used for swap: the image's own disk.
 in_use() {
     for sign in "$path/$name"*/ "$path"/holders/*; do
         [ -e "$sign" ] && return
@@ -190,13 +192,13 @@ disk() {
     fi
 }
 
-# The kernel shows a disk a moment before it shows its partitions.
+# The kernel shows the partitions a moment after the disk.
 partitioned() {
     sleep 1
     in_use
 }
 
-# A disk with a file system is somebody's; it may be the one by which the cloud hands over the user data.
+# A disk with a file system is not blank. It may be the one with the cloud's user data.
 config_drive() {
     mount -t iso9660,vfat -o ro "$root/dev/$name" "$state/drive" 2>/dev/null || return
     found=$({
@@ -208,9 +210,10 @@ config_drive() {
     return 0
 }
 
-# Writes 256 KiB that nobody can guess into the middle of the disk $1, and reads them back from the disk, not the cache.
+# Write 256 KiB of random bytes to the middle of the disk $1, and read them back from the disk, not
+# from the cache.
 exchange() {
-    read -r blocks 2>/dev/null <"$root/sys/block/$1/size" || return 1  # taken away: that is `gone`
+    read -r blocks 2>/dev/null <"$root/sys/block/$1/size" || return 1  # it was detached: gone() reports that
     blocks=$((blocks / 8)) middle=0
     [ "$blocks" -gt 64 ] && middle=$((blocks / 2 - 32)) blocks=64
     dd if=/dev/urandom of="$state/sent" bs=4k count="$blocks" 2>/dev/null
@@ -230,7 +233,7 @@ exchange() {
 }
 
 disk_fault() {
-    [ -e "$root/sys/block/$2" ] || return  # taken away in the middle: that is `gone`
+    [ -e "$root/sys/block/$2" ] || return  # it was detached meanwhile: gone() reports that
     case $faults in *" $1=$2 "*) return ;; esac
     faults="$faults $1=$2 "
     say "fault disk reason=$1 device=$2"
@@ -248,7 +251,7 @@ gone() {
     say "gone device=$name"
 }
 
-# --- a small known amount of work, and the guest's own counters ---
+# --- a small, known amount of work, and the guest's own counters ---
 
 # CPU: the MD5 sum of 4 MiB. Disk: an exchange of 256 KiB. Network: five round trips of 1400 bytes.
 work() {
