@@ -1,9 +1,8 @@
-"""Files and locks that are not ours alone: nothing is waited for longer than there is time."""
+"""host/files.py: what is read, what is refused, and that nothing is waited for beyond the deadline."""
 
 import errno
 import fcntl
 import os
-import socket
 
 import pytest
 
@@ -11,7 +10,6 @@ from private import written
 from virtual import VirtualClock
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import DeadlinePassed
-from vmprobe.drivers.libvirt import connection
 from vmprobe.host import files
 
 
@@ -27,7 +25,7 @@ from vmprobe.host import files
     ids=["pipe", "directory", "device", "large", "link-to-nothing"],
 )
 @pytest.mark.parametrize("read", [files.read, files.read_secret])
-def test_what_is_no_file_of_the_right_size_is_not_read(make, words, read, tmp_path):
+def test_only_a_regular_file_of_the_right_size_is_read(make, words, read, tmp_path):
     make(tmp_path / "here")
 
     with pytest.raises(OSError) as wrong:
@@ -36,7 +34,7 @@ def test_what_is_no_file_of_the_right_size_is_not_read(make, words, read, tmp_pa
     assert wrong.value.strerror == words
 
 
-def test_a_file_of_the_kernels_without_a_size_is_bounded_all_the_same():
+def test_a_file_below_proc_is_limited_though_it_has_no_size():
     with pytest.raises(OSError) as wrong:
         files.read("/proc/self/status", 10)
 
@@ -57,7 +55,7 @@ def test_a_file_of_the_kernels_without_a_size_is_bounded_all_the_same():
         (0o646, False, "has mode 0646: others than its owner can write into it; chmod go-w it"),
     ],
 )
-def test_a_secret_is_only_read_where_its_owner_alone_has_access(
+def test_a_secret_is_only_read_from_a_file_that_only_its_owner_has_access_to(
     mode, holds_secret, words, tmp_path
 ):
     path = written(tmp_path / "secret", "s3cret", mode)
@@ -86,17 +84,44 @@ def test_a_lock_that_somebody_holds_is_waited_for_until_the_deadline(tmp_path):
             fcntl.flock(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_daemon_that_takes_no_connection_is_not_waited_for_and_counts_as_one_that_runs(tmp_path):
-    path, waiting = str(tmp_path / "socket"), []
-    with socket.socket(socket.AF_UNIX) as daemon:
-        daemon.bind(path)
-        assert not connection._listens(path, 5.0)
-        daemon.listen(0)
-        for _ in range(3):
-            waiting.append(socket.socket(socket.AF_UNIX))
-            waiting[-1].setblocking(False)
-            waiting[-1].connect_ex(path)
+# --- replace ---
 
-        assert connection._listens(path, 0.1)
-    for each in waiting:
-        each.close()
+
+def test_a_file_is_replaced_as_a_whole_with_its_mode_whatever_the_umask_is(tmp_path):
+    path = written(tmp_path / "file", "old", 0o600)
+    before = os.umask(0o077)
+    try:
+        assert files.replace(str(path), "n\u00e9w", 0o644) == str(path)
+    finally:
+        os.umask(before)
+
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"n\xc3\xa9w", 0o644)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_replaced_stays_and_nothing_lies_beside_it(tmp_path):
+    (tmp_path / "directory").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        files.replace(str(tmp_path / "directory"), "new")
+    assert [each.name for each in tmp_path.iterdir()] == ["directory"]
+
+
+def test_what_a_killed_run_left_under_a_fixed_name_is_removed(tmp_path):
+    left = written(tmp_path / "file.new", "half")
+
+    files.replace(str(tmp_path / "file"), b"whole", sync=False, temporary=str(left))
+
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_link_is_replaced_and_not_followed_unless_a_person_gave_the_path(tmp_path):
+    target, link = written(tmp_path / "target", "old"), tmp_path / "link"
+    link.symlink_to(target)
+
+    with pytest.raises(OSError, match="is not a regular file"):
+        files.replace_regular(str(link), "new")
+    files.replace(str(link), "new")
+
+    assert (target.read_text(), link.is_symlink(), link.read_text()) == ("old", False, "new")

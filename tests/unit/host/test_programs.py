@@ -1,4 +1,4 @@
-"""Other programs end in time, whatever they write and whatever they leave running."""
+"""host/programs.py: other programs end in time, whatever they write and leave running."""
 
 import os
 import shlex
@@ -51,12 +51,12 @@ def started(tmp_path):
         os.kill(int(path.read_text()), signal.SIGKILL)
 
 
-def test_output_and_errors_are_told_apart():
+def test_output_and_errors_are_kept_apart():
     assert shell("cat; echo bad >&2; exit 3", stdin=b"in\n") == (3, b"in\n", b"bad\n", True)
     assert shell("echo a; echo b >&2").text == "a\nb\n"
 
 
-def test_output_that_no_pipe_holds_comes_whole_and_in_order():
+def test_more_output_than_a_pipe_holds_is_complete_and_in_order():
     lines = b"".join(b"%d\n" % number for number in range(200000))
 
     done = programs.run(["seq", "0", "199999"], 30, largest=2**22)
@@ -65,7 +65,7 @@ def test_output_that_no_pipe_holds_comes_whole_and_in_order():
 
 
 @pytest.mark.parametrize("where", ["", ">&2"])
-def test_of_more_than_is_kept_the_beginning_is_and_it_is_said(where):
+def test_of_too_much_output_the_beginning_is_kept_and_that_is_noted(where):
     done = shell(f"seq 0 99999 {where}", largest=6)
 
     assert (done.output + done.errors, done.is_whole, done.code) == (b"0\n1\n2\n", False, 0)
@@ -81,7 +81,7 @@ def test_what_a_program_leaves_running_is_neither_waited_for_nor_ended(started, 
     assert is_running(int(started.read_text()))
 
 
-def test_what_is_left_running_and_writes_without_an_end_is_not_listened_to(started):
+def test_nobody_listens_to_what_is_left_running_and_writes_without_an_end(started):
     done = shell(f"yes & echo $! > {shlex.quote(str(started))}")
 
     assert (done.code, set(done.output) <= set(b"y\n")) == (0, True)
@@ -91,7 +91,7 @@ def test_what_is_left_running_and_writes_without_an_end_is_not_listened_to(start
     "script",
     ["sleep 60", "sleep 60 & wait", "exec >&- 2>&-; sleep 60", "yes", "trap '' TERM; sleep 60"],
 )
-def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(tmp_path, script):
+def test_a_program_that_does_not_end_is_killed_with_all_that_it_started(tmp_path, script):
     pid = tmp_path / "pid"
 
     with pytest.raises(programs.TooSlow):
@@ -110,7 +110,7 @@ def test_a_deadline_and_a_signal_end_it_sooner():
         shell("sleep 60", 60, interrupted)
 
 
-def test_a_program_that_reads_nothing_of_its_input_has_its_say():
+def test_a_program_that_reads_nothing_of_its_input_can_still_write():
     assert shell("exec <&-; echo no", stdin=b"x" * 60000) == (0, b"no\n", b"", True)
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_started_is_an_os_error():
         programs.run(["/nowhere/program"], 1)
 
 
-def test_more_files_than_select_can_count_are_no_matter():
+def test_it_works_with_more_open_files_than_select_can_count():
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -22,7 +22,7 @@ def mode(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
-def test_a_directory_is_its_owner_s_alone(tmp_path):
+def test_only_its_owner_has_access_to_a_directory(tmp_path):
     files.make_own_directory(str(tmp_path / "state" / "ledger" / "site"))
 
     assert [mode(tmp_path / "state" / path) for path in ("", "ledger", "ledger/site")] == [
@@ -32,7 +32,7 @@ def test_a_directory_is_its_owner_s_alone(tmp_path):
     ]
 
 
-def test_below_a_directory_that_a_group_shares_all_is_the_group_s(tmp_path):
+def test_below_a_directory_that_a_group_shares_everything_belongs_to_the_group(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(0o2770)
 
@@ -137,7 +137,7 @@ def shared(monkeypatch):
     [(DAEMON, PERSON, 0), (PERSON, DAEMON, 0), (0, PERSON, DAEMON)],
     ids=["daemon-first", "person-first", "root-first"],
 )
-def test_members_of_a_group_and_root_share_ledgers_turns_and_spool_whoever_comes_first(
+def test_members_of_a_group_and_root_share_ledgers_slots_and_spool_whoever_comes_first(
     shared, python, order
 ):
     for user in order:
@@ -158,7 +158,7 @@ def test_members_of_a_group_and_root_share_ledgers_turns_and_spool_whoever_comes
 
 
 @as_root
-def test_a_ledger_that_one_member_left_is_paid_by_another(shared, python):
+def test_a_ledger_that_one_member_left_is_settled_by_another(shared, python):
     name = "vmprobe-mon-20200101t000000z-5-abcdefgh"
     begin = [
         {"event": "lease", "handle": name, "site": "one", "endpoint": "memory memory://", "pid": 1}
@@ -186,7 +186,7 @@ def test_another_user_s_directory_is_refused_where_no_group_shares_it(tmp_path, 
         files.make_own_directory(str(tmp_path / "ledger"))
 
 
-def test_a_directory_in_the_place_of_what_is_remembered_is_set_aside(tmp_path):
+def test_a_directory_in_the_place_of_a_saved_document_is_set_aside(tmp_path):
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "state" / "site.json").mkdir()
 
@@ -205,9 +205,7 @@ def test_a_directory_in_the_place_of_what_is_remembered_is_set_aside(tmp_path):
 
 
 @as_root
-def test_a_result_of_a_user_who_has_no_place_for_its_state_is_handed_over_all_the_same(
-    shared, python
-):
+def test_a_result_is_submitted_though_its_user_has_no_place_for_state(shared, python):
     (shared / "out").mkdir()
     (shared / "out").chmod(0o777)
     somebody_s = Path(f"/var/tmp/vmprobe-{PERSON}")

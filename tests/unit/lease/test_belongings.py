@@ -69,7 +69,7 @@ def test_what_belongs_to_a_server_that_somebody_else_removes_is_removed(tmp_path
     assert (world.ours(), requests(world, "delete port")) == ([], ["delete port por-ser-2"])
 
 
-def _in_which_no_server_tells_what_belongs_to_it(tmp_path, monkeypatch, *silent):
+def _world_without_belongings(tmp_path, monkeypatch, *silent):
     """A world in which requests that begin with one of these words fail, and the port of a removed server stays."""
     world = Disaster(tmp_path / "world")
     serve, remove = world.cloud.serve, world.cloud.remove
@@ -91,8 +91,8 @@ def _in_which_no_server_tells_what_belongs_to_it(tmp_path, monkeypatch, *silent)
     return world
 
 
-def test_a_port_of_a_server_of_which_nothing_was_known_is_found_and_removed(tmp_path, monkeypatch):
-    world = _in_which_no_server_tells_what_belongs_to_it(tmp_path, monkeypatch, "belongings")
+def test_a_port_is_found_and_removed_though_its_server_never_told_of_it(tmp_path, monkeypatch):
+    world = _world_without_belongings(tmp_path, monkeypatch, "belongings")
 
     code, said = world.run("-v")
 
@@ -104,10 +104,10 @@ def test_a_port_of_a_server_of_which_nothing_was_known_is_found_and_removed(tmp_
     assert requests(world, "delete port") == ["delete port por-ser-2"]
 
 
-def test_a_server_of_which_nobody_says_what_it_left_is_not_seen_gone(tmp_path, monkeypatch):
-    world = _in_which_no_server_tells_what_belongs_to_it(
-        tmp_path, monkeypatch, "belongings", "left by"
-    )
+def test_a_server_does_not_count_as_gone_while_the_manager_does_not_say_what_it_left(
+    tmp_path, monkeypatch
+):
+    world = _world_without_belongings(tmp_path, monkeypatch, "belongings", "left by")
 
     code, said = world.run()
 
@@ -119,7 +119,7 @@ def test_a_server_of_which_nobody_says_what_it_left_is_not_seen_gone(tmp_path, m
     assert (world.run()[0], world.ours()) == (0, [])
 
 
-def test_a_server_that_never_ran_is_asked_for_once_more_when_it_is_gone(tmp_path):
+def test_the_belongings_of_a_server_that_never_ran_are_asked_for_again_when_it_is_gone(tmp_path):
     site = MemorySite(tmp_path, VirtualClock())
     site.cloud.faults.add("never-active")
 

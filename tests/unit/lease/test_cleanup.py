@@ -11,7 +11,7 @@ def requests(world, word):
     return [request for request in world.cloud.log if request.startswith(word)]
 
 
-def test_a_cloud_that_knows_nothing_any_more_is_not_said_to_be_empty(tmp_path, monkeypatch):
+def test_a_cloud_that_says_404_to_everything_does_not_count_as_empty(tmp_path, monkeypatch):
     """A gateway that has lost what is behind it says 404 to everything."""
     world = Disaster(tmp_path / "world")
     serve = world.cloud.serve
@@ -36,7 +36,7 @@ def test_a_cloud_that_knows_nothing_any_more_is_not_said_to_be_empty(tmp_path, m
     assert (world.run()[0], world.ours(), world.ledgers()) == (0, [], [])
 
 
-def test_what_was_surely_never_sent_is_not_looked_for(tmp_path):
+def test_what_was_never_sent_is_not_looked_for(tmp_path):
     world = Disaster(tmp_path / "world")
     world.cloud.faults.add(
         "gone-for-good"
@@ -121,7 +121,7 @@ def test_a_kind_of_which_nothing_is_owed_holds_up_no_debt(killed, monkeypatch):
     )
 
 
-def test_each_fifth_request_that_fails_does_not_keep_a_clean_up_from_its_end(tmp_path):
+def test_a_clean_up_ends_though_each_fifth_request_fails(tmp_path):
     world = Disaster(tmp_path / "world", faults={number: "500" for number in range(25, 400, 5)})
 
     code, said = world.run()
@@ -146,7 +146,7 @@ def test_a_failure_of_the_drivers_own_in_the_clean_up_does_not_end_it(tmp_path, 
     assert world.ours() == world.ledgers() == []
 
 
-def test_a_fleet_that_is_gone_at_the_first_look_is_looked_for_once_and_leaves_no_ledger(tmp_path):
+def test_a_fleet_that_is_gone_at_once_is_listed_once_and_leaves_no_ledger(tmp_path):
     world = Disaster(tmp_path / "world", count=3)
 
     assert world.run()[0] == 0
@@ -159,7 +159,7 @@ def test_a_fleet_that_is_gone_at_the_first_look_is_looked_for_once_and_leaves_no
     assert world.ledgers() == []
 
 
-def test_a_list_without_an_end_does_not_take_the_time_of_the_others(tmp_path, monkeypatch):
+def test_an_endless_list_does_not_take_the_time_of_the_others(tmp_path, monkeypatch):
     world = Disaster(tmp_path / "world")
     monkeypatch.setenv("VMPROBE_STATE", str(world.state))
     options = command.parser().parse_args(["--site", str(world.site.write())])
@@ -181,9 +181,7 @@ def test_a_list_without_an_end_does_not_take_the_time_of_the_others(tmp_path, mo
     assert len(requests(world, "list volume")) > 3
 
 
-def test_what_is_gone_by_the_time_that_a_look_is_cut_short_is_not_looked_for_again(
-    tmp_path, monkeypatch
-):
+def test_the_next_run_does_not_look_for_what_was_gone_before_time_ran_out(tmp_path, monkeypatch):
     world = Disaster(tmp_path / "world", count=3)
     find, denied = world.cloud.find, []
 

@@ -1,4 +1,4 @@
-"""The debts of earlier runs are paid before anything is created; what cannot be paid is told, and the run goes on."""
+"""Ledgers of earlier runs are settled before anything is created; what cannot be settled is reported."""
 
 import itertools
 import re
@@ -41,7 +41,7 @@ def stuck(world):
 GOOD = "site: test VM ran and is gone in {} s (active 10.5 s, network 10.5 s, storage 12 s)"
 
 
-def test_a_debt_is_paid_before_anything_is_created(world):
+def test_a_debt_is_settled_before_anything_is_created(world):
     assert line(world.run()) == (0, GOOD.format("19"))
     words = [request.split()[0] for request in world.cloud.log]
     assert words[:11] == [
@@ -61,13 +61,13 @@ def test_a_debt_is_paid_before_anything_is_created(world):
     assert world.ours() == world.ledgers() == []
 
 
-def test_what_was_paid_is_told_at_v(world):
+def test_a_settled_debt_is_reported_with_v(world):
     handle = next(world.state.rglob("*.ledger")).stem
 
     assert f"note: the debt of {handle} is paid" in world.run("-v")[1].details
 
 
-def test_a_debt_that_cannot_be_paid_is_a_warning_with_its_number_and_the_run_goes_on(world):
+def test_a_debt_that_cannot_be_settled_is_a_warning_with_its_number_and_the_run_goes_on(world):
     stuck(world)
 
     code, said = world.run()
@@ -81,7 +81,7 @@ def test_a_debt_that_cannot_be_paid_is_a_warning_with_its_number_and_the_run_goe
     assert {key for key in world.cloud.things if key not in world.strangers} == {"ser-2", "vol-1"}
 
 
-def test_a_ledger_that_was_copied_from_another_host_is_let_alone_within_its_lease(world):
+def test_a_ledger_that_was_copied_from_another_host_is_left_alone_within_its_lease(world):
     handle = next(world.state.rglob("*.ledger")).stem
     before = world.ours()
     world.site.set("site", owner="mon9")
@@ -119,7 +119,7 @@ def test_a_failure_of_the_run_itself_comes_first(world):
     )
 
 
-def test_a_quota_that_our_own_leftovers_fill_is_told(world):
+def test_a_quota_that_our_own_leftovers_fill_is_reported(world):
     stuck(world)
     world.cloud.faults.add("quota-full")
 
@@ -132,7 +132,7 @@ def test_a_quota_that_our_own_leftovers_fill_is_told(world):
     )
 
 
-def test_a_quota_that_our_own_leftovers_fill_is_told_without_a_ledger(world):
+def test_a_quota_that_our_own_leftovers_fill_is_reported_without_a_ledger(world):
     world.outlast_the_lease()
     world.state = world.directory / "nothing-here"
     world.cloud.faults.add("quota-full")
@@ -146,7 +146,7 @@ def test_a_quota_that_our_own_leftovers_fill_is_told_without_a_ledger(world):
     )
 
 
-def test_a_quota_that_others_fill_is_told_without_our_own(tmp_path):
+def test_a_quota_that_others_fill_is_reported_without_leftovers_of_ours(tmp_path):
     world = Disaster(tmp_path / "world")
     world.cloud.faults.add("quota-full")
 
@@ -156,7 +156,7 @@ def test_a_quota_that_others_fill_is_told_without_our_own(tmp_path):
     )
 
 
-def test_the_debts_of_many_killed_runs_are_all_paid(tmp_path):
+def test_the_debts_of_many_killed_runs_are_all_settled(tmp_path):
     world = Disaster(tmp_path / "world")
     world.cloud.faults.add("never-active")
     for number in range(5):
@@ -176,7 +176,9 @@ def test_the_debts_of_many_killed_runs_are_all_paid(tmp_path):
     assert world.ours() == world.ledgers() == []
 
 
-def test_a_signal_while_a_debt_is_paid_ends_the_run_before_anything_is_created(world, monkeypatch):
+def test_a_signal_while_a_debt_is_settled_ends_the_run_before_anything_is_created(
+    world, monkeypatch
+):
     stuck(world)
     monkeypatch.setenv("VMPROBE_STATE", str(world.state))
     options = command.parser().parse_args(["--site", str(world.site.write())])
@@ -190,7 +192,7 @@ def test_a_signal_while_a_debt_is_paid_ends_the_run_before_anything_is_created(w
     assert len(world.ledgers()) == 1
 
 
-def test_a_cloud_that_asks_for_patience_is_obeyed(world):
+def test_the_clean_up_waits_as_long_as_the_cloud_asks_for(world):
     world.cloud.plot.update({3: "429", 6: "429"})
 
     code, said = world.run()
@@ -220,7 +222,7 @@ def test_a_server_whose_reply_was_lost_is_found_by_the_same_run_though_lists_lag
 
 
 @pytest.mark.parametrize("step", [3600, -3600], ids=["ahead", "back"])
-def test_a_clock_that_is_set_while_a_run_lives_does_not_shorten_its_looks(tmp_path, step):
+def test_a_clock_that_is_set_during_a_run_does_not_shorten_its_clean_up(tmp_path, step):
     world = Disaster(tmp_path / "world", faults={4: "reply-lost", 9: "lag"}, lag=2)
 
     def set_clock():
@@ -235,7 +237,7 @@ def test_a_clock_that_is_set_while_a_run_lives_does_not_shorten_its_looks(tmp_pa
     assert world.ours() == world.ledgers() == []
 
 
-def test_what_lists_show_only_later_is_left_to_the_next_run(tmp_path):
+def test_what_lists_show_too_late_is_left_to_the_next_run(tmp_path):
     world = Disaster(tmp_path / "world", faults={4: "reply-lost", 9: "lag"}, lag=5)
 
     assert world.run()[0] == 2
@@ -244,7 +246,7 @@ def test_what_lists_show_only_later_is_left_to_the_next_run(tmp_path):
     assert world.ours() == world.ledgers() == []
 
 
-def test_a_list_that_is_refused_is_never_nothing_there(tmp_path, monkeypatch):
+def test_a_refused_list_does_not_count_as_an_empty_one(tmp_path, monkeypatch):
     world = Disaster(
         tmp_path / "world", faults={4: "killed-after"}
     )  # the server is there, and its id is not known
@@ -270,7 +272,7 @@ def test_a_list_that_is_refused_is_never_nothing_there(tmp_path, monkeypatch):
     assert world.ours() == world.ledgers() == []
 
 
-def test_a_look_that_our_own_end_cuts_short_does_not_hide_why_the_removal_was_refused(
+def test_a_round_that_runs_out_of_time_keeps_the_reason_why_the_deletion_was_refused(
     tmp_path, monkeypatch
 ):
     world = Disaster(tmp_path / "world")
@@ -299,7 +301,7 @@ def test_a_look_that_our_own_end_cuts_short_does_not_hide_why_the_removal_was_re
     )
 
 
-def test_a_removal_that_is_not_answered_until_our_end_says_that(tmp_path, monkeypatch):
+def test_a_deletion_that_is_never_answered_is_reported_as_that(tmp_path, monkeypatch):
     world = Disaster(tmp_path / "world")
 
     def silent(identity):
@@ -355,7 +357,7 @@ def _fast(site):
 # --- many debts ---------------------------------------------------------------------------------------------------
 
 
-def test_a_debt_that_cannot_be_paid_does_not_keep_the_others_from_being_paid(tmp_path):
+def test_a_debt_that_cannot_be_settled_does_not_hold_up_the_others(tmp_path):
     world = Disaster(tmp_path / "world")
     for number in range(2):
         world.cloud.plot = {len(world.cloud.log) + 8: "killed-before"}
@@ -373,7 +375,7 @@ def test_a_debt_that_cannot_be_paid_does_not_keep_the_others_from_being_paid(tmp
     assert len(world.ledgers()) == 1
 
 
-def test_debts_for_which_there_was_no_time_come_first_the_next_time(tmp_path):
+def test_debts_for_which_there_was_no_time_come_first_in_the_next_run(tmp_path):
     world = Disaster(tmp_path / "world")
     world.cloud.faults.add("never-active")
     for number in range(6):
@@ -431,7 +433,7 @@ def _into_one(world):
     ],
 )
 @pytest.mark.parametrize("verb", ["find", "remove", "listed"])
-def test_whatever_is_raised_in_a_clean_up_the_next_round_comes(tmp_path, monkeypatch, raised, verb):
+def test_whatever_is_raised_in_a_clean_up_its_next_round_comes(tmp_path, monkeypatch, raised, verb):
     world = Disaster(tmp_path / "world")
     real, raises = getattr(world.cloud, verb), itertools.count()
 

@@ -84,7 +84,7 @@ def test_what_was_ours_and_shows_no_name_for_once_stays_ours():
     assert gate.check_shown(SERVER, shown(SERVER, "")) is Owner.OURS
 
 
-def test_of_a_list_only_what_is_of_the_kind_and_under_the_handle_passes():
+def test_only_what_has_the_kind_and_a_name_under_the_handle_passes_from_a_list():
     gate = Gate(HANDLE)
 
     assert [

@@ -72,7 +72,9 @@ def test_a_foreign_id_in_the_reply_to_a_create_is_told_and_the_run_goes_on_with_
     assert [request for request in world.cloud.log if "x-0" in request] == ["show server x-0"]
 
 
-def test_the_foreign_id_of_a_thing_without_a_name_holds_up_neither_the_run_nor_its_end(tmp_path):
+def test_the_foreign_id_of_a_thing_without_a_name_holds_up_neither_the_run_nor_its_clean_up(
+    tmp_path,
+):
     world = Disaster(tmp_path / "world", faults={4: "another"})
     world.cloud.things["x-0"].name = ""
 
@@ -84,7 +86,7 @@ def test_the_foreign_id_of_a_thing_without_a_name_holds_up_neither_the_run_nor_i
     assert (world.ours(), world.ledgers()) == ([], [])
 
 
-def test_a_snapshot_is_asked_of_no_server_but_our_own(tmp_path):
+def test_a_snapshot_is_taken_only_of_our_own_server(tmp_path):
     world = Disaster(tmp_path / "world", faults={4: "another"})
     world.run()
 
@@ -183,7 +185,7 @@ def test_a_create_that_met_a_rate_limit_is_sent_again_after_the_time_that_was_as
     assert said.figures["submit"] == 3
 
 
-def test_a_rate_limit_that_does_not_end_is_the_gateways_and_nothing_is_looked_for_three_times(
+def test_a_rate_limit_that_does_not_end_has_the_cause_gateway_and_nothing_is_looked_for_three_times(
     tmp_path,
 ):
     world = Disaster(tmp_path / "world", faults={3: "429", 4: "429", 5: "429"})

@@ -1,4 +1,4 @@
-"""The ledger's file: whatever becomes of it, the run goes on with one clear line, and nothing is lost."""
+"""The ledger's file: whatever happens to it, the run goes on, reports it in one line, and loses nothing."""
 
 import errno
 import functools
@@ -91,7 +91,7 @@ def test_what_was_asked_for_is_owed_until_it_was_refused_or_seen_gone(directory)
     assert os.listdir(directory) == []
 
 
-def test_a_time_that_is_none_does_not_keep_a_debt_for_ever(directory):
+def test_a_line_with_a_time_that_is_no_number_does_not_keep_a_debt_for_ever(directory):
     ledger = Ledger.begin(directory, HANDLE)
     for at in (float("nan"), float("inf")):
         ledger.intent(Kind.SERVER, [str(HANDLE)], at)
@@ -99,7 +99,7 @@ def test_a_time_that_is_none_does_not_keep_a_debt_for_ever(directory):
     ledger.close(settled=True)
 
 
-def test_the_file_is_for_its_user_only_and_says_where_its_debts_can_be_paid(directory):
+def test_only_its_user_can_read_the_file_and_it_names_the_endpoint(directory):
     ledger = Ledger.begin(directory, HANDLE, site="cesga", endpoint="memory memory://cloud")
 
     assert os.stat(ledger.path).st_mode & 0o777 == 0o600
@@ -113,7 +113,7 @@ def test_the_file_is_for_its_user_only_and_says_where_its_debts_can_be_paid(dire
     }
 
 
-def test_an_id_that_is_a_secret_is_in_memory_only_and_a_number_stays_what_it_is(
+def test_an_id_that_is_a_secret_is_in_memory_only_and_a_number_is_not_changed(
     directory, monkeypatch
 ):
     monkeypatch.setattr(redact, "_current", [redact.Redactor(["a-Secret-1", "42"])])
@@ -127,7 +127,7 @@ def test_an_id_that_is_a_secret_is_in_memory_only_and_a_number_stays_what_it_is(
     assert "Secret" not in text and '"id": "***"' in text and '"id": "42"' in text
 
 
-def test_the_ledger_of_a_run_that_lives_is_passed_over(directory):
+def test_the_ledger_of_a_run_that_lives_is_skipped(directory):
     ledger = Ledger.begin(directory, HANDLE)
     ledger.created([SERVER], NOW)
 
@@ -155,7 +155,7 @@ def _settles(directory):
     return number
 
 
-def test_ledgers_that_begin_and_end_while_others_look_are_never_seen_half_made(directory):
+def test_no_process_ever_sees_a_ledger_half_made(directory):
     with multiprocessing.get_context("fork").Pool(8) as pool:
         troubles = pool.map(_lives, [(directory, number) for number in range(400)])
 
@@ -173,7 +173,7 @@ def _lives(words):
     return ledger.trouble + "".join(seen)
 
 
-def test_what_a_kill_left_of_a_ledger_that_had_not_begun_goes_away_after_its_lease(directory):
+def test_an_unfinished_ledger_of_a_killed_run_is_removed_after_its_lease(directory):
     os.makedirs(directory)
     path = os.path.join(directory, f"{HANDLE}.ledger.new")
     Path(path).touch()
@@ -244,7 +244,7 @@ def test_each_flipped_bit_of_a_ledger_is_survived(killed, file):
         killed.check_strangers()
 
 
-def test_a_damaged_ledger_is_told_on_line_1(killed, file):
+def test_a_damaged_ledger_is_reported_on_line_1(killed, file):
     file.write_bytes(b"noise\n")
 
     text = killed.run()[1].text
@@ -253,7 +253,7 @@ def test_a_damaged_ledger_is_told_on_line_1(killed, file):
     assert "; a damaged ledger is set aside: /" in text
 
 
-def test_a_ledger_of_another_endpoint_waits_for_that(killed, file):
+def test_a_ledger_of_another_endpoint_stays(killed, file):
     file.write_bytes(file.read_bytes().replace(b"memory://", b"memory://elsewhere-"))
 
     assert killed.run()[0] == 0
@@ -289,7 +289,9 @@ def plant_pipe(file):
         (plant_pipe, "is not a regular file"),
     ],
 )
-def test_what_is_planted_in_a_ledgers_place_is_told_and_not_followed(killed, file, plant, trouble):
+def test_what_is_in_the_place_of_a_ledger_is_reported_and_not_followed(
+    killed, file, plant, trouble
+):
     plant(file)
 
     code, said = killed.run()
@@ -320,7 +322,7 @@ def test_one_ledger_that_cannot_be_read_does_not_hide_the_others(killed, file):
     ],
     ids=["a link", "a file", "a directory where everybody writes"],
 )
-def test_a_directory_that_is_not_ours_alone_is_told_and_not_used(tmp_path, make):
+def test_a_directory_that_is_not_ours_alone_is_reported_and_not_used(tmp_path, make):
     world = Disaster(tmp_path / "world")
     (world.state / "ledger").mkdir(parents=True)
     make(world.state / "ledger" / "site")
@@ -337,7 +339,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another
 
 
 @as_root
-def test_what_root_runs_by_hand_leaves_nothing_that_the_scheduler_cannot_use(tmp_path):
+def test_a_run_by_root_leaves_nothing_that_the_scheduler_cannot_use(tmp_path):
     state = tmp_path / "state"
     state.mkdir()
     os.chown(state, NOBODY, NOBODY)
@@ -358,7 +360,7 @@ def test_what_root_runs_by_hand_leaves_nothing_that_the_scheduler_cannot_use(tmp
         (NOBODY, 0o500, "Permission denied"),
     ],
 )
-def test_another_users_directory_is_told_and_the_run_goes_on(owner, mode, trouble):
+def test_another_users_directory_is_reported_and_the_run_goes_on(owner, mode, trouble):
     with tempfile.TemporaryDirectory(dir=SHM) as name:
         world = Disaster(Path(name) / "world")
         directory = Path(ledgers.directory(str(world.state), "site"))
@@ -409,7 +411,7 @@ def with_room_afterwards(test):
 
 
 @with_room_afterwards
-def test_what_a_full_disk_did_not_take_is_in_memory_and_follows_when_there_is_room(directory):
+def test_what_a_full_disk_refused_is_in_memory_and_written_when_there_is_room(directory):
     ledger = Ledger.begin(directory, HANDLE)
     room(os.path.getsize(ledger.path) + 10)
     ledger.intent(Kind.SERVER, [str(HANDLE)], NOW)

@@ -34,7 +34,7 @@ def test_a_run_that_lives_on_this_host_is_not_swept_whatever_the_clock_says(tmp_
     )
 
 
-def test_what_a_killed_run_of_this_host_left_is_swept_and_its_ledger_with_it(killed):
+def test_what_a_killed_run_of_this_host_left_is_removed_with_its_ledger(killed):
     killed.outlast_the_lease()
 
     assert killed.leftovers("--remove")[0] == 0
@@ -46,7 +46,7 @@ def test_what_a_killed_run_of_this_host_left_is_swept_and_its_ledger_with_it(kil
     [(0, 0), (HOUR, 0), (3 * HOUR, 1), (-HOUR, 0)],
     ids=["right", "hour-ahead", "lease-is-over", "behind"],
 )
-def test_leases_are_judged_by_the_clouds_clock_where_this_hosts_is_ahead(tmp_path, clock, swept):
+def test_leases_end_by_the_clouds_clock_where_this_hosts_is_ahead(tmp_path, clock, swept):
     """A run of another host with the same owner lives there, whose ledger is not to be seen here."""
     site = MemorySite(tmp_path, VirtualClock())
     handle = handles.new("mon", 300.0, site.clock.utc() - (2 * HOUR if swept else 0))
