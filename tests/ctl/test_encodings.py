@@ -20,9 +20,7 @@ from running import PROBES
         ("utf-8", "Łódź".encode()),
     ],
 )
-def test_letters_that_an_output_lacks_are_written_by_their_numbers(
-    sites, table, tmp_path, encoding, shown
-):
+def test_letters_that_an_encoding_lacks_are_escaped(sites, table, tmp_path, encoding, shown):
     words = [
         sys.executable,
         PROBES / "vmprobectl",
@@ -60,7 +58,7 @@ def test_letters_that_an_output_lacks_are_written_by_their_numbers(
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "idna", "punycode", "cp037", "utf-7"])
-def test_an_encoding_that_is_not_like_ascii_is_not_written(sites, table, tmp_path, encoding):
+def test_an_encoding_that_does_not_contain_ascii_is_not_used(sites, table, tmp_path, encoding):
     done = ctl(
         "sites",
         "import",
@@ -75,7 +73,7 @@ def test_an_encoding_that_is_not_like_ascii_is_not_written(sites, table, tmp_pat
     assert done == (1, "", f"vmprobectl: {tmp_path}/\\u0141\\xf3d\\u017a: No such directory\n")
 
 
-def test_names_that_are_no_text_are_one_line(sites, tmp_path):
+def test_file_names_that_are_not_utf8_give_one_line(sites, tmp_path):
     name = os.fsdecode(b"J\xfcrgen")
     (tmp_path / name).mkdir()
     shutil.copy(sites / "one.ini", tmp_path / name / "one.ini")
@@ -108,7 +106,7 @@ def test_a_template_that_is_not_utf8_is_named(sites, tmp_path):
     ) == (1, "", "vmprobectl: template templates.cfg: is not UTF-8 text\n")
 
 
-def test_a_template_may_begin_with_the_mark_of_an_editor(sites, tmp_path):
+def test_a_template_may_begin_with_a_byte_order_mark(sites, tmp_path):
     own = tmp_path / "own" / "nagios"
     own.mkdir(parents=True)
     (own / "templates.cfg").write_bytes(b"\xef\xbb\xbf# ours\r\n")
@@ -150,7 +148,7 @@ def test_a_site_file_that_is_not_utf8_is_named(sites, tmp_path, text, words):
     [lambda text: b"\xef\xbb\xbf" + text, lambda text: text.replace(b"\n", b"\r\n")],
     ids=["mark", "crlf"],
 )
-def test_a_site_file_of_another_editor_makes_the_same_configuration(sites, tmp_path, change):
+def test_line_ends_of_a_site_file_do_not_change_the_configuration(sites, tmp_path, change):
     words = ("config", "--target", "icinga2", "--sites", sites, "--output", tmp_path / "out")
     ctl(*words)
     (sites / "one.ini").write_bytes(change((sites / "one.ini").read_bytes()))

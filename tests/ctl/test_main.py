@@ -23,7 +23,7 @@ def modes(folder):
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o027, 0o077], ids=oct)
-def test_what_is_generated_can_be_read_by_the_daemon_whatever_the_umask_is(tmp_path, mask):
+def test_generated_files_are_readable_by_the_daemon_whatever_the_umask_is(tmp_path, mask):
     words = (
         "config",
         "--target",
@@ -58,9 +58,7 @@ def test_what_is_generated_can_be_read_by_the_daemon_whatever_the_umask_is(tmp_p
     assert modes(tmp_path / "a" / "out")["zones.conf"] == 0o644
 
 
-def test_a_group_that_a_directory_hands_down_is_kept_and_a_directory_that_is_there_stays_as_it_is(
-    sites, tmp_path
-):
+def test_an_inherited_group_and_existing_directories_are_kept(sites, tmp_path):
     output = tmp_path / "out"
     output.mkdir()
     output.chmod(0o2750)
@@ -78,9 +76,7 @@ def test_a_group_that_a_directory_hands_down_is_kept_and_a_directory_that_is_the
 @pytest.mark.parametrize(
     "target, daemon", [("nagios", "nagios4"), ("icinga2", "icinga2")], ids=["nagios", "icinga2"]
 )
-def test_a_daemon_is_asked_for_its_word_whatever_the_umask_and_the_path_are(
-    sites, tmp_path, target, daemon
-):
+def test_validation_works_whatever_the_umask_and_the_path_are(sites, tmp_path, target, daemon):
     if not shutil.which(daemon):
         pytest.skip(f"{daemon} is not installed (Debian: see tests/packages.txt)")
     private = tmp_path / "private"
@@ -159,9 +155,7 @@ def quick(tmp_path):
     return path
 
 
-def test_a_probe_of_a_user_without_an_account_keeps_its_ledgers_where_the_next_run_looks(
-    nobody, quick
-):
+def test_a_user_without_an_account_has_its_ledgers_where_the_next_run_looks(nobody, quick):
     done = nobody("check_vm_lifecycle", "--site", quick)
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -186,7 +180,7 @@ def test_a_state_directory_that_somebody_else_made_is_not_used(nobody, quick):
     )
 
 
-def test_a_user_without_an_account_can_have_nagios_asked(nobody, quick):
+def test_a_user_without_an_account_can_validate_with_nagios(nobody, quick):
     if not shutil.which("nagios4"):
         pytest.skip("nagios4 is not installed (Debian: see tests/packages.txt)")
     done = nobody(
@@ -209,7 +203,7 @@ def test_a_user_without_an_account_can_have_nagios_asked(nobody, quick):
     )
 
 
-def test_a_user_whose_umask_takes_everything_can_import_and_configure(nobody, quick, table):
+def test_import_and_config_work_with_the_strictest_umask(nobody, quick, table):
     place = Path(f"/tmp/vmprobe-test-{os.getpid()}/here")
     shutil.copy(table, place)
     (place / "sites").mkdir(0o755)
@@ -237,7 +231,7 @@ def test_a_user_whose_umask_takes_everything_can_import_and_configure(nobody, qu
     )
 
 
-def test_an_image_has_no_place_where_a_user_has_no_home(nobody):
+def test_without_a_home_directory_an_image_needs_an_output_directory(nobody):
     done = nobody("vmprobectl", "image", "build", HOME="/")
 
     assert done.returncode == 1

@@ -21,7 +21,7 @@ from running import PROBES
     ],
     ids=["closed", "full", "errors-closed", "all-closed", "both-full"],
 )
-def test_what_was_asked_for_is_done_whatever_became_of_the_streams(
+def test_the_command_is_carried_out_whatever_happens_to_the_streams(
     sites, table, tmp_path, streams, code, errors
 ):
     reload = ("--reload", f"touch {tmp_path}/reloaded")
@@ -62,14 +62,14 @@ def test_what_was_asked_for_is_done_whatever_became_of_the_streams(
 @pytest.mark.parametrize(
     "streams", [">&- 2>&-", ">/dev/full 2>/dev/full", "<&-"], ids=["closed", "full", "no-input"]
 )
-def test_a_help_or_a_usage_error_that_nobody_can_read_is_no_traceback(words, code, streams):
+def test_help_and_usage_errors_without_a_reader_give_no_traceback(words, code, streams):
     found = ctl(*words, streams=streams)
 
     assert found[0] == (1 if "full" in streams and not code else code)
     assert "Traceback" not in found[2] and "Exception" not in found[2]
 
 
-def test_a_wrong_command_whose_words_nobody_can_read_is_still_told_by_its_exit_code(tmp_path):
+def test_an_unreadable_wrong_command_still_has_its_exit_code(tmp_path):
     for streams in ("2>&-", "2>/dev/full"):
         assert ctl(
             "config",
@@ -83,7 +83,7 @@ def test_a_wrong_command_whose_words_nobody_can_read_is_still_told_by_its_exit_c
         ) == (1, "", "")
 
 
-def test_a_reader_who_is_gone_does_not_end_the_work(sites, tmp_path):
+def test_a_reader_that_has_gone_does_not_end_the_work(sites, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

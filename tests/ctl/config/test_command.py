@@ -41,7 +41,7 @@ def test_the_reload_command_runs_only_after_a_change(sites, tmp_path):
         ("'", "No closing quotation"),
     ],
 )
-def test_a_reload_that_failed_is_owed_until_it_is_done(sites, tmp_path, command, failure):
+def test_a_failed_reload_is_tried_again_until_it_succeeds(sites, tmp_path, command, failure):
     for _ in range(2):  # the second time nothing has changed
         assert ctl("nagios", tmp_path / "out", sites, "--reload", command)[::2] == (
             1,

@@ -21,7 +21,7 @@ from vmprobe.ctl.config import inventory
     ],
     ids=["number", "list", "no-entry", "empty", "too-short", "no-host"],
 )
-def test_what_is_remembered_of_sites_is_not_believed_when_it_is_nothing_of_ours(tmp_path, hosts):
+def test_a_foreign_memory_of_sites_is_ignored(tmp_path, hosts):
     path = write(tmp_path / "sites")
     state = path.stat()
     text = (
@@ -37,7 +37,7 @@ def test_what_is_remembered_of_sites_is_not_believed_when_it_is_nothing_of_ours(
     assert [each.name for each in found] == ["one"] and list(kept["hosts"]) == [str(path)]
 
 
-def test_a_bad_site_file_ends_it_before_anything_is_written(sites, tmp_path):
+def test_with_a_bad_site_file_nothing_is_written(sites, tmp_path):
     write(sites, name="bad", schedule="checks = maybe")
 
     assert ctl("nagios", tmp_path / "out", sites) == (

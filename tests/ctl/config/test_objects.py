@@ -40,11 +40,11 @@ def check(probe="lifecycle", target="nagios", options=OPTIONS, **changed):
     )
 
 
-def test_the_scheduler_leaves_a_probe_more_than_its_own_deadline():
+def test_the_scheduler_s_limit_is_longer_than_the_check_s_deadline():
     assert [objects.needed(deadline) for deadline in (45, 50, 300, 299.5)] == [55, 60, 335, 335]
 
 
-def test_what_nagios_would_kill_becomes_passive_and_nothing_else():
+def test_only_checks_that_nagios_would_kill_become_passive():
     assert [check(probe).passive for probe in INSTALLED] == [False, True, False, False]
     assert check(options=OPTIONS._replace(limit=335)).passive is False
     assert check(target="icinga2").passive is False
@@ -61,7 +61,7 @@ def test_an_active_check_that_nagios_would_kill_is_refused():
     )
 
 
-def test_a_budget_that_argo_does_not_wait_for_is_refused():
+def test_a_deadline_longer_than_argo_s_limit_is_refused():
     with pytest.raises(
         ClientError,
         match=r"^one.ini \[budget\] deadline: the check needs a limit of 995 s, but ARGO kills checks after 900 s$",
@@ -116,7 +116,7 @@ def test_runs_are_spread_and_always_the_same():
     ],
     ids=lambda value: str(value) if isinstance(value, float) else "form",
 )
-def test_a_timer_goes_by_the_calendar_where_its_period_fits_into_it(interval, form):
+def test_a_timer_runs_by_the_calendar_if_its_period_divides_an_hour_or_a_day(interval, form):
     found = [check(name=f"site-{number}", interval=interval).calendar for number in range(50)]
 
     assert all(
@@ -158,7 +158,7 @@ def test_systemd_knows_when_each_timer_is_due(tmp_path, interval):
     )
 
 
-def test_no_timer_counts_from_its_own_start_which_a_daemon_reload_sets_anew():
+def test_no_timer_counts_from_its_own_start_which_a_daemon_reload_resets():
     units = [
         *(CHECKOUT / "rpm" / "systemd").glob("*.timer"),
         *(CHECKOUT / "templates" / "systemd").glob("*.timer"),
@@ -168,13 +168,13 @@ def test_no_timer_counts_from_its_own_start_which_a_daemon_reload_sets_anew():
     assert [unit.name for unit in units if re.search(r"(?m)^OnActiveSec", unit.read_text())] == []
 
 
-def test_a_passive_result_is_stale_after_two_runs_and_not_before():
+def test_a_passive_result_is_stale_after_two_missed_runs():
     passive = check()
 
     assert passive.freshness == 2 * passive.interval + passive.limit
 
 
-def test_who_is_notified_is_the_site_s_word_and_else_the_command_line_s(tmp_path):
+def test_contact_groups_come_from_the_site_or_else_from_the_command_line(tmp_path):
     write(tmp_path / "sites", name="own", schedule="contact groups = cloud-admins, Night shift")
     write(tmp_path / "sites", name="other")
 
@@ -193,13 +193,13 @@ def test_who_is_notified_is_the_site_s_word_and_else_the_command_line_s(tmp_path
     assert found == {"own": ['[ "cloud-admins", "Night shift" ]'], "other": []}
 
 
-def test_a_limit_that_is_none_is_a_usage_error(tmp_path):
+def test_an_invalid_limit_is_a_usage_error(tmp_path):
     assert ctl("nagios", tmp_path / "out", tmp_path, "--limit", "nan")[2].splitlines()[-1] == (
         "vmprobectl config: error: argument --limit: 'nan' is not a duration like '300 s', '5 min' or '1 h'"
     )
 
 
-def test_contact_groups_that_nagios_would_read_otherwise_are_a_usage_error(tmp_path):
+def test_invalid_contact_groups_are_a_usage_error(tmp_path):
     code, _, errors = ctl("nagios", tmp_path / "out", tmp_path, "--contact-groups", "!admins")
 
     assert (code, errors.splitlines()[-1][:90]) == (

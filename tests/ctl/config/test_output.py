@@ -31,7 +31,7 @@ def test_the_second_run_writes_nothing(sites, tmp_path):
     assert written(output) == before
 
 
-def test_only_what_changed_is_written_and_what_is_gone_is_removed(sites, tmp_path):
+def test_only_changed_files_are_written_and_obsolete_ones_removed(sites, tmp_path):
     output = tmp_path / "out"
     ctl("nagios", output, sites)
     before = written(output)
@@ -53,7 +53,7 @@ def test_only_what_changed_is_written_and_what_is_gone_is_removed(sites, tmp_pat
     }
 
 
-def test_what_it_did_not_write_is_neither_removed_nor_replaced(sites, tmp_path):
+def test_foreign_files_are_neither_removed_nor_replaced(sites, tmp_path):
     output = tmp_path / "out"
     ctl("nagios", output, sites)
     (output / "sites" / "mine.cfg").write_text("mine")
@@ -68,7 +68,7 @@ def test_what_it_did_not_write_is_neither_removed_nor_replaced(sites, tmp_path):
     assert (output / "sites" / "cesga-ops.cfg").exists()
 
 
-def test_an_edited_file_is_made_right_again(sites, tmp_path):
+def test_an_edited_file_is_written_again(sites, tmp_path):
     output = tmp_path / "out"
     ctl("nagios", output, sites)
     text = (output / "vmprobe.cfg").read_text()
@@ -94,7 +94,7 @@ def test_check_writes_nothing_shows_the_difference_and_exits_1(sites, tmp_path):
     assert written(output) == before
 
 
-def test_a_reader_who_is_gone_is_no_error(sites, tmp_path):
+def test_a_closed_pipe_is_not_an_error(sites, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -119,7 +119,7 @@ def test_a_reader_who_is_gone_is_no_error(sites, tmp_path):
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_a_manifest_that_names_other_places_removes_nothing(sites, tmp_path):
+def test_a_manifest_with_paths_outside_the_directory_removes_nothing(sites, tmp_path):
     output, victim = tmp_path / "out", tmp_path / "victim"
     victim.write_text("here")
     output.mkdir()
@@ -143,7 +143,9 @@ def test_a_damaged_manifest_is_named(sites, tmp_path):
     )
 
 
-def test_wherever_it_is_cut_off_the_next_run_makes_it_right(sites, tmp_path, monkeypatch):
+def test_after_an_interruption_at_any_write_the_next_run_repairs_the_files(
+    sites, tmp_path, monkeypatch
+):
     """By the death of a process between two of its writes: what it replaced is whole, and what it did not is found."""
 
     class Killed(BaseException):
@@ -177,9 +179,7 @@ def test_wherever_it_is_cut_off_the_next_run_makes_it_right(sites, tmp_path, mon
             assert (found.changes(second), found.remembered) == ([], {"some": "thing"})
 
 
-def test_a_disk_that_is_full_in_the_middle_is_one_line_and_the_next_run_makes_it_right(
-    sites, tmp_path
-):
+def test_a_full_disk_gives_one_line_and_the_next_run_repairs_the_files(sites, tmp_path):
     """As far as a process can tell: no file may have more than 1024 bytes."""
     output, words = (
         tmp_path / "out",
@@ -230,7 +230,7 @@ def test_a_disk_that_is_full_in_the_middle_is_one_line_and_the_next_run_makes_it
     )
 
 
-def test_an_output_that_is_a_link_is_what_it_leads_to(sites, tmp_path):
+def test_an_output_directory_that_is_a_link_is_followed(sites, tmp_path):
     (tmp_path / "out").symlink_to(tmp_path / "real")
     assert ctl("nagios", tmp_path / "out", sites) == (
         1,
@@ -245,7 +245,7 @@ def test_an_output_that_is_a_link_is_what_it_leads_to(sites, tmp_path):
 
 @pytest.mark.parametrize("name", ["vmprobe.cfg", ".vmprobe-nagios.json", "vmprobe.cfg.vmprobe-new"])
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
-def test_what_lies_in_the_way_is_not_waited_for(sites, tmp_path, name, make):
+def test_a_pipe_or_directory_in_the_way_does_not_block(sites, tmp_path, name, make):
     output = tmp_path / "out"
     ctl("nagios", output, sites)
     for path in (output / "vmprobe.cfg", output / name):
@@ -290,7 +290,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(sites, tmp_path):
         ("/proc/nowhere", "No such file or directory"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_named(sites, tmp_path, place, words):
+def test_a_directory_that_cannot_be_written_is_named(sites, tmp_path, place, words):
     (tmp_path / "file").write_text("")
 
     assert ctl("nagios", tmp_path / place, sites) == (

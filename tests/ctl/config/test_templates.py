@@ -18,13 +18,13 @@ from configuring import HOSTILE, ctl, tree, write
         ("sensu", '"a;b!c\\"d\'e\\\\f \\u00e9 <g> %h {{ i }} #j"'),
     ],
 )
-def test_a_text_comes_through_as_it_was_written(tmp_path, target, wanted):
+def test_a_text_arrives_as_it_was_written(tmp_path, target, wanted):
     write(tmp_path / "sites", site=f"name = one\ncontact = {HOSTILE}")
 
     assert any(f" {wanted}" in text for text in tree(target, tmp_path / "sites").values())
 
 
-def test_yaml_carries_what_a_person_wrote_and_takes_no_key_for_a_word_of_its_own(tmp_path):
+def test_yaml_keeps_texts_and_keys_as_written(tmp_path):
     yaml = pytest.importorskip("yaml")
     text = HOSTILE + " \U0001f600 \x85\u2028\ufeff"
     write(
@@ -40,7 +40,7 @@ def test_yaml_carries_what_a_person_wrote_and_takes_no_key_for_a_word_of_its_own
     }
 
 
-def test_a_unit_carries_a_target_as_it_was_written_and_systemd_has_nothing_to_say(tmp_path):
+def test_a_unit_keeps_a_target_as_written_and_systemd_accepts_it(tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     write(tmp_path / "sites", schedule="submit = file:/var/a%h$HOME\"b'c\\d")
@@ -73,7 +73,7 @@ def test_a_unit_carries_a_target_as_it_was_written_and_systemd_has_nothing_to_sa
         ("a\\", "ends with '\\', which joins the next line in Nagios"),
     ],
 )
-def test_what_nagios_cannot_carry_is_refused_by_file_and_key(tmp_path, text, words):
+def test_a_text_that_nagios_cannot_carry_is_refused_with_file_and_key(tmp_path, text, words):
     write(tmp_path / "sites", site=f"name = one\ncontact = {text}")
 
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites") == (
@@ -84,7 +84,7 @@ def test_what_nagios_cannot_carry_is_refused_by_file_and_key(tmp_path, text, wor
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_a_label_is_refused_by_its_key(tmp_path):
+def test_a_refused_label_is_named_by_its_key(tmp_path):
     write(tmp_path / "sites", labels="country = $es")
 
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites")[2] == (
@@ -92,7 +92,7 @@ def test_a_label_is_refused_by_its_key(tmp_path):
     )
 
 
-def test_an_address_is_refused_by_its_key(tmp_path):
+def test_a_refused_address_is_named_by_its_key(tmp_path):
     write(tmp_path / "sites", endpoint="manager = memory\nurl = https://a$b.example.org")
 
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites")[2] == (
@@ -100,7 +100,7 @@ def test_an_address_is_refused_by_its_key(tmp_path):
     )
 
 
-def test_plug_ins_with_a_path_that_no_command_can_carry_are_refused(tmp_path):
+def test_a_plugin_path_that_needs_quoting_is_refused(tmp_path):
     write(tmp_path / "sites")
 
     assert ctl("nagios", tmp_path / "out", tmp_path / "sites", "--plugins", "/opt/my plugins")[
@@ -110,7 +110,7 @@ def test_plug_ins_with_a_path_that_no_command_can_carry_are_refused(tmp_path):
     )
 
 
-def test_a_site_file_with_a_path_that_no_command_can_carry_is_refused(tmp_path):
+def test_a_site_file_path_that_needs_quoting_is_refused(tmp_path):
     write(tmp_path / "my sites")
 
     assert ctl("icinga2", tmp_path / "out", tmp_path / "my sites")[2] == (
@@ -119,7 +119,7 @@ def test_a_site_file_with_a_path_that_no_command_can_carry_is_refused(tmp_path):
     )
 
 
-def test_own_templates_stand_for_the_shipped_ones_of_their_path(sites, tmp_path):
+def test_own_templates_replace_the_shipped_ones_of_the_same_path(sites, tmp_path):
     own = tmp_path / "own" / "nagios" / "sites"
     own.mkdir(parents=True)
     (own / "SITE.cfg").write_text("# {{ row.name | quote }} is ours\n")

@@ -28,7 +28,7 @@ def hostile_sites(sites):
 
 
 @pytest.mark.parametrize("target, daemon", DAEMONS)
-def test_the_daemon_accepts_what_was_made(sites, tmp_path, target, daemon):
+def test_the_daemon_accepts_the_generated_files(sites, tmp_path, target, daemon):
     if not shutil.which(daemon):
         pytest.skip(f"{daemon} is not installed (Debian: see tests/packages.txt)")
     hostile_sites(sites)
@@ -36,7 +36,7 @@ def test_the_daemon_accepts_what_was_made(sites, tmp_path, target, daemon):
     assert ctl(target, tmp_path / "out", sites, "--validate")[::2] == (0, "")
 
 
-def test_nagios_has_no_warning_where_somebody_is_notified(sites, tmp_path):
+def test_nagios_gives_no_warning_if_somebody_is_notified(sites, tmp_path):
     from vmprobe.ctl.config import validate
 
     if not shutil.which("nagios4"):
@@ -98,7 +98,7 @@ def test_nagios_looks_at_all_that_its_main_file_reads(tmp_path):
     assert config(output) == (0, "")  # beside what is there of it already
 
 
-def test_a_main_file_is_nagios_s(tmp_path):
+def test_a_main_file_is_only_for_nagios(tmp_path):
     write(tmp_path / "sites")
 
     assert ctl(
@@ -136,7 +136,7 @@ def test_icinga_notifies_whom_a_site_names_by_the_rule_of_the_documentation(know
             validate.validate("icinga2", wanted)
 
 
-def test_a_validation_leaves_what_icinga_knows_of_itself_as_it_was(sites, tmp_path):
+def test_a_validation_does_not_change_icinga_s_cache(sites, tmp_path):
     if not shutil.which("icinga2"):
         pytest.skip("icinga2 is not installed (Debian: see tests/packages.txt)")
     cache = Path(
@@ -153,7 +153,7 @@ def test_a_validation_leaves_what_icinga_knows_of_itself_as_it_was(sites, tmp_pa
 
 
 @pytest.mark.parametrize("target, daemon", DAEMONS)
-def test_what_the_daemon_refuses_does_not_replace_what_was_there(sites, tmp_path, target, daemon):
+def test_files_that_the_daemon_rejects_do_not_replace_the_old_ones(sites, tmp_path, target, daemon):
     if not shutil.which(daemon):
         pytest.skip(f"{daemon} is not installed (Debian: see tests/packages.txt)")
     output = tmp_path / "out"

@@ -40,7 +40,9 @@ from importing import GOCDB, NAME, sites_import
         ),
     ],
 )
-def test_what_is_no_catalogue_is_named(tmp_path, output, form, text, words):
+def test_a_file_that_is_not_a_catalogue_is_refused_with_the_reason(
+    tmp_path, output, form, text, words
+):
     (tmp_path / "it").write_text(text)
 
     code, said, errors = sites_import(form, tmp_path / "it", output)
@@ -49,7 +51,7 @@ def test_what_is_no_catalogue_is_named(tmp_path, output, form, text, words):
     assert errors.startswith(f"vmprobectl: {tmp_path}/it") and words in errors
 
 
-def test_capitals_of_a_host_a_service_or_an_answer_make_no_difference(tmp_path, output):
+def test_upper_case_in_hosts_and_types_makes_no_difference(tmp_path, output):
     place = tmp_path / "gocdb.xml"
     place.write_text(GOCDB)
     sites_import("gocdb", place, output)

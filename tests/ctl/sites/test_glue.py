@@ -31,7 +31,7 @@ def test_a_glue_dump_names_the_same_site(tmp_path):
 @pytest.mark.parametrize(
     "line", ["GLUE2EndpointServingState: closed", "GLUE2EndpointServingState: draining"]
 )
-def test_a_glue_endpoint_that_takes_no_more_work_is_passed_over(tmp_path, line):
+def test_a_closed_or_draining_glue_endpoint_is_skipped(tmp_path, line):
     (tmp_path / "glue.ldif").write_text(GLUE.replace("objectClass: GLUE2ComputingEndpoint", line))
 
     assert catalogue.read("glue", str(tmp_path / "glue.ldif")) == ([], 2, [])
@@ -116,7 +116,7 @@ SIZE_LIMIT = "server ended it with '4 Size limit exceeded'"
         "cut",
     ],
 )
-def test_a_glue_dump_that_says_that_it_is_a_part_is_refused(tmp_path, output, change, words):
+def test_a_glue_dump_that_says_that_it_is_incomplete_is_refused(tmp_path, output, change, words):
     (tmp_path / "glue.ldif").write_text(change(GLUE))
 
     code, said, errors = sites_import("glue", tmp_path / "glue.ldif", output)
@@ -127,7 +127,7 @@ def test_a_glue_dump_that_says_that_it_is_a_part_is_refused(tmp_path, output, ch
     )
 
 
-def test_a_glue_dump_that_says_that_it_is_whole_is_read(tmp_path):
+def test_a_glue_dump_that_says_that_it_is_complete_is_read(tmp_path):
     ends = "\n# search result\nsearch: 2\nresult: 0 Success\ncontrol: 1.2.840.113556.1.4.319 false MAUC\npagedresults: cookie=\n\n# numResponses: 3\n# numEntries: {}\n"
     (tmp_path / "glue.ldif").write_text(
         "# extended LDIF\n#\n# LDAPv3\n" + GLUE + ends.format(2) + ends.format(3)
@@ -149,9 +149,7 @@ def test_a_glue_dump_without_any_entry_is_refused(tmp_path, output, text):
     )
 
 
-def test_a_glue_dump_that_may_end_within_an_entry_is_read_and_its_last_line_is_shown(
-    tmp_path, output
-):
+def test_a_glue_dump_that_may_be_cut_off_is_read_and_its_last_line_is_shown(tmp_path, output):
     whole = GLUE[: GLUE.index("dn: GLUE2EndpointID=other")]
     cut = whole[: whole.index("GLUE2EndpointURL")]
     place = tmp_path / "glue.ldif"

@@ -7,7 +7,7 @@ from vmprobe.core.errors import ClientError
 from vmprobe.ctl.sites import catalogue
 
 
-def test_gocdb_names_what_is_monitored_and_has_a_driver(tmp_path):
+def test_monitored_services_with_a_driver_become_sites(tmp_path):
     (tmp_path / "gocdb.xml").write_text(GOCDB)
 
     found = catalogue.read("gocdb", str(tmp_path / "gocdb.xml"))
@@ -41,7 +41,7 @@ def test_a_namespace_makes_no_difference(tmp_path):
     ] == [NAME]
 
 
-def test_a_service_without_a_url_has_those_of_its_endpoints_that_are_monitored(tmp_path):
+def test_a_service_without_a_url_uses_those_of_its_monitored_endpoints(tmp_path):
     endpoints = "".join(
         f"<ENDPOINT><URL>{url}</URL><ENDPOINT_MONITORED>{word}</ENDPOINT_MONITORED></ENDPOINT>"
         for url, word in (
@@ -138,7 +138,7 @@ def test_the_only_page_of_gocdbs_is_read(tmp_path, text):
     ] == [NAME]
 
 
-def test_services_that_gocdb_counts_and_that_are_not_there_are_missed(tmp_path, output):
+def test_an_export_with_fewer_services_than_it_claims_is_refused(tmp_path, output):
     (tmp_path / "gocdb.xml").write_text(paged(next_page=False, count="7", most=""))
 
     assert sites_import("gocdb", tmp_path / "gocdb.xml", output)[::2] == (

@@ -13,7 +13,7 @@ from vmprobe.site import site
 
 
 @pytest.mark.parametrize("form", ["crlf", "bom", "both"])
-def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
+def test_a_site_file_keeps_its_line_ends_and_byte_order_mark(table, output, form):
     sites_import("csv", table, output)
     path = output / "one.ini"
     text = path.read_text().replace("; From csv. What a person changes here stays as it is.\n", "")
@@ -37,7 +37,7 @@ def test_a_site_file_of_another_editor_keeps_its_form(table, output, form):
     )
 
 
-def test_a_value_that_a_person_continued_in_the_next_line_is_the_persons(table, output):
+def test_a_value_that_a_person_continued_on_the_next_line_stays(table, output):
     table.write_text("name,manager,url,notes\none,memory,memory://one,call Eva\n")
     sites_import("csv", table, output)
     path = output / "one.ini"
@@ -54,7 +54,7 @@ def test_a_value_that_a_person_continued_in_the_next_line_is_the_persons(table, 
     assert path.read_text() == before.replace("is no key here\n", "is no key here\ncontact = ada\n")
 
 
-def test_a_word_of_a_section_that_the_file_has_not_gets_one(table, output):
+def test_a_missing_section_is_added_for_a_new_value(table, output):
     table.write_text("name,manager,url\none,memory,memory://one\n")
     sites_import("csv", table, output)
     table.write_text("name,manager,url,vo\none,memory,memory://one,ops\n")
@@ -63,7 +63,7 @@ def test_a_word_of_a_section_that_the_file_has_not_gets_one(table, output):
     assert site.load(str(output / "one.ini")).labels == {"vo": "ops"}
 
 
-def test_what_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
+def test_a_file_that_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
     (output / "one.ini").write_bytes("[site]\nnotes = J\u00fcrgen\n".encode("latin-1"))
     assert (
         sites_import("csv", table, output)[1].splitlines()[0]
@@ -87,16 +87,14 @@ def test_what_is_not_utf8_is_named_and_left_alone(table, output, tmp_path):
     )
 
 
-def test_defaults_may_begin_with_the_mark_of_an_editor(table, output, tmp_path):
+def test_defaults_may_begin_with_a_byte_order_mark(table, output, tmp_path):
     (tmp_path / "defaults.ini").write_bytes("\ufeff[site]\r\ncontact = Zo\u00eb\r\n".encode())
 
     assert sites_import("csv", table, output, "--defaults", str(tmp_path / "defaults.ini"))[0] == 0
     assert site.load(str(output / "one.ini")).about == {"contact": "Zo\u00eb"}
 
 
-def test_a_site_file_that_is_a_link_stays_one_and_one_that_is_a_pipe_is_not_waited_for(
-    table, output, tmp_path
-):
+def test_a_linked_site_file_stays_a_link_and_a_pipe_does_not_block(table, output, tmp_path):
     sites_import("csv", table, output)
     (output / "one.ini").replace(tmp_path / "kept.ini")
     (output / "one.ini").symlink_to(tmp_path / "kept.ini")
@@ -124,7 +122,7 @@ def test_two_imports_do_not_write_at_once(table, output):
     assert list(output.iterdir()) == []
 
 
-def test_a_disk_that_is_full_ends_an_import_and_the_next_one_goes_on(table, output, monkeypatch):
+def test_after_a_full_disk_the_next_import_continues(table, output, monkeypatch):
     real, room = files.replace, iter([True, False, True])
 
     def replace(path, text, mode):

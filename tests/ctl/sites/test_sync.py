@@ -19,7 +19,7 @@ def test_new_sites_are_whole_site_files(table, output):
     )
 
 
-def test_the_defaults_complete_a_new_site_and_the_catalogue_goes_first(table, output, tmp_path):
+def test_defaults_complete_a_new_site_and_the_catalogue_takes_precedence(table, output, tmp_path):
     (tmp_path / "defaults.ini").write_text(
         "[endpoint]\nurl = memory://never\n[budget]\ndeadline = 120 s ; short\n"
     )
@@ -38,7 +38,7 @@ def test_the_second_time_there_is_nothing_to_do(table, output):
     assert {path.name: path.stat().st_ino for path in output.iterdir()} == before
 
 
-def test_what_changed_there_changes_here_and_nothing_else_does(table, output):
+def test_only_values_that_changed_in_the_catalogue_change(table, output):
     sites_import("csv", table, output)
     path = output / "one.ini"
     path.write_text(
@@ -55,7 +55,7 @@ def test_what_changed_there_changes_here_and_nothing_else_does(table, output):
     assert path.read_text() == before.replace("memory://one", "memory://new")
 
 
-def test_what_a_person_changed_stays_and_is_told(table, output):
+def test_a_value_that_a_person_changed_stays_and_is_reported(table, output):
     sites_import("csv", table, output)
     path = output / "one.ini"
     path.write_text(path.read_text().replace("memory://one", "memory://mine"))
@@ -67,7 +67,7 @@ def test_what_a_person_changed_stays_and_is_told(table, output):
     assert "url = memory://mine" in path.read_text()
 
 
-def test_what_the_catalogue_knows_from_now_on_is_added_and_a_person_s_key_stays(table, output):
+def test_a_new_field_of_the_catalogue_is_added_and_a_person_s_key_stays(table, output):
     sites_import("csv", table, output)
     path = output / "two.ini"
     path.write_text(
@@ -88,7 +88,7 @@ def test_what_the_catalogue_knows_from_now_on_is_added_and_a_person_s_key_stays(
     assert (output / "two.ini").read_text() == before["two.ini"]
 
 
-def test_a_change_that_would_be_no_site_file_is_refused_each_time_and_the_next_good_one_is_made(
+def test_a_change_that_breaks_the_site_file_is_refused_each_time_until_a_good_one_comes(
     table, output
 ):
     sites_import("csv", table, output)
@@ -107,7 +107,7 @@ def test_a_change_that_would_be_no_site_file_is_refused_each_time_and_the_next_g
     )
 
 
-def test_two_entries_that_come_to_one_name_are_told_and_the_first_is_taken(table, output):
+def test_of_two_entries_of_one_name_the_first_is_used_and_both_are_reported(table, output):
     table.write_text(
         "name,manager,url\nA B,memory,memory://one\nA/B,memory,memory://two\n../../A B,memory,memory://one\n"
     )
@@ -120,7 +120,7 @@ def test_two_entries_that_come_to_one_name_are_told_and_the_first_is_taken(table
     assert "memory://one" in (output / "A-B.ini").read_text()
 
 
-def test_what_an_import_that_was_cut_off_wrote_is_still_its_own(table, output):
+def test_files_of_an_interrupted_import_still_follow_the_catalogue(table, output):
     sites_import("csv", table, output)
     (output / ".vmprobe-import.json").unlink()  # as it is written last
     assert sites_import("csv", table, output) == (0, "2 sites found, 0 services skipped\n", "")
@@ -150,7 +150,7 @@ def test_a_site_file_can_be_read_by_the_monitoring_user_and_its_mode_stays(table
     ]
 
 
-def test_a_directory_that_is_none_is_named(table, tmp_path):
+def test_a_missing_directory_is_named(table, tmp_path):
     assert sites_import("csv", table, tmp_path / "nowhere") == (
         1,
         "",
@@ -158,7 +158,7 @@ def test_a_directory_that_is_none_is_named(table, tmp_path):
     )
 
 
-def test_a_site_that_is_no_longer_found_is_told_and_stays(table, output):
+def test_a_site_that_is_no_longer_found_is_reported_and_stays(table, output):
     sites_import("csv", table, output)
     table.write_text("\n".join(CSV.splitlines()[:2]) + "\n")
 
@@ -168,7 +168,7 @@ def test_a_site_that_is_no_longer_found_is_told_and_stays(table, output):
     assert (output / "two.ini").exists()
 
 
-def test_a_file_that_somebody_else_wrote_or_removed_stays_so(table, output):
+def test_a_file_that_somebody_wrote_or_removed_stays_so(table, output):
     (output / "one.ini").write_text("; mine\n")
     sites_import("csv", table, output)
     (output / "two.ini").unlink()
@@ -180,7 +180,9 @@ def test_a_file_that_somebody_else_wrote_or_removed_stays_so(table, output):
     assert (output / "one.ini").read_text() == "; mine\n"
 
 
-def test_what_would_be_no_site_file_is_refused_and_the_others_are_written(table, output):
+def test_an_entry_that_gives_no_valid_site_file_is_refused_and_the_others_are_written(
+    table, output
+):
     table.write_text(CSV.replace("memory,memory://one", "pigeon,memory://one"))
 
     code, said, _ = sites_import("csv", table, output)
@@ -211,7 +213,7 @@ def test_check_writes_nothing_and_exits_1(table, output):
 EMPTIED = "name,manager,url,flavor,country,image\none,memory,memory://one,{},{},{}\n"
 
 
-def test_a_cell_that_was_emptied_takes_effect_and_is_told(table, output):
+def test_an_emptied_cell_takes_effect_and_is_reported(table, output):
     table.write_text(EMPTIED.format("m1.tiny", "es", "mine"))
     sites_import("csv", table, output)
     table.write_text(EMPTIED.format("", "", ""))
@@ -267,7 +269,7 @@ def test_an_emptied_cell_that_a_site_file_needs_is_refused(table, output):
     assert site.load(str(output / "one.ini")).endpoint["manager"] == "memory"
 
 
-def test_a_label_that_gocdb_leaves_out_from_now_on_is_taken_out(tmp_path, output):
+def test_a_label_that_gocdb_no_longer_has_is_removed(tmp_path, output):
     place = tmp_path / "gocdb.xml"
     place.write_text(GOCDB)
     sites_import("gocdb", place, output)
@@ -280,7 +282,7 @@ def test_a_label_that_gocdb_leaves_out_from_now_on_is_taken_out(tmp_path, output
     assert site.load(str(output / f"{NAME}.ini")).labels == {"site": "CESGA", "ngi": "NGI_IBERGRID"}
 
 
-def test_a_column_that_is_gone_leaves_what_it_said_and_is_told(table, output):
+def test_a_removed_column_leaves_its_values_and_is_reported(table, output):
     sites_import("csv", table, output)
     table.write_text(
         "name,manager,url,country\none,memory,memory://one,es\ntwo,memory,memory://two,\n"

@@ -87,7 +87,7 @@ def test_a_table_without_a_line_end_is_read_and_its_last_line_is_shown(table, ou
     ],
     ids=range(12),
 )
-def test_a_column_that_could_be_no_label_is_refused_by_its_name(table, output, column, shown):
+def test_a_column_that_cannot_be_a_label_is_refused_by_its_name(table, output, column, shown):
     table.write_bytes(f"name,manager,url,{column}\none,memory,memory://one,x\n".encode())
 
     assert sites_import("csv", table, output) == (
@@ -103,7 +103,7 @@ def test_a_column_that_could_be_no_label_is_refused_by_its_name(table, output, c
     ['"a\n[verdict]\nauth = OK"', "; gone", "a ; gone", "a\x1b[2J", "a\x9b2J", '"a\r[b]"'],
     ids=range(6),
 )
-def test_a_value_that_would_not_stay_what_it_is_is_refused(table, output, value):
+def test_a_value_that_an_ini_file_cannot_hold_is_refused(table, output, value):
     table.write_bytes(f"name,manager,url,note\none,memory,memory://one,{value}\n".encode())
 
     code, said, errors = sites_import("csv", table, output)
@@ -114,7 +114,7 @@ def test_a_value_that_would_not_stay_what_it_is_is_refused(table, output, value)
     )
 
 
-def test_a_column_that_is_there_twice_is_refused(table, output):
+def test_a_duplicate_column_is_refused(table, output):
     table.write_text("name,manager,url,Flavor,flavor\none,memory,memory://one,a,b\n")
 
     assert sites_import("csv", table, output)[::2] == (
@@ -123,7 +123,7 @@ def test_a_column_that_is_there_twice_is_refused(table, output):
     )
 
 
-def test_columns_may_be_in_capitals_and_what_is_empty_is_passed_over(table, output):
+def test_columns_may_be_in_upper_case_and_empty_ones_are_skipped(table, output):
     table.write_text("Name,MANAGER,Url,Country,,\none,memory,memory://one,es,,\n,,,,,\n")
 
     assert sites_import("csv", table, output)[::2] == (0, "")
@@ -136,7 +136,7 @@ def test_columns_may_be_in_capitals_and_what_is_empty_is_passed_over(table, outp
     )
 
 
-def test_capitals_of_a_manager_in_a_table_make_no_difference(table, output):
+def test_upper_case_in_a_manager_makes_no_difference(table, output):
     sites_import("csv", table, output)
     table.write_text(CSV.replace("one,memory", "one,Memory").replace("two,memory", "two,MEMORY"))
 

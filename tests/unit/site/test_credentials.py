@@ -16,7 +16,7 @@ def credentials(tmp_path):
     return path
 
 
-def test_a_secret_is_read_to_the_letter(credentials):
+def test_a_secret_is_read_exactly_as_written(credentials):
     assert read_credentials(str(credentials), ("username", "password"), "here") == {
         "username": "probe",
         "password": "a;b%c # d",
@@ -33,7 +33,7 @@ def test_credentials_that_others_can_read_are_refused(credentials, mode):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_root_reads_the_monitoring_users_credentials_but_not_where_everybody_can_put_them(
+def test_root_reads_the_monitoring_users_credentials_but_not_in_a_world_writable_directory(
     credentials,
 ):
     os.chown(credentials, 65534, 65534)

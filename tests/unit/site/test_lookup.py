@@ -15,7 +15,7 @@ def test_a_site_is_found_by_name_and_by_host(probe):
         lookup.find("nowhere")
 
 
-def test_a_host_is_found_beside_files_that_cannot_be_read(tmp_path, monkeypatch):
+def test_a_host_is_found_although_other_files_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "site_directories", lambda: [str(tmp_path), str(tmp_path / "none")])
     (tmp_path / "a.ini").write_text("no INI file\n")
     (tmp_path / "b.ini").write_text("[endpoint]\nurl = https://[half\n")
@@ -36,7 +36,7 @@ def test_a_host_is_found_beside_files_that_cannot_be_read(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("host", ["Cloud.Example.ORG", "cloud.example.org.", "ONE", "one"])
-def test_a_host_or_a_name_is_found_in_whatever_letters(tmp_path, monkeypatch, host):
+def test_upper_and_lower_case_of_a_host_or_a_name_do_not_matter(tmp_path, monkeypatch, host):
     monkeypatch.setattr(paths, "site_directories", lambda: [str(tmp_path)])
     (tmp_path / "a.ini").write_text(
         "[site]\nname = One\n[endpoint]\nurl = HTTPS://CLOUD.example.org:5000/\n"

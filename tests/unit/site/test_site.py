@@ -14,7 +14,7 @@ BAD = sorted((CHECKOUT / "tests" / "sites" / "bad").glob("*.ini"))
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_a_bad_file_is_one_line_that_says_what_is_wrong(path):
+def test_a_bad_file_gives_one_line_that_says_what_is_wrong(path):
     wanted = path.read_text().splitlines()[0].lstrip("; ")
 
     with pytest.raises(ClientError) as wrong:
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("read", [site.load, lambda path: read_credentials(path, (), "here")])
-def test_neither_a_pipe_nor_an_endless_file_is_waited_for(tmp_path, read):
+def test_a_pipe_or_an_endless_file_does_not_block(tmp_path, read):
     os.mkfifo(tmp_path / "pipe.ini", 0o600)
     with open(tmp_path / "large.ini", "wb") as file:
         os.fchmod(file.fileno(), 0o600)
@@ -76,7 +76,7 @@ def test_neither_a_pipe_nor_an_endless_file_is_waited_for(tmp_path, read):
         read(str(tmp_path / "large.ini"))
 
 
-def test_what_a_windows_editor_puts_into_a_file_does_not_matter(tmp_path):
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path):
     (tmp_path / "c.ini").write_bytes(b"\xef\xbb\xbf[credentials]\r\npassword = geheim\r\n")
     (tmp_path / "c.ini").chmod(0o600)
     (tmp_path / "a.ini").write_bytes(

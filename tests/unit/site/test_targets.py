@@ -22,7 +22,7 @@ from vmprobe.site import targets
         ("nsca:", "is not a target: nsca needs a host"),
     ],
 )
-def test_a_target_that_is_none_is_named(word, wrong):
+def test_an_invalid_target_is_refused_with_the_reason(word, wrong):
     with pytest.raises(ValueError) as said:
         targets.parse(word)
 
@@ -44,7 +44,7 @@ def test_a_target_that_is_none_is_named(word, wrong):
         "a b",
     ],
 )
-def test_a_host_that_nsca_cannot_be_asked_at_is_refused_at_once(where):
+def test_an_invalid_host_for_nsca_is_refused(where):
     with pytest.raises(ValueError) as said:
         targets.parse(f"nsca:{where}")
 

@@ -46,7 +46,7 @@ def test_a_monitoring_server_gets_the_newest_result_of_each_service_and_this_run
     assert spooled(monitor.word) == []
 
 
-def test_a_result_that_comes_late_does_not_replace_a_newer_one(monitor):
+def test_a_late_result_does_not_replace_a_newer_one(monitor):
     monitor.is_away = True
     deliver(monitor.word, RESULT._replace(state=0, ended=1012.0))
     monitor.is_away = False
@@ -60,7 +60,7 @@ def test_a_result_that_comes_late_does_not_replace_a_newer_one(monitor):
     ]
 
 
-def test_a_result_that_a_target_fails_at_holds_back_no_other(monitor):
+def test_a_result_that_a_target_fails_at_does_not_hold_back_the_others(monitor):
     monitor.fails_at = {"vm-gateway", "vm-state"}
     for number, service in enumerate(("vm-gateway", "vm-state", "vm-image")):
         deliver(monitor.word, RESULT._replace(service=service, ended=1001.0 + number))
@@ -72,7 +72,7 @@ def test_a_result_that_a_target_fails_at_holds_back_no_other(monitor):
     assert len(spooled(monitor.word)) == 2
 
 
-def test_a_target_that_is_away_is_asked_twice_at_most_for_what_is_spooled(monitor):
+def test_an_unavailable_target_is_asked_at_most_twice_per_attempt(monitor):
     monitor.is_away = True
     for number in range(5):
         deliver(monitor.word, RESULT._replace(service=f"vm-{number}"))
@@ -83,7 +83,7 @@ def test_a_target_that_is_away_is_asked_twice_at_most_for_what_is_spooled(monito
     assert monitor.asked == 2 * len(delivery._PAUSES)
 
 
-def test_what_a_target_knows_nothing_of_waits_and_is_said(monitor):
+def test_a_result_of_an_unknown_service_stays_spooled_and_is_reported(monitor):
     monitor.knows_nothing_of = {"stranger"}
 
     assert deliver(monitor.word, RESULT._replace(host="stranger")) == [
@@ -102,7 +102,7 @@ def test_a_result_is_spooled_before_its_target_is_asked(monitor):
     assert (seen, spooled(monitor.word)) == ([1], [])
 
 
-def test_one_run_at_a_time_sends_and_delivers_what_others_spooled_meanwhile(monitor):
+def test_only_one_run_sends_at_a_time_and_delivers_what_others_spooled(monitor):
     """While the first is sending, a second comes, may not send, and spools; then the first takes that along the next time."""
     said = []
 
@@ -118,7 +118,7 @@ def test_one_run_at_a_time_sends_and_delivers_what_others_spooled_meanwhile(moni
     assert [each.service for each in monitor.got] == ["vm-lifecycle", "vm-image", "vm-state"]
 
 
-def test_a_result_that_another_run_delivered_meanwhile_is_not_sent_twice(monitor):
+def test_a_result_that_another_run_has_delivered_is_not_sent_again(monitor):
     attempt = delivery.Delivery(targets.parse(monitor.word), RESULT)
     assert deliver(monitor.word, RESULT._replace(service="vm-state")) == []
 
@@ -128,7 +128,7 @@ def test_a_result_that_another_run_delivered_meanwhile_is_not_sent_twice(monitor
     assert [each.service for each in monitor.got] == ["vm-state", "vm-lifecycle"]
 
 
-def test_a_spool_that_vanishes_meanwhile_is_no_delivery(monitor, state_directory):
+def test_a_removed_spool_does_not_count_as_delivery(monitor, state_directory):
     attempt = delivery.Delivery(targets.parse(monitor.word), RESULT)
     shutil.rmtree(state_directory)
 
@@ -137,7 +137,7 @@ def test_a_spool_that_vanishes_meanwhile_is_no_delivery(monitor, state_directory
     assert [each.service for each in monitor.got] == ["vm-lifecycle"]
 
 
-def test_a_clock_that_is_set_right_meanwhile_loses_no_result(monitor, monkeypatch):
+def test_a_correction_of_the_clock_loses_no_result(monitor, monkeypatch):
     attempt = delivery.Delivery(targets.parse(monitor.word), RESULT)
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
 
@@ -146,7 +146,7 @@ def test_a_clock_that_is_set_right_meanwhile_loses_no_result(monitor, monkeypatc
     assert [each.service for each in monitor.got] == ["vm-lifecycle"]
 
 
-def test_a_target_that_takes_all_its_time_leaves_the_others_theirs(tmp_path, monitor):
+def test_a_slow_target_leaves_the_others_their_share_of_the_time(tmp_path, monitor):
     deadline, left = Deadline(10, 0, VirtualClock()), []
 
     def slow(result):

@@ -6,7 +6,7 @@ import os
 from submitting import RESULT, deliver, lines
 
 
-def test_a_line_that_the_disk_takes_in_part_is_taken_back_and_spooled(tmp_path, room):
+def test_a_partly_written_line_is_removed_again_and_the_result_spooled(tmp_path, room):
     path, word = tmp_path / "file", f"file:{tmp_path}/file"
     path.write_text(json.dumps({"before": "x" * 5000}) + "\n")
     before = path.read_text()
@@ -21,7 +21,7 @@ def test_a_line_that_the_disk_takes_in_part_is_taken_back_and_spooled(tmp_path, 
     assert [each.get("state") for each in lines(path)] == [None, 1, 2]
 
 
-def test_a_line_that_somebody_left_torn_does_not_spoil_the_next_one(tmp_path):
+def test_an_incomplete_line_in_the_file_does_not_spoil_the_next_one(tmp_path):
     (tmp_path / "file").write_text('{"host": "torn')
 
     assert deliver(f"file:{tmp_path}/file") == []
@@ -29,7 +29,7 @@ def test_a_line_that_somebody_left_torn_does_not_spoil_the_next_one(tmp_path):
     assert json.loads((tmp_path / "file").read_text().splitlines()[1])["state"] == 2
 
 
-def test_a_file_that_is_a_pipe_without_a_reader_is_no_hang(tmp_path):
+def test_a_pipe_without_a_reader_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe")
 
     assert deliver(f"file:{tmp_path}/pipe") == [
@@ -37,7 +37,7 @@ def test_a_file_that_is_a_pipe_without_a_reader_is_no_hang(tmp_path):
     ]
 
 
-def test_a_device_that_is_full_is_said():
+def test_a_full_device_is_reported():
     assert deliver("file:/dev/full") == [
         "not submitted to file:/dev/full: /dev/full: No space left on device; spooled"
     ]

@@ -24,7 +24,7 @@ def icinga_says(code, status, http=None):
     return json.dumps({"results": [{"code": code, "status": status}]}), http or int(code)
 
 
-def test_icinga_that_took_a_result_is_asked_once(icinga, server):
+def test_an_accepted_result_is_sent_once(icinga, server):
     server.answer(
         *icinga_says(200.0, "Successfully processed check result for object 'cesga!vm-lifecycle'.")
     )
@@ -35,7 +35,7 @@ def test_icinga_that_took_a_result_is_asked_once(icinga, server):
     ]
 
 
-def test_what_icinga_discards_is_said_and_not_kept(icinga, server):
+def test_a_result_that_icinga_discards_is_reported_and_not_kept(icinga, server):
     server.answer(
         *icinga_says(
             409.0,
@@ -50,7 +50,7 @@ def test_what_icinga_discards_is_said_and_not_kept(icinga, server):
     assert (len(server.got), spooled(icinga)) == (1, [])
 
 
-def test_an_old_result_that_icinga_discards_is_as_it_should_be(icinga, server, monkeypatch):
+def test_a_discarded_old_result_of_another_run_is_not_reported(icinga, server, monkeypatch):
     server.answer("{}", 503)
     deliver(icinga)
     monkeypatch.setattr(time, "time", lambda: 1500.0)
@@ -85,7 +85,7 @@ def test_an_old_result_that_icinga_discards_is_as_it_should_be(icinga, server, m
         (("[]", 404), "(status 404); spooled"),
     ],
 )
-def test_what_icinga_answers_instead_is_told(icinga, server, answer, said):
+def test_an_error_of_icinga_is_reported(icinga, server, answer, said):
     server.answer(*answer)
 
     (told,) = deliver(icinga)
@@ -94,7 +94,7 @@ def test_what_icinga_answers_instead_is_told(icinga, server, answer, said):
     assert len(spooled(icinga)) == 1
 
 
-def test_an_answer_of_icinga_that_cannot_be_understood_is_said_and_its_result_is_not_sent_again(
+def test_a_reply_of_icinga_that_cannot_be_parsed_is_reported_and_its_result_is_not_sent_again(
     icinga, server
 ):
     server.answer("[]")

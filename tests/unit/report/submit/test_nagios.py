@@ -28,14 +28,14 @@ def test_the_pipe_gets_one_command_in_one_write(pipe):
     )
 
 
-def test_what_is_too_long_for_one_write_loses_its_details_and_keeps_its_perfdata(pipe):
+def test_a_result_too_long_for_one_write_loses_its_details_and_keeps_its_perfdata(pipe):
     path, written = pipe
 
     assert deliver(f"nagios:{path}", RESULT._replace(output="one | a=1\n" + 5000 * "x")) == []
     assert written() == b"[1010] PROCESS_SERVICE_CHECK_RESULT;cesga;vm-lifecycle;2;one | a=1\n"
 
 
-def test_a_pipe_that_is_full_is_said_and_left_to_the_next_run(pipe):
+def test_a_full_pipe_is_reported_and_the_result_left_to_the_next_run(pipe):
     path, written = pipe
     with open(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as writer:
         while writer.write(b"x" * 4096):
@@ -55,7 +55,7 @@ def test_a_pipe_that_is_full_is_said_and_left_to_the_next_run(pipe):
         (os.mkfifo, "nobody reads it: is Nagios running?"),
     ],
 )
-def test_a_pipe_that_is_none_or_has_no_reader_is_named_and_left_alone(tmp_path, make, said):
+def test_a_missing_or_wrong_pipe_is_named_and_left_alone(tmp_path, make, said):
     path = tmp_path / "pipe"
     make(path)
 
@@ -91,7 +91,7 @@ def test_the_check_result_directory_gets_a_whole_file_that_nagios_may_read(tmp_p
     )
 
 
-def test_of_what_nagios_has_not_read_yet_only_the_newest_result_of_a_service_stays(tmp_path):
+def test_of_unread_results_of_a_service_only_the_newest_stays(tmp_path):
     """Nagios reads the files in no order."""
     word, names = f"results:{tmp_path}", []
     for state, ended in ((2, 1001.0), (1, 1002.0), (0, 1003.0)):
@@ -109,7 +109,7 @@ def test_of_what_nagios_has_not_read_yet_only_the_newest_result_of_a_service_sta
     )  # Nagios, which has read a file, removes what has its name then
 
 
-def test_what_others_put_into_the_check_result_directory_stays(tmp_path):
+def test_foreign_files_in_the_check_result_directory_stay(tmp_path):
     word = f"results:{tmp_path}"
     deliver(word)
     (mine,) = [path for path in tmp_path.iterdir() if re.fullmatch("c[A-Za-z0-9]{6}", path.name)]
@@ -122,7 +122,7 @@ def test_what_others_put_into_the_check_result_directory_stays(tmp_path):
     assert unread(tmp_path) == [("cesga", "vm-lifecycle", "0"), ("cesga", "vm-lifecycle", "2")]
 
 
-def test_what_a_kill_left_in_the_check_result_directory_is_removed_an_hour_later(
+def test_incomplete_files_of_a_killed_run_are_removed_from_the_check_result_directory_after_an_hour(
     tmp_path, monkeypatch
 ):
     word = f"results:{tmp_path}"
@@ -142,7 +142,7 @@ def test_what_a_kill_left_in_the_check_result_directory_is_removed_an_hour_later
     assert unread(tmp_path) == [("cesga", "vm-lifecycle", "2")]
 
 
-def test_a_check_result_file_that_the_disk_does_not_take_leaves_nothing(tmp_path, room):
+def test_a_full_disk_leaves_no_check_result_file(tmp_path, room):
     (tmp_path / "there").mkdir()
     room(300)
 

@@ -43,13 +43,13 @@ def test_nrdp_gets_the_result_and_its_time(nrdp, server):
 
 
 @pytest.mark.parametrize("path", ["", "/", "/nrdp", "/nrdp/", "/nrdp/?node=1", "/a//b/"])
-def test_a_url_is_asked_as_it_is_written(nrdp, server, path):
+def test_a_url_is_used_exactly_as_written(nrdp, server, path):
     assert deliver(nrdp.replace("/nrdp/", path, 1)) == []
 
     assert [asked for asked, _ in server.got] == [path or "/"]
 
 
-def test_what_nrdp_answers_is_told_without_the_token(nrdp, server):
+def test_an_answer_of_nrdp_is_reported_without_the_token(nrdp, server):
     server.answer("<result><status>-1</status><message>BAD TOKEN</message></result>")
 
     said = deliver(nrdp)
@@ -61,14 +61,14 @@ def test_what_nrdp_answers_is_told_without_the_token(nrdp, server):
     )
 
 
-def test_a_certificate_that_nobody_vouches_for_gets_no_token(nrdp, server):
+def test_a_server_with_an_untrusted_certificate_gets_no_token(nrdp, server):
     said = deliver(nrdp.rpartition(",ca=")[0])
 
     assert "certificate" in said[0]
     assert server.got == []
 
 
-def test_nrdp_that_processed_nothing_did_not_take_the_result(nrdp, server):
+def test_a_result_that_nrdp_did_not_process_counts_as_rejected(nrdp, server):
     server.answer(TAKEN.replace("1 checks", "0 checks"))
 
     said = deliver(nrdp)
@@ -85,7 +85,7 @@ def test_nrdp_that_processed_nothing_did_not_take_the_result(nrdp, server):
     "before",
     ["\n", "\ufeff", "<br />\n<b>Warning</b>: date(): in <b>config.inc.php</b> on line 3<br />\n"],
 )
-def test_what_php_writes_before_the_answer_does_not_matter(nrdp, server, before):
+def test_output_of_php_before_the_answer_is_ignored(nrdp, server, before):
     server.answer(f"{before}<?xml version='1.0'?>\n{TAKEN}\n\n")
 
     assert deliver(nrdp) == []
@@ -105,7 +105,7 @@ def test_what_php_writes_before_the_answer_does_not_matter(nrdp, server, before)
         '{"result": {"status": null}}',
     ],
 )
-def test_an_answer_that_cannot_be_understood_is_said_and_its_result_is_not_sent_again(
+def test_a_reply_that_cannot_be_parsed_is_reported_and_its_result_is_not_sent_again(
     nrdp, server, answer
 ):
     server.answer(answer)
@@ -142,16 +142,14 @@ def test_an_answer_that_cannot_be_understood_is_said_and_its_result_is_not_sent_
     ["{}", "\ufeff<br />\n<b>Warning</b>: date(): {{ in <b>config.inc.php</b>\n{}\n"],
     ids=["plain", "behind-php"],
 )
-def test_nrdp_that_answers_in_json_is_read_to_what_it_says(nrdp, server, answer, said, form):
+def test_an_answer_in_json_is_parsed(nrdp, server, answer, said, form):
     server.answer(form.format(json.dumps({"result": answer}, indent=4)))
 
     assert deliver(nrdp) == [f"not submitted to nrdp:{server.url}/nrdp/: {each}" for each in said]
     assert len(spooled(nrdp)) == len(said)
 
 
-def test_a_result_whose_answer_is_lost_is_sent_once_by_each_run_and_holds_back_nothing(
-    nrdp, server
-):
+def test_a_result_whose_reply_was_lost_is_sent_once_per_run_and_holds_back_no_other(nrdp, server):
     server.answer(None)
 
     (said,) = deliver(nrdp)
@@ -162,7 +160,7 @@ def test_a_result_whose_answer_is_lost_is_sent_once_by_each_run_and_holds_back_n
     assert states(server) == ["2", "1", "2"]
 
 
-def test_a_page_for_people_is_no_answer_of_nrdp(nrdp, server):
+def test_a_web_page_is_not_an_answer_of_nrdp(nrdp, server):
     server.answer("<!DOCTYPE html><html><head><title>It works!</title></head></html>")
 
     assert deliver(nrdp) == [
@@ -170,7 +168,7 @@ def test_a_page_for_people_is_no_answer_of_nrdp(nrdp, server):
     ]
 
 
-def test_a_credentials_file_that_is_missing_is_not_waited_for(nrdp, tmp_path):
+def test_a_missing_credentials_file_is_reported_at_once(nrdp, tmp_path):
     (tmp_path / "nrdp.ini").unlink()
 
     (said,) = deliver(nrdp)

@@ -38,7 +38,7 @@ def send_nsca(tmp_path, monkeypatch):
         ("[fe80::1%eth0]:5668", "fe80::1%eth0", "5668"),
     ],
 )
-def test_nsca_is_asked_at_its_host_and_port(send_nsca, where, host, port):
+def test_send_nsca_gets_host_and_port(send_nsca, where, host, port):
     asked = send_nsca("echo 1 data packet sent to host successfully.")
 
     assert deliver(f"nsca:{where}") == []
@@ -59,15 +59,13 @@ def test_nsca_is_asked_at_its_host_and_port(send_nsca, where, host, port):
         ),
     ],
 )
-def test_what_send_nsca_says_of_a_failure_is_told(send_nsca, script, said):
+def test_an_error_of_send_nsca_is_reported(send_nsca, script, said):
     send_nsca(script)
 
     assert deliver("nsca:mon") == [f"not submitted to nsca:mon: {said}; spooled"]
 
 
-def test_a_send_nsca_that_hangs_ends_with_the_time_that_there_is_and_so_does_what_it_started(
-    send_nsca, tmp_path
-):
+def test_a_hanging_send_nsca_and_its_children_end_at_the_deadline(send_nsca, tmp_path):
     send_nsca(f"sleep 60 & echo $! >{tmp_path}/pid; wait")
     began = time.monotonic()
 

@@ -10,7 +10,7 @@ from vmprobe.report.submit import delivery, spool
 from vmprobe.site import targets
 
 
-def test_what_was_spooled_a_day_ago_is_forgotten(tmp_path, monkeypatch):
+def test_a_result_spooled_a_day_ago_is_dropped(tmp_path, monkeypatch):
     word = f"file:{tmp_path}/there/file"
     deliver(word)
     (tmp_path / "there").mkdir()
@@ -21,7 +21,7 @@ def test_what_was_spooled_a_day_ago_is_forgotten(tmp_path, monkeypatch):
     assert [each["state"] for each in lines(tmp_path / "there" / "file")] == [0]
 
 
-def test_what_a_wrong_clock_dated_into_the_future_replaces_nothing(monitor):
+def test_a_result_dated_in_the_future_replaces_nothing(monitor):
     monitor.is_away = True
     deliver(monitor.word, RESULT._replace(state=2, ended=999999.0))
     monitor.is_away = False
@@ -31,7 +31,7 @@ def test_what_a_wrong_clock_dated_into_the_future_replaces_nothing(monitor):
     assert spooled(monitor.word) == []
 
 
-def test_the_spool_holds_the_newest_and_is_its_owners_alone(tmp_path, monkeypatch):
+def test_the_spool_keeps_the_newest_results_and_only_its_owner_can_read_them(tmp_path, monkeypatch):
     monkeypatch.setattr(spool, "MOST", 5)
     held = spool.Spool(str(tmp_path / "spool" / "one"), keeps_all=True)
     for number in range(8):
@@ -54,7 +54,7 @@ def test_the_spool_holds_the_newest_and_is_its_owners_alone(tmp_path, monkeypatc
 @pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can run a probe in another user's state directory"
 )
-def test_what_root_spools_by_hand_is_the_monitoring_user_s(state_directory):
+def test_a_result_spooled_by_root_belongs_to_the_monitoring_user(state_directory):
     os.makedirs(state_directory)
     os.chown(state_directory, 65534, 65534)
 
@@ -101,7 +101,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", ["1001.000000.json", "lock", "with a\nline.json"])
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_is_no_file_in_the_spool_is_passed_over(tmp_path, what, name):
+def test_what_is_not_a_file_in_the_spool_is_ignored(tmp_path, what, name):
     word = f"file:{tmp_path}/file"
     plant(word, "note", "somebody's")
     FOREIGN[what](os.path.join(delivery.spool_folder(targets.parse(word)), name))
@@ -111,7 +111,7 @@ def test_what_is_no_file_in_the_spool_is_passed_over(tmp_path, what, name):
     assert [each["state"] for each in lines(tmp_path / "file")] == [2, 0]
 
 
-def test_what_a_kill_left_of_a_spool_file_is_removed_an_hour_later(tmp_path, monkeypatch):
+def test_a_temporary_file_of_a_killed_run_is_removed_after_an_hour(tmp_path, monkeypatch):
     word = f"file:{tmp_path}/file"
     plant(word, ".vmprobe-abc", '["cesga", "vm-life')
     folder = delivery.spool_folder(targets.parse(word))
@@ -124,7 +124,7 @@ def test_what_a_kill_left_of_a_spool_file_is_removed_an_hour_later(tmp_path, mon
     assert os.listdir(folder) == ["lock"]
 
 
-def test_a_spool_that_everybody_can_write_to_is_neither_read_nor_written(tmp_path):
+def test_a_world_writable_spool_is_neither_read_nor_written(tmp_path):
     word = f"file:{tmp_path}/file"
     plant(word, "1001.000000.json", '["cesga","vm-lifecycle",0,"planted",1.0,1001.0]')
     os.chmod(delivery.spool_folder(targets.parse(word)), 0o777)
@@ -134,14 +134,14 @@ def test_a_spool_that_everybody_can_write_to_is_neither_read_nor_written(tmp_pat
     assert spooled(word) == ["1001.000000.json"]
 
 
-def test_without_a_place_for_the_spool_results_are_delivered_all_the_same(tmp_path, monkeypatch):
+def test_without_a_spool_results_are_delivered_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("VMPROBE_STATE", "/dev/null/state")
 
     assert deliver(f"file:{tmp_path}/file") == []
     assert [each["state"] for each in lines(tmp_path / "file")] == [2]
 
 
-def test_without_a_place_for_the_spool_it_is_said(monkeypatch):
+def test_a_result_that_can_neither_be_delivered_nor_spooled_is_reported(monkeypatch):
     monkeypatch.setenv("VMPROBE_STATE", "/dev/null/state")
 
     assert deliver("file:/nowhere/file") == [
@@ -150,7 +150,7 @@ def test_without_a_place_for_the_spool_it_is_said(monkeypatch):
     ]
 
 
-def test_a_path_is_the_same_target_with_a_slash_more(tmp_path):
+def test_a_path_with_an_extra_slash_is_the_same_target(tmp_path):
     word = f"file:{tmp_path}/folder/file"
     deliver(word)  # the folder is not there yet
     (tmp_path / "folder").mkdir()

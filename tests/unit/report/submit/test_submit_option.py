@@ -21,7 +21,7 @@ from vmprobe.report.submit import delivery
 from vmprobe.site import services
 
 
-def test_a_result_goes_to_several_targets_and_the_output_stays_as_it_is(quick, tmp_path):
+def test_a_result_goes_to_several_targets_and_the_output_does_not_change(quick, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
 
     code, output, errors = run_probe(
@@ -41,7 +41,7 @@ def test_a_result_goes_to_several_targets_and_the_output_stays_as_it_is(quick, t
     ] == [("quick", "vm-lifecycle", 0, output.rstrip("\n"))]
 
 
-def test_a_new_file_of_results_can_be_read_by_who_forwards_them_and_an_old_one_keeps_its_mode(
+def test_a_new_file_of_results_is_readable_by_all_and_an_existing_one_keeps_its_mode(
     quick, tmp_path
 ):
     new, old = tmp_path / "new", tmp_path / "old"
@@ -61,7 +61,7 @@ def test_a_new_file_of_results_can_be_read_by_who_forwards_them_and_an_old_one_k
     assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o644, 0o640]
 
 
-def test_what_ends_a_run_before_it_begins_is_submitted_too(quick, tmp_path):
+def test_a_usage_error_is_submitted_too(quick, tmp_path):
     file = tmp_path / "file"
 
     code, output, _ = run_probe(
@@ -102,7 +102,7 @@ def result_of(check, site, *options):
         ("leftovers", ["--remove", "-t", "40"], 29, 11),
     ],
 )
-def test_a_submission_ends_with_the_check_s_own_time_that_a_scheduler_kills_at(
+def test_a_submission_ends_before_a_scheduler_kills_the_check(
     quick, monitor, own_signals, check, options, lasted, seconds
 ):
     given = []
@@ -142,7 +142,7 @@ def test_a_run_of_49_s_and_its_submission_end_before_a_scheduler_kills_them(
     assert 49 + seconds < objects.needed(time)
 
 
-def test_a_target_that_fails_changes_neither_line_1_nor_the_state(quick, tmp_path):
+def test_a_failing_target_changes_neither_line_1_nor_the_state(quick, tmp_path):
     code, output, errors = run_probe(
         "check_vm_lifecycle", "--site", quick, "--submit", "file:/nowhere/file", "-t", "20"
     )
@@ -154,7 +154,7 @@ def test_a_target_that_fails_changes_neither_line_1_nor_the_state(quick, tmp_pat
     ]
 
 
-def test_a_site_that_cannot_be_read_has_no_name_to_submit_under():
+def test_without_a_readable_site_nothing_is_submitted():
     code, output, _ = run_probe(
         "check_vm_lifecycle", "--site", "/nowhere.ini", "--submit", "file:/nowhere/file"
     )
@@ -183,7 +183,7 @@ def test_many_probes_at_once_deliver_each_result_once(quick, tmp_path):
     assert sorted(each["output"] for each in lines(tmp_path / "file")) == sorted(outputs)
 
 
-def test_after_a_signal_a_result_gets_the_least_of_time(quick, tmp_path):
+def test_after_a_signal_a_submission_gets_the_shortest_time(quick, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     (tmp_path / "nagiosplugin.py").write_text(f"open({str(fifo)!r}).read()\n")
