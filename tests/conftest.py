@@ -1,4 +1,4 @@
-"""What the tests share: a probe over the in-memory cloud with virtual time, and probes as processes."""
+"""Fixtures and hooks for all tests."""
 
 import compileall
 import re
@@ -18,11 +18,12 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    """The probes are started many hundred times: compiled once, also where Python is told to write no bytecode."""
+    """Compile the package once: checks are started many hundred times, perhaps without bytecode."""
     compileall.compile_dir(PROBES / "vmprobe", quiet=1)
 
 
-# What one process does alone where several share a run, by patterns of test ids; of the rest each takes whole files.
+# Tests that one process runs alone where several share a run, by patterns of their ids. The other
+# tests are shared by whole files.
 TOGETHER = {
     "the one OpenStack": r"/live/openstack/|/occi/test_(ooi|grid)|/ec2/test_fronted|/monitoring/test_openstack|\[(openstack|ec2-api|ooi)\]",
     "the packages": r"/packages/",
@@ -48,7 +49,7 @@ _told = []
 
 @pytest.fixture(scope="session")
 def tell():
-    """``tell(line)``: a figure that ends up below the summary of the whole run, such as how much was tried."""
+    """``tell(line)``: print a line below the summary of the whole run."""
     return _told.append
 
 
@@ -70,7 +71,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True)
 def state_directory(tmp_path, monkeypatch):
-    """Ledgers of a test stay in the test."""
+    """Keep the ledgers of each test in its own directory."""
     directory = tmp_path / "state"
     monkeypatch.setenv("VMPROBE_STATE", str(directory))
     return directory

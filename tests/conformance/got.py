@@ -1,4 +1,4 @@
-"""What the conformance suite really got of each server, in ``got.json``; the README's tables are made from it.
+"""What each server really gave to the conformance suite, in ``got.json``, for the README's tables.
 
 ``pytest --regen tests/conformance`` writes it, for the harnesses that run.
 """
@@ -12,7 +12,7 @@ _FILE = Path(__file__).with_name("got.json")
 
 
 def entry(driver, capabilities, metrics) -> dict:
-    """What is recorded of a server: the name of its driver, and what was got by it."""
+    """The entry of a server: the name of its driver, and what it gave."""
     elsewhere = type(driver).__module__
     name = next((name for name in drivers.DRIVERS if drivers.load(name) is type(driver)), elsewhere)
     return {
@@ -28,7 +28,7 @@ def read() -> dict:
 
 
 def write(name: str, given: dict) -> None:
-    """Record one, in the place of what was there of it."""
+    """Replace the entry of a harness."""
     found = {**read(), name: given}
     _FILE.write_text(
         "{\n"

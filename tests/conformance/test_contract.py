@@ -1,7 +1,7 @@
 """What every driver has to do, whichever it is: the docstrings of core/driver.py, tested one by one.
 
-The tests share one server and one volume for each harness, because on real servers a boot costs seconds; they run in
-the order of this file.
+The tests of a harness share one server and one volume, because a real server takes seconds to boot. They run in the
+order of this file.
 """
 
 import math
@@ -42,7 +42,7 @@ def harness(request):
 
 
 class World:
-    """What the tests of one harness share."""
+    """The state that the tests of one harness share."""
 
     def __init__(self, harness):
         self.harness, self.cloud, self.deadline = harness, harness.driver, harness.deadline
@@ -52,10 +52,10 @@ class World:
         self.got = {
             "capabilities": set(),
             "metrics": set(),
-        }  # what the server really gave; see got.py
+        }  # what the server really gave: see got.py
 
     def until(self, look, what):
-        """What ``look`` returns once it is true; a failure that may pass is waited out."""
+        """Poll until ``look`` returns something true, through transient failures, and return that."""
         began, last = self.deadline.clock.now(), None
         for elapsed in self.deadline.polls(began, first=0):
             try:
@@ -70,7 +70,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(harness):
     found = World(harness)
-    with pytest.raises(AuthRejected):  # no later call authenticates implicitly
+    with pytest.raises(AuthRejected):  # only ``connect`` authenticates
         harness.driver.list(Kind.SERVER, found.name)
     harness.driver.connect()
     yield found
@@ -96,7 +96,7 @@ def needs(world, capability):
         pytest.skip(f"{world.cloud.system} has no {capability.value}")
 
 
-# --- before anything is made --------------------------------------------------------------------------------------
+# --- before anything is created --------------------------------------------------------------------------------------
 
 
 def test_it_says_what_it_is(world):
@@ -104,13 +104,13 @@ def test_it_says_what_it_is(world):
     assert world.cloud.system and world.cloud.proved_against != "nothing yet"
 
 
-def test_an_image_that_is_not_there_is_not_found_and_named(world):
+def test_a_missing_image_is_not_found_and_named(world):
     with pytest.raises(NotFound) as wrong:
         world.cloud.resolve({**world.harness.test_vm, "image": "vmprobe-no-such-image"})
     assert "vmprobe-no-such-image" in str(wrong.value)
 
 
-def test_what_is_said_of_an_image_names_it_and_its_state(world):
+def test_an_image_has_an_id_and_a_state(world):
     needs(world, Capability.IMAGES)
     found = world.cloud.images(world.harness.test_vm["image"], ["sha512"])
 
@@ -125,7 +125,7 @@ def test_what_is_said_of_an_image_names_it_and_its_state(world):
     world.got["capabilities"].add(Capability.IMAGES)
 
 
-def test_what_a_test_vm_is_made_of_is_said(world):
+def test_a_test_vm_can_be_planned(world):
     world.plan = world.cloud.resolve(world.harness.test_vm)
     assert world.plan.image
 
@@ -136,7 +136,7 @@ def test_a_name_that_was_never_used_lists_nothing(world):
     ]
 
 
-def test_what_was_never_there_is_not_found_and_its_removal_is_success(world):
+def test_what_never_existed_is_not_found_and_can_be_deleted(world):
     for kind in world.cloud.kinds:
         nothing = Ref(kind, _impossible_id(world), world.name)
         with pytest.raises(NotFound):
@@ -164,7 +164,7 @@ def test_a_server_can_be_found_by_its_name_from_the_moment_it_is_asked_for(world
     assert [(thing.ref.id, thing.ref.name) for thing in found] == [(world.server.id, world.name)]
 
 
-def test_the_empty_beginning_of_a_name_is_everybodys(world):
+def test_an_empty_name_lists_the_servers_of_everybody(world):
     assert world.server in [thing.ref for thing in world.cloud.list(Kind.SERVER, "")]
 
 
@@ -182,7 +182,7 @@ def test_a_server_becomes_ready(world):
     assert world.cloud.list(Kind.SERVER, world.name)[0].state is State.READY
 
 
-def test_only_the_beginning_of_a_name_is_asked_for(world):
+def test_a_list_matches_the_beginning_of_a_name_only(world):
     assert world.cloud.list(Kind.SERVER, world.name[:-1])
     assert world.cloud.list(Kind.SERVER, world.name + "-") == []
     assert world.cloud.list(Kind.SERVER, world.name[1:]) == []
@@ -278,7 +278,7 @@ def test_the_server_has_written_and_read_its_volume(world):
     assert world.until(look, "disk on the console")
 
 
-def test_metrics_are_those_that_are_offered_and_are_numbers(world):
+def test_metrics_are_among_those_offered_and_are_numbers(world):
     needs(world, Capability.METRICS)
     samples = world.until(lambda: world.cloud.metrics(world.server), "a first sample")
 
@@ -313,7 +313,7 @@ def test_counters_only_grow(world):
         )
 
 
-def test_capacity_is_what_can_be_counted(world):
+def test_limits_are_not_negative(world):
     needs(world, Capability.CAPACITY)
     limits = world.cloud.capacity()
 
@@ -379,7 +379,7 @@ def test_several_servers_are_made_by_one_request(world):
     world.got["capabilities"].add(Capability.BULK)
 
 
-def test_what_was_asked_is_evidence_without_secrets(world):
+def test_the_evidence_has_all_requests_and_no_secrets(world):
     evidence = world.harness.driver.evidence
     text = "\n".join(evidence.lines())
 
@@ -387,10 +387,10 @@ def test_what_was_asked_is_evidence_without_secrets(world):
     assert [secret for secret in world.harness.secrets if secret in text] == []
 
 
-def test_a_server_that_cannot_be_is_refused_or_fails_in_the_managers_words(world):
+def test_an_impossible_server_is_refused_or_fails_in_the_managers_words(world):
     spoil = world.harness.impossible
     if spoil is None:
-        pytest.skip("this harness knows no test VM that cannot be")
+        pytest.skip("this harness knows no test VM that is impossible")
     plan = world.cloud.resolve({**world.harness.test_vm, **spoil})
     try:
         ref = world.cloud.create(ServerSpec(world.name, plan))
@@ -405,8 +405,8 @@ def test_a_server_that_cannot_be_is_refused_or_fails_in_the_managers_words(world
     world.until(lambda: _removed(world.cloud, ref), "removal")
 
 
-def test_what_this_server_gave_is_what_the_readme_has_of_it(world, request):
-    """The last one: what the others got, which the README's tables are made of."""
+def test_the_readme_has_what_this_server_gave(world, request):
+    """The last test: compare what the others got with the record that the README is made from."""
     given = got.entry(world.cloud, world.got["capabilities"], world.got["metrics"])
     if request.config.getoption("--regen"):
         got.write(world.harness.name, given)

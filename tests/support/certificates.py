@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of their own, servers, clients and proxies, of any age."""
+"""Certificates for tests: an authority, and its servers, clients and proxies, of any age."""
 
 import datetime
 import ipaddress
@@ -25,12 +25,12 @@ def elliptic():
 
 
 def of_rsa():
-    """What the grid's own tools know."""
+    """A key that the grid's own tools can read."""
     return rsa.generate_private_key(65537, 2048)
 
 
 class Authority:
-    """``ca`` is the path of its certificate; the others are made as they are asked for."""
+    """A certificate authority; ``ca`` is the path of its certificate."""
 
     def __init__(self, directory, name="test authority", days=1, new_key=elliptic):
         self.directory, self.name, self._new_key = directory, name, new_key
@@ -41,7 +41,7 @@ class Authority:
     def issue(
         self, name, days=1, since=-1, names=("127.0.0.1", "localhost"), password=b"", under=None
     ):
-        """The path of a PEM file: certificate, key, and for a proxy ``under`` another file, that file's certificate."""
+        """The path of a PEM file with certificate and key, and the chain in the file ``under``."""
         key = self._new_key()
         made = _make(name, key, self._key, self._certificate, days, since, names)
         return self._write(
@@ -59,7 +59,7 @@ class Authority:
         return self._write(f"proxy of {of.stem}", _pem(made) + _secret(key) + _chain(of))
 
     def revoke(self, *paths):
-        """The path of a list of these certificates."""
+        """The path of a revocation list with these certificates."""
         now = datetime.datetime.now(datetime.timezone.utc)
         builder = (
             x509.CertificateRevocationListBuilder()

@@ -1,4 +1,6 @@
-"""What the tests of the clean-up share: a cloud with strangers in it, faults by the number of a request, and real SIGKILLs."""
+"""For tests of the clean-up: a cloud with other people's resources, faults by the number of a request,
+and real SIGKILLs.
+"""
 
 import itertools
 import os
@@ -14,14 +16,11 @@ from virtual import VirtualClock
 from vmprobe.core.model import Kind
 from vmprobe.drivers.memory.cloud import REQUEST_FAULTS, Thing
 
-KILLS = (
-    "killed-before",
-    "killed-after",
-)  # before the request leaves; after the server acted, before the reply
+# Before the request leaves; after the server acted, and before the reply.
+KILLS = ("killed-before", "killed-after")
 FAULTS = (*REQUEST_FAULTS, *KILLS)
-SHM = Path(
-    "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
-)  # for what writes thousands of ledgers
+# For tests that write thousands of ledgers.
+SHM = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
 HOUR = 3600.0
 LEASE = 6 * 60.0  # of a run with a deadline of 300 s
 
@@ -52,7 +51,7 @@ STRANGERS = (  # names that no run and no --remove of the owner "mon" may ever t
 
 
 class Disaster:
-    """A site in whose cloud strangers live, and a run of the probe that meets ``faults``: {number of a request: fault}."""
+    """A cloud with other people's resources, and runs of a check with ``faults``, by request number."""
 
     def __init__(self, directory: Path, count: int = 1, faults=None, lag: int = 2):
         self.directory = directory
@@ -77,14 +76,14 @@ class Disaster:
         self.cloud.lag = lag
         self.state = directory / "state"
 
-    # --- runs, each judged as an output ---------------------------------------------------------------------------
+    # --- runs; each output is parsed ---------------------------------------------------------------------------
 
     def run(self, *options: str):
-        """(exit code, what its output says) of check_vm_lifecycle."""
+        """(exit code, parsed output) of check_vm_lifecycle."""
         return self._run(self.site.lifecycle, options)
 
     def leftovers(self, *options: str):
-        """(exit code, what its output says) of check_vm_leftovers."""
+        """(exit code, parsed output) of check_vm_leftovers."""
         return self._run(self.site.leftovers, options)
 
     def _run(self, probe, options):
@@ -97,9 +96,9 @@ class Disaster:
         return code, said
 
     def run_and_be_killed(self, arrange=lambda kill: None) -> None:
-        """check_vm_lifecycle in a process of its own, which a real SIGKILL ends; the cloud lives on.
+        """Run check_vm_lifecycle in a process of its own, and kill it by SIGKILL; the cloud lives on.
 
-        ``arrange(kill)`` may set where, besides the faults ``killed-before`` and ``killed-after``.
+        The faults ``killed-before`` and ``killed-after`` say when, or ``arrange(kill)`` does.
         """
         assert self.run_in_a_process(arrange) is None, "was not killed"
 
@@ -134,7 +133,7 @@ class Disaster:
     # --- what is true afterwards ----------------------------------------------------------------------------------
 
     def ours(self) -> List[str]:
-        """What runs have made and not removed."""
+        """The resources that runs created and did not remove."""
         return [
             f"{thing.kind.value} {thing.id} {thing.name}"
             for key, thing in self.cloud.things.items()
@@ -142,11 +141,11 @@ class Disaster:
         ]
 
     def ledgers(self) -> List[str]:
-        """The files of the ledger's directory."""
+        """The files in the directory of ledgers."""
         return sorted(path.name for path in self.state.rglob("*") if path.is_file())
 
     def check_strangers(self) -> None:
-        """Nothing else was touched."""
+        """Assert that nobody else's resource was touched."""
         for key, before in self.strangers.items():
             assert key in self.cloud.things, f"{before.kind.value} {before.name!r} was removed"
             assert (
@@ -154,19 +153,19 @@ class Disaster:
             ), f"{before.name!r} was touched"
 
     def repaired(self) -> None:
-        """From now on the cloud is well again."""
+        """End all faults."""
         self.cloud.plot.clear()
         for thing in self.cloud.things.values():
             thing.undying = False
 
     def outlast_the_lease(self) -> None:
-        """Until anybody may remove what a run left; no list lags behind for so long."""
+        """Wait until the lease of a run is over. No list lags behind for so long."""
         self.clock.sleep(LEASE + 61)
         for thing in self.cloud.things.values():
             thing.hidden_looks = 0
 
     def fork(self):
-        """The world as it is now; call it to have it back."""
+        """Save the present state. Call the result to restore it."""
         things, log, now = _copy(self.cloud.things), list(self.cloud.log), self.clock.now()
         state = self.state
 

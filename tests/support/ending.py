@@ -1,4 +1,4 @@
-"""What tests start once for a whole run, and what ends with it."""
+"""Servers and files that tests start once for a whole run, and that end with it."""
 
 from contextlib import ExitStack
 

@@ -4,9 +4,10 @@ import re
 
 
 def pytest_make_parametrize_id(config, val, argname):
-    """What a test is tried with becomes a few words in its id: pytest hands the id to every child process, in its environment.
+    """Shorten a parameter's value to a few words for the test's id.
 
-    Ids that a test gives itself stay as they are, and so does what pytest calls by the parameter's name and a number.
+    pytest hands the id to every child process, in its environment. Ids that a test gives itself stay
+    as they are.
     """
     if getattr(val, "__name__", "") == "<lambda>":
         return argname

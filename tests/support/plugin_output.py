@@ -1,8 +1,8 @@
-"""A plug-in's output, read by the rules of those who read it; whatever breaks one of them is an AssertionError.
+"""Parse a plug-in's output by the rules of its readers; AssertionError where it breaks one.
 
 Three readers: the strict grammar of the monitoring plugins interface (draft-kaestle-monitoring-plugins-interface, and
 the developer guidelines, section "Performance data"), Nagios Core's ``parse_check_output`` and Icinga 2's
-``ParseCheckOutput`` and ``SplitPerfdata``. They must come to the same.
+``ParseCheckOutput`` and ``SplitPerfdata``. All three have to agree.
 """
 
 import re
@@ -22,7 +22,7 @@ _UNITS = {"leftovers": None, "vcpus": None, "memory": "B", "volume_bytes": "B"}
 
 
 class Output(NamedTuple):
-    """What all readers agree on. ``figures`` by label, in base units."""
+    """What all readers agree on; ``figures`` by label, in base units."""
 
     name: str
     state: int

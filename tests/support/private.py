@@ -1,4 +1,4 @@
-"""Files that only their owner may read, as the suite wants those that hold a secret."""
+"""Files that only their owner may read, as files with secrets have to be."""
 
 
 def written(path, content, mode=0o600):

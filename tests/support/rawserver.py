@@ -1,4 +1,4 @@
-"""Servers for tests, on loopback: they answer with exactly the bytes that they are told to, right or wrong."""
+"""Servers for tests, on loopback, that answer with exactly the bytes that a test gives them."""
 
 import socket
 import ssl
@@ -10,9 +10,9 @@ Request = namedtuple("Request", "method target headers body")
 
 
 class Server:
-    """Answers each request with what ``answer(request)`` gives: bytes, or a function that gets the connection.
+    """Answer each request with what ``answer(request)`` returns: bytes, or a function of the connection.
 
-    After a function, and after b"", the connection is closed. ``requests`` has what came.
+    After a function, and after b"", the connection is closed. ``requests`` has the requests.
     """
 
     def __init__(self, answer, tls=None, host="127.0.0.1"):
@@ -86,7 +86,7 @@ def _read(file):
 
 
 def reply(status=200, body=b"", **headers):
-    """A whole, right answer; headers as ``Retry_After=3``."""
+    """A complete, correct response; headers as ``Retry_After=3``."""
     body = body if isinstance(body, bytes) else body.encode()
     lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Words')}", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

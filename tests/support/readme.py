@@ -1,4 +1,4 @@
-"""The generated parts of README.md and of docs/, made from the code itself; ``pytest --regen`` writes them."""
+"""The generated parts of README.md and docs/, made from the code; ``pytest --regen`` writes them."""
 
 import re
 
@@ -15,7 +15,7 @@ _BLOCK = re.compile(r"(<!-- generated: (?P<what>[^>]+) -->\n)(?P<text>.*?)(<!-- 
 
 
 def generated(text: str) -> str:
-    """The README's text with its generated parts as they ought to be."""
+    """The text with its generated parts renewed."""
     return _BLOCK.sub(lambda match: match[1] + _make(match["what"]) + match[4], text)
 
 
@@ -36,7 +36,7 @@ def _help(probe: str) -> str:
 
 
 def _options(command: str) -> str:
-    """What a sub-command of vmprobectl takes; not its help, whose form differs from Python to Python."""
+    """The options of a sub-command. Not its help, which differs between versions of Python."""
     parser = main.parser()
     for word in command.split():
         parser = next(
@@ -73,7 +73,7 @@ def _drivers(_: str) -> str:
 
 
 def _metrics(_: str) -> str:
-    """What each manager measures of a VM."""
+    """The table of the metrics that each manager has."""
     words = METRICS + EXTRA_METRICS
     lines = [
         "| manager | " + " | ".join(word.replace("_", " ") for word in words) + " | read |",
@@ -93,7 +93,7 @@ def _metrics(_: str) -> str:
 
 
 def _costs(_: str) -> str:
-    """What a check costs and what a core carries, by the benchmark of the last time."""
+    """What a check costs, and what one core can run, by the last benchmark."""
     rows = (CHECKOUT / "tests" / "bench" / "RESULTS.md").read_text().splitlines()
     wanted = [
         row.rsplit("|", 2)[0] + "|"
@@ -104,5 +104,5 @@ def _costs(_: str) -> str:
 
 
 def _cell(declared: bool, given: bool) -> str:
-    """What the driver declares, in brackets where no server of the conformance suite gave it."""
+    """``yes`` if the driver declares it; in brackets if no server of the conformance suite gave it."""
     return "yes" if declared and given else "(yes)" if declared else ""

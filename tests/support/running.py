@@ -1,4 +1,4 @@
-"""Probes run by tests: as processes, as a scheduler does it, and over an in-memory cloud with virtual time."""
+"""Run checks: as processes, as a scheduler does, or in virtual time over the cloud in memory."""
 
 import importlib
 import itertools
@@ -20,7 +20,7 @@ _urls = itertools.count(1)
 
 
 class MemorySite:
-    """A site over an in-memory cloud of its own, and the probes run against it in virtual time."""
+    """A site with a cloud in memory of its own, and the checks run over it in virtual time."""
 
     def __init__(self, directory: Path, clock: VirtualClock):
         self.clock = clock
@@ -65,7 +65,7 @@ class MemorySite:
 
 
 def run_probe(name: str, *options: str, env=None, **words):
-    """(exit code, stdout, stderr) of a probe run as a process, as a scheduler does it."""
+    """(exit code, stdout, stderr) of a check run as a process, as a scheduler does."""
     done = subprocess.run(
         [sys.executable, str(PROBES / name), *options],
         capture_output=True,
@@ -79,6 +79,6 @@ def run_probe(name: str, *options: str, env=None, **words):
 
 
 def requests_in(directory: Path):
-    """What the one run asked for whose ``--evidence`` this directory is, each as ``METHOD URL``, in its order."""
+    """The requests of the run whose ``--evidence`` this directory is, each as ``METHOD URL``."""
     (file,) = directory.iterdir()
     return [exchange["request"] for exchange in json.loads(file.read_text())["exchanges"]]

@@ -1,11 +1,11 @@
-"""Whether secrets got out: into an output, a file, a process's title or arguments. For every test that uses one.
+"""Check that no secret got into an output, a file, or a process's title or arguments.
 
     secrets = Secrets(password="a-Secret-1")
     secrets.credentials(path)                  # writes them as a credentials file
     done = secrets.run("check_vm_lifecycle", "--site", ..., files=[tmp_path])
     secrets.check(done.stdout, "stdout")
 
-``run`` checks stdout, stderr, everything below ``files``, and what the kernel shows of each process as long as it lives.
+``run`` checks stdout, stderr, everything below ``files``, and what the kernel shows of each process.
 """
 
 import base64
@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.parse
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from running import PROBES
 
@@ -82,24 +82,27 @@ class Done(NamedTuple):
     code: int
     stdout: str
     stderr: str
-    watched: int  # how often a process's arguments were looked at
+    watched: int  # how often the arguments of a process were read
 
 
 class Secrets:
-    """Known secrets, and every form in which they may leave."""
+    """Known secrets, and every form in which they may get out."""
 
     def __init__(self, **secrets: str):
         self.known = secrets
 
     def credentials(self, path: Path, **names: str) -> Path:
-        """A credentials file with them and with ``names``, which are no secrets; for its owner only."""
+        """Write a credentials file with them and with ``names``, which are no secrets."""
         lines = (f"{key} = {text}\n" for key, text in {**names, **self.known}.items())
         path.write_text("[credentials]\n" + "".join(lines))
         path.chmod(0o600)
         return path
 
     def forms(self) -> Iterator[Tuple[str, str]]:
-        """(name, text) of each secret in every form that a server may write, of base64 what is the same wherever it begins."""
+        """(name, text) of each secret in every form that a server may write.
+
+        Of base64, the letters that do not depend on what stands around the secret.
+        """
         for name, secret in self.known.items():
             forms = {
                 encode(secret) for what, encode in ENCODERS.items() if not what.startswith("base64")
@@ -111,13 +114,13 @@ class Secrets:
                 yield name, form
 
     def check(self, text: str, where: str) -> None:
-        """AssertionError when one of them is in ``text``; the message does not repeat it."""
+        """AssertionError if one of them is in ``text``; its message does not repeat the secret."""
         for name, form in self.forms():
             at = text.find(form)
             assert at < 0, f"the {name} is in {where}, after {text[max(0, at - 60) : at]!r}"
 
     def check_files(self, *roots: Path, but: Iterable[Path] = ()) -> int:
-        """All files below ``roots``, their names too, but not those that hold them by right; how many there were."""
+        """Check all files below ``roots``, and their names, but not those in ``but``. Returns how many."""
         spared, number = {path.resolve() for path in but}, 0
         for path in (
             path for root in roots for path in ([root] if root.is_file() else root.rglob("*"))
@@ -129,7 +132,7 @@ class Secrets:
         return number
 
     def check_process(self, pid: int) -> int:
-        """Arguments and title of a process and its children, as every user can see them; how many there were."""
+        """Check arguments and title of a process and its children. Returns how many there were."""
         number = 0
         for one in [pid, *_children(pid)]:
             for what in ("cmdline", "comm"):
@@ -147,17 +150,17 @@ class Secrets:
         *options: str,
         files: Sequence[Path] = (),
         but: Sequence[Path] = (),
-        env: Dict[str, str] = {},
+        env: Optional[Dict[str, str]] = None,
         timeout: float = 300,
     ) -> Done:
-        """Run a probe as a process, and check everything that can be seen of it, meanwhile and afterwards."""
+        """Run a check as a process, and check what can be seen of it, while it runs and afterwards."""
         process = subprocess.Popen(
             [sys.executable, str(PROBES / probe), *options],
             stdin=subprocess.DEVNULL,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **env},
+            env={**os.environ, **(env or {})},
         )
         watched, until = 0, time.monotonic() + timeout
         while True:

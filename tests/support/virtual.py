@@ -1,4 +1,4 @@
-"""Time for tests: it passes when somebody sleeps, and not otherwise."""
+"""Clocks for tests: time passes only when the code under test sleeps."""
 
 import threading
 
@@ -6,7 +6,7 @@ from vmprobe.core.clock import Clock
 
 
 class VirtualClock(Clock):
-    """A clock that moves only by ``sleep``; ``at`` runs things at their moment, such as a signal's arrival."""
+    """A clock that only ``sleep`` moves on. ``at`` schedules events, such as the arrival of a signal."""
 
     def __init__(self, utc: float = 1_800_000_000.0):
         super().__init__()
@@ -30,12 +30,12 @@ class VirtualClock(Clock):
         self._now = end
 
     def at(self, moment: float, act) -> None:
-        """Call ``act`` when the clock comes to ``moment``; a sleep that holds it ends there, as with a signal."""
+        """Call ``act`` at ``moment``. A sleep across that moment ends there, as it does with a signal."""
         self._appointments.append((moment, act))
 
 
 class SharedClock(Clock):
-    """Virtual time for several threads: one runs at a time, and time passes when all of them sleep."""
+    """Virtual time for several threads. One runs at a time; time passes when all of them sleep."""
 
     def __init__(self, utc: float = 1_800_000_000.0):
         super().__init__()
@@ -44,7 +44,7 @@ class SharedClock(Clock):
         self._running, self._wakes = 0, {}
 
     def thread(self, moment: float, act, *words) -> threading.Thread:
-        """A thread, not started yet, that calls ``act`` at ``moment``. All are made before the first is started."""
+        """A thread that calls ``act`` at ``moment``. Make all of them before the first is started."""
         self._running += 1
 
         def live():

@@ -1,10 +1,10 @@
-"""How a test waits for something that happens elsewhere: as short as can be, and long enough for a busy machine."""
+"""Wait for something outside the test: as short as possible, long enough for a busy machine."""
 
 import time
 
 
 def soon(look, seconds: float = 240, pause: float = 0.05):
-    """What ``look`` returns as soon as it is true, asked again after each pause; an AssertionError when it is not in time."""
+    """Call ``look`` until it returns something true, and return that; AssertionError if too late."""
     until = time.monotonic() + seconds
     while True:
         found = look()

@@ -1,4 +1,4 @@
-"""An HTTP server of the standard library that does as it is told."""
+"""An HTTP server whose status, clock and certificate a test chooses."""
 
 import email.utils
 import ssl
@@ -10,10 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def serving(certificate=None, ca=None, front=200, auth=201, behind=0.0, body=None):
-    """The URL of a server: ``front`` is what it answers to a read, ``auth`` to an authentication, ``behind`` its clock,
-    ``body`` the text of what it answers to a read.
+    """The URL of a server.
 
-    With a ``certificate`` (PEM with its key) it speaks TLS, and with a ``ca`` it wants one from its client.
+    ``front``: the status of its answers to GET, ``auth``: to POST, ``body``: the text of the former,
+    ``behind``: the seconds by which its clock is late. With a ``certificate`` (PEM with its key) it
+    speaks TLS, and with a ``ca`` it demands a certificate from its client.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -37,13 +38,13 @@ def serving(certificate=None, ca=None, front=200, auth=201, behind=0.0, body=Non
             self.wfile.write(body)
 
         def log_message(self, *words):
-            """Nobody reads it."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *words):
-            """A client that refuses our certificate ends the connection; that is what is tested."""
+            """Ignore clients that close the connection: tests expect that of a bad certificate."""
 
     server = Server(("127.0.0.1", 0), Handler)
     if certificate:

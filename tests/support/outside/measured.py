@@ -1,7 +1,7 @@
-"""Live through check_vm_lifecycle at each of the sites in the arguments, in virtual time; say how memory grew.
+"""Run check_vm_lifecycle for each site in the arguments, in virtual time, and measure its memory.
 
-A line of JSON for each: state, output, and the peak of memory so far in KiB. The peak is VmHWM, not getrusage's, which
-in a child begins with the memory of the process that it was forked from.
+Prints a line of JSON for each: state, output, and the peak of memory so far in KiB. The peak is VmHWM: getrusage's
+includes, in a child, the memory of the process that it was forked from.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The cloud that ``webcloud`` drives: it does everything at once and well, unless ``twist`` makes something else of it."""
+"""The cloud of ``webcloud`` and ``minimal``. It does everything at once, unless ``twist`` spoils it."""
 
 import itertools
 import json
@@ -31,7 +31,7 @@ interval = {poll} s
 
 
 class WebServer(Server):
-    """``twist(number, request, status, document)`` may return an answer of its own, as rawserver.Server takes them."""
+    """``twist(number, request, status, document)`` may return another answer, as for rawserver.Server."""
 
     def __init__(self, twist=lambda *words: None):
         self.twist, self.things, self._ids, self._numbers = (
