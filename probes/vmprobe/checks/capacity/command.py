@@ -1,4 +1,4 @@
-"""check_vm_capacity: what is free, and can I get 500?"""
+"""check_vm_capacity: what is free, and whether so many more servers fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Key
 from vmprobe.core.errors import ClientError
-from vmprobe.core.model import BURDENS, RESOURCES, Capability
+from vmprobe.core.model import BURDENS, RESOURCES, Capability, Limit
 from vmprobe.site.site import Site
 
 DESCRIPTION = """\
@@ -29,10 +29,10 @@ Ranges are Nagios ranges, in the metric's unit: -w servers_full=80
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("capacity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
-    found.add_argument("--need", metavar="N", type=count, help="can I get so many more servers?")
-    found.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
-    return found
+    parser = Parser("capacity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    parser.add_argument("--need", metavar="N", type=count, help="can I get so many more servers?")
+    parser.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
+    return parser
 
 
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
@@ -40,11 +40,11 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
     return session.run(
         parser(),
         arguments,
-        lambda site, options: session.look("capacity", site, options, clock, _look, "fits"),
+        lambda site, options: session.look("capacity", site, options, clock, _find, "fits"),
     )
 
 
-def _look(run: Session, options: argparse.Namespace) -> Finding:
+def _find(run: Session, options: argparse.Namespace) -> Finding:
     site, cloud, timeline = run.site, run.cloud, run.timeline
     if not cloud.can(Capability.CAPACITY):
         raise ClientError(f"{site.endpoint['manager']} does not say what is free")
@@ -58,10 +58,10 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
         for limit in limits
         if limit.unknown
     ]
-    values, run.highest = headroom.figures(limits)
+    values, run.highest = headroom.values(limits)
     timeline.metrics.update(values)
 
-    text, problems = _story(limits), []
+    message, problems = _message(limits), []
     if options.need or options.flavor:
         with timeline.stage("image"):
             plan = cloud.resolve({**site.test_vm, "flavor": flavor})
@@ -71,18 +71,18 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
             timeline.metrics["fits"] = room.fits
         if options.need and room.fits is not None and room.fits < options.need:
             problems.append("quota")
-        text = f"{_answer(room, options.need, plan.flavor or 'servers')}; {text}"
-    return Finding(text, tuple(problems), details=tuple(headroom.table(limits)))
+        message = f"{_answer(room, options.need, plan.flavor or 'servers')}; {message}"
+    return Finding(message, tuple(problems), details=tuple(headroom.table(limits)))
 
 
 def _flavor(site: Site, text: Optional[str]) -> Any:
-    """The flavor as the site file would have it."""
+    """The flavor that --flavor names, parsed as a site file's; default: the site's."""
     if not text:
         return site.test_vm["flavor"]
     try:
         return site.driver.test_vm_keys.get("flavor", Key()).parse(text)
-    except ValueError as wrong:
-        raise ClientError(f"--flavor: '{text}' {wrong}") from None
+    except ValueError as error:
+        raise ClientError(f"--flavor: '{text}' {error}") from None
 
 
 def _answer(room: headroom.Room, need: Optional[int], flavor: str) -> str:
@@ -94,24 +94,22 @@ def _answer(room: headroom.Room, need: Optional[int], flavor: str) -> str:
     return f"{room.fits} more {flavor} fit, limited by {room.limiting}"
 
 
-def _story(limits) -> str:
+def _message(limits: Sequence[Limit]) -> str:
     """``free: 97 of 100 servers, 12 of 20 vcpus, 7.5 GiB of 16 GiB memory``."""
-    found = [
-        _free(label, total)
+    totals = [
+        (label, total)
         for label, total in headroom.totals(limits).items()
-        if total.free is not None
-        and headroom.name_of(label) in RESOURCES
-        and not label.endswith(BURDENS)
+        if headroom.name_of(label) in RESOURCES and not label.endswith(BURDENS)
     ]
-    if not found:
-        return (
-            "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
-        )
-    return f"free: {', '.join(found)}"
+    parts = [_free(label, total) for label, total in totals if total.total is not None]
+    if parts:
+        return f"free: {', '.join(parts)}"
+    return "no limit is known" if any(limit.unknown for limit in limits) else "nothing is limited"
 
 
 def _free(label: str, total: headroom.Total) -> str:
     """``12 of 20 vcpus``, ``4 GiB of 8 GiB host memory``, ``67 GiB of 120 GiB storage in datastore default``."""
     name = headroom.name_of(label)
     where = f"{name} in {total.of}" if total.of else f"host {name}" if label != name else name
-    return f"{headroom.amount(name, total.free)} of {headroom.amount(name, total.total)} {where}"
+    free, limit = total.free or 0.0, total.total or 0.0
+    return f"{headroom.amount(name, free)} of {headroom.amount(name, limit)} {where}"

@@ -1,4 +1,4 @@
-"""Whether a TCP connection to a server can be made from here: many addresses at once, and never beyond the deadline."""
+"""Connect to servers by TCP from here: to many addresses at once, and never beyond the deadline."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Dict, List, Mapping, NamedTuple, Sequence, Set
 
 from vmprobe.core.clock import Deadline
 
-_PATIENCE = 3.0  # seconds that all connections that are tried at once have together
-_AT_ONCE = 200  # connections; a process has 1024 descriptors where nobody said otherwise
-_OF_ONE = 16  # addresses of a server that are tried: a list of hundreds is not one that a person would use
-_SLICE = 0.2  # seconds after which the deadline is asked again, and a signal is heard
+_PATIENCE = 3.0  # seconds for all connections that are tried at once
+_AT_ONCE = 200  # connections; by default a process may have 1024 open files
+_MOST_ADDRESSES = 16  # of one server
+_SLICE = 0.2  # seconds between two checks of the deadline and of signals
 
 
 class _Target(NamedTuple):
@@ -25,18 +25,18 @@ class _Target(NamedTuple):
 def unreached(
     addresses: Mapping[str, Sequence[str]], port: int, deadline: Deadline
 ) -> Dict[str, str]:
-    """For each server '' if one of its addresses takes a connection, else the reason of the last address that does not.
+    """By server, '' if one of its addresses accepts a connection, else the reason why the last one does not.
 
-    Raises as ``deadline.check`` does as soon as the time is over or a signal came. Names are not looked up: what a
-    manager shows is an address, and a look-up knows no deadline.
+    Raises as ``deadline.check`` does when the time is over or a signal arrived. Host names are not resolved: managers show
+    addresses, and resolving obeys no deadline.
     """
     reasons: Dict[str, str] = {
-        server: "" if found else "has no address" for server, found in addresses.items()
+        server: "" if own else "has no address" for server, own in addresses.items()
     }
     targets = [
         _Target(server, address)
-        for server, found in addresses.items()
-        for address in found[:_OF_ONE]
+        for server, own in addresses.items()
+        for address in own[:_MOST_ADDRESSES]
     ]
     reached: Set[str] = set()
     for start in range(0, len(targets), _AT_ONCE):
@@ -54,7 +54,7 @@ def _connect(
     reached: Set[str],
     reasons: Dict[str, str],
 ) -> None:
-    """Try all of these at once; who answers first is reached, and of the others the reason is noted."""
+    """Try all of these at once; adds servers to ``reached``, and failures to ``reasons``."""
     deadline.check()
     end = time.monotonic() + min(_PATIENCE, deadline.left())
     sockets: List[socket.socket] = []
@@ -65,13 +65,9 @@ def _connect(
             while waiting.get_map() and time.monotonic() < end:
                 for key, _ in waiting.select(min(_SLICE, max(0.0, end - time.monotonic()))):
                     waiting.unregister(key.fileobj)
-                    _note(
-                        key.data,
-                        port,
-                        key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
-                        reached,
-                        reasons,
-                    )
+                    target, connection = key.data
+                    failure = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    _note(target, port, failure, reached, reasons)
                 deadline.check()
                 if all(target.server in reached for target in batch):
                     break
@@ -88,7 +84,7 @@ def _begin(
     reached: Set[str],
     reasons: Dict[str, str],
 ) -> None:
-    """Begin one connection; what fails at once is noted at once."""
+    """Begin one connection, which may fail or succeed at once."""
     try:
         [(family, kind, number, _, place), *_] = socket.getaddrinfo(
             target.address,
@@ -100,9 +96,9 @@ def _begin(
     except socket.gaierror:
         reasons[target.server] = f"{target.address} is not an IP address"
         return
-    except (OSError, UnicodeError, ValueError) as failed:
+    except (OSError, UnicodeError, ValueError) as error:
         reasons[target.server] = (
-            f"{target.address} port {port}: {getattr(failed, 'strerror', '') or 'cannot be asked'}"
+            f"{target.address} port {port}: {getattr(error, 'strerror', '') or 'cannot be asked'}"
         )
         return
     sockets.append(opened)
@@ -110,15 +106,15 @@ def _begin(
     begun = opened.connect_ex(place)
     if begun == errno.EINPROGRESS:
         reasons[target.server] = f"{target.address} port {port}: no answer"
-        waiting.register(opened, selectors.EVENT_WRITE, target)
+        waiting.register(opened, selectors.EVENT_WRITE, (target, opened))
     else:
         _note(target, port, begun, reached, reasons)
 
 
 def _note(
-    target: _Target, port: int, failed: int, reached: Set[str], reasons: Dict[str, str]
+    target: _Target, port: int, failure: int, reached: Set[str], reasons: Dict[str, str]
 ) -> None:
-    if failed:
-        reasons[target.server] = f"{target.address} port {port}: {os.strerror(failed)}"
+    if failure:
+        reasons[target.server] = f"{target.address} port {port}: {os.strerror(failure)}"
     else:
         reached.add(target.server)
