@@ -39,6 +39,26 @@ DEPTHS = ("api", "console", "reach")
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 
+class Sampling(NamedTuple):
+    """How the metrics of a running server are read ([sample])."""
+
+    readings: int = 3  # below 2 the lifecycle has no sample stage
+    interval: float = 2.0  # seconds between two readings
+
+
+class Schedule(NamedTuple):
+    """When and how a scheduler runs the checks of a site ([schedule]). Times are seconds."""
+
+    interval: float = 3600.0  # between two test VMs
+    retry_interval: float = 900.0
+    checks: str = "auto"  # auto, active, passive
+    probes: Tuple[str, ...] = tuple(SERVICES)
+    parallel: Optional[int] = None  # most runs of this host at once on this endpoint
+    zone: str = ""  # Icinga's, '' for the master's
+    submit: Tuple[str, ...] = ()  # targets
+    contact_groups: Tuple[str, ...] = ()
+
+
 class Site(NamedTuple):
     """The content of a site file, parsed, with defaults filled in. Times are seconds."""
 
@@ -53,9 +73,9 @@ class Site(NamedTuple):
     most_leftovers: int = 10  # no test VM is started while more leftovers remain
     thresholds: Thresholds = Thresholds()
     polling: Polling = Polling()
-    sample: Mapping[str, Any] = {}  # readings: int, interval: float
+    sample: Sampling = Sampling()
     verdict: Mapping[str, str] = {}  # state by cause, where the site changes it
-    schedule: Mapping[str, Any] = {}
+    schedule: Schedule = Schedule()
     labels: Mapping[str, str] = {}
     about: Mapping[str, str] = {}  # contact, notes
     owner: str = ""
@@ -125,8 +145,8 @@ def load(path: str) -> Site:
         budgets={stage: limit for stage, limit in budget.items() if limit is not None},
         thresholds=_thresholds(base, sections.get("thresholds", {})),
         polling=_polling(base, values("polling", _POLLING)),
-        sample=values("sample", _SAMPLE),
-        schedule=values("schedule", _SCHEDULE),
+        sample=Sampling(**values("sample", _SAMPLE)),
+        schedule=_schedule(values("schedule", _SCHEDULE)),
         verdict={cause: state for cause, state in values("verdict", _VERDICT).items() if state},
         labels=_labels(base, sections.get("labels", {})),
         owner=owner_word(about.pop("owner") or ""),
@@ -158,6 +178,10 @@ def _check_budget(base: str, budget: Mapping[str, Any]) -> None:
             f"{base} [budget] reserve: {reserve:g} s leaves nothing of the deadline of "
             f"{deadline:g} s"
         )
+
+
+def _schedule(values: Mapping[str, Any]) -> Schedule:
+    return Schedule(**{key.replace(" ", "_"): value for key, value in values.items()})
 
 
 def _polling(base: str, polling: Mapping[str, Any]) -> Polling:

@@ -394,7 +394,7 @@ def test_every_example_site_is_measured_within_the_time_that_nagios_gives_from_i
     for name in ("web1", "web2", "web3"):
         busy(name, cpu=0.5, traffic=1024)
     sample = load(str(example)).sample
-    site.set("sample", readings=str(sample["readings"]), interval=f"{sample['interval']} s")
+    site.set("sample", readings=str(sample.readings), interval=f"{sample.interval} s")
     counted = site.cloud.metrics
 
     def metrics(identity):

@@ -13,6 +13,7 @@ from vmprobe.core.handle import new
 from vmprobe.core.timeline import Timeline
 from vmprobe.lease.lease import Lease
 from vmprobe.lease.ledger import Ledger
+from vmprobe.site.site import Sampling
 
 NOVA, NEUTRON = "/compute/v2.1", "/network/v2.0"
 TEST_VM = {
@@ -121,7 +122,7 @@ def test_an_address_is_asked_for_once_the_port_that_it_is_for_is_shown(young, se
     site = SimpleNamespace(
         test_vm={**TEST_VM, "reach port": int(services.server.url.rpartition(":")[2])},
         budgets={},
-        sample={"readings": 1},
+        sample=Sampling(readings=1),
     )
 
     story.run(site, lease.cloud, lease, timeline, lambda: None)

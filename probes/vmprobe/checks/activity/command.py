@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.checks import rates, session
 from vmprobe.checks.activity import usage
@@ -14,6 +14,7 @@ from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Resource, State
 from vmprobe.core.text import counted, number, span, table
+from vmprobe.site.site import Sampling
 
 DESCRIPTION = """\
 Say how busy servers were since the last run, by what the VM manager counts:
@@ -70,7 +71,7 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     taken, before, trouble = memory.recall()
     with timeline.stage("metrics"):
         readings, unmeasured = usage.measure(
-            cloud, servers, max(1, site.sample["readings"]), site.sample["interval"]
+            cloud, servers, max(1, site.sample.readings), site.sample.interval
         )
         first = timeline.stages[-1].began - run.deadline.clock.now() + run.deadline.clock.utc()
     unkept = memory.remember(run.deadline.clock.utc(), readings)
@@ -105,13 +106,13 @@ def _look(run: Session, options: argparse.Namespace) -> Finding:
     )
 
 
-def _shortened(readings: usage.Readings, sample: Mapping[str, Any]) -> List[str]:
+def _shortened(readings: usage.Readings, sample: Sampling) -> List[str]:
     """That fewer readings were taken than the site asks for, because more would have taken longer than the run may."""
     taken = max((len(rows) for rows in readings.values()), default=0)
-    if not taken or taken >= sample["readings"]:
+    if not taken or taken >= sample.readings:
         return []
     return [
-        f"{taken} of {sample['readings']} readings: more of them, {sample['interval']:g} s apart, do not fit into this run's time"
+        f"{taken} of {sample.readings} readings: more of them, {sample.interval:g} s apart, do not fit into this run's time"
     ]
 
 

@@ -161,7 +161,7 @@ class Run:
         self.lease = lease = Lease(self.cloud, self.handle, book, self.timeline)
         try:
             endpoint = str(self.site.endpoint.get("url") or self.site.driver.__module__)
-            parallel = self.site.schedule.get("parallel")
+            parallel = self.site.schedule.parallel
             with slots.hold(endpoint, parallel, self.deadline, self.troubles.append):
                 # Waiting for a slot is not the cloud's time.
                 self.timeline.began = self.deadline.clock.now()

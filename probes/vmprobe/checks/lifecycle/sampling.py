@@ -30,7 +30,7 @@ def sample(
 
     timeline.metrics.update(measured)
     timeline.metrics.update(metering.felt(facts))
-    window = (site.sample["readings"] - 1) * site.sample["interval"]
+    window = (site.sample.readings - 1) * site.sample.interval
     own_rates = [metering.rates(of_server, window) for of_server in facts]
     factor, differences = metering.compare(measured, own_rates)
     if factor is not None:
@@ -47,9 +47,9 @@ def _measure(
         str, CloudError
     ] = {}  # by server: one that cannot be measured does not end the run
     try:
-        for number in range(site.sample["readings"]):
+        for number in range(site.sample.readings):
             if number:
-                cloud.deadline.sleep(site.sample["interval"])
+                cloud.deadline.sleep(site.sample.interval)
             for server in servers:
                 if server.id not in failed:
                     _read(cloud, server, readings[server.id], failed)

@@ -81,7 +81,7 @@ def run(
                 wait.until_attached(stage, servers, volumes)
 
         measurable = cloud.can(Capability.METRICS) or test_vm["depth"] == "console"
-        if measurable and site.sample["readings"] > 1:
+        if measurable and site.sample.readings > 1:
             with timeline.stage("sample"), wait.observer.blame_servers(servers):
                 sample(site, cloud, lease, timeline, servers)
 

@@ -99,17 +99,17 @@ def _host(path: str) -> Host:
         contact=site.about.get("contact", ""),
         notes=site.about.get("notes", ""),
         deadline=site.deadline,
-        interval=schedule["interval"],
-        retry=schedule["retry interval"],
-        checks=schedule["checks"],
+        interval=schedule.interval,
+        retry=schedule.retry_interval,
+        checks=schedule.checks,
         probes=[
             probe
-            for probe in schedule["probes"]
+            for probe in schedule.probes
             if SERVICES[probe].needs is None or SERVICES[probe].needs in site.driver.capabilities
         ],
-        zone=schedule["zone"],
-        submit=list(schedule["submit"]),
-        contact_groups=list(schedule["contact groups"]),
+        zone=schedule.zone,
+        submit=list(schedule.submit),
+        contact_groups=list(schedule.contact_groups),
         labels=dict(site.labels),
     )
 

@@ -13,12 +13,26 @@ import math
 import os
 import re
 import uuid
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from vmprobe.core.errors import ClientError
 from vmprobe.ctl.config import templates
 from vmprobe.ctl.config.inventory import Host
 from vmprobe.site.services import GATEWAY, SERVICES, run_time, service_name
+
+if TYPE_CHECKING:
+    import jinja2
 
 NAGIOS_LIMIT = 60.0  # seconds: the default of service_check_timeout and NRPE's command_timeout
 ARGO_LIMIT = 900.0  # seconds after which ARGO kills any check
@@ -90,7 +104,7 @@ def tree(
     groups: Set[str] = set()
     kinds: Dict[Tuple[Any, ...], Check] = {}  # checks of all sites, one of each kind
 
-    def add(path: str, name: str, template: Any, values: Mapping[str, Any]) -> None:
+    def add(path: str, name: str, template: jinja2.Template, values: Mapping[str, Any]) -> None:
         text = templates.render(name, template, values)
         if text.strip():
             texts[path] = text.rstrip() + "\n"
