@@ -118,7 +118,8 @@ class Machine:
 
 def context(nonce):
     """The ``context.sh`` that a VM gets from OpenNebula with ``reporter = yes``, by way of its driver and its simulator."""
-    from simulators.opennebula import Oned, served
+    from simulators.opennebula import Oned
+    from simulators.opennebula_server import served
     from simulators.opennebula_sites import driver_of
     from vmprobe.core.model import ServerSpec
 

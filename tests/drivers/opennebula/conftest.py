@@ -3,7 +3,8 @@
 import pytest
 
 from simulators import opennebula_sites
-from simulators.opennebula import Oned, served
+from simulators.opennebula import Oned
+from simulators.opennebula_server import served
 from simulators.opennebula_world import World
 
 

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from simulators import opennebula_sites
-from simulators.opennebula import READY, Oned, served
+from simulators.opennebula import Oned
+from simulators.opennebula_records import READY
+from simulators.opennebula_server import served
 from simulators.opennebula_sites import site_file
 from vmprobe.checks.capacity import command as probe
 from vmprobe.checks.capacity import headroom

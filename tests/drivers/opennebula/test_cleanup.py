@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from running import PROBES
-from simulators.opennebula import STATES
+from simulators.opennebula_records import STATES
 from simulators.opennebula_world import FINE, LIFECYCLE, connected, line, wait_gone
 from vmprobe.core.errors import (
     Conflict,

@@ -13,7 +13,8 @@ import pytest
 
 from certificates import Authority
 from running import PROBES, run_probe
-from simulators.opennebula import User, served
+from simulators.opennebula_records import User
+from simulators.opennebula_server import served
 from simulators.opennebula_sites import site_of_stratuslab, stratuslab_site
 from simulators.opennebula_world import line, wait_gone
 from simulators.stratuslab import DEPRECATED, IMAGE, Services, StratusLab

@@ -6,7 +6,7 @@ import pytest
 
 from running import run_probe
 from simulators import opennebula_sites
-from simulators.opennebula import STATES
+from simulators.opennebula_records import STATES
 from simulators.opennebula_world import connected, line, removed, wait_gone
 from vmprobe.core.model import ServerSpec, State, VolumeSpec
 from vmprobe.site.site import load

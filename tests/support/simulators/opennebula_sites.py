@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from simulators.opennebula import Oned, served
+from simulators.opennebula import Oned
+from simulators.opennebula_server import served
 
 JUDGED: set = set()  # procedures whose answers pyone has accepted
 

@@ -14,7 +14,8 @@ from typing import Any, Dict
 from urllib.parse import parse_qs
 from xmlrpc.client import dumps, loads
 
-from simulators.opennebula import Handler, Oned
+from simulators.opennebula import Oned
+from simulators.opennebula_server import Handler
 
 IMAGE = "BN1EEkPiBx87_uLj2-sdybSI-Xb"  # 27 characters
 DEPRECATED = "B0ldEkPiBx87_uLj2-sdybSI-Xb"
