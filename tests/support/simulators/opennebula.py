@@ -1,8 +1,9 @@
-"""oned as its clients see it: XML-RPC on a socket, states that go on by themselves, refusals in its own words.
+"""The simulated oned: what its clients see over XML-RPC, with states that change by themselves.
 
-Written from OpenNebula's source: the order of elements from ``to_xml`` of each object, positions of parameters and texts
-from ``src/rm``, ways of the states from ``src/dm`` and ``src/lcm``. ``version`` chooses the form: up to 5.6 a pool has the
-whole of each VM, up to 5.10 a reading is the VM as it was, from 5.12 (monitord) on it is an element of its own.
+Written from OpenNebula's source: the order of elements from ``to_xml`` of each object, positions of
+parameters and messages from ``src/rm``, sequences of states from ``src/dm`` and ``src/lcm``.
+``version`` decides the form: up to 5.6 a pool has the whole of each VM, up to 5.10 a reading is the
+VM as it was, from 5.12 (monitord) on it is an element of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ from simulators.opennebula_vms import Vms
 
 
 class Oned(Accounts, Pools, Images, Vms, VmActions, VmDocuments):
-    """The daemon's mind. ``step``: seconds that each state takes; ``plot``: what befalls a request, once, by its number or procedure."""
+    """The state of oned.
+
+    ``step``: seconds that each state lasts. ``plot``: what goes wrong once, by the number of the request or its procedure.
+    """
 
     def __init__(self, version: str = "6.10.0", step: float = 0.02):
         self.version, self.step = version, step
@@ -46,18 +50,16 @@ class Oned(Accounts, Pools, Images, Vms, VmActions, VmDocuments):
         self.faults: set = set()
         self.plot: Dict[Any, str] = {}
         self.killer: Callable[[], None] = lambda: None
-        self.speaks = threading.Event()  # ends the silence of those that are "silent"
-        self.judge: Callable[[str, str], None] = lambda procedure, answer: (
-            None
-        )  # is shown every XML document
+        self.speaks = threading.Event()  # ends the waiting of requests with the fault "silent"
+        # ``judge`` gets every XML document that is answered.
+        self.judge: Callable[[str, str], None] = lambda procedure, answer: None
         self.authenticate: Callable[[str], Optional[User]] = self._by_password
-        self.rejected: List[str] = []  # what the judge says against answers
+        self.rejected: List[str] = []  # the judge's objections
         self.calls: List[str] = []
         self.hosts = ["node1", "node2"]
         self.host_clusters: Dict[str, int] = {}  # by host; 0 otherwise
-        self.clusters: Dict[
-            Tuple[str, int], List[int]
-        ] = {}  # of ("datastore", 1), ("network", 0), ...; cluster 0 otherwise
+        # The clusters of ("datastore", 1), ("network", 0), ...; others are in cluster 0.
+        self.clusters: Dict[Tuple[str, int], List[int]] = {}
         self.group_limits: Dict[str, float] = {"VMS": 50, "CPU": -2}
         self.default_limits: Dict[str, float] = {}  # of all users
         self.networks = {0: "private"}
@@ -67,7 +69,7 @@ class Oned(Accounts, Pools, Images, Vms, VmActions, VmDocuments):
             1: {"CLONE_TARGET": "SYSTEM", "LN_TARGET": "NONE", "TYPE": "IMAGE_DS"},
         }
         self.disabled_stores: Set[int] = set()
-        self.store_free: Dict[int, int] = {}  # FREE_MB, where it is not what is not used
+        self.store_free: Dict[int, int] = {}  # FREE_MB, where it is not total - used
         self.datastores = {
             0: ("system", 1, 0, 0),
             1: ("default", 0, 20480, 4096),
@@ -92,18 +94,18 @@ class Oned(Accounts, Pools, Images, Vms, VmActions, VmDocuments):
         self.lock = threading.Lock()
 
     def since(self, *version: int) -> bool:
-        """Whether this is at least that version."""
+        """Whether this oned has at least this version."""
         return tuple(int(part) for part in self.version.split(".")) >= version
 
     def call(self, procedure: str, words: tuple) -> list:
-        """What oned answers: [True, result, 0], or [False, text, code, id of what is not there, index of replication]."""
+        """oned's answer: [True, result, 0], or [False, message, code, id of what is missing, replication index]."""
         with self.lock:
             self._go_on()
             self.calls.append(procedure)
             verb = getattr(self, "_" + procedure.replace(".", "_"), None)
             if verb is None:
                 raise Fault(-506, f"Method '{procedure}' not defined")
-            said = f"[{procedure}]" if self.since(5, 4) else f"[{old_name(procedure)}]"
+            prefix = f"[{procedure}]" if self.since(5, 4) else f"[{old_name(procedure)}]"
             try:
                 user = self.authenticate(words[0])
                 if user is None:
@@ -114,11 +116,11 @@ class Oned(Accounts, Pools, Images, Vms, VmActions, VmDocuments):
             except Refused as refused:
                 code, text = refused.args
                 about = re.search(r"\[(\d+)\]\.$", text) if code == NO_EXISTS else None
-                return [False, f"{said} {text}", code, int(about[1]) if about else -1, -1]
+                return [False, f"{prefix} {text}", code, int(about[1]) if about else -1, -1]
             if isinstance(result, str) and result.startswith("<"):
                 try:
                     self.judge(procedure, result)
-                except Exception as wrong:  # whatever a foreign parser raises is said by the test, and not by this thread
+                except Exception as wrong:  # pyone's parser may raise anything: the test reports it
                     self.rejected.append(f"{procedure}: {type(wrong).__name__}: {wrong}")
             return [True, result, 0]
 
@@ -146,14 +148,14 @@ class Oned(Accounts, Pools, Images, Vms, VmActions, VmDocuments):
         self._due.append((time.monotonic() + steps * self.step, next(self._order), act))
 
     def _go_on(self) -> None:
-        """What has become due since the last request happens now."""
+        """Do everything that has become due since the last request."""
         while self._due and min(self._due)[0] <= time.monotonic():
             due = min(self._due)
             self._due.remove(due)
             due[2]()
 
     def context(self, number: int) -> str:
-        """``context.sh`` of the CD-ROM that a VM gets (generate_context of VirtualMachineContext.cc), without its network's part."""
+        """``context.sh`` of the VM's CD-ROM (generate_context of VirtualMachineContext.cc), without network."""
         said = sorted(
             (child.tag, child.text or "") for child in self.vms[number].template.find("CONTEXT")
         )
@@ -163,7 +165,7 @@ class Oned(Accounts, Pools, Images, Vms, VmActions, VmDocuments):
         )
 
     def left(self) -> List[str]:
-        """What there is of the probe's: VMs that are not DONE, and images."""
+        """What the check has left: VMs that are not DONE, and images."""
         with self.lock:
             self._go_on()
             return [

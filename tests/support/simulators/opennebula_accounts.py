@@ -32,7 +32,7 @@ class Accounts:
         )
 
     def _quotas(self, user: User, limits: Dict[str, float], used: bool = True) -> str:
-        """The four quotas of an account; those of defaults have nothing that is used."""
+        """The four quotas of an account; default quotas have no usage."""
         now = self._used(user) if used else {}
 
         def rows(*keys: str) -> str:
@@ -63,7 +63,7 @@ class Accounts:
         )
 
     def _used(self, user: User) -> Dict[str, float]:
-        """What counts against an account's quotas (QuotaVirtualMachine::check and its neighbours)."""
+        """The usage of an account's quotas (QuotaVirtualMachine::check and others)."""
         vms = [vm for vm in self.vms.values() if vm.owner is user and vm.state != "DONE"]
         mine = [image for image in self.images.values() if image.owner is user]
         used: Dict[str, float] = {"IMAGES": len(mine), "SIZE": sum(image.size for image in mine)}
@@ -77,7 +77,7 @@ class Accounts:
         return used
 
     def _wanted(self, template: ElementTree.Element) -> Dict[str, float]:
-        """What a VM of this template takes of the quotas of its owner."""
+        """What a VM of this template takes of its owner's quotas."""
         cpu, memory = float(template.findtext("CPU") or 0), float(template.findtext("MEMORY") or 0)
         disks = [
             self._image_of(self.probe, disk)

@@ -113,7 +113,7 @@ class VmActions:
             "IMAGE_ID": str(image.id),
             "TYPE": "FILE",
         }
-        vm.disks.append(disk)  # the number before is the context's
+        vm.disks.append(disk)  # the number before belongs to the context
 
         def attached() -> None:
             disk.pop("ATTACH")
@@ -164,7 +164,7 @@ class VmActions:
         made = self._keep(user, name, 0, 16, False)
         made.said.update(SAVED_DISK_ID=str(disk_id), SAVED_IMAGE_ID="7", SAVED_VM_ID=str(number))
 
-        def saved() -> None:  # of a failure the image says nothing, and the VM why
+        def saved() -> None:  # only the VM has the reason of a failure
             made.state = ERROR if "saveas-error" in self.faults else READY
             if made.state == ERROR:
                 self._failed(

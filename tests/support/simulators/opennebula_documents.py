@@ -47,7 +47,7 @@ class VmDocuments:
         return f"<MONITORING_DATA>{vector('MONITORING', reading) if self.since(5, 12) else self._whole(vm)}</MONITORING_DATA>"
 
     def _reading(self, vm: Vm) -> Dict[str, str]:
-        """The last of the readings that monitord takes, ten steps apart, from a step after the VM began to run."""
+        """monitord's newest reading. It takes one every ten steps, the first one step after the VM began to run."""
         age = time.time() - vm.runs
         if not vm.runs or age < self.step or "no-metrics" in self.faults:
             return {}
@@ -140,7 +140,7 @@ class VmDocuments:
             )
         )
         reading = self._reading(vm)
-        if not self.since(4):  # figures of the VM itself
+        if not self.since(4):  # the VM itself has the figures
             old = {"MEMORY": "MEMORY", "CPU": "CPU", "NET_TX": "NETTX", "NET_RX": "NETRX"}
             error = f"<ERROR>{escape(vm.said['ERROR'])}</ERROR>" if "ERROR" in vm.said else ""
             shown, figures = (

@@ -99,7 +99,7 @@ class Images:
         return made
 
     def _settle(self, image: Stored, fault: str, said: str) -> None:
-        """An image that was being made is."""
+        """An image that was LOCKED is ready, or in ERROR."""
         if image.state == LOCKED_IMAGE:
             image.state = ERROR if fault in self.faults else READY
             if image.state == ERROR:

@@ -1,4 +1,4 @@
-"""Records of the simulated oned - users, VMs, images - and the XML that it writes of them."""
+"""Records of the simulated oned (users, VMs, images), and helpers for their XML."""
 
 from __future__ import annotations
 
@@ -36,36 +36,36 @@ STATES = {
 READY, USED, DISABLED, LOCKED_IMAGE, ERROR, DELETING, USED_PERS = 1, 2, 3, 4, 5, 7, 8
 FAULTS = {
     "boot-failure": "the hypervisor does not start a VM",
-    "prolog-failure": "a disk cannot be brought to the host",
-    "epilog-failure": "a disk cannot be taken away from the host",
-    "no-room": "what fits nowhere stays PENDING",
+    "prolog-failure": "a disk cannot be copied to the host",
+    "epilog-failure": "a disk cannot be removed from the host",
+    "no-room": "no host has room: VMs stay PENDING",
     "never-running": "a VM stays in BOOT",
     "slow-prolog": "a VM stays in PROLOG",
     "system-full": "no system datastore has room",
     "dies": "a guest powers itself off at once",
     "no-address": "a NIC has no lease",
-    "guest-address": "a NIC has none, and the guest's agent says its own",
+    "guest-address": "a NIC has no lease, and the guest's agent reports an address",
     "attach-failure": "a disk is not attached",
     "attach-hangs": "a VM stays in HOTPLUG",
-    "datablock-error": "no image is made",
-    "no-metrics": "monitord never came",
-    "delete-ignored": "terminate-hard is answered, and nothing happens",
+    "datablock-error": "an image cannot be created",
+    "no-metrics": "monitord has no reading",
+    "delete-ignored": "terminate-hard is accepted, but nothing happens",
     "not-owner": "VMs belong to somebody else",
     "election": "the leader is being elected",
     "full": "a datastore has no room",
-    "detach-failure": "a disk is not let go",
+    "detach-failure": "a disk cannot be detached",
     "cancel-failure": "a guest cannot be ended",
-    "rm-failure": "nor an image removed",
+    "rm-failure": "an image cannot be removed",
     "no-file": "an image has no file that could be removed",
     "no-lease": "a network has no lease left",
     "clusters": "a network is in no cluster",
     "saveas-error": "a disk cannot be saved",
-    "away": "nobody answers",
+    "away": "oned does not answer",
 }
 
 
 class Refused(Exception):
-    """(code, words) of a call that oned answers with false."""
+    """(code, message) of a call that oned refuses."""
 
 
 @dataclass
@@ -143,14 +143,14 @@ def vector(tag: str, said: Dict[str, str]) -> str:
 
 
 def pool(tag: str, things: List[str], start: int, end: int) -> str:
-    """All of them; from ``end`` below -1 on, ``-end`` of them from number ``start`` on."""
+    """All things; if ``end`` is below -1, ``-end`` of them, beginning with number ``start``."""
     if end < -1:
         things = things[start : start - end]
     return f"<{tag}>{''.join(things)}</{tag}>"
 
 
 def old_name(procedure: str) -> str:
-    """What a refusal calls a procedure before 5.4: the name of its class."""
+    """A procedure's name in refusals before 5.4: the name of its class."""
     noun, verb = procedure.split(".")[1:]
     nouns = {
         "vm": "VirtualMachine",

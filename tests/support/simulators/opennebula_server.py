@@ -20,9 +20,9 @@ class Handler(BaseHTTPRequestHandler):
         self._call(self.rfile.read(int(self.headers["Content-Length"])))
 
     def _call(self, body: bytes) -> None:
-        """Answer a procedure's call, or fail it in the way that is set for it."""
+        """Answer a call, or fail as ``plot`` says."""
         oned = self.server.oned
-        if not body:  # who asked has gone
+        if not body:  # the client is gone
             self.close_connection = True
             return
         words, procedure = loads(body)
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *words: Any) -> None:
-        """Says nothing on the console of the tests."""
+        """Write nothing to the console of the tests."""
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -77,7 +77,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 @contextmanager
 def served(oned: Optional[Oned] = None, handler: Any = Handler, tls: Any = None):
-    """(oned, its URL), on loopback for the length of a ``with`` block."""
+    """(oned, its URL) on loopback, during a ``with`` block."""
     with _Server(("127.0.0.1", 0), handler) as server:
         server.oned = oned or Oned()
         if tls:

@@ -49,7 +49,7 @@ class Vms:
     def _start(
         self, user: User, template: ElementTree.Element, name: str = "", refusal: int = ALLOCATE
     ) -> int:
-        """``refusal``: the code of what is not to be had; INTERNAL by itself (RequestManagerAllocate.cc), ALLOCATE by a template."""
+        """``refusal``: the code of refusals; INTERNAL for allocate (RequestManagerAllocate.cc), ALLOCATE for a template."""
         preamble = "" if refusal == INTERNAL else "Error allocating a new virtual machine. "
         self._check_quota(user, self._wanted(template))
         if (
@@ -139,7 +139,7 @@ class Vms:
             return
         if self.faults & {"no-room", "system-full"} or vm.said.get("SCHED_REQUIREMENTS"):
             wanted = vm.said.get("SCHED_REQUIREMENTS")
-            if not self.since(4):  # that stands in its log alone
+            if not self.since(4):  # it is only in the log
                 return
             vm.said["SCHED_MESSAGE"] = (
                 DATED
@@ -160,9 +160,7 @@ class Vms:
             "never-running": ["BOOT"],
             "dies": ["BOOT", "POWEROFF"],
         }
-        if not self.since(
-            4
-        ):  # whatever fails ends in FAILED, and a guest that is off is one that is not found
+        if not self.since(4):  # failures end in FAILED, and a guest that is off is UNKNOWN
             ends.update(
                 {
                     "boot-failure": ["BOOT", "FAILED"],
@@ -176,7 +174,7 @@ class Vms:
         self._walk(vm, ["LCM_INIT", "PROLOG", *way])
 
     def _walk(self, vm: Vm, way: List[str], then: Callable[[], None] = lambda: None) -> None:
-        """Through these states, each for a step; ended by whatever else happens to the VM."""
+        """Go through these states, one step each, until something else happens to the VM."""
         vm.state, rest = way[0], way[1:]
         if vm.state == "RUNNING":
             vm.runs = vm.runs or time.time()
@@ -199,7 +197,7 @@ class Vms:
             then()
 
     def _on_host(self, action: str, words: str) -> str:
-        """What oned says of an action that failed on a host: since 6.0 its own word for it, and the number that it ended with."""
+        """oned's message on an action that failed on a host; since 6.0 with the exit code."""
         old = {
             "DEPLOY": "Error deploying virtual machine",
             "ATTACHDISK": "Error attaching new VM Disk",
@@ -209,5 +207,5 @@ class Vms:
         return f"{action}: {words}ExitCode: 1" if self.since(6) else f"{old[action]}: {words}"
 
     def _failed(self, vm: Vm, words: str) -> None:
-        """The date has a space after it up to 5.12, and images' always."""
+        """Set the VM's ERROR. Up to 5.12 there is a space after the date; in images there always is."""
         vm.said["ERROR"] = (DATED.replace(" : ", ": ") if self.since(6) else DATED) + words
