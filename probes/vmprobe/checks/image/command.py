@@ -170,22 +170,26 @@ def _read_lists(run: Session, options: argparse.Namespace) -> Tuple[List[Endorse
         try:
             document = _fetch(run, place)
             now = run.deadline.clock.utc()
-            found = endorsement.read(
+            signed_list = endorsement.read(
                 document,
                 _ca(run, options),
                 now,
                 min(_MOST_TIME, run.deadline.left()),
                 options.endorser,
             )
-            age_notes = endorsement.check_newest(place, found.made_at, now, found.signed_at)
+            age_notes = endorsement.check_newest(
+                place, signed_list.made_at, now, signed_list.signed_at
+            )
         except VmprobeError as error:
             file_name = os.path.basename(place.rstrip("/"))
             raise type(error)(f"{file_name}: {error}", cause=error.cause) from None
-        endorsed += found.images
-        title = f" {found.title}" if found.title else ""
-        count = counted(len(found.images), "image")
-        lines.append(f"{place}: {found.form}{title}, {count}, signed by {found.endorser}")
-        run.timeline.notes += [f"{place}: {note}" for note in (*found.notes, *age_notes)]
+        endorsed += signed_list.images
+        title = f" {signed_list.title}" if signed_list.title else ""
+        count = counted(len(signed_list.images), "image")
+        lines.append(
+            f"{place}: {signed_list.form}{title}, {count}, signed by {signed_list.endorser}"
+        )
+        run.timeline.notes += [f"{place}: {note}" for note in (*signed_list.notes, *age_notes)]
     return endorsed, lines
 
 

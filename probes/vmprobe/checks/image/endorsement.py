@@ -233,10 +233,10 @@ def _hepix(text: str) -> Tuple[Endorsements, str]:
 
 def _unique_keys(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
     """A JSON object. A key that comes twice is refused: two readers could see different values."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
         raise _not_understood("it has the same key twice")
-    return found
+    return unique
 
 
 def _hepix_image(entry: Mapping[str, Any], list_expires: Optional[float]) -> Endorsed:
@@ -266,10 +266,10 @@ def _marketplace(root: Element) -> Tuple[Endorsements, str]:
     description = descriptions[0]
 
     def text(path: str) -> str:
-        found = description.findall(path)
-        if len(found) > 1:
-            raise _not_understood(f"it has {path} {len(found)} times")
-        return (found[0].text or "").strip() if found else ""
+        elements = description.findall(path)
+        if len(elements) > 1:
+            raise _not_understood(f"it has {path} {len(elements)} times")
+        return (elements[0].text or "").strip() if elements else ""
 
     checksums = [
         (each.findtext("algorithm") or "", each.findtext("value") or "")

@@ -3,8 +3,8 @@
 The document that xmlsec1 verifies is written from this tree, and the suite goes on to read the same
 tree. So no difference between two XML readers can hide content: encodings other than UTF-8,
 document types and entities are refused; comments and processing instructions do not get into the
-tree; CDATA becomes text. xmlsec1 sees exactly the elements, attributes and texts that the suite reads. Signatures
-follow XML Signature Syntax and Processing 1.1 (W3C).
+tree; CDATA becomes text. xmlsec1 sees exactly the elements, attributes and texts that the suite
+reads. Signatures follow XML Signature Syntax and Processing 1.1 (W3C).
 """
 
 from __future__ import annotations

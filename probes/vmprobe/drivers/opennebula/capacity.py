@@ -55,14 +55,14 @@ class Visible(NamedTuple):
 
 def limits(visible: Visible) -> List[Limit]:
     """The limits of all hosts that take VMs, of all datastores and of all networks."""
-    found: List[Limit] = []
+    all_limits: List[Limit] = []
     for host in visible.hosts:
-        found += _host_limits(host)
+        all_limits += _host_limits(host)
     for datastore in visible.datastores:
-        found += _datastore_limits(datastore)
+        all_limits += _datastore_limits(datastore)
     for network in visible.networks:
-        found += _network_limits(network)
-    return found
+        all_limits += _network_limits(network)
+    return all_limits
 
 
 def _host_limits(host: Element) -> List[Limit]:
@@ -84,7 +84,7 @@ def _host_limits(host: Element) -> List[Limit]:
         return []  # not monitored yet
     cpus_used = max(0, number(share, "CPU_USAGE", 0))
     memory_used = max(0, number(share, "MEM_USAGE", 0))
-    found = [
+    limits = [
         Limit("servers", number(share, "RUNNING_VMS", 0), None, name, of=of),
         Limit("cpus", cpus_used / 100, cpus / 100, name, of=of),
         Limit("memory", memory_used * _KIB, memory * _KIB, name, of=of),
@@ -92,8 +92,8 @@ def _host_limits(host: Element) -> List[Limit]:
     disk = number(share, "DATASTORES/MAX_DISK", 0)
     if disk:
         disk_used = disk - number(share, "DATASTORES/FREE_DISK", 0)
-        found.append(Limit("disk", disk_used * _MIB, disk * _MIB, name, of=of))
-    return found
+        limits.append(Limit("disk", disk_used * _MIB, disk * _MIB, name, of=of))
+    return limits
 
 
 def _datastore_limits(datastore: Element) -> List[Limit]:

@@ -68,7 +68,7 @@ def effective_text(key: str, given: Mapping[str, Any], template: Optional[Elemen
 def effective_list(
     key: str, given: Mapping[str, Any], template: Optional[Element]
 ) -> List[Dict[str, str]]:
-    """The VM's DISKs or NICs: the site's one, else all of the template."""
+    """The VM's DISKs or NICs: the site's, else all of the template."""
     value = given.get(key)
     if value is not None:
         return [value]

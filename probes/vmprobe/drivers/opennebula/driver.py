@@ -193,15 +193,15 @@ class Opennebula(Driver):
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """With a name only the user's own things: there can be thousands of others."""
         if kind is not Kind.SERVER:
-            found = images.list_named(self.oned, kind, name)
+            resources = images.list_named(self.oned, kind, name)
         elif name:
-            found = servers.list_own(self.oned, name)
+            resources = servers.list_own(self.oned, name)
         else:
-            found = servers.list_all(self.oned)
+            resources = servers.list_all(self.oned)
         return [
-            thing
-            for thing in found
-            if thing.ref.name.startswith(name) and thing.provider_state != "DONE"
+            resource
+            for resource in resources
+            if resource.ref.name.startswith(name) and resource.provider_state != "DONE"
         ]
 
     def delete(self, ref: Ref) -> None:

@@ -35,8 +35,8 @@ def samples(vm: Element, reading: Optional[Element], stamped: Element) -> List[S
         return []
     at = float(number(reading, "TIMESTAMP", 0) or number(stamped, "LAST_POLL", 0))
     counters = ((metric, _figure(reading, key)) for metric, key in _COUNTERS)
-    found = [Sample(metric, value, at) for metric, value in counters if value is not None]
-    return found + _rates(vm, _figure(reading, "CPU"), _figure(reading, "MEMORY"), at)
+    from_counters = [Sample(metric, value, at) for metric, value in counters if value is not None]
+    return from_counters + _rates(vm, _figure(reading, "CPU"), _figure(reading, "MEMORY"), at)
 
 
 def newest(readings: Element, vm: Element) -> List[Sample]:
@@ -61,20 +61,20 @@ def samples_in_vm(vm: Element) -> List[Sample]:
         return []
     counters = (("net_in", "NET_RX", "NETRX"), ("net_out", "NET_TX", "NETTX"))
     values = ((metric, _old_figure(vm, old, new)) for metric, old, new in counters)
-    found = [Sample(metric, value, at) for metric, value in values if value is not None]
+    from_counters = [Sample(metric, value, at) for metric, value in values if value is not None]
     cpu, memory = _old_figure(vm, "CPU", "CPU"), _old_figure(vm, "MEMORY", "MEMORY")
-    return found + _rates(vm, cpu, memory, at)
+    return from_counters + _rates(vm, cpu, memory, at)
 
 
 def _rates(vm: Element, cpu: Optional[float], memory: Optional[float], at: float) -> List[Sample]:
     """CPU and memory as oned counts them: percent of one core, and KiB."""
-    found = []
+    samples = []
     if cpu is not None:
         vcpus = max(1, number(vm, "TEMPLATE/VCPU", 1))
-        found.append(Sample("cpu", cpu / vcpus, at, counter=False))
+        samples.append(Sample("cpu", cpu / vcpus, at, counter=False))
     if memory is not None:
-        found.append(Sample("memory", memory * _KIB, at, counter=False))
-    return found
+        samples.append(Sample("memory", memory * _KIB, at, counter=False))
+    return samples
 
 
 def _figure(reading: Element, key: str) -> Optional[float]:

@@ -19,27 +19,27 @@ _FOR_IMAGES = 0  # type of a datastore
 
 def template(oned: Oned, wanted: str) -> Element:
     """The VM template with this name or id; NotFound if there is none."""
-    found = readings.named(oned.templates(), wanted, oned.username)
-    if found is None:
+    match = readings.named(oned.templates(), wanted, oned.username)
+    if match is None:
         raise NotFound(f"no VM template {wanted!r}", cause="image")
-    return found
+    return match
 
 
 def image(oned: Oned, wanted: str) -> Element:
     """The image with this name or id; NotFound if there is none that a VM can boot from."""
-    found = readings.named(oned.images(), wanted, oned.username)
-    if found is None:
+    match = readings.named(oned.images(), wanted, oned.username)
+    if match is None:
         raise NotFound(f"no image {wanted!r}", cause="image")
-    state, image_type = readings.image_state(found), number(found, "TYPE", 0)
+    state, image_type = readings.image_state(match), number(match, "TYPE", 0)
     if state not in ("READY", "USED"):
-        message = readings.error_message(found, "TEMPLATE/ERROR")
+        message = readings.error_message(match, "TEMPLATE/ERROR")
         reason = f": {message}" if message else ""
         raise NotFound(f"image {wanted!r} is {state}{reason}", cause="image")
     if image_type not in _BOOTABLE:
         raise NotFound(
             f"image {wanted!r} is of type {image_type}: no VM can have it as a disk", cause="image"
         )
-    return found
+    return match
 
 
 def network(oned: Oned, wanted: str, template: Optional[Element]) -> Tuple[str, str]:
@@ -53,8 +53,8 @@ def network(oned: Oned, wanted: str, template: Optional[Element]) -> Tuple[str, 
         return "", text(nic, "NETWORK", "") or text(nic, "NETWORK_ID", "") or "the template's"
     networks = oned.networks()
     if wanted:
-        found = readings.named(networks, wanted, oned.username)
-        if found is None:
+        match = readings.named(networks, wanted, oned.username)
+        if match is None:
             raise NotFound(f"no network {wanted!r}", cause="network")
     elif not networks:
         raise NotFound("there is no network for a VM", cause="network")
@@ -62,8 +62,8 @@ def network(oned: Oned, wanted: str, template: Optional[Element]) -> Tuple[str, 
         names = ", ".join(f"{text(each, 'NAME')} ({text(each, 'ID')})" for each in networks)
         raise ClientError(f"[test vm] network: there are {cut(names, 200)}: name one")
     else:
-        found = networks[0]
-    return text(found, "ID"), text(found, "NAME")
+        match = networks[0]
+    return text(match, "ID"), text(match, "NAME")
 
 
 def datastore(oned: Oned, wanted: Optional[str], image: Element) -> str:
@@ -71,9 +71,9 @@ def datastore(oned: Oned, wanted: Optional[str], image: Element) -> str:
     if not wanted:
         return text(image, "DATASTORE_ID")
     stores = oned.xml("one.datastorepool.info").findall("DATASTORE")
-    found = readings.named(stores, wanted, oned.username)
-    if found is None:
+    match = readings.named(stores, wanted, oned.username)
+    if match is None:
         raise NotFound(f"no datastore {wanted!r}", cause="storage")
-    if number(found, "TYPE", 0) != _FOR_IMAGES:
+    if number(match, "TYPE", 0) != _FOR_IMAGES:
         raise NotFound(f"datastore {wanted!r} is not for images", cause="storage")
-    return text(found, "ID")
+    return text(match, "ID")

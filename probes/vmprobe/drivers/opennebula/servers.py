@@ -23,10 +23,10 @@ def vm(oned: Oned, ref: Ref) -> Element:
 
     Ended if it is DONE, although oned can show it for as long as its database keeps it.
     """
-    found = oned.xml("one.vm.info", id_number(ref))
-    if readings.vm_state(found) == "DONE":
+    document = oned.xml("one.vm.info", id_number(ref))
+    if readings.vm_state(document) == "DONE":
         raise Ended(f"{ref} is DONE", cause="scheduler")
-    return found
+    return document
 
 
 def show(oned: Oned, ref: Ref) -> Resource:
