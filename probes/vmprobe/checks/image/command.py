@@ -91,7 +91,8 @@ def parser() -> Parser:
     result.add_argument(
         "--every",
         action="store_true",
-        help="check every image of the lists, not only one",
+        help="check that every endorsed image of the lists exists, and that no image exists "
+        "whose endorsement is not valid any more",
     )
     result.add_argument(
         "--running",
