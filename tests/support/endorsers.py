@@ -1,4 +1,4 @@
-"""People who sign lists of images, with the tools that they use: openssl and xmlsec1."""
+"""Endorsers, who sign lists of images with openssl and xmlsec1."""
 
 import base64
 import re
@@ -14,7 +14,7 @@ def _run(*command, **words):
 
 
 class Authority:
-    """``ca`` is the path of its certificate, which the authority ``above`` has signed by ``md``, or it itself."""
+    """A CA. ``ca`` is the path of its certificate, signed with ``md`` by ``above``, or by itself."""
 
     def __init__(self, directory, name="Test CA", above=None, md="sha256"):
         self.directory = directory
@@ -53,7 +53,7 @@ class Authority:
         )
 
     def person(self, name, subject=None):
-        """A signer of this name, ``/C=XX/O=Tests/CN=<name>`` unless a subject is given as openssl takes it."""
+        """A signer with the subject ``/C=XX/O=Tests/CN=<name>``, or another one in openssl's form."""
         key, request, certificate = (
             self.directory / f"{name}.{end}" for end in ("key", "csr", "pem")
         )
@@ -90,13 +90,13 @@ class Authority:
 
 
 class Person:
-    """Somebody with a key and a certificate."""
+    """A signer with a key and a certificate."""
 
     def __init__(self, directory, key, certificate):
         self.directory, self.key, self.certificate = directory, key, certificate
 
     def smime(self, content, *options, md="sha256", others=()):
-        """``content`` in clear, signed by S/MIME, by these others, too; ``options`` are openssl's."""
+        """``content`` in clear, signed by S/MIME, also by ``others``; ``options`` are openssl's."""
         more = [
             word for other in others for word in ("-signer", other.certificate, "-inkey", other.key)
         ]
@@ -118,7 +118,7 @@ class Person:
     def xml(
         self, content, method="rsa-sha256", digest="sha256", uri="", transforms=None, prefix=""
     ):
-        """``content`` with an enveloped signature, made by xmlsec1 by the template that goes into it."""
+        """``content`` with an enveloped signature, which xmlsec1 makes from a template in it."""
         algorithm = {
             "rsa-sha256": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
             "rsa-sha1": _DSIG + "rsa-sha1",
@@ -145,5 +145,5 @@ class Person:
 
 
 def der(certificate):
-    """A certificate's text between its lines."""
+    """A certificate as base64, without the lines around it."""
     return base64.b64encode(_run("openssl", "x509", "-in", certificate, "-outform", "DER")).decode()

@@ -1,4 +1,4 @@
-"""What fits into an OpenNebula by check_vm_capacity is what its oned then makes, and no VM more; over the simulated oned."""
+"""check_vm_capacity counts as many test VMs as the simulated oned then creates, and no more."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import re
 
 import pytest
 
-from simulators import opennebula_sites
+from simulators import opennebula_sites, opennebula_world
 from simulators.opennebula import Oned
 from simulators.opennebula_records import READY
 from simulators.opennebula_server import served
-from simulators.opennebula_sites import site_file
+from simulators.opennebula_world import connected
 from vmprobe.checks.capacity import command as probe
 from vmprobe.checks.capacity import headroom
-from vmprobe.core.clock import Clock, Deadline
+from vmprobe.core.clock import Clock
 from vmprobe.core.errors import CloudError, QuotaExceeded
-from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import ServerSpec, VolumeSpec
 from vmprobe.report import verdict
 from vmprobe.site.site import load
@@ -24,23 +23,12 @@ pytest.importorskip("pyone", reason="pyone, which judges the simulator's answers
 GIB = 2**30
 
 
-class World:
+class World(opennebula_world.World):
     """A simulated oned whose VMs stay PENDING, and its site."""
 
-    def __init__(self, oned, url, directory):
-        self.oned, self.url, self.directory = oned, url, directory
-
-    def site(self, **words):
-        return str(site_file(self.directory, self.url, **words))
-
-    def driver(self, **words):
-        """(the driver, connected; the site's [test vm])."""
-        site = load(self.site(**words))
-        found = site.driver(
-            site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence()
-        )
-        found.connect()
-        return found, site.test_vm
+    def driver(self, **test_vm):
+        """(the connected driver, the site's [test vm])."""
+        return connected(self, **test_vm), load(self.site(**test_vm)).test_vm
 
     def room(self, **words):
         driver, test_vm = self.driver(**words)

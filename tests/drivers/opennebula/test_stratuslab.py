@@ -1,4 +1,4 @@
-"""StratusLab's driver over its simulated services: its verdicts as whole lines, both ways to be known, and that nothing is left."""
+"""StratusLab's driver over its simulated services: verdicts as whole lines, logins, nothing is left."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ FINE = "VM_LIFECYCLE OK - stratuslab: test VM ran and is gone in T s (active T s
 
 @pytest.fixture
 def site(tmp_path):
-    """(StratusLab, site file); whatever a test leaves there fails it."""
+    """(StratusLab, site file). A test fails if it leaves anything there."""
     with stratuslab_site(tmp_path) as (world, path):
         yield world, str(path)
         assert world.left() == []
@@ -41,11 +42,10 @@ def site(tmp_path):
 
 def run(path, *options, **test_vm):
     """(exit code, first line) of check_vm_lifecycle, with other keys of [test vm]."""
-    lines = open(path).read()
+    text = Path(path).read_text()
     for key, value in test_vm.items():
-        lines = re.sub(rf"(?m)^{key} = .*\n", "", lines) + f"{key} = {value}\n"
-    with open(path, "w") as file:
-        file.write(lines)
+        text = re.sub(rf"(?m)^{key} = .*\n", "", text) + f"{key} = {value}\n"
+    Path(path).write_text(text)
     said = command.main(["--site", path, *options], clock=Clock()).verdict
     return said.state, line(verdict.render("VM_LIFECYCLE", said))
 
@@ -363,9 +363,6 @@ def test_a_mount_that_outlives_its_vm_is_ended_with_the_disk(site):
     driver.delete(disk)
 
     wait_gone(driver, disk)
-
-
-# --- views --------------------------------------------------------------------------------------------------------
 
 
 def test_the_views_say_what_there_is(site):

@@ -1,4 +1,4 @@
-"""Sites over the simulated oned, and the judge of its answers: pyone, OpenNebula's own client, with its schemas."""
+"""Sites of the simulated oned, and the judge of its answers: pyone, OpenNebula's own client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def site_file(
 
 @contextmanager
 def driver_of(url: str, **test_vm: str):
-    """(a driver that is connected to the simulated oned, the site's [test vm]) for the length of a ``with`` block."""
+    """(a driver connected to the simulated oned, the site's [test vm]) during a ``with`` block."""
     from vmprobe.core.clock import Clock, Deadline
     from vmprobe.core.exchanges import Evidence
     from vmprobe.site.site import load
@@ -58,7 +58,7 @@ def driver_of(url: str, **test_vm: str):
 
 
 def judge(procedure: str, answer: str) -> None:
-    """AssertionError unless pyone makes objects of the answer, and finds a place for each element in it."""
+    """AssertionError unless pyone can parse the answer, and its schemas have every element of it."""
     from pyone import bindings
 
     found = bindings.parseString(answer.encode())
@@ -67,7 +67,7 @@ def judge(procedure: str, answer: str) -> None:
 
 
 def _placed(where: str, element, found) -> None:
-    """Each element below ``element`` is an attribute of ``found``, and so on down, as far as the schema is closed."""
+    """Each element below ``element`` is an attribute of ``found``, as deep as the schema is closed."""
     if hasattr(found, "anytypeobjs_") or not hasattr(type(found), "subclass"):
         return
     for child in element:
@@ -105,13 +105,13 @@ def harness():
 
 
 def harness_of_5():
-    """Up to 5.2 refusals have names of classes, up to 5.6 a pool has whole VMs, up to 5.12 readings are VMs."""
+    """5.2: refusals name classes, a pool has whole VMs, readings are VMs."""
     return _harness("5.2.1")
 
 
 @contextmanager
 def stratuslab_site(directory: Path, **words: str):
-    """(StratusLab, path of its site file) for the length of a ``with`` block."""
+    """(StratusLab, path of its site file) during a ``with`` block."""
     from simulators.stratuslab import IMAGE, Services, StratusLab
 
     with served(StratusLab(), Services) as (world, url):

@@ -1,7 +1,7 @@
-"""StratusLab around the simulated oned: its proxy, its disk service and a Marketplace, at one address.
+"""The simulated StratusLab: oned, proxy, disk service and Marketplace at one address.
 
-Written from StratusLab's source: ``OneProxyServlet`` (who it says to oned that a user is), the disk service's resources
-and templates of JSON (pdisk-server), and the Marketplace's metadata.
+Written from StratusLab's source: ``OneProxyServlet`` (which user it names to oned), the disk service's resources and
+JSON templates (pdisk-server), and the Marketplace's metadata.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ class StratusLab(Oned):
         self.networks = {0: "public", 1: "local", 2: "private"}
         self.authenticate = self._by_proxy
         self.backend_fails = self.mounts_fail = False
-        self.forgets_mounts = (
-            True  # the VM's end ends its mounts, as StratusLab's transfer manager does
-        )
+        self.forgets_mounts = True  # as StratusLab's transfer manager: a VM's end ends its mounts
         self._uuids = itertools.count(1)
 
     def _by_proxy(self, session: str) -> Any:
@@ -174,7 +172,7 @@ class Services(Handler):
     do_GET = do_POST = do_DELETE = _serve
 
     def _user(self, way: str) -> str:
-        """By basic authentication, or by the certificate that TLS has proved; a proxy's own part of the name does not count."""
+        """The user, by basic authentication, or by the TLS certificate; what a proxy adds to the name is ignored."""
         if way == "pswd" and (self.headers["Authorization"] or "").startswith("Basic "):
             name, _, password = (
                 base64.b64decode(self.headers["Authorization"][6:]).decode().partition(":")
@@ -188,7 +186,7 @@ class Services(Handler):
         return ""
 
     def _proxy(self, body: bytes, user: str) -> None:
-        """Whatever session came, oned is told who it is."""
+        """Replace the session by the user that the proxy knows."""
         words, procedure = loads(body)
         self._call(dumps((f"{user}:{'a' * 40}", *words[1:]), procedure).encode())
 
