@@ -1,7 +1,5 @@
 """StratusLab's driver over its simulated services: verdicts as whole lines, logins, nothing is left."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal
@@ -46,8 +44,8 @@ def run(path, *options, **test_vm):
     for key, value in test_vm.items():
         text = re.sub(rf"(?m)^{key} = .*\n", "", text) + f"{key} = {value}\n"
     Path(path).write_text(text)
-    said = command.main(["--site", path, *options], clock=Clock()).verdict
-    return said.state, line(verdict.render("VM_LIFECYCLE", said))
+    result = command.main(["--site", path, *options], clock=Clock()).verdict
+    return result.state, line(verdict.render("VM_LIFECYCLE", result))
 
 
 def driver_of(path):
