@@ -16,7 +16,7 @@ from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.core.redact import Redactor
-from vmprobe.drivers.occi import protocol
+from vmprobe.drivers.occi import answers, authentication, plan, text, writing
 from vmprobe.drivers.occi.driver import (
     COMPUTE,
     INFRASTRUCTURE,
@@ -25,8 +25,8 @@ from vmprobe.drivers.occi.driver import (
     STORAGE,
     STORAGELINK,
     OcciEndpoint,
-    _content,
 )
+from vmprobe.drivers.occi.entities import HEADERS, TEXT, Entity
 from vmprobe.transport.http import Reply
 
 OS, FLAVOR = "http://example.org/os#", "http://example.org/flavor#"
@@ -58,7 +58,7 @@ def parsed(reader, body, media="text/plain", **more):
 
 
 def entity(body, media="text/plain", **more):
-    return parsed(lambda reply: protocol._entity(reply, "/compute/1"), body, media, **more)
+    return parsed(lambda reply: answers.entity(reply, "/compute/1"), body, media, **more)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_what_is_no_entity_is_named(body, media, words):
 
 
 def test_only_an_empty_collection_is_empty():
-    collection = protocol._collection
+    collection = answers.collection
 
     assert (
         parsed(collection, "")
@@ -247,24 +247,24 @@ def test_only_an_empty_collection_is_empty():
 )
 def test_long_nonsense_is_read_or_refused_at_once(body):
     try:
-        parsed(lambda reply: list(protocol._elements(reply)), body)
+        parsed(lambda reply: list(text.elements(reply, answers.media(reply))), body)
     except GatewayFailed as wrong:
         assert len(str(wrong)) < 300
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
 
-WANTED = protocol.Entity(
+WANTED = Entity(
     COMPUTE,
     (f"{OS}linux",),
     {"occi.compute.cores": 1, "a.b": 'say "hi"'},
-    (protocol.Entity(INTERFACE, target="http://h/network/1", target_kind=NETWORK),),
+    (Entity(INTERFACE, target="http://h/network/1", target_kind=NETWORK),),
     title="vm",
 )
 
 
 def test_text_is_written_by_the_book():
-    assert protocol.rendered(WANTED, protocol.TEXT) == (
+    assert writing.entity_request(WANTED, TEXT) == (
         {},
         f"""\
 Category: compute; scheme="{INFRASTRUCTURE}"; class="kind"
@@ -278,7 +278,7 @@ Link: <http://h/network/1>; rel="{NETWORK}"; category="{INTERFACE}"; occi.core.t
 
 
 def test_headers_have_all_values_of_a_name_in_one():
-    written, body = protocol.rendered(WANTED, protocol.HEADERS)
+    written, body = writing.entity_request(WANTED, HEADERS)
 
     assert body == b""
     assert (
@@ -292,8 +292,8 @@ def test_headers_have_all_values_of_a_name_in_one():
 
 
 def test_what_is_written_is_read_as_it_was():
-    for rendering in (protocol.TEXT, protocol.HEADERS):
-        written, body = protocol.rendered(WANTED, rendering)
+    for rendering in (TEXT, HEADERS):
+        written, body = writing.entity_request(WANTED, rendering)
         seen = entity(body.decode(), rendering, **written)
 
         assert (seen.kind, seen.mixins, seen.title, seen.links[0].target) == (
@@ -308,7 +308,7 @@ def test_what_is_written_is_read_as_it_was():
 @pytest.mark.parametrize("value", ["two\nlines", "a\rb", "\x00", "caf\xe9"])
 def test_what_text_cannot_carry_is_not_sent(value):
     with pytest.raises(ClientError, match="cannot be written in OCCI's text rendering"):
-        protocol.rendered(protocol.Entity(COMPUTE, title=value), protocol.HEADERS)
+        writing.entity_request(Entity(COMPUTE, title=value), HEADERS)
 
 
 # --- against a server ---------------------------------------------------------------------------------------------
@@ -391,14 +391,14 @@ def test_a_challenge_that_cannot_be_answered_is_named(stage, challenge, words):
     assert words in str(wrong.value)
 
 
-def test_no_secret_goes_to_a_keystone_without_tls_that_an_endpoint_with_tls_names(stage):
-    driver = stage.driver(url="https://h:8787/occi")
+def test_no_secret_goes_to_a_keystone_without_tls_that_an_endpoint_with_tls_names():
     with pytest.raises(
         CloudError,
         match="names the Keystone http://k:5000/v3, which is not https as the endpoint is: not used",
     ):
-        driver._named_keystone(
+        authentication.named_keystone(
             Reply("query interface", "GET", "https://h:8787/occi/-/", 401, "", {}, b""),
+            "https://h:8787/occi",
             "http://k:5000/v3",
         )
 
@@ -570,7 +570,7 @@ def test_a_pipe_where_a_file_for_the_vm_was_meant_is_not_waited_for(stage, tmp_p
     with pytest.raises(
         ClientError, match=re.escape(f"[test vm] {key}: {tmp_path}/pipe: is not a regular file")
     ):
-        _content(str(tmp_path / "pipe"), key)
+        plan._content(str(tmp_path / "pipe"), key)
 
 
 def test_whatever_host_a_server_believes_itself_to_be_it_is_asked_where_it_is(stage):
