@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def run(check: str) -> NoReturn:
-    """Run ``vmprobe.checks.<check>.command``, print its result and exit with its state; for the executables."""
+    """Run ``vmprobe.checks.<check>.command``, print its result and exit with its state; for the
+    executables.
+    """
     name, arguments, began = f"VM_{check.upper()}", sys.argv[1:], time.time()
     try:
         result = _result(check, arguments)
@@ -40,7 +42,9 @@ def run(check: str) -> NoReturn:
 
 
 def _result(check: str, arguments: List[str]) -> CheckResult:
-    """What the check returns. A signal raises Interrupted until the check listens to signals itself."""
+    """What the check returns. A signal raises Interrupted until the check listens to signals
+    itself.
+    """
     try:
         signals.handle_early(raises=not _submits(arguments))
         _open_streams()
@@ -54,7 +58,9 @@ def _result(check: str, arguments: List[str]) -> CheckResult:
 
 
 def _submitted(check: str, result: CheckResult, began: float) -> Verdict:
-    """Submit the result to its targets; a failure is told below line 1, and changes no state. Raises nothing."""
+    """Submit the result to its targets; a failure is told below line 1, and changes no state.
+    Raises nothing.
+    """
     verdict, site, options = result
     try:
         from vmprobe.report.submit import delivery, spool
@@ -89,7 +95,9 @@ def _unsubmitted(verdict: Verdict, arguments: List[str]) -> Verdict:
 
 
 def leave(output: str, state: int) -> NoReturn:
-    """Print, and exit with a state, even when stdout is closed or full. A signal cannot change the state any more."""
+    """Print, and exit with a state, even when stdout is closed or full. A signal cannot change the
+    state any more.
+    """
     signals.ignore()
     try:
         _open_streams()  # again: a signal may have ended the first call
@@ -103,8 +111,8 @@ def leave(output: str, state: int) -> NoReturn:
 def _open_streams() -> None:
     """Reopen closed standard streams on /dev/null, and make the output ASCII.
 
-    Otherwise the next file that is opened would get a standard stream's number. Whoever reads the output knows ASCII,
-    whatever encoding the environment asks for.
+    Otherwise the next file that is opened would get a standard stream's number. Whoever reads the
+    output knows ASCII, whatever encoding the environment asks for.
     """
     # In this order: each gets the lowest number that is free.
     sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")

@@ -1,7 +1,9 @@
-"""What a result means: from what ended or broke a run to a state, a text and a cause, for all checks.
+"""What a result means: from what ended or broke a run to a state, a text and a cause, for all
+checks.
 
-CRITICAL: the cloud failed its user. UNKNOWN: the check could not judge. A run has exactly one outcome: the error that
-ended it, or else the worst of its ranges, its budgets and the problems that it found.
+CRITICAL: the cloud failed its user. UNKNOWN: the check could not judge. A run has exactly one
+outcome: the error that ended it, or else the worst of its ranges, its budgets and the problems that
+it found.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ _STAGES = {
 _OTHER_STAGE = _StageRule("gateway")
 
 
-# --- a run that an error ended ------------------------------------------------------------------------------------
+# --- a run that an error ended --------------------------------------------------------------------
 
 
 def failure(
@@ -83,7 +85,9 @@ def failure(
 
 
 def unforeseen(error: BaseException, with_traceback: bool) -> Verdict:
-    """The verdict of an error that nobody expected: one clean line; below it the traceback, if that is asked for."""
+    """The verdict of an error that nobody expected: one clean line; below it the traceback, if that
+    is asked for.
+    """
     trace = ""
     if with_traceback:
         import traceback
@@ -95,9 +99,11 @@ def unforeseen(error: BaseException, with_traceback: bool) -> Verdict:
 
 
 def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") -> Tuple[int, str]:
-    """(state, cause) of the error that ended a run; ``mapping`` is the site's ``[verdict]``, from causes to states.
+    """(state, cause) of the error that ended a run; ``mapping`` is the site's ``[verdict]``, from
+    causes to states.
 
-    The cause is the error's own, or what its text tells, else the stage's. A full quota is a warning in every stage.
+    The cause is the error's own, or what its text tells, else the stage's. A full quota is a
+    warning in every stage.
     """
     cause: str = getattr(error, "cause", "")
     if isinstance(error, DeadlinePassed):
@@ -130,14 +136,16 @@ def is_quota(error: BaseException) -> bool:
 
 
 def blame(stage: str, error: BaseException, cause: str) -> str:
-    """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, not shortened."""
+    """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, not
+    shortened.
+    """
     marks = [f"cause={cause}"] if cause else []
     request = text.one_line(getattr(error, "request", ""), 44)
     tail = f" ({', '.join(marks + [request] if request else marks)})" if marks or request else ""
     return (f"{stage}: " if stage else "") + str(error) + tail
 
 
-# --- a run that came to its end -----------------------------------------------------------------------------------
+# --- a run that came to its end -------------------------------------------------------------------
 
 
 def completed(
@@ -150,9 +158,9 @@ def completed(
 ) -> Verdict:
     """The verdict of a run that no error ended: the worst of ranges, budgets and ``problems``.
 
-    ``message`` is what the check says, behind what is out of range; ``reason`` is the part of it that may be shortened.
-    ``problems`` are those that the check found: quota, leftovers, teardown, unmeasured. ``budgeted`` are the durations,
-    in seconds by stage, that the site's budgets limit.
+    ``message`` is what the check says, behind what is out of range; ``reason`` is the part of it
+    that may be shortened. ``problems`` are those that the check found: quota, leftovers, teardown,
+    unmeasured. ``budgeted`` are the durations, in seconds by stage, that the site's budgets limit.
     """
     state, broken = of_ranges(measured, site.thresholds)
     late = over_budget(budgeted, site.budgets)
@@ -169,7 +177,9 @@ def _worse(one: int, other: int) -> int:
 
 
 def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[int, List[str]]:
-    """The worst state that measured values are in by their ranges, and what is out of range, worst first."""
+    """The worst state that measured values are in by their ranges, and what is out of range, worst
+    first.
+    """
     broken: Dict[str, List[str]] = {"critical": [], "warning": []}
     for label, value in measured.items():
         level = thresholds.broken(label, value)

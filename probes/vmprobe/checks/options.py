@@ -1,4 +1,6 @@
-"""The command line: the parser, the options that all checks share, and the kinds of values that options have."""
+"""The command line: the parser, the options that all checks share, and the kinds of values that
+options have.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,11 @@ LOOK_TIME = f"the site's deadline, at most {services.LONGEST_LOOK:g} s"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse for a plug-in, with the options that every check has; their letters are the plug-in guidelines'.
+    """argparse for a plug-in, with the options that every check has; their letters are the plug-in
+    guidelines'.
 
-    Usage errors, the help and the version are raised as ``Printed``. ``timeout`` is the text for the default of -t.
+    Usage errors, the help and the version are raised as ``Printed``. ``timeout`` is the text for
+    the default of -t.
     """
 
     def __init__(self, check: str, description: str = "", epilog: str = "", timeout: str = ""):
@@ -104,7 +108,8 @@ class Parser(argparse.ArgumentParser):
         )
 
     def _print_message(self, message: str, file: Any = None) -> NoReturn:
-        # argparse would print the help and the version itself, and would not see that the disk is full.
+        # argparse would print the help and the version itself, and would not see that the disk is
+        # full.
         raise Printed(message)
 
 
@@ -115,11 +120,13 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26, width=79)
 
 
-# --- what the shared options mean ---------------------------------------------------------------------------------
+# --- what the shared options mean -----------------------------------------------------------------
 
 
 def load_site(options: argparse.Namespace) -> Site:
-    """The site that the command line names; ClientError where it names none, or one that cannot be used."""
+    """The site that the command line names; ClientError where it names none, or one that cannot be
+    used.
+    """
     if options.site:
         return sites.load(lookup.find(options.site))
     if options.hostname:
@@ -130,9 +137,11 @@ def load_site(options: argparse.Namespace) -> Site:
 def thresholds_of(
     check: str, site: Site, options: argparse.Namespace, default_metric: str
 ) -> Thresholds:
-    """The site's thresholds, overridden by -w and -c; a range without a metric is for ``default_metric``.
+    """The site's thresholds, overridden by -w and -c; a range without a metric is for
+    ``default_metric``.
 
-    ClientError for a metric that this check never measures. A site file's thresholds are for all checks.
+    ClientError for a metric that this check never measures. A site file's thresholds are for all
+    checks.
     """
     thresholds, measured = site.thresholds, metrics.measured_by(check)
     for level in ("warning", "critical"):
@@ -154,11 +163,13 @@ def thresholds_of(
     return thresholds
 
 
-# --- options that select servers ----------------------------------------------------------------------------------
+# --- options that select servers ------------------------------------------------------------------
 
 
 def add_patterns(parser: Parser, first: str) -> None:
-    """Add the options that select servers, and --limit; ``first`` names those that the table shows first."""
+    """Add the options that select servers, and --limit; ``first`` names those that the table shows
+    first.
+    """
     for attribute in ("name", "owner", "project", "image"):
         parser.add_argument(
             f"--{attribute}",
@@ -182,7 +193,7 @@ def patterns(options: argparse.Namespace) -> Patterns:
     return Patterns(options.name, options.owner, options.project, options.image)
 
 
-# --- kinds of values, for argparse --------------------------------------------------------------------------------
+# --- kinds of values, for argparse ----------------------------------------------------------------
 
 
 def run_time(text: str) -> float:

@@ -10,11 +10,12 @@ _LARGEST = 1e15  # a petabyte per second: a manager that says more has not measu
 
 
 def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, float], List[str]]:
-    """(values by perfdata label, metrics that nobody measured); labels like ``cpu_avg`` and ``cpu_peak``.
+    """(values by perfdata label, metrics that nobody measured); labels like ``cpu_avg`` and
+    ``cpu_peak``.
 
-    ``servers`` holds the readings of each server, in order of time. The average is over all servers, the peak is the
-    highest rate of any one; ``cpu`` and ``ready`` in percent of its vCPUs, ``memory`` in bytes, the others in bytes per
-    second.
+    ``servers`` holds the readings of each server, in order of time. The average is over all
+    servers, the peak is the highest rate of any one; ``cpu`` and ``ready`` in percent of its vCPUs,
+    ``memory`` in bytes, the others in bytes per second.
     """
     values: Dict[str, float] = {}
     missing: List[str] = []
@@ -30,7 +31,9 @@ def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, 
 
 
 def sources(servers: Sequence[Sequence[Sequence[Sample]]]) -> List[str]:
-    """Where a manager has several services that measure: one line for each, with the metrics that it measured."""
+    """Where a manager has several services that measure: one line for each, with the metrics that
+    it measured.
+    """
     metrics: Dict[str, List[str]] = {}
     for metric in METRICS + EXTRA_METRICS:
         names = {
@@ -49,8 +52,8 @@ def sources(servers: Sequence[Sequence[Sequence[Sample]]]) -> List[str]:
 def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float, float]]:
     """(rate, seconds for which it was measured) between each two readings of a metric.
 
-    A counter that fell has wrapped around where it was near its maximum; elsewhere it was reset, and that span is unknown.
-    Negative, infinite and impossibly large values are left out.
+    A counter that fell has wrapped around where it was near its maximum; elsewhere it was reset,
+    and that span is unknown. Negative, infinite and impossibly large values are left out.
     """
     spans = []
     samples = [

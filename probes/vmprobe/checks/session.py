@@ -44,7 +44,8 @@ def run(
 ) -> CheckResult:
     """Parse the command line, load the site, and check it.
 
-    Printed or ClientError where the command line or the site is wrong; every later error becomes a verdict.
+    Printed or ClientError where the command line or the site is wrong; every later error becomes a
+    verdict.
     """
     options = parser.parse_args(arguments)
     site = load_site(options)
@@ -59,7 +60,9 @@ def run(
 
 
 class Session:
-    """What a run works with. Nothing is sent before ``cloud.connect()``; whoever made it calls ``close``."""
+    """What a run works with. Nothing is sent before ``cloud.connect()``; whoever made it calls
+    ``close``.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,9 @@ class Session:
         keep: bool = False,
         reserve: Optional[float] = None,
     ):
-        """``keep``: keep requests and replies, as -vv does. ``reserve``: seconds of the deadline; default: the site's."""
+        """``keep``: keep requests and replies, as -vv does. ``reserve``: seconds of the deadline;
+        default: the site's.
+        """
         self.site, self.verbose = site, verbose
         self.deadline = Deadline(
             site.deadline, site.reserve if reserve is None else reserve, clock, site.polling
@@ -131,7 +136,7 @@ def _slowest(stage: Stage) -> str:
     )
 
 
-# --- checks that create nothing -----------------------------------------------------------------------------------
+# --- checks that create nothing -------------------------------------------------------------------
 
 
 class Finding(NamedTuple):
@@ -155,8 +160,9 @@ def look(
 ) -> Verdict:
     """Run the check ``name``: let ``find`` look at the cloud, and judge what it found and measured.
 
-    ``default_metric`` is the metric of a range that names none. ``defaults`` are ranges, (warning, critical) by metric,
-    for metrics that have no range in the site file. ClientError before anything is requested when that is impossible.
+    ``default_metric`` is the metric of a range that names none. ``defaults`` are ranges, (warning,
+    critical) by metric, for metrics that have no range in the site file. ClientError before
+    anything is requested when that is impossible.
     """
     usual = Thresholds(
         *(
@@ -217,11 +223,13 @@ def _details(session: Session, finding: Finding) -> List[str]:
     return lines + session.request_lines()
 
 
-# --- files that the command line asks for -------------------------------------------------------------------------
+# --- files that the command line asks for ---------------------------------------------------------
 
 
 def write_file(what: str, write: Callable[..., str], path: str, *arguments: Any) -> str:
-    """Write ``what`` at, or below, ``path``; returns a line that says where it is, or why it could not be written."""
+    """Write ``what`` at, or below, ``path``; returns a line that says where it is, or why it could
+    not be written.
+    """
     try:
         return f"{what} is in {write(path, *arguments)}"
     except OSError as error:
@@ -229,5 +237,7 @@ def write_file(what: str, write: Callable[..., str], path: str, *arguments: Any)
 
 
 def write_json(path: str, session: Session, document: Mapping[str, Any]) -> str:
-    """Replace a file by this document, without secrets; returns the path. OSError where that is impossible."""
+    """Replace a file by this document, without secrets; returns the path. OSError where that is
+    impossible.
+    """
     return files.replace_regular(path, session.evidence.redactor.json(document))

@@ -1,4 +1,6 @@
-"""What a signal does to a check: it ends one that has not begun, and marks the deadline of one that runs."""
+"""What a signal does to a check: it ends one that has not begun, and marks the deadline of one that
+runs.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ _raises_early = [True]
 def handle_early(raises: bool) -> None:
     """Handle signals from now on, also those that the executable or its caller held back.
 
-    Until ``listen`` is called, the first one raises Interrupted. With ``raises`` false it is only kept, because an import
-    that is cut short would stay half done: ``stop_if_interrupted`` or ``listen`` raises it.
+    Until ``listen`` is called, the first one raises Interrupted. With ``raises`` false it is only
+    kept, because an import that is cut short would stay half done: ``stop_if_interrupted`` or
+    ``listen`` raises it.
     """
     sys.unraisablehook = _hide_interrupted
     _raises_early[0] = raises
@@ -43,7 +46,9 @@ def stop_if_interrupted() -> None:
 
 
 def listen(deadline: Deadline) -> None:
-    """From now on a signal marks the deadline and ends its sleeps; Interrupted where one arrived before."""
+    """From now on a signal marks the deadline and ends its sleeps; Interrupted where one arrived
+    before.
+    """
     deadline.clock.wake_on_signals()
     _deadlines.append(deadline)
     for number in SIGNALS:
@@ -68,7 +73,9 @@ def is_interrupted() -> bool:
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:
-    """Raise for the first signal only: nothing would catch a second one while the first is being reported."""
+    """Raise for the first signal only: nothing would catch a second one while the first is being
+    reported.
+    """
     if _early or _ignores_early[0]:
         return
     _early.append(number)
@@ -77,6 +84,8 @@ def _interrupt(number: int, frame: Optional[FrameType]) -> None:
 
 
 def _hide_interrupted(unraisable: Any) -> None:
-    """Print nothing for a signal that arrived in a destructor, where nothing can be raised; it is raised later."""
+    """Print nothing for a signal that arrived in a destructor, where nothing can be raised; it is
+    raised later.
+    """
     if not isinstance(unraisable.exc_value, Interrupted):
         sys.__unraisablehook__(unraisable)

@@ -10,7 +10,9 @@ from vmprobe.core.timeline import Stage
 
 
 def listener(redact: Callable[[str], str]) -> Callable[[Stage], None]:
-    """A function that a timeline calls as each stage begins and ends; ``redact`` replaces secrets in a text."""
+    """A function that a timeline calls as each stage begins and ends; ``redact`` replaces secrets
+    in a text.
+    """
     if not sys.stderr.isatty():
         return lambda stage: None
     begun: Set[int] = set()

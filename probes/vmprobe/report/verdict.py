@@ -1,4 +1,5 @@
-"""A check's verdict, and how it is printed: one line that Nagios reads, with perfdata, and details below it.
+"""A check's verdict, and how it is printed: one line that Nagios reads, with perfdata, and details
+below it.
 
 Line 1 is ``NAME STATE - site: text | perfdata``. nagiosplugin formats the perfdata.
 """
@@ -34,9 +35,9 @@ class Printed(Exception):
 class Verdict(NamedTuple):
     """A state and its explanation.
 
-    ``text`` is complete; only line 1 shows it shortened. ``reason`` is the part of it that may be shortened: the
-    manager's words. ``perfdata`` has values by label, ``highest`` the largest value that a label can have, where there is
-    one. ``details`` are the lines below the first.
+    ``text`` is complete; only line 1 shows it shortened. ``reason`` is the part of it that may be
+    shortened: the manager's words. ``perfdata`` has values by label, ``highest`` the largest value
+    that a label can have, where there is one. ``details`` are the lines below the first.
     """
 
     state: int
@@ -54,7 +55,8 @@ class Verdict(NamedTuple):
     def of_site(self, site: str, redact: Callable[[str], str]) -> "Verdict":
         """Put the site's name in front, and replace all secrets.
 
-        The name itself is not redacted: where a password is the same word, that would tell the password.
+        The name itself is not redacted: where a password is the same word, that would tell the
+        password.
         """
         before, reason, after = _split(self.text, self.reason)
         # Twice: HTML tags inside a secret hide it from the first pass.
@@ -72,9 +74,11 @@ def _split(line: str, reason: str) -> Tuple[str, str, str]:
 
 
 def render(name: str, verdict: Verdict) -> str:
-    """The plug-in's whole output: line 1 with all perfdata, then one line for each detail. Secrets are already gone.
+    """The plug-in's whole output: line 1 with all perfdata, then one line for each detail. Secrets
+    are already gone.
 
-    Where a reason had to be shortened for line 1, the whole text is repeated on a line of its own below.
+    Where a reason had to be shortened for line 1, the whole text is repeated on a line of its own
+    below.
     """
     head = f"{name} {WORDS[verdict.state]} - "
     whole = text.shortened(verdict.text, _ALL)
@@ -88,7 +92,8 @@ def render(name: str, verdict: Verdict) -> str:
 def fitted(line: str, reason: str, room: int) -> str:
     """Shorten a line to ``room`` characters.
 
-    First what wraps the ``reason`` is left out, then ids are shortened, then the end of the reason is cut.
+    First what wraps the ``reason`` is left out, then ids are shortened, then the end of the reason
+    is cut.
     """
     before, middle, after = _split(line, reason)
     middle = reasons.innermost(middle)

@@ -1,6 +1,7 @@
 """What is measured: one table of all metrics, for help texts, pages, thresholds and perfdata.
 
-A metric is a perfdata label; its unit is one of the plug-in guidelines'. Counts and rates have none.
+A metric is a perfdata label; its unit is one of the plug-in guidelines'. Counts and rates have
+none.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def service_name(check: str) -> str:
 def run_time(
     check: str, deadline: float, timeout: Optional[float] = None, removes: bool = False
 ) -> float:
-    """Seconds that one run of a check may take, clean-up included, at a site with this ``deadline``.
+    """Seconds that one run of a check may take, clean-up included, at a site with this
+    ``deadline``.
 
     ``timeout`` is the command line's -t, if there is one. ``removes``: this run removes leftovers.
 

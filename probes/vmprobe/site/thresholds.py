@@ -1,7 +1,7 @@
 """Thresholds: the ranges outside of which a metric alerts.
 
-They are Nagios ranges (monitoring-plugins' developer guidelines, section Threshold and Ranges); nagiosplugin evaluates
-them.
+They are Nagios ranges (monitoring-plugins' developer guidelines, section Threshold and Ranges);
+nagiosplugin evaluates them.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def test_ok_where_nothing_runs(site, busy):
     assert site.probe("activity") == (
         0,
         (
-            "VM_ACTIVITY OK - site: no server runs that is meant | auth=0s;;;0 list=0s;;;0 metrics=0s;;;0 servers=0;;;0 "
+            "VM_ACTIVITY OK - site: no running server matches | auth=0s;;;0 list=0s;;;0 metrics=0s;;;0 servers=0;;;0 "
             "total=0s;;;0"
         ),
     )
@@ -577,7 +577,7 @@ def test_a_run_before_the_clock_was_set_back_is_not_used(site, busy):
 def test_memory_is_a_metric_where_a_manager_has_it():
     rows = [[Sample("memory", 100, 0, counter=False)], [Sample("memory", 200, 10, counter=False)]]
 
-    found, missing = usage.figures({"a": rows})
+    found, missing = usage.values({"a": rows})
 
     assert found == {"memory_avg": 200, "memory_peak": 200, "memory_total": 200}
     assert missing == ["cpu", "disk_read", "disk_write", "net_in", "net_out"]

@@ -31,9 +31,9 @@ readings are kept in the suite's state directory.
 
 def parser() -> Parser:
     """The command line."""
-    found = Parser("activity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
-    add_patterns(found, "the busiest")
-    return found
+    parser = Parser("activity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    add_patterns(parser, "the busiest")
+    return parser
 
 
 def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult:
@@ -41,169 +41,151 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
     return session.run(
         parser(),
         arguments,
-        lambda site, options: session.look("activity", site, options, clock, _look, "cpu_peak"),
+        lambda site, options: session.look("activity", site, options, clock, _find, "cpu_peak"),
     )
 
 
-def _look(run: Session, options: argparse.Namespace) -> Finding:
-    site, cloud, timeline = run.site, run.cloud, run.timeline
+def _find(run: Session, options: argparse.Namespace) -> Finding:
+    site, cloud, timeline, clock = run.site, run.cloud, run.timeline, run.deadline.clock
     if not cloud.can(Capability.METRICS):
         raise ClientError(f"{site.endpoint['manager']} has no metrics")
     with timeline.stage("auth"):
         cloud.connect()
     with timeline.stage("list"):
-        wanted = patterns(options)
+        selected = patterns(options)
         servers = [
             server
             for server in cloud.survey("", [Kind.SERVER])
-            if server.state is State.READY and wanted.match(server)
+            if server.state is State.READY and selected.match(server)
         ]
     timeline.metrics["servers"] = len(servers)
 
-    memory = usage.Memory(
-        site.name,
-        cloud.driver.identity,
-        options.name,
-        options.owner,
-        options.project,
-        options.image,
-    )
-    taken, before, trouble = memory.recall()
-    with timeline.stage("metrics"):
-        readings, unmeasured = usage.measure(
-            cloud, servers, max(1, site.sample.readings), site.sample.interval
-        )
-        first = timeline.stages[-1].began - run.deadline.clock.now() + run.deadline.clock.utc()
-    unkept = memory.remember(run.deadline.clock.utc(), readings)
+    memory = usage.Memory(site.name, cloud.driver.identity, *selected)
+    taken, before, unreadable = memory.recall()
+    with timeline.stage("metrics") as stage:
+        count = max(1, site.sample.readings)
+        readings, unmeasured = usage.measure(cloud, servers, count, site.sample.interval)
+    first = stage.began - clock.now() + clock.utc()
+    unwritable = memory.remember(clock.utc(), readings)
 
     known = usage.since(before, first - taken, readings)
-    values, missing = usage.figures(known)
+    values, missing = usage.values(known)
     timeline.metrics.update(values)
     if values and usage.length(known) > 0:
         timeline.metrics["interval"] = usage.length(known)
     timeline.notes += rates.sources(list(known.values()))
-    timeline.notes += _shortened(readings, site.sample)
-    timeline.notes += [
-        f"{servers_of} not measured: {reason}"
-        for servers_of, reason in _reasons(servers, unmeasured)
-    ]
+    timeline.notes += _fewer_readings(readings, site.sample)
+    timeline.notes += _unmeasured(servers, unmeasured)
     if servers and missing:
         timeline.notes.append(f"not measured, the manager does not say: {', '.join(missing)}")
-    if (
-        unmeasured
-        and all(isinstance(reason, NotPermitted) for reason in unmeasured.values())
-        and not any(readings.values())
-    ):
+
+    is_forbidden = all(isinstance(error, NotPermitted) for error in unmeasured.values())
+    if unmeasured and is_forbidden and not any(readings.values()):
+        error = next(iter(unmeasured.values()))
         return Finding(
-            f"{counted(len(servers), 'server')}, not measured (cause=auth): {next(iter(unmeasured.values()))}",
+            f"{counted(len(servers), 'server')}, not measured (cause=auth): {error}",
             problems=("unmeasured",),
         )
-    story = _story(servers, known, timeline.metrics, len(unmeasured))
-    wrong = trouble or unkept  # where both are, it is mostly for one reason
+    message = _message(servers, known, timeline.metrics, len(unmeasured))
+    trouble = unreadable or unwritable  # if it is both, it is mostly for one reason
     return Finding(
-        f"{story}; {wrong}" if wrong else story,
+        f"{message}; {trouble}" if trouble else message,
         details=tuple(_table(servers, known, options.limit)),
     )
 
 
-def _shortened(readings: usage.Readings, sample: Sampling) -> List[str]:
-    """That fewer readings were taken than the site asks for, because more would have taken longer than the run may."""
+def _fewer_readings(readings: usage.Readings, sample: Sampling) -> List[str]:
+    """A note where there was no time for as many readings as the site asks for."""
     taken = max((len(rows) for rows in readings.values()), default=0)
     if not taken or taken >= sample.readings:
         return []
     return [
-        f"{taken} of {sample.readings} readings: more of them, {sample.interval:g} s apart, do not fit into this run's time"
+        f"{taken} of {sample.readings} readings: more of them, {sample.interval:g} s apart, "
+        "do not fit into this run's time"
     ]
 
 
-def _reasons(
-    servers: Sequence[Resource], unmeasured: Mapping[str, VmprobeError]
-) -> List[Tuple[str, str]]:
-    """How many servers were not measured, with the reason; each reason once, in the words for the first server it had."""
-    found: Dict[str, List[str]] = {}
+def _unmeasured(servers: Sequence[Resource], unmeasured: Mapping[str, VmprobeError]) -> List[str]:
+    """A note for each reason why servers were not measured, in the words for the first of them."""
+    reasons: Dict[str, List[str]] = {}
     for server, error in unmeasured.items():
-        found.setdefault(str(error).replace(server, "ID"), []).append(str(error))
-    return [(f"{len(those)} of {len(servers)}", those[0]) for those in found.values()]
+        reasons.setdefault(str(error).replace(server, "ID"), []).append(str(error))
+    return [
+        f"{len(errors)} of {len(servers)} not measured: {errors[0]}" for errors in reasons.values()
+    ]
 
 
-def _story(
+def _message(
     servers: Sequence[Resource], known: usage.Readings, values: Mapping[str, float], unmeasured: int
 ) -> str:
-    """``3 servers over 5 min: cpu 25 %, disk_read 3 KiB/s, ...; busiest: web1 (cpu), db1 (disk_read, disk_write)``."""
+    """``3 servers over 5 min: cpu 25 %, disk_read 3 KiB/s, ...; busiest: web1 (cpu), db1
+    (disk_read, disk_write)``.
+    """
     if not servers:
-        return "no server runs that is meant"
-    many = counted(len(servers), "server") + (f" ({unmeasured} not measured)" if unmeasured else "")
-    shown = _figures(values)
+        return "no running server matches"
+    number = counted(len(servers), "server")
+    number += f" ({unmeasured} not measured)" if unmeasured else ""
+    shown = _shown_values(values)
     if not shown:
-        reading = (
-            "whose first reading this is"
-            if any(row for rows in known.values() for row in rows)
-            else "of which there is no reading yet"
-        )
-        return f"{many}, {reading}"
+        has_reading = any(row for rows in known.values() for row in rows)
+        first = "whose first reading this is"
+        return f"{number}, {first if has_reading else 'of which there is no reading yet'}"
     names = {server.ref.id: server.ref.name or server.ref.id for server in servers}
     tops = [
         f"{names[server]} ({', '.join(metrics)})"
         for server, metrics in usage.busiest(known).items()
     ]
-    busy = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
-    over = (
-        f" over {span(values['interval'])}" if "interval" in values else ""
-    )  # a rate needs no second reading
-    return f"{many}{over}: {', '.join(shown)}{busy}"
+    busiest = f"; busiest: {', '.join(tops)}" if tops and len(servers) > 1 else ""
+    # There is no interval where the manager itself has rates.
+    over = f" over {span(values['interval'])}" if "interval" in values else ""
+    return f"{number}{over}: {', '.join(shown)}{busiest}"
 
 
-def _figures(values: Mapping[str, float]) -> List[str]:
-    """``cpu 25 %``, ``disk_read 3 KiB/s``, ... of what was measured."""
-    shown = [f"cpu {number(values['cpu_avg'], 1)} %"] if "cpu_avg" in values else []
-    shown += [
-        f"{metric} {_bytes(values[f'{metric}_total'])}"
-        for metric in METRICS[1:]
-        if f"{metric}_total" in values
+def _shown_values(values: Mapping[str, float]) -> List[str]:
+    """``cpu 25 %``, ``disk_read 3 KiB/s``, ...: what was measured."""
+    shown = {"cpu": "cpu_avg", **{metric: f"{metric}_total" for metric in METRICS[1:]}}
+    shown.update(memory="memory_total", ready="ready_avg")
+    return [
+        f"{metric} {_amount(metric, values[label])}"
+        for metric, label in shown.items()
+        if label in values
     ]
-    shown += (
-        [f"memory {headroom.amount('memory', values['memory_total'])}"]
-        if "memory_total" in values
-        else []
-    )
-    return shown + ([f"ready {number(values['ready_avg'], 1)} %"] if "ready_avg" in values else [])
 
 
 def _table(servers: Sequence[Resource], known: usage.Readings, limit: int) -> List[str]:
     """One line for each server: its averages, the busiest CPU first."""
     if not servers:
         return []
-    each: Dict[str, Dict[str, Optional[float]]] = {
+    averages: Dict[str, Dict[str, Optional[float]]] = {
         server.ref.id: {
             metric: usage.average(metric, known[server.ref.id])
             for metric in METRICS + EXTRA_METRICS
         }
         for server in servers
     }
-    metrics = METRICS + tuple(
+    extra = [
         metric
         for metric in EXTRA_METRICS
-        if any(found[metric] is not None for found in each.values())
-    )
-    order = sorted(
-        servers, key=lambda server: (-(each[server.ref.id]["cpu"] or 0.0), server.ref.name)
-    )
-    rows = [tuple(metric.upper() for metric in metrics) + ("ID", "NAME")]
-    for server in order[:limit]:
-        found = each[server.ref.id]
-        rows.append(
-            (*(_shown(metric, found[metric]) for metric in metrics), server.ref.id, server.ref.name)
-        )
-    return table(rows) + ([f"and {len(order) - limit} more"] if len(order) > limit else [])
+        if any(of_server[metric] is not None for of_server in averages.values())
+    ]
+    metrics = (*METRICS, *extra)
+
+    def order(server: Resource) -> Tuple[float, str]:
+        return -(averages[server.ref.id]["cpu"] or 0.0), server.ref.name
+
+    rows = [(*(metric.upper() for metric in metrics), "ID", "NAME")]
+    for server in sorted(servers, key=order)[:limit]:
+        cells = [_cell(metric, averages[server.ref.id][metric]) for metric in metrics]
+        rows.append((*cells, server.ref.id, server.ref.name))
+    return table(rows) + ([f"and {len(servers) - limit} more"] if len(servers) > limit else [])
 
 
-def _shown(metric: str, value: Optional[float]) -> str:
-    if value is None:
-        return "-"
+def _cell(metric: str, value: Optional[float]) -> str:
+    return "-" if value is None else _amount(metric, value)
+
+
+def _amount(metric: str, value: float) -> str:
+    """``25 %``, ``3 KiB/s``, ``2 GiB``."""
     if metric in ("cpu", "ready"):
         return f"{number(value, 1)} %"
-    return headroom.amount("memory", value) if metric == "memory" else _bytes(value)
-
-
-def _bytes(rate: float) -> str:
-    return headroom.amount("memory", rate) + "/s"
+    return headroom.amount("memory", value) + ("" if metric == "memory" else "/s")

@@ -108,7 +108,9 @@ def _message(limits: Sequence[Limit]) -> str:
 
 
 def _free(label: str, total: headroom.Total) -> str:
-    """``12 of 20 vcpus``, ``4 GiB of 8 GiB host memory``, ``67 GiB of 120 GiB storage in datastore default``."""
+    """``12 of 20 vcpus``, ``4 GiB of 8 GiB host memory``, ``67 GiB of 120 GiB storage in datastore
+    default``.
+    """
     name = headroom.name_of(label)
     where = f"{name} in {total.of}" if total.of else f"host {name}" if label != name else name
     free, limit = total.free or 0.0, total.total or 0.0

@@ -1,8 +1,8 @@
 """What is free, by quota and by host, and how many more servers fit into it.
 
-A quota is one number for the project, and every quota has to leave room. Of hosts one is enough, but it needs room for the
-whole server: remainders on several hosts are of no use. A network or datastore that the test VM uses is not a choice, so it
-binds like a quota.
+A quota is one number for the project, and every quota has to leave room. Of hosts one is enough,
+but it needs room for the whole server: remainders on several hosts are of no use. A network or
+datastore that the test VM uses is not a choice, so it binds like a quota.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ _EXACT = 1e-6
 _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 
 
-# --- how much there is --------------------------------------------------------------------------------------------
+# --- how much there is ----------------------------------------------------------------------------
 
 
 class Total(NamedTuple):
-    """How much of a resource there is: ``used``, and ``total``, which is None where there is no limit.
+    """How much of a resource there is: ``used``, and ``total``, which is None where there is no
+    limit.
 
     ``of``: the datastore or network that this is about, where it is one of several.
     """
@@ -40,10 +41,12 @@ class Total(NamedTuple):
 
 
 def totals(limits: Sequence[Limit]) -> Dict[str, Total]:
-    """By perfdata label without its end: ``memory`` by quota, ``host_memory`` of all hosts, ``pool_storage``.
+    """By perfdata label without its end: ``memory`` by quota, ``host_memory`` of all hosts,
+    ``pool_storage``.
 
-    Of several quotas for the same resource, the one that leaves least counts. Of pools that cannot replace each other, such
-    as datastores, the one with most room counts: nothing is added up that one server could not use.
+    Of several quotas for the same resource, the one that leaves least counts. Of pools that cannot
+    replace each other, such as datastores, the one with most room counts: nothing is added up that
+    one server could not use.
     """
     groups: Dict[str, List[Limit]] = defaultdict(list)
     for limit in limits:
@@ -111,7 +114,7 @@ def _left(limit: Limit) -> float:
     return math.inf if limit.total is None else limit.total - limit.used
 
 
-# --- how many servers fit -----------------------------------------------------------------------------------------
+# --- how many servers fit -------------------------------------------------------------------------
 
 
 class Room(NamedTuple):
@@ -138,7 +141,8 @@ class _Need(NamedTuple):
 
 
 def room(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> Room:
-    """How many more servers with these needs fit, by the tightest of all limits that apply to such a server.
+    """How many more servers with these needs fit, by the tightest of all limits that apply to such
+    a server.
 
     ``needs`` are what Driver.needs returns: amounts by (name, of) of a limit.
     """
@@ -164,7 +168,9 @@ def room(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> Roo
 
 
 def _applying(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -> List[_Need]:
-    """The limits that apply to a server with these needs. What a whole fleet shares applies only where none is left."""
+    """The limits that apply to a server with these needs. What a whole fleet shares applies only
+    where none is left.
+    """
     applying = []
     for limit in limits:
         need = needs.get((limit.name, limit.of))
@@ -176,7 +182,9 @@ def _applying(limits: Sequence[Limit], needs: Mapping[Tuple[str, str], float]) -
 
 
 def _limiting(needs: Sequence[_Need]) -> str:
-    """``vcpus by quota: 12 of 20 are free``: the resource whose limits alone leave room for the fewest servers."""
+    """``vcpus by quota: 12 of 20 are free``: the resource whose limits alone leave room for the
+    fewest servers.
+    """
     fits: Dict[str, int] = defaultdict(int)
     for need in needs:
         fits[need.limit.name] += need.fits
@@ -192,7 +200,7 @@ def _limiting(needs: Sequence[_Need]) -> str:
     return f"{name} by {source}: {amount(name, free)} of {amount(name, total)} {verb} free"
 
 
-# --- for people ---------------------------------------------------------------------------------------------------
+# --- for people -----------------------------------------------------------------------------------
 
 
 def table(limits: Sequence[Limit]) -> List[str]:

@@ -1,5 +1,5 @@
-"""The steps of check_vm_gateway, each one depending on those before it, so that the first one that fails says what is
-wrong. They create nothing.
+"""The steps of check_vm_gateway, each one depending on those before it, so that the first one that
+fails says what is wrong. They create nothing.
 
     tcp  tls  http       the address accepts connections, its certificate is valid, it answers without a credential
     auth  version        the credential is accepted, the manager says what it is
@@ -53,9 +53,11 @@ class Report:
 
 
 def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report, offers: bool = False) -> None:
-    """Take every step; raises the first failure. A manager without a network address has only the last steps.
+    """Take every step; raises the first failure. A manager without a network address has only the
+    last steps.
 
-    ``offers``: also ask the manager what else it offers. That is no step, and its failure is only noted.
+    ``offers``: also ask the manager what else it offers. That is no step, and its failure is only
+    noted.
     """
     driver, now = cloud.driver, cloud.deadline.clock.utc()
     network = _NetworkSteps(site, cloud, timeline, report)
@@ -92,7 +94,9 @@ def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report, offers: bo
 
 
 def capabilities(driver: Driver, described: Mapping[str, Any]) -> Dict[str, Any]:
-    """What an endpoint offers: what the suite can use, by the driver; then what the manager says in its own words."""
+    """What an endpoint offers: what the suite can use, by the driver; then what the manager says in
+    its own words.
+    """
     period = f"every {driver.metrics_period:g} s" if driver.metrics_period else "when asked"
     return {
         "manager": driver.system,
@@ -128,7 +132,9 @@ class _NetworkSteps:
         return _origin(url) in self._reached
 
     def reach(self, url: str, stage: Callable[[str], ContextManager[object]]) -> None:
-        """Connect, and check the certificate. Behind a proxy of the environment neither is possible."""
+        """Connect, and check the certificate. Behind a proxy of the environment neither is
+        possible.
+        """
         from vmprobe.transport import connections, sockets
 
         if self.was_reached(url) or connections.proxies(url):
@@ -144,7 +150,9 @@ class _NetworkSteps:
                     self._check_certificate(plain, host, port)
 
     def request(self, url: str) -> None:
-        """Send a request without credentials; GatewayFailed for an answer that says that the service is not well."""
+        """Send a request without credentials; GatewayFailed for an answer that says that the
+        service is not well.
+        """
         from vmprobe.transport.http import Http
 
         http = Http(
@@ -185,7 +193,9 @@ class _NetworkSteps:
                 )
 
     def _read_chain(self, host: str, port: int, ca: str) -> List[Certificate]:
-        """Report the certificates, also those that TLS did not accept. If they cannot be read, that is noted."""
+        """Report the certificates, also those that TLS did not accept. If they cannot be read, that
+        is noted.
+        """
         from vmprobe.transport import chain, sockets
 
         try:

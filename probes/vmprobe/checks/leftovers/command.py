@@ -87,7 +87,9 @@ class Run:
         self.timeline, self.cloud = self.session.timeline, self.session.cloud
 
     def verdict(self) -> Verdict:
-        """Survey the cloud, remove what may be removed where that is asked for, and judge what is there then."""
+        """Survey the cloud, remove what may be removed where that is asked for, and judge what is
+        there then.
+        """
         try:
             verdict = self._survey()
         except Exception as error:  # no answer is never read as "nothing is there"

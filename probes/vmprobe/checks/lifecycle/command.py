@@ -117,7 +117,7 @@ class Run:
         verdict = self._plan() if self.options.plan else self._judge(self._live())
         return self._with_files(verdict.of_site(self.site.name, self.evidence.redactor.redact))
 
-    # --- what happens -------------------------------------------------------------------------------------------
+    # --- what happens -----------------------------------------------------------------------------
 
     def _plan(self) -> Verdict:
         """What a run would use and create; nothing is started."""
@@ -185,7 +185,9 @@ class Run:
         self.troubles += [trouble for trouble in troubles if trouble not in self.troubles]
 
     def _limit_debts(self, directory: str) -> None:
-        """LeftBehind where more is left than the site tolerates, after all the time was spent on it."""
+        """LeftBehind where more is left than the site tolerates, after all the time was spent on
+        it.
+        """
         left = len(self.debts) + self.owed
         if left <= self.site.most_leftovers:
             return
@@ -211,10 +213,12 @@ class Run:
             refs = [held.resource.ref for held in survey.leftovers]
             self.debts += [ref for ref in refs if ref not in known]
 
-    # --- what it means ------------------------------------------------------------------------------------------
+    # --- what it means ----------------------------------------------------------------------------
 
     def _judge(self, error: Optional[BaseException]) -> Verdict:
-        """The verdict: the error that ended the run, else leftovers, failed removals, budgets and ranges."""
+        """The verdict: the error that ended the run, else leftovers, failed removals, budgets and
+        ranges.
+        """
         durations = {**self.timeline.durations(), "total": self.timeline.total()}
         measured = {**durations, **self.timeline.metrics}
         left = len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())
@@ -297,10 +301,12 @@ class Run:
             lines += [f"left behind: {ref} ({ref.name})" for ref in left]
         return lines + self.session.closing_lines() + self.session.request_lines()
 
-    # --- files --------------------------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------------
 
     def _with_files(self, verdict: Verdict) -> Verdict:
-        """Write the files that were asked for. One that cannot be written is told, and changes no state."""
+        """Write the files that were asked for. One that cannot be written is told, and changes no
+        state.
+        """
         document = self._document(verdict)
         options, messages = self.options, []
         if options.json:

@@ -1,7 +1,8 @@
-"""Compare what a test VM felt itself with what the manager measured of it: contention, and a meter that is wrong.
+"""Compare what a test VM felt itself with what the manager measured of it: contention, and a meter
+that is wrong.
 
-The reporter in the VM does a small known piece of work every two seconds, and says how long that took and what its kernel
-counted. Accounting bills by the manager's values; the two should agree.
+The reporter in the VM does a small known piece of work every two seconds, and says how long that
+took and what its kernel counted. Accounting bills by the manager's values; the two should agree.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _WORK = {"work_cpu": "cpu", "work_disk": "disk", "work_net": "net"}
 
 
 def felt(servers: Sequence[Sequence[Fact]]) -> Dict[str, float]:
-    """Values by perfdata label, over all servers: ``steal_avg`` in % of the time since they booted, and the mean duration
-    of each piece of work in seconds. What no server has said is left out.
+    """Values by perfdata label, over all servers: ``steal_avg`` in % of the time since they booted,
+    and the mean duration of each piece of work in seconds. What no server has said is left out.
 
     ``servers``: the facts of each server's console, in order.
     """
@@ -41,7 +42,9 @@ def felt(servers: Sequence[Sequence[Fact]]) -> Dict[str, float]:
 
 
 def rates(facts: Sequence[Fact], seconds: float) -> Dict[str, float]:
-    """By metric, what one server's kernel counted in its last ``seconds`` or a little more, in the manager's units."""
+    """By metric, what one server's kernel counted in its last ``seconds`` or a little more, in the
+    manager's units.
+    """
     counters = [fact for fact in facts if fact.fact == "counters"]
     if not counters:
         return {}
@@ -61,9 +64,11 @@ def rates(facts: Sequence[Fact], seconds: float) -> Dict[str, float]:
 def compare(
     measured: Mapping[str, float], own: Sequence[Mapping[str, float]]
 ) -> Tuple[Optional[float], List[str]]:
-    """(largest factor between the manager's averages and the servers' own, a line for each that is above FACTOR).
+    """(largest factor between the manager's averages and the servers' own, a line for each that is
+    above FACTOR).
 
-    Values below a floor are noise, and count as the floor. The factor is None where nothing could be compared.
+    Values below a floor are noise, and count as the floor. The factor is None where nothing could
+    be compared.
     """
     largest: Optional[float] = None
     differences: List[str] = []
@@ -90,6 +95,8 @@ def _cpus(facts: Sequence[Fact]) -> float:
 
 
 def _number(fact: Fact, key: str) -> List[float]:
-    """The number under a key, as a list of one; empty where a guest wrote anything but plain digits."""
+    """The number under a key, as a list of one; empty where a guest wrote anything but plain
+    digits.
+    """
     number = decimal_number(fact.values.get(key))
     return [] if number is None else [number]

@@ -1,7 +1,8 @@
-"""What is known of test VMs right now: by the manager, by their consoles, and by connections to them.
+"""What is known of test VMs right now: by the manager, by their consoles, and by connections to
+them.
 
-Each look is one request for a whole fleet, where the manager can. A server that failed, or is not there any more, raises
-ResourceFailed, with the manager's words and the cause.
+Each look is one request for a whole fleet, where the manager can. A server that failed, or is not
+there any more, raises ResourceFailed, with the manager's words and the cause.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ class Observer:
         self.cloud, self.lease, self.timeline = cloud, lease, timeline
         self.shown: Dict[Tuple[Kind, str], Resource] = {}  # by kind and name
 
-    # --- by the manager -----------------------------------------------------------------------------------------
+    # --- by the manager ---------------------------------------------------------------------------
 
     def show(self, refs: Sequence[Ref], servers: Mapping[str, Ref] = {}) -> Dict[str, Resource]:
-        """By name, what the manager shows; ResourceFailed for what it showed before, and does not show any more.
+        """By name, what the manager shows; ResourceFailed for what it showed before, and does not
+        show any more.
 
         ``servers``: by name, the server whose fault may say why a resource failed.
         """
@@ -50,7 +52,9 @@ class Observer:
         return resources
 
     def show_servers(self, servers: Sequence[Ref]) -> Dict[str, Resource]:
-        """By name, what the manager shows of servers; ResourceFailed for one that failed or is gone."""
+        """By name, what the manager shows of servers; ResourceFailed for one that failed or is
+        gone.
+        """
         resources = self.show(servers)
         for server in resources.values():
             if server.state is State.FAILED:
@@ -58,7 +62,9 @@ class Observer:
         return resources
 
     def raise_ended(self, servers: Iterable[Ref]) -> None:
-        """Of servers that were never shown: ResourceFailed for one of which the manager says that it has ended."""
+        """Of servers that were never shown: ResourceFailed for one of which the manager says that
+        it has ended.
+        """
         for server in servers:
             if not server.id:
                 continue  # a member of a fleet: its id is only known once it is listed
@@ -71,7 +77,9 @@ class Observer:
                 continue  # not shown yet: the next look asks again
 
     def raise_fault(self, server: Ref, message: str) -> None:
-        """A request about a server was accepted, and nothing came of it: ResourceFailed if the server's fault says why."""
+        """A request about a server was accepted, and nothing came of it: ResourceFailed if the
+        server's fault says why.
+        """
         try:
             resource = self.cloud.show(server)
         except CloudError:
@@ -81,7 +89,9 @@ class Observer:
 
     @contextmanager
     def blame_servers(self, servers: Sequence[Ref]) -> Iterator[None]:
-        """Inside, a request that is refused because a server failed or is gone raises that server's failure."""
+        """Inside, a request that is refused because a server failed or is gone raises that server's
+        failure.
+        """
         try:
             yield
         except (Conflict, NotFound):
@@ -131,7 +141,9 @@ class Observer:
             return ""
 
     def _server_failed(self, server: Resource, count: int) -> ResourceFailed:
-        """The error for a failed server. It is asked for once more by itself: a list often leaves out the fault."""
+        """The error for a failed server. It is asked for once more by itself: a list often leaves
+        out the fault.
+        """
         if not (server.fault and server.request):
             try:
                 server = self.cloud.show(server.ref)
@@ -142,12 +154,14 @@ class Observer:
         message = f"{server.ref} is {server.provider_state}{of_fleet}{fault}"
         return ResourceFailed(message, _cause(server, _OTHER_CAUSE), server.request)
 
-    # --- by the servers themselves, and from here ---------------------------------------------------------------
+    # --- by the servers themselves, and from here -------------------------------------------------
 
     def add_console(
         self, missing: Mapping[str, str], servers: Sequence[Ref], fact: str
     ) -> Dict[str, str]:
-        """``missing``; and of servers that lack nothing by the manager, what their console has not said yet."""
+        """``missing``; and of servers that lack nothing by the manager, what their console has not
+        said yet.
+        """
         result = dict(missing)
         for server in servers:
             if not result[server.name]:
@@ -162,7 +176,9 @@ class Observer:
         shown: Mapping[str, Resource],
         port: int,
     ) -> Dict[str, str]:
-        """``missing``; and of servers that lack nothing by the manager, why they do not accept a connection from here."""
+        """``missing``; and of servers that lack nothing by the manager, why they do not accept a
+        connection from here.
+        """
         ready = [server for server in servers if not missing[server.name]]
         addresses = {
             server.name: shown[server.name].addresses if server.name in shown else ()

@@ -25,10 +25,11 @@ class _Target(NamedTuple):
 def unreached(
     addresses: Mapping[str, Sequence[str]], port: int, deadline: Deadline
 ) -> Dict[str, str]:
-    """By server, '' if one of its addresses accepts a connection, else the reason why the last one does not.
+    """By server, '' if one of its addresses accepts a connection, else the reason why the last one
+    does not.
 
-    Raises as ``deadline.check`` does when the time is over or a signal arrived. Host names are not resolved: managers show
-    addresses, and resolving obeys no deadline.
+    Raises as ``deadline.check`` does when the time is over or a signal arrived. Host names are not
+    resolved: managers show addresses, and resolving obeys no deadline.
     """
     reasons: Dict[str, str] = {
         server: "" if own else "has no address" for server, own in addresses.items()

@@ -23,7 +23,8 @@ def sample(
 ) -> None:
     """Measure the servers; the values go into the timeline's ``metrics``.
 
-    These are what the manager measures, what the servers say at depth console, and the factor between the two.
+    These are what the manager measures, what the servers say at depth console, and the factor
+    between the two.
     """
     measured = _measure(site, cloud, timeline, servers) if cloud.can(Capability.METRICS) else {}
     facts = _console_facts(site, cloud, lease, timeline, servers)
@@ -41,7 +42,9 @@ def sample(
 def _measure(
     site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]
 ) -> Dict[str, float]:
-    """Averages and peaks by perfdata label. What the manager does not measure is left out and noted, never zero."""
+    """Averages and peaks by perfdata label. What the manager does not measure is left out and
+    noted, never zero.
+    """
     readings: Dict[str, List[List[Sample]]] = {server.id: [] for server in servers}
     failed: Dict[
         str, CloudError
@@ -75,7 +78,9 @@ def _measure(
 def _read(
     cloud: Cloud, server: Ref, readings: List[List[Sample]], failed: Dict[str, CloudError]
 ) -> None:
-    """Add a reading of a server, or the reason why it cannot be measured. NotPermitted is raised: it is about all."""
+    """Add a reading of a server, or the reason why it cannot be measured. NotPermitted is raised:
+    it is about all.
+    """
     try:
         readings.append(cloud.metrics(server))
     except NotPermitted:
@@ -87,7 +92,9 @@ def _read(
 def _console_facts(
     site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, servers: Sequence[Ref]
 ) -> List[List[console.Fact]]:
-    """What each server's console has said so far; nothing at other depths, or where a console does not answer."""
+    """What each server's console has said so far; nothing at other depths, or where a console does
+    not answer.
+    """
     if site.test_vm["depth"] != "console":
         return []
     try:

@@ -1,4 +1,6 @@
-"""The life of a test VM, from the submission until it is verified to be gone, as one function. Read it first."""
+"""The life of a test VM, from the submission until it is verified to be gone, as one function. Read
+it first.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,11 @@ from vmprobe.site.site import Site
 def run(
     site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Callable[[], None]
 ) -> None:
-    """Run a test VM through its life; returns when all was well, and raises what ended it otherwise.
+    """Run a test VM through its life; returns when all was well, and raises what ended it
+    otherwise.
 
-    ``settle`` removes what earlier runs left, before anything is created. On every exit the timeline has the stages that
-    were reached, and the lease has removed what it could.
+    ``settle`` removes what earlier runs left, before anything is created. On every exit the
+    timeline has the stages that were reached, and the lease has removed what it could.
     """
     test_vm, deadline = site.test_vm, cloud.deadline
     with timeline.stage("auth"):

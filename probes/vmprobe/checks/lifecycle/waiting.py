@@ -29,9 +29,11 @@ Missing = Mapping[str, str]
 
 
 class Waiter:
-    """Waits until servers, networks and volumes are what the run needs; every wait obeys the deadline and the budgets.
+    """Waits until servers, networks and volumes are what the run needs; every wait obeys the
+    deadline and the budgets.
 
-    Each wait raises what ends it: ResourceFailed, StageOverrun, DeadlinePassed, Interrupted, or the manager's failure.
+    Each wait raises what ends it: ResourceFailed, StageOverrun, DeadlinePassed, Interrupted, or the
+    manager's failure.
     """
 
     def __init__(self, site: Site, cloud: Cloud, lease: Lease, timeline: Timeline):
@@ -64,7 +66,9 @@ class Waiter:
         return known
 
     def until_plugged(self, stage: Stage, servers: Sequence[Ref]) -> None:
-        """Wait until every server has a port that can get a floating address; the stage is not over then."""
+        """Wait until every server has a port that can get a floating address; the stage is not over
+        then.
+        """
         observer = self.observer
         self._until(
             stage, lambda: observer.missing_networks(servers, observer.show_servers(servers))
@@ -74,8 +78,9 @@ class Waiter:
     def until_connected(
         self, stage: Stage, servers: Sequence[Ref], floating: Sequence[Ref] = ()
     ) -> None:
-        """Wait until every server has its network: by the manager; at depth console also by the server's own word; at
-        depth reach also by a connection from here, to its ``floating`` address of the same name where there are some.
+        """Wait until every server has its network: by the manager; at depth console also by the
+        server's own word; at depth reach also by a connection from here, to its ``floating``
+        address of the same name where there are some.
         """
         if self.depth == "api" and not self.cloud.can(Capability.PORTS):
             names = [server.name for server in servers if server.name in self.addressed]
@@ -96,7 +101,9 @@ class Waiter:
         self._until(stage, look)
 
     def until_attached(self, stage: Stage, servers: Sequence[Ref], volumes: Sequence[Ref]) -> None:
-        """Attach each volume to its server, and wait until it is; at depth console until the server used it."""
+        """Attach each volume to its server, and wait until it is; at depth console until the server
+        used it.
+        """
         servers_by_volume = _pairs(volumes, servers)
         accepted: Set[str] = set()  # volumes whose attachment the manager accepted
 
@@ -160,7 +167,9 @@ class Waiter:
         self._until(stage, look, since=stage.began)
 
     def until_ready(self, stage: Stage, refs: Sequence[Ref], servers: Sequence[Ref] = ()) -> None:
-        """Wait until every resource is READY; ``servers`` are those that they were made of, in the same order."""
+        """Wait until every resource is READY; ``servers`` are those that they were made of, in the
+        same order.
+        """
         servers_by_name = _pairs(refs, servers)
 
         def look() -> Missing:
@@ -169,7 +178,7 @@ class Waiter:
 
         self._until(stage, look, since=stage.began)
 
-    # --- one wait -----------------------------------------------------------------------------------------------
+    # --- one wait ---------------------------------------------------------------------------------
 
     def _until(
         self,
@@ -178,7 +187,9 @@ class Waiter:
         first: float = 0.0,
         since: Optional[float] = None,
     ) -> None:
-        """Call ``look`` until nothing is missing. ``since``: when the stage began; default: with the submission."""
+        """Call ``look`` until nothing is missing. ``since``: when the stage began; default: with
+        the submission.
+        """
         clock = self.deadline.clock
         began = self.timeline.submitted if since is None else since
         assert began is not None  # the servers are submitted before anything waits for them
@@ -209,8 +220,9 @@ class Waiter:
             raise type(late)(_still_missing(missing, late, failure), cause=cause) from None
 
     def _budget(self, stage: Stage, began: float) -> Optional[float]:
-        """Seconds after ``began`` at which the stage has to end: the site's budget if there is time for it, else a share
-        of what is left. So a VM that never comes is the cloud's failure; the whole deadline would judge nobody.
+        """Seconds after ``began`` at which the stage has to end: the site's budget if there is time
+        for it, else a share of what is left. So a VM that never comes is the cloud's failure; the
+        whole deadline would judge nobody.
         """
         budget, left = self.site.budgets.get(stage.name), self.deadline.left()
         elapsed = self.deadline.clock.now() - began
@@ -219,7 +231,9 @@ class Waiter:
         return round(elapsed + _SHARE * left, 1)
 
     def _pending_cause(self, missing: Missing) -> str:
-        """Why the first of those that are waited for is still pending, by the driver; '' where it does not say."""
+        """Why the first of those that are waited for is still pending, by the driver; '' where it
+        does not say.
+        """
         causes = (
             resource.cause
             for (_, name), resource in self.observer.shown.items()
@@ -228,7 +242,9 @@ class Waiter:
         return next(filter(None, causes), "")
 
     def _start(self, servers: Iterable[Resource]) -> None:
-        """Start, once, each server that the manager creates stopped; one that cannot be started yet is tried again."""
+        """Start, once, each server that the manager creates stopped; one that cannot be started yet
+        is tried again.
+        """
         for server in servers:
             if server.ref.id in self.started or not self.cloud.driver.needs_start(server):
                 continue
@@ -241,7 +257,9 @@ class Waiter:
     def _request(
         self, request: Callable[[Ref, Ref], None], server: Ref, volume: Ref
     ) -> Optional[Conflict]:
-        """Attach or detach; returns the refusal of a manager that does not accept this now: the next look tries again."""
+        """Attach or detach; returns the refusal of a manager that does not accept this now: the
+        next look tries again.
+        """
         try:
             with self.observer.blame_servers([server]):
                 request(server, volume)
@@ -254,7 +272,8 @@ class Waiter:
     ) -> None:
         """Use the manager's own time stamps, where it has both: they are more exact than polling.
 
-        Where ``ended`` has no time, the manager's events may: one more request, for a single server only.
+        Where ``ended`` has no time, the manager's events may: one more request, for a single server
+        only.
         """
         for server in servers:
             began, end = self.created.get(server.name), ended.get(server.name)
@@ -279,7 +298,9 @@ def _answer(refusal: Conflict) -> str:
 
 
 def _still_missing(missing: Missing, late: VmprobeError, failure: Optional[Transient]) -> str:
-    """``2 of 5: server a is BUILD, server b is BUILD; 503 Service Unavailable; not within its budget of 30 s``."""
+    """``2 of 5: server a is BUILD, server b is BUILD; 503 Service Unavailable; not within its
+    budget of 30 s``.
+    """
     messages = [message for message in missing.values() if message]
     count = f"{len(messages)} of {len(missing)}: " if messages and len(missing) > 1 else ""
     named = count + ", ".join(messages[:3]) + (", ..." if len(messages) > 3 else "")

@@ -79,7 +79,9 @@ def _find(run: Session, options: argparse.Namespace) -> Finding:
 
 
 def _message(servers: Sequence[census.Server], counts: Mapping[str, float]) -> str:
-    """``41 servers (37 running, 3 stopped, 1 failed): server 4f1c (db1) is ERROR: No valid host was found``."""
+    """``41 servers (37 running, 3 stopped, 1 failed): server 4f1c (db1) is ERROR: No valid host was
+    found``.
+    """
     states = ", ".join(f"{counts[state]:g} {state}" for state in census.STATES if counts[state])
     worst = [str(server) for server in servers if server.trouble]
     named = f": {', '.join(worst[:3])}{', ...' if len(worst) > 3 else ''}" if worst else ""

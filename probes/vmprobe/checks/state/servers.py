@@ -1,4 +1,6 @@
-"""The census of a cloud's servers: state, owner, age and image of each, and which ones are in trouble."""
+"""The census of a cloud's servers: state, owner, age and image of each, and which ones are in
+trouble.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +74,9 @@ def take(
 ) -> List[Server]:
     """The servers: those in trouble first, then the oldest.
 
-    ``rests`` says of a server whether its owner stopped it. ``stuck``: seconds that one may be pending, since its last
-    change or else its creation; ``max_age``: seconds that one may live. Where an age is not known, neither is exceeded.
+    ``rests`` says of a server whether its owner stopped it. ``stuck``: seconds that one may be
+    pending, since its last change or else its creation; ``max_age``: seconds that one may live.
+    Where an age is not known, neither is exceeded.
     """
     servers = [_server(each, rests(each), now, stuck, max_age) for each in resources]
     return sorted(servers, key=_order)
@@ -93,7 +96,9 @@ def counts(servers: Sequence[Server]) -> Dict[str, float]:
 
 
 def table(servers: Sequence[Server], limit: int) -> List[str]:
-    """One line for each of the first ``limit`` servers; then long faults; then how many servers each owner has."""
+    """One line for each of the first ``limit`` servers; then long faults; then how many servers
+    each owner has.
+    """
     if not servers:
         return []
     rows = [("STATE", "AGE", "OWNER", "PROJECT", "IMAGE", "ID", "NAME")]
