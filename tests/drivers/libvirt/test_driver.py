@@ -9,7 +9,8 @@ from vmprobe.core.errors import ClientError, NotFound, ResourceFailed, Unreachab
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Plan, Ref
 from vmprobe.drivers.libvirt.connection import _without_questions
-from vmprobe.drivers.libvirt.driver import Libvirt, _samples
+from vmprobe.drivers.libvirt.driver import Libvirt
+from vmprobe.drivers.libvirt.readings import samples
 
 
 def driver(url, pool="default-pool", **endpoint):
@@ -159,7 +160,7 @@ def test_what_libvirt_does_not_count_is_not_there():
         "vcpu.1.delay": 0,
         "balloon.rss": 2048,
     }
-    assert [(sample.metric, sample.value, sample.counter) for sample in _samples(stats, 1.0)] == [
+    assert [(sample.metric, sample.value, sample.counter) for sample in samples(stats, 1.0)] == [
         ("cpu", 1.5, True),
         ("disk_read", 12, True),
         ("disk_write", 1, True),

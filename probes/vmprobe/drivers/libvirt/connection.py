@@ -1,8 +1,9 @@
-"""libvirt's own library behind one door: every request bounded in time and noted, every error in the suite's words.
+"""One connection to libvirt: every request is bounded in time and recorded.
 
-The library waits as long as its daemon does, so each call runs in a thread of its own, and one without an answer is
-left behind together with its connection. A connection that broke is opened anew by the next request: libvirt's VMs
-survive a restart of their daemon, so a probe does, too.
+libvirt's library waits as long as its daemon does. So each call runs in a thread of its own; when
+it gets no answer in time, the thread and its connection are abandoned. A connection that broke is
+opened again by the next request: libvirt's VMs survive a restart of their daemon, so a run does
+too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import queue
 import shutil
 import socket
 import threading
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Type, TypeVar
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Type, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 from vmprobe.core.clock import Deadline
@@ -35,8 +36,8 @@ from vmprobe.host import files, programs
 
 T = TypeVar("T")
 
-ERRORS = {  # libvirt's virErrorNumber, by name because bindings differ in what they know
-    # not VIR_ERR_NO_STORAGE_POOL: where the pool is not there, nothing is known of its volumes
+ERRORS = {  # virErrorNumber, by name: not every version of the binding knows all of them
+    # VIR_ERR_NO_STORAGE_POOL is missing on purpose: without the pool, nothing is known of volumes.
     "VIR_ERR_NO_DOMAIN": NotFound,
     "VIR_ERR_NO_NETWORK": NotFound,
     "VIR_ERR_NO_STORAGE_VOL": NotFound,
@@ -52,22 +53,22 @@ ERRORS = {  # libvirt's virErrorNumber, by name because bindings differ in what 
     "VIR_ERR_NO_CONNECT": Unreachable,
     "VIR_ERR_RPC": Unreachable,
 }
-_IDLE = 120  # seconds after which a daemon without VMs and clients ends; what libvirt itself says for a user's session
+# Seconds after which a daemon without VMs and clients ends, as in libvirt's own sessions.
+_IDLE = 120
 _SESSIONS = "/var/cache/vmprobe/libvirt"
 
 
 def binding() -> Any:
-    """libvirt's own Python binding, made quiet; ClientError when it is not there."""
+    """libvirt's Python binding, made quiet; ClientError if it is not installed."""
     try:
         import libvirt
     except ImportError:
         raise ClientError(
-            "the driver libvirt needs libvirt's own Python binding: the package python3-libvirt, or "
-            "pip install libvirt-python with gcc, pkg-config and libvirt's headers"
+            "the driver libvirt needs libvirt's own Python binding: the package python3-libvirt, "
+            "or pip install libvirt-python with gcc, pkg-config and libvirt's headers"
         ) from None
-    libvirt.registerErrorHandler(
-        lambda context, error: None, None
-    )  # without one it writes to stderr
+    # Without a handler it writes errors to stderr.
+    libvirt.registerErrorHandler(lambda context, error: None, None)
     return libvirt
 
 
@@ -85,61 +86,70 @@ class Connection:
     ):
         self.url, self._user, self._credentials = url, user, credentials
         self._deadline, self._timeout, self._evidence = deadline, timeout, evidence
-        self._wanted = False
+        self._is_open = False
         self._connection: Optional[Any] = None
         self.library: Any = None
 
     def open(self) -> None:
-        """Connect and authenticate. ClientError, AuthRejected, NotPermitted or Unreachable when that cannot be."""
+        """Connect and authenticate.
+
+        ClientError, AuthRejected, NotPermitted or Unreachable if it fails.
+        """
         self.library = binding()
-        self._wanted = True
+        self._is_open = True
         self._open()
 
     def ask(
         self,
-        words: str,
+        request: str,
         act: Callable[[Any], T],
         sent: str = "",
         failed: Type[CloudError] = GatewayFailed,
         cause: str = "",
     ) -> T:
-        """What ``act(connection)`` returns, as one request called ``words``; ``sent`` is for the evidence.
+        """Return what ``act(connection)`` returns; it runs in another thread, as one request.
 
-        ``act`` runs in another thread. An error of libvirt's that is not in ERRORS becomes ``failed``; ``cause`` is for
-        that and for NotFound. Unreachable when no answer came in time.
+        ``request`` and ``sent`` are for the evidence. An error of libvirt that is not in ERRORS
+        becomes ``failed``; ``cause`` is the cause of that error and of NotFound. Unreachable if
+        there is no answer in time.
         """
-        if not self._wanted:
+        if not self._is_open:
             raise AuthRejected(f"no session with {self.url}")
         connection = self._connection or self._open()
-        with self._noted(words, sent) as answered:
+        with self._recorded(request, sent) as answered:
             return answered(self._bounded(lambda: act(connection), failed, cause))
 
     def leniently(self, act: Callable[[], T], otherwise: T, *codes: str) -> T:
-        """Within ``ask``: what ``act()`` returns, and ``otherwise`` where libvirt says one of ``codes``; any no at all
-        if there are none, but for a broken connection."""
+        """Within ``ask``: return what ``act()`` returns, or ``otherwise`` when libvirt says no.
+
+        Only for the errors named by ``codes``, or for any error if none is named. A broken
+        connection is always an error.
+        """
         try:
             return act()
-        except self.library.libvirtError as no:
-            if no.get_error_domain() == self.library.VIR_FROM_RPC:
+        except self.library.libvirtError as error:
+            if error.get_error_domain() == self.library.VIR_FROM_RPC:
                 raise
-            if codes and no.get_error_code() not in [getattr(self.library, code) for code in codes]:
+            if codes and error.get_error_code() not in [
+                getattr(self.library, code) for code in codes
+            ]:
                 raise
             return otherwise
 
     def close(self) -> None:
-        connection, self._connection, self._wanted = self._connection, None, False
+        connection, self._connection, self._is_open = self._connection, None, False
         if connection is not None:
             with contextlib.suppress(VmprobeError):
                 self._bounded(connection.close)
 
-    # ----------------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------
 
     def _open(self) -> Any:
-        with self._noted(f"open {self.url}") as answered:
+        with self._recorded(f"open {self.url}") as answered:
             url = self._local_session() if self._user else _without_questions(self.url)
             auth = [
                 [self.library.VIR_CRED_AUTHNAME, self.library.VIR_CRED_PASSPHRASE],
-                self._answer,
+                self._answer_questions,
                 None,
             ]
             try:
@@ -149,8 +159,8 @@ class Connection:
             answered("")
         return self._connection
 
-    def _answer(self, questions: List[List[Any]], _: Any) -> int:
-        """libvirt asks for what the daemon wants to know; -1 says that we cannot."""
+    def _answer_questions(self, questions: List[List[Any]], _: Any) -> int:
+        """Answer libvirt's questions for a user name and a password; return -1 if we cannot."""
         known = {
             self.library.VIR_CRED_AUTHNAME: "username",
             self.library.VIR_CRED_PASSPHRASE: "password",
@@ -165,11 +175,11 @@ class Connection:
     def _bounded(
         self, act: Callable[[], T], failed: Type[CloudError] = GatewayFailed, cause: str = ""
     ) -> T:
-        """The answer of a call, or Unreachable when the time for it is over; libvirt's errors as the suite's."""
+        """Return the answer of a call; Unreachable when its time is over."""
         limit = min(self._timeout, self._deadline.left())
         if limit <= 0:
             raise Unreachable("no time is left to ask", sent=False)
-        box: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        box: "queue.SimpleQueue[Tuple[Any, Optional[BaseException]]]" = queue.SimpleQueue()
 
         def work() -> None:
             try:
@@ -187,7 +197,7 @@ class Connection:
             raise self._translated(error, failed, cause) from None
         if error is not None:
             raise error
-        return answer
+        return cast(T, answer)
 
     def _translated(self, error: Any, failed: Type[CloudError], cause: str) -> CloudError:
         number, text = error.get_error_code(), " ".join(str(error).split())
@@ -208,8 +218,8 @@ class Connection:
         return kind(text)
 
     @contextlib.contextmanager
-    def _noted(self, words: str, sent: str = "") -> Iterator[Callable[[T], T]]:
-        """Note one request with what came of it."""
+    def _recorded(self, request: str, sent: str = "") -> Iterator[Callable[[T], T]]:
+        """Record one request with its result."""
         began, status, received = self._deadline.clock.now(), "failed", [""]
 
         def answered(answer: T) -> T:
@@ -224,13 +234,13 @@ class Connection:
             raise
         finally:
             self._evidence.record(
-                words, sent, status, received[0], self._deadline.clock.now() - began
+                request, sent, status, received[0], self._deadline.clock.now() - began
             )
 
-    # --- the session of a user, for root, which has none ------------------------------------------------------
+    # --- root has no session of its own, so it uses that of a user --------------------------------
 
     def _local_session(self) -> str:
-        """The URI of the user's session, whose daemon is started if it does not run, as libvirt does it for a user."""
+        """The URI of the user's session; its daemon is started if it does not run."""
         home = session_home(self._user)
         path = os.path.join(home, ".cache", "libvirt", "libvirt-sock")
         with _locked(os.path.dirname(home), self._user, self._deadline):
@@ -247,7 +257,7 @@ class Connection:
             raise ClientError("no libvirtd is installed here: the package libvirt-daemon")
         account = pwd.getpwnam(self._user)
         limit = self._limit()
-        try:  # it returns when the daemon can be asked
+        try:  # it returns when the daemon listens
             done = programs.run(
                 [daemon, "--daemon", f"--timeout={_IDLE}"],
                 limit,
@@ -265,18 +275,18 @@ class Connection:
         except programs.TooSlow:
             raise Unreachable(f"{daemon} of {self._user} does not come up", sent=False) from None
         if done.code:
-            said = done.text.strip().splitlines() or [f"exit code {done.code}"]
-            raise Unreachable(f"{daemon} of {self._user}: {said[-1]}", sent=False)
+            messages = done.text.strip().splitlines() or [f"exit code {done.code}"]
+            raise Unreachable(f"{daemon} of {self._user}: {messages[-1]}", sent=False)
 
 
 def session_home(user: str) -> str:
-    """Where root keeps the session of this user."""
+    """The directory in which root keeps the session of this user."""
     return os.path.join(_SESSIONS, user)
 
 
 @contextlib.contextmanager
 def _locked(directory: str, user: str, deadline: Deadline) -> Iterator[None]:
-    """The user's home below ``directory`` is there, and only one of us at a time looks whether its daemon runs."""
+    """Create the user's home below ``directory``; one process at a time checks for its daemon."""
     try:
         account = pwd.getpwnam(user)
     except KeyError:
@@ -286,7 +296,7 @@ def _locked(directory: str, user: str, deadline: Deadline) -> Iterator[None]:
         for path in (os.path.dirname(directory), directory):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path)
-                os.chmod(path, 0o755)  # whatever our umask is: the user has to come through
+                os.chmod(path, 0o755)  # whatever our umask is, the user has to get through
         with contextlib.suppress(FileExistsError):
             os.mkdir(home, 0o700)
             os.chown(home, account.pw_uid, account.pw_gid)
@@ -307,7 +317,7 @@ def _locked(directory: str, user: str, deadline: Deadline) -> Iterator[None]:
 
 
 def _listens(path: str, seconds: float) -> bool:
-    """Whether somebody listens, be it that connections wait already that are not taken."""
+    """Whether a daemon listens, also one whose queue of connections is full."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(seconds)
         try:
@@ -320,7 +330,7 @@ def _listens(path: str, seconds: float) -> bool:
 
 
 def _without_questions(url: str) -> str:
-    """The URI, such that ssh asks nobody for a password: there is nobody."""
+    """The URI, with ssh told not to ask for a password: nobody could answer."""
     if not urlsplit(url).scheme.endswith(("+ssh", "+libssh", "+libssh2")) or "no_tty=" in url:
         return url
     return url + ("&" if "?" in url else "?") + "no_tty=1"

@@ -1,4 +1,4 @@
-"""The types of what libvirt's driver reads of the section [test vm], and of what it writes into a Plan."""
+"""What the driver reads of the section [test vm], and what it adds to a Plan."""
 
 from __future__ import annotations
 
