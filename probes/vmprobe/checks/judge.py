@@ -194,7 +194,8 @@ def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[in
 def over_budget(durations: Mapping[str, float], budgets: Mapping[str, float]) -> List[str]:
     """Which of these durations, in seconds by stage, are longer than the site's budgets allow."""
     return [
-        f"{stage} {figure(stage, duration)} is over its budget of {figure(stage, budgets[stage])} (critical)"
+        f"{stage} {figure(stage, duration)} is over its budget of {figure(stage, budgets[stage])} "
+        "(critical)"
         for stage, duration in durations.items()
         if stage in budgets and duration > budgets[stage]
     ]

@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
             "-H",
             "--hostname",
             metavar="HOST",
-            help="the site whose name or whose endpoint's host this is, where no --site is given",
+            help="the site with this name, or whose endpoint has this host; used without --site",
         )
         self.add_argument(
             "-t",
@@ -68,15 +68,15 @@ class Parser(argparse.ArgumentParser):
             metavar="KIND:WHERE",
             action="append",
             type=_target,
-            help="hand the result to a monitoring server, too: nagios:PIPE, results:DIR, icinga2:URL, "
-            "nsca:HOST, nrdp:URL or file:FILE; can be given several times",
+            help="also submit the result to a monitoring server: nagios:PIPE, results:DIR, "
+            "icinga2:URL, nsca:HOST, nrdp:URL or file:FILE; can be given several times",
         )
         self.add_argument(
             "-v",
             "--verbose",
             action="count",
             default=0,
-            help="-v: more below the first line; -vv: requests and replies, secrets struck out",
+            help="-v: more below the first line; -vv: requests and replies, without secrets",
         )
         self.add_argument(
             "-V",
@@ -153,7 +153,8 @@ def thresholds_of(
                 raise ClientError(f"{option}: no such metric; {suggest(label, sorted(measured))}")
             if label not in measured:
                 raise ClientError(
-                    f"{option}: check_vm_{check} never measures {label}; its --help lists its metrics"
+                    f"{option}: check_vm_{check} never measures {label}; "
+                    "its --help lists its metrics"
                 )
             try:
                 parse_range(text, label)
@@ -175,14 +176,14 @@ def add_patterns(parser: Parser, first: str) -> None:
             f"--{attribute}",
             metavar="PATTERN",
             default="",
-            help=f"only servers whose {attribute} is like this",
+            help=f"only servers whose {attribute} matches",
         )
     parser.add_argument(
         "--limit",
         metavar="N",
         type=count,
         default=20,
-        help=f"so many servers in the table of -v, {first} first; default: 20",
+        help=f"number of servers in the table of -v, {first} first; default: 20",
     )
 
 

@@ -30,7 +30,7 @@ from vmprobe.site.thresholds import Thresholds
 
 
 class CheckResult(NamedTuple):
-    """What a check's ``main`` returns: the verdict, and the site and the options that it is about."""
+    """What a check's ``main`` returns: the verdict, with its site and options."""
 
     verdict: Verdict
     site: Site  # as its file has it

@@ -17,7 +17,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 _LINE = 199  # characters of line 1 before its perfdata
-_ALL = 8000  # characters in all: a passive result of Nagios has 8192 bytes, with host, service and time
+_ALL = 8000  # characters in all: Nagios takes 8192 bytes of a passive result, with its header
 _SHORTEST = 40  # characters of a reason that are shown whatever else has to be on line 1
 _LAST = 60  # characters of a reason's last clause that stay: often the budget that was exceeded
 _LONG_ID = re.compile(

@@ -1,6 +1,6 @@
 """Thresholds: the ranges outside of which a metric alerts.
 
-They are Nagios ranges (monitoring-plugins' developer guidelines, section Threshold and Ranges);
+They are Nagios ranges (monitoring-plugins' developer guidelines, "Threshold and Ranges");
 nagiosplugin evaluates them.
 """
 
@@ -20,7 +20,7 @@ _RANGE = re.compile(rf"@?(?:(?:~|{_NUMBER})?:(?:{_NUMBER})?|{_NUMBER})")
 
 
 def parse_range(text: str, label: str = "total") -> nagiosplugin.Range:
-    """Parse a Nagios range in the unit of ``label``; the text of the ValueError says what is wrong."""
+    """Parse a Nagios range in the unit of ``label``; ValueError says what is wrong."""
     import nagiosplugin
 
     if not _RANGE.fullmatch(text):

@@ -30,8 +30,8 @@ Ranges are Nagios ranges, in the metric's unit: -w servers_full=80
 def parser() -> Parser:
     """The command line."""
     parser = Parser("capacity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
-    parser.add_argument("--need", metavar="N", type=count, help="can I get so many more servers?")
-    parser.add_argument("--flavor", metavar="NAME", help="of this flavor; default: the site's")
+    parser.add_argument("--need", metavar="N", type=count, help="whether so many more servers fit")
+    parser.add_argument("--flavor", metavar="NAME", help="their flavor; default: the site's")
     return parser
 
 

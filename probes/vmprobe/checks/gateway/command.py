@@ -36,7 +36,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--capabilities",
         action="store_true",
-        help="below the first line, what this endpoint offers",
+        help="list what this endpoint offers, below the first line",
     )
     parser.add_argument(
         "--json", metavar="FILE", help="write steps, certificates and capabilities to this file"

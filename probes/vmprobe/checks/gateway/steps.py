@@ -1,10 +1,11 @@
-"""The steps of check_vm_gateway, each one depending on those before it, so that the first one that
-fails says what is wrong. They create nothing.
+"""The steps of check_vm_gateway. They create nothing.
 
-    tcp  tls  http       the address accepts connections, its certificate is valid, it answers without a credential
-    auth  version        the credential is accepted, the manager says what it is
-    services             the other services that the manager names accept connections, too
-    list  image          the manager lists what a test VM needs, and has the parts that the site names for one
+Each step depends on those before it, so the first one that fails says what is wrong.
+
+    tcp  tls  http   the address accepts connections, its certificate is valid, it answers
+    auth  version    the credential is accepted, the manager says what it is
+    services         the other services that the manager names accept connections, too
+    list  image      the manager lists what a test VM needs, and has the parts of the site's one
 """
 
 from __future__ import annotations

@@ -43,19 +43,19 @@ def parser() -> Parser:
     parser.add_argument(
         "--remove",
         action="store_true",
-        help="remove what is left over and see that it is gone; what has another owner, or whose lease is "
-        "not over, is never touched",
+        help="remove leftovers and verify that they are gone; never those of another owner, "
+        "or within their lease",
     )
     parser.add_argument(
         "--all-owners",
         action="store_true",
-        help="count other owners' leftovers, too; they are never removed",
+        help="also count other owners' leftovers; they are never removed",
     )
     parser.add_argument(
         "--owner",
         metavar="NAME",
-        help="whose leftovers are judged and removed, such as a monitoring host's that is no more; default: "
-        "the site's owner, else this host",
+        help="whose leftovers are judged and removed, such as those of a retired monitoring host; "
+        "default: the site's owner, else this host",
     )
     return parser
 
@@ -122,7 +122,7 @@ class Run:
         return self._judge(survey, removed, reason)
 
     def _now(self) -> float:
-        """The time by which leases are judged: the cloud's, where this host's clock is ahead of it."""
+        """The time by which leases are judged: the cloud's, if this host's clock is ahead of it."""
         now = self.deadline.clock.utc()
         skew = clock_skew(*self.session.evidence.server_date) or 0.0
         if skew <= _CLOCKS_AGREE:
@@ -133,7 +133,7 @@ class Run:
         return now - skew
 
     def _judge(self, survey: Survey, removed: Sequence[Held], reason: str) -> Verdict:
-        """Judge what remains; ``reason``: why something was not removed, '' where everything was."""
+        """Judge what remains; ``reason``: why something was not removed, or ''."""
         leftovers = survey.leftovers + (survey.others if self.options.all_owners else [])
         measured = sweep.totals(leftovers)
         messages = [_message(leftovers, survey)] if leftovers or not removed else []
@@ -180,8 +180,8 @@ def _message(leftovers: Sequence[Held], survey: Survey) -> str:
         return f"nothing is left behind{running}"
     oldest = max(held.overdue for held in leftovers)
     return (
-        f"{counted(len(leftovers), 'leftover')}, the oldest {span(oldest)} past its lease{running}: "
-        f"{_named(leftovers)}"
+        f"{counted(len(leftovers), 'leftover')}, the oldest {span(oldest)} past its lease"
+        f"{running}: {_named(leftovers)}"
     )
 
 

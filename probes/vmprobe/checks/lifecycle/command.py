@@ -50,28 +50,28 @@ def parser() -> Parser:
         "--count",
         metavar="N",
         type=server_count,
-        help="so many test VMs at once; default: the site's count",
+        help="number of test VMs at once; default: the site's count",
     )
     parser.add_argument(
         "--depth",
         choices=sites.DEPTHS,
-        help="how a VM is judged: by the manager (api), also by what its console says (console), or by a "
+        help="how a VM is judged: by the manager (api), also by its console (console), or by a "
         "connection to it (reach); default: the site's depth",
     )
     parser.add_argument(
         "--timeout-state",
         choices=WORDS,
         metavar="STATE",
-        help="the state when the whole time is over; default: UNKNOWN",
+        help="the state when the time is over before the cloud can be judged; default: UNKNOWN",
     )
     parser.add_argument(
-        "--plan", action="store_true", help="say what would be used and created; start nothing"
+        "--plan", action="store_true", help="show what would be used and created; start nothing"
     )
     parser.add_argument("--json", metavar="FILE", help="write the whole timeline to this file")
     parser.add_argument(
         "--evidence",
         metavar="DIR",
-        help="write requests and replies, secrets struck out, to this directory",
+        help="write requests and replies, without secrets, to this directory",
     )
     return parser
 
@@ -334,8 +334,8 @@ def _refuse_impossible(site: Site) -> None:
     """ClientError for a run that would surely fail."""
     if site.deadline <= site.reserve:
         raise ClientError(
-            f"{site.name}: {site.deadline:g} s do not hold the clean-up's reserve of {site.reserve:g} s; "
-            "nothing was started"
+            f"{site.name}: {site.deadline:g} s do not hold the clean-up's reserve of "
+            f"{site.reserve:g} s; nothing was started"
         )
     asked = (
         ("console", site.test_vm["depth"] == "console", Capability.CONSOLE),
@@ -345,7 +345,8 @@ def _refuse_impossible(site: Site) -> None:
     for key, is_asked, capability in asked:
         if is_asked and capability not in site.driver.capabilities:
             raise ClientError(
-                f"{site.name}: [test vm] asks for {key}, which {site.endpoint['manager']} does not offer"
+                f"{site.name}: [test vm] asks for {key}, which {site.endpoint['manager']} "
+                "does not offer"
             )
 
 

@@ -195,7 +195,7 @@ class Observer:
 
 
 def missing_resource(resource: Optional[Resource], ref: Ref) -> str:
-    """What keeps a resource from being READY, '' when it is; ResourceFailed when it never will be."""
+    """Why a resource is not READY, '' when it is; ResourceFailed when it never will be."""
     if resource is None:
         return f"{ref.kind.value} {ref.id or ref.name} is not shown yet"
     if resource.state is State.READY:

@@ -1,4 +1,4 @@
-"""The stage ``sample``: what the manager measures of the test VMs, and what they felt themselves."""
+"""The stage ``sample``: what the manager measures of the test VMs, and what they felt."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Waiter:
         self.started: Set[str] = set()  # ids of the servers that ``_start`` has started
 
     def until_active(self, stage: Stage, servers: Sequence[Ref]) -> List[Ref]:
-        """Wait until every server is READY; returns them with the ids that the manager gave them."""
+        """Wait until every server is READY; returns them with the ids from the manager."""
         shown: Dict[str, Resource] = {}
 
         def look() -> Missing:

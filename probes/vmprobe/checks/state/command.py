@@ -37,7 +37,8 @@ def parser() -> Parser:
         metavar="TIME",
         type=duration,
         default=1800.0,
-        help="how long a server may be between two states, from its last change, or else its creation; default: 30 min",
+        help="how long a server may be pending, since its last change or else its creation; "
+        "default: 30 min",
     )
     parser.add_argument(
         "--max-age",
