@@ -67,7 +67,7 @@ def _submitted(check: str, result: CheckResult, began: float) -> Verdict:
         from vmprobe.site import services
 
         ended = time.time()
-        submission = spool.CheckResult(
+        submission = spool.PassiveResult(
             site.name,
             services.service_name(check),
             verdict.state,

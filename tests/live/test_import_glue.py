@@ -91,7 +91,7 @@ PATH = os.environ.get("PATH", "") + ":/usr/sbin"
 def test_all_endpoints_of_a_server_are_found_also_beyond_its_size_limit(bdii):
     found = catalogue.read("glue", bdii)
 
-    assert (len(found.entries), found.passed_over) == (600, 0)
+    assert (len(found.entries), found.skipped) == (600, 0)
     assert found.entries[7] == (
         "SITE007-cloud7.example.org",
         {
@@ -110,7 +110,7 @@ def test_half_an_answer_is_refused(bdii):
 
     assert (
         str(wrong.value)
-        == f"{bdii}: the server cuts the answer; ask below a narrower base, or let it give more (size.prtotal)"
+        == f"{bdii}: the server limits the size of its answer; ask below a narrower base, or raise its limit (size.prtotal)"
     )
 
 
@@ -162,7 +162,7 @@ def test_a_dump_of_ldapsearch_s_is_read_when_it_is_whole_and_refused_when_it_say
         (pages, ("-L", *pages), ("-LL", *pages), ("-LLL", *pages), ("-o", "ldif-wrap=no", *pages))
     ):
         found = catalogue.read("glue", dump(bdii, tmp_path / f"whole{number}", *words))
-        assert (len(found.entries), found.passed_over) == (600, 0)
+        assert (len(found.entries), found.skipped) == (600, 0)
 
     for words in ((), ("-z", "7"), ("-o", "ldif-wrap=no"), ("-z", "201", *pages)):
         with pytest.raises(

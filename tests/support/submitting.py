@@ -8,7 +8,7 @@ from vmprobe.core.clock import Deadline
 from vmprobe.report.submit import delivery, receiver, spool
 from vmprobe.site import targets
 
-RESULT = spool.CheckResult(
+RESULT = spool.PassiveResult(
     "cesga",
     "vm-lifecycle",
     2,

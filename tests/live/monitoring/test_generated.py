@@ -12,7 +12,7 @@ import pytest
 from running import CHECKOUT, PROBES
 from vmprobe.core.clock import Deadline
 from vmprobe.report.submit import delivery
-from vmprobe.report.submit.spool import CheckResult
+from vmprobe.report.submit.spool import PassiveResult
 from vmprobe.site import targets
 from waiting import soon
 
@@ -392,7 +392,7 @@ def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state
 
     def said(host, text, ended):
         return delivery.submit(
-            [target], CheckResult(host, "vm-lifecycle", 0, text, ended - 1, ended), Deadline(5, 0)
+            [target], PassiveResult(host, "vm-lifecycle", 0, text, ended - 1, ended), Deadline(5, 0)
         )
 
     now = time.time()

@@ -38,7 +38,7 @@ from vmprobe.report.submit.receiver import (
     UnclearReply,
     Undelivered,
 )
-from vmprobe.report.submit.spool import CheckResult, Spool
+from vmprobe.report.submit.spool import PassiveResult, Spool
 from vmprobe.site.targets import Target
 
 RECEIVERS: Dict[str, Type[Receiver]] = {  # by the kind of a target
@@ -60,7 +60,7 @@ def time_limit(left: float) -> Deadline:
     return Deadline(min(MOST, max(LEAST, left)), 0)
 
 
-def submit(targets: Sequence[Target], result: CheckResult, deadline: Deadline) -> List[str]:
+def submit(targets: Sequence[Target], result: PassiveResult, deadline: Deadline) -> List[str]:
     """Deliver ``result`` to all targets, retrying while there is time.
 
     Each target gets its share of the time. Returns a line for each target that did not take it.
@@ -83,7 +83,7 @@ def submit(targets: Sequence[Target], result: CheckResult, deadline: Deadline) -
 class Delivery:
     """The delivery of one result to one target. Creating it spools the result."""
 
-    def __init__(self, target: Target, result: CheckResult):
+    def __init__(self, target: Target, result: PassiveResult):
         self.target, self.result = target, result
         self.is_finished = False  # delivered, or left to the next run
         self._receiver = RECEIVERS[target.kind]
@@ -153,7 +153,7 @@ class Delivery:
                 break
 
 
-def _send(receiver: Receiver, result: CheckResult, deadline: Deadline) -> Optional[Exception]:
+def _send(receiver: Receiver, result: PassiveResult, deadline: Deadline) -> Optional[Exception]:
     """Send one result; returns why the target did not accept it, None if it did."""
     try:
         deadline.check()

@@ -8,7 +8,7 @@ import os
 import stat
 
 from vmprobe.report.submit.receiver import Receiver, Undelivered
-from vmprobe.report.submit.spool import CheckResult
+from vmprobe.report.submit.spool import PassiveResult
 
 
 class File(Receiver):
@@ -16,7 +16,7 @@ class File(Receiver):
 
     keeps_all = True
 
-    def send(self, result: CheckResult) -> None:
+    def send(self, result: PassiveResult) -> None:
         try:
             descriptor = self._open()
             try:

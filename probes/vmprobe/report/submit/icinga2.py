@@ -17,7 +17,7 @@ from vmprobe.report.submit.receiver import (
     UnclearReply,
     Undelivered,
 )
-from vmprobe.report.submit.spool import CheckResult
+from vmprobe.report.submit.spool import PassiveResult
 from vmprobe.site.targets import Target
 
 
@@ -29,7 +29,7 @@ class Icinga2(Receiver):
         keys = ("username", "password", "certificate", "key")
         self._http, _ = https.connect(target, deadline, keys)
 
-    def send(self, result: CheckResult) -> None:
+    def send(self, result: PassiveResult) -> None:
         text, _, perfdata = result.line.partition(" | ")
         details = result.output.partition("\n")[1:]
         reply = self._http.post(

@@ -17,7 +17,7 @@ from typing import List, Optional
 
 from vmprobe.host import files
 from vmprobe.report.submit.receiver import Receiver, Undelivered
-from vmprobe.report.submit.spool import CheckResult
+from vmprobe.report.submit.spool import PassiveResult
 
 _PIPE_MOST = 4096  # bytes that Linux writes into a pipe in one piece (PIPE_BUF)
 _LARGEST = 65536  # bytes of a check-result file that this suite may have written
@@ -28,7 +28,7 @@ _CLOCK_ERROR = 60.0  # seconds; a result further in the future has a wrong time
 class CommandPipe(Receiver):
     """Nagios' command pipe: one command in one write, so that other writers cannot cut into it."""
 
-    def send(self, result: CheckResult) -> None:
+    def send(self, result: PassiveResult) -> None:
         command = f"[{int(result.ended)}] PROCESS_SERVICE_CHECK_RESULT;{result.host};"
         command += f"{result.service};{result.state};"
         line = (command + _escaped(result.output)).encode()
@@ -64,7 +64,7 @@ class CheckResultDirectory(Receiver):
 
     _CHARACTERS = string.ascii_letters + string.digits
 
-    def send(self, result: CheckResult) -> None:
+    def send(self, result: PassiveResult) -> None:
         paths = self._paths(result)
         try:
             used = [
@@ -85,14 +85,14 @@ class CheckResultDirectory(Receiver):
         except OSError as error:
             raise Undelivered(f"{error.filename or self.where}: {error.strerror}") from None
 
-    def _paths(self, result: CheckResult) -> List[str]:
+    def _paths(self, result: PassiveResult) -> List[str]:
         """The paths that results of this service may have."""
         digest = hashlib.sha256(f"{result.host}\0{result.service}".encode()).digest()
         characters = self._CHARACTERS
         stem = "c" + "".join(characters[byte % len(characters)] for byte in digest[:5])
         return [os.path.join(self.where, stem + last) for last in characters]
 
-    def _end_time(self, path: str, result: CheckResult) -> Optional[float]:
+    def _end_time(self, path: str, result: PassiveResult) -> Optional[float]:
         """When the result in a file ended, if this suite wrote it for the same service.
 
         0.0 for an incomplete file that a killed run left long ago. None for everything else.
@@ -119,7 +119,7 @@ class CheckResultDirectory(Receiver):
                 os.unlink(name)
 
     @staticmethod
-    def _write(path: str, result: CheckResult) -> None:
+    def _write(path: str, result: PassiveResult) -> None:
         text = _FORM.format(**{**result._asdict(), "output": _escaped(result.output)})
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o644)

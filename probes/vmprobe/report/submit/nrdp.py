@@ -11,7 +11,7 @@ from vmprobe.core.errors import GatewayFailed
 from vmprobe.core.text import one_line
 from vmprobe.report.submit import https
 from vmprobe.report.submit.receiver import Receiver, Rejected, UnclearReply, Undelivered
-from vmprobe.report.submit.spool import CheckResult
+from vmprobe.report.submit.spool import PassiveResult
 from vmprobe.site.targets import Target
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Nrdp(Receiver):
         self._http, credentials = https.connect(target, deadline, ("token",))
         self._token = credentials.get("token", "")
 
-    def send(self, result: CheckResult) -> None:
+    def send(self, result: PassiveResult) -> None:
         from xml.sax.saxutils import escape
 
         fields = {

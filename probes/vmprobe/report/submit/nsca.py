@@ -8,7 +8,7 @@ import shutil
 
 from vmprobe.core.text import one_line
 from vmprobe.report.submit.receiver import Receiver, Rejected, Undelivered
-from vmprobe.report.submit.spool import CheckResult
+from vmprobe.report.submit.spool import PassiveResult
 from vmprobe.site.targets import host_and_port
 
 _LONGEST = 10.0  # seconds for one run of send_nsca
@@ -17,7 +17,7 @@ _LONGEST = 10.0  # seconds for one run of send_nsca
 class Nsca(Receiver):
     """NSCA. It takes line 1 with its perfdata, without the details."""
 
-    def send(self, result: CheckResult) -> None:
+    def send(self, result: PassiveResult) -> None:
         from vmprobe.host import programs
 
         search_path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"

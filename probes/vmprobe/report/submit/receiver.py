@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import VmprobeError
-from vmprobe.report.submit.spool import CheckResult
+from vmprobe.report.submit.spool import PassiveResult
 from vmprobe.site.targets import Target
 
 
@@ -16,7 +16,7 @@ class Receiver:
     def __init__(self, target: Target, deadline: Deadline):
         self.target, self.where, self.deadline = target, target.where, deadline
 
-    def send(self, result: CheckResult) -> None:
+    def send(self, result: PassiveResult) -> None:
         """Hand over one result; raises why it was not accepted, mostly one of the errors below."""
         raise NotImplementedError
 

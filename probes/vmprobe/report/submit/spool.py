@@ -29,7 +29,7 @@ _ABANDONED = 3600.0  # seconds after which nobody still writes a temporary file
 _NAME = re.compile(r"([0-9]{1,12}\.[0-9]{6})(?:-([0-9a-f]{16}))?\.json")
 
 
-class CheckResult(NamedTuple):
+class PassiveResult(NamedTuple):
     """The result of one check, as a monitoring server takes it. Times are seconds since 1970."""
 
     host: str
@@ -58,7 +58,7 @@ class Spool:
     def __init__(self, folder: str, keeps_all: bool = False):
         self.folder, self._keeps_all = folder, keeps_all
 
-    def put(self, result: CheckResult) -> str:
+    def put(self, result: PassiveResult) -> str:
         """Write a result and return its name in the spool; OSError if that fails."""
         name = f"{result.ended:.6f}-{_key(result)}.json"
         files.make_own_directory(os.path.dirname(self.folder))
@@ -85,7 +85,7 @@ class Spool:
                 services.update({service} - {""})
         return names
 
-    def read(self, name: str) -> Optional[CheckResult]:
+    def read(self, name: str) -> Optional[PassiveResult]:
         """The result in a file, None if it is gone. A file that is no check result is removed."""
         try:
             with files.open_regular(os.path.join(self.folder, name), _LARGEST) as file:
@@ -163,12 +163,12 @@ def _wait(descriptor: int, deadline: Deadline) -> None:
         return
 
 
-def _key(result: CheckResult) -> str:
+def _key(result: PassiveResult) -> str:
     """One word for the host's service."""
     return hashlib.sha256(f"{result.host}\0{result.service}".encode()).hexdigest()[:16]
 
 
-def _result(document: object) -> CheckResult:
+def _result(document: object) -> PassiveResult:
     """A file's content as a result; ValueError or TypeError if no run can have written it."""
     if not isinstance(document, list):
         raise TypeError("not a list")
@@ -182,4 +182,4 @@ def _result(document: object) -> CheckResult:
     for moment in (began, ended):
         if type(moment) not in (int, float) or not math.isfinite(moment):
             raise ValueError("not a time")
-    return CheckResult(host, service, state, output, float(began), float(ended))
+    return PassiveResult(host, service, state, output, float(began), float(ended))
