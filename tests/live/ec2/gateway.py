@@ -228,7 +228,7 @@ class Gateway(Verifying):
 
     def _changed(self, answer: bytes, tokens: str) -> bytes:
         """moto's answer with the delays of a real EC2, and with the current faults."""
-        root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]+"', b"", answer, 1))
+        root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]+"', b"", answer, count=1))
         for instances in root.iter("instancesSet"):
             for item in list(instances):
                 identity = item.findtext("instanceId")

@@ -43,7 +43,7 @@ def resource_ids(gateway):
         ("DescribeImages", "imageId", _OUR_OWN),
     ):
         _, _, answer = gateway.ask("ec2", {"Action": action, "Version": "2016-11-15", **owner})
-        root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]+"', b"", answer, 1))
+        root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]+"', b"", answer, count=1))
         ids |= {
             item.findtext(tag)
             for item in root.iterfind(f".//item[{tag}]")

@@ -45,7 +45,7 @@ sys.modules["StringIO"].StringIO = lambda body: io.StringIO(body.decode("utf-8")
 from occi.backend import ActionBackend, KindBackend, MixinBackend  # noqa: E402
 from occi.core_model import Mixin, Resource  # noqa: E402
 from occi.exceptions import HTTPError  # noqa: E402
-from occi.extensions.infrastructure import (
+from occi.extensions.infrastructure import (  # noqa: E402
     COMPUTE,
     NETWORK,
     NETWORKINTERFACE,

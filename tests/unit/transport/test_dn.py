@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from vmprobe.transport import dn
 
-C, O, OU, CN, DC = (
+C, O, OU, CN, DC = (  # noqa: E741  as in names
     NameOID.COUNTRY_NAME,
     NameOID.ORGANIZATION_NAME,
     NameOID.ORGANIZATIONAL_UNIT_NAME,
