@@ -108,7 +108,7 @@ class Plan(NamedTuple):
 
     ``image``, ``flavor`` and ``network`` are names for people. ``details`` is what this driver's
     ``create`` and ``needs`` have to know; a driver declares a TypedDict for it. Others only show
-    it, in ``--dry-run``.
+    it, with ``--plan``.
     """
 
     image: str
