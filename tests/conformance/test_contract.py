@@ -1,6 +1,6 @@
 """What every driver has to do, whichever it is: the docstrings of core/driver.py, tested one by one.
 
-The tests of a harness share one server and one volume, because a real server takes seconds to boot. They run in the
+One file, because the tests of a harness share one server and one volume, because a real server takes seconds to boot. They run in the
 order of this file.
 """
 
