@@ -23,13 +23,12 @@ def parse(content: bytes, inline_comments: bool = True, strict: bool = True) -> 
     ``inline_comments``: `` ;`` after a value begins a comment. Not for files with passwords.
     ``strict``: a key or section that appears twice is an error; otherwise the last one counts.
     """
-    parser = configparser.ConfigParser(
+    parser = _Parser(
         interpolation=None,
         inline_comment_prefixes=(";",) if inline_comments else None,
         default_section="\0",  # no section is called that
         strict=strict,
     )
-    parser.optionxform = _unchanged  # type: ignore[assignment]  # python/mypy#2427
     # Some editors write a byte order mark, and any of the three line ends.
     lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
     try:
@@ -51,5 +50,8 @@ def parse(content: bytes, inline_comments: bool = True, strict: bool = True) -> 
     return {section: dict(parser.items(section)) for section in parser.sections()}
 
 
-def _unchanged(key: str) -> str:
-    return key
+class _Parser(configparser.ConfigParser):
+    """configparser, but upper and lower case matter in keys."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
