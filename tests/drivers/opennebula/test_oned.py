@@ -176,7 +176,7 @@ def test_a_pool_that_never_stands_still_is_incomplete(world):
     _going(world, driver, 50)
 
     with pytest.raises(
-        Incomplete, match="one.vmpool.info: things go while it is read, each of 3 times"
+        Incomplete, match="one.vmpool.info: it changed during each of 3 reads"
     ):
         driver.list(Kind.SERVER, "vmprobe-")
     _emptied(world)

@@ -43,7 +43,7 @@ def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_tho
     with pytest.raises(Incomplete) as endless:
         read(pages, xml, 1001)
 
-    assert str(endless.value) == f"list servers: there is no end of it after {pages_read} pages"
+    assert str(endless.value) == f"list servers: it does not end after {pages_read} pages"
     assert pages.things == []
 
 

@@ -59,7 +59,7 @@ def save_disk(oned: Oned, server: Ref, name: str) -> Ref:
         if text(disk, "IMAGE_ID", "") and text(disk, "TYPE", "") != "CDROM"
     ]
     if not disk_ids:
-        raise NotFound(f"{server} has no disk of an image that could be saved", cause="image")
+        raise NotFound(f"{server} has no disk that can be saved as an image", cause="image")
     image_name = f"{name}{readings.SNAPSHOT_SUFFIX}"
     image = oned.create(
         "one.vm.disksaveas", id_number(server), min(disk_ids), image_name, "", _WHOLE_DISK

@@ -178,7 +178,7 @@ class Oned:
         )
         if not isinstance(answer, list) or len(answer) < 2 or type(answer[0]) is not bool:
             raise GatewayFailed(
-                f"{procedure}: the answer is not what oned answers: done, result, code"
+                f"{procedure}: the answer does not have the form of oned: done, result, code"
             )
         if answer[0]:
             return answer[1]
@@ -189,7 +189,7 @@ class Oned:
         """The id of what the procedure created; GatewayFailed if the answer has none."""
         identity = self.call(procedure, *arguments)
         if type(identity) is not int or identity < 0:
-            raise GatewayFailed(f"{procedure}: the answer has no id of what was made")
+            raise GatewayFailed(f"{procedure}: the answer has no id of the new object")
         return str(identity)
 
     def xml(self, procedure: str, *arguments: Any) -> Element:
@@ -249,7 +249,7 @@ class Oned:
             things = self._read_pages(procedure, tag, whose, *more)
             if things is not None:
                 return things
-        raise Incomplete(f"{procedure}: things go while it is read, each of {_TRIES} times")
+        raise Incomplete(f"{procedure}: it changed during each of {_TRIES} reads")
 
     def _read_pages(
         self, procedure: str, tag: str, whose: int, *more: int
@@ -275,7 +275,7 @@ class Oned:
 def id_number(ref: Ref) -> int:
     """The id as the number that the procedures take; GatewayFailed if it is none."""
     if not re.fullmatch(r"[0-9]{1,9}", ref.id):
-        raise GatewayFailed(f"{cut(ref.id, 60)!r} is no id that can be asked for")
+        raise GatewayFailed(f"{cut(ref.id, 60)!r} is not a valid id")
     return int(ref.id)
 
 
@@ -284,7 +284,7 @@ def refusal(code: int, message: str) -> CloudError:
 
     The message begins with the procedure: ``[one.vm.allocate] User [2] : limit of 1 reached ...``.
     """
-    message = re.sub(r"\s+", " ", message) or f"error {code} without a word"
+    message = re.sub(r"\s+", " ", message) or f"error {code} without a message"
     if code == AUTHENTICATION:
         return AuthRejected(message)
     if code == NO_EXISTS:

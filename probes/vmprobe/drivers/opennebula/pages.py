@@ -38,7 +38,7 @@ class Pages:
         if place in self._places:
             problem = "its pages repeat themselves"
         elif len(self) >= _MOST_PAGES or self._weight > _HEAVIEST:
-            problem = f"there is no end of it after {len(self)} pages"
+            problem = f"it does not end after {len(self)} pages"
         if problem:
             self.things.clear()
             page.clear()

@@ -98,7 +98,7 @@ def _read(path: str) -> str:
     except OSError as failed:
         raise ClientError(f"{path}: {failed.strerror}") from None
     except UnicodeDecodeError:
-        raise ClientError(f"{path}: is no text") from None
+        raise ClientError(f"{path}: is not text") from None
 
 
 def _holds_secret(content: bytes) -> bool:
@@ -128,7 +128,7 @@ def _sign(plain: str, key: str, certificate: str) -> str:
     except (ValueError, TypeError):
         private = None
     if not isinstance(private, RSAPrivateKey):
-        raise ClientError("the key among the credentials is no RSA key without a passphrase")
+        raise ClientError("the key among the credentials is not an RSA key without a passphrase")
     numbers = private.private_numbers()
     modulus = numbers.public_numbers.n
     size, message = (modulus.bit_length() + 7) // 8, plain.encode()
