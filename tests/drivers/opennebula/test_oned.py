@@ -175,8 +175,6 @@ def test_a_pool_that_never_stands_still_is_incomplete(world):
     driver, ref = _many(world, 250)
     _going(world, driver, 50)
 
-    with pytest.raises(
-        Incomplete, match="one.vmpool.info: it changed during each of 3 reads"
-    ):
+    with pytest.raises(Incomplete, match="one.vmpool.info: it changed during each of 3 reads"):
         driver.list(Kind.SERVER, "vmprobe-")
     _emptied(world)
