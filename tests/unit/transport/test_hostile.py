@@ -781,7 +781,10 @@ def test_files_of_a_hostile_run_are_right_and_hold_no_secret(content, raw, first
         assert len(written) == 2, output
         for path in written:
             text = path.read_text()
-            json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in {path.name}"))
+            name = path.name
+            json.loads(
+                text, parse_constant=lambda word, name=name: pytest.fail(f"{word} in {name}")
+            )
             LEAKS.check(text, path.name)
 
 
