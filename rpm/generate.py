@@ -1,4 +1,7 @@
-"""Man pages and completions, made from what --help is made of: generate.py man|completion DIRECTORY"""
+"""Write man pages or bash completions from the parsers of all executables.
+
+generate.py man|completion DIRECTORY
+"""
 
 import argparse
 import ast
@@ -12,11 +15,12 @@ PROBES = os.path.join(CHECKOUT, "probes")
 sys.path.insert(0, PROBES)
 sys.dont_write_bytecode = True
 
-from vmprobe import __version__
+from vmprobe import __version__  # noqa: E402
 from vmprobe.ctl import main as ctl  # noqa: E402
 
 
 def main(kind, directory):
+    """Write the files of ``kind``, man or completion, into ``directory``."""
     os.makedirs(directory, exist_ok=True)
     for name, text in {"man": man_pages, "completion": completions}[kind]():
         with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
@@ -24,7 +28,7 @@ def main(kind, directory):
 
 
 def programs():
-    """Each executable's parser, and what it is in one line."""
+    """For each executable, its parser and its description in one line."""
     for name in sorted(os.listdir(PROBES)):
         path = os.path.join(PROBES, name)
         if not os.path.isfile(path):
@@ -43,55 +47,56 @@ def programs():
 
 
 def options(parser):
-    """What a person can give: everything but the sub-commands."""
+    """The options and positional arguments of a parser, without its sub-commands."""
     return [
         action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)
     ]
 
 
 def commands(parser):
-    """The sub-commands by name, each with its parser."""
+    """The parsers of the sub-commands, by name."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return action.choices
     return {}
 
 
-# --- man pages ----------------------------------------------------------------------------------------------------
+# --- man pages ------------------------------------------------------------------------------------
 
 STATES = """\
 .SH EXIT STATUS
-0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; nothing else ever leaves. Usage errors and
+0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, and no other. Usage errors and
 .B \\-\\-help
-exit 3.
+exit with 3.
 .SH FILES
 .TP
 .I /etc/vmprobe/sites/NAME.ini
-The site that
-.B \\-\\-site NAME
-means; see
+The site file of
+.BR "\\-\\-site NAME" ;
+see
 .BR vmprobe\\-site (5).
 .TP
 .I /var/lib/vmprobe
-What is owed to clouds, and results that wait for a monitoring server; else, where that cannot be written,
+The ledgers, and results that wait for a monitoring server. For a user who cannot write there:
 .IR ~/.local/state/vmprobe ,
-or for a user without a home
+or without a home
 .IR /var/tmp/vmprobe\\-UID .
 .SH ENVIRONMENT
 .TP
 .B VMPROBE_STATE
-Another directory for the state.
+Use this directory for the state instead.
 """
 EXITS = """\
 .SH EXIT STATUS
-0 when it did what was asked, 1 when it could not, 2 on a usage error.
+0 on success, 1 on a failure, 2 on a usage error.
 """
 
 
 def man_pages():
-    found = list(programs())
-    names = [parser.prog for parser, _ in found]
-    for parser, about in found:
+    """(file name, text) of each man page."""
+    executables = list(programs())
+    names = [parser.prog for parser, _ in executables]
+    for parser, about in executables:
         text = (
             _head(parser.prog, 1)
             + f".SH NAME\n{roff(parser.prog)} \\- {roff(about[0].lower() + about[1:])}\n"
@@ -156,12 +161,12 @@ def _help(parser, action):
 
 
 def roff(text):
-    """Text as roff takes it literally."""
+    """Escape a text so that roff prints it as it is."""
     text = text.strip("\n").replace("\\", "\\e").replace("-", "\\-")
     return re.sub(r"(?m)^([.'])", r"\\&\1", text)
 
 
-# --- completion ---------------------------------------------------------------------------------------------------
+# --- completion -----------------------------------------------------------------------------------
 
 FORM = """\
 # bash completion of {name}, written by rpm/generate.py
@@ -181,10 +186,14 @@ _{name}() {{
 }}
 complete -F _{name} {name}
 """
-SITES = '$(compgen -W "$(cd /etc/vmprobe/sites 2>/dev/null && ls | sed -n \'s/[.]ini$//p\')" -- "$word") $(compgen -f -- "$word")'
+SITES = (
+    "$(compgen -W \"$(cd /etc/vmprobe/sites 2>/dev/null && ls | sed -n 's/[.]ini$//p')\""
+    ' -- "$word") $(compgen -f -- "$word")'
+)
 
 
 def completions():
+    """(file name, text) of the bash completion of each executable."""
     for parser, _ in programs():
         tree = dict(_tree(parser, ""))
         nested = "|".join(path for path in tree if path) or "''"
@@ -197,7 +206,7 @@ def completions():
             for reply in [_values(action)]
         ]
         words = [
-            f"    '{path}') COMPREPLY=({_among([*commands(each), *_words(each)])}) ;;"
+            f"    '{path}') COMPREPLY=({_among([*commands(each), *_long_options(each)])}) ;;"
             for path, each in tree.items()
         ]
         yield (
@@ -209,12 +218,13 @@ def completions():
 
 
 def _tree(parser, path):
+    """The parser and those of all its sub-commands, each with its path, such as /sites/import."""
     yield path, parser
     for name, each in commands(parser).items():
         yield from _tree(each, f"{path}/{name}")
 
 
-def _words(parser):
+def _long_options(parser):
     return [
         word
         for action in options(parser)
@@ -224,6 +234,7 @@ def _words(parser):
 
 
 def _values(action):
+    """What the shell evaluates to complete the value of an option."""
     if action.choices:
         return _among(action.choices)
     known = {"SITE": SITES, "FILE": '$(compgen -f -- "$word")', "DIR": '$(compgen -d -- "$word")'}

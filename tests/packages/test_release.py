@@ -1,4 +1,4 @@
-"""A release is one version in every place that names it."""
+"""make release checks that every place that names the version names the same one."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ CHANGES = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-12-01\n\n### Adde
 
 @pytest.fixture
 def tree(tmp_path):
-    """A tree that is ready to be released, in git, with its tag."""
+    """A git tree that is ready for a release, with its tag."""
     for file in FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / file, tmp_path / file)
@@ -72,23 +72,23 @@ def test_a_version_that_is_the_same_everywhere_can_be_released(tree):
         (
             "CHANGELOG.md",
             r"\[0.1.0\]",
-            "CHANGELOG.md, first section with a date, has 9.9.9, and not 0.1.0\n",
+            "CHANGELOG.md, first section with a date: 9.9.9, expected 0.1.0\n",
         ),
-        ("CHANGELOG.md", r"\[Unreleased\]", "CHANGELOG.md has something under [Unreleased]\n"),
+        ("CHANGELOG.md", r"\[Unreleased\]", "CHANGELOG.md: [Unreleased] is not empty\n"),
         (
             "rpm/nagios-plugins-vmprobe.spec",
             r"(?<=^Version:        )0.1.0",
-            "rpm/nagios-plugins-vmprobe.spec, Version, has 9.9.9, and not 0.1.0\n",
+            "rpm/nagios-plugins-vmprobe.spec, Version: 9.9.9, expected 0.1.0\n",
         ),
         (
             "rpm/nagios-plugins-vmprobe.spec",
             r"0.1.0(?=-1$)",
-            "rpm/nagios-plugins-vmprobe.spec, %changelog, has 9.9.9, and not 0.1.0\n",
+            "rpm/nagios-plugins-vmprobe.spec, %changelog: 9.9.9, expected 0.1.0\n",
         ),
-        ("rpm/selinux/vmprobe.te", r"0.1.0", "rpm/selinux/vmprobe.te has 9.9.9, and not 0.1.0\n"),
+        ("rpm/selinux/vmprobe.te", r"0.1.0", "rpm/selinux/vmprobe.te: 9.9.9, expected 0.1.0\n"),
     ],
 )
-def test_a_place_that_has_another_version_is_named(tree, file, pattern, line):
+def test_a_place_with_another_version_is_named(tree, file, pattern, line):
     edit(
         tree / file,
         pattern,
@@ -105,4 +105,4 @@ def test_a_place_that_has_another_version_is_named(tree, file, pattern, line):
 def test_a_missing_tag_is_named(tree):
     git(tree, "tag", "-d", "v0.1.0")
 
-    assert release(tree) == (1, "the tag of this commit has none, and not 0.1.0\n")
+    assert release(tree) == (1, "the tag of this commit: none, expected 0.1.0\n")

@@ -53,7 +53,9 @@ def test_a_wheel_has_the_package_the_probes_and_their_data_and_nothing_else(buil
         f"vmprobe-{__version__}.data/{kind}/" for kind in ("scripts", "data/share/vmprobe")
     )
     package = {
-        path for path in tracked("probes/vmprobe") if path.endswith(".py") or "/guest/" in path
+        path
+        for path in tracked("probes/vmprobe")
+        if path.endswith((".py", "/py.typed")) or "/guest/" in path
     }
 
     assert {file for file in files if ".dist-info/" not in file} == (
