@@ -1,7 +1,7 @@
 """What every driver has to do, whichever it is: the docstrings of core/driver.py, tested one by one.
 
-One file, because the tests of a harness share one server and one volume, because a real server takes seconds to boot. They run in the
-order of this file.
+The tests of a harness share one server and one volume, because a real server takes seconds to boot. So they are in one
+file, and run in its order.
 """
 
 import math

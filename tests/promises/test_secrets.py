@@ -47,7 +47,7 @@ def test_no_secret_leaves_whatever_is_wrong_with_the_cloud(world, monkeypatch, f
     world.site.set("endpoint", faults=fault)
 
     assert "***" in run_loudly(world, monkeypatch), (
-        "the credential that was sent is told, but struck out"
+        "the credential that was sent is told, but redacted"
     )
 
 
@@ -143,7 +143,7 @@ def test_the_check_finds_a_secret_in_each_form_and_place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, struck",
+    "text, redacted",
     [
         ("the key s3cr3t! is wrong", "the key *** is wrong"),
         ("s3cr3t!s3cr3t!", "******"),
@@ -161,18 +161,18 @@ def test_the_check_finds_a_secret_in_each_form_and_place(tmp_path):
         ("no secret here", "no secret here"),
     ],
 )
-def test_secrets_are_struck_out(text, struck):
-    assert Redactor(["s3cr3t!"]).redact(text) == struck
+def test_secrets_are_redacted(text, redacted):
+    assert Redactor(["s3cr3t!"]).redact(text) == redacted
 
 
 @pytest.mark.parametrize(
     "form", ['p%s w"/&+=x', 'p%s w\\"/&+=x', "p%25s%20w%22%2F%26%2B%3Dx", "p%25s+w%22%2F%26%2B%3Dx"]
 )
-def test_a_known_secret_is_struck_as_json_and_urls_write_it(form):
+def test_a_known_secret_is_redacted_as_json_and_urls_write_it(form):
     assert Redactor(['p%s w"/&+=x']).redact(f"<{form}>") == "<***>"
 
 
-def test_a_secret_learned_at_run_time_is_struck_from_then_on():
+def test_a_secret_learned_at_run_time_is_redacted_from_then_on():
     redactor = Redactor()
     assert redactor.redact("token-1234") == "token-1234"
     redactor.add("token-1234")
@@ -183,7 +183,7 @@ def test_a_secret_within_a_longer_one_leaves_nothing_of_it():
     assert Redactor(["abcd", "abcdefgh"]).redact("abcdefgh abcd") == "*** ***"
 
 
-def test_a_password_that_is_the_sites_name_strikes_that_name_nowhere_and_is_struck_everywhere_else(
+def test_a_password_that_is_the_sites_name_is_redacted_everywhere_but_in_that_name(
     site, tmp_path
 ):
     (tmp_path / "c.ini").write_text("[credentials]\npassword = site\n")

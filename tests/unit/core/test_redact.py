@@ -108,7 +108,7 @@ def test_a_plus_sign_that_a_server_read_as_a_blank_is_replaced():
 
 
 @pytest.mark.parametrize(
-    "secret, text, struck",
+    "secret, text, redacted",
     [
         ("k9!", "the key 'k9!' is wrong", "the key '***' is wrong"),
         ("k9!", "ak9!b k9!", "ak9!b ***"),
@@ -121,12 +121,12 @@ def test_a_plus_sign_that_a_server_read_as_a_blank_is_replaced():
         ("u:abc", "Basic dTphYmM= is wrong", "Basic *** is wrong"),
     ],
 )
-def test_a_short_secret_is_replaced_where_it_is_a_word_of_its_own(secret, text, struck):
-    assert Redactor([secret]).redact(text) == struck
+def test_a_short_secret_is_replaced_where_it_is_a_word_of_its_own(secret, text, redacted):
+    assert Redactor([secret]).redact(text) == redacted
 
 
 @pytest.mark.parametrize(
-    "text, struck",
+    "text, redacted",
     [
         ("http://robot:pa/ss@proxy:1 failed", "http://robot:***@proxy:1 failed"),
         ("bad port 'pr0xy-s3cret' in http://h", "bad port '***' in http://h"),
@@ -139,11 +139,11 @@ def test_a_short_secret_is_replaced_where_it_is_a_word_of_its_own(secret, text, 
         ("qemu+ssh://root@host/system", "qemu+ssh://root@host/system"),
     ],
 )
-def test_a_password_in_a_url_is_replaced_also_in_parts(text, struck):
+def test_a_password_in_a_url_is_replaced_also_in_parts(text, redacted):
     redactor = Redactor()
     redactor.add_url("http://robot:pr0xy-s3cret/7@127.0.0.1:1")
 
-    assert redactor.redact(text) == struck
+    assert redactor.redact(text) == redacted
 
 
 def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
@@ -163,7 +163,7 @@ def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text, struck",
+    "text, redacted",
     [
         ('{"password": "a\\"b", "x": 1}', '{"password": ***, "x": 1}'),
         ('"{\\"password\\": \\"two words\\"}"', '"{\\"password\\": ***\\"}"'),
@@ -195,8 +195,8 @@ def test_secrets_that_a_process_is_started_with_are_known(monkeypatch):
         ("{u'password': u'a b'}", "{u'password': ***}"),
     ],
 )
-def test_what_stands_where_secrets_stand_is_replaced_whole(text, struck):
-    assert Redactor().redact(text) == struck
+def test_what_stands_where_secrets_stand_is_replaced_whole(text, redacted):
+    assert Redactor().redact(text) == redacted
 
 
 def test_words_that_only_sound_like_it_are_kept():
