@@ -183,9 +183,7 @@ def test_a_secret_within_a_longer_one_leaves_nothing_of_it():
     assert Redactor(["abcd", "abcdefgh"]).redact("abcdefgh abcd") == "*** ***"
 
 
-def test_a_password_that_is_the_sites_name_is_redacted_everywhere_but_in_that_name(
-    site, tmp_path
-):
+def test_a_password_that_is_the_sites_name_is_redacted_everywhere_but_in_that_name(site, tmp_path):
     (tmp_path / "c.ini").write_text("[credentials]\npassword = site\n")
     (tmp_path / "c.ini").chmod(0o600)
     site.set("endpoint", faults="auth-rejected", credentials="c.ini")
