@@ -306,15 +306,14 @@ def sites_import(arguments: argparse.Namespace) -> int:
     from vmprobe.core.text import counted
     from vmprobe.ctl.sites import catalogue, sync
 
-    found = catalogue.read(arguments.form, arguments.place)
+    content = catalogue.read(arguments.form, arguments.place)
     messages, count = sync.sync(
-        found, arguments.form, arguments.output, arguments.defaults, write=not arguments.check
+        content, arguments.form, arguments.output, arguments.defaults, write=not arguments.check
     )
     for message in messages:
         print(message)
-    print(
-        f"{counted(len(found.entries), 'site')} found, {counted(found.skipped, 'service')} skipped"
-    )
+    sites, services = counted(len(content.entries), "site"), counted(content.skipped, "service")
+    print(f"{sites} found, {services} skipped")
     return 1 if arguments.check and count else 0
 
 

@@ -24,8 +24,8 @@ def configure(arguments: argparse.Namespace) -> int:
     with output.open_tree(arguments.output, arguments.target, write=not arguments.check) as tree:
         directories = arguments.sites or paths.site_directories()[:1]
         hosts, remember = inventory.read(directories, tree.remembered)
-        wanted = objects.tree(arguments.target, hosts, options, arguments.templates)
-        changes = tree.changes(wanted)
+        texts = objects.tree(arguments.target, hosts, options, arguments.templates)
+        changes = tree.changes(texts)
         if arguments.check:
             for change in changes:
                 print("\n".join(change.diff()))
@@ -33,13 +33,13 @@ def configure(arguments: argparse.Namespace) -> int:
         if changes and (arguments.validate or arguments.main):
             from vmprobe.ctl.config.validate import validate
 
-            validate(arguments.target, wanted, arguments.main, arguments.output)
+            validate(arguments.target, texts, arguments.main, arguments.output)
         if changes and arguments.reload:
             tree.request_reload()
-        tree.apply(wanted, changes, remember)
+        tree.apply(texts, changes, remember)
         count = Counter(change.word for change in changes)
         print(
-            f"{counted(len(hosts), 'site')}, {counted(len(wanted), 'file')}: {count['new']} new, "
+            f"{counted(len(hosts), 'site')}, {counted(len(texts), 'file')}: {count['new']} new, "
             f"{count['changed']} changed, {count['removed']} removed",
             flush=True,
         )

@@ -72,7 +72,7 @@ def _recalled(entry: Any, stamp: _Stamp) -> Optional[Host]:
 
 def _files(directories: Sequence[str]) -> List[Tuple[str, _Stamp]]:
     """The path and stamp of each site file."""
-    found: List[Tuple[str, _Stamp]] = []
+    site_files: List[Tuple[str, _Stamp]] = []
     for directory in directories:
         try:
             with os.scandir(directory) as entries:
@@ -80,12 +80,12 @@ def _files(directories: Sequence[str]) -> List[Tuple[str, _Stamp]]:
                     if entry.name.endswith(".ini") and not entry.name.startswith("."):
                         state = entry.stat()
                         stamp = [state.st_mtime_ns, state.st_size, state.st_ino]
-                        found.append((os.path.abspath(entry.path), stamp))
+                        site_files.append((os.path.abspath(entry.path), stamp))
         except OSError as error:
             raise ClientError(f"{error.filename}: {error.strerror}") from None
-    if not found:
+    if not site_files:
         raise ClientError(f"no site file in {', '.join(directories)}")
-    return sorted(found)
+    return sorted(site_files)
 
 
 def _host(path: str) -> Host:

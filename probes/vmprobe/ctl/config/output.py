@@ -69,13 +69,13 @@ class Tree:
         }
         self._has_manifest = bool(manifest)
 
-    def changes(self, wanted: Mapping[str, str]) -> List[Change]:
-        """What has to change so that the directory has ``wanted``, texts by path.
+    def changes(self, texts: Mapping[str, str]) -> List[Change]:
+        """What has to change so that the directory has ``texts``, by path.
 
         ClientError if a file is in the way that vmprobectl did not write.
         """
         changes = []
-        for path, text in sorted(wanted.items()):
+        for path, text in sorted(texts.items()):
             current = self._read(path)
             if current is not None and path not in self._sums:
                 raise ClientError(
@@ -83,14 +83,14 @@ class Tree:
                 )
             if current != text.encode():
                 changes.append(Change(path, current, text))
-        for path in sorted(set(self._sums) - set(wanted)):
+        for path in sorted(set(self._sums) - set(texts)):
             current = self._read(path)
             if current is not None:
                 changes.append(Change(path, current, None))
         return changes
 
     def apply(
-        self, wanted: Mapping[str, str], changes: List[Change], remember: Dict[str, Any]
+        self, texts: Mapping[str, str], changes: List[Change], remember: Dict[str, Any]
     ) -> None:
         """Make the changes. If this is interrupted, the next run finds what was written."""
         if changes:  # list the files before they exist, so that they are ours in any case
@@ -108,7 +108,7 @@ class Tree:
                     files.make_public_directory(os.path.dirname(path))
                     made.add(folder)
                 _replace(path, change.new.encode())
-        sums = {path: self._sums.get(path, "") for path in wanted}
+        sums = {path: self._sums.get(path, "") for path in texts}
         for change in changes:
             if change.new is not None:
                 sums[change.path] = hashlib.sha256(change.new.encode()).hexdigest()
@@ -170,9 +170,9 @@ class Change:
         return difflib.unified_diff(old, new, old_name, new_name, lineterm="")
 
 
-def write_all(directory: str, wanted: Mapping[str, str]) -> None:
+def write_all(directory: str, texts: Mapping[str, str]) -> None:
     """Write all files into an empty directory, readable by a daemon's user; raises OSError."""
-    for path, text in wanted.items():
+    for path, text in texts.items():
         full = os.path.join(directory, path)
         files.make_public_directory(os.path.dirname(full))
         _replace(full, text.encode("utf-8", "surrogateescape"))

@@ -27,7 +27,7 @@ class Check(NamedTuple):
     place: str = ""  # where the generated files will be put
 
 
-def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str = "") -> str:
+def validate(target: str, texts: Mapping[str, str], main: str = "", place: str = "") -> str:
     """The name of the daemon that accepts these files; ClientError with its errors if it does not.
 
     With ``main``, Nagios' main file, everything that it reads is checked, with these files instead
@@ -48,7 +48,7 @@ def validate(target: str, wanted: Mapping[str, str], main: str = "", place: str 
         os.chmod(folder, 0o755)
         objects = os.path.join(folder, "objects")
         files.make_public_directory(objects)
-        output.write_all(objects, wanted)
+        output.write_all(objects, texts)
         arguments = prepare(Check(folder, objects, main, place))
         try:
             done = programs.run([binary, *arguments], _TIMEOUT)
@@ -159,13 +159,13 @@ def _contacts(check: Check) -> str:
 
 def _contact_groups(objects: str) -> Set[str]:
     """The contact groups that the generated files name."""
-    found: Set[str] = set()
+    group_names: Set[str] = set()
     for folder, _, names in os.walk(objects):
         for name in names:
             with open(os.path.join(folder, name), encoding="utf-8") as file:
                 for groups in re.findall(r"(?m)^\s*contact_groups\s+(.+)$", file.read()):
-                    found.update(group.strip() for group in groups.split(","))
-    return found
+                    group_names.update(group.strip() for group in groups.split(","))
+    return group_names
 
 
 def icinga(check: Check) -> List[str]:

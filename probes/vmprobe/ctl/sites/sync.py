@@ -87,8 +87,8 @@ def _update(
     A file that is exactly as an import would make it is ours, even if that is not remembered: a run
     that was cut off had no time to.
     """
-    wanted = {f"{section}/{key}": text for (section, key), text in entry.values.items()}
-    not_empty = {place: text for place, text in wanted.items() if text}
+    values = {f"{section}/{key}": text for (section, key), text in entry.values.items()}
+    not_empty = {place: text for place, text in values.items() if text}
     content = _read(path)
     if content is None:
         if written is not None:
@@ -102,16 +102,16 @@ def _update(
         text = content.decode()
     except UnicodeDecodeError:
         raise ClientError(f"{os.path.basename(path)}: is not UTF-8 text") from None
-    return _changes(text, wanted, written, defaults)
+    return _changes(text, values, written, defaults)
 
 
 def _changes(
-    before: str, wanted: Mapping[str, str], written: Written, defaults: ini.Sections
+    before: str, values: Mapping[str, str], written: Written, defaults: ini.Sections
 ) -> Update:
     """The changes of an existing file, value by value."""
     messages: List[str] = []
     text, written = before, dict(written)
-    for place, value in sorted(wanted.items()):
+    for place, value in sorted(values.items()):
         section, key = place.split("/", 1)
         old = written.get(place)
         if old is not None and not value:
