@@ -6,7 +6,10 @@ The text says what was requested, of whom, and what they answered. A driver rais
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Sequence
+
+if TYPE_CHECKING:
+    from vmprobe.core.model import Ref
 
 CAUSES = (
     "client",
@@ -69,7 +72,7 @@ class NotPermitted(CloudError):
     """The credential is accepted, but the cloud's policy forbids this request."""
 
     cause = "auth"
-    partial: Sequence[Any] = ()  # of the answer: what the manager told in spite of it
+    partial: Sequence[Ref] = ()  # of the answer: what the manager told in spite of it
 
 
 class NotFound(CloudError):
@@ -143,10 +146,10 @@ class TooLarge(GatewayFailed):
 class Incomplete(GatewayFailed):
     """The manager answered with a part of a list: a cell is down, or a limit cut it off.
 
-    ``partial`` is that part (Resources). What is missing from it may exist all the same.
+    ``partial`` is that part, of a driver's list Resources. What is missing from it may exist all the same.
     """
 
-    def __init__(self, text: str, partial: Sequence[Any] = (), request: str = ""):
+    def __init__(self, text: str, partial: Sequence[object] = (), request: str = ""):
         super().__init__(text, request=request)
         self.partial = tuple(partial)
 

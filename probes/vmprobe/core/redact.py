@@ -14,7 +14,7 @@ import json
 import os
 import re
 import sys
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Pattern, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Pattern, Tuple
 from urllib.parse import unquote
 
 from vmprobe.core.secret_forms import FOLDED, SHORT, code_patterns, hints, text_pattern
@@ -112,7 +112,7 @@ class Redactor:
         # half a secret may be at the end
         return redacted[: max(0, len(redacted) - self.longest)][:limit]
 
-    def json(self, document: Mapping[str, Any]) -> str:
+    def json(self, document: Mapping[str, object]) -> str:
         """A document as JSON, redacted text by text, so that it stays valid JSON.
 
         Values under the keys of ``_OWN`` are left as they are.
@@ -125,7 +125,7 @@ class Redactor:
         }
         return json.dumps(redacted, indent=1, default=str) + "\n"
 
-    def _redacted(self, value: Any) -> Any:
+    def _redacted(self, value: object) -> object:
         if isinstance(value, str):
             return self.redact(value)
         if isinstance(value, Mapping):
