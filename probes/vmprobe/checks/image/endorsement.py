@@ -231,7 +231,7 @@ def _hepix(text: str) -> Tuple[Endorsements, str]:
     return Endorsements("HEPiX image list", title, "", images, made_at=made_at), claimed
 
 
-def _unique_keys(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
+def _unique_keys(pairs: Sequence[Tuple[str, object]]) -> Dict[str, object]:
     """A JSON object. A key that comes twice is refused: two readers could see different values."""
     unique = dict(pairs)
     if len(unique) != len(pairs):
@@ -239,7 +239,7 @@ def _unique_keys(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
     return unique
 
 
-def _hepix_image(entry: Mapping[str, Any], list_expires: Optional[float]) -> Endorsed:
+def _hepix_image(entry: Mapping[str, object], list_expires: Optional[float]) -> Endorsed:
     """One image. Its endorsement ends with its own date or the list's, whichever is earlier."""
     checksums = [
         (key.rpartition(":")[2], value)
@@ -317,7 +317,7 @@ def _endorsed(
     return Endorsed(identifier, title, checksums, expires, revoked)
 
 
-def _checksums(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, str]:
+def _checksums(pairs: Sequence[Tuple[str, object]]) -> Dict[str, str]:
     """Checksums by algorithm, from (algorithm, digits).
 
     Unknown algorithms are left out; CloudError for wrong digits.

@@ -11,7 +11,6 @@ import re
 from collections import defaultdict
 from typing import (
     TYPE_CHECKING,
-    Any,
     Dict,
     List,
     Mapping,
@@ -318,12 +317,12 @@ def _whole(thing: Element, path: str) -> Optional[int]:
     return int(digits) if re.fullmatch(r"[0-9]{1,15}", digits) else None
 
 
-def _share(value: Any) -> float:
+def _share(value: object) -> float:
     """A share of CPUs as a number; 0 if there is none, or it is not in plain digits."""
     digits = str(value or "")
     return float(digits) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", digits) else 0.0
 
 
-def _bytes(mebibytes: Any) -> float:
+def _bytes(mebibytes: object) -> float:
     digits = str(mebibytes or "")
     return float(digits) * _MIB if re.fullmatch(r"[0-9]{1,12}", digits) else 0.0

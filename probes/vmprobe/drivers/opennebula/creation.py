@@ -43,7 +43,7 @@ def attributes(
     return given
 
 
-def with_nonce(context: Mapping[str, Any], nonce: str) -> Mapping[str, Any]:
+def with_nonce(context: Mapping[str, str], nonce: str) -> Mapping[str, str]:
     """The CONTEXT with the reporter's script for this run, where it has a start script.
 
     one-context waits until the script has ended. The script is given in base64 because oned expands
@@ -77,7 +77,7 @@ def effective_list(
     return [texts(element, ".") for element in template.findall(f"TEMPLATE/{key}")]
 
 
-def to_xml(attributes: Mapping[str, Any]) -> str:
+def to_xml(attributes: Mapping[str, object]) -> str:
     """A template as XML, which oned accepts wherever it accepts its own syntax.
 
     What is None is left out.

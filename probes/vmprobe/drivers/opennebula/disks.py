@@ -72,7 +72,7 @@ class Disks:
         except NotFound:
             return
 
-    def _post(self, where: str, form: Mapping[str, Any], asked: str) -> Reply:
+    def _post(self, where: str, form: Mapping[str, object], asked: str) -> Reply:
         body = urlencode(form).encode("ascii")
         return self._http.post(where, body=body, headers=_FORM, asked=asked)
 

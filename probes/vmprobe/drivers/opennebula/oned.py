@@ -7,7 +7,7 @@ error code).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Union
 from urllib.parse import urlsplit
 
 from vmprobe.core.clock import Deadline
@@ -33,6 +33,8 @@ from vmprobe.transport.xmlrpc import XmlRpc
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+Argument = Union[str, int]  # and bool, which is an int
 
 ALL, MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or the user's own
 _ANY_STATE_BUT_DONE = -1
@@ -166,7 +168,7 @@ class Oned:
 
     # --- procedures -------------------------------------------------------------------------------
 
-    def call(self, procedure: str, *arguments: Any) -> Any:
+    def call(self, procedure: str, *arguments: Argument) -> object:
         """The procedure's result: a number or a text.
 
         A refusal raises the error that ``refusal`` says.
@@ -185,14 +187,14 @@ class Oned:
         code = answer[2] if len(answer) > 2 and type(answer[2]) is int else 0
         raise refusal(code, f"{answer[1]}".strip())
 
-    def create(self, procedure: str, *arguments: Any) -> str:
+    def create(self, procedure: str, *arguments: Argument) -> str:
         """The id of what the procedure created; GatewayFailed if the answer has none."""
         identity = self.call(procedure, *arguments)
         if type(identity) is not int or identity < 0:
             raise GatewayFailed(f"{procedure}: the answer has no id of the new object")
         return str(identity)
 
-    def xml(self, procedure: str, *arguments: Any) -> Element:
+    def xml(self, procedure: str, *arguments: Argument) -> Element:
         """The root of the XML document in the answer; GatewayFailed if it is no XML."""
         document = self.call(procedure, *arguments)
         try:

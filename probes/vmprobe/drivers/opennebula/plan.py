@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, TypedDict
+from typing import Dict, List, Optional, TypedDict, Union
+
+Attribute = Union[str, int, float, Dict[str, str], None]  # of a VM; None: not given
 
 OpenNebulaTestVM = TypedDict(
     "OpenNebulaTestVM",
@@ -29,8 +31,8 @@ OpenNebulaDetails = TypedDict(
         "network": str,  # id; '' if the template's network is used
         "datastore": str,  # id; '' without a volume
         "template": Optional[str],  # id
-        "given": Dict[str, Any],  # attributes of the VM, beside those of the template
-        "CPU": Any,
+        "given": Dict[str, Attribute],  # attributes of the VM, beside those of the template
+        "CPU": Union[str, float, None],
         "DISK": List[Dict[str, str]],
         "NIC": List[Dict[str, str]],
         "SCHED_REQUIREMENTS": Optional[str],

@@ -6,7 +6,7 @@ The elements are those of OpenNebula's XSD schemas (share/doc/xsd); the states a
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from vmprobe.core.model import Image, Kind, Ref, Resource, State
 from vmprobe.core.text import whole_number
@@ -142,14 +142,9 @@ def volume(image: Element, vm_states: Mapping[str, str]) -> Resource:
     user_state = vm_states.get(users[0], "") if users else ""
     if user_state in states.MOVES_A_DISK:
         state, provider_state = State.PENDING, f"{provider_state} ({user_state})"
-    return Resource(
-        Ref(Kind.VOLUME, text(image, "ID"), text(image, "NAME", "")),
-        state,
-        provider_state,
-        error_message(image, "TEMPLATE/ERROR"),
-        server=users[0] if users else "",
-        **_image_details(image),
-    )
+    server = users[0] if users else ""
+    name = text(image, "NAME", "")
+    return _resource(Kind.VOLUME, name, image, state, provider_state, server)
 
 
 def snapshot(image: Element) -> Resource:
@@ -157,13 +152,8 @@ def snapshot(image: Element) -> Resource:
     provider_state, name = image_state(image), text(image, "NAME", "")
     if name.endswith(SNAPSHOT_SUFFIX):
         name = name[: -len(SNAPSHOT_SUFFIX)]
-    return Resource(
-        Ref(Kind.SNAPSHOT, text(image, "ID"), name),
-        states.image_meaning(provider_state),
-        provider_state,
-        error_message(image, "TEMPLATE/ERROR"),
-        **_image_details(image),
-    )
+    state = states.image_meaning(provider_state)
+    return _resource(Kind.SNAPSHOT, name, image, state, provider_state)
 
 
 def image(element: Element) -> Image:
@@ -203,14 +193,21 @@ def image_users(image: Element) -> List[str]:
     return [identity for identity in ids if whole_number(identity, 9) is not None]
 
 
-def _image_details(image: Element) -> Dict[str, Any]:
+def _resource(
+    kind: Kind, name: str, image: Element, state: State, provider_state: str, server: str = ""
+) -> Resource:
     created = number(image, "REGTIME", 0)
-    return {
-        "created": float(created) if created else None,
-        "size": number(image, "SIZE", 0) * MIB,
-        "owner": text(image, "UNAME", ""),
-        "project": text(image, "GNAME", ""),
-    }
+    return Resource(
+        Ref(kind, text(image, "ID"), name),
+        state,
+        provider_state,
+        error_message(image, "TEMPLATE/ERROR"),
+        server=server,
+        created=float(created) if created else None,
+        size=number(image, "SIZE", 0) * MIB,
+        owner=text(image, "UNAME", ""),
+        project=text(image, "GNAME", ""),
+    )
 
 
 # --- all elements ---------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ class Stratuslab(Opennebula):
 # --- the template of a VM -------------------------------------------------------------------------
 
 
-def _attributes(spec: ServerSpec) -> Dict[str, Any]:
+def _attributes(spec: ServerSpec) -> Dict[str, object]:
     """The attributes that StratusLab's client gives a VM (vm_manager.py)."""
     details = cast("StratusLabDetails", spec.plan.details)
     boot_disk = {
@@ -317,7 +317,7 @@ def _attributes(spec: ServerSpec) -> Dict[str, Any]:
     }
 
 
-def _template(attributes: Mapping[str, Any]) -> str:
+def _template(attributes: Mapping[str, object]) -> str:
     """The attributes in OpenNebula's own syntax, which the oldest versions need.
 
     NAME = "text"
