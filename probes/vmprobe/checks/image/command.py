@@ -207,7 +207,7 @@ def _fetch(run: Session, place: str) -> bytes:
             ca=run.site.endpoint["ca"],
         )
         try:
-            return http.get(headers={"Accept": "*/*"}, largest=_LARGEST).body
+            return http.get(headers={"Accept": "*/*"}, max_bytes=_LARGEST).body
         finally:
             http.close()
     try:
