@@ -11,10 +11,11 @@ import fcntl
 import json
 import os
 import stat
-from typing import Any, BinaryIO, Callable, Tuple, Union
+from typing import Any, BinaryIO, Callable, Tuple, TypeVar, Union
 
 from vmprobe.core.clock import Deadline
 
+T = TypeVar("T")
 _LARGEST = 16 * 2**20  # bytes of a JSON document
 _LOCK_PAUSE = 0.1  # seconds between two attempts at a lock
 
@@ -183,7 +184,7 @@ def lock(descriptor: int, deadline: Deadline) -> None:
 # --- JSON documents that a check keeps from one run to the next ---
 
 
-def save_json(path: str, document: Any) -> None:
+def save_json(path: str, document: object) -> None:
     """Keep ``document`` for the next run; OSError where it cannot be kept.
 
     There is no lock: of two runs at the same time, the later one's document stays.
@@ -203,7 +204,7 @@ def save_json(path: str, document: Any) -> None:
         os.close(descriptor)
 
 
-def load_json(path: str, parse: Callable[[Any], Any], nothing: Any) -> Tuple[Any, str]:
+def load_json(path: str, parse: Callable[[Any], T], nothing: T) -> Tuple[T, str]:
     """Return what ``parse`` makes of the saved document, and what is wrong with it ('': nothing).
 
     ``nothing`` is returned before the first run, and where the document cannot be read. A document

@@ -36,7 +36,7 @@ class Debt(NamedTuple):
         return not self.ref.id
 
 
-class Debts:
+class Owed:
     """What the lines of one ledger leave owed."""
 
     def __init__(self, name: str):
@@ -73,7 +73,7 @@ class Debts:
             self._debts.pop((kind, "id", id), None)
         return True
 
-    def owed(self) -> List[Debt]:
+    def debts(self) -> List[Debt]:
         """What was created and not yet seen gone, and what may have been created, newest first."""
         return list(reversed(list(self._debts.values())))
 
@@ -82,13 +82,13 @@ class Debts:
         return (ref.kind.value, "id", ref.id) in self._debts
 
 
-def thing(event: str, ref: Ref, **more: object) -> Entry:
-    """A line about a thing with an id."""
+def entry(event: str, ref: Ref, **more: object) -> Entry:
+    """The line of an event about a thing with an id."""
     return {"event": event, "kind": ref.kind.value, "id": ref.id, "name": ref.name, **more}
 
 
-def names(event: str, kind: Kind, names: Iterable[str], **more: object) -> List[Entry]:
-    """Lines about things that have no id yet."""
+def entries_by_name(event: str, kind: Kind, names: Iterable[str], **more: object) -> List[Entry]:
+    """The lines of an event about things that have no id yet."""
     return [{"event": event, "kind": kind.value, "name": name, **more} for name in names]
 
 

@@ -21,7 +21,7 @@ from vmprobe.core.handle import Handle
 from vmprobe.core.model import Kind, Ref
 from vmprobe.host import files
 from vmprobe.lease import entries
-from vmprobe.lease.entries import Debt, Debts, Entry
+from vmprobe.lease.entries import Debt, Entry, Owed
 
 _SUFFIX = ".ledger"
 _NEW = ".new"  # of a ledger whose lease has not begun: nothing is owed yet
@@ -42,7 +42,7 @@ class Ledger:
         self.denied = False  # another user's file, or too many files are open: it cannot be opened
         self._descriptor = descriptor
         self._size, self._unwritten = 0, b""
-        self._debts = Debts(self._name)
+        self._owed = Owed(self._name)
 
     # --- open and close ---
 
@@ -166,17 +166,17 @@ class Ledger:
 
     def intent(self, kind: Kind, names: Iterable[str], at: float) -> None:
         """These will be asked for now. ``at`` is in seconds since the epoch, here and below."""
-        self._record(*entries.names("intent", kind, names, at=at))
+        self._record(*entries.entries_by_name("intent", kind, names, at=at))
 
     def created(self, refs: Iterable[Ref], at: float) -> None:
         """The manager has given these ids, in a reply or a list."""
-        self._record(*(entries.thing("created", ref, at=at) for ref in refs))
+        self._record(*(entries.entry("created", ref, at=at) for ref in refs))
 
     def belongs(self, refs: Iterable[Ref], server: str, at: float) -> None:
         """The manager made these by itself for the server of this id."""
         self._record(
             *(
-                entries.thing(
+                entries.entry(
                     "belongs",
                     ref,
                     server=server,
@@ -189,18 +189,18 @@ class Ledger:
 
     def refused(self, kind: Kind, names: Iterable[str]) -> None:
         """These were not made, or never appeared."""
-        self._record(*entries.names("refused", kind, names))
+        self._record(*entries.entries_by_name("refused", kind, names))
 
     def gone(self, refs: Iterable[Ref]) -> None:
         """These are not there any more, or are not ours."""
-        self._record(*(entries.thing("gone", ref) for ref in refs))
+        self._record(*(entries.entry("gone", ref) for ref in refs))
 
     # --- read ---
 
     @property
     def about(self) -> Entry:
         """The first line: site, endpoint, process."""
-        return self._debts.about
+        return self._owed.about
 
     @property
     def handle(self) -> Optional[Handle]:
@@ -213,7 +213,7 @@ class Ledger:
 
     def owed(self) -> List[Debt]:
         """What was created and not yet seen gone, and what may have been created, newest first."""
-        return self._debts.owed()
+        return self._owed.debts()
 
     def remaining(self) -> List[Ref]:
         """What was created and not yet seen gone, newest first.
@@ -226,7 +226,7 @@ class Ledger:
 
     def holds(self, ref: Ref) -> bool:
         """Whether the thing of this kind and id is owed."""
-        return self._debts.holds(ref)
+        return self._owed.holds(ref)
 
     # --- the file ---
 
@@ -245,7 +245,7 @@ class Ledger:
         self._size = text.rfind(b"\n") + 1
         for line in text[: self._size].splitlines():
             try:
-                understood = self._debts.apply(json.loads(line))
+                understood = self._owed.apply(json.loads(line))
             except (ValueError, RecursionError):
                 understood = False
             self.damaged = self.damaged or not understood
@@ -259,7 +259,7 @@ class Ledger:
         What could not be written before is written with them.
         """
         for line in lines:
-            self._debts.apply(line)
+            self._owed.apply(line)
         if self._descriptor is None or not lines:
             return
         text = b"".join(map(entries.encode, lines))

@@ -55,7 +55,8 @@ class Memory:
 
     def recall(self) -> Tuple[float, Latest, str]:
         """(when they were taken, the readings, what is wrong with the file or '')."""
-        (taken, readings), trouble = files.load_json(self.path, _parse, (0.0, {}))
+        nothing: Tuple[float, Latest] = (0.0, {})
+        (taken, readings), trouble = files.load_json(self.path, _parse, nothing)
         return taken, readings, trouble
 
     def remember(self, taken: float, readings: Readings) -> str:
