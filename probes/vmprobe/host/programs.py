@@ -14,7 +14,7 @@ from vmprobe.core.clock import Deadline
 
 _LARGEST = 2**20  # bytes of output that are kept
 _PIECE = 2**16  # bytes that a pipe holds
-_PAUSE = 0.02  # seconds between two looks whether the program has ended
+_PAUSE = 0.02  # seconds between two checks whether the program has ended
 
 
 class TooSlow(Exception):

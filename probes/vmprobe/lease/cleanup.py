@@ -89,8 +89,8 @@ class Cleanup:
         try:
             yield
         except DeadlinePassed as late:
-            own_fault = None if self.observer.fault() else late.__cause__
-            attempts.last_failure = attempts.last_failure or before or own_fault
+            cause = None if self.observer.fault() else late.__cause__
+            attempts.last_failure = attempts.last_failure or before or cause
             raise self._left_behind() from None
         except (Interrupted, LeftBehind):
             raise

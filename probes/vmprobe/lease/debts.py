@@ -83,8 +83,9 @@ def count_debts(cloud: Cloud, directory: str) -> int:
 def _settle(
     cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, troubles: List[str]
 ) -> List[Ref]:
-    """Settle one ledger until ``until`` (on the clock); return what is still there. OSError when a
-    damaged ledger cannot be set aside.
+    """Settle one ledger, until ``until`` on the clock; return what is still there.
+
+    OSError when a damaged ledger cannot be set aside.
     """
     handle, endpoint = ledger.handle, ledger.about.get("endpoint", cloud.driver.identity)
     if ledger.trouble:

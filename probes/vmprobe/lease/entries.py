@@ -45,7 +45,7 @@ class Owed:
         self._debts: Dict[Tuple[str, ...], Debt] = {}  # oldest first
 
     def apply(self, entry: object) -> bool:
-        """Take in one line; False when it is not a line of this ledger."""
+        """Apply one line; False when it is not a line of this ledger."""
         if not isinstance(entry, dict):
             return False
         event, kind = entry.get("event"), str(entry.get("kind"))
@@ -93,7 +93,10 @@ def entries_by_name(event: str, kind: Kind, names: Iterable[str], **more: object
 
 
 def checksum(ledger_name: str, ref: Ref, server: str) -> str:
-    """Ties a *belongs* line to its ledger: no manager will confirm a thing without a name."""
+    """Return what ties a *belongs* line to its ledger.
+
+    No manager will confirm a thing without a name, so such a line must not come from elsewhere.
+    """
     parts = [ledger_name, ref.kind.value, ref.id, ref.name, server]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -65,23 +65,23 @@ def survey(
     ``is_running`` says whether the run of a handle lives, whatever the clock says. Raises the
     cloud's error unless the cloud answers for every kind.
     """
-    found = Survey()
+    result = Survey()
     running: Dict[Handle, bool] = {}
     for resource in cloud.survey(handles.PREFIX):
         handle = handles.parse(resource.ref.name)
         if handle is None:
-            found.lookalikes.append(resource)
+            result.lookalikes.append(resource)
             continue
         held = Held(resource, handle, now - handle.expires)
         if handle.owner == owner and held.overdue > 0 and handle not in running:
             running[handle] = is_running(handle)
         if held.overdue <= 0 or running.get(handle):
-            found.running += [held] if handle.owner == owner else []
+            result.running += [held] if handle.owner == owner else []
         else:
-            (found.leftovers if handle.owner == owner else found.others).append(held)
-    for part in (found.leftovers, found.running, found.others):
+            (result.leftovers if handle.owner == owner else result.others).append(held)
+    for part in (result.leftovers, result.running, result.others):
         part.sort(key=lambda held: -held.overdue)
-    return found
+    return result
 
 
 def remove(
