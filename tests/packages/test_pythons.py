@@ -14,7 +14,11 @@ from running import CHECKOUT
 
 pytestmark = pytest.mark.packaging
 UNIT = ("tests/unit", "tests/checks")
-SLOW = ("tests/unit/transport/test_hostile.py",)  # a search: it finds the same with every Python
+SLOW = (  # a search: it finds the same with every Python
+    "tests/unit/transport/test_hostile.py",
+    "tests/unit/transport/test_hostile_probe.py",
+    "tests/unit/transport/test_hostile_cost.py",
+)
 # EL 9's, and where it has none, EPEL 9's
 OLDEST = (
     "nagiosplugin==1.3.2",

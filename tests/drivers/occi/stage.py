@@ -2,8 +2,8 @@
 
 from requests.structures import CaseInsensitiveDict
 
+from hostile import answer, closing
 from rawserver import Server
-from unit.transport.test_hostile import answer, closing
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.redact import Redactor

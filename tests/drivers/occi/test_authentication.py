@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from hostile import answer
 from rawserver import Server
-from unit.transport.test_hostile import answer
 from vmprobe.core.errors import ClientError, CloudError, VmprobeError
 from vmprobe.drivers.occi import authentication
 from vmprobe.transport.http import Reply

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unit.transport.test_hostile import answer, as_json, examples, headers, statuses
+from hostile import answer, as_json, examples, headers, statuses
 from vmprobe.core.errors import ClientError, CloudError, GatewayFailed, NotFound, VmprobeError
 from vmprobe.core.model import Kind, Ref, ServerSpec, State, VolumeSpec
 from vmprobe.drivers.occi import plan
