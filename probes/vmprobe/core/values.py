@@ -130,5 +130,5 @@ def http_url(text: str) -> str:
     except ValueError:
         raise ValueError("is not a URL like 'https://host:5000/v3'") from None
     if "@" in text:
-        raise ValueError("carries a user or password; these belong into the credentials file")
+        raise ValueError("contains a user or password; these belong in the credentials file")
     return text.rstrip("/")

@@ -51,7 +51,7 @@ def test_a_value_is_parsed(parse, text, value):
         (
             values.http_url,
             "https://me:secret@host",
-            "carries a user or password; these belong into the credentials file",
+            "contains a user or password; these belong in the credentials file",
         ),
     ],
 )
