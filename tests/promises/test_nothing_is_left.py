@@ -180,7 +180,7 @@ def test_nothing_is_left_when_the_probe_is_killed_at_any_write_of_its_ledger(
         if how == "half" and call != "write":
             continue
         world = Disaster(directory, count)
-        world.run_and_be_killed(lambda kill: _kill_at(number, how, kill, setattr))
+        world.run_and_be_killed(lambda kill, at=number: _kill_at(at, how, kill, setattr))
 
         world.check_strangers()
         _either_is_enough(world)
