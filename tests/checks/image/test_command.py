@@ -215,6 +215,6 @@ def test_who_is_no_name_is_a_usage_error(site, endorser):
 def test_a_password_in_the_url_of_a_list_is_refused_and_not_shown(site):
     with pytest.raises(
         Exception,
-        match="argument --list: 'https://\\*\\*\\*@images.example.org/list' carries a user or password",
+        match="argument --list: 'https://\\*\\*\\*@images.example.org/list' contains a user or password",
     ):
         site.probe("image", "--list", "https://jane:s3cr3t@images.example.org/list")

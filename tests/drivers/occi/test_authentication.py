@@ -21,7 +21,7 @@ from .stage import OURS, QUERY, said
             "Keystone uri='ftp://h/v3'",
             "names a Keystone 'ftp://h/v3' that is not a URL like 'https://host:5000/v3'",
         ),
-        ('Keystone uri="http://user:pass@h/v3"', "carries a user or password"),
+        ('Keystone uri="http://user:pass@h/v3"', "contains a user or password"),
         ("Negotiate", "the endpoint wants credentials that it was not given: Negotiate"),
         ("", "the endpoint wants credentials that it was not given: it does not say which"),
     ],
