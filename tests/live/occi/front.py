@@ -30,7 +30,7 @@ def headers_of(parser):
 
 
 def request_of(*words, **more):
-    """What is asked of OpenStack is answered in JSON, which newer services insist on; and only text can be a header."""
+    """Ask OpenStack for JSON, which newer services insist on; only text can be a header."""
     request = _request_of(*words, **more)
     request.accept = "application/json"
     for key in [

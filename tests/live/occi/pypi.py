@@ -12,7 +12,7 @@ from ..openstack.place import default_state
 
 
 def site(package: str, version: str) -> Path:
-    """The directory to import ``package`` from; a skip with the reason where it cannot be had. Its needs are not installed."""
+    """The directory to import ``package`` from, without its dependencies; skips the test, with the reason, where PyPI does not give it."""
     directory = default_state().parent / "pypi" / f"{package}-{version}"
     if not directory.exists():
         half = directory.with_name(directory.name + ".half")

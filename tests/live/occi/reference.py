@@ -189,7 +189,7 @@ def application():
 
 
 def guarded(occi):
-    """Only for the user, where there is one; and text becomes bytes, as Python 3 wants it."""
+    """Refuse everybody but the user, if there is one; turn text into bytes for Python 3."""
     right = "Basic " + base64.b64encode((options.user or "").encode()).decode()
 
     def answer(environ, start):

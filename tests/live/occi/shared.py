@@ -1,4 +1,4 @@
-"""The OCCI endpoints that the tests speak to: pyssf, and ooi before the Nova of the live tests."""
+"""The OCCI endpoints that the tests use: pyssf, and ooi in front of the live tests' Nova."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pyssf_site(
     budget=None,
     **test_vm: str,
 ) -> Path:
-    """A site file for it."""
+    """A site file for pyssf's server."""
     keys = {
         "image": "vmprobe-test",
         "flavor": "small",
@@ -94,7 +94,7 @@ def _section(name: str, keys: dict) -> str:
 
 @contextmanager
 def pyssf_harness():
-    """For the conformance suite: pyssf in text/plain, which is all that it takes."""
+    """For the conformance suite: pyssf in text/plain, its only rendering."""
     from conformance.harnesses import of_site
     from vmprobe.core.clock import Clock
 
@@ -120,14 +120,14 @@ openstack_version = /v2.1
 
 
 def ooi():
-    """(the stack of this run, URL of ooi before its Nova); it ends with the stack."""
+    """(the OpenStack of this run, URL of ooi in front of its Nova); ooi ends with the OpenStack."""
     stack = openstack.running()
     _front(stack, "ooi")
     return stack, f"{stack.place.url('ooi')}/occi1.2"
 
 
 def ooi_of_the_grid():
-    """(the ``Federation`` of this run, URL of another ooi behind its Apache), which names the Keystone that knows certificates."""
+    """(the ``Federation`` of this run, URL of an ooi behind its Apache). That ooi names the Keystone that accepts certificates."""
     grid = federation.running()
     _front(
         openstack.running(), "ooi-grid", keystone_authtoken={"www_authenticate_uri": grid.auth_url}
@@ -136,7 +136,7 @@ def ooi_of_the_grid():
 
 
 def _front(stack, name: str, **more: dict) -> None:
-    """Start Nova's API with ooi before it, unless it runs."""
+    """Start Nova's API with ooi in front of it, unless it runs."""
     place, processes = stack.place, stack.processes
     if not processes.pid(name):
         code = pypi.site("ooi", "1.2.0")
@@ -171,7 +171,7 @@ def ooi_site(
     url: str = "",
     **test_vm: str,
 ) -> Path:
-    """A site file for it, or for the one at ``url``, as a member of a project sees it. The project is not named: there is one."""
+    """A site file for ooi, or for the one at ``url``, for a member of a project. It names no project: there is only one."""
     url, cloud = url or ooi()[1], openstack.running().cloud()
     keys = {"image": cloud.image, "flavor": cloud.flavor, "network": cloud.network, **test_vm}
     return site_file(
@@ -186,7 +186,7 @@ def ooi_site(
 
 @contextmanager
 def ooi_harness():
-    """For the conformance suite: ooi before Nova with its fake hypervisor, in JSON."""
+    """For the conformance suite: ooi in front of Nova with its fake hypervisor, in JSON."""
     from conformance.harnesses import of_site
     from vmprobe.core.clock import Clock
 

@@ -1,4 +1,4 @@
-"""Who comes with a certificate: ooi before a real Nova hands over to the Keystone behind Apache and GridSite."""
+"""Authentication by certificate: ooi in front of a real Nova refers to a Keystone behind Apache and GridSite."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def grid():
 
 @pytest.fixture(scope="module")
 def person(grid):
-    """A certificate that Keystone knows by what its VO attests, and by nothing else."""
+    """A certificate that Keystone knows only by the attributes that its VO attests."""
     return grid.authority.issue(PERSON, names=())
 
 
 @pytest.fixture
 def by(grid, tmp_path):
-    """Writes the site file of those who come with this certificate; whatever a test leaves fails it, by OpenStack's own word."""
+    """Write the site file for this certificate. The test fails if OpenStack still has anything of it afterwards."""
     yield lambda certificate: str(
         ooi_site(
             tmp_path,

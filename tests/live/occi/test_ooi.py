@@ -1,4 +1,4 @@
-"""check_vm_lifecycle, and the probes that only look, against ooi before a real Nova: its verdicts, and that nothing is left."""
+"""check_vm_lifecycle and the read-only checks against ooi in front of a real Nova: verdicts, and nothing is left."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def openstack():
 
 @pytest.fixture
 def site(openstack, tmp_path):
-    """Writes the site file with other keys of [test vm]; whatever a test leaves fails it, by OpenStack's own word."""
+    """Write the site file with other keys of [test vm]. The test fails if OpenStack still has anything of it afterwards."""
     yield lambda endpoint="", **words: str(ooi_site(tmp_path, endpoint, **words))
     assert left(openstack) == []
 
@@ -86,7 +86,7 @@ def test_user_data_and_a_key_reach_nova(site, openstack, tmp_path, rendering):
 
 @contextlib.contextmanager
 def a_server(path, openstack):
-    """For the length of a ``with`` block (driver, a server that it made)."""
+    """(driver, a server that it has created) for a ``with`` block."""
     harness = of_site(path, Clock())
     driver, name = harness.driver, str(handle.new("live", 600, harness.deadline.clock.utc()))
     driver.connect()
@@ -193,7 +193,7 @@ def test_a_server_that_failed_is_inactive_to_ooi_and_time_tells(site, openstack)
 
 @contextlib.contextmanager
 def a_flavor(openstack, name: str, memory: int):
-    """For the length of a ``with`` block a flavor with so many MiB; 900000 are more than any host has."""
+    """A flavor with so many MiB for a ``with`` block; 900000 are more than any host has."""
     admin = openstack.api()
     made = admin.post(
         "compute", "/flavors", {"flavor": {"name": name, "ram": memory, "vcpus": 1, "disk": 1}}
@@ -338,7 +338,7 @@ def test_sigkill_is_settled_by_the_next_run(site, openstack, state_directory, mo
 
 
 def with_a_volume_attached(path, openstack, state_directory) -> subprocess.Popen:
-    """A run whose volume is being attached or is attached; a run that was faster than the looks is followed by another one."""
+    """A run whose volume is being attached or is attached. If a run is over before that was seen, another one is started."""
     member = openstack.api(openstack.cloud().member)
     for _ in range(10):
         run = started(path, state_directory, '"kind": "volume", "name"')

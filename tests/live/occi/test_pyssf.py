@@ -32,7 +32,7 @@ def well():
 
 
 def left(url: str) -> list:
-    """The locations of what is there, by the server itself. Interfaces are pyssf's: it keeps that of a compute it refused."""
+    """The locations of what the server has. Without interfaces: pyssf keeps that of a compute that it has refused."""
     found = []
     for kind in ("compute", "storage", "storage/link"):
         answer = requests.get(
@@ -310,7 +310,7 @@ def test_sigkill_is_settled_by_the_next_run(well, tmp_path, state_directory, mar
 
 
 def started(site, state_directory, mark: str) -> subprocess.Popen:
-    """A run that has come so far that its ledger has this mark."""
+    """A run whose ledger has this mark."""
     run = subprocess.Popen(
         [sys.executable, str(PROBES / LIFECYCLE), "--site", str(site)],
         stdout=subprocess.PIPE,
