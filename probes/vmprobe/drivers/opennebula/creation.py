@@ -46,8 +46,8 @@ def attributes(
 def with_nonce(context: Mapping[str, str], nonce: str) -> Mapping[str, str]:
     """The CONTEXT with the reporter's script for this run, where it has a start script.
 
-    one-context waits until the script has ended. The script is given in base64 because oned expands
-    every ``$NAME`` in a CONTEXT.
+    one-context waits for the end of the script, so the reporter works in the background. The script
+    is in base64 because oned expands every ``$NAME`` in a CONTEXT.
     """
     if not nonce or not context.get("START_SCRIPT_BASE64"):
         return context
