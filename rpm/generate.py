@@ -108,7 +108,8 @@ def man_pages():
             + _options(parser)
             + "".join(_command(each) for each in commands(parser).values())
         )
-        text += f".SH NOTES\n{roff(parser.epilog)}\n" if parser.epilog else ""
+        notes = parser.notes() if hasattr(parser, "notes") else parser.epilog
+        text += f".SH NOTES\n{roff(notes)}\n" if notes else ""
         text += STATES if parser.prog.startswith("check_") else EXITS
         others = [f".BR {roff(name)} (1)" for name in names if name != parser.prog] + [
             ".BR vmprobe\\-site (5)"

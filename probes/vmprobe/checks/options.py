@@ -35,11 +35,10 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, check: str, description: str = "", epilog: str = "", timeout: str = ""):
-        self.check = check
+        self.check, self.own_notes = check, epilog
         super().__init__(
             prog=f"check_vm_{check}",
             description=description,
-            epilog=epilog,
             add_help=False,
             allow_abbrev=False,
             formatter_class=_Help,
@@ -96,9 +95,13 @@ class Parser(argparse.ArgumentParser):
                 help=f"{level} range of a metric; can be given several times",
             )
 
+    def notes(self) -> str:
+        """The text below the options: the check's own, and the metrics that it measures."""
+        return f"{self.own_notes}\n{metrics.help_text(self.check)}"
+
     def format_help(self) -> str:
-        """The help, with the metrics that the check measures."""
-        self.epilog = f"{self.epilog}\n{metrics.help_text(self.check)}"
+        """The help; its notes are only made here, because a check's start need not pay for them."""
+        self.epilog = self.notes()
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:

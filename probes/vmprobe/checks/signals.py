@@ -15,10 +15,16 @@ from vmprobe.core.errors import Interrupted
 # SIGALRM is a caller's own alarm, which outlives exec.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 
-_early: List[int] = []  # signals that arrived before any deadline listened
+
+class _Early:
+    """Signals that arrive before any deadline listens."""
+
+    received: List[int] = []
+    raises = True  # the first one raises Interrupted at once
+    ignored = False  # none is raised or kept any more
+
+
 _deadlines: List[Deadline] = []  # those that a signal marks, or has marked
-_ignores_early = [False]  # an early signal is neither raised nor kept any more
-_raises_early = [True]
 
 
 def handle_early(raises: bool) -> None:
@@ -29,7 +35,7 @@ def handle_early(raises: bool) -> None:
     ``listen`` raises it.
     """
     sys.unraisablehook = _hide_interrupted
-    _raises_early[0] = raises
+    _Early.raises = raises
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -39,9 +45,9 @@ def handle_early(raises: bool) -> None:
 
 def stop_if_interrupted() -> None:
     """Raise Interrupted for a signal that arrived before any deadline listened."""
-    if _early and not _ignores_early[0]:
+    if _Early.received and not _Early.ignored:
         raise Interrupted(
-            f"interrupted by {signal.Signals(_early[0]).name} before anything was started"
+            f"interrupted by {signal.Signals(_Early.received[0]).name} before anything was started"
         )
 
 
@@ -58,7 +64,7 @@ def listen(deadline: Deadline) -> None:
 
 def ignore_early() -> None:
     """The check has returned: from now on an early signal raises nothing."""
-    _ignores_early[0] = True
+    _Early.ignored = True
 
 
 def ignore() -> None:
@@ -69,17 +75,17 @@ def ignore() -> None:
 
 def is_interrupted() -> bool:
     """Whether a signal has arrived: whoever sent it will soon send SIGKILL."""
-    return bool(_early) or any(deadline.signal is not None for deadline in _deadlines)
+    return bool(_Early.received) or any(deadline.signal is not None for deadline in _deadlines)
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:
     """Raise for the first signal only: nothing would catch a second one while the first is being
     reported.
     """
-    if _early or _ignores_early[0]:
+    if _Early.received or _Early.ignored:
         return
-    _early.append(number)
-    if _raises_early[0]:
+    _Early.received.append(number)
+    if _Early.raises:
         stop_if_interrupted()
 
 
