@@ -29,7 +29,7 @@ def test_an_answer_is_no_larger_than_allowed(head, serve, http):
 
 
 PLAIN = b'{"id": "4f1c", "padding": "%s"}' % (b"x" * 1000)
-PACKED = {
+COMPRESSED = {
     "gzip": ("gzip", gzip.compress(PLAIN)),
     "its-old-name": ("X-Gzip", gzip.compress(PLAIN)),
     "several-in-a-row": (
@@ -41,9 +41,9 @@ PACKED = {
 }
 
 
-@pytest.mark.parametrize("case", PACKED)
+@pytest.mark.parametrize("case", COMPRESSED)
 def test_an_answer_that_a_proxy_compressed_is_uncompressed(case, serve, http):
-    encoding, body = PACKED[case]
+    encoding, body = COMPRESSED[case]
     server = serve(reply(200, body, Content_Encoding=encoding))
 
     assert http(server).get("x").short_text("id") == "4f1c"
@@ -66,7 +66,7 @@ def test_an_answer_that_a_proxy_compressed_is_uncompressed(case, serve, http):
     ],
     ids=["no-gzip", "plain-instead", "no-deflate", "cut", "another-form", "twice"],
 )
-def test_what_cannot_be_unpacked_is_said_to_be_so(encoding, body, said, serve, http):
+def test_a_body_that_cannot_be_uncompressed_is_named(encoding, body, said, serve, http):
     error = told(GatewayFailed, http(serve(reply(200, body, Content_Encoding=encoding))).get, "x")
 
     assert str(error) == f"GET /x: {said}"
@@ -77,7 +77,7 @@ def test_what_cannot_be_unpacked_is_said_to_be_so(encoding, body, said, serve, h
     [gzip.compress(b"x" * 100_001), gzip.compress(b"x" * 60_000) * 2, gzip.compress(b"") * 9000],
     ids=["one-bomb", "several", "many-of-nothing"],
 )
-def test_no_more_is_unpacked_than_may_be_read(body, serve, http):
+def test_no_more_is_uncompressed_than_may_be_read(body, serve, http):
     error = told(
         TooLarge, http(serve(reply(200, body, Content_Encoding="gzip"))).get, "x", max_bytes=100_000
     )
@@ -98,11 +98,11 @@ def test_an_answer_of_very_many_compressed_parts_costs_no_more_than_a_few(serve,
     assert time.process_time() - began < 5
 
 
-def test_an_answer_without_a_body_is_in_no_form(serve, http):
+def test_an_answer_without_a_body_is_not_uncompressed(serve, http):
     assert http(serve(reply(204, b"", Content_Encoding="gzip"))).delete("x").status == 204
 
 
-def test_what_is_not_http_is_said_to_be_so(serve, http):
+def test_what_is_not_http_is_named(serve, http):
     error = told(GatewayFailed, http(serve(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")).get, "x")
 
     assert str(error) == "GET /x: the answer is not HTTP (BadStatusLine: SSH-2.0-OpenSSH_9.2\r\n)"

@@ -54,7 +54,7 @@ def test_a_document_is_sent_as_json_and_a_body_as_it_is(serve, http):
     ]
 
 
-def test_what_is_presented_is_sent_everywhere_the_manager_names_and_shown_nowhere(
+def test_a_secret_header_is_sent_everywhere_the_manager_names_and_shown_nowhere(
     serve, http, evidence
 ):
     server, compute = serve(reply(200, "{}")), serve(reply(200, '{"echo": "s3cret-token"}'))
@@ -69,7 +69,7 @@ def test_what_is_presented_is_sent_everywhere_the_manager_names_and_shown_nowher
     assert "  > X-Auth-Token: ***" in evidence.lines()
 
 
-def test_secrets_are_struck_in_the_forms_that_a_wire_gives_them(serve, http):
+def test_secrets_are_redacted_in_the_forms_that_http_gives_them(serve, http):
     secret = 'p&ss "wörd"/+'
     evidence = Evidence(Redactor([secret]), keep=True)
     server = serve(reply(200, "p&amp;ss &quot;w\u00f6rd&quot;/+"))

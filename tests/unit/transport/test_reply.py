@@ -92,7 +92,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_what_is_no_json_is_said_to_be_so(case, answer):
+def test_what_is_not_json_is_named(case, answer):
     body, said = UNREADABLE[case]
 
     assert str(told(TooLarge if case == "heavy" else GatewayFailed, answer(body).json)) == said

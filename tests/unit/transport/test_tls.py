@@ -109,7 +109,7 @@ def test_a_handshake_that_hangs_is_not_waited_for(http):
     assert (str(error), error.sent) == ("GET /: no connection within 0.3 s", False)
 
 
-def test_a_handshake_has_only_what_time_the_way_to_it_left(http, monkeypatch):
+def test_a_handshake_has_only_the_time_that_connecting_left(http, monkeypatch):
     """A proxy takes two thirds of the time for its answer, and then says nothing in the handshake."""
 
     def proxy(connection):
