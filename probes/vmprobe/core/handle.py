@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import calendar
 import functools
-import hashlib
 import math
+import os
 import re
-import secrets
-import socket
 import time
 from typing import NamedTuple, Optional, Pattern
 
 PREFIX = "vmprobe-"
 _OWNER_LIMIT = 18
-_RANDOM = "abcdefghijkmnpqrstuvwxyz23456789"
+_RANDOM = "abcdefghijkmnpqrstuvwxyz23456789"  # 32, so that each is as likely as the others
 _FORM = re.compile(
     r"vmprobe-(?P<owner>[a-z0-9][a-z0-9-]{0,%d})-(?P<start>\d{8}t\d{6}z)-(?P<minutes>\d{1,5})"
     r"-(?P<random>[a-z0-9]{8})(?:-[a-z0-9-]+)?" % (_OWNER_LIMIT - 1),
@@ -59,7 +57,7 @@ def new(owner: str, total: float, now: float) -> Handle:
 
     A minute is added for clocks that differ.
     """
-    random = "".join(secrets.choice(_RANDOM) for _ in range(8))
+    random = "".join(_RANDOM[byte % len(_RANDOM)] for byte in os.urandom(8))
     return Handle(owner, int(now), min(math.ceil(total / 60) + 1, 99999), random)
 
 
@@ -88,12 +86,11 @@ def owner_word(owner: str = "") -> str:
     >>> owner_word("mon1"), owner_word("mon1.example.org")
     ('mon1', 'mon1-example-cad8f')
     """
-    full = (owner or socket.gethostname()).lower()
+    full = (owner or os.uname().nodename).lower()
     word = re.sub(r"[^a-z0-9]+", "-", full).strip("-")
     if word == full and len(word) <= _OWNER_LIMIT:
         return word
-    return (
-        (word[: _OWNER_LIMIT - 6].rstrip("-") or "host")
-        + "-"
-        + hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:5]
-    )
+    import hashlib  # not at the top: it loads OpenSSL, and most runs do not need it
+
+    check_sum = hashlib.sha256(full.encode("utf-8", "replace")).hexdigest()[:5]
+    return f"{word[: _OWNER_LIMIT - 6].rstrip('-') or 'host'}-{check_sum}"

@@ -29,18 +29,21 @@ _WORDS = (
     r"password|passwd|passphrase|admin_?pass|secret(?:_?access)?(?:_?key)?|(?:access|auth|id|refresh|session|security)[_-]?token"
     r"|api_?key|private_?key|signature"
 )
-_NAMED = re.compile(
+_NAMED = (
     r"(?i)((?:\\{0,3}[\"'])?\b(?:x-(?:auth|subject|service)-token|((?:proxy-)?authorization)|(?:[a-z_]*)(?:"
     + _WORDS
     + r")|(?<=[?&,])token(?==))"
     r"(?:\\{0,3}[\"'])?\s*[=:>]\s*)"
     rf"({_VALUE}(?(2)[^\s,;&\"'<>]+\s+[^\s,;&\"'<>]+|(?!))|(?:bearer|basic|token)\s+[^\s,;&\"'<>]+|[^\s,;&\"'<>]+)"
 )
-_TAGGED = re.compile(
+_TAGGED = (
     r"(?i)(<(?:\w{1,20}:)?(?:\w{0,20}(?:"
     + _WORDS
     + r")|token)\b[^<>]{0,100}>\s*(?:<!\[CDATA\[)?)([^<\s][^<]*?(?=\]\]>|<|\Z))"
 )
+# A part of each word that _NAMED or _TAGGED looks for: a text without any of these has no match.
+# Without an i, because the pattern also takes U+0130 and U+0131 for one.
+_HINTS = ("pass", "secret", "token", "key", "gnature", "author")
 _IN_URL = re.compile(
     r"(:(?:\\{0,2}/){2}[^\s\"'<>?#@:/\[\]]{0,200}:)(?![0-9]{1,5}[/?#])[^\s\"'<>]{0,500}@"
 )  # a port is no password
@@ -96,8 +99,12 @@ class Redactor:
             text = self._without_known(text)
         text = _IN_URL.sub(rf"\1{REDACTED}@", text) if "@" in text else text
         text = _PEM.sub(REDACTED, text) if "-----BEGIN" in text else text
-        text = _TAGGED.sub(lambda match: match[1] + REDACTED, text) if "</" in text else text
-        return _NAMED.sub(lambda match: match[1] + REDACTED, text)
+        folded = text.casefold()
+        if not any(hint in folded for hint in _HINTS):
+            return text  # most runs end without a need for these patterns, which cost to compile
+        if "</" in text:
+            text = re.sub(_TAGGED, lambda match: match[1] + REDACTED, text)
+        return re.sub(_NAMED, lambda match: match[1] + REDACTED, text)
 
     def redact_id(self, identity: str) -> str:
         """Redact an id or name, unless it is short: a number is an id more often than a secret."""

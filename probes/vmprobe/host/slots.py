@@ -6,7 +6,6 @@ A slot is a locked file below the state directory. However the run ends, the ker
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from typing import Callable, Iterator, Optional
 
@@ -58,9 +57,10 @@ def _free_slot(endpoint: str, parallel: int) -> Optional[int]:
 
     OSError, with the path of the slot, when a slot cannot be opened or locked.
     """
-    stem = os.path.join(
-        paths.state_directory(), "turn", hashlib.sha256(endpoint.encode()).hexdigest()[:16]
-    )
+    import hashlib  # not at the top: it loads OpenSSL, and most sites have no limit
+
+    name = hashlib.sha256(endpoint.encode()).hexdigest()[:16]
+    stem = os.path.join(paths.state_directory(), "turn", name)
     for number in range(parallel):
         path = f"{stem}-{number}"
         slot = -1

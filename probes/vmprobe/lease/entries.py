@@ -8,7 +8,6 @@ absence was seen.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Tuple
@@ -98,6 +97,8 @@ def checksum(ledger_name: str, ref: Ref, server: str) -> str:
     No manager will confirm a thing without a name, so such a line must not come from elsewhere.
     """
     parts = [ledger_name, ref.kind.value, ref.id, ref.name, server]
+    import hashlib  # not at the top: it loads OpenSSL, and most runs do not need it
+
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

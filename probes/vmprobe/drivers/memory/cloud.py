@@ -7,7 +7,7 @@ for. ``cloud(url, clock)`` is the cloud behind a URL, for the life of the proces
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 from typing import Callable, Dict, List, Optional, Set, Tuple, TypeVar
 
 from vmprobe.core.clock import Clock
@@ -133,7 +133,7 @@ class MemoryCloud:
 
     def token(self) -> str:
         """A new session's token."""
-        self.sessions.append(secrets.token_hex(12))
+        self.sessions.append(os.urandom(12).hex())
         return self.sessions[-1]
 
     def serve(self, words: str, act: Callable[[], T], limit: float) -> T:
