@@ -1,26 +1,26 @@
-# make demo      see a real VM live and be gone again, on this machine
-# make test      set up and run everything that this machine can run
-# make lint      formatting, rules and types: ruff format, ruff check, mypy
-# make coverage  which lines and branches the tests without real servers reach
-# make bench     what a check costs, as ratios (shared by tests/bench/RESULTS.md)
-# make rpm       the packages, from the last commit, in build/rpm/RPMS (rpm/README.md)
-# make wheel     wheel and source distribution, in dist/
-# make release   whether version, changelog, spec and tag agree
-# Set-up is done by each of them as it is needed; nothing outside .venv/, the distribution's packages and the user's cache is touched.
+# make demo      run a real test VM on this machine, from creation to removal
+# make test      set up and run all tests that this machine can run
+# make lint      check formatting, rules and types: ruff format, ruff check, mypy
+# make coverage  measure the lines and branches that the tests without real servers reach
+# make bench     measure what a check costs, as ratios, and write tests/bench/RESULTS.md
+# make rpm       build the packages from the last commit, in build/rpm/RPMS (rpm/README.md)
+# make wheel     build a wheel and a source distribution, in dist/
+# make release   check that version, changelog, spec and tag agree
+# Each of them does the set-up that it needs. It changes only .venv/, the distribution's packages and the user's cache.
 
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := sh tests/install-packages
 
-# Two at a time, whatever the machine has: what the tests do is mostly waiting, for servers that want processors, too.
+# Two at a time on every machine: the tests mostly wait for servers, which need processors, too.
 PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 EXAMPLES := qemu-system-x86 busybox-static libvirt-daemon python3-libvirt
 
 .PHONY: setup demo lint test test-long test-live coverage bench setup-test rpm wheel release clean
 
-# What the example sites need: an environment, QEMU and libvirt, libvirt's binding, the test image.
+# What the example sites need: a virtual environment, QEMU, libvirt with its Python binding, and the test image.
 setup: $(VENV)/.done
 	@$(INSTALL) $(EXAMPLES) || true
 	@$(PY) tests/link_libvirt.py
@@ -59,7 +59,7 @@ test-long: setup-test
 test-live: setup-test
 	$(PY) -m pytest $(PARALLEL) -m live $(TESTS)
 
-# The drivers and the lease, on whose every line a user's resources depend, are shown with what is not reached.
+# Lists unreached lines of the drivers and the lease, because a user's resources depend on every line of these.
 coverage: setup-test
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	rm -f .coverage .coverage.*

@@ -1,4 +1,4 @@
-"""The examples in docstrings are what the functions do."""
+"""The examples in docstrings show what the functions return."""
 
 import doctest
 import importlib
@@ -16,7 +16,7 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_an_example_says_what_comes_out(name):
-    ran = doctest.testmod(importlib.import_module(name))
+def test_the_examples_of_a_module_are_right(name):
+    results = doctest.testmod(importlib.import_module(name))
 
-    assert ran.attempted and not ran.failed
+    assert results.attempted and not results.failed

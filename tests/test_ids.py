@@ -1,4 +1,4 @@
-"""The tests' ids are words. pytest hands each to every child process, in PYTEST_CURRENT_TEST."""
+"""The ids of tests are a few words. pytest passes each to child processes, in PYTEST_CURRENT_TEST."""
 
 import os
 import re
@@ -15,7 +15,7 @@ LONGEST = 200  # characters
 
 @pytest.fixture(scope="module")
 def collected():
-    """The id of every test, also of those that this run leaves out."""
+    """The id of every test, also of those that this run does not select."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=CHECKOUT,
@@ -26,9 +26,9 @@ def collected():
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found = [line for line in done.stdout.split("\n") if line.startswith("tests/") and "::" in line]
-    assert len(found) > 2000
-    return found
+    ids = [line for line in done.stdout.split("\n") if line.startswith("tests/") and "::" in line]
+    assert len(ids) > 2000
+    return ids
 
 
 def test_no_id_is_longer_than_a_line(collected):
@@ -44,7 +44,7 @@ def test_no_id_has_data_in_it(collected):
 
 
 @pytest.mark.parametrize(
-    "value, wanted",
+    "value, expected",
     [
         ("a word", "a-word"),
         ("cut-down", "cut-down"),
@@ -65,5 +65,5 @@ def test_no_id_has_data_in_it(collected):
     ],
     ids=range(16),
 )
-def test_what_a_test_is_tried_with_is_a_few_words_in_its_id(value, wanted):
-    assert pytest_make_parametrize_id(None, value, "value") == wanted
+def test_the_value_of_a_parameter_is_a_few_words_in_the_id(value, expected):
+    assert pytest_make_parametrize_id(None, value, "value") == expected

@@ -1,4 +1,4 @@
-"""A link in a page leads to a file that is there, and to a heading that it has."""
+"""Every link in a page leads to an existing file, and to a heading in it."""
 
 import re
 from pathlib import Path
@@ -15,13 +15,13 @@ PAGES = sorted(
 
 
 def links(page: Path):
-    """What a page names, without its examples."""
+    """The targets of the links in a page, outside of its examples."""
     text = re.sub(r"(?ms)^```.*?^```|`[^`\n]*`", "", page.read_text())
     return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
 def anchors(page: Path):
-    """Its headings as GitHub and GitLab name them."""
+    """The anchors of a page's headings, as GitHub and GitLab make them."""
     text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
     return {
         re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
@@ -30,7 +30,7 @@ def anchors(page: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
-def test_a_link_leads_somewhere(page):
+def test_every_link_of_a_page_has_a_target(page):
     for link in links(page):
         path, _, anchor = link.partition("#")
         if "://" in path:

@@ -1,4 +1,4 @@
-"""The packages, built once by the commands of rpm/README.md, and scratch roots to install them into."""
+"""The packages, built once by the commands of rpm/README.md, and scratch roots to install them in."""
 
 import os
 import re
@@ -12,23 +12,27 @@ from packages.root import Root, missing
 from running import CHECKOUT
 
 TOOLS = ("git", "rpmbuild", "rpmlint", "dnf", "systemd-analyze", "mandoc", "pipx")
-QUICK = "tests/unit/lease/test_ledger.py tests/unit/site/test_site.py tests/checks/lifecycle/test_verdicts.py"  # of the offline tests; the others run beside these
-SOURCE = "/src/vmprobe"  # where the source is in a root
+# A few of the offline tests, for %check. The others run elsewhere in the same pytest run.
+QUICK = (
+    "tests/unit/lease/test_ledger.py tests/unit/site/test_site.py"
+    " tests/checks/lifecycle/test_verdicts.py"
+)
+SOURCE = "/src/vmprobe"  # the source inside a root
 
 
 @pytest.fixture(scope="session")
 def new_root(tmp_path_factory):
-    """``new_root()``: a scratch root in which the checkout cannot be seen."""
+    """``new_root()`` makes a scratch root, from which the checkout cannot be seen."""
     if not (CHECKOUT / ".git").exists():
         pytest.skip("packages are made from a git checkout")
-    lacking = [tool for tool in TOOLS if not shutil.which(tool)]
-    if lacking or missing():
-        pytest.skip(missing() or f"not installed: {', '.join(lacking)}")
+    missing_tools = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing_tools or missing():
+        pytest.skip(missing() or f"not installed: {', '.join(missing_tools)}")
     return lambda: Root(tmp_path_factory.mktemp("root"), hide=CHECKOUT)
 
 
 def source(root):
-    """The last commit, cloned into a root."""
+    """Clone the last commit into a root; returns where it is outside."""
     target = root.upper / SOURCE[1:]
     subprocess.run(
         ["git", "clone", "--quiet", "--no-hardlinks", str(CHECKOUT), str(target)], check=True
@@ -37,7 +41,10 @@ def source(root):
 
 
 def stand_in(root):
-    """What EL and EPEL would have, as a package without files, so that rpm and dnf resolve what ours require."""
+    """Install a package without files that provides what EL and EPEL have.
+
+    So rpm and dnf can resolve what the packages of the suite require.
+    """
     spec = (CHECKOUT / "rpm" / "nagios-plugins-vmprobe.spec").read_text()
     names = re.findall(r"(?m)^(?:Build)?Requires(?:\(\w+\))?:\s+(%\{py\}[\w-]*|[a-z][\w-]*)", spec)
     provides = "".join(
@@ -55,40 +62,43 @@ def stand_in(root):
 
 @pytest.fixture(scope="session")
 def readme(new_root):
-    """Every command of rpm/README.md, run in its order: [(command, wanted output, exit code, output)]."""
+    """The root in which every command of rpm/README.md ran, in its order, and the results.
+
+    Each result is (command, expected output, exit code, output).
+    """
     root = new_root()
     source(root)
     stand_in(root)
-    found = []
+    results = []
     for block in re.findall(
         r"```console\n(.*?)```", (CHECKOUT / "rpm" / "README.md").read_text(), re.S
     ):
         for part in re.split(r"(?m)^\$ ", block)[1:]:
-            command, _, wanted = part.partition("\n")
+            command, _, expected = part.partition("\n")
             code, output = root.run(
                 command,
                 cwd=SOURCE,
                 RPMFLAGS=f"--define 'check_tests {QUICK}'",
-                **{word: value for word, value in os.environ.items() if word.startswith("PIP_")},
+                **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
             )
-            found.append((command, wanted, code, output))
+            results.append((command, expected, code, output))
             if command == "make rpm" and code == 0:
                 packages = root.upper / "packages"
                 shutil.copytree(root.upper / SOURCE[1:] / "build" / "rpm", packages, symlinks=True)
-    return root, found
+    return root, results
 
 
 @pytest.fixture(scope="session")
 def rpms(readme):
-    """The packages' files by name."""
+    """The package files, by package name."""
     root, _ = readme
-    found = sorted((root.upper / "packages" / "RPMS" / "noarch").glob("*.rpm"))
-    assert found, "make rpm made no packages"
-    return {re.sub(r"-\d.*", "", path.name): path for path in found}
+    files = sorted((root.upper / "packages" / "RPMS" / "noarch").glob("*.rpm"))
+    assert files, "make rpm made no packages"
+    return {re.sub(r"-\d.*", "", path.name): path for path in files}
 
 
 def install(root, files, options="-i"):
-    """Packages from elsewhere, installed into a root."""
+    """Install package files from outside into a root; returns the output."""
     for path in files:
         shutil.copy(path, root.upper)
     return root.does(
@@ -98,7 +108,7 @@ def install(root, files, options="-i"):
 
 @pytest.fixture
 def installed(new_root, rpms):
-    """A root with all packages in it, but none of their sources."""
+    """A root with all packages installed, and without their sources."""
     root = new_root()
     install(root, rpms.values())
     return root

@@ -1,4 +1,4 @@
-"""A root directory of its own: this machine's files below, and whatever a command changes kept apart above.
+"""A scratch root directory: an overlay over this machine's files, which keeps all changes apart.
 
 Each command runs in a mount namespace that ends with it, so nothing stays mounted.
 """
@@ -20,7 +20,7 @@ exec chroot . /bin/sh -c "$command"
 
 
 def missing():
-    """Why there can be no such root here; '' if there can."""
+    """Why this machine cannot make such a root; '' if it can."""
     if os.geteuid():
         return "only root can make a scratch root"
     trial = (
@@ -35,19 +35,15 @@ def missing():
 
 class Root:
     def __init__(self, directory: Path, hide: Path):
-        """``hide``: what no command in it shall see."""
-        self.upper, self.work, self.merged, self.hide = (
-            directory / "upper",
-            directory / "work",
-            directory / "merged",
-            hide,
-        )
-        for each in (self.upper, self.work, self.merged):
-            each.mkdir(parents=True)
+        """``hide``: a directory that commands in the root cannot see."""
+        self.upper, self.work = directory / "upper", directory / "work"  # upper: what was changed
+        self.merged, self.hide = directory / "merged", hide
+        for folder in (self.upper, self.work, self.merged):
+            folder.mkdir(parents=True)
 
     def run(self, command, cwd="/", timeout=300, **environment):
-        """(exit code, output and errors) of a shell command inside."""
-        words = {
+        """Run a shell command inside; returns (exit code, stdout and stderr)."""
+        variables = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
             "LC_ALL": "C.UTF-8",
@@ -60,7 +56,7 @@ class Root:
         }
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-c", MOUNT],
-            env=words,
+            env=variables,
             stdin=subprocess.DEVNULL,
             text=True,
             stdout=subprocess.PIPE,
@@ -70,16 +66,16 @@ class Root:
         )
         return done.returncode, done.stdout
 
-    def does(self, command, **words):
-        """The output of a command that has to succeed."""
-        code, output = self.run(command, **words)
+    def does(self, command, **options):
+        """Run a command that has to succeed; returns its output. ``options``: see ``run``."""
+        code, output = self.run(command, **options)
         assert code == 0, f"{command}: exit code {code}\n{output}"
         return output
 
     def changed(self):
-        """Every file in it that is not this machine's, by its path."""
+        """The path of every file that was created or changed in it."""
         return {
             "/" + str(path.relative_to(self.upper))
             for path in self.upper.rglob("*")
             if path.is_symlink() or not path.is_dir() and not path.is_char_device()
-        }  # a device marks what was removed
+        }  # in an overlay, a character device stands for a removed file

@@ -1,4 +1,4 @@
-"""What the packages put on a host works there without the source, and leaves with them."""
+"""Installed packages work without the source, and removing them removes their files."""
 
 import re
 import shutil
@@ -12,11 +12,13 @@ from running import CHECKOUT
 from vmprobe.guest import image
 
 pytestmark = pytest.mark.packaging
-AS_NAGIOS = "HOME=/proc setpriv --reuid nagios --regid nagios --init-groups"  # a home in which nothing can be written
+# HOME is a directory in which nothing can be written.
+AS_NAGIOS = "HOME=/proc setpriv --reuid nagios --regid nagios --init-groups"
 RUN = f"{AS_NAGIOS} /usr/lib/nagios/plugins/check_vm_lifecycle"
 
 
 def requires(path):
+    """What a package file requires, without rpm's own features."""
     done = subprocess.run(
         ["rpm", "--dbpath", "/nonexistent", "-qp", "--requires", str(path)],
         capture_output=True,
@@ -56,9 +58,9 @@ def test_what_is_required_has_the_names_that_el_9_and_epel_use(rpms):
 
 
 @pytest.mark.parametrize(
-    "release, wanted", [(8, "python3.11-requests >= 2.25"), (9, "python3-requests >= 2.25")]
+    "release, expected", [(8, "python3.11-requests >= 2.25"), (9, "python3-requests >= 2.25")]
 )
-def test_an_older_release_gets_the_python_that_it_has(release, wanted):
+def test_the_package_for_an_el_release_requires_its_python(release, expected):
     done = subprocess.run(
         [
             "rpmspec",
@@ -75,21 +77,23 @@ def test_an_older_release_gets_the_python_that_it_has(release, wanted):
         check=True,
     )
 
-    assert wanted in done.stdout.splitlines()
+    assert expected in done.stdout.splitlines()
 
 
-def test_an_installed_probe_runs_for_an_unprivileged_user_with_a_read_only_home(installed):
+def test_an_installed_check_runs_for_an_unprivileged_user_with_a_read_only_home(installed):
     output = installed.does(
         f"{RUN} --site memory -v; {AS_NAGIOS} ls -A /var/lib/vmprobe/ledger/memory"
     )
 
     assert output.startswith("VM_LIFECYCLE OK - memory: test VM ran and is gone in ")
-    assert re.search(r"\nrequests \d+\n$", output), "and no ledger is left, which would be listed"
+    assert re.search(r"\nrequests \d+\n$", output), (
+        "no ledger is left: ls would list it after this line"
+    )
     assert installed.run(f"ls {CHECKOUT}/setup.cfg")[0] == 2, "the source cannot be seen"
 
 
 @pytest.mark.live
-def test_an_installed_probe_starts_a_real_vm_for_an_unprivileged_user(installed):
+def test_an_installed_check_starts_a_real_vm_for_an_unprivileged_user(installed):
     folder = installed.upper / "var" / "cache" / "vmprobe" / "image"
     for name in image.FORMATS["kernel"]:
         shutil.copy(f"{image.directory()}/{name}", folder)
@@ -115,7 +119,7 @@ def test_an_installed_probe_starts_a_real_vm_for_an_unprivileged_user(installed)
     )
 
 
-def test_what_is_not_installed_is_one_line(new_root, rpms):
+def test_a_missing_sub_package_is_reported_in_one_line(new_root, rpms):
     root = new_root()
     install(root, [rpms["nagios-plugins-vmprobe"]])
 
@@ -129,7 +133,7 @@ def test_what_is_not_installed_is_one_line(new_root, rpms):
     )
 
 
-def test_directories_belong_to_whom_they_should(installed):
+def test_directories_have_the_right_owner_and_mode(installed):
     listed = installed.does(
         "stat -c '%a %U %G %n' /etc/vmprobe /etc/vmprobe/credentials /var/lib/vmprobe /var/cache/vmprobe/image"
     )
@@ -149,22 +153,22 @@ def test_directories_belong_to_whom_they_should(installed):
     )
 
 
-def test_argo_finds_every_plug_in_where_it_looks(installed):
+def test_argo_finds_every_plug_in_in_its_directories(installed):
     for directory in (
         "/usr/libexec/argo/probes/vmprobe",
         "/usr/libexec/argo-monitoring/probes/vmprobe",
         "/usr/lib/nagios/plugins",
     ):
-        found = installed.does(
-            f"for each in {directory}/check_vm_*; do $each --version; done; true"
+        versions = installed.does(
+            f"for check in {directory}/check_vm_*; do $check --version; done; true"
         ).splitlines()
 
-        assert found == [
+        assert versions == [
             f"{path.name} 0.1.0" for path in sorted((CHECKOUT / "probes").glob("check_vm_*"))
         ]
 
 
-def test_every_option_has_its_place_in_a_man_page_without_an_error(installed):
+def test_every_option_is_in_a_man_page_that_mandoc_accepts(installed):
     for path in sorted((CHECKOUT / "probes").glob("check_vm_*")):
         options = set(
             re.findall(r"--[a-z-]+", installed.run(f"/usr/libexec/vmprobe/{path.name} --help")[1])
@@ -178,7 +182,7 @@ def test_every_option_has_its_place_in_a_man_page_without_an_error(installed):
 
 
 @pytest.mark.parametrize(
-    "line, wanted",
+    "line, expected",
     [
         ("check_vm_lifecycle --timeo", ["--timeout", "--timeout-state"]),
         ("check_vm_lifecycle --depth ", ["api", "console", "reach"]),
@@ -187,7 +191,7 @@ def test_every_option_has_its_place_in_a_man_page_without_an_error(installed):
         ("vmprobectl config --target nag", ["nagios"]),
     ],
 )
-def test_bash_completes_what_help_lists(installed, line, wanted):
+def test_bash_completes_what_help_lists(installed, line, expected):
     words = line.split(" ")
     script = (
         f"touch /etc/vmprobe/sites/example-site.ini; . /usr/share/bash-completion/completions/{words[0]}; COMP_WORDS=({' '.join(words[:-1])} "
@@ -195,10 +199,10 @@ def test_bash_completes_what_help_lists(installed, line, wanted):
     )
     (installed.upper / "complete").write_text(script)
 
-    assert installed.does("bash /complete").splitlines() == wanted
+    assert installed.does("bash /complete").splitlines() == expected
 
 
-def test_an_upgrade_keeps_what_was_changed_and_a_removal_leaves_nothing_else(new_root, rpms):
+def test_an_upgrade_and_a_removal_keep_only_what_the_administrator_changed(new_root, rpms):
     root = new_root()
     stand_in(root)
     before = root.changed()
@@ -236,17 +240,19 @@ def test_an_upgrade_keeps_what_was_changed_and_a_removal_leaves_nothing_else(new
     )
 
     root.does("rpm -e nagios-plugins-vmprobe nagios-plugins-vmprobe-config")
-    mine = re.compile(
+    not_of_the_packages = re.compile(
         r"/(next|stand-in|tmp|root/\.rpmdb|var/lib/rpm|var/tmp|var/cache/(man|ldconfig))\b|/etc/(passwd|group|g?shadow)-?$"
         r"|/etc/icinga2/vmprobe/|/(\.pwd\.lock|next\.spec|.*\.rpm)$"
     )
-    assert sorted(path for path in root.changed() - before if not mine.search(path)) == [
+    assert sorted(
+        path for path in root.changed() - before if not not_of_the_packages.search(path)
+    ) == [
         "/etc/vmprobe/sites/mine.ini",
         "/etc/vmprobe/submit.conf.rpmsave",
     ]
 
 
-def test_a_debt_outlives_a_removal(installed):
+def test_a_removal_keeps_ledgers_with_debts(installed):
     ledger = installed.upper / "var/lib/vmprobe/ledger/mine/vmprobe-mon-20260101t000000z-2-x7k2m9qp"
     ledger.parent.mkdir(parents=True)
     ledger.write_text("{}\n")

@@ -1,4 +1,4 @@
-"""The oldest versions that setup.cfg promises, and the newest: of Python, and of each library."""
+"""The unit tests pass with the oldest versions of Python and libraries that setup.cfg promises, and the newest."""
 
 import configparser
 import glob
@@ -14,12 +14,12 @@ from running import CHECKOUT
 
 pytestmark = pytest.mark.packaging
 UNIT = ("tests/unit", "tests/checks")
-SLOW = (  # a search: it finds the same with every Python
+SLOW = (  # searches: they find the same with every Python
     "tests/unit/transport/test_hostile.py",
     "tests/unit/transport/test_hostile_probe.py",
     "tests/unit/transport/test_hostile_cost.py",
 )
-# EL 9's, and where it has none, EPEL 9's
+# The versions of EL 9, or of EPEL 9 for what EL 9 does not have.
 OLDEST = (
     "nagiosplugin==1.3.2",
     "requests==2.25.0",
@@ -46,15 +46,15 @@ def pythons():
 
 
 def versions(which, tell):
-    """An environment with the oldest or the newest of everything; it is kept for the next time."""
-    found = list(pythons())
-    if not found:
+    """The Python of an environment with the oldest or the newest of everything."""
+    available = list(pythons())
+    if not available:
         pytest.skip("no Python that can make environments")
     if which == "oldest":
-        (path, minor), libraries, wanted = found[0], OLDEST, SUPPORTED[0]
+        (path, minor), libraries, expected = available[0], OLDEST, SUPPORTED[0]
     else:
-        (path, minor), libraries, wanted = found[-1], NEWEST, SUPPORTED[-1]
-    missing = "" if minor == wanted else f"; Python 3.{wanted} is not here"
+        (path, minor), libraries, expected = available[-1], NEWEST, SUPPORTED[-1]
+    missing = "" if minor == expected else f"; Python 3.{expected} is not installed"
     tell(f"{which} versions: Python 3.{minor}, {', '.join(libraries[:3])}{missing}")
     return environment(f"{which}-3.{minor}", path, [*libraries, *TEST_TOOLS])
 
@@ -94,11 +94,11 @@ def test_these_are_the_versions_that_setup_cfg_promises():
     parser = configparser.ConfigParser()
     parser.read(CHECKOUT / "setup.cfg")
     promised = dict(re.findall(r"(?m)^([a-z]+) >=([\d.]+)$", parser["options"]["install_requires"]))
-    tried = dict(word.split("==") for word in OLDEST if "==" in word)
+    tested = dict(pin.split("==") for pin in OLDEST if "==" in pin)
 
     assert parser["options"]["python_requires"] == ">=3.9"
-    assert {name: tried[name] for name in promised} == {
+    assert {name: tested[name] for name in promised} == {
         "nagiosplugin": "1.3.2",
         "requests": "2.25.0",
     }
-    assert all(tried[name].startswith(version) for name, version in promised.items())
+    assert all(tested[name].startswith(version) for name, version in promised.items())

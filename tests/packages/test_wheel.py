@@ -1,4 +1,4 @@
-"""pip installs what the checkout has: the same probes, with their templates and example sites, and nothing else."""
+"""A wheel has the same checks, templates and example sites as the checkout, and nothing else."""
 
 import configparser
 import re
@@ -16,14 +16,15 @@ from vmprobe import __version__, drivers
 pytestmark = pytest.mark.packaging
 
 
-def run(*words, **more):
+def run(*command, **options):
+    """The output of a command that has to succeed."""
     return subprocess.run(
-        [str(word) for word in words], check=True, capture_output=True, text=True, **more
+        [str(part) for part in command], check=True, capture_output=True, text=True, **options
     ).stdout
 
 
 def tracked(*folders):
-    """Files of the checkout that belong to the source."""
+    """The files of the checkout that git tracks."""
     listed = run("git", "-C", CHECKOUT, "ls-files", *folders).splitlines()
     return {path for path in listed if (CHECKOUT / path).is_file()}
 
@@ -32,22 +33,22 @@ def tracked(*folders):
 def built(tmp_path_factory):
     """The directory of a wheel and a source distribution of this tree."""
     if not (CHECKOUT / ".git").exists():
-        pytest.skip("what belongs to the source is asked of git")
-    here = tmp_path_factory.mktemp("build")
+        pytest.skip("needs a git checkout, to know which files are tracked")
+    folder = tmp_path_factory.mktemp("build")
     for path in tracked():
-        (here / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
-        (here / "tree" / path).write_bytes((CHECKOUT / path).read_bytes())
+        (folder / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "tree" / path).write_bytes((CHECKOUT / path).read_bytes())
     python = environment("build", sys.executable, ["setuptools", "wheel"])
     run(
         python,
         "-c",
         "from setuptools.build_meta import *; build_sdist('../dist'); build_wheel('../dist')",
-        cwd=here / "tree",
+        cwd=folder / "tree",
     )
-    return here / "dist"
+    return folder / "dist"
 
 
-def test_a_wheel_has_the_package_the_probes_and_their_data_and_nothing_else(built):
+def test_a_wheel_has_the_package_the_checks_and_their_data_and_nothing_else(built):
     files = zipfile.ZipFile(built / f"vmprobe-{__version__}-py3-none-any.whl").namelist()
     scripts, data = (
         f"vmprobe-{__version__}.data/{kind}/" for kind in ("scripts", "data/share/vmprobe")
@@ -84,8 +85,8 @@ def test_a_wheel_in_a_clean_environment_runs_from_anywhere(built, tmp_path):
         f"{built / f'vmprobe-{__version__}-py3-none-any.whl'}[config]",
     )
 
-    ran = run(tmp_path / "venv/bin/check_vm_lifecycle", "--site", "memory", cwd=tmp_path)
-    assert ran.startswith("VM_LIFECYCLE OK - memory: test VM ran and is gone in ")
+    output = run(tmp_path / "venv/bin/check_vm_lifecycle", "--site", "memory", cwd=tmp_path)
+    assert output.startswith("VM_LIFECYCLE OK - memory: test VM ran and is gone in ")
 
     run(
         tmp_path / "venv/bin/vmprobectl",
@@ -116,7 +117,7 @@ def test_every_driver_with_an_optional_library_has_its_extra_and_its_package():
     assert extras == packages - {"config", "selinux"}
 
 
-def test_every_probe_is_among_the_scripts():
+def test_setup_cfg_names_every_executable():
     parser = configparser.ConfigParser()
     parser.read(CHECKOUT / "setup.cfg")
 
