@@ -146,7 +146,7 @@ class TooLarge(GatewayFailed):
 class Incomplete(GatewayFailed):
     """The manager answered with a part of a list: a cell is down, or a limit cut it off.
 
-    ``partial`` is that part, of a driver's list Resources. What is missing from it may exist all the same.
+    ``partial`` is that part: the Resources of a driver's list. What is missing from it may exist.
     """
 
     def __init__(self, text: str, partial: Sequence[object] = (), request: str = ""):

@@ -59,8 +59,26 @@ from vmprobe.transport import error_text
 from vmprobe.transport.reply import Reply
 
 if TYPE_CHECKING:  # requests is half of a check's start-up time
+    from typing import TypedDict
+
+    from typing_extensions import Unpack
+
     from vmprobe.transport.connections import Connections
     from vmprobe.transport.tls import Context
+
+    class Options(TypedDict, total=False):
+        """What ``request`` also takes, beside method, path, query and JSON."""
+
+        body: Optional[bytes]
+        headers: Optional[Mapping[str, str]]
+        accept: Collection[int]
+        asked: str
+        max_bytes: int
+        redact_reply: bool
+
+    class QueryOptions(Options, total=False):
+        query: Query
+
 
 __all__ = ["MAX_BYTES", "Classify", "Http", "Query", "Reply", "origin", "path"]
 
@@ -158,19 +176,19 @@ class Http:
         pair = b64encode(f"{username}:{password}".encode()).decode()
         self.add_secret_header("Authorization", f"Basic {pair}")
 
-    def get(self, path: str = "", query: Query = None, **more: Any) -> Reply:
+    def get(self, path: str = "", query: Query = None, **more: Unpack[Options]) -> Reply:
         """``request`` with GET; ``more`` are its other arguments."""
         return self.request("GET", path, query=query, **more)
 
-    def post(self, path: str = "", json: Any = None, **more: Any) -> Reply:
+    def post(self, path: str = "", json: Any = None, **more: Unpack[QueryOptions]) -> Reply:
         """``request`` with POST."""
         return self.request("POST", path, json=json, **more)
 
-    def put(self, path: str = "", json: Any = None, **more: Any) -> Reply:
+    def put(self, path: str = "", json: Any = None, **more: Unpack[QueryOptions]) -> Reply:
         """``request`` with PUT."""
         return self.request("PUT", path, json=json, **more)
 
-    def delete(self, path: str = "", **more: Any) -> Reply:
+    def delete(self, path: str = "", **more: Unpack[QueryOptions]) -> Reply:
         """``request`` with DELETE."""
         return self.request("DELETE", path, **more)
 
