@@ -20,6 +20,7 @@ from vmprobe.guest import image
 
 PROBE = PROBES / "check_vm_lifecycle"
 BINARY = "qemu-system-x86_64"
+NOTHING = ([], [])  # what QemuSite.left returns when nothing is left
 
 
 def needed():

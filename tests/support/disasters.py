@@ -176,5 +176,11 @@ class Disaster:
         return restore
 
 
+def code_and_text(outcome):
+    """(exit code, line 1 without its perfdata) of what ``Disaster.run`` returns."""
+    code, output = outcome
+    return code, output.text
+
+
 def _copy(things):
     return pickle.loads(pickle.dumps(things))  # a tenth of what deepcopy takes

@@ -16,6 +16,7 @@ from vmprobe.report import verdict
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROBES = CHECKOUT / "probes"
+LIFECYCLE = str(PROBES / "check_vm_lifecycle")
 _urls = itertools.count(1)
 
 

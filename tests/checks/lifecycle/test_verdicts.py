@@ -1,7 +1,5 @@
 """The verdicts that must be right, each as the whole line and the exit code, over the cloud in memory."""
 
-import socket
-
 import pytest
 
 from vmprobe.core.errors import (
@@ -94,11 +92,6 @@ def test_warning_by_the_sites_own_range(site):
         ),
     )
 
-
-REACHED = {  # perfdata of a run that ended in a stage
-    "auth": "leftovers=0;;;0 total=0s;;;0",
-    "image": "auth=0s;;;0 leftovers=0;;;0 total=0s;;;0",
-}
 
 FAULTS = {  # fault: (exit code, line without perfdata)
     "auth-rejected": (2, "CRITICAL - site: auth: user probe is not accepted (cause=auth)"),
@@ -283,50 +276,6 @@ def test_stragglers_of_a_fleet_are_named(site):
     )
 
 
-# --- depths -------------------------------------------------------------------------------------------------------
-
-
-def test_at_depth_reach_a_connection_from_here_is_part_of_the_network(site):
-    with socket.create_server(("127.1.0.2", 0)) as listening:
-        site.set("test vm", depth="reach", **{"reach port": str(listening.getsockname()[1])})
-
-        state, line = site.lifecycle()
-
-    assert (state, line.split(" | ")[0]) == (
-        0,
-        (
-            "VM_LIFECYCLE OK - site: test VM ran and is gone in 17.5 s (active 10.5 s, network 10.5 s, storage 12 s)"
-        ),
-    )
-
-
-def test_critical_when_the_vm_cannot_be_reached_within_the_budget(site):
-    with socket.create_server(("127.1.0.2", 0)) as closed:
-        port = str(closed.getsockname()[1])
-    site.set("test vm", depth="reach", **{"reach port": port}).set("budget", network="30 s")
-
-    state, line = site.lifecycle()
-
-    assert (state, line.split(" | ")[0]) == (
-        2,
-        (
-            f"VM_LIFECYCLE CRITICAL - site: network: server ser-2: 127.1.0.2 port {port}: Connection refused; not within its "
-            "budget of 30 s (cause=network)"
-        ),
-    )
-
-
-def test_the_depth_of_the_command_line_comes_before_the_sites(site):
-    site.cloud.console = lambda server: ""
-    site.set("budget", network="30 s")
-
-    assert site.lifecycle("--depth", "api")[0] == 0
-    assert site.lifecycle()[1].split(" | ")[0] == (
-        "VM_LIFECYCLE CRITICAL - site: network: server ser-4: its console says nothing yet; not within its budget of 30 s "
-        "(cause=network)"
-    )
-
-
 def test_a_full_quota_is_told_when_who_fills_it_cannot_be_asked(site):
     site.set("endpoint", faults="quota-full")
     _, line = site.lifecycle()
@@ -341,9 +290,6 @@ def test_a_full_quota_is_told_when_who_fills_it_cannot_be_asked(site):
     assert (
         "note: who fills the quota is not known: 500 internal server error" in output.splitlines()
     )
-
-
-# --- figures and leftovers ----------------------------------------------------------------------------------------
 
 
 def test_one_server_that_cannot_be_measured_does_not_lose_the_others_figures(site, monkeypatch):

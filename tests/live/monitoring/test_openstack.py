@@ -7,8 +7,8 @@ import pytest
 from live.openstack.shared import running, site_file
 from waiting import soon
 
+from .generating import LINE, generate, perfdata
 from .place import own
-from .test_generated import LINE, generate, perfdata
 
 pytestmark = pytest.mark.live
 GATEWAY = r"VM_GATEWAY OK - openstack: OpenStack Nova [\d.]+ answers in [\d.]+ s \(.*\)"

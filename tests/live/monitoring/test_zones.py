@@ -7,9 +7,9 @@ import pytest
 
 from waiting import soon
 
+from .generating import generate, site
 from .icinga import PASSWORD, Authority, Icinga
 from .place import needed, place
-from .test_generated import generate, site
 
 pytestmark = pytest.mark.live
 

@@ -1,4 +1,4 @@
-"""The qemu driver on QEMU itself: real VMs, real signals, and the machine's own word that nothing is left."""
+"""check_vm_lifecycle on QEMU itself: real VMs, real signals, and no process and no file is left."""
 
 import os
 import shutil
@@ -9,19 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from live.local_qemu import PROBE, QemuSite, finish, needed, soon
-from vmprobe.core import handle
-from vmprobe.core.clock import Deadline
-from vmprobe.core.errors import ClientError, CloudError, Conflict, NotFound, Unreachable
-from vmprobe.core.exchanges import Evidence
-from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
-from vmprobe.drivers.qemu.command import command_line
-from vmprobe.drivers.qemu.driver import Qemu
+from live.local_qemu import NOTHING, PROBE, finish, soon
 from vmprobe.guest import image, initramfs
-from vmprobe.site.site import load
 
 pytestmark = pytest.mark.live
-
 OK = (
     "VM_LIFECYCLE OK - here: test VM ran and is gone in T s (active T s, network T s, storage T s) | active=Ts;;;0 auth=Ts;;;0 "
     "cpu_avg=N% cpu_peak=N% delete=Ts;;;0 detach=Ts;;;0 disk_read_avg=N;;;0 disk_read_peak=N;;;0 disk_write_avg=N;;;0 "
@@ -29,21 +20,6 @@ OK = (
     "ready_avg=N% ready_peak=N% sample=Ts;;;0 storage=Ts;;;0 submit=Ts;;;0 "
     "total=Ts;;;0"
 )
-NOTHING = ([], [])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def qemu_and_image():
-    needed()
-
-
-@pytest.fixture
-def here(tmp_path):
-    """A site of its own for each test; what a failed test leaves running is ended."""
-    found = QemuSite(tmp_path)
-    yield found
-    for pid in found.processes():
-        os.kill(pid, signal.SIGKILL)
 
 
 def line(text):
@@ -270,159 +246,6 @@ def test_sigkill_at_any_moment_is_settled_by_the_next_run(here):
 def killed(probe):
     probe.kill()
     probe.communicate()
-
-
-# --- the driver by itself -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def driver(here):
-    """A connected driver with one second for each answer."""
-    here.set("endpoint", timeout="1 s", directory=str(here.state / "qemu")).set(
-        "test vm", network="none"
-    )
-    site = load(str(here.write()))
-    found = Qemu(site.endpoint, {}, Deadline(120, 10), Evidence(keep=True))
-    found.connect()
-    found.plan = found.resolve(site.test_vm)
-    found.run = str(handle.new("mon", 60, 1_800_000_000))
-    return found
-
-
-def test_a_server_whose_starter_was_killed_before_qemu_began_can_be_found_and_removed(driver, here):
-    os.makedirs(here.state / "qemu" / "server" / driver.run)
-
-    (found,) = driver.list(Kind.SERVER, "vmprobe-mon-")
-    driver.delete(found.ref)
-
-    assert (found.state, found.provider_state, found.fault) == (
-        State.FAILED,
-        "dead",
-        "it ended without any message",
-    )
-    assert driver.list(Kind.SERVER, "vmprobe-") == []
-    assert here.left() == NOTHING
-
-
-def test_a_server_that_lost_its_directory_can_be_found_and_removed(driver, here):
-    ref = driver.create(ServerSpec(driver.run, driver.plan))
-    soon(lambda: driver.show(ref).state is State.READY)
-    shutil.rmtree(here.state / "qemu" / "server" / driver.run)
-
-    (found,) = driver.list(Kind.SERVER, "vmprobe-mon-")
-    driver.delete(found.ref)
-
-    assert (found.ref, found.state, found.provider_state) == (ref, State.PENDING, "ending")
-    assert here.left() == NOTHING
-    with pytest.raises(NotFound):
-        driver.show(ref)
-
-
-def test_a_qemu_cannot_begin_in_a_directory_that_was_removed(driver, here):
-    command = command_line(driver.endpoint, ServerSpec(driver.run, driver.plan))
-    place = here.state / "late"
-    place.mkdir(parents=True)
-
-    late = subprocess.run(
-        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command],
-        cwd=place,
-        capture_output=True,
-        timeout=30,
-    )
-
-    assert late.returncode == 1 and b"No such file or directory" in late.stderr
-    assert here.left() == NOTHING
-
-
-def test_a_monitor_that_does_not_answer_is_unreachable_and_its_vm_can_be_removed(
-    driver, here, capfd
-):
-    ref = driver.create(ServerSpec(driver.run, driver.plan))
-    soon(lambda: driver.show(ref).state is State.READY)
-    (pid,) = here.processes()
-    os.kill(pid, signal.SIGSTOP)
-
-    with pytest.raises(Unreachable) as silent:
-        driver.show(ref)
-    (listed,) = driver.list(Kind.SERVER, driver.run)
-    driver.delete(ref)
-
-    assert str(silent.value) == f"QEMU {pid} does not answer: connect"
-    assert (listed.state, listed.provider_state) == (State.PENDING, "silent")
-    assert here.left() == NOTHING
-    assert capfd.readouterr() == ("", "")
-
-
-def test_another_process_is_never_taken_for_a_qemu_of_ours(driver, here):
-    place = here.state / "qemu" / "server" / driver.run
-    place.mkdir(parents=True)
-    bystander = subprocess.Popen(["sleep", "60"], cwd=place)
-    soon(
-        lambda: Path(f"/proc/{bystander.pid}/cmdline").read_bytes()
-    )  # it has one a moment after it began
-
-    try:
-        (found,) = driver.list(Kind.SERVER, driver.run)
-        driver.delete(found.ref)
-
-        assert found.provider_state == "dead"
-        assert bystander.poll() is None
-    finally:
-        bystander.kill()
-        bystander.wait()
-
-
-def test_names_that_are_taken_are_refused(driver):
-    spec = VolumeSpec(driver.run, 2**20)
-    driver.create(spec)
-
-    with pytest.raises(CloudError) as taken:
-        driver.create(spec)
-
-    assert str(taken.value) == f"volume {driver.run} exists already"
-
-
-def test_a_volume_larger_than_the_file_system_takes_is_refused_and_leaves_nothing(driver, here):
-    with pytest.raises(CloudError) as refused:
-        driver.create(VolumeSpec(driver.run, 2**62))
-
-    assert str(refused.value) == f"volume {driver.run}: File too large"
-    assert here.left() == NOTHING
-
-
-def test_a_server_that_does_not_run_takes_no_volume(driver, here):
-    volume = driver.create(VolumeSpec(driver.run, 2**20))
-    os.makedirs(here.state / "qemu" / "server" / driver.run)
-    (server,) = driver.list(Kind.SERVER, driver.run)
-
-    with pytest.raises(Conflict):
-        driver.attach(server.ref, volume)
-
-
-def test_a_directory_that_cannot_be_made_is_our_own_fault(here, driver):
-    here.state.mkdir()
-    (here.state / "file").write_text("")
-    site = load(str(here.set("endpoint", directory=str(here.state / "file" / "below")).write()))
-
-    with pytest.raises(ClientError) as wrong:
-        Qemu(site.endpoint, {}, Deadline(60, 10), Evidence()).connect()
-
-    assert (
-        str(wrong.value)
-        == f"{here.state}/file cannot be written to, and servers and volumes have to lie in {here.state}/file/below"
-    )
-
-
-def test_a_directory_that_others_can_write_to_is_not_used(driver, here):
-    (here.state / "qemu").mkdir(parents=True)
-    (here.state / "qemu").chmod(0o777)
-
-    with pytest.raises(ClientError) as wrong:
-        driver.connect()
-
-    assert (
-        str(wrong.value) == f"{here.state}/qemu is not a directory that only this user can write to"
-    )
 
 
 # --- a tap --------------------------------------------------------------------------------------------------------

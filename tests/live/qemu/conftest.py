@@ -1,0 +1,22 @@
+"""Fixtures: a site over the QEMU of this machine."""
+
+import os
+import signal
+
+import pytest
+
+from live.local_qemu import QemuSite, needed
+
+
+@pytest.fixture(autouse=True, scope="module")
+def qemu_and_image():
+    needed()
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A site of its own for each test; what a failed test leaves running is ended."""
+    found = QemuSite(tmp_path)
+    yield found
+    for pid in found.processes():
+        os.kill(pid, signal.SIGKILL)
