@@ -2,7 +2,6 @@
 
 import json
 
-
 STEPS = "auth=0s;;;0 image=0s;;;0 list=0s;;;0 total=0s;;;0 version=0s;;;0"
 
 
