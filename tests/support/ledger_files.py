@@ -2,7 +2,7 @@
 
 from vmprobe.core import handle as handles
 from vmprobe.core.model import Kind, Ref
-from vmprobe.lease.ledger import Ledger
+from vmprobe.lease.ledger import Ledger, ledgers_in
 
 HANDLE = handles.Handle("mon", 1_800_000_000, 6, "abcdefgh")
 SERVER, VOLUME = Ref(Kind.SERVER, "4f1c", str(HANDLE)), Ref(Kind.VOLUME, "77aa", str(HANDLE))
@@ -11,7 +11,7 @@ NOW = 1_800_000_000.0
 
 def ended_runs(directory, now):
     """The ledgers of ended runs in a directory, each locked by this process."""
-    for path in Ledger.files(directory, now):
+    for path in ledgers_in(directory, now):
         ledger = Ledger.of_ended_run(path)
         if ledger is not None:
             yield ledger

@@ -9,7 +9,7 @@ from vmprobe.core.errors import LeftBehind
 from vmprobe.core.model import Ref
 from vmprobe.core.timeline import Timeline
 from vmprobe.lease.lease import Lease
-from vmprobe.lease.ledger import Ledger
+from vmprobe.lease.ledger import Ledger, ledgers_in
 
 _COUNTING_TIME = 1.0  # seconds: ledgers that are only counted are read for so long at most
 
@@ -38,7 +38,7 @@ def settle_debts(
     clock, shortest = cloud.deadline.clock, 2 * cloud.deadline.polling.shortest
     until = clock.now() + patience
     try:
-        paths = Ledger.files(directory, clock.utc())
+        paths = ledgers_in(directory, clock.utc())
     except OSError as failed:
         return Debts(left, 0, [f"the ledgers cannot be read: {failed.strerror}"])
 
@@ -75,7 +75,7 @@ def settle_debts(
 def count_debts(cloud: Cloud, directory: str) -> int:
     """Count what ledgers of earlier runs at this endpoint hold, without asking the cloud."""
     try:
-        return _count(cloud, Ledger.files(directory, cloud.deadline.clock.utc()))
+        return _count(cloud, ledgers_in(directory, cloud.deadline.clock.utc()))
     except OSError:
         return 0  # the run that needs the ledgers reports why they cannot be read
 

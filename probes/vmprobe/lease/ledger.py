@@ -77,26 +77,6 @@ class Ledger:
         return ledger
 
     @classmethod
-    def files(cls, directory: str, now: float) -> List[str]:
-        """Return the paths of a directory's ledgers, of runs that live and of runs that have ended.
-
-        The one that was written or postponed longest ago comes first. ``now``, in seconds since the
-        epoch, decides which unfinished files are removed. OSError when the directory cannot be
-        read.
-        """
-        if not os.path.lexists(directory):
-            return []
-        files.make_own_directory(directory)
-        paths = []
-        for name in sorted(os.listdir(directory)):
-            path = os.path.join(directory, name)
-            if name.endswith(_SUFFIX + _NEW):
-                _remove_unfinished(path, now)
-            elif name.endswith(_SUFFIX):
-                paths.append(path)
-        return sorted(paths, key=_modified)
-
-    @classmethod
     def of_ended_run(cls, path: str) -> Optional["Ledger"]:
         """Lock and read the ledger in a file; None when its run lives, or has just ended.
 
@@ -290,6 +270,25 @@ class Ledger:
 def directory(state: str, site: str) -> str:
     """Return the directory of a site's ledgers, below the state directory."""
     return os.path.join(state, "ledger", re.sub(r"[^A-Za-z0-9._-]", "_", site))
+
+
+def ledgers_in(directory: str, now: float) -> List[str]:
+    """Return the paths of a directory's ledgers, of runs that live and of runs that have ended.
+
+    The one that was written or postponed longest ago comes first. ``now``, in seconds since the
+    epoch, decides which unfinished files are removed. OSError when the directory cannot be read.
+    """
+    if not os.path.lexists(directory):
+        return []
+    files.make_own_directory(directory)
+    paths = []
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        if name.endswith(_SUFFIX + _NEW):
+            _remove_unfinished(path, now)
+        elif name.endswith(_SUFFIX):
+            paths.append(path)
+    return sorted(paths, key=_modified)
 
 
 def is_running(state: str, handle: Handle) -> bool:

@@ -1,7 +1,8 @@
 """Every configuration file of the stack, for one worker each, on one loopback address.
 
 ``write(place)`` writes them all anew; they depend on ``place`` alone, so they are never kept.
-The file is long because it has the text of each of them.
+
+Above 400 lines: it has the text of each of these files.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 The first start creates the databases, fills the cloud and keeps a snapshot of it; each later start begins with a copy of
 that snapshot. What a running stack holds is gone when it ends.
 
-The class is long because all its parts (coming up, faults, the snapshot) act on one set of processes.
+Above 400 lines: all parts of its class (the start, faults, the snapshot) act on one set of processes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ class Cloud:
 
 
 class Stack:
-    """One stack in one state directory; leaving the ``with`` block ends it."""
+    """One stack in one state directory; leaving the ``with`` block ends it.
+
+    Above 250 lines: all its parts (the start, faults, the snapshot) act on one set of processes.
+    """
 
     def __init__(self, state: os.PathLike | str | None = None, say=lambda line: None) -> None:
         self.place = Place(state)

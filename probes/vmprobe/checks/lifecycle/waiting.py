@@ -6,6 +6,7 @@ import re
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
 from vmprobe.checks.lifecycle.observer import Observer, missing_resource
+from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import (
     Conflict,
@@ -197,7 +198,8 @@ class Waiter:
         missing: Missing = {}
         failures, failure = 0, None
         try:
-            for _ in self.deadline.polls(began, first, self._budget(stage, began)):
+            budget = _budget(self.site.budgets.get(stage.name), self.deadline, began)
+            for _ in self.deadline.polls(began, first, budget):
                 try:
                     missing = look()
                 except Transient as error:
@@ -218,17 +220,6 @@ class Waiter:
             if failure is not None and 2 * (clock.now() - answered) >= clock.now() - began:
                 cause = failure.cause  # for most of the time the manager did not answer
             raise type(late)(_still_missing(missing, late, failure), cause=cause) from None
-
-    def _budget(self, stage: Stage, began: float) -> Optional[float]:
-        """Seconds after ``began`` at which the stage has to end: the site's budget if there is time
-        for it, else a share of what is left. So a VM that never comes is the cloud's failure; the
-        whole deadline would judge nobody.
-        """
-        budget, left = self.site.budgets.get(stage.name), self.deadline.left()
-        elapsed = self.deadline.clock.now() - began
-        if budget is not None and budget <= elapsed + left or left < _TOO_SHORT:
-            return budget
-        return round(elapsed + _SHARE * left, 1)
 
     def _pending_cause(self, missing: Missing) -> str:
         """Why the first of those that are waited for is still pending, by the driver; '' where it
@@ -290,6 +281,17 @@ class Waiter:
 def _pairs(refs: Sequence[Ref], servers: Sequence[Ref]) -> Dict[str, Ref]:
     """By name of a resource, the server that belongs to it: both are in the same order."""
     return {ref.name: server for ref, server in zip(refs, servers)}
+
+
+def _budget(sites: Optional[float], deadline: Deadline, began: float) -> Optional[float]:
+    """Seconds after ``began`` at which a stage has to end: the site's budget if there is time for
+    it, else a share of what is left. So a VM that never comes is the cloud's failure; the whole
+    deadline would judge nobody.
+    """
+    left, elapsed = deadline.left(), deadline.clock.now() - began
+    if sites is not None and sites <= elapsed + left or left < _TOO_SHORT:
+        return sites
+    return round(elapsed + _SHARE * left, 1)
 
 
 def _answer(refusal: Conflict) -> str:
