@@ -42,7 +42,7 @@ def test_one_line_and_nothing_else_without_v_as_argo_calls_it(view, quick):
 @pytest.mark.parametrize(
     "options, line",
     [
-        ([], "which site? Name it by --site"),
+        ([], "no site given; use --site or -H"),
         (
             ["--site", "memory", "-w", "totl=1"],
             "--warning totl=1: no such metric; did you mean total?",

@@ -25,7 +25,7 @@ def test_help_and_version_exit_3():
 @pytest.mark.parametrize(
     "options, line",
     [
-        ([], "VM_LIFECYCLE UNKNOWN - which site? Name it by --site"),
+        ([], "VM_LIFECYCLE UNKNOWN - no site given; use --site or -H"),
         (
             ["--sight", "x"],
             "VM_LIFECYCLE UNKNOWN - unrecognized arguments: --sight x (see check_vm_lifecycle --help)",

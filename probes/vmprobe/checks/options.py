@@ -134,7 +134,7 @@ def load_site(options: argparse.Namespace) -> Site:
         return sites.load(lookup.find(options.site))
     if options.hostname:
         return sites.load(lookup.find_by_host(options.hostname))
-    raise ClientError("which site? Name it by --site")
+    raise ClientError("no site given; use --site or -H")
 
 
 def thresholds_of(

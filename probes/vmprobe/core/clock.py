@@ -174,6 +174,6 @@ class Deadline:
             pause = self.polling.pause(elapsed)
             if budget is not None:
                 if elapsed >= budget:
-                    raise StageOverrun(f"not within its budget of {budget:g} s")
+                    raise StageOverrun(f"not done within {budget:g} s")
                 pause = min(pause, budget - elapsed)
             self.sleep(pause)

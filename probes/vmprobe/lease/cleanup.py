@@ -245,7 +245,7 @@ class Cleanup:
         if self.leftovers:
             text = f"{', '.join(map(str, self.leftovers[:3]))}{more}: deletion not confirmed"
         else:
-            text = "it is not known whether anything is left under the handle"
+            text = "unknown whether anything is left under the handle"
         text += f": {reason}" if reason else ""
         self.uncertain = not self.leftovers
         if self.uncertain:

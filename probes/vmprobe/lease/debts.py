@@ -48,7 +48,7 @@ def settle_debts(
             why = (
                 "the credential was rejected" if cloud.credential_rejected else "there was no time"
             )
-            timeline.notes.append(f"some debts of earlier runs were not looked at: {why}")
+            timeline.notes.append(f"some ledgers of earlier runs were not checked: {why}")
             return Debts(left, _count(cloud, paths[number:]), troubles)
         share = max((until - now) / (len(paths) - number), shortest)
         ledger = Ledger.of_ended_run(path)

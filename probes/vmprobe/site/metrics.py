@@ -43,52 +43,73 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("gateway", "tcp tls http", "s", "duration of the step; one that failed has none"),
-    Row("gateway", "auth version services list image", "s", "the same"),
+    Row(
+        "gateway",
+        "auth version services list image",
+        "s",
+        "duration of the step; one that failed has none",
+    ),
     Row("lifecycle", "auth image submit", "s", "duration of the stage; one that failed has none"),
     Row("lifecycle", "active network storage", "s", "the time from the request for the VM"),
     Row("lifecycle", "sample snapshot detach delete gone", "s", "duration of the stage"),
-    Row("lifecycle", " ".join(_FLEET), "s", "the same by server of a fleet", "STAGE_min _avg _max"),
-    Row("lifecycle", "cpu_avg cpu_peak", "%", "of the VM's vCPUs, by the manager"),
-    Row("lifecycle", _each(_RATES, "avg", "peak"), "", "bytes per second, by the manager"),
-    Row("lifecycle", "memory_avg memory_peak", "B", "memory of its host that the VM takes"),
-    Row("lifecycle", "ready_avg ready_peak", "%", "of the time: waiting for a CPU of the host"),
+    Row(
+        "lifecycle",
+        " ".join(_FLEET),
+        "s",
+        "minimum, average, maximum over the servers of a fleet",
+        "STAGE_min _avg _max",
+    ),
+    Row("lifecycle", "cpu_avg cpu_peak", "%", "of the VM's vCPUs, according to the manager"),
+    Row(
+        "lifecycle", _each(_RATES, "avg", "peak"), "", "bytes per second, according to the manager"
+    ),
+    Row("lifecycle", "memory_avg memory_peak", "B", "memory of its host that the VM uses"),
+    Row(
+        "lifecycle", "ready_avg ready_peak", "%", "of the time, a vCPU waited for a CPU of the host"
+    ),
     Row(
         "lifecycle",
         "leftovers",
         "",
-        "things that could not be removed, now or by an earlier run; where the cloud could not be "
-        "asked, what the ledgers of earlier runs hold",
+        "resources that could not be removed, now or by an earlier run; where the cloud could not "
+        "be asked, the resources that the ledgers of earlier runs have",
     ),
-    Row("lifecycle", "steal_avg", "%", "at depth console: time in which the VM waited for a CPU"),
+    Row(
+        "lifecycle",
+        "steal_avg",
+        "%",
+        "at depth console: share of the time in which the VM waited for a CPU",
+    ),
     Row(
         "lifecycle",
         "work_cpu work_disk work_net",
         "s",
-        "at depth console: a small fixed piece of work in the VM",
+        "at depth console: duration of a small fixed piece of work in the VM",
     ),
     Row(
         "lifecycle",
         "metering",
         "",
-        "the factor by which the VM's own figures and the manager's differ; 1: they agree",
+        "the factor by which the VM's own measurements and the manager's differ; 1: they agree",
     ),
     Row(
         "gateway",
         "tls_expires",
         "s",
-        "until the first certificate of any chain ends, 0 if it has; also when it is not accepted",
+        "until the first certificate of any chain expires, 0 if one has expired; also when the "
+        "chain is not accepted",
     ),
-    Row("gateway", "cred_expires", "s", "until the credential ends, where it says when"),
+    Row("gateway", "cred_expires", "s", "until the credential expires, where it says when"),
     Row(
         "gateway",
         "skew",
         "s",
-        "difference between the server's clock and ours, as far as whole seconds show it",
+        "difference between the server's clock and this host's, in whole seconds",
     ),
-    Row("state", "servers", "", "all that match the options"),
+    Row("state", "servers", "", "servers that match the options"),
     Row("state", "running stopped pending failed", "", "servers by state; the sum is servers"),
     Row("state", "stuck", "", "pending for longer than --stuck"),
-    Row("state", "aged", "", "older than --max-age, and otherwise well"),
+    Row("state", "aged", "", "older than --max-age, and not failed or stuck"),
     Row("state", "age_max", "s", "age of the oldest server whose age is known"),
     Row(
         "activity", "cpu_avg cpu_peak", "%", "of a server's vCPUs: mean of all, highest of any one"
@@ -100,7 +121,7 @@ ROWS = (
         "activity",
         "memory_avg memory_peak memory_total",
         "B",
-        "memory of their hosts that the servers take, where the manager says it",
+        "memory of their hosts that the servers use, where the manager says it",
     ),
     Row(
         "activity",
@@ -111,31 +132,35 @@ ROWS = (
     ),
     Row("activity", "servers", "", "running servers that match the options"),
     Row("activity", "interval", "s", "the time that the averages cover"),
-    Row("activity", "metrics", "s", "duration"),
+    Row("activity", "metrics", "s", "duration of the stage"),
     Row(
         "capacity",
         _resources("", "used"),
         "",
-        "used of servers vcpus cpus volumes addresses ports leases, by quota; the quota is the "
-        "maximum. host_NAME_used: of all hosts together; pool_NAME_used: of the datastore or "
-        "network that has most room",
+        "how many servers, vcpus, cpus, volumes, addresses, ports and leases are used, of the "
+        "quota; the quota is the maximum. host_NAME_used: of all hosts together; "
+        "pool_NAME_used: of the datastore or network with the most free space",
         "NAME_used",
     ),
     Row(
-        "capacity", _resources("", "free"), "", "free of these, where there is a limit", "NAME_free"
+        "capacity",
+        _resources("", "free"),
+        "",
+        "how many of these are free, where there is a limit",
+        "NAME_free",
     ),
     Row(
         "capacity",
         _resources("B", "used", "free"),
         "B",
-        "the same of memory, disk and storage",
+        "the same for memory, disk and storage",
         "NAME_used NAME_free",
     ),
     Row(
         "capacity",
         " ".join(f"{where}{name}_full" for where in _WHERE for name in RESOURCES),
         "%",
-        "how much of the limit is used, of all these",
+        "how much of the limit is used, for each of these",
         "NAME_full",
     ),
     Row(
@@ -146,8 +171,8 @@ ROWS = (
         "time in which they could have run, host_load_used the hosts' load average",
         "host_ready_used",
     ),
-    Row("capacity", "fits", "", "with --need or --flavor: so many more servers"),
-    Row("capacity", "auth capacity image", "s", "duration"),
+    Row("capacity", "fits", "", "with --need or --flavor: how many more servers would fit"),
+    Row("capacity", "auth capacity image", "s", "duration of the stage"),
     Row("image", "images", "", "images that were checked"),
     Row(
         "image",
@@ -161,14 +186,19 @@ ROWS = (
         "",
         "with --running: servers on an image that is revoked or expired",
     ),
-    Row("image", "list_expires", "s", "until the first endorsement of these images ends"),
-    Row("image", "image lists", "s", "duration"),
-    Row("leftovers", "leftovers", "", "things past their lease"),
-    Row("leftovers", "oldest_age", "s", "since the oldest lease ended"),
-    Row("leftovers", "vcpus", "", "what they hold"),
-    Row("leftovers", "memory volume_bytes", "B", "what they hold"),
-    Row("state activity image", "auth list", "s", "duration"),
-    Row("lifecycle leftovers gateway state activity capacity image", "total", "s", "the whole run"),
+    Row("image", "list_expires", "s", "until the first endorsement of these images expires"),
+    Row("image", "image lists", "s", "duration of the stage"),
+    Row("leftovers", "leftovers", "", "resources past their lease"),
+    Row("leftovers", "oldest_age", "s", "time since the oldest lease ended"),
+    Row("leftovers", "vcpus", "", "vCPUs that they use"),
+    Row("leftovers", "memory volume_bytes", "B", "memory and storage that they use"),
+    Row("state activity image", "auth list", "s", "duration of the stage"),
+    Row(
+        "lifecycle leftovers gateway state activity capacity image",
+        "total",
+        "s",
+        "duration of the whole run",
+    ),
 )
 UNITS: Dict[str, str] = {label: row.unit for row in ROWS for label in row.labels.split()}
 

@@ -101,7 +101,7 @@ def test_the_deadline_ends_the_run_in_its_stage_and_removes_everything(site, tim
 def test_a_deadline_that_does_not_hold_the_reserve_starts_nothing(site):
     assert site.lifecycle("-t", "60") == (
         3,
-        "VM_LIFECYCLE UNKNOWN - site: 60 s do not hold the clean-up's reserve of 60 s; nothing was started",
+        "VM_LIFECYCLE UNKNOWN - site: a run of 60 s is not longer than the clean-up reserve of 60 s; nothing was started",
     )
     assert site.cloud.requests == 0
 
@@ -150,7 +150,7 @@ def test_figures_of_several_sources_are_labelled_and_never_mixed(site):
 
 @pytest.mark.parametrize(
     "took, storage",
-    [(11.0, "11 s (by the manager's own time stamps)"), (13.0, "12 s"), (None, "12 s")],
+    [(11.0, "11 s (according to the manager's own time stamps)"), (13.0, "12 s"), (None, "12 s")],
 )
 def test_a_stages_end_by_the_managers_own_events_is_taken_where_it_can_be_true(
     site, monkeypatch, took, storage

@@ -27,8 +27,8 @@ def test_critical_when_the_vm_cannot_be_reached_within_the_budget(site):
     assert (state, line.split(" | ")[0]) == (
         2,
         (
-            f"VM_LIFECYCLE CRITICAL - site: network: server ser-2: 127.1.0.2 port {port}: Connection refused; not within its "
-            "budget of 30 s (cause=network)"
+            f"VM_LIFECYCLE CRITICAL - site: network: server ser-2: 127.1.0.2 port {port}: Connection refused; not done "
+            "within 30 s (cause=network)"
         ),
     )
 
@@ -39,6 +39,6 @@ def test_the_depth_of_the_command_line_comes_before_the_sites(site):
 
     assert site.lifecycle("--depth", "api")[0] == 0
     assert site.lifecycle()[1].split(" | ")[0] == (
-        "VM_LIFECYCLE CRITICAL - site: network: server ser-4: its console says nothing yet; not within its budget of 30 s "
+        "VM_LIFECYCLE CRITICAL - site: network: server ser-4: its console says nothing yet; not done within 30 s "
         "(cause=network)"
     )

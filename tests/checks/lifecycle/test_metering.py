@@ -34,7 +34,7 @@ def test_metering_that_is_wrong_is_told_and_a_warning_where_that_is_asked_for(si
     state, output = site.lifecycle("-v")
     assert state == 0
     assert (
-        "note: metering: disk_read is 100000 B/s by the manager and 1000 B/s by the VM itself"
+        "note: metering: disk_read is 100000 B/s according to the manager and 1000 B/s according to the VM itself"
         in output.splitlines()
     )
 
@@ -70,7 +70,8 @@ def test_a_console_that_does_not_answer_costs_the_figures_and_not_the_run(site, 
 
     assert (state, "cpu_avg=25%" in output, "steal_avg" in output) == (0, True, False)
     assert (
-        "note: what the servers felt is not known: 503 service unavailable" in output.splitlines()
+        "note: the servers' own measurements are missing: 503 service unavailable"
+        in output.splitlines()
     )
 
 

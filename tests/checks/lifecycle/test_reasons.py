@@ -151,7 +151,7 @@ def test_of_a_long_list_of_stragglers_the_budget_stays(site):
         2,
         (
             "VM_LIFECYCLE CRITICAL - site: active: 5 of 5: server ...RANDOM-1 is not shown yet, server ...RANDOM-2 is not shown yet, "
-            "server ...RANDOM-3 is...; not within its budget of 30 s (cause=scheduler)"
+            "server ...RANDOM-3 is not show...; not done within 30 s (cause=scheduler)"
         ),
     )
     assert len(line.split(" | ")[0]) <= 199
@@ -215,7 +215,7 @@ def test_the_stages_cause_is_lent_only_where_nothing_better_is_known():
         ResourceFailed("server 4f1c is ERROR: no port binding", cause="image"), {}, "active"
     ) == (2, "image")
     assert judge.of_error(
-        StageOverrun("server 4f1c has no volume; not within its budget of 5 s"), {}, "active"
+        StageOverrun("server 4f1c has no volume; not done within 5 s"), {}, "active"
     ) == (2, "scheduler")
 
 

@@ -109,15 +109,15 @@ FAULTS = {  # fault: (exit code, line without perfdata)
     ),
     "never-active": (
         2,
-        "CRITICAL - site: active: server ser-2 is BUILDING; not within its budget of 192 s (cause=scheduler)",
+        "CRITICAL - site: active: server ser-2 is BUILDING; not done within 192 s (cause=scheduler)",
     ),
     "no-network": (
         2,
-        "CRITICAL - site: network: server ser-2 has no address; not within its budget of 194.1 s (cause=network)",
+        "CRITICAL - site: network: server ser-2 has no address; not done within 194.1 s (cause=network)",
     ),
     "no-disk": (
         2,
-        "CRITICAL - site: storage: volume vol-1 is FREE, not attached to server ser-2; not within its budget of 194.1 s "
+        "CRITICAL - site: storage: volume vol-1 is FREE, not attached to server ser-2; not done within 194.1 s "
         "(cause=storage)",
     ),
     "volume-broken": (
@@ -176,17 +176,17 @@ def test_critical_when_the_image_is_missing(site):
         (
             "never-active",
             "active",
-            "active: server ser-2 is BUILDING; not within its budget of 30 s (cause=scheduler)",
+            "active: server ser-2 is BUILDING; not done within 30 s (cause=scheduler)",
         ),
         (
             "no-network",
             "network",
-            "network: server ser-2 has no address; not within its budget of 30 s (cause=network)",
+            "network: server ser-2 has no address; not done within 30 s (cause=network)",
         ),
         (
             "no-disk",
             "storage",
-            "storage: volume vol-1 is FREE, not attached to server ser-2; not within its budget of 30 s "
+            "storage: volume vol-1 is FREE, not attached to server ser-2; not done within 30 s "
             "(cause=storage)",
         ),
     ],
@@ -235,7 +235,7 @@ def test_a_budget_that_the_deadline_does_not_leave_time_for_is_cut_short(site):
     assert (state, line.split(" | ")[0]) == (
         2,
         (
-            "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; not within its budget of 40 s (cause=scheduler)"
+            "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; not done within 40 s (cause=scheduler)"
         ),
     )
 
@@ -271,7 +271,7 @@ def test_stragglers_of_a_fleet_are_named(site):
         2,
         (
             "VM_LIFECYCLE CRITICAL - site: active: 5 of 5: server ser-6 is BUILDING, server ser-7 is BUILDING, server ser-8 is "
-            "BUILDING, ...; not within its budget of 30 s (cause=scheduler)"
+            "BUILDING, ...; not done within 30 s (cause=scheduler)"
         ),
     )
 
@@ -288,7 +288,8 @@ def test_a_full_quota_is_told_when_who_fills_it_cannot_be_asked(site):
 
     assert (state, output.split(" | ")[0]) == (1, line.split(" | ")[0])
     assert (
-        "note: who fills the quota is not known: 500 internal server error" in output.splitlines()
+        "note: could not find out who fills the quota: 500 internal server error"
+        in output.splitlines()
     )
 
 

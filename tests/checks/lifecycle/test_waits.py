@@ -27,8 +27,8 @@ def test_the_words_of_a_refusal_that_is_asked_again_until_the_budget_ends_are_to
     assert (state, line.split(" | ")[0]) == (
         2,
         (
-            "VM_LIFECYCLE CRITICAL - site: storage: volume vol-1 is FREE, not attached to server ser-2: 409 Instance ser-2 is locked; not "
-            "within its budget of 30 s (cause=storage)"
+            "VM_LIFECYCLE CRITICAL - site: storage: volume vol-1 is FREE, not attached to server ser-2: 409 Instance ser-2 is locked; not done "
+            "within 30 s (cause=storage)"
         ),
     )
 
@@ -45,8 +45,8 @@ def test_a_detachment_that_is_refused_until_the_budget_ends_says_why(site, monke
     assert (state, line.split(" | ")[0]) == (
         2,
         (
-            "VM_LIFECYCLE CRITICAL - site: detach: volume vol-1 is ATTACHED, still attached: 409 Instance ser-2 is locked; not within its "
-            "budget of 9 s (cause=storage)"
+            "VM_LIFECYCLE CRITICAL - site: detach: volume vol-1 is ATTACHED, still attached: 409 Instance ser-2 is locked; not done "
+            "within 9 s (cause=storage)"
         ),
     )
 
@@ -60,7 +60,7 @@ def test_a_detachment_that_fails_without_a_word_is_the_storages_failure(site, mo
     assert (state, line.split(" | ")[0]) == (
         2,
         (
-            "VM_LIFECYCLE CRITICAL - site: detach: volume vol-1 is ATTACHED, still attached; not within its budget of 182.4 s (cause=storage)"
+            "VM_LIFECYCLE CRITICAL - site: detach: volume vol-1 is ATTACHED, still attached; not done within 182.4 s (cause=storage)"
         ),
     )
 
@@ -74,7 +74,7 @@ def test_a_manager_that_does_not_answer_until_the_budget_ends_is_the_gateways_fa
     assert (state, line.split(" | ")[0]) == (
         2,
         (
-            "VM_LIFECYCLE CRITICAL - site: active: no answer within 30 s; not within its budget of 60 s (cause=gateway)"
+            "VM_LIFECYCLE CRITICAL - site: active: no answer within 30 s; not done within 60 s (cause=gateway)"
         ),
     )
     assert site.cloud.things == {}
@@ -94,7 +94,7 @@ def test_one_look_that_failed_at_the_end_does_not_change_whose_matter_a_long_wai
     assert (state, line.split(" | ")[0]) == (
         2,
         (
-            "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; 500 internal server error; not within its budget of 60 s "
+            "VM_LIFECYCLE CRITICAL - site: active: server ser-2 is BUILDING; 500 internal server error; not done within 60 s "
             "(cause=scheduler)"
         ),
     )

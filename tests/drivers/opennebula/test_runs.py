@@ -83,27 +83,27 @@ VERDICTS = {  # fault: (exit code, what is said)
     ),
     "no-room": (
         2,
-        "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; not within its "
-        "budget of T s (cause=scheduler)",
+        "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; not done "
+        "within T s (cause=scheduler)",
     ),
     "never-running": (
         2,
-        "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)",
+        "active: server 40 is BOOT; not done within T s (cause=scheduler)",
     ),
-    "slow-prolog": (2, "active: server 40 is PROLOG; not within its budget of T s (cause=storage)"),
+    "slow-prolog": (2, "active: server 40 is PROLOG; not done within T s (cause=storage)"),
     "system-full": (
         2,
-        "active: server 40 is PENDING: Cannot dispatch VM: No system datastore with enough capacity for the VM; not within "
-        "its budget of T s (cause=storage)",
+        "active: server 40 is PENDING: Cannot dispatch VM: No system datastore with enough capacity for the VM; not done "
+        "within T s (cause=storage)",
     ),
     "dies": (2, "active: server 40 is POWEROFF: on node1 (cause=scheduler)"),
     "no-address": (
         2,
-        "network: server 40 has no address; not within its budget of T s (cause=network)",
+        "network: server 40 has no address; not done within T s (cause=network)",
     ),
     "attach-hangs": (
         2,
-        "storage: volume 8 is USED_PERS (HOTPLUG); not within its budget of T s (cause=storage)",
+        "storage: volume 8 is USED_PERS (HOTPLUG); not done within T s (cause=storage)",
     ),
     "datablock-error": (
         2,

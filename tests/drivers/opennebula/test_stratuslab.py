@@ -147,15 +147,15 @@ VERDICTS = {  # fault: (stage with a budget of a second, what is said)
     "dies": ("", "active: server 40 is UNKNOWN: on node1 (cause=scheduler)"),
     "no-room": (
         "active",
-        "active: server 40 is PENDING; not within its budget of T s (cause=scheduler)",
+        "active: server 40 is PENDING; not done within T s (cause=scheduler)",
     ),
     "never-running": (
         "active",
-        "active: server 40 is BOOT; not within its budget of T s (cause=scheduler)",
+        "active: server 40 is BOOT; not done within T s (cause=scheduler)",
     ),
     "no-address": (
         "network",
-        "network: server 40 has no address; not within its budget of T s (cause=network)",
+        "network: server 40 has no address; not done within T s (cause=network)",
     ),
 }
 

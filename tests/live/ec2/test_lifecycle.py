@@ -274,7 +274,7 @@ def test_a_server_that_does_not_come_up_and_a_volume_that_is_never_attached_outr
     )
     assert (code, line(output)) == (
         2,
-        "VM_LIFECYCLE CRITICAL - ec2: active: server i-ID is pending; not within its budget of T s (cause=scheduler)",
+        "VM_LIFECYCLE CRITICAL - ec2: active: server i-ID is pending; not done within T s (cause=scheduler)",
     )
 
     gateway.heal()
@@ -282,7 +282,7 @@ def test_a_server_that_does_not_come_up_and_a_volume_that_is_never_attached_outr
     code, output = run(site(budget="deadline = 240 s\nreserve = 100 s\nstorage = 3 s"))
     assert code == 2
     assert line(output) in [  # a slow machine comes to the attachment when the time for it is over
-        f"VM_LIFECYCLE CRITICAL - ec2: storage: volume vol-ID is {far}; not within its budget of T s (cause=storage)"
+        f"VM_LIFECYCLE CRITICAL - ec2: storage: volume vol-ID is {far}; not done within T s (cause=storage)"
         for far in ("attaching", "available, not attached to server i-ID")
     ]
 

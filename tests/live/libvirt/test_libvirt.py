@@ -273,7 +273,7 @@ def test_crit_when_the_network_never_comes(system):
 
     assert (state, first(said, system)) == (
         2,
-        "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not within its budget of N s "
+        "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not done within N s "
         "(cause=network)",
     )
     assert system.remains() == {}

@@ -187,7 +187,7 @@ def test_a_server_that_failed_is_inactive_to_ooi_and_time_tells(site, openstack)
 
     assert (code, line(output)) == (
         2,
-        "VM_LIFECYCLE CRITICAL - ooi: active: server ID is inactive; not within its budget of T s (cause=scheduler)",
+        "VM_LIFECYCLE CRITICAL - ooi: active: server ID is inactive; not done within T s (cause=scheduler)",
     )
 
 
@@ -251,7 +251,7 @@ def test_a_server_that_never_comes_is_the_clouds_failure_and_what_was_made_is_go
 
     assert (code, line(output)) == (
         2,
-        "VM_LIFECYCLE CRITICAL - ooi: active: server ID is inactive; not within its budget of T s (cause=scheduler)",
+        "VM_LIFECYCLE CRITICAL - ooi: active: server ID is inactive; not done within T s (cause=scheduler)",
     )
 
 
@@ -300,7 +300,7 @@ def test_what_a_sigkill_left_is_seen_and_settled_by_the_next_run(site, state_dir
     code, output, _ = run_probe("check_vm_leftovers", "--site", path)
     assert (code, line(output)) == (
         0,
-        "VM_LEFTOVERS OK - ooi: nothing is left behind (1 thing within its lease)",
+        "VM_LEFTOVERS OK - ooi: nothing is left behind (1 resource within its lease)",
     )
 
     code, output, _ = run_probe(LIFECYCLE, "--site", path)

@@ -120,7 +120,7 @@ def test_a_fleet_runs_and_is_gone(well, tmp_path):
         (
             {"start": "no"},
             2,
-            "CRITICAL - pyssf: active: server ID is inactive; not within its budget of T s (cause=scheduler)",
+            "CRITICAL - pyssf: active: server ID is inactive; not done within T s (cause=scheduler)",
         ),
     ],
 )
@@ -163,25 +163,25 @@ def test_an_image_is_its_term_or_its_full_identifier_too(well, tmp_path, image):
             "no-address",
             {"network": "1 s"},
             2,
-            "CRITICAL - pyssf: network: server ID has no address; not within its budget of T s (cause=network)",
+            "CRITICAL - pyssf: network: server ID has no address; not done within T s (cause=network)",
         ),
         (
             "never-online",
             {"storage": "1 s"},
             2,
-            "CRITICAL - pyssf: storage: volume ID is offline; not within its budget of T s (cause=storage)",
+            "CRITICAL - pyssf: storage: volume ID is offline; not done within T s (cause=storage)",
         ),
         (
             "never-linked",
             {"storage": "6 s"},
             2,
-            "CRITICAL - pyssf: storage: volume ID is online, not attached to server ID; not within its budget of T s (cause=storage)",
+            "CRITICAL - pyssf: storage: volume ID is online, not attached to server ID; not done within T s (cause=storage)",
         ),
         (
             "no-address",
             {"deadline": "20 s", "reserve": "6 s", "network": "60 s"},
             2,
-            "CRITICAL - pyssf: network: server ID has no address; not within its budget of T s (cause=network)",
+            "CRITICAL - pyssf: network: server ID has no address; not done within T s (cause=network)",
         ),
     ],
 )

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 PLANNED = (
     0,
     "VM_LIFECYCLE OK - openstack: would start 1 test VM (image blank, flavor nano, network private) with a volume of "
-    "1 GiB each; nothing was started",
+    "1 GiB; nothing was started",
     "",
 )
 

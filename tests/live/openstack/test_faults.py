@@ -87,7 +87,7 @@ def test_a_compute_service_that_crashes_in_the_middle(site, openstack, run_until
 
     assert said == (
         2,
-        "VM_LIFECYCLE CRITICAL - openstack: active: server ID is BUILD; not within its budget of T s "
+        "VM_LIFECYCLE CRITICAL - openstack: active: server ID is BUILD; not done within T s "
         "(cause=scheduler)",
     )  # not built yet, so Nova removes it by itself
     settled_by_the_next_run(site())
@@ -104,7 +104,7 @@ def test_a_volume_service_that_crashes_in_the_middle(site, openstack, run_until)
 
     assert said == (
         2,
-        "VM_LIFECYCLE CRITICAL - openstack: storage: volume ID is creating; not within its budget of T s "
+        "VM_LIFECYCLE CRITICAL - openstack: storage: volume ID is creating; not done within T s "
         "(cause=storage); left behind: volume ID",
     )
     settled_by_the_next_run(site())

@@ -74,7 +74,7 @@ def test_a_network_without_dhcp_is_critical_though_nova_and_neutron_report_succe
     assert (code, line(output)) == (
         2,
         "VM_LIFECYCLE CRITICAL - openstack: network: server ID: its console says nothing yet; "
-        "not within its budget of T s (cause=network)",
+        "not done within T s (cause=network)",
     )  # its nonce would come over the network
 
 

@@ -53,7 +53,7 @@ def test_ok_when_the_vm_ran_and_is_gone(good):
         in document["notes"]
     )
     (active,) = [stage for stage in document["stages"] if stage["stage"] == "active"]
-    assert active["notes"] == ["by the manager's own time stamps"]
+    assert active["notes"] == ["according to the manager's own time stamps"]
 
 
 def test_novas_events_are_asked_once_when_the_volume_was_attached_and_a_member_may_see_them(good):

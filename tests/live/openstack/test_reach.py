@@ -140,6 +140,6 @@ def test_a_vm_that_does_not_answer_is_critical_and_nothing_is_left(site, externa
     assert (code, line(output)) == (
         2,
         f"VM_LIFECYCLE CRITICAL - openstack: network: server ID: {OUTSIDE} port 9: Connection refused; "
-        "not within its budget of T s (cause=network)",
+        "not done within T s (cause=network)",
     )
     assert of_neutron() == []

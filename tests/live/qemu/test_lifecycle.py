@@ -157,7 +157,7 @@ def test_a_network_that_never_comes_outruns_its_budget(here):
     assert here.run() == (
         2,
         (
-            "VM_LIFECYCLE CRITICAL - here: network: server ID has no address; not within its budget of T s (cause=network) | "
+            "VM_LIFECYCLE CRITICAL - here: network: server ID has no address; not done within T s (cause=network) | "
             "active=Ts;;;0 auth=Ts;;;0 delete=Ts;;;0 gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"
         ),
         "",

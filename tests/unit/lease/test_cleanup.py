@@ -28,7 +28,7 @@ def test_a_cloud_that_says_404_to_everything_does_not_count_as_empty(tmp_path, m
     assert (code, said.text) == (
         2,
         "site: storage: server ser-2 was RUNNING and is no longer there (cause=scheduler); "
-        "whether anything is left behind is not known",
+        "unknown whether anything is left behind",
     )
     assert [line for line in said.details if "is left under the handle: list " in line] != []
     monkeypatch.undo()

@@ -246,7 +246,7 @@ def test_debts_for_which_there_was_no_time_come_first_in_the_next_run(tmp_path):
     world.site.set("budget", deadline="100 s").set("polling", shortest="5 s")
 
     for _ in range(6):
-        assert "12 things of earlier runs could not be removed" in world.run()[1].text
+        assert "12 resources of earlier runs could not be removed" in world.run()[1].text
         if len(world.ours()) == 10:
             break
 

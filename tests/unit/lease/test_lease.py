@@ -166,7 +166,7 @@ def test_no_test_vm_is_started_while_more_is_left_behind_than_the_site_allows(ki
 
     assert (code, said.text) == (
         1,
-        "site: 2 things of earlier runs could not be removed, and [budget] leftovers is 1: no test VM was "
+        "site: 2 resources of earlier runs could not be removed, and [budget] leftovers is 1: no test VM was "
         "started (cause=teardown); 2 left behind by earlier runs: server ser-2",
     )
     assert requests(killed, "create") == []

@@ -75,7 +75,7 @@ def test_a_refused_list_does_not_count_as_an_empty_one(tmp_path, monkeypatch):
         patch.setattr(world.cloud, "listed", refused)
         assert code_and_text(world.run()) == (
             1,
-            "site: gone: it is not known whether anything is left under the handle: servers are not "
+            "site: gone: unknown whether anything is left under the handle: servers are not "
             "listed for you (cause=teardown)",
         )
     assert (len(world.ours()), len(world.ledgers())) == (1, 2)

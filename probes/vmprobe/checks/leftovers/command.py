@@ -172,7 +172,7 @@ def _message(leftovers: Sequence[Held], survey: Survey) -> str:
     """``2 leftovers, the oldest 3.2 h past its lease: server 4f1c (mon1), volume 77aa (mon1)``."""
     number = len(survey.running)
     running = (
-        f" ({counted(number, 'thing')} within {'its' if number == 1 else 'their'} lease)"
+        f" ({counted(number, 'resource')} within {'its' if number == 1 else 'their'} lease)"
         if number
         else ""
     )

@@ -32,10 +32,10 @@ _JUDGED_AFTERWARDS = ("auth", "image", "submit", "sample", "delete", "gone", "to
 
 DESCRIPTION = """\
 Submit a test VM to a site's VM manager, wait until its network and storage
-are attached, read its CPU, disk and network figures, remove everything, and
-prove that it is gone. Alerts when the cloud refuses or fails (CRITICAL), when
+are attached, read its CPU, disk and network metrics, remove everything, and
+verify that it is gone. Alerts when the cloud refuses or fails (CRITICAL), when
 something is left behind or a quota is full (WARNING), and when a duration or
-a figure is outside its range.
+a metric is outside its range.
 """
 EPILOG = """\
 Ranges are Nagios ranges, in the metric's unit: -w active=60 -c active=120; a
@@ -55,14 +55,15 @@ def parser() -> Parser:
     parser.add_argument(
         "--depth",
         choices=sites.DEPTHS,
-        help="how a VM is judged: by the manager (api), also by its console (console), or by a "
-        "connection to it (reach); default: the site's depth",
+        help="how a VM is tested: by what the manager says (api), also by what its console says "
+        "(console), or also by a connection to it (reach); default: the site's depth",
     )
     parser.add_argument(
         "--timeout-state",
         choices=WORDS,
         metavar="STATE",
-        help="the state when the time is over before the cloud can be judged; default: UNKNOWN",
+        help="OK, WARNING, CRITICAL or UNKNOWN: the state when the time is over before the cloud "
+        "can be judged; default: UNKNOWN",
     )
     parser.add_argument(
         "--plan", action="store_true", help="show what would be used and created; start nothing"
@@ -134,7 +135,8 @@ class Run:
 
         servers = "1 test VM" if test_vm["count"] == 1 else f"{test_vm['count']} test VMs"
         gibibytes = f"{test_vm['volume'] / 2**30:g}" if test_vm["volume"] else ""
-        volume = f"a volume of {gibibytes} GiB each" if gibibytes else "no volume"
+        each = " each" if test_vm["count"] > 1 else ""
+        volume = f"a volume of {gibibytes} GiB{each}" if gibibytes else "no volume"
         parts = [f"would use: {key} {value}" for key, value in _plan_parts(self.site, plan)]
         return Verdict(
             OK,
@@ -196,7 +198,7 @@ class Run:
         left = max(left if too_late else 0, len(self.debts) + self.owed)
         if left > self.site.most_leftovers:
             raise LeftBehind(
-                f"{left} things of earlier runs could not be removed, and [budget] leftovers is "
+                f"{left} resources of earlier runs could not be removed, and [budget] leftovers is "
                 f"{self.site.most_leftovers}: no test VM was started"
             )
 
@@ -208,7 +210,7 @@ class Run:
         try:
             survey = sweep.survey(self.cloud, self.site.owner, self.deadline.clock.utc())
         except VmprobeError as error:
-            self.timeline.notes.append(f"who fills the quota is not known: {error}")
+            self.timeline.notes.append(f"could not find out who fills the quota: {error}")
         else:
             refs = [held.resource.ref for held in survey.leftovers]
             self.debts += [ref for ref in refs if ref not in known]
@@ -274,7 +276,7 @@ class Run:
                 names = ", ".join(map(str, lease.leftovers[:3]))
                 parts.append(f"left behind: {names}{f' and {more} more' if more > 0 else ''}")
             if lease.uncertain:
-                parts.append("whether anything is left behind is not known")
+                parts.append("unknown whether anything is left behind")
         if self.debts:
             filled = " fill the quota" if error is not None and judge.is_quota(error) else ""
             parts.append(f"{len(self.debts)} left behind by earlier runs{filled}: {self.debts[0]}")
@@ -334,7 +336,7 @@ def _refuse_impossible(site: Site) -> None:
     """ClientError for a run that would surely fail."""
     if site.deadline <= site.reserve:
         raise ClientError(
-            f"{site.name}: {site.deadline:g} s do not hold the clean-up's reserve of "
+            f"{site.name}: a run of {site.deadline:g} s is not longer than the clean-up reserve of "
             f"{site.reserve:g} s; nothing was started"
         )
     asked = (
@@ -352,12 +354,15 @@ def _refuse_impossible(site: Site) -> None:
 
 def _plan_parts(site: Site, plan: Plan) -> List[Tuple[str, Any]]:
     """What a test VM would be made of, as keys and values."""
-    found = sorted({**plan.details, "vcpus": plan.vcpus, "memory": plan.memory}.items())
+    from vmprobe.checks.capacity.headroom import amount  # only here: most runs are no plan
+
+    memory = amount("memory", plan.memory) if plan.memory else None
+    details = sorted({**plan.details, "vcpus": plan.vcpus, "memory": memory}.items())
     return [
         ("image", plan.image),
         ("flavor", plan.flavor or "none"),
         ("network", plan.network or "none"),
-        *((key, value) for key, value in found if isinstance(value, (str, int))),
+        *((key, value) for key, value in details if isinstance(value, (str, int))),
         ("depth", site.test_vm["depth"]),
         ("deadline", f"{site.deadline:g} s, of which {site.reserve:g} s to clean up"),
     ]

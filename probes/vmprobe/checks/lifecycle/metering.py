@@ -83,8 +83,8 @@ def compare(
         if factor > FACTOR:
             unit = "%" if metric == "cpu" else "B/s"
             differences.append(
-                f"metering: {metric} is {manager:.0f} {unit} by the manager and {guest:.0f} {unit} "
-                "by the VM itself"
+                f"metering: {metric} is {manager:.0f} {unit} according to the manager "
+                f"and {guest:.0f} {unit} according to the VM itself"
             )
     return largest, differences
 

@@ -100,7 +100,7 @@ class Observer:
             except ResourceFailed:
                 raise
             except CloudError as error:
-                self.timeline.notes.append(f"whether the servers are well is not known: {error}")
+                self.timeline.notes.append(f"could not check the servers: {error}")
             raise
 
     def missing_networks(

@@ -100,5 +100,5 @@ def _console_facts(
     try:
         return [console.facts(cloud.console(server), lease.handle.random) for server in servers]
     except CloudError as error:
-        timeline.notes.append(f"what the servers felt is not known: {error}")
+        timeline.notes.append(f"the servers' own measurements are missing: {error}")
         return []

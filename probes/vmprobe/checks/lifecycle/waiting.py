@@ -274,7 +274,7 @@ class Waiter:
                 end = self.observer.finished_at(server, stage.name)
             if end is not None and 0 <= end - began <= stage.servers[server.name]:
                 stage.servers[server.name] = end - began
-                stage.notes = ["by the manager's own time stamps"]
+                stage.notes = ["according to the manager's own time stamps"]
         stage.duration = max(stage.servers.values())
 
 
@@ -300,8 +300,8 @@ def _answer(refusal: Conflict) -> str:
 
 
 def _still_missing(missing: Missing, late: VmprobeError, failure: Optional[Transient]) -> str:
-    """``2 of 5: server a is BUILD, server b is BUILD; 503 Service Unavailable; not within its
-    budget of 30 s``.
+    """``2 of 5: server a is BUILD, server b is BUILD; 503 Service Unavailable; not done
+    within 30 s``.
     """
     messages = [message for message in missing.values() if message]
     count = f"{len(messages)} of {len(missing)}: " if messages and len(missing) > 1 else ""
