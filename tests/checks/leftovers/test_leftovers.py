@@ -103,7 +103,10 @@ def test_what_is_within_its_lease_is_counted_apart_and_named_at_v(site):
 
     assert site.leftovers() == (
         0,
-        ("VM_LEFTOVERS OK - site: nothing is left behind (1 resource within its lease) | " + NOTHING),
+        (
+            "VM_LEFTOVERS OK - site: nothing is left behind (1 resource within its lease) | "
+            + NOTHING
+        ),
     )
     assert site.leftovers("-v")[1].splitlines()[1:] == [
         "server 4f1c of mon, its lease ends in 5 min: vmprobe-mon-20270115t075900z-6-aaaaaaaa",
