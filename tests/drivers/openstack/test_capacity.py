@@ -288,7 +288,7 @@ def test_only_limits_with_a_figure_are_in_the_first_line_and_all_are_below_it(cl
     made.connect()
     limits = made.capacity()
 
-    assert probe._story(limits) == "free: 100 of 100 servers, 500 of 500 ports"
+    assert probe.summary(limits) == "free: 100 of 100 servers, 500 of 500 ports"
     assert sorted(label for label in headroom.values(limits)[0] if label.endswith("_free")) == [
         "ports_free",
         "servers_free",

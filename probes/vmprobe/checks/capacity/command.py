@@ -61,7 +61,7 @@ def _find(run: Session, options: argparse.Namespace) -> Finding:
     values, run.highest = headroom.values(limits)
     timeline.metrics.update(values)
 
-    message, problems = _message(limits), []
+    message, problems = summary(limits), []
     if options.need or options.flavor:
         with timeline.stage("image"):
             plan = cloud.resolve({**site.test_vm, "flavor": flavor})
@@ -94,7 +94,7 @@ def _answer(room: headroom.Room, need: Optional[int], flavor: str) -> str:
     return f"{room.fits} more {flavor} fit, limited by {room.limiting}"
 
 
-def _message(limits: Sequence[Limit]) -> str:
+def summary(limits: Sequence[Limit]) -> str:
     """``free: 97 of 100 servers, 12 of 20 vcpus, 7.5 GiB of 16 GiB memory``."""
     totals = [
         (label, total)
