@@ -197,8 +197,8 @@ def test_a_signal_that_comes_where_nothing_can_be_raised_is_unknown_all_the_same
     )
 
 
-def _wait_for(seen, limit=30.0):
+def _wait_for(condition, limit=30.0):
     end = time.monotonic() + limit
-    while not seen():
+    while not condition():
         assert time.monotonic() < end, "it did not happen"
         os.sched_yield()

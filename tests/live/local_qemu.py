@@ -80,24 +80,24 @@ class QemuSite:
 
     def processes(self):
         """Pids of the QEMUs of this site, by what the machine says of their working directory."""
-        found = []
+        pids = []
         for entry in os.listdir("/proc"):
             try:
                 place = os.readlink(f"/proc/{entry}/cwd") if entry.isdigit() else ""
-                words = (
+                command = (
                     Path(f"/proc/{entry}/cmdline").read_bytes()
                     if place.startswith(str(self.state))
                     else b""
                 )
             except OSError:
                 continue
-            if BINARY.encode() in words:
-                found.append(int(entry))
-        return found
+            if BINARY.encode() in command:
+                pids.append(int(entry))
+        return pids
 
     def files(self):
         """What lies there of servers, volumes and debts, and only that."""
-        found = [
+        paths = [
             Path(directory, name).relative_to(
                 self.state
             )  # os.walk, because a run may be removing them just now
@@ -106,7 +106,7 @@ class QemuSite:
         ]
         return sorted(
             path
-            for path in found
+            for path in paths
             if path.parts[-1] not in ("qemu", "server", "volume", "ledger", "here")
         )
 
@@ -143,12 +143,12 @@ def struck(text: str) -> str:
     ).rstrip("\n")
 
 
-def soon(look, seconds=120):
+def soon(condition, seconds=120):
     """What ``look`` returns as soon as it is true, or at last."""
     until = time.monotonic() + seconds
-    while not look() and time.monotonic() < until:
+    while not condition() and time.monotonic() < until:
         time.sleep(0.01)
-    return look()
+    return condition()
 
 
 @contextmanager
@@ -157,6 +157,6 @@ def harness():
     needed()
     with tempfile.TemporaryDirectory() as directory:
         site = QemuSite(Path(directory)).set("endpoint", directory=f"{directory}/qemu")
-        found = of_site(str(site.write()), Clock())
-        found.impossible = {"flavor": 2000 * 2**40}
-        yield found
+        harness = of_site(str(site.write()), Clock())
+        harness.impossible = {"flavor": 2000 * 2**40}
+        yield harness

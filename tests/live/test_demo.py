@@ -15,9 +15,9 @@ pytestmark = pytest.mark.live
 GOOD = r"VM_LIFECYCLE OK - {}: test VM ran and is gone in [\d.]+ s \(active [\d.]+ s, network [\d.]+ s, storage [\d.]+ s\) \| "
 
 
-def _run(*words, **environment):
+def _run(*arguments, **environment):
     done = subprocess.run(
-        [sys.executable, *words],
+        [sys.executable, *arguments],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
@@ -41,10 +41,10 @@ def test_the_demonstration_runs_a_real_vm_and_says_how_to_repeat_it():
 
 def test_where_there_is_no_qemu_the_demonstration_says_so_and_runs_in_memory(tmp_path):
     code, output, errors = _run("probes/vmprobectl", "demo", PATH=str(tmp_path))
-    told, command, line = output.splitlines()[:3]
+    notice, command, line = output.splitlines()[:3]
 
     assert (code, errors) == (0, "")
-    assert told == (
+    assert notice == (
         "No real VM: qemu-system-x86_64 is not installed. This uses the in-memory cloud, and starts "
         "nothing."
     )

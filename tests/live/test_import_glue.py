@@ -89,10 +89,10 @@ PATH = os.environ.get("PATH", "") + ":/usr/sbin"
     "bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"]
 )
 def test_all_endpoints_of_a_server_are_found_also_beyond_its_size_limit(bdii):
-    found = catalogue.read("glue", bdii)
+    sites = catalogue.read("glue", bdii)
 
-    assert (len(found.entries), found.skipped) == (600, 0)
-    assert found.entries[7] == (
+    assert (len(sites.entries), sites.skipped) == (600, 0)
+    assert sites.entries[7] == (
         "SITE007-cloud7.example.org",
         {
             ("site", "name"): "SITE007-cloud7.example.org",
@@ -128,14 +128,14 @@ def test_a_server_that_is_not_there_is_one_line():
         catalogue.read("glue", place)
 
 
-def dump(bdii, path, *words):
+def dump(bdii, path, *arguments):
     """What ldapsearch writes into a file, asked in one of its ways; what is on stderr is lost, as it is in a cron job."""
     with open(path, "wb") as file:
         subprocess.run(
             [
                 "ldapsearch",
                 "-x",
-                *words,
+                *arguments,
                 "-H",
                 bdii.rpartition("/")[0],
                 "-b",
@@ -158,27 +158,27 @@ def test_a_dump_of_ldapsearch_s_is_read_when_it_is_whole_and_refused_when_it_say
     bdii, tmp_path
 ):
     pages = ("-E", "pr=200/noprompt")
-    for number, words in enumerate(
+    for number, options in enumerate(
         (pages, ("-L", *pages), ("-LL", *pages), ("-LLL", *pages), ("-o", "ldif-wrap=no", *pages))
     ):
-        found = catalogue.read("glue", dump(bdii, tmp_path / f"whole{number}", *words))
-        assert (len(found.entries), found.skipped) == (600, 0)
+        sites = catalogue.read("glue", dump(bdii, tmp_path / f"whole{number}", *options))
+        assert (len(sites.entries), sites.skipped) == (600, 0)
 
-    for words in ((), ("-z", "7"), ("-o", "ldif-wrap=no"), ("-z", "201", *pages)):
+    for options in ((), ("-z", "7"), ("-o", "ldif-wrap=no"), ("-z", "201", *pages)):
         with pytest.raises(
             ClientError,
             match="is part of a catalogue: the server ended it with '4 Size limit exceeded'$",
         ):
-            catalogue.read("glue", dump(bdii, tmp_path / "part", *words))
+            catalogue.read("glue", dump(bdii, tmp_path / "part", *options))
 
 
 @pytest.mark.parametrize(
     "bdii", ["sizelimit size.prtotal=unlimited\n"], indirect=True, ids=["pages-for-ever"]
 )
 def test_a_dump_of_ldapsearch_s_that_was_cut_anywhere_is_refused(bdii, tmp_path):
-    for words, last in (((), "result: "), (("-L",), "# search result")):
+    for options, last in (((), "result: "), (("-L",), "# search result")):
         text = open(
-            dump(bdii, tmp_path / "whole", *words, "-E", "pr=200/noprompt"), encoding="utf-8"
+            dump(bdii, tmp_path / "whole", *options, "-E", "pr=200/noprompt"), encoding="utf-8"
         ).read()
         end = text.rindex(last)
         for number in range(1, 50):

@@ -29,9 +29,9 @@ def harness():
     """For the conformance suite."""
     from conformance.harnesses import of_site
 
-    found = of_site(SITE, Clock(), reports=False)
-    found.impossible_id = "999999999"
-    yield found
+    harness = of_site(SITE, Clock(), reports=False)
+    harness.impossible_id = "999999999"
+    yield harness
 
 
 def run(probe, *options):
@@ -58,6 +58,6 @@ def test_a_test_vm_lives_and_is_gone(options):
     ],
 )
 def test_the_other_probes_answer(probe, options):
-    code, said = run(probe, *options)
+    code, output = run(probe, *options)
 
-    assert code in (0, 1, 2), said  # what there is in somebody else's cloud may well alert
+    assert code in (0, 1, 2), output  # what there is in somebody else's cloud may well alert

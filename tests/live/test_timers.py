@@ -54,18 +54,18 @@ class Systemd:
             "--user",
         ]
 
-    def __call__(self, *words):
+    def __call__(self, *arguments):
         return subprocess.run(
-            [*self._enter, *words],
+            [*self._enter, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def does(self, *words):
-        done = self(*words)
-        assert done.returncode == 0, f"systemctl {words}: {done.stderr}"
+    def does(self, *arguments):
+        done = self(*arguments)
+        assert done.returncode == 0, f"systemctl {arguments}: {done.stderr}"
         return done.stdout
 
     def started(self):
@@ -94,13 +94,13 @@ def systemd(tmp_path):
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no mount namespace can be made here")
     tmp_path.chmod(0o755)
-    found = Systemd(tmp_path)
+    made = Systemd(tmp_path)
     try:
-        if not until(found.started):
+        if not until(made.started):
             pytest.skip(f"systemd does not start here: {(tmp_path / 'log').read_text()[-200:]}")
-        yield found
+        yield made
     finally:
-        found.end()
+        made.end()
 
 
 def generated(systemd, sites):
@@ -146,7 +146,7 @@ def counted(systemd, timer, service):
 
 def next_run(systemd, timer):
     """(last trigger, next elapse) of a timer, each as systemd shows it; times of the monotonic clock in seconds."""
-    words = dict(
+    properties = dict(
         line.split("=", 1)
         for line in systemd.does(
             "show",
@@ -156,7 +156,8 @@ def next_run(systemd, timer):
         ).splitlines()
     )
     return {
-        word: seconds(text) if word.endswith("Monotonic") else text for word, text in words.items()
+        word: seconds(text) if word.endswith("Monotonic") else text
+        for word, text in properties.items()
     }
 
 
@@ -184,8 +185,8 @@ def test_a_timer_of_a_short_interval_runs_once_when_it_is_started_and_not_at_a_d
 
     for _ in range(3):
         systemd.does("daemon-reload")
-        told = next_run(systemd, timer)
-        assert 56 <= told["NextElapseUSecMonotonic"] - told["LastTriggerUSecMonotonic"] <= 64
+        run_at = next_run(systemd, timer)
+        assert 56 <= run_at["NextElapseUSecMonotonic"] - run_at["LastTriggerUSecMonotonic"] <= 64
     assert runs() == [timer[: -len(".timer")]]
 
 
@@ -220,6 +221,8 @@ def test_a_packaged_timer_runs_once_when_it_is_started_and_not_at_a_daemon_reloa
 
     for _ in range(3):
         systemd.does("daemon-reload")
-        told = next_run(systemd, f"{name}mine.timer")
-        assert 3590 <= told["NextElapseUSecMonotonic"] - told["LastTriggerUSecMonotonic"] <= 3700
+        run_at = next_run(systemd, f"{name}mine.timer")
+        assert (
+            3590 <= run_at["NextElapseUSecMonotonic"] - run_at["LastTriggerUSecMonotonic"] <= 3700
+        )
     assert len(runs.read_text().split()) == 1

@@ -73,21 +73,21 @@ def seen(place):
     process = place.start()
     try:
         assert soon(lambda: "running=1;" in place.look("state")[1], 120), process.poll()
-        found = {
+        outputs = {
             probe: place.look(probe, "-v") for probe in ("gateway", "state", "capacity", "image")
         }
-        found["activity"] = place.look(
+        outputs["activity"] = place.look(
             "activity", "-v", "-t", "8"
         )  # in 8 s there is time for four readings, which take 6 s
-        found["needs"] = place.look("capacity", "--need", "1000000")
-        found["again"] = place.look("activity", "-v", "-t", "8")
+        outputs["needs"] = place.look("capacity", "--need", "1000000")
+        outputs["again"] = place.look("activity", "-v", "-t", "8")
         output, _ = process.communicate(timeout=240)
-        found["lifecycle"] = (process.returncode, output)
+        outputs["lifecycle"] = (process.returncode, output)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=120)
-    return found
+    return outputs
 
 
 def figures(output):

@@ -49,16 +49,19 @@ class Echo:
             lifecycle: ["--json", str(timeline), "--evidence", str(evidence)],
             command: ["--json", str(timeline)],
         }.get(probe, [])
-        said = probe.main(["--site", str(self.site), "-vv", *files], clock=VirtualClock()).verdict
-        found = {"the output": verdict.render("VM_X", said), "the terminal": terminal.getvalue()}
-        found.update(
+        result = probe.main(["--site", str(self.site), "-vv", *files], clock=VirtualClock()).verdict
+        outputs = {
+            "the output": verdict.render("VM_X", result),
+            "the terminal": terminal.getvalue(),
+        }
+        outputs.update(
             {
                 path.name: path.read_text()
                 for path in [timeline, *evidence.glob("*")]
                 if files and path.exists()
             }
         )
-        return found
+        return outputs
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +71,17 @@ def echo(tmp_path_factory):
         yield made
 
 
-def filled(document, said):
+def filled(document, message):
     """A document with ``said`` for each of its texts and keys' neighbours, in the same shape."""
     if isinstance(document, dict):
         return {
-            **{key: filled(value, said) for key, value in document.items()},
-            said: said,
-            "more": {"text": said, "state": said},
+            **{key: filled(value, message) for key, value in document.items()},
+            message: message,
+            "more": {"text": message, "state": message},
         }
     if isinstance(document, list):
-        return [filled(value, said) for value in document]
-    return said if isinstance(document, str) else document
+        return [filled(value, message) for value in document]
+    return message if isinstance(document, str) else document
 
 
 SHAPES = {

@@ -108,12 +108,12 @@ def _live_through(world, fault, what):
     if fault in KILLS:
         world.run_and_be_killed()
     else:
-        code, said = world.run()
-        assert code == CODES[what].get(fault, 0), said
-        assert said.figures["total"] >= 0
+        code, output = world.run()
+        assert code == CODES[what].get(fault, 0), output
+        assert output.figures["total"] >= 0
         stuck = fault == "never-deleted" and what == "delete"
         assert (world.ours() != []) == stuck, f"left: {world.ours()}"
-        assert said.figures["leftovers"] == len(world.ours())
+        assert output.figures["leftovers"] == len(world.ours())
     world.check_strangers()
     _either_is_enough(world)
 
@@ -130,22 +130,22 @@ def _either_is_enough(world):
         restore(elsewhere=True)
         world.outlast_the_lease()
         if stuck:
-            code, said = world.leftovers("--remove")
-            assert (code, said.figures["leftovers"]) == (1, len(left)), said
+            code, output = world.leftovers("--remove")
+            assert (code, output.figures["leftovers"]) == (1, len(left)), output
             world.repaired()
-        code, said = world.leftovers("--remove")
-        assert (code, said.figures["leftovers"]) == (0, 0), said
+        code, output = world.leftovers("--remove")
+        assert (code, output.figures["leftovers"]) == (0, 0), output
         assert world.ours() == []
         world.check_strangers()
 
     restore()
     if stuck:
-        code, said = world.run()
-        assert (code, said.figures["leftovers"]) == (1, len(left)), said
-        assert f"{len(left)} left behind by earlier runs" in said.text
+        code, output = world.run()
+        assert (code, output.figures["leftovers"]) == (1, len(left)), output
+        assert f"{len(left)} left behind by earlier runs" in output.text
     world.repaired()
-    code, said = world.run()
-    assert (code, said.figures["leftovers"]) == (0, 0), said
+    code, output = world.run()
+    assert (code, output.figures["leftovers"]) == (0, 0), output
     assert world.ours() == []
     world.check_strangers()
     if (
@@ -192,9 +192,9 @@ def _calls(directory, count, monkeypatch):
     made = []
     world = Disaster(directory, count)
 
-    def call(*words, name, real, **more):
+    def call(*arguments, name, real, **more):
         made.append(name)
-        return real(*words, **more)
+        return real(*arguments, **more)
 
     with monkeypatch.context() as patch:
         for name in CALLS:
@@ -207,15 +207,15 @@ def _kill_at(number, how, kill, patch):
     """Replace CALLS of this process so that the ``number``-th is its last."""
     numbers = itertools.count(1)
 
-    def call(*words, name, real, **more):
+    def call(*arguments, name, real, **more):
         last = next(numbers) == number
         if last and how == "half":
-            real(words[0], words[1][: len(words[1]) // 2])
+            real(arguments[0], arguments[1][: len(arguments[1]) // 2])
         elif last and how == "after":
-            real(*words, **more)
+            real(*arguments, **more)
         if last:
             kill()
-        return real(*words, **more)
+        return real(*arguments, **more)
 
     for name in CALLS:
         patch(os, name, functools.partial(call, name=name, real=getattr(os, name)))
@@ -264,7 +264,7 @@ def _live_through_two(world):
         )
         outcome = world.run_in_a_process() if killing else world.run()
         if outcome is not None:
-            code, said = outcome
+            code, output = outcome
             assert code != 0 or set(world.ours()) <= before, f"OK, and left: {world.ours()}"
         world.check_strangers()
     world.repaired()

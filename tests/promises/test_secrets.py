@@ -16,10 +16,12 @@ SECRETS = Secrets(password='Pass&word/"4%1 <|>=+ç')
 
 @pytest.fixture
 def world(tmp_path):
-    found = Disaster(tmp_path / "world")
-    found.credentials = SECRETS.credentials(found.directory / "credentials.ini", username="robot")
-    found.site.set("endpoint", credentials=str(found.credentials))
-    return found
+    disaster = Disaster(tmp_path / "world")
+    disaster.credentials = SECRETS.credentials(
+        disaster.directory / "credentials.ini", username="robot"
+    )
+    disaster.site.set("endpoint", credentials=str(disaster.credentials))
+    return disaster
 
 
 def run_loudly(world, monkeypatch):

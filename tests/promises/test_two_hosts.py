@@ -13,17 +13,17 @@ from vmprobe.drivers.memory.cloud import Thing
 
 def hosts(tmp_path, clock, owners):
     """Sites that are one cloud, seen by these owners; sites of one owner share their ledgers' directory."""
-    found = []
+    sites = []
     for number, owner in enumerate(owners):
         (tmp_path / f"{number}").mkdir()
-        found.append(
+        sites.append(
             MemorySite(tmp_path / f"{number}", clock).set(
                 "site", owner=owner, name=f"seen-by-{owner}"
             )
         )
-        found[-1].cloud = found[0].cloud
-        found[-1].set("endpoint", url=found[0].url).set("test vm", snapshot="yes")
-    return found
+        sites[-1].cloud = sites[0].cloud
+        sites[-1].set("endpoint", url=sites[0].url).set("test vm", snapshot="yes")
+    return sites
 
 
 def test_remove_of_one_host_never_touches_what_the_other_left(tmp_path):

@@ -19,8 +19,8 @@ def ended_runs(directory, now):
 
 def owed(directory):
     """What the ledgers of a directory owe."""
-    found = []
+    refs = []
     for ledger in ended_runs(directory, NOW):
-        found += [debt.ref for debt in ledger.owed()]
+        refs += [debt.ref for debt in ledger.owed()]
         ledger.close(settled=False)
-    return found
+    return refs

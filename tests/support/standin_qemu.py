@@ -85,10 +85,10 @@ class Place:
             + (f"directory = {self.base}\n" if base else "")
             + "[test vm]\nimage = disk\n"
         )
-        found = Qemu(load(str(path)).endpoint, {}, Deadline(120, 10), Evidence(keep=True))
+        driver = Qemu(load(str(path)).endpoint, {}, Deadline(120, 10), Evidence(keep=True))
         if connected:
-            found.connect()
-        return found
+            driver.connect()
+        return driver
 
     def server(self, driver):
         """A server that runs; its monitor answers."""
@@ -101,11 +101,11 @@ class Place:
 
     def running(self):
         """Pids of what began in the directory of a server and has not ended."""
-        found = []
+        pids = []
         for entry in os.listdir("/proc"):
             try:
                 if entry.isdigit() and os.readlink(f"/proc/{entry}/cwd").startswith(str(self.base)):
-                    found.append(int(entry))
+                    pids.append(int(entry))
             except OSError:
                 continue
-        return found
+        return pids

@@ -122,12 +122,12 @@ def test_the_output_is_ascii_whatever_encoding_the_environment_asks_for(quick, e
     ],
 )
 def test_words_that_are_no_text_are_taken_as_they_are(tmp_path, environment, probe, options):
-    words = [word if isinstance(word, bytes) else word.encode() for word in options]
+    arguments = [word if isinstance(word, bytes) else word.encode() for word in options]
     done = subprocess.run(
         [
             sys.executable.encode(),
             str(PROBES / probe).encode(),
-            *(word.replace(b"{}", str(tmp_path).encode()) for word in words),
+            *(word.replace(b"{}", str(tmp_path).encode()) for word in arguments),
         ],
         capture_output=True,
         timeout=60,
@@ -195,7 +195,7 @@ def test_without_a_place_for_the_ledger_the_run_goes_on_and_says_so(quick):
 
 @pytest.mark.parametrize("library", ["nagiosplugin", "argparse"])
 @pytest.mark.parametrize(
-    "code, words",
+    "code, message",
     [
         (
             "raise ImportError('No module named this | and\\n that')",
@@ -207,7 +207,7 @@ def test_without_a_place_for_the_ledger_the_run_goes_on_and_says_so(quick):
     ],
 )
 def test_a_library_that_is_missing_or_broken_is_unknown_and_named(
-    quick, tmp_path, library, code, words
+    quick, tmp_path, library, code, message
 ):
     (tmp_path / f"{library}.py").write_text(code + "\n")
     code, output, errors = run_probe(
@@ -215,4 +215,4 @@ def test_a_library_that_is_missing_or_broken_is_unknown_and_named(
     )
 
     assert (code, errors, output.count("\n"), output.count("|")) == (3, "", 1, 0)
-    assert output.startswith("VM_LIFECYCLE UNKNOWN - ") and words in output
+    assert output.startswith("VM_LIFECYCLE UNKNOWN - ") and message in output

@@ -11,11 +11,11 @@ def busy(site):
     counted = {}
     site.set("sample", readings="1")
 
-    def make(name, cpu=0.0, traffic=0.0, **words):
+    def make(name, cpu=0.0, traffic=0.0, **options):
         thing = site.cloud.things[site.cloud.make(Kind.SERVER, name).id]
-        thing.word = words.pop("word", "RUNNING")
+        thing.word = options.pop("word", "RUNNING")
         counted[thing.id] = (cpu, traffic, site.clock.now())
-        for key, value in words.items():
+        for key, value in options.items():
             setattr(thing, key, value)
         return thing
 

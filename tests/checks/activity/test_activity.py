@@ -6,12 +6,12 @@ from vmprobe.core.model import Sample
 
 def perfdata(cpu, peak, avg, top, total, interval, servers):
     pairs = [("disk_read", ""), ("disk_write", ""), ("net_in", ""), ("net_out", "")]
-    words = [
+    labels = [
         f"{name}_{what}={value};;;0"
         for name, _ in pairs
         for what, value in (("avg", avg), ("peak", top), ("total", total))
     ]
-    disk, net = words[:6], words[6:]
+    disk, net = labels[:6], labels[6:]
     return " ".join(
         [
             "auth=0s;;;0",
@@ -123,7 +123,7 @@ def test_only_servers_that_run_and_are_like_the_patterns_are_asked(site, busy):
     busy("db1")
 
     assert site.probe("activity", "--name", "web*")[1].endswith("servers=1;;;0 total=0s;;;0")
-    assert [words for words in site.cloud.log if words.startswith("metrics")] == [
+    assert [request for request in site.cloud.log if request.startswith("metrics")] == [
         "metrics server ser-1"
     ]
 
@@ -167,7 +167,7 @@ def test_the_table_has_the_busiest_first(site, busy):
 def test_memory_is_a_metric_where_a_manager_has_it():
     rows = [[Sample("memory", 100, 0, counter=False)], [Sample("memory", 200, 10, counter=False)]]
 
-    found, missing = usage.values({"a": rows})
+    values, missing = usage.values({"a": rows})
 
-    assert found == {"memory_avg": 200, "memory_peak": 200, "memory_total": 200}
+    assert values == {"memory_avg": 200, "memory_peak": 200, "memory_total": 200}
     assert missing == ["cpu", "disk_read", "disk_write", "net_in", "net_out"]

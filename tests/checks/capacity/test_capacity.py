@@ -302,9 +302,9 @@ def test_nothing_is_added_up_that_one_server_could_not_use():
 def test_a_test_vm_needs_what_its_lifecycle_makes(plan, test_vm, needs):
     driver = Driver({}, {}, None, None)
 
-    found = driver.needs(plan, {"volume": None, "depth": "api", **test_vm})
+    needs_found = driver.needs(plan, {"volume": None, "depth": "api", **test_vm})
 
-    assert found == {
+    assert needs_found == {
         ("servers", ""): 1,
         ("ports", ""): 1,
         **{(name, ""): amount for name, amount in needs.items()},

@@ -14,17 +14,18 @@ from gateways.wired import Wired
 def test_ok_over_tls_with_every_certificate_of_the_chain(site, authority):
     with serving(authority.issue("server", days=100)) as url:
         wired = Wired(site, url).set("endpoint", ca=str(authority.ca))
-        state, said = wired("-v", "-w", "tls_expires=600:", "-c", "tls_expires=60:")
+        state, output = wired("-v", "-w", "tls_expires=600:", "-c", "tls_expires=60:")
 
     assert state == 0
     assert (
         "note: certificate of 127.0.0.1: /CN=server by /CN=test authority, ends in 100 d, for 127.0.0.1, localhost"
-        in said
+        in output
     )
     assert (
-        "note: certificate of 127.0.0.1: /CN=test authority by /CN=test authority, ends in " in said
+        "note: certificate of 127.0.0.1: /CN=test authority by /CN=test authority, ends in "
+        in output
     )
-    assert " tls=Ts;;;0 tls_expires=Ts;600:;60:;0 " in said
+    assert " tls=Ts;;;0 tls_expires=Ts;600:;60:;0 " in output
 
 
 def test_warning_and_critical_when_a_certificate_is_about_to_end(site, authority):
@@ -40,7 +41,7 @@ def test_warning_and_critical_when_a_certificate_is_about_to_end(site, authority
 
 
 @pytest.mark.parametrize(
-    "issue, words",
+    "issue, message",
     [
         (dict(days=-1), "certificate has expired"),
         (
@@ -50,29 +51,29 @@ def test_warning_and_critical_when_a_certificate_is_about_to_end(site, authority
     ],
 )
 def test_critical_when_the_certificate_is_not_to_be_accepted_and_its_dates_are_told(
-    site, authority, issue, words
+    site, authority, issue, message
 ):
     with serving(authority.issue("server", **issue)) as url:
-        state, said = Wired(site, url).set("endpoint", ca=str(authority.ca))("-v")
+        state, output = Wired(site, url).set("endpoint", ca=str(authority.ca))("-v")
 
-    assert (state, said.split(" | ")[0]) == (
+    assert (state, output.split(" | ")[0]) == (
         2,
         (
-            f"VM_GATEWAY CRITICAL - site: tls: TLS: the certificate of 127.0.0.1 is not accepted: {words} (cause=gateway)"
+            f"VM_GATEWAY CRITICAL - site: tls: TLS: the certificate of 127.0.0.1 is not accepted: {message} (cause=gateway)"
         ),
     )
-    assert "tls_expires=" in said
-    assert "note: certificate of 127.0.0.1: /CN=server by /CN=test authority, end" in said
+    assert "tls_expires=" in output
+    assert "note: certificate of 127.0.0.1: /CN=server by /CN=test authority, end" in output
 
 
 def test_critical_when_nobody_trusted_has_signed_the_certificate(site, authority, tmp_path):
     (tmp_path / "other").mkdir()
     with serving(authority.issue("server")) as url:
-        state, said = Wired(site, url).set(
+        state, output = Wired(site, url).set(
             "endpoint", ca=str(Authority(tmp_path / "other", "another").ca)
         )()
 
-    assert (state, said.split(" | ")[0]) == (
+    assert (state, output.split(" | ")[0]) == (
         2,
         (
             "VM_GATEWAY CRITICAL - site: tls: TLS: the certificate of 127.0.0.1 is not accepted: unable to get local issuer "
@@ -89,10 +90,10 @@ def _authorities(authority, directory):
         capture_output=True,
         text=True,
     ).stdout.strip()
-    found = directory / "certificates"
-    found.mkdir()
-    (found / f"{hashed}.0").symlink_to(authority.ca)
-    return found, hashed
+    certificates = directory / "certificates"
+    certificates.mkdir()
+    (certificates / f"{hashed}.0").symlink_to(authority.ca)
+    return certificates, hashed
 
 
 def test_a_directory_of_authorities_as_the_grid_has_it_is_trusted(site, authority, tmp_path):
@@ -100,12 +101,12 @@ def test_a_directory_of_authorities_as_the_grid_has_it_is_trusted(site, authorit
     (directory / f"{hashed}.signing_policy").write_text("access_id_CA X509 '/CN=test authority'\n")
     (directory / f"{hashed}.namespaces").write_text("# who may be named by whom\n")
     with serving(authority.issue("server", days=100)) as url:
-        state, said = Wired(site, url).set("endpoint", ca=str(directory))(
+        state, output = Wired(site, url).set("endpoint", ca=str(directory))(
             "-v", "-c", "tls_expires=60:", "-w", "tls_expires=60:"
         )
 
     assert state == 0
-    assert "/CN=test authority by /CN=test authority" in said
+    assert "/CN=test authority by /CN=test authority" in output
 
 
 def test_critical_when_the_authoritys_list_beside_it_has_the_certificate(site, authority, tmp_path):
@@ -119,8 +120,8 @@ def test_critical_when_the_authoritys_list_beside_it_has_the_certificate(site, a
                 "-c", "tls_expires=60:", "-w", "tls_expires=60:"
             )
 
-    state, said = said_of(revoked)
-    assert (state, said.split(" | ")[0]) == (
+    state, output = said_of(revoked)
+    assert (state, output.split(" | ")[0]) == (
         2,
         (
             "VM_GATEWAY CRITICAL - site: tls: the certificate /CN=server is revoked by /CN=test authority (cause=gateway)"
@@ -140,13 +141,13 @@ def test_warning_when_the_proxy_is_about_to_end(site, authority, tmp_path):
     with serving(authority.issue("server", days=100), ca=authority.ca) as url:
         wired = Wired(site, url).set("endpoint", ca=str(authority.ca))
         wired = _credentials(wired, tmp_path, authority.issue("robot", days=0.02, names=()))
-        state, said = wired("-c", "tls_expires=60:", "-w", "tls_expires=60:")
+        state, output = wired("-c", "tls_expires=60:", "-w", "tls_expires=60:")
 
     assert state == 1
-    assert said.startswith(
+    assert output.startswith(
         "VM_GATEWAY WARNING - site: cred_expires Ts is outside 3600: (warning); test gateway 1 answers in "
     )
-    assert " cred_expires=Ts;3600:;;0 " in said
+    assert " cred_expires=Ts;3600:;;0 " in output
 
 
 def test_unknown_when_the_proxy_has_ended_because_that_is_ours(site, authority, tmp_path):
@@ -156,20 +157,20 @@ def test_unknown_when_the_proxy_has_ended_because_that_is_ours(site, authority, 
             tmp_path,
             authority.issue("robot", days=-1, names=()),
         )
-        state, said = wired()
+        state, output = wired()
 
     assert state == 3
     assert re.match(
         r"VM_GATEWAY UNKNOWN - site: http: certificate \S+/robot.pem expired on .* UTC \(cause=client\) \| ",
-        said,
+        output,
     )
 
 
 def test_unknown_when_the_server_wants_a_certificate_and_there_is_none(site, authority):
     with serving(authority.issue("server", days=100), ca=authority.ca) as url:
-        state, said = Wired(site, url).set("endpoint", ca=str(authority.ca))()
+        state, output = Wired(site, url).set("endpoint", ca=str(authority.ca))()
 
-    assert (state, said.split(" | ")[0]) == (
+    assert (state, output.split(" | ")[0]) == (
         3,
         (
             "VM_GATEWAY UNKNOWN - site: http: GET /: the server wants a client certificate (cause=client)"

@@ -14,7 +14,7 @@ def test_ok_when_every_step_is_good_and_nothing_was_created(site):
         ),
     )
     assert site.cloud.things == {}
-    assert [words.split()[0] for words in site.cloud.log] == [
+    assert [request.split()[0] for request in site.cloud.log] == [
         "connect",
         "describe",
         "list",
@@ -139,7 +139,7 @@ def test_what_more_is_offered_is_asked_for_readers_only_and_last(site, tmp_path)
     ):
         before = len(site.cloud.log)
         assert site.probe("gateway", *options)[0] == 0
-        asked = [words.split()[0] for words in site.cloud.log[before:]]
+        asked = [request.split()[0] for request in site.cloud.log[before:]]
         assert (asked.count("offers"), asked[-1]) == (offers, "offers" if offers else "resolve")
 
 

@@ -46,9 +46,9 @@ def test_reachability_the_clouds_own_failure_and_a_rejected_credential_are_told_
     site, front, auth, line
 ):
     with serving(front=front, auth=auth) as url:
-        state, said = Wired(site, url)()
+        state, output = Wired(site, url)()
 
-    assert (state, said.split(" | ")[0]) == (2, f"VM_GATEWAY CRITICAL - site: {line}")
+    assert (state, output.split(" | ")[0]) == (2, f"VM_GATEWAY CRITICAL - site: {line}")
 
 
 @pytest.mark.parametrize("front", [300, 302, 401, 404, 405])
@@ -60,36 +60,36 @@ def test_what_a_gateway_answers_without_a_credential_does_not_matter_as_long_as_
 
 
 @pytest.mark.parametrize(
-    "behind, state, words", [(100, 1, "60 (warning)"), (-1000, 2, "300 (critical)")]
+    "behind, state, reason", [(100, 1, "60 (warning)"), (-1000, 2, "300 (critical)")]
 )
-def test_a_clock_that_is_wrong_alerts(site, behind, state, words):
+def test_a_clock_that_is_wrong_alerts(site, behind, state, reason):
     with serving(behind=behind) as url:
-        found, said = Wired(site, url)()
+        code, output = Wired(site, url)()
 
-    assert found == state
+    assert code == state
     assert re.match(
-        rf"VM_GATEWAY {verdict.WORDS[state]} - site: skew Ts is outside {re.escape(words)}; test gateway",
-        said,
+        rf"VM_GATEWAY {verdict.WORDS[state]} - site: skew Ts is outside {re.escape(reason)}; test gateway",
+        output,
     )
 
 
 def test_without_a_date_the_clock_is_not_known_and_said_so(site):
     with serving(behind=None) as url:
-        state, said = Wired(site, url)("-v")
+        state, output = Wired(site, url)("-v")
 
-    assert (state, "skew=" in said) == (0, False)
-    assert "note: the server says no date: its clock is not known" in said.splitlines()
+    assert (state, "skew=" in output) == (0, False)
+    assert "note: the server says no date: its clock is not known" in output.splitlines()
 
 
 def test_a_service_of_the_catalogue_that_nobody_serves_is_critical(site):
     with serving() as url, socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
         closed.close()
-        state, said = Wired(site, url).set(
+        state, output = Wired(site, url).set(
             "endpoint", services=f"{url}/v2 http://127.0.0.1:{port}/v3"
         )()
 
-    assert (state, said.split(" | ")[0]) == (
+    assert (state, output.split(" | ")[0]) == (
         2,
         (
             "VM_GATEWAY CRITICAL - site: services: connect: 127.0.0.1 port PORT: connection refused (cause=gateway)"

@@ -67,9 +67,9 @@ def test_critical_when_it_is_missing(site):
 def test_state_and_checksum_of_the_test_image(site, image, options, state, line, wrong):
     site.cloud.described = [image]
 
-    found, output = site.probe("image", *options)
+    code, output = site.probe("image", *options)
 
-    assert (found, first(output)) == (
+    assert (code, first(output)) == (
         state,
         f"VM_IMAGE {('OK', 'WARNING', 'CRITICAL')[state]} - site: {line}",
     )

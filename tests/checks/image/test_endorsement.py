@@ -58,9 +58,9 @@ def test_ok_when_the_image_is_endorsed_by_a_signed_list(site, clock, jane, liste
 def test_what_a_list_says_of_the_test_image(
     site, clock, jane, listed, days, images, state, line, wrong
 ):
-    found, output = site.probe("image", *listed(jane.smime(hepix(clock, days, **images))))
+    code, output = site.probe("image", *listed(jane.smime(hepix(clock, days, **images))))
 
-    assert (found, first(output)) == (state, f"VM_IMAGE {line}")
+    assert (code, first(output)) == (state, f"VM_IMAGE {line}")
     assert counts(output) == {"images": 1, **wrong}
 
 
@@ -144,7 +144,7 @@ def test_a_directory_of_authorities_is_trusted_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "content, words",
+    "content, message",
     [
         ("{}", "it cannot be understood: the answer has no hv:imagelist"),
         (
@@ -165,13 +165,13 @@ def test_a_directory_of_authorities_is_trusted_and_nothing_else(
     ],
 )
 def test_a_signed_list_that_cannot_be_understood_is_one_clear_line(
-    site, jane, listed, content, words
+    site, jane, listed, content, message
 ):
     state, output = site.probe("image", *listed(jane.smime(content)))
 
     assert (state, first(output)) == (
         2,
-        f"VM_IMAGE CRITICAL - site: lists: images.list: {words} (cause=image)",
+        f"VM_IMAGE CRITICAL - site: lists: images.list: {message} (cause=image)",
     )
 
 
@@ -192,7 +192,7 @@ def test_what_is_not_signed_is_never_believed(site, listed, content):
 
 
 @pytest.mark.parametrize(
-    "more, words",
+    "more, message",
     [
         ("<dcterms:identifier>other</dcterms:identifier>", "it has identifier 2 times"),
         ("<dcterms:valid>2099-01-01</dcterms:valid>", "it has valid 2 times"),
@@ -203,14 +203,14 @@ def test_what_is_not_signed_is_never_believed(site, listed, content):
         ("</rdf:Description><rdf:Description>", "it has 2 descriptions instead of one"),
     ],
 )
-def test_metadata_that_says_two_things_is_not_understood(site, clock, jane, listed, more, words):
+def test_metadata_that_says_two_things_is_not_understood(site, clock, jane, listed, more, message):
     assert first(site.probe("image", *listed(jane.xml(marketplace(clock, more=more))))[1]) == (
-        f"VM_IMAGE CRITICAL - site: lists: images.list: it cannot be understood: {words} (cause=image)"
+        f"VM_IMAGE CRITICAL - site: lists: images.list: it cannot be understood: {message} (cause=image)"
     )
 
 
 @pytest.mark.parametrize(
-    "content, words",
+    "content, message",
     [
         ('{"hv:imagelist": {"hv:images": []}, "hv:imagelist": {}}', "it has the same key twice"),
         (
@@ -229,10 +229,10 @@ def test_metadata_that_says_two_things_is_not_understood(site, clock, jane, list
     ],
 )
 def test_a_signed_text_that_two_readers_would_take_differently_is_not_understood(
-    site, jane, listed, content, words
+    site, jane, listed, content, message
 ):
     assert first(site.probe("image", *listed(jane.smime(content, "-binary", "-nodetach")))[1]) == (
-        f"VM_IMAGE CRITICAL - site: lists: images.list: it cannot be understood: {words} (cause=image)"
+        f"VM_IMAGE CRITICAL - site: lists: images.list: it cannot be understood: {message} (cause=image)"
     )
 
 
@@ -248,9 +248,9 @@ def test_a_list_with_the_headers_of_a_message_is_read(site, clock, jane, listed)
 
 
 def test_warning_when_an_endorsement_has_no_checksum_to_compare(site, jane, listed):
-    said = '{"hv:imagelist": {"hv:images": [{"hv:image": {"dc:identifier": "img-1", "sl:checksum:whirlpool": "ab"}}]}}'
+    text = '{"hv:imagelist": {"hv:images": [{"hv:image": {"dc:identifier": "img-1", "sl:checksum:whirlpool": "ab"}}]}}'
 
-    state, output = site.probe("image", *listed(jane.smime(said)))
+    state, output = site.probe("image", *listed(jane.smime(text)))
 
     assert (state, first(output)) == (
         1,

@@ -44,18 +44,18 @@ def test_a_changed_document_is_refused_whatever_the_caller_has_done_with_its_sig
         if caller == "ignores its children"
         else None
     )
-    said = []
+    outputs = []
 
     for document in (_changed(jane.xml(marketplace(clock))), mallory.xml(marketplace(clock))):
         (tmp_path / "metadata.xml").write_bytes(
             document if isinstance(document, bytes) else document.encode()
         )
-        words = ("--list", str(tmp_path / "metadata.xml"), "--ca", str(authority.ca))
-        said.append(
-            first(run_probe("check_vm_image", "--site", str(site), *words, preexec_fn=ignored)[1])
+        options = ("--list", str(tmp_path / "metadata.xml"), "--ca", str(authority.ca))
+        outputs.append(
+            first(run_probe("check_vm_image", "--site", str(site), *options, preexec_fn=ignored)[1])
         )
 
-    assert said == [
+    assert outputs == [
         "VM_IMAGE CRITICAL - site: lists: metadata.xml: the signature is not good: the document was changed (cause=image)",
         "VM_IMAGE CRITICAL - site: lists: metadata.xml: the signer's certificate is not accepted: unable to get local issuer certificate (cause=image)",
     ]
@@ -123,7 +123,7 @@ def test_a_comment_is_not_signed_and_cuts_no_value_short(site, clock, jane, list
 
 
 @pytest.mark.parametrize(
-    "change, words",
+    "change, message",
     [
         (_changed, "the signature is not good: the document was changed"),
         (_wrapped, "its signature does not cover the whole document"),
@@ -134,11 +134,11 @@ def test_a_comment_is_not_signed_and_cuts_no_value_short(site, clock, jane, list
     ],
     ids=lambda thing: getattr(thing, "__name__", ""),
 )
-def test_critical_when_metadata_was_tampered_with(site, clock, jane, listed, change, words):
+def test_critical_when_metadata_was_tampered_with(site, clock, jane, listed, change, message):
     state, output = site.probe("image", *listed(change(jane.xml(marketplace(clock)))))
 
     assert state == 2
-    assert first(output).startswith(f"VM_IMAGE CRITICAL - site: lists: images.list: {words}")
+    assert first(output).startswith(f"VM_IMAGE CRITICAL - site: lists: images.list: {message}")
 
 
 def test_critical_when_metadata_is_signed_by_a_key_that_nobody_vouches_for(
@@ -165,11 +165,11 @@ def test_a_key_beside_the_certificate_is_not_looked_at(site, clock, jane, mallor
     """A key value in the signature would verify it, whoever's certificate stands beside it."""
     signed = mallory.xml(marketplace(clock))
     numbers = load_pem_private_key(mallory.key.read_bytes(), None).public_key().public_numbers()
-    words = [
+    encoded = [
         base64.b64encode(value.to_bytes((value.bit_length() + 7) // 8, "big")).decode()
         for value in (numbers.n, numbers.e)
     ]
-    key = f"<KeyValue><RSAKeyValue><Modulus>{words[0]}</Modulus><Exponent>{words[1]}</Exponent></RSAKeyValue></KeyValue>"
+    key = f"<KeyValue><RSAKeyValue><Modulus>{encoded[0]}</Modulus><Exponent>{encoded[1]}</Exponent></RSAKeyValue></KeyValue>"
     dressed = re.sub(
         rb"<KeyInfo>.*</KeyInfo>",
         f"<KeyInfo>{key}<X509Data><X509Certificate>{der(jane.certificate)}"

@@ -72,10 +72,10 @@ def test_a_plain_list_is_as_old_as_its_signature(site, clock, jane, listed, stat
     signed = jane.smime(f"sha512:{SUM} - vmprobe-test\n")
     site.probe("image", *listed(signed))
     (kept,) = (state_directory / "lists").iterdir()
-    seen = json.loads(kept.read_text())["made"]
+    made = json.loads(kept.read_text())["made"]
 
-    assert 0 <= clock.utc() - seen < 600
-    kept.write_text(json.dumps({"made": seen + 1}))
+    assert 0 <= clock.utc() - made < 600
+    kept.write_text(json.dumps({"made": made + 1}))
     state, output = site.probe("image", *listed(signed))
     assert state == 2
     assert "images.list: a replay: it is of " in output
@@ -129,10 +129,10 @@ def test_critical_when_a_list_was_signed_before_another_one_of_the_same_date(
     signed = jane.smime(hepix(clock))
     site.probe("image", *listed(signed))
     (kept,) = (state_directory / "lists").iterdir()
-    seen = json.loads(kept.read_text())
+    remembered = json.loads(kept.read_text())
 
     assert site.probe("image", *listed(signed))[0] == 0
-    kept.write_text(json.dumps({**seen, "signed": seen["signed"] + 1}))
+    kept.write_text(json.dumps({**remembered, "signed": remembered["signed"] + 1}))
     state, output = site.probe("image", *listed(signed))
     assert state == 2
     assert "images.list: a replay: it was signed on " in output

@@ -56,9 +56,9 @@ def signed_below(request, authority, tmp_path):
     "md, notes", [("sha256", ()), ("sha1", ("a certificate beside the signer's uses SHA-1",))]
 )
 def test_the_authority_may_vouch_by_another_one(signed_below, md, notes):
-    found = signed_below(md)
+    signed = signed_below(md)
 
-    assert (dn.to_text(found.signer), found.notes) == ("/C=XX/O=Tests/CN=John", notes)
+    assert (dn.to_text(signed.signer), signed.notes) == ("/C=XX/O=Tests/CN=John", notes)
 
 
 @pytest.mark.parametrize("name", ["Lower CA", "Test CA"], ids=["lower", "same-name"])
@@ -76,15 +76,15 @@ def test_an_authority_that_another_one_vouches_for_by_md5_is_none(signed_below, 
 
 def test_a_message_is_read_as_far_as_it_is_signed(message, jane):
     signed = jane.smime("a list\n")
-    found = message(
+    content = message(
         b"To: somebody\n"
         + signed.replace(b"\n\n", b"\n\nan evil preamble\n", 1)
         + b"\nan evil end\n"
     )
 
-    assert found.content == b"a list\r\n"
-    assert (dn.to_text(found.signer), found.notes) == ("/C=XX/O=Tests/CN=Jane", ())
-    assert abs(found.signed_at - time.time()) < 600
+    assert content.content == b"a list\r\n"
+    assert (dn.to_text(content.signer), content.notes) == ("/C=XX/O=Tests/CN=Jane", ())
+    assert abs(content.signed_at - time.time()) < 600
 
 
 def test_a_message_whose_content_is_within_its_signature_is_read(message, jane):
@@ -100,9 +100,9 @@ def test_a_name_with_a_slash_in_it_is_not_a_name_of_two_parts(message, authority
     assert dn.matches("/C=XX/O=Tests/CN=Jane/OU=Staff", parts)
 
 
-@pytest.mark.parametrize("md, words", [("md5", "the signature uses MD5, which is not accepted")])
-def test_a_digest_that_anybody_can_forge_does_not_count(message, jane, md, words):
-    with pytest.raises(CloudError, match=words):
+@pytest.mark.parametrize("md, reason", [("md5", "the signature uses MD5, which is not accepted")])
+def test_a_digest_that_anybody_can_forge_does_not_count(message, jane, md, reason):
+    with pytest.raises(CloudError, match=reason):
         message(jane.smime("a list\n", md=md))
 
 
@@ -125,9 +125,9 @@ def test_a_message_with_more_than_one_signer_or_none_is_refused(message, authori
 
 def test_the_second_part_of_another_message_signs_nothing(message, jane):
     """Jane's signature of one list under the text of another one."""
-    one, other = jane.smime("one list\n"), jane.smime("another\n")
-    border = [document.split(b'boundary="')[1].split(b'"')[0] for document in (one, other)]
-    parts = [document.split(b"--" + line) for document, line in zip((one, other), border)]
+    first, other = jane.smime("one list\n"), jane.smime("another\n")
+    border = [document.split(b'boundary="')[1].split(b'"')[0] for document in (first, other)]
+    parts = [document.split(b"--" + line) for document, line in zip((first, other), border)]
 
     with pytest.raises(CloudError, match="the signature is not good: verification failure"):
         message((b"--" + border[0]).join([parts[0][0], parts[0][1], parts[1][2], parts[0][3]]))

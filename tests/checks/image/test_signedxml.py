@@ -30,8 +30,8 @@ def read(authority):
     """What is read of a document: the text of the image."""
 
     def image(document):
-        found = signature.enveloped(document, str(authority.ca), time.time() + 60, 20)
-        return found.content.findtext("image"), dn.to_text(found.signer)
+        signed = signature.enveloped(document, str(authority.ca), time.time() + 60, 20)
+        return signed.content.findtext("image"), dn.to_text(signed.signer)
 
     return image
 
@@ -131,8 +131,8 @@ def _no_uri(document):
 
 
 def _two_references(document):
-    found = re.search(rb"<Reference.*</Reference>", document, re.S)[0]
-    return document.replace(found, found + found, 1)
+    reference = re.search(rb"<Reference.*</Reference>", document, re.S)[0]
+    return document.replace(reference, reference + reference, 1)
 
 
 def _xpath(document):
@@ -145,8 +145,10 @@ def _xpath(document):
 
 
 def _moved_below(document):
-    found = re.search(rb"<Signature.*</Signature>", document, re.S)[0]
-    return document.replace(found, b"").replace(b"</t:image>", found + b"</t:image>")
+    signature_element = re.search(rb"<Signature.*</Signature>", document, re.S)[0]
+    return document.replace(signature_element, b"").replace(
+        b"</t:image>", signature_element + b"</t:image>"
+    )
 
 
 def _by_a_shared_secret(document):
@@ -269,11 +271,11 @@ def test_md5_does_not_count(signed, read):
 
 @pytest.mark.parametrize("method, digest", [("rsa-sha1", "sha256"), ("rsa-sha256", "sha1")])
 def test_sha1_is_noted_in_the_signature_and_in_the_digest(authority, jane, method, digest):
-    found = signature.enveloped(
+    signed = signature.enveloped(
         jane.xml(SAID, method, digest), str(authority.ca), time.time() + 60, 20
     )
 
-    assert found.notes == ("the Marketplace's signature uses SHA-1",)
+    assert signed.notes == ("the Marketplace's signature uses SHA-1",)
 
 
 PIECES = [

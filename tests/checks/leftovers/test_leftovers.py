@@ -227,9 +227,9 @@ def test_more_leftovers_than_this_process_may_open_files_are_removed(many, state
 def test_what_there_was_no_time_to_remove_is_told_and_removed_the_next_time(many, monkeypatch):
     serve = many.cloud.serve
 
-    def slowly(*words):
+    def slowly(*arguments):
         many.clock.sleep(0.5)
-        return serve(*words)
+        return serve(*arguments)
 
     monkeypatch.setattr(many.cloud, "serve", slowly)
     left, codes = [300], []
@@ -283,10 +283,10 @@ def test_two_owners_without_a_letter_of_ours_are_two(site):
 def test_other_owners_leftovers_are_told_at_v_and_counted_only_when_asked_and_never_removed(site):
     name = "vmprobe-mon2-20270115t040000z-48-aaaaaaaa"
     plant(site, Kind.SERVER, "4f1c", name)
-    told = f"server 4f1c of mon2, 3.2 h past its lease: {name}"
+    leftover = f"server 4f1c of mon2, 3.2 h past its lease: {name}"
 
     assert site.leftovers() == (0, "VM_LEFTOVERS OK - site: nothing is left behind | " + NOTHING)
-    assert told in site.leftovers("-v")[1].splitlines()
+    assert leftover in site.leftovers("-v")[1].splitlines()
     state, output = site.leftovers("--all-owners", "--remove")
     assert (state, output.splitlines()[0].split(" | ")[0]) == (
         1,
@@ -294,7 +294,7 @@ def test_other_owners_leftovers_are_told_at_v_and_counted_only_when_asked_and_ne
             "VM_LEFTOVERS WARNING - site: 1 leftover, the oldest 3.2 h past its lease: server 4f1c (mon2)"
         ),
     )
-    assert output.splitlines()[1:] == [told]
+    assert output.splitlines()[1:] == [leftover]
     assert set(site.cloud.things) == {"4f1c"}
 
 

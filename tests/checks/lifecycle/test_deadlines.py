@@ -25,9 +25,9 @@ def test_a_signal_ends_the_run_in_its_stage_and_removes_everything(site, clock, 
     run = _run(site)
     clock.at(moment, lambda: run.deadline.interrupt(signal.SIGTERM))
 
-    said = run.verdict()
+    outcome = run.verdict()
 
-    assert (said.state, said.text) == (3, f"site: {stage}: interrupted by SIGTERM")
+    assert (outcome.state, outcome.text) == (3, f"site: {stage}: interrupted by SIGTERM")
     assert site.cloud.things == {}
 
 
@@ -46,9 +46,9 @@ def test_a_signal_while_the_manager_does_not_answer_ends_the_run_in_its_stage(
     run = _run(site)
     clock.at(5, lambda: run.deadline.interrupt(signal.SIGTERM))
 
-    said = run.verdict()
+    outcome = run.verdict()
 
-    assert (said.state, said.text) == (
+    assert (outcome.state, outcome.text) == (
         (2, "site: submit: no answer within 30 s (cause=gateway)")
         if stage == "submit"
         # a create is never asked twice
@@ -80,9 +80,9 @@ def test_a_signal_during_the_clean_up_does_not_stop_it(site, clock):
     run = _run(site)
     clock.at(16.2, lambda: run.deadline.interrupt(signal.SIGHUP))
 
-    said = run.verdict()
+    outcome = run.verdict()
 
-    assert said.state == 0
+    assert outcome.state == 0
     assert site.cloud.things == {}
 
 

@@ -49,7 +49,7 @@ def test_at_depth_api_nothing_is_asked_of_the_console(site):
     state, line = site.lifecycle("--depth", "api")
 
     assert (state, "steal_avg" in line, "metering" in line) == (0, False, False)
-    assert [words for words in site.cloud.log if words.startswith("console")] == []
+    assert [request for request in site.cloud.log if request.startswith("console")] == []
 
 
 def test_a_console_that_does_not_answer_costs_the_figures_and_not_the_run(site, monkeypatch):
@@ -105,7 +105,7 @@ def test_the_work_of_all_servers_is_averaged_and_what_none_has_said_is_not_there
 
 
 def test_a_servers_rates_are_those_of_its_last_seconds():
-    said = [
+    reports = [
         BOOT,
         counters(2, cpu=9),
         counters(10, cpu=1, disk_read=100, net_in=7),
@@ -113,8 +113,8 @@ def test_a_servers_rates_are_those_of_its_last_seconds():
         counters(14, cpu=5, disk_read=500, net_in=7),
     ]
 
-    assert metering.rates(said, 4) == {"cpu": 50.0, "disk_read": 100.0, "net_in": 0.0}
-    assert metering.rates(said[:2], 4) == metering.rates([], 4) == {}
+    assert metering.rates(reports, 4) == {"cpu": 50.0, "disk_read": 100.0, "net_in": 0.0}
+    assert metering.rates(reports[:2], 4) == metering.rates([], 4) == {}
     assert metering.rates([counters(2, cpu=1), counters(4, cpu=2)], 60) == {"cpu": 50.0}
 
 
@@ -126,7 +126,7 @@ def test_what_a_hostile_guest_writes_is_no_number(text):
 
 
 @pytest.mark.parametrize(
-    "manager, guest, factor, told",
+    "manager, guest, factor, count",
     [
         (100000, 100000, 1.0, 0),
         (100000, 30000, 100 / 30, 0),
@@ -135,10 +135,10 @@ def test_what_a_hostile_guest_writes_is_no_number(text):
         (9000, 0, 1.0, 0),  # both below the floor
     ],
 )
-def test_the_factor_between_two_figures_has_a_floor(manager, guest, factor, told):
-    found, words = metering.compare({"net_in_avg": manager}, [{"net_in": guest}])
+def test_the_factor_between_two_figures_has_a_floor(manager, guest, factor, count):
+    compared, messages = metering.compare({"net_in_avg": manager}, [{"net_in": guest}])
 
-    assert (found, len(words)) == (pytest.approx(factor), told)
+    assert (compared, len(messages)) == (pytest.approx(factor), count)
 
 
 def test_where_there_is_nothing_to_compare_there_is_no_factor():

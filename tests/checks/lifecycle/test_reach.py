@@ -31,13 +31,13 @@ def silent():
         port = full.getsockname()[1]
         waiting = []
         for _ in range(4):  # the queue takes one or two
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
-            waiting.append(one)
+            connection = socket.socket()
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", port))
+            waiting.append(connection)
         yield port
-        for one in waiting:
-            one.close()
+        for connection in waiting:
+            connection.close()
 
 
 def test_one_address_that_takes_a_connection_is_enough(listening):
@@ -47,7 +47,7 @@ def test_one_address_that_takes_a_connection_is_enough(listening):
 
 
 def test_each_server_that_is_not_reached_has_its_reason(listening):
-    said = reach.unreached(
+    reasons = reach.unreached(
         {
             "a": ("127.1.0.2",),
             "b": ("127.1.0.9",),
@@ -60,7 +60,7 @@ def test_each_server_that_is_not_reached_has_its_reason(listening):
         deadline(10),
     )
 
-    assert said == {
+    assert reasons == {
         "a": "",
         "b": f"127.1.0.9 port {listening}: Connection refused",
         "c": "has no address",

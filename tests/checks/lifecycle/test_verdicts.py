@@ -194,9 +194,9 @@ def test_critical_when_the_image_is_missing(site):
 def test_critical_when_a_stage_outruns_its_budget(site, fault, stage, line):
     site.set("endpoint", faults=fault).set("budget", **{stage: "30 s"})
 
-    state, said = site.lifecycle()
+    state, output = site.lifecycle()
 
-    assert (state, said.split(" | ")[0]) == (2, f"VM_LIFECYCLE CRITICAL - site: {line}")
+    assert (state, output.split(" | ")[0]) == (2, f"VM_LIFECYCLE CRITICAL - site: {line}")
     assert site.cloud.things == {}
 
 
@@ -346,25 +346,25 @@ def test_all_that_is_left_behind_is_listed_with_its_name(site):
     ]
 
 
-def _vanish_at(site, words, kind=Kind.SERVER):
-    """Everything of this kind is gone as the cloud serves the request that begins with these words."""
+def _vanish_at(site, verb, kind=Kind.SERVER):
+    """Everything of this kind is gone as the cloud serves the request that begins with this verb."""
     real = site.cloud.serve
 
-    def serve(said, act, limit):
-        if said.startswith(words):
+    def serve(request, act, limit):
+        if request.startswith(verb):
             for thing in [thing for thing in site.cloud.things.values() if thing.kind is kind]:
                 site.cloud.remove(thing.id)
-        return real(said, act, limit)
+        return real(request, act, limit)
 
     site.cloud.serve = serve
 
 
 @pytest.mark.parametrize(
-    "words, stage", [("metrics", "sample"), ("snapshot", "snapshot"), ("attach", "storage")]
+    "verb, stage", [("metrics", "sample"), ("snapshot", "snapshot"), ("attach", "storage")]
 )
-def test_a_server_that_is_gone_when_something_is_asked_of_it_is_what_is_told(site, words, stage):
+def test_a_server_that_is_gone_when_something_is_asked_of_it_is_what_is_told(site, verb, stage):
     site.set("test vm", snapshot="yes")
-    _vanish_at(site, words)
+    _vanish_at(site, verb)
 
     state, line = site.lifecycle("--depth", "api")
 

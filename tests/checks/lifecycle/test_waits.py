@@ -137,9 +137,9 @@ def test_what_was_there_and_is_gone_again_is_told_at_once(site, clock, kind, sta
         ],
     )
 
-    state, said = site.lifecycle()
+    state, output = site.lifecycle()
 
-    assert (state, said.split(" | ")[0]) == (2, f"VM_LIFECYCLE CRITICAL - site: {line}")
+    assert (state, output.split(" | ")[0]) == (2, f"VM_LIFECYCLE CRITICAL - site: {line}")
     assert clock.now() < 30
 
 

@@ -12,22 +12,22 @@ LOOKED = (
 
 
 def perfdata(aged=0, age_max=None, **counts):
-    words = dict.fromkeys(("failed", "pending", "running", "servers", "stopped", "stuck"), 0)
+    labels = dict.fromkeys(("failed", "pending", "running", "servers", "stopped", "stuck"), 0)
     age = f"age_max={age_max}s;;;0 " if age_max is not None else ""
-    return f"{age}aged={aged};0;;0 " + LOOKED.format(**{**words, **counts})
+    return f"{age}aged={aged};0;;0 " + LOOKED.format(**{**labels, **counts})
 
 
 @pytest.fixture
 def server(site):
     """Puts a server into the cloud."""
 
-    def make(name, word="RUNNING", age=0, **words):
+    def make(name, word="RUNNING", age=0, **options):
         site.cloud.boot = 10
         thing = site.cloud.things[
-            site.cloud.make(Kind.SERVER, name, image=words.pop("image", "sl6")).id
+            site.cloud.make(Kind.SERVER, name, image=options.pop("image", "sl6")).id
         ]
         thing.word, thing.created = word, site.clock.utc() - age
-        for key, value in words.items():
+        for key, value in options.items():
             setattr(thing, key, value)
         return thing
 
@@ -123,13 +123,13 @@ def test_a_server_is_stuck_for_as_long_as_its_state_lasts_and_not_since_it_was_c
         stuck=1800.0,
     )
 
-    assert [(one.resource.ref.name, one.trouble, one.age) for one in servers] == [
+    assert [(row.resource.ref.name, row.trouble, row.age) for row in servers] == [
         ("for-long", "stuck", 10_000.0),
         ("not-said", "stuck", 10_000.0),
         ("ahead", "", 10_000.0),
         ("just-now", "", 10_000.0),
     ]
-    assert [str(one) for one in servers[:2]] == [
+    assert [str(row) for row in servers[:2]] == [
         "server id-for-long (for-long) is RESIZE for 67 min",
         "server id-not-said (not-said) is RESIZE for 2.8 h",
     ]

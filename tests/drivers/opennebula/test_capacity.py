@@ -30,13 +30,13 @@ class World(opennebula_world.World):
         """(the connected driver, the site's [test vm])."""
         return connected(self, **test_vm), load(self.site(**test_vm)).test_vm
 
-    def room(self, **words):
-        driver, test_vm = self.driver(**words)
+    def room(self, **keys):
+        driver, test_vm = self.driver(**keys)
         return headroom.room(driver.capacity(), driver.needs(driver.resolve(test_vm), test_vm))
 
-    def made(self, most, **words):
+    def made(self, most, **keys):
         """How many test VMs oned makes before it refuses one, and its refusal."""
-        driver, test_vm = self.driver(**words)
+        driver, test_vm = self.driver(**keys)
         plan = driver.resolve(test_vm)
         for number in range(most):
             try:
@@ -47,10 +47,10 @@ class World(opennebula_world.World):
                 return number, refusal
         return most, None
 
-    def run(self, *options, **words):
+    def run(self, *options, **keys):
         """(exit code, the whole output) of check_vm_capacity."""
-        said = probe.main(["--site", self.site(**words), *options], clock=Clock()).verdict
-        return said.state, verdict.render("VM_CAPACITY", said)
+        result = probe.main(["--site", self.site(**keys), *options], clock=Clock()).verdict
+        return result.state, verdict.render("VM_CAPACITY", result)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_of_two_hosts_each_is_filled_for_itself(world):
 
 
 @pytest.mark.parametrize(
-    "clusters, words, fits",
+    "clusters, message, fits",
     [
         ({}, {}, 2),
         ({("network", 0): [100]}, {}, 1),
@@ -238,7 +238,7 @@ def test_of_two_hosts_each_is_filled_for_itself(world):
         ({}, {"requirements": "!(ID = 0 & FREE_CPU > 100)"}, 2),
     ],
 )
-def test_only_hosts_count_on_which_the_vm_may_run(world, clusters, words, fits):
+def test_only_hosts_count_on_which_the_vm_may_run(world, clusters, message, fits):
     world.oned.group_limits.clear()
     world.oned.leases[0] = 254
     world.oned.host_clusters["node2"] = 100
@@ -249,7 +249,7 @@ def test_only_hosts_count_on_which_the_vm_may_run(world, clusters, words, fits):
         **clusters,
     }
 
-    room = world.room(volume="none", cpu="8", **words)
+    room = world.room(volume="none", cpu="8", **message)
 
     assert (
         room.fits == fits
@@ -380,12 +380,12 @@ def test_a_user_who_may_see_neither_hosts_nor_group_is_told_what_the_rest_says(w
     world.oned.leases[0] = 7
     asked = driver.oned.call
 
-    def call(procedure, *words):
+    def call(procedure, *arguments):
         if procedure in ("one.hostpool.info", "one.datastorepool.info", "one.group.info"):
             raise NotPermitted(
                 f"[{procedure}] User [2] : Not authorized to perform INFO_POOL HOST."
             )
-        return asked(procedure, *words)
+        return asked(procedure, *arguments)
 
     driver.oned.call = call
 

@@ -26,18 +26,18 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
     world.oned.faults.add("delete-ignored")
     budget = "[budget]\ndeadline = 12 s\nreserve = 4 s\n"
 
-    code, said = world.run(volume="none", more=budget)
-    assert (code, said.split(":")[0:2]) == (1, ["VM_LIFECYCLE WARNING - opennebula", " gone"])
-    assert "server 40: deletion not confirmed" in said and "(cause=teardown)" in said
-    code, said = world.run(volume="none", more=budget)
-    assert "left behind by earlier runs: server 40" in said
+    code, output = world.run(volume="none", more=budget)
+    assert (code, output.split(":")[0:2]) == (1, ["VM_LIFECYCLE WARNING - opennebula", " gone"])
+    assert "server 40: deletion not confirmed" in output and "(cause=teardown)" in output
+    code, output = world.run(volume="none", more=budget)
+    assert "left behind by earlier runs: server 40" in output
 
     world.oned.faults.clear()
     assert world.run(volume="none")[0] == 0
 
 
 @pytest.mark.parametrize(
-    "fault, said",
+    "fault, message",
     [
         ("cancel-failure", "server 40: deletion not confirmed: CANCEL: Could not destroy one-40"),
         pytest.param(
@@ -49,21 +49,21 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
     ],
 )
 def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_removes_it(
-    world, fault, said
+    world, fault, message
 ):
     world.oned.faults.add(fault)
     storage = {"volume": "none"} if fault == "cancel-failure" else {}
 
     assert world.run(more="[budget]\ndeadline = 12 s\nreserve = 4 s\n", **storage) == (
         1,
-        f"VM_LIFECYCLE WARNING - opennebula: gone: {said} (cause=teardown)",
+        f"VM_LIFECYCLE WARNING - opennebula: gone: {message} (cause=teardown)",
     )
     world.oned.faults.clear()
     assert world.run()[0] == 0
 
 
 @pytest.mark.parametrize(
-    "procedure, said",
+    "procedure, message",
     [
         (
             "one.imagepool.info",
@@ -77,13 +77,13 @@ def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_re
     ],
 )
 def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(
-    world, procedure, said
+    world, procedure, message
 ):
     world.oned.plot[procedure] = "goes-away"
 
     assert world.run(more="[budget]\ndeadline = 12 s\nreserve = 2 s\n") == (
         2,
-        f"VM_LIFECYCLE CRITICAL - opennebula: {said}",
+        f"VM_LIFECYCLE CRITICAL - opennebula: {message}",
     )
     world.oned.faults.clear()
     assert world.run() == (0, FINE)
@@ -145,14 +145,14 @@ def test_sigkill_at_each_change_is_settled_by_the_next_run(world, procedure, whe
 @pytest.mark.parametrize("procedure", CHANGES)
 def test_a_request_that_fails_leaves_nothing(world, procedure, fault):
     world.oned.plot[procedure] = fault
-    code, said = world.run(snapshot="yes")
+    code, output = world.run(snapshot="yes")
 
     creates = procedure in (
         "one.image.allocate",
         "one.vm.allocate",
         "one.vm.disksaveas",
     )  # never asked for twice
-    assert code == (2 if creates else 0), said
+    assert code == (2 if creates else 0), output
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state.endswith("_FAILURE")])
@@ -232,9 +232,9 @@ def test_a_name_that_is_taken_is_told(world):
     with pytest.raises(Exception, match="NAME is already taken by IMAGE 8"):
         soon(lambda: driver.show(server).provider_state == "RUNNING")
         driver.snapshot(server, "vmprobe-x")
-    assert [(found.ref, found.state) for found in driver.list(Kind.SNAPSHOT, "vmprobe-")] == [
-        (Ref(Kind.SNAPSHOT, "8", "vmprobe-x"), State.READY)
-    ]
+    assert [
+        (resource.ref, resource.state) for resource in driver.list(Kind.SNAPSHOT, "vmprobe-")
+    ] == [(Ref(Kind.SNAPSHOT, "8", "vmprobe-x"), State.READY)]
     driver.delete(server)
     driver.delete(taken)
     wait_gone(driver, server)

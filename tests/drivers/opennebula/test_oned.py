@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live  # whole runs, many of them as processes
 
 
 @pytest.mark.parametrize(
-    "code, words, kind",
+    "code, message, kind",
     [
         (0x100, "[one.vm.info] User couldn't be authenticated, aborting call.", AuthRejected),
         (
@@ -61,14 +61,14 @@ pytestmark = pytest.mark.live  # whole runs, many of them as processes
         (0x10000, "[one.vm.action] Error replicating log entry 7.", GatewayFailed),
     ],
 )
-def test_a_refusal_is_what_its_code_and_its_words_mean(code, words, kind):
-    found = refusal(code, words)
+def test_a_refusal_is_what_its_code_and_its_words_mean(code, message, kind):
+    error = refusal(code, message)
 
-    assert (type(found), str(found)) == (kind, words)
+    assert (type(error), str(error)) == (kind, message)
 
 
 @pytest.mark.parametrize(
-    "words, cause",
+    "message, cause",
     [
         ("Cannot get IP/MAC lease from virtual network 0.", "network"),
         (
@@ -86,8 +86,8 @@ def test_a_refusal_is_what_its_code_and_its_words_mean(code, words, kind):
         ("Trying to import an OpenNebula VM: 'one-*'.", ""),
     ],
 )
-def test_a_create_that_is_refused_has_the_cause_of_what_it_lacks(words, cause):
-    assert refusal(0x2000, f"[one.vm.allocate] {words}").cause == cause
+def test_a_create_that_is_refused_has_the_cause_of_what_it_lacks(message, cause):
+    assert refusal(0x2000, f"[one.vm.allocate] {message}").cause == cause
 
 
 def test_a_session_that_has_ended_is_renewed_and_no_session_is_no_request(world):
@@ -121,8 +121,8 @@ def _going(world, driver, often):
     """After each of the first ``often`` pages the first of the user's VMs goes."""
     asked, left = driver.oned.xml, [often]
 
-    def xml(procedure, *words):
-        answer = asked(procedure, *words)
+    def xml(procedure, *arguments):
+        answer = asked(procedure, *arguments)
         if procedure == "one.vmpool.info" and left[0]:
             left[0] -= 1
             world.oned._free(next(vm for vm in world.oned.vms.values() if vm.state != "DONE"))
@@ -134,7 +134,7 @@ def _going(world, driver, often):
 def test_a_user_has_more_vms_than_one_answer_may_hold(world):
     driver, ref = _many(world, 401)
 
-    assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
+    assert [resource.ref for resource in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
     assert len(driver.list(Kind.SERVER, "worker-")) == 401
     assert world.oned.calls == ["one.vmpool.info"] * 6
     _emptied(world)
@@ -154,7 +154,7 @@ def test_nothing_of_ours_is_overlooked_when_another_vm_goes_while_pages_are_read
     )  # ours is the first of the second page, and moves to the first one
     _going(world, driver, 1)
 
-    assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
+    assert [resource.ref for resource in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
     _emptied(world)
 
 
@@ -165,7 +165,7 @@ def test_an_oned_that_takes_no_notice_of_pages_has_said_all_at_once(world):
         user, whose, -1, -1, state
     )
 
-    assert [seen.ref for seen in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
+    assert [resource.ref for resource in driver.list(Kind.SERVER, "vmprobe-")] == [ref]
     assert len(driver.list(Kind.SERVER, "")) == 251
     assert world.oned.calls == ["one.vmpool.info"] * 2
     _emptied(world)

@@ -65,15 +65,15 @@ def test_opennebulas_pages_that_are_all_the_same_are_an_incomplete_list():
 
     def answer(request):
         procedure = re.search(rb"<methodName>(.*?)</methodName>", request.body)[1].decode()
-        said = "6.10.5"
+        result = "6.10.5"
         if procedure == "one.vmpool.info":
             offsets.append(int(re.findall(rb"<int>(-?\d+)</int>", request.body)[1]))
-            said = (
+            result = (
                 "<VM_POOL>"
                 + "".join(f"<VM><ID>{number}</ID><NAME>n</NAME></VM>" for number in range(200))
                 + "</VM_POOL>"
             )
-        values = f"<value><boolean>1</boolean></value><value><string>{escape(said)}</string></value><value><int>0</int></value>"
+        values = f"<value><boolean>1</boolean></value><value><string>{escape(result)}</string></value><value><int>0</int></value>"
         return reply(
             200,
             f"<methodResponse><params><param><value><array><data>{values}</data></array></value></param></params></methodResponse>",

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live  # whole runs, many of them as processes
 
 
 @pytest.mark.parametrize(
-    "words, fault",
+    "message, fault",
     [
         (
             "Mon Nov 23 07:49:48 2026: DEPLOY: Could not create domainExitCode: 255",
@@ -27,17 +27,17 @@ pytestmark = pytest.mark.live  # whole runs, many of them as processes
         ("Mon Nov 23 07:49:48 2026: DEPLOY: ExitCode: 1", "DEPLOY: ExitCode: 1"),
     ],
 )
-def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, words, fault):
+def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, message, fault):
     driver = connected(world)
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
-    world.oned.vms[int(ref.id)].said["ERROR"] = words
+    world.oned.vms[int(ref.id)].said["ERROR"] = message
 
     assert driver.show(ref).fault == fault
     soon(lambda: removed(driver, ref))
 
 
 @pytest.mark.parametrize(
-    "state, words, fault, cause",
+    "state, message, fault, cause",
     [
         (
             "PENDING",
@@ -67,17 +67,17 @@ def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, words
     ],
 )
 def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(
-    world, state, words, fault, cause
+    world, state, message, fault, cause
 ):
     driver = connected(world)
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
     world.oned._due.clear()
     vm = world.oned.vms[int(ref.id)]
-    vm.state, vm.said["SCHED_MESSAGE"] = state, f"Mon Nov 23 00:10:13 2026 : {words}"
+    vm.state, vm.said["SCHED_MESSAGE"] = state, f"Mon Nov 23 00:10:13 2026 : {message}"
 
-    seen = driver.show(ref)
+    server = driver.show(ref)
 
-    assert (seen.provider_state, seen.fault, seen.cause) == (state, fault, cause)
+    assert (server.provider_state, server.fault, server.cause) == (state, fault, cause)
     vm.state = "RUNNING"
     soon(lambda: removed(driver, ref))
 
@@ -142,10 +142,15 @@ def test_of_many_other_vms_none_is_asked_for_by_itself(world):
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)
     refs = [driver.create(ServerSpec(name, plan)) for name in ("worker-1", "worker-2", "vmprobe-x")]
-    soon(lambda: [seen.provider_state for seen in driver.list(Kind.SERVER, "")] == ["RUNNING"] * 3)
+    soon(
+        lambda: (
+            [resource.provider_state for resource in driver.list(Kind.SERVER, "")]
+            == ["RUNNING"] * 3
+        )
+    )
     world.oned.calls.clear()
 
-    assert [seen.ref.name for seen in driver.list(Kind.SERVER, "vmprobe-")] == ["vmprobe-x"]
+    assert [resource.ref.name for resource in driver.list(Kind.SERVER, "vmprobe-")] == ["vmprobe-x"]
     assert world.oned.calls == ["one.vmpool.info", "one.vm.info"]
     for ref in refs:
         soon(lambda ref=ref: removed(driver, ref))
@@ -218,7 +223,10 @@ def test_vcpus_that_a_pool_leaves_out_are_not_taken_for_one(world, vcpus):
         ServerSpec("vmprobe-x", driver.resolve(load(world.site(flavor="tiny")).test_vm))
     )
 
-    assert ([found.vcpus for found in driver.list(Kind.SERVER, "")], driver.show(ref).vcpus) == (
+    assert (
+        [resource.vcpus for resource in driver.list(Kind.SERVER, "")],
+        driver.show(ref).vcpus,
+    ) == (
         [vcpus],
         2,
     )

@@ -41,9 +41,9 @@ def test_a_template_is_used_as_it_is_where_it_has_the_image_and_a_network(world)
 
 
 def test_a_fleet_is_polled_by_one_request_for_each_look(world):
-    code, said = world.run("--count", "5", volume="none")
+    code, output = world.run("--count", "5", volume="none")
 
-    assert (code, said) == (
+    assert (code, output) == (
         0,
         "VM_LIFECYCLE OK - opennebula: 5 test VMs ran without storage and are gone in T s (active T s, network T s)",
     )
@@ -162,27 +162,27 @@ def test_what_fails_is_told_in_oneds_words_and_nothing_is_left(world, fault):
 
     if fault in ("never-running", "slow-prolog", "attach-hangs"):
         world.oned.plot["one.vm.action"], world.oned.killer = "killed-after", goes_on
-    code, said = VERDICTS[fault]
+    code, output = VERDICTS[fault]
 
     assert world.run(more=budget, snapshot="yes" if fault == "saveas-error" else "no") == (
         code,
-        f"VM_LIFECYCLE CRITICAL - opennebula: {said}",
+        f"VM_LIFECYCLE CRITICAL - opennebula: {output}",
     )
 
 
 @pytest.mark.parametrize(
-    "words, preamble",
+    "message, preamble",
     [
         ({}, "[one.vm.allocate]"),
         ({"flavor": "tiny"}, "[one.template.instantiate] Error allocating a new virtual machine."),
     ],
 )
 def test_a_create_that_oned_refuses_is_asked_for_once_and_owes_nothing(
-    world, state_directory, words, preamble
+    world, state_directory, message, preamble
 ):
     world.oned.faults.add("no-lease")
 
-    assert world.run(volume="none", **words) == (
+    assert world.run(volume="none", **message) == (
         2,
         f"VM_LIFECYCLE CRITICAL - opennebula: submit: {preamble} Cannot get IP/MAC lease from virtual network 0. (cause=network)",
     )
@@ -193,7 +193,7 @@ def test_a_create_that_oned_refuses_is_asked_for_once_and_owes_nothing(
 
 
 @pytest.mark.parametrize(
-    "limits, said",
+    "limits, message",
     [
         (
             {"VMS": 0},
@@ -206,14 +206,14 @@ def test_a_create_that_oned_refuses_is_asked_for_once_and_owes_nothing(
         ),
     ],
 )
-def test_a_full_quota_is_a_warning(world, limits, said):
+def test_a_full_quota_is_a_warning(world, limits, message):
     world.oned.probe.limits.update(limits)
 
-    assert world.run() == (1, f"VM_LIFECYCLE WARNING - opennebula: {said}")
+    assert world.run() == (1, f"VM_LIFECYCLE WARNING - opennebula: {message}")
 
 
 @pytest.mark.parametrize(
-    "test_vm, said",
+    "test_vm, message",
     [
         ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
         ({"image": "77"}, "image: no image '77' (cause=image)"),
@@ -226,8 +226,8 @@ def test_a_full_quota_is_a_warning(world, limits, said):
         ({"datastore": "system"}, "image: datastore 'system' is not for images (cause=storage)"),
     ],
 )
-def test_what_is_not_there_is_named(world, test_vm, said):
-    assert world.run(**test_vm) == (2, f"VM_LIFECYCLE CRITICAL - opennebula: {said}")
+def test_what_is_not_there_is_named(world, test_vm, message):
+    assert world.run(**test_vm) == (2, f"VM_LIFECYCLE CRITICAL - opennebula: {message}")
 
 
 def test_an_image_that_cannot_be_used_is_told_with_its_state(world):
@@ -281,14 +281,14 @@ def test_a_vm_that_somebody_ended_before_it_was_seen_is_told_so_at_once(world):
 def test_a_certificate_that_has_expired_is_ours(world, tmp_path):
     certificate = Authority(tmp_path).issue("probe", days=-1, since=-3)
 
-    code, said = world.run(
+    code, output = world.run(
         credentials=f"username = probe\ncertificate = {certificate}\nkey = {certificate}\n"
     )
 
     assert code == 3
     assert re.match(
         r"VM_LIFECYCLE UNKNOWN - opennebula: auth: certificate \S+ expired on .* \(cause=client\)$",
-        said,
+        output,
     )
     assert world.oned.calls == []
 
@@ -324,7 +324,7 @@ def test_a_deadline_that_passes_is_unknown_and_names_the_stage(world, what):
 
 
 @pytest.mark.parametrize(
-    "ranges, code, said",
+    "ranges, code, message",
     [
         (("-w", "total=0.01"), 1, "WARNING - opennebula: total T s is outside 0.01 (warning)"),
         (
@@ -334,15 +334,15 @@ def test_a_deadline_that_passes_is_unknown_and_names_the_stage(world, what):
         ),
     ],
 )
-def test_a_stage_outside_its_range_alerts(world, ranges, code, said):
+def test_a_stage_outside_its_range_alerts(world, ranges, code, message):
     assert world.run(*ranges) == (
         code,
-        f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
+        f"VM_LIFECYCLE {message}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
     )
 
 
 @pytest.mark.parametrize(
-    "key, value, said",
+    "key, value, message",
     [
         ("vcpu", "0", "'0' is not a whole number from 1 up"),
         ("cpu", "none", "'none' is not a share of a CPU like '0.1' or '2'"),
@@ -352,11 +352,11 @@ def test_a_stage_outside_its_range_alerts(world, ranges, code, said):
         ("flavour", "tiny", "no such key; did you mean flavor?"),
     ],
 )
-def test_each_mistake_in_a_site_file_is_named_with_its_place(world, key, value, said):
+def test_each_mistake_in_a_site_file_is_named_with_its_place(world, key, value, message):
     with pytest.raises(ClientError) as raised:
         load(world.site(**{key: value}))
 
-    assert str(raised.value) == f"opennebula.ini [test vm] {key}: {said}"
+    assert str(raised.value) == f"opennebula.ini [test vm] {key}: {message}"
 
 
 def test_credentials_that_others_can_read_or_that_are_not_there_are_ours(world):

@@ -16,12 +16,12 @@ def test_the_tables_of_states_are_pyones_and_what_is_newer():
 
 
 def test_every_failure_is_failed_and_whatever_is_not_known_is_waited_for():
-    words = {states.name(3, number) for number in states.LCM_STATE} | {
+    names = {states.name(3, number) for number in states.LCM_STATE} | {
         states.name(number, 0) for number in states.STATE
     }
 
-    assert {word for word in words if states.meaning(word) is State.FAILED} == {
-        word for word in words if word.endswith("_FAILURE")
+    assert {word for word in names if states.meaning(word) is State.FAILED} == {
+        word for word in names if word.endswith("_FAILURE")
     } | {"FAILED", "FAILURE", "UNKNOWN", "POWEROFF"}
     assert (states.name(3, 99), states.meaning(states.name(3, 99))) == (
         "LCM_STATE 99",

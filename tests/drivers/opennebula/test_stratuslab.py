@@ -49,12 +49,12 @@ def run(path, *options, **test_vm):
 
 
 def driver_of(path):
-    found = load(path)
-    driver = found.driver(
-        found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True)
+    site = load(path)
+    driver = site.driver(
+        site.endpoint, site.credentials(), Deadline(60, 10, Clock()), Evidence(keep=True)
     )
     driver.connect()
-    return driver, driver.resolve(found.test_vm)
+    return driver, driver.resolve(site.test_vm)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def test_a_fleet_is_polled_by_one_list(site):
 
 
 @pytest.mark.parametrize(
-    "test_vm, code, said",
+    "test_vm, code, message",
     [
         (
             {"image": "no-such-image"},
@@ -111,16 +111,16 @@ def test_a_fleet_is_polled_by_one_list(site):
         ({"snapshot": "yes"}, 3, "[test vm] asks for snapshot, which stratuslab does not offer"),
     ],
 )
-def test_what_is_not_there_is_named(site, test_vm, code, said):
+def test_what_is_not_there_is_named(site, test_vm, code, message):
     word = {2: "CRITICAL - stratuslab: ", 3: "UNKNOWN - stratuslab: "}[code]
     if "snapshot" in test_vm:
         open(site[1], "a").write("snapshot = yes\n")
         assert (
             line(run_probe("check_vm_lifecycle", "--site", site[1])[1])
-            == f"VM_LIFECYCLE {word}{said}"
+            == f"VM_LIFECYCLE {word}{message}"
         )
         return
-    assert run(site[1], **test_vm) == (code, f"VM_LIFECYCLE {word}{said}")
+    assert run(site[1], **test_vm) == (code, f"VM_LIFECYCLE {word}{message}")
 
 
 def test_a_volume_that_cannot_be_made_is_told_in_the_services_words(site):
@@ -164,11 +164,11 @@ VERDICTS = {  # fault: (stage with a budget of a second, what is said)
 def test_what_fails_is_told_as_oned_3_has_it(site, fault):
     world, path = site
     world.faults.add(fault)
-    stage, said = VERDICTS[fault]
+    stage, message = VERDICTS[fault]
 
     assert run(with_budget(path, f"{stage} = 1 s" if stage else "")) == (
         2,
-        f"VM_LIFECYCLE CRITICAL - stratuslab: {said}",
+        f"VM_LIFECYCLE CRITICAL - stratuslab: {message}",
     )
 
 
@@ -183,9 +183,9 @@ def with_budget(path, *lines):
 def test_a_disk_that_cannot_be_mounted_is_told_in_the_services_words(site):
     site[0].mounts_fail = True
 
-    code, said = run(site[1])
+    code, output = run(site[1])
 
-    assert (code, re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", said)) == (
+    assert (code, re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", output)) == (
         2,
         "VM_LIFECYCLE CRITICAL - stratuslab: storage: attach volume ID to server 40: 500 iSCSI target is not reachable (cause=gateway)",
     )
@@ -206,8 +206,8 @@ def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(s
     world, path = site
     world.plot["one.vm.allocate"] = "goes-away"
 
-    code, said = run(with_budget(path, "deadline = 8 s", "reserve = 2 s"))
-    assert (code, said.split("; ")[0]) == (
+    code, output = run(with_budget(path, "deadline = 8 s", "reserve = 2 s"))
+    assert (code, output.split("; ")[0]) == (
         2,
         "VM_LIFECYCLE CRITICAL - stratuslab: submit: one.vm.allocate: the connection was closed "
         "without an answer (cause=gateway)",
@@ -227,7 +227,7 @@ def test_a_deadline_that_passes_is_unknown_and_names_the_stage(site):
 
 
 @pytest.mark.parametrize(
-    "ranges, code, said",
+    "ranges, code, message",
     [
         (("-w", "total=0.01"), 1, "WARNING - stratuslab: total T s is outside 0.01 (warning)"),
         (
@@ -237,10 +237,10 @@ def test_a_deadline_that_passes_is_unknown_and_names_the_stage(site):
         ),
     ],
 )
-def test_a_stage_outside_its_range_alerts(site, ranges, code, said):
+def test_a_stage_outside_its_range_alerts(site, ranges, code, message):
     assert run(site[1], *ranges) == (
         code,
-        f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
+        f"VM_LIFECYCLE {message}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
     )
 
 
@@ -306,9 +306,9 @@ def test_a_certificate_is_shown_to_the_proxy_and_to_the_disks(tmp_path):
 
 
 def test_without_a_session_no_service_is_asked(site):
-    found = load(site[1])
-    driver = found.driver(
-        found.endpoint, found.credentials(), Deadline(60, 10, Clock()), Evidence()
+    loaded = load(site[1])
+    driver = loaded.driver(
+        loaded.endpoint, loaded.credentials(), Deadline(60, 10, Clock()), Evidence()
     )
     for kind in driver.kinds:
         with pytest.raises(AuthRejected):

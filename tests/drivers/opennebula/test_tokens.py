@@ -67,10 +67,10 @@ def test_a_service_is_known_by_server_cipher_as_each_version_derives_its_key(wor
             input=base64.b64decode(token),
             capture_output=True,
         )
-        said = done.stdout.decode("latin-1").split(":")
+        fields = done.stdout.decode("latin-1").split(":")
         return (
             world.oned.users[target]
-            if said[:2] == [server, target] and int(said[2]) > time.time()
+            if fields[:2] == [server, target] and int(fields[2]) > time.time()
             else None
         )
 
@@ -140,10 +140,10 @@ def test_a_user_is_known_by_x509(world, pem):
         user, _, token = session.partition(":")
         proof, *chain = base64.b64decode(token).decode().split(":")
         assert chain == [pem[0].read_text()]
-        said = _recovered(pem[0], proof)
+        text = _recovered(pem[0], proof)
         return (
             world.oned.users[user]
-            if said[0] == user and time.time() < int(said[1]) <= time.time() + 3600
+            if text[0] == user and time.time() < int(text[1]) <= time.time() + 3600
             else None
         )
 
@@ -157,10 +157,10 @@ def test_a_user_is_known_by_x509(world, pem):
 def test_a_service_is_known_by_server_x509(world, pem):
     def authenticate(session):
         server, target, token = session.split(":")
-        said = _recovered(pem[0], base64.b64decode(token))
+        text = _recovered(pem[0], base64.b64decode(token))
         return (
             world.oned.users[target]
-            if said[:2] == [server, target] and int(said[2]) > time.time()
+            if text[:2] == [server, target] and int(text[2]) > time.time()
             else None
         )
 

@@ -11,9 +11,9 @@ from standin_qemu import Place
 
 @pytest.fixture
 def place(tmp_path):
-    found = Place(tmp_path)
-    yield found
-    for pid in found.running():
+    made = Place(tmp_path)
+    yield made
+    for pid in made.running():
         os.kill(pid, signal.SIGKILL)
 
 

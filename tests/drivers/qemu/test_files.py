@@ -27,8 +27,8 @@ def test_what_lies_in_the_place_of_a_server_or_volume_is_shown_and_removed(place
     place.base.chmod(0o700)
     FOREIGN[what](place.path(kind.value))
 
-    (found,) = driver.list(kind, place.handle)
-    driver.delete(found.ref)
+    (resource,) = driver.list(kind, place.handle)
+    driver.delete(resource.ref)
 
     assert driver.list(kind, place.handle) == []
     assert (place.directory / "theirs" / "file").read_text() == "kept"
@@ -41,10 +41,10 @@ def test_a_pipe_in_the_place_of_what_a_server_said_is_not_waited_for(place, name
     place.base.chmod(0o700)
     os.mkfifo(place.path() / name)
 
-    (found,) = driver.list(Kind.SERVER, place.handle)
+    (server,) = driver.list(Kind.SERVER, place.handle)
 
-    assert (found.provider_state, found.fault) == ("dead", "it ended without any message")
-    assert driver.console(found.ref) == ""
+    assert (server.provider_state, server.fault) == ("dead", "it ended without any message")
+    assert driver.console(server.ref) == ""
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_what_is_no_directory_of_servers_is_named_before_anything_is_started(pla
     place.base.mkdir(mode=0o700)
     make(place.base / "server")
 
-    with pytest.raises(ClientError) as said:
+    with pytest.raises(ClientError) as raised:
         place.driver()
     assert (
-        str(said.value)
+        str(raised.value)
         == f"{place.base}/server is not a directory; servers and volumes have to lie in {place.base}"
     )
 

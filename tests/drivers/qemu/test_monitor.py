@@ -34,12 +34,12 @@ def test_a_qemu_that_does_not_answer_as_it_should_is_there_and_can_be_removed_in
     place.manner.write_text(manner)
     began = time.monotonic()
 
-    with pytest.raises(Exception) as said:
+    with pytest.raises(Exception) as raised:
         driver.show(ref)
     (listed,) = driver.list(Kind.SERVER, place.handle)
     driver.delete(ref)
 
-    assert type(said.value).__name__ == ("CloudError" if manner == "refuses" else "Unreachable")
+    assert type(raised.value).__name__ == ("CloudError" if manner == "refuses" else "Unreachable")
     assert (listed.ref, listed.state, listed.provider_state) == (ref, State.PENDING, "silent")
     soon(lambda: not place.running())
     assert driver.list(Kind.SERVER, place.handle) == []

@@ -85,10 +85,10 @@ def hidden(monkeypatch):
     def empty(path="."):
         return [] if path == "/proc" else listdir(path)
 
-    def none(path, **words):
+    def none(path, **options):
         if str(path).startswith("/proc/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return readlink(path, **words)
+        return readlink(path, **options)
 
     monkeypatch.setattr(os, "listdir", empty)
     monkeypatch.setattr(os, "readlink", none)
@@ -97,9 +97,9 @@ def hidden(monkeypatch):
 def test_without_a_process_table_nothing_is_started(place, monkeypatch):
     hidden(monkeypatch)
 
-    with pytest.raises(ClientError) as said:
+    with pytest.raises(ClientError) as raised:
         place.driver()
-    assert str(said.value) == (
+    assert str(raised.value) == (
         "/proc cannot be read: No such file or directory; QEMU could not be found or ended, so nothing is "
         "started"
     )
@@ -111,7 +111,7 @@ def test_the_process_table_of_another_namespace_is_not_believed(place, monkeypat
     monkeypatch.setattr(
         os,
         "readlink",
-        lambda path, **words: "1" if path == "/proc/self" else readlink(path, **words),
+        lambda path, **options: "1" if path == "/proc/self" else readlink(path, **options),
     )
 
     with pytest.raises(ClientError, match="^/proc does not show the processes of this host; "):
@@ -123,13 +123,13 @@ def test_a_process_table_that_vanishes_is_never_read_as_gone(place, monkeypatch)
     ref = place.server(driver)
     with monkeypatch.context() as without:
         hidden(without)
-        for look in (
+        for request in (
             lambda: driver.show(ref),
             lambda: driver.list(Kind.SERVER, place.handle),
             lambda: driver.delete(ref),
         ):
             with pytest.raises(GatewayFailed):
-                look()
+                request()
     assert place.path().is_dir()
 
     driver.delete(ref)

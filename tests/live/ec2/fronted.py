@@ -62,9 +62,9 @@ def front() -> Front:
             f"/users/{member.token['user']['id']}/credentials/OS-EC2",
             {"tenant_id": member.token["project"]["id"]},
         )["credential"]
-        found = Front(stack, stack.place.url("ec2-api"), keys["access"], keys["secret"], "")
-        found.subnet = _subnet(found)
-        _fronts.append(found)
+        made = Front(stack, stack.place.url("ec2-api"), keys["access"], keys["secret"], "")
+        made.subnet = _subnet(made)
+        _fronts.append(made)
     return _fronts[0]
 
 
@@ -165,10 +165,10 @@ def site_file(
 @contextmanager
 def harness():
     """For the conformance suite: Nova's fake hypervisor, whose console is empty."""
-    found = front()
+    made = front()
     with TemporaryDirectory() as directory:
         yield of_site(
-            str(site_file(Path(directory), found)),
+            str(site_file(Path(directory), made)),
             Clock(),
             reports=False,
             impossible={"availability zone": "no-such-zone"},

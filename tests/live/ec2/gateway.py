@@ -96,8 +96,8 @@ STATES = {"boots-slowly", "dies", "lags", "attaches-for-ever", "impaired"}
 class Gateway(Verifying):
     """``faults`` are names of FAULTS or STATES; they hold until ``heal``."""
 
-    def __init__(self, behind: str, *words):
-        super().__init__(Credentials(ACCESS, SECRET), *words)
+    def __init__(self, behind: str, *arguments):
+        super().__init__(Credentials(ACCESS, SECRET), *arguments)
         self.behind = urlsplit(behind)
         self.faults: set[str] = set()
         self.times: dict[str, int] = {}  # by fault: how often it still happens; other faults last
@@ -144,9 +144,9 @@ class Gateway(Verifying):
             return 200, "text/xml", answer
         if "lags" in self.faults and action == "DescribeInstances":
             young = [
-                one
-                for key, one in form.items()
-                if key.startswith("InstanceId.") and self._age(one) < 3
+                identity
+                for key, identity in form.items()
+                if key.startswith("InstanceId.") and self._age(identity) < 3
             ]
             if young:
                 return error(
@@ -173,9 +173,9 @@ class Gateway(Verifying):
         if status != 200:
             return status, kind, answer
         if action == "RunInstances":
-            for one in re.findall(rb"<instanceId>(i-\w+)", answer):
-                self._born[one.decode()] = time.monotonic()
-                self._meter(one.decode())
+            for identity in re.findall(rb"<instanceId>(i-\w+)", answer):
+                self._born[identity.decode()] = time.monotonic()
+                self._meter(identity.decode())
             self._tokens.update({token: (form, answer)} if token else {})
         if parts:
             self._tag_snapshots(answer, form)

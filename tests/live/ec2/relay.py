@@ -22,14 +22,14 @@ FORM = "application/x-www-form-urlencoded; charset=utf-8"
 class Relay(Verifying):
     """It has a project member's keys; Eucalyptus' instance types are Nova's flavors."""
 
-    def __init__(self, front, *words):
+    def __init__(self, front, *arguments):
         """``front``: of fronted.py."""
         member = front.stack.api(front.stack.cloud().member)
         types = [
-            (one["name"].encode(), one["vcpus"], one["ram"])
-            for one in member.get("compute", "/flavors/detail")["flavors"]
+            (flavor["name"].encode(), flavor["vcpus"], flavor["ram"])
+            for flavor in member.get("compute", "/flavors/detail")["flavors"]
         ]
-        super().__init__(Credentials(front.access, front.secret), *words, types=types)
+        super().__init__(Credentials(front.access, front.secret), *arguments, types=types)
         self.front = front
 
     def served(self, action: str, form: dict[str, str], service: str):

@@ -23,9 +23,9 @@ DIALECTS = {  # manager and signature: the gateway's words, and those of the sit
 @pytest.fixture(scope="module", params=DIALECTS)
 def cloud(request):
     """(manager, gateway, what the site says of its endpoint); what is left in moto in the end fails."""
-    words, endpoint = DIALECTS[request.param]
+    arguments, endpoint = DIALECTS[request.param]
     moto.reset()
-    with Gateway(moto.url(), *words) as gateway:
+    with Gateway(moto.url(), *arguments) as gateway:
         before = resource_ids(gateway)
         yield request.param.partition("-")[0], gateway, endpoint
         assert resource_ids(gateway) - before == set()
@@ -57,14 +57,14 @@ def test_ok_when_the_vm_ran_and_is_gone(cloud, tmp_path):
 
 def test_a_fleet_is_told_apart_by_the_tokens_of_its_submission(cloud, tmp_path):
     cloud[1].calls.clear()
-    code, said = run(cloud, tmp_path, "--count", "2")
+    code, output = run(cloud, tmp_path, "--count", "2")
     tokens = [
         form["ClientToken"].rpartition("-")[2]
         for action, form in cloud[1].calls
         if action == "RunInstances"
     ]
 
-    assert code == 0, said
+    assert code == 0, output
     assert len(tokens) == (1 if cloud[0] == "eucalyptus" else 2)
 
 
@@ -86,16 +86,16 @@ def test_sigkill_is_settled_by_the_next_run(cloud, tmp_path, action):
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=60)
 
-    code, said = run(cloud, tmp_path)
+    code, output = run(cloud, tmp_path)
 
-    assert code == 0, said
+    assert code == 0, output
     assert resource_ids(cloud[1]) - before == set()
 
 
 def test_a_wrong_key_is_rejected(cloud, tmp_path):
-    code, said = run(cloud, tmp_path, credentials=f"access_key = {ACCESS}\nsecret_key = wrong\n")
+    code, output = run(cloud, tmp_path, credentials=f"access_key = {ACCESS}\nsecret_key = wrong\n")
 
     assert code == 2
-    assert said.startswith(
+    assert output.startswith(
         f"VM_LIFECYCLE CRITICAL - {cloud[0]}: auth: authentication: 401 SignatureDoesNotMatch: The request signature"
     )

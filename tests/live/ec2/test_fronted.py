@@ -32,7 +32,7 @@ def front():
 def site(front, tmp_path):
     """Writes the site file; whatever a test leaves in the services themselves fails it, and none of those that follow."""
     before = left(front.stack)
-    yield lambda **words: str(fronted.site_file(tmp_path, front, **words))
+    yield lambda **options: str(fronted.site_file(tmp_path, front, **options))
     assert [thing for thing in left(front.stack) if thing not in before] == []
 
 
@@ -69,9 +69,9 @@ def test_a_fleet_of_five_is_one_submission(site):
 
 def test_no_room_is_a_server_in_error(site, front):
     with no_compute_service(front.stack):
-        code, said = run(site(volume="none", **{"availability zone": ""}))
+        code, output = run(site(volume="none", **{"availability zone": ""}))
 
-    assert (code, said) == (
+    assert (code, output) == (
         2,
         "VM_LIFECYCLE CRITICAL - ec2-api: active: server i-ID is error (cause=scheduler)",
     )
@@ -79,18 +79,18 @@ def test_no_room_is_a_server_in_error(site, front):
 
 def test_a_full_quota_is_a_warning_in_novas_words(site, front):
     with quota(front.stack, instances=0):
-        code, said = run(site(volume="none"))
+        code, output = run(site(volume="none"))
 
     assert code == 1
     assert re.match(
         r"VM_LIFECYCLE WARNING - ec2-api: submit: create server: 403 Forbidden: Quota exceeded for instances: Requested 1, "
         r"but already used 0.*\(cause=quota, (REQUEST|req-[0-9a-f]{8}\.\.\.)\)",
-        said,
+        output,
     )
 
 
 @pytest.mark.parametrize(
-    "test_vm, said",
+    "test_vm, message",
     [
         ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
         (
@@ -100,8 +100,8 @@ def test_a_full_quota_is_a_warning_in_novas_words(site, front):
         ),
     ],
 )
-def test_what_is_not_there_is_named(site, test_vm, said):
-    assert run(site(**test_vm)) == (2, f"VM_LIFECYCLE CRITICAL - ec2-api: {said}")
+def test_what_is_not_there_is_named(site, test_vm, message):
+    assert run(site(**test_vm)) == (2, f"VM_LIFECYCLE CRITICAL - ec2-api: {message}")
 
 
 def test_a_wrong_secret_is_rejected_by_keystone(site, front):
@@ -135,9 +135,9 @@ def test_sigkill_at_a_call_is_settled_by_the_next_run(site, front, action):
         killed.send_signal(signal.SIGKILL)
         killed.communicate(timeout=60)
 
-        code, said = run(site(endpoint={"url": gateway.url}, volume="none"))
+        code, output = run(site(endpoint={"url": gateway.url}, volume="none"))
 
-    assert code == 0, said
+    assert code == 0, output
 
 
 def _made(ledger):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.live
 @pytest.fixture(params=["eucalyptus-4", "nimbus-2"])
 def cloud(request, tmp_path):
     """run(*options, secret, probe) gives (exit code, first line); what is left in the services themselves fails it."""
-    front, (words, _) = fronted.front(), DIALECTS[request.param]
+    front, (arguments, _) = fronted.front(), DIALECTS[request.param]
     manager = request.param.partition("-")[0]
     there = front.stack.cloud()
     before, keys = left(front.stack), {"image": there.image}
@@ -28,7 +28,7 @@ def cloud(request, tmp_path):
         keys.update(
             {"network": front.subnet, "availability zone": there.zone, "volume zone": "nova"}
         )
-    with Relay(front, *words) as gateway:
+    with Relay(front, *arguments) as gateway:
 
         def run(*options, secret=front.secret, probe="check_vm_lifecycle"):
             path = places.site_file(
@@ -63,10 +63,10 @@ def test_ok_when_the_vm_ran_and_is_gone(cloud):
 
 
 def test_a_wrong_secret_is_rejected(cloud):
-    code, said = cloud(secret="wrong")
+    code, output = cloud(secret="wrong")
 
     assert code == 2
-    assert said.startswith(
+    assert output.startswith(
         f"VM_LIFECYCLE CRITICAL - {cloud.manager}: auth: authentication: 401 SignatureDoesNotMatch: The request signature"
     )
 
@@ -74,9 +74,9 @@ def test_a_wrong_secret_is_rejected(cloud):
 @pytest.mark.parametrize("cloud", ["eucalyptus-4"], indirect=True)
 def test_max_instances_is_the_limit_of_servers(cloud):
     with quota(cloud.stack, instances=7):
-        code, said = cloud(probe="check_vm_capacity")
+        code, output = cloud(probe="check_vm_capacity")
     assert code == 0
     assert re.fullmatch(
         r"VM_CAPACITY OK - eucalyptus: free: 7 of 7 servers(, \d+ of \d+ leases in subnet subnet-\w+)?",
-        said,
+        output,
     )

@@ -30,10 +30,10 @@ def amazon():
 @pytest.fixture
 def gateway(amazon):
     """A gateway without faults; a test that leaves something in moto fails, the next one does not."""
-    found, before = amazon
-    found.heal()
-    yield found
-    left = resource_ids(found) - before
+    made, before = amazon
+    made.heal()
+    yield made
+    left = resource_ids(made) - before
     before |= left
     assert left == set()
 
@@ -196,7 +196,7 @@ def test_status_checks_are_waited_for_where_the_site_wants_them(site, gateway):
 
 
 @pytest.mark.parametrize(
-    "test_vm, said",
+    "test_vm, message",
     [
         (
             {"image": "no-such-image"},
@@ -214,15 +214,15 @@ def test_status_checks_are_waited_for_where_the_site_wants_them(site, gateway):
         ),
     ],
 )
-def test_what_is_not_there_is_named(site, test_vm, said):
+def test_what_is_not_there_is_named(site, test_vm, message):
     code, output = run(site(**test_vm))
 
     assert code == 2
-    assert line(output).startswith(f"VM_LIFECYCLE CRITICAL - ec2: {said}")
+    assert line(output).startswith(f"VM_LIFECYCLE CRITICAL - ec2: {message}")
 
 
 @pytest.mark.parametrize(
-    "fault, code, said",
+    "fault, code, message",
     [
         (
             "quota",
@@ -256,11 +256,11 @@ def test_what_is_not_there_is_named(site, test_vm, said):
         ),
     ],
 )
-def test_the_manager_says_in_its_own_words_why_there_is_no_vm(site, gateway, fault, code, said):
+def test_the_manager_says_in_its_own_words_why_there_is_no_vm(site, gateway, fault, code, message):
     gateway.faults.add(fault)
     given, output = run(site())
 
-    assert given == code and line(output).startswith(f"VM_LIFECYCLE {said}"), output
+    assert given == code and line(output).startswith(f"VM_LIFECYCLE {message}"), output
     cause = {"no-room": "scheduler", "forbidden": "auth", "dies": "scheduler"}.get(fault, "quota")
     assert f"(cause={cause}" in line(output)
 

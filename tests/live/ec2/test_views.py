@@ -17,8 +17,8 @@ pytestmark = pytest.mark.live
 @pytest.fixture(scope="module")
 def gateway():
     moto.reset()
-    with Gateway(moto.url()) as found:
-        yield found
+    with Gateway(moto.url()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class Verifying:
             def do_GET(self):
                 self.do_POST()
 
-            def log_message(self, *words):
+            def log_message(self, *arguments):
                 """Nothing."""
 
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
@@ -164,11 +164,11 @@ class Verifying:
         )
         request.context["timestamp"] = headers["X-Amz-Date"]
         judge = SigV4Auth(self.keys, service, region)
-        wanted = judge.signature(
+        expected = judge.signature(
             judge.string_to_sign(request, judge.canonical_request(request)), request
         )
         age = time.time() - datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%S%z").timestamp()
-        return self._judged(signature, wanted, age), service
+        return self._judged(signature, expected, age), service
 
     def _verify_2(self, form: dict[str, str]):
         if (
@@ -177,16 +177,16 @@ class Verifying:
         ):
             return "AuthFailure", "AWS was not able to validate the provided access credentials"
         given = form.pop("Signature", "")
-        _, wanted = SigV2Auth(self.keys).calc_signature(
+        _, expected = SigV2Auth(self.keys).calc_signature(
             AWSRequest("POST", f"{self.url}{self.path}", data=form), dict(form)
         )
         age = time.time() - datetime.strptime(form["Timestamp"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
         for name in ("SignatureVersion", "SignatureMethod", "Timestamp", "AWSAccessKeyId"):
             del form[name]
-        return self._judged(given, wanted, age)
+        return self._judged(given, expected, age)
 
-    def _judged(self, given: str, wanted: str, age: float):
-        if not hmac.compare_digest(given, wanted):
+    def _judged(self, given: str, expected: str, age: float):
+        if not hmac.compare_digest(given, expected):
             return (
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided.",
@@ -207,22 +207,22 @@ def eucalyptus_types(types) -> bytes:
     )
 
 
-def error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
+def error(status: int, code: str, message: str) -> tuple[int, str, bytes]:
     """A refusal as EC2 writes it."""
     return (
         status,
         "text/xml",
         (
-            f'<?xml version="1.0"?><Response><Errors><Error><Code>{code}</Code><Message>{escape(words)}</Message></Error>'
+            f'<?xml version="1.0"?><Response><Errors><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>'
             f"</Errors><RequestID>4f2c0d1e-0000-4000-8000-a1b2c3d4e5f6</RequestID></Response>"
         ).encode(),
     )
 
 
-def json_error(status: int, code: str, words: str) -> tuple[int, str, bytes]:
+def json_error(status: int, code: str, message: str) -> tuple[int, str, bytes]:
     """A refusal as services with JSON write it."""
     return (
         status,
         "application/x-amz-json-1.1",
-        json.dumps({"__type": code, "Message": words}).encode(),
+        json.dumps({"__type": code, "Message": message}).encode(),
     )

@@ -45,21 +45,21 @@ class Host:
     def run(self, *command: str) -> str:
         """What a command that succeeds says."""
         process = self.start(*command)
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, f"{' '.join(command)}: {said}"
-        return said
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, f"{' '.join(command)}: {output}"
+        return output
 
-    def virsh(self, *words: str) -> str:
-        return self.run("virsh", "--quiet", "--connect", self.url, *words)
+    def virsh(self, *arguments: str) -> str:
+        return self.run("virsh", "--quiet", "--connect", self.url, *arguments)
 
-    def python(self, program: str, *words: str) -> str:
-        return self.run(*self.interpreter, "-c", program, *words)
+    def python(self, program: str, *arguments: str) -> str:
+        return self.run(*self.interpreter, "-c", program, *arguments)
 
     # --- the probe --------------------------------------------------------------------------------------------
 
     def site(self, **sections: Dict[str, str]) -> Path:
         """A site file; sections by their names with ``_`` for a blank, keys likewise."""
-        wanted = {
+        content = {
             "site": {"name": "kvm", "owner": self.owner},
             "endpoint": {"manager": "libvirt", "url": self.url},
             "test vm": {"image": "vmprobe-test", "volume": "16 MiB", "depth": "console"},
@@ -69,12 +69,12 @@ class Host:
         }
         for section, keys in sections.items():
             named = {key.replace("_", " "): text for key, text in keys.items()}
-            wanted.setdefault(section.replace("_", " "), {}).update(named)
+            content.setdefault(section.replace("_", " "), {}).update(named)
         path = self.base / "site.ini"
         path.write_text(
             "".join(
                 f"[{section}]\n" + "".join(f"{key} = {text}\n" for key, text in keys.items())
-                for section, keys in wanted.items()
+                for section, keys in content.items()
             )
         )
         path.chmod(0o644)
@@ -93,8 +93,8 @@ class Host:
 
     def finish(self, process: subprocess.Popen):
         """(exit code, output) of a probe."""
-        said, _ = process.communicate(timeout=330)
-        return process.returncode, said
+        output, _ = process.communicate(timeout=330)
+        return process.returncode, output
 
     def lifecycle(self, *options: str, **sections: Dict[str, str]):
         return self.finish(self.probe(*options, **sections))
@@ -139,27 +139,27 @@ class Host:
 
     def files(self) -> List[str]:
         """Paths with one of our names in them, and volumes, wherever they are below what this host may write to."""
-        found = []
+        paths = []
         for root in self.written:
             for directory, folders, files in os.walk(root):
-                found += [
+                paths += [
                     os.path.join(directory, name)
                     for name in folders + files
                     if name.startswith(self._prefix)
                     or os.path.basename(directory) == "vmprobe"
                     and "images" in directory
                 ]
-        return found
+        return paths
 
     def remains(self) -> Dict[str, Any]:
         """Everything that a run may have left behind; {} if nothing."""
-        found = {
+        remains = {
             "servers": self.servers(),
             "emulators": self.emulators(),
             "volumes": self.volumes(),
             "files": self.files(),
         }
-        return {what: things for what, things in found.items() if things}
+        return {what: names for what, names in remains.items() if names}
 
     @property
     def written(self) -> List[str]:

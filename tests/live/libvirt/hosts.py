@@ -215,9 +215,9 @@ def system() -> Iterator[System]:
         start_new_session=True,
     )
     try:
-        said = holder.stdout.readline()
-        if said != "ready\n":
-            pytest.skip(f"no namespaces here: {said.strip()}")
+        line = holder.stdout.readline()
+        if line != "ready\n":
+            pytest.skip(f"no namespaces here: {line.strip()}")
         first = int(Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text())
         host = System(
             base,
@@ -303,7 +303,7 @@ def harness() -> Iterator[Any]:
         path = host.site(
             endpoint={"url": f"qemu+unix:///session?socket={socket}", "pool": "vmprobe"}
         )
-        found = of_site(str(path), Clock())
-        found.impossible = {"flavor": 64 * 2**40}  # bytes
-        yield found
+        harness = of_site(str(path), Clock())
+        harness.impossible = {"flavor": 64 * 2**40}  # bytes
+        yield harness
         assert host.remains() == {}

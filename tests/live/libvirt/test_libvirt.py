@@ -65,31 +65,31 @@ GOOD = (
 
 
 def test_in_a_users_session_a_vm_lives_to_the_word_of_its_console_and_is_gone(session):
-    state, said = session.lifecycle("-v")
+    state, output = session.lifecycle("-v")
 
-    assert (state, first(said, session)) == (0, GOOD)
-    assert "note: not measured, the manager does not say: net_in, net_out" in said.splitlines()
-    assert {"cpu_avg", "disk_read_avg", "disk_write_avg"} <= set(figures(said))
+    assert (state, first(output, session)) == (0, GOOD)
+    assert "note: not measured, the manager does not say: net_in, net_out" in output.splitlines()
+    assert {"cpu_avg", "disk_read_avg", "disk_write_avg"} <= set(figures(output))
     assert session.remains() == {}
 
 
 def test_a_volume_that_is_larger_than_the_pool_fits_and_is_made(session):
     test_vm = {"volume": "4 TiB", "depth": "api"}
 
-    state, said = session.look("capacity", "--need", "2", test_vm=test_vm)
-    assert (state, figures(said)["host_storage_free"] < 2**42) == (0, True), said
+    state, output = session.look("capacity", "--need", "2", test_vm=test_vm)
+    assert (state, figures(output)["host_storage_free"] < 2**42) == (0, True), output
     assert session.lifecycle(test_vm=test_vm)[0] == 0
 
 
 def test_on_a_hosts_system_a_vm_gets_its_address_from_a_libvirt_network(system):
     process = system.probe("-v", test_vm={"network": "default"})
     leased = soon(lambda: address(system, "virbr0"))
-    state, said = system.finish(process)
+    state, output = system.finish(process)
 
-    assert (state, first(said, system)) == (0, GOOD)
+    assert (state, first(output, system)) == (0, GOOD)
     assert leased.startswith("10.77.2.")
     assert {"cpu_avg", "disk_read_avg", "disk_write_avg", "net_in_avg", "net_out_avg"} <= set(
-        figures(said)
+        figures(output)
     )
     assert system.remains() == {}
 
@@ -102,15 +102,15 @@ def test_what_is_sent_to_a_vm_comes_in_by_its_counters(system):
         sample={"readings": "6", "interval": "0.5 s"},
     )
     flood = system.start(*system.interpreter, "-c", FLOOD, soon(lambda: address(system, "served")))
-    state, said = system.finish(process)
+    state, output = system.finish(process)
     system.finish(flood)
 
-    assert (state, first(said, system)) == (
+    assert (state, first(output, system)) == (
         0,
         "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
         "(active N s, network N s)",
     )
-    assert figures(said)["net_in_avg"] > 10 * figures(said)["net_out_avg"] > 0
+    assert figures(output)["net_in_avg"] > 10 * figures(output)["net_out_avg"] > 0
     assert system.remains() == {}
 
 
@@ -127,10 +127,10 @@ while time.time() < end:
 
 def address(host, bridge: str) -> str:
     """Who has spoken on a bridge of the host, '' if nobody."""
-    found = re.search(
+    match = re.search(
         r"^([0-9.]+) lladdr", host.run("ip", "-4", "neigh", "show", "dev", bridge), re.M
     )
-    return found[1] if found else ""
+    return match[1] if match else ""
 
 
 @pytest.mark.slow
@@ -152,9 +152,9 @@ def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path
     )
     session.virsh("pool-refresh", "vmprobe")
     try:
-        state, said = session.lifecycle(test_vm={"image": "base.qcow2"})
+        state, output = session.lifecycle(test_vm={"image": "base.qcow2"})
 
-        assert (state, first(said, session)) == (0, GOOD)
+        assert (state, first(output, session)) == (0, GOOD)
         assert session.volumes() == ["base.qcow2"]
     finally:
         session.virsh("vol-delete", "--pool", "vmprobe", "base.qcow2")
@@ -165,7 +165,7 @@ def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(ses
     content = os.urandom(17 * 2**20 + 5)  # more than is read at once
     file = session.base / "images" / "some.img"
     session.virsh("vol-create-as", "vmprobe", "some.img", str(len(content)))
-    wanted = f"sha512:{hashlib.sha512(content).hexdigest()}"
+    checksum = f"sha512:{hashlib.sha512(content).hexdigest()}"
     try:
         for upload, (code, line) in (
             (content, (0, "VM_IMAGE OK - kvm: image some.img is there and unchanged")),
@@ -176,11 +176,11 @@ def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(ses
         ):
             file.write_bytes(upload)
             session.virsh("vol-upload", "--pool", "vmprobe", "some.img", str(file))
-            state, said = session.look("image", "--image", "some.img", "--checksum", wanted)
+            state, output = session.look("image", "--image", "some.img", "--checksum", checksum)
 
-            assert (state, said[: len(line)]) == (code, line)
-        state, said = session.look("image", "--image", "no.img")
-        assert (state, said.partition(" | ")[0]) == (
+            assert (state, output[: len(line)]) == (code, line)
+        state, output = session.look("image", "--image", "no.img")
+        assert (state, output.partition(" | ")[0]) == (
             2,
             "VM_IMAGE CRITICAL - kvm: image: no image named 'no.img' (cause=image)",
         )
@@ -215,16 +215,16 @@ def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(ses
     ids=["image", "path", "network", "pool"],
 )
 def test_crit_when_what_is_named_is_not_there(host, sections, line):
-    state, said = host.lifecycle(**sections)
+    state, output = host.lifecycle(**sections)
 
-    assert (state, first(said, host)) == (2, f"VM_LIFECYCLE CRITICAL - kvm: {line}")
+    assert (state, first(output, host)) == (2, f"VM_LIFECYCLE CRITICAL - kvm: {line}")
     assert host.remains() == {}
 
 
 def test_crit_when_a_bridge_is_not_there(system):
-    state, said = system.lifecycle(test_vm={"network": "bridge:no-such"})
+    state, output = system.lifecycle(test_vm={"network": "bridge:no-such"})
 
-    assert (state, first(said, system)) == (
+    assert (state, first(output, system)) == (
         2,
         "VM_LIFECYCLE CRITICAL - kvm: submit: Cannot get interface MTU on 'no-such': No such device "
         "(cause=network)",
@@ -233,11 +233,11 @@ def test_crit_when_a_bridge_is_not_there(system):
 
 
 def test_crit_when_there_is_no_room(host):
-    state, said = host.lifecycle(test_vm=NO_ROOM)
+    state, output = host.lifecycle(test_vm=NO_ROOM)
 
     assert state == 2
-    assert first(said, host).startswith("VM_LIFECYCLE CRITICAL - kvm: submit: ")
-    assert first(said, host).endswith("(cause=scheduler)")
+    assert first(output, host).startswith("VM_LIFECYCLE CRITICAL - kvm: submit: ")
+    assert first(output, host).endswith("(cause=scheduler)")
     assert host.remains() == {}
 
 
@@ -246,9 +246,9 @@ def test_crit_when_a_vm_dies_while_it_boots(system):
     soon(lambda: system.emulators())
     server = soon(lambda: "running" in system.virsh("list") and system.servers())[0]
     system.virsh("destroy", server)
-    state, said = system.finish(process)
+    state, output = system.finish(process)
 
-    assert (state, re.sub("(active|network): ", "STAGE: ", first(said, system))) == (
+    assert (state, re.sub("(active|network): ", "STAGE: ", first(output, system))) == (
         2,
         "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: destroyed (cause=scheduler)",
     )
@@ -259,9 +259,9 @@ def test_crit_when_qemu_crashes(session):
     process = session.probe()
     soon(lambda: session.servers() and "running" in session.virsh("list"))
     os.kill(session.emulators()[0], signal.SIGKILL)
-    state, said = session.finish(process)
+    state, output = session.finish(process)
 
-    assert (state, re.sub("(active|network): ", "STAGE: ", first(said, session))) == (
+    assert (state, re.sub("(active|network): ", "STAGE: ", first(output, session))) == (
         2,
         "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: crashed (cause=scheduler)",
     )
@@ -269,9 +269,11 @@ def test_crit_when_qemu_crashes(session):
 
 
 def test_crit_when_the_network_never_comes(system):
-    state, said = system.lifecycle(test_vm={"network": "bridge:silent"}, budget={"network": "15 s"})
+    state, output = system.lifecycle(
+        test_vm={"network": "bridge:silent"}, budget={"network": "15 s"}
+    )
 
-    assert (state, first(said, system)) == (
+    assert (state, first(output, system)) == (
         2,
         "VM_LIFECYCLE CRITICAL - kvm: network: server HANDLE has no address; not done within N s "
         "(cause=network)",
@@ -288,9 +290,11 @@ def test_a_daemon_that_is_gone_is_critical_and_what_is_left_is_named_and_removed
     process = system.probe(budget={"deadline": "45 s", "reserve": "10 s"})
     soon(lambda: "running" in system.virsh("list"))
     os.kill(system.daemon(), signal.SIGKILL)
-    state, said = system.finish(process)
+    state, output = system.finish(process)
 
-    line = re.sub("(active|network): ", "STAGE: ", first(said, system)).replace("/var/run", "/run")
+    line = re.sub("(active|network): ", "STAGE: ", first(output, system)).replace(
+        "/var/run", "/run"
+    )
     assert (state, re.sub(r"\.\.\.[a-z0-9]{8}\b", "...RANDOM", line)) == (
         2,
         "VM_LIFECYCLE CRITICAL - kvm: STAGE: Failed to connect socket to '/run/libvirt/libvirt-sock': "
@@ -309,9 +313,9 @@ def test_a_users_daemon_that_is_killed_is_started_again_and_the_run_goes_on(sess
     process = session.probe(test_vm={"volume": "none", "depth": "api"})
     soon(lambda: session.servers() and "running" in session.virsh("list"))
     os.kill(session.daemon(), signal.SIGKILL)
-    state, said = session.finish(process)
+    state, output = session.finish(process)
 
-    assert (state, first(said, session)) == (
+    assert (state, first(output, session)) == (
         0,
         "VM_LIFECYCLE OK - kvm: test VM ran without storage and is gone in N s "
         "(active N s, network N s)",
@@ -346,9 +350,9 @@ def test_a_run_that_is_told_to_end_takes_everything_with_it(session):
     process = session.probe()
     soon(lambda: "running" in session.virsh("list"))
     process.send_signal(signal.SIGTERM)
-    state, said = session.finish(process)
+    state, output = session.finish(process)
 
-    assert (state, re.sub("(submit|active|network): ", "STAGE: ", first(said, session))) == (
+    assert (state, re.sub("(submit|active|network): ", "STAGE: ", first(output, session))) == (
         3,
         "VM_LIFECYCLE UNKNOWN - kvm: STAGE: interrupted by SIGTERM",
     )

@@ -27,8 +27,8 @@ def _daemons(kind, *programs):
     with place() as directory:
         made = []
 
-        def make(**words):
-            made.append(kind(directory / f"daemon{len(made)}", **words))
+        def make(**options):
+            made.append(kind(directory / f"daemon{len(made)}", **options))
             return made[-1]
 
         try:

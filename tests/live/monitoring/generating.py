@@ -72,9 +72,9 @@ def perfdata(text: str) -> dict:
 
 def submitted(path: Path, state: Path, *targets: str):
     """A run as the timer starts it, as the daemons' user would; (exit code, what is said beside line 1)."""
-    words = [word for target in targets for word in ("--submit", target)]
+    options = [word for target in targets for word in ("--submit", target)]
     done = subprocess.run(
-        [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(path), *words],
+        [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(path), *options],
         text=True,
         capture_output=True,
         env={"VMPROBE_STATE": str(state), "PATH": "/usr/sbin:/usr/bin:/bin"},

@@ -69,7 +69,7 @@ class Icinga(Daemon):
         soon(lambda: self._answers() or not self.alive())
         assert self.alive(), self.log()[-3000:]
 
-    def command(self, *words: str):
+    def command(self, *arguments: str):
         """A command that sees this instance's files at the paths compiled in."""
         where = ["ip", "netns", "exec", self.namespace] if self.namespace else []
         return [
@@ -81,7 +81,7 @@ class Icinga(Daemon):
             _INSIDE,
             "inside",
             str(self.directory),
-            *words,
+            *arguments,
         ]
 
     def validate(self):
@@ -126,8 +126,8 @@ class Icinga(Daemon):
 
     def service(self, host: str, name: str) -> dict:
         """The attributes of a service, {} if there is none."""
-        found = self.ask("GET", f"objects/services/{host}!{name}")
-        return found[0]["attrs"] if found else {}
+        services = self.ask("GET", f"objects/services/{host}!{name}")
+        return services[0]["attrs"] if services else {}
 
     def result(self, host: str, name: str) -> dict:
         """Its last check result, {} before the first."""
@@ -207,8 +207,8 @@ class Authority:
         (directory / "ca.crt").write_bytes(self.certificate.read_bytes())
 
 
-def _openssl(*words) -> None:
-    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+def _openssl(*arguments) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
 ALONE = """\

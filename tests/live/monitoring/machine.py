@@ -64,7 +64,7 @@ class Machine:
 
     def run(self, command: str, online: bool = False):
         """(exit code, output and errors) of a shell command of root's; ``online``: by this machine's own network."""
-        words = {
+        environment = {
             "PATH": "/opt/standin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
             "LC_ALL": "C.UTF-8",
@@ -88,7 +88,7 @@ class Machine:
                 "-c",
                 f"cd {SOURCE} && {command}",
             ],
-            env=words,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

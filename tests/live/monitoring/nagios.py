@@ -86,12 +86,12 @@ class Nagios(Daemon):
             text = (self.var / "status.dat").read_text(errors="replace")
         except FileNotFoundError:  # between two
             return {}
-        found = {}
+        services = {}
         for kind, body in _BLOCK.findall(text):
             if kind == "servicestatus":
-                words = dict(line.strip().partition("=")[::2] for line in body.splitlines())
-                found[words["host_name"], words["service_description"]] = words
-        return found
+                fields = dict(line.strip().partition("=")[::2] for line in body.splitlines())
+                services[fields["host_name"], fields["service_description"]] = fields
+        return services
 
     def service(self, host: str, name: str) -> dict:
         return self.services().get((host, name), {})

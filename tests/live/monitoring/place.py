@@ -63,12 +63,12 @@ def _empty(path: Path) -> None:
 
 def _of(path: Path) -> list:
     """Processes that name this directory in their command line."""
-    found = []
+    pids = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
             if f"{path}/".encode() in Path(f"/proc/{entry}/cmdline").read_bytes():
-                found.append(int(entry))
-    return found
+                pids.append(int(entry))
+    return pids
 
 
 def own(path: Path) -> Path:
@@ -94,11 +94,11 @@ class Daemon:
     def __init__(self, directory: Path):
         self.directory, self._process = directory, None
 
-    def run(self, command, **words) -> None:
+    def run(self, command, **options) -> None:
         log = open(self.directory / "daemon.log", "ab")
         with log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **words
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
             )
 
     def alive(self) -> bool:

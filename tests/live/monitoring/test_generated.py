@@ -20,7 +20,7 @@ def test_nagios_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(nag
 
     def held(host, name):
         return soon(
-            lambda: (lambda found: found.get("has_been_checked") == "1" and found)(
+            lambda: (lambda service: service.get("has_been_checked") == "1" and service)(
                 nagios.service(host, name)
             )
         )

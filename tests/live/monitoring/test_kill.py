@@ -45,15 +45,15 @@ class Run:
 
     def vms(self):
         """Pid to the place of each QEMU that began below the state directory, whether that is there still or not."""
-        found = {}
+        vms = {}
         for entry in filter(str.isdigit, os.listdir("/proc")):
             try:
                 place = os.readlink(f"/proc/{entry}/cwd").removesuffix(" (deleted)")
             except OSError:
                 continue
             if place.startswith(f"{self.state}/qemu/server/"):
-                found[int(entry)] = place
-        return found
+                vms[int(entry)] = place
+        return vms
 
     def files(self):
         return sorted(

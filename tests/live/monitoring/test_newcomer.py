@@ -43,35 +43,35 @@ def machine(tmp_path_factory):
     needed("unshare", "nsenter", "ip", "apt-get")
     if missing():
         pytest.skip(missing())
-    found = Machine(tmp_path_factory.mktemp("machine"))
+    made = Machine(tmp_path_factory.mktemp("machine"))
     try:
-        code, said = found.run(
+        code, output = made.run(
             "rm -f /var/cache/icinga2/*; apt-get update", online=True
         )  # who Icinga was when it was last tried
         if code:
-            pytest.skip(f"Debian's packages cannot be had: {said[-300:]}")
-        yield found
+            pytest.skip(f"Debian's packages cannot be had: {output[-300:]}")
+        yield made
     finally:
-        found.end()
+        made.end()
 
 
 def test_a_newcomer_follows_the_readme_and_sees_the_demo_green(machine, tmp_path, request):
     assert len(COMMANDS) >= 10
-    for command, wanted in COMMANDS:
+    for command, pattern in COMMANDS:
 
         def as_wanted():
             """the output that the README has"""
-            nonlocal said
-            code, said = machine.run(command, online=bool(ONLINE.search(command)))
-            return code == 0 and (not wanted or plain(said) == plain(wanted))
+            nonlocal output
+            code, output = machine.run(command, online=bool(ONLINE.search(command)))
+            return code == 0 and (not pattern or plain(output) == plain(pattern))
 
-        said = ""
+        output = ""
         try:
             soon(
                 as_wanted, 180 if command.startswith("curl") else 0, 1
             )  # a page is loaded again until the first checks are done
         except AssertionError:
-            pytest.fail(f"{command}\n{said}{machine.run('tail -n 20 /var/log/*.systemd')[1]}")
+            pytest.fail(f"{command}\n{output}{machine.run('tail -n 20 /var/log/*.systemd')[1]}")
 
     def green():
         """the host and all services are green"""

@@ -63,11 +63,11 @@ def test_nrpe_runs_a_check_by_the_lines_of_the_documentation(nagios_at):
             )
             return "refused" not in done.stdout + done.stderr and (done.returncode, done.stdout)
 
-        code, said = soon(asked)
+        code, output = soon(asked)
     finally:
         server.terminate()
         server.wait(10)
 
-    text, _, figures = said.partition(" | ")
-    assert (code, bool(re.fullmatch(LINE.replace("good", "demo"), text))) == (0, True), said
-    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(figures))
+    text, _, labels = output.partition(" | ")
+    assert (code, bool(re.fullmatch(LINE.replace("good", "demo"), text))) == (0, True), output
+    assert {"active", "network", "storage", "gone", "total"} <= set(perfdata(labels))

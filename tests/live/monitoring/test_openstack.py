@@ -50,7 +50,7 @@ def test_nagios_holds_what_became_of_a_vm_of_openstack(nagios_at, site):
     def held(name, seconds):
         nagios.check_now("openstack", name)
         return soon(
-            lambda: (lambda found: found.get("has_been_checked") == "1" and found)(
+            lambda: (lambda service: service.get("has_been_checked") == "1" and service)(
                 nagios.service("openstack", name)
             ),
             seconds,

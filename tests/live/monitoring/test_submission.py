@@ -31,9 +31,9 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
     generate("nagios", nagios.objects / "vmprobe", sites, nagios.directory / "plugins")
     pipe = f"nagios:{nagios.pipe}"
 
-    code, said = submitted(sites / "pipe.ini", state, pipe)  # Nagios is not there yet
+    code, output = submitted(sites / "pipe.ini", state, pipe)  # Nagios is not there yet
     assert code == 0 and re.fullmatch(
-        r"not submitted to nagios:\S+: \S+: No such file or directory; spooled", said
+        r"not submitted to nagios:\S+: \S+: No such file or directory; spooled", output
     )
     nagios.start()
     soon(nagios.pipe.exists)
@@ -42,7 +42,7 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
         "",
     )  # with what was spooled
 
-    for name, wanted, line in (
+    for name, state_number, line in (
         ("pipe", "0", LINE.replace("good", "pipe")),
         (
             "spool",
@@ -50,16 +50,19 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
             r"VM_LIFECYCLE CRITICAL - spool: image: no image named 'nowhere' \(cause=image\)",
         ),
     ):
-        found = soon(
+        service = soon(
             lambda: (lambda held: held.get("has_been_checked") == "1" and held)(
                 nagios.service(name, "vm-lifecycle")
             )
         )
-        assert (found["current_state"], re.fullmatch(line, found["plugin_output"]) is not None) == (
-            wanted,
+        assert (
+            service["current_state"],
+            re.fullmatch(line, service["plugin_output"]) is not None,
+        ) == (
+            state_number,
             True,
         )
-        assert {"auth", "total"} <= set(perfdata(found["performance_data"]))
+        assert {"auth", "total"} <= set(perfdata(service["performance_data"]))
 
     nagios.check_now("nsca", "vm-lifecycle")  # what freshness does when nothing came
     stale = soon(
@@ -74,12 +77,12 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
 
     with Nsca(nagios) as target:
         assert submitted(sites / "nsca.ini", state, target) == (0, "")
-    found = soon(
+    service = soon(
         lambda: (lambda held: held["current_state"] == "0" and held)(
             nagios.service("nsca", "vm-lifecycle")
         )
     )
-    assert re.fullmatch(LINE.replace("good", "nsca"), found["plugin_output"])
+    assert re.fullmatch(LINE.replace("good", "nsca"), service["plugin_output"])
 
 
 GROUP = """\
@@ -111,7 +114,7 @@ define contactgroup {{
 
 def test_nagios_tells_the_contact_group_that_a_site_names_and_nobody_of_the_others(nagios_at):
     nagios = nagios_at(enable_notifications=1)
-    sites, state, told = (
+    sites, state, notifications = (
         nagios.directory / "sites",
         nagios.directory / "state",
         nagios.directory / "told",
@@ -123,7 +126,7 @@ def test_nagios_tells_the_contact_group_that_a_site_names_and_nobody_of_the_othe
         f"{day} 00:00-24:00"
         for day in "monday tuesday wednesday thursday friday saturday sunday".split()
     )
-    (nagios.objects / "groups.cfg").write_text(GROUP.format(told=told, days=days))
+    (nagios.objects / "groups.cfg").write_text(GROUP.format(notifications=notifications, days=days))
     generate("nagios", nagios.objects / "vmprobe", sites, nagios.directory / "plugins")
     nagios.start()
     soon(nagios.pipe.exists)
@@ -131,7 +134,10 @@ def test_nagios_tells_the_contact_group_that_a_site_names_and_nobody_of_the_othe
     for name in ("nobodys", "zoes"):
         assert submitted(sites / f"{name}.ini", state, f"nagios:{nagios.pipe}") == (2, "")
         soon(lambda: nagios.service(name, "vm-lifecycle")["current_state"] == "2")
-    assert soon(lambda: told.exists() and told.read_text()) == "zoe zoes vm-lifecycle CRITICAL\n"
+    assert (
+        soon(lambda: notifications.exists() and notifications.read_text())
+        == "zoe zoes vm-lifecycle CRITICAL\n"
+    )
 
 
 def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(icinga_at):
@@ -145,21 +151,21 @@ def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(
     credentials.chmod(0o600)
     target = f"icinga2:https://127.0.0.1:{icinga.port},credentials={credentials}"
 
-    code, said = submitted(path, state, target)  # by the system's authorities, it is nobody's
-    assert code == 0 and "certificate" in said.lower() and said.endswith("; spooled"), said
+    code, output = submitted(path, state, target)  # by the system's authorities, it is nobody's
+    assert code == 0 and "certificate" in output.lower() and output.endswith("; spooled"), output
     began = time.time()
     assert submitted(path, state, f"{target},ca={icinga.authority.certificate}") == (0, "")
 
-    found = soon(lambda: icinga.result("good", "vm-lifecycle"))
+    result = soon(lambda: icinga.result("good", "vm-lifecycle"))
     assert (
-        found["state"],
-        re.fullmatch(LINE, found["output"].rstrip()) is not None,
-        found["active"],
+        result["state"],
+        re.fullmatch(LINE, result["output"].rstrip()) is not None,
+        result["active"],
     ) == (0, True, False)
     assert {"active", "network", "storage", "gone", "total"} <= set(
-        perfdata(" ".join(found["performance_data"]))
+        perfdata(" ".join(result["performance_data"]))
     )
-    assert began - 1 <= found["execution_start"] <= found["execution_end"] <= time.time()
+    assert began - 1 <= result["execution_start"] <= result["execution_end"] <= time.time()
 
 
 def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state_directory):

@@ -28,8 +28,8 @@ include "zones.conf"
 """
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_site_in_a_zone_is_checked_by_its_satellite_and_nothing_is_lost_while_
         master.check_now(name, "vm-lifecycle")
     near = soon(lambda: master.result("near", "vm-lifecycle"))
     far = soon(lambda: master.result("far", "vm-lifecycle"))
-    assert [(found["check_source"], found["state"]) for found in (near, far)] == [
+    assert [(result["check_source"], result["state"]) for result in (near, far)] == [
         ("master1", 0),
         ("sat1", 0),
     ]
@@ -130,13 +130,13 @@ def test_a_site_in_a_zone_is_checked_by_its_satellite_and_nothing_is_lost_while_
     stopped = time.time()
     satellite.check_now("far", "vm-lifecycle")
     alone = soon(
-        lambda: (lambda found: found["execution_start"] > stopped and found)(
+        lambda: (lambda result: result["execution_start"] > stopped and result)(
             satellite.result("far", "vm-lifecycle")
         )
     )
     master.start()
     replayed = soon(
-        lambda: (lambda found: found.get("execution_end") == alone["execution_end"] and found)(
+        lambda: (lambda result: result.get("execution_end") == alone["execution_end"] and result)(
             master.result("far", "vm-lifecycle")
         ),
         60,

@@ -29,9 +29,9 @@ def headers_of(parser):
     return _headers_of(parser)
 
 
-def request_of(*words, **more):
+def request_of(*arguments, **more):
     """Ask OpenStack for JSON, which newer services insist on; only text can be a header."""
-    request = _request_of(*words, **more)
+    request = _request_of(*arguments, **more)
     request.accept = "application/json"
     for key in [
         key

@@ -205,7 +205,7 @@ def guarded(occi):
 
 
 class Quiet(WSGIRequestHandler):
-    def log_message(self, *words):
+    def log_message(self, *arguments):
         pass
 
 

@@ -35,7 +35,7 @@ def openstack():
 @pytest.fixture
 def site(openstack, tmp_path):
     """Write the site file with other keys of [test vm]. The test fails if OpenStack still has anything of it afterwards."""
-    yield lambda endpoint="", **words: str(ooi_site(tmp_path, endpoint, **words))
+    yield lambda endpoint="", **options: str(ooi_site(tmp_path, endpoint, **options))
     assert left(openstack) == []
 
 
@@ -76,12 +76,13 @@ def test_user_data_and_a_key_reach_nova(site, openstack, tmp_path, rendering):
         **{"user data": str(tmp_path / "cloud-config"), "ssh key": str(tmp_path / "key.pub")},
     )
     with a_server(path, openstack) as (_, server):
-        seen = openstack.api().get("compute", f"/servers/{server.id}")["server"]
+        shown = openstack.api().get("compute", f"/servers/{server.id}")["server"]
 
     assert (
-        base64.b64decode(seen["OS-EXT-SRV-ATTR:user_data"]) == b'#cloud-config\nhostname: "probe"\n'
+        base64.b64decode(shown["OS-EXT-SRV-ATTR:user_data"])
+        == b'#cloud-config\nhostname: "probe"\n'
     )
-    assert seen["key_name"]
+    assert shown["key_name"]
 
 
 @contextlib.contextmanager
@@ -150,7 +151,7 @@ def test_a_server_whose_flavor_was_removed_is_not_gone(site, openstack):
 
 
 @pytest.mark.parametrize(
-    "test_vm, said",
+    "test_vm, message",
     [
         ({"image": "no-such-image"}, "image: no os_tpl 'no-such-image' among blank (cause=image)"),
         ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
@@ -160,10 +161,10 @@ def test_a_server_whose_flavor_was_removed_is_not_gone(site, openstack):
         ),
     ],
 )
-def test_what_is_not_there_is_named(site, test_vm, said):
+def test_what_is_not_there_is_named(site, test_vm, message):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(**test_vm))
 
-    assert (code, line(output)) == (2, f"VM_LIFECYCLE CRITICAL - ooi: {said}")
+    assert (code, line(output)) == (2, f"VM_LIFECYCLE CRITICAL - ooi: {message}")
 
 
 @pytest.mark.parametrize("rendering", ["json", "text/plain", "text/occi"])

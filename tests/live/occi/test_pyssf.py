@@ -33,14 +33,14 @@ def well():
 
 def left(url: str) -> list:
     """The locations of what the server has. Without interfaces: pyssf keeps that of a compute that it has refused."""
-    found = []
+    rows = []
     for kind in ("compute", "storage", "storage/link"):
         answer = requests.get(
             f"{url}/{kind}/", auth=(USER, PASSWORD), headers={"Accept": "text/uri-list"}, timeout=30
         )
         assert answer.status_code == 200
-        found += [row for row in answer.text.splitlines() if not row.startswith("#")]
-    return found
+        rows += [row for row in answer.text.splitlines() if not row.startswith("#")]
+    return rows
 
 
 @pytest.mark.parametrize("rendering", ["auto", "text/plain", "text/occi"])
@@ -90,7 +90,7 @@ def test_a_fleet_runs_and_is_gone(well, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "test_vm, code, said",
+    "test_vm, code, message",
     [
         (
             {"image": "nowhere"},
@@ -124,12 +124,12 @@ def test_a_fleet_runs_and_is_gone(well, tmp_path):
         ),
     ],
 )
-def test_what_is_not_there_or_not_right_is_named(well, tmp_path, test_vm, code, said):
+def test_what_is_not_there_or_not_right_is_named(well, tmp_path, test_vm, code, message):
     site = pyssf_site(tmp_path, well, budget={"active": "1 s"}, **test_vm)
 
     ended, output, _ = run_probe(LIFECYCLE, "--site", str(site))
 
-    assert (ended, line(output)) == (code, f"VM_LIFECYCLE {said}")
+    assert (ended, line(output)) == (code, f"VM_LIFECYCLE {message}")
     assert left(well) == []
 
 
@@ -145,7 +145,7 @@ def test_an_image_is_its_term_or_its_full_identifier_too(well, tmp_path, image):
 
 
 @pytest.mark.parametrize(
-    "fault, budget, code, said",
+    "fault, budget, code, message",
     [
         (
             "quota",
@@ -186,13 +186,13 @@ def test_an_image_is_its_term_or_its_full_identifier_too(well, tmp_path, image):
     ],
 )
 def test_a_fault_is_told_in_the_servers_words_and_nothing_is_left(
-    tmp_path, fault, budget, code, said
+    tmp_path, fault, budget, code, message
 ):
     with pyssf(fault) as url:
         site = pyssf_site(tmp_path, url, budget=budget)
         ended, output, _ = run_probe(LIFECYCLE, "--site", str(site))
 
-        assert (ended, line(output)) == (code, f"VM_LIFECYCLE {said}")
+        assert (ended, line(output)) == (code, f"VM_LIFECYCLE {message}")
         assert left(url) == []
 
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_removed_is_a_warning_and_named(tmp_path):
             "VM_LIFECYCLE WARNING - pyssf: gone: server ID: deletion not confirmed (cause=teardown)",
         )
         assert "leftovers=1;" in output
-        assert [re.sub(r"[0-9a-f-]{36}", "ID", one) for one in left(url)] == [f"{url}/compute/ID"]
+        assert [re.sub(r"[0-9a-f-]{36}", "ID", path) for path in left(url)] == [f"{url}/compute/ID"]
 
 
 def test_a_404_is_not_gone_as_long_as_the_collection_has_it(tmp_path):
@@ -253,18 +253,18 @@ def test_a_draft_of_json_is_not_taken_for_the_standard(well, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "ranges, code, said",
+    "ranges, code, message",
     [
         (("-w", "total=0.1"), 1, "WARNING - pyssf: total T s is outside 0.1 (warning)"),
         (("-c", "active=0.01"), 2, "CRITICAL - pyssf: active T s is outside 0.01 (critical)"),
     ],
 )
-def test_a_range_alerts(well, tmp_path, ranges, code, said):
+def test_a_range_alerts(well, tmp_path, ranges, code, message):
     ended, output, _ = run_probe(LIFECYCLE, "--site", str(pyssf_site(tmp_path, well)), *ranges)
 
     assert (ended, line(output)) == (
         code,
-        f"VM_LIFECYCLE {said}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
+        f"VM_LIFECYCLE {message}; test VM ran and is gone in T s (active T s, network T s, storage T s)",
     )
 
 

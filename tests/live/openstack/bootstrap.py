@@ -270,9 +270,9 @@ def image(
 def zone(admin: Api, host: str, name: str) -> None:
     """Put the compute service of ``host`` into an availability zone."""
     known = [
-        one["id"]
-        for one in admin.get("compute", "/os-aggregates")["aggregates"]
-        if one["name"] == name
+        aggregate["id"]
+        for aggregate in admin.get("compute", "/os-aggregates")["aggregates"]
+        if aggregate["name"] == name
     ]
     made = (
         known[0]

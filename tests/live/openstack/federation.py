@@ -295,13 +295,13 @@ def _known_to_keystone(admin: Api, federation: Federation):
         return identity
 
     def one(kind: str, name: str) -> str:
-        return next(found["id"] for found in admin.get("identity", f"/{kind}?name={name}")[kind])
+        return next(known["id"] for known in admin.get("identity", f"/{kind}?name={name}")[kind])
 
     with ExitStack() as made:
         base = federation.auth_url[: -len("/v3")]
         for service, (kind, path) in CATALOG.items():
             entry = next(
-                found["id"] for found in admin.get("identity", f"/services?type={kind}")["services"]
+                known["id"] for known in admin.get("identity", f"/services?type={kind}")["services"]
             )
             post(
                 "endpoint",

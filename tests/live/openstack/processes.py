@@ -223,12 +223,12 @@ class Processes:
         kilobytes = 0
         for pid in self.pids():
             try:
-                found = re.search(
+                match = re.search(
                     r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M
                 )
             except OSError:
                 continue
-            kilobytes += int(found.group(1)) if found else 0
+            kilobytes += int(match.group(1)) if match else 0
         return kilobytes // 1024
 
 

@@ -109,12 +109,12 @@ def line(output: str) -> str:
 def left(openstack) -> list:
     """The resources with our handle in the member's project, as the services list them."""
     member = openstack.api(openstack.cloud().member)
-    found = (
+    resources = (
         member.get("compute", "/servers/detail")["servers"]
         + member.get("volumev3", "/volumes/detail")["volumes"]
     )
-    found += member.get("network", "/v2.0/ports?device_owner=compute:az-fake")["ports"]
-    return [(thing.get("name"), thing["status"]) for thing in found]
+    resources += member.get("network", "/v2.0/ports?device_owner=compute:az-fake")["ports"]
+    return [(thing.get("name"), thing["status"]) for thing in resources]
 
 
 @contextmanager
@@ -130,12 +130,12 @@ def quota(openstack, **limits):
 
 
 @contextmanager
-def application_credential(openstack, **words):
+def application_credential(openstack, **options):
     """One of the member's, for the length of a ``with`` block; yields what Keystone said of it."""
     member = openstack.api(openstack.cloud().member)
     where = f"/users/{member.token['user']['id']}/application_credentials"
     made = member.post(
-        "identity", where, {"application_credential": {"name": "vmprobe-forms", **words}}
+        "identity", where, {"application_credential": {"name": "vmprobe-forms", **options}}
     )["application_credential"]
     try:
         yield made
@@ -148,8 +148,10 @@ def a_server(openstack, name):
     """A server of this name in the member's project, for the length of a ``with`` block."""
     cloud, member = openstack.cloud(), openstack.api(openstack.cloud().member)
 
-    def find(service, where, key, wanted):
-        return next(one["id"] for one in member.get(service, where)[key] if one["name"] == wanted)
+    def find(service, where, key, named):
+        return next(
+            thing["id"] for thing in member.get(service, where)[key] if thing["name"] == named
+        )
 
     made = member.post(
         "compute",
@@ -177,7 +179,9 @@ def a_server(openstack, name):
         member("DELETE", "compute", f"/servers/{made}")
         member.wait_until(
             lambda: (
-                not any(one["id"] == made for one in member.get("compute", "/servers")["servers"])
+                not any(
+                    thing["id"] == made for thing in member.get("compute", "/servers")["servers"]
+                )
             ),
             120,
             "not gone",
@@ -194,11 +198,11 @@ def harness():
     stack = running()
     with TemporaryDirectory() as directory:
         path = site_file(Path(directory), stack.cloud())
-        found = of_site(
+        harness = of_site(
             str(path),
             Clock(),
             reports=False,
             lacks={Capability.SNAPSHOTS: "Nova's fake hypervisor takes none"},
             impossible={"availability zone": "no-such-zone"},
         )
-        yield found
+        yield harness

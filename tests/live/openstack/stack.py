@@ -149,10 +149,10 @@ class Stack:
         """Authenticated access, for arranging a test and for looking behind the scene."""
         return Api(self.cloud().auth_url, account)
 
-    def client(self, *words: str, account: Account = MEMBER) -> subprocess.CompletedProcess:
+    def client(self, *arguments: str, account: Account = MEMBER) -> subprocess.CompletedProcess:
         """Run OpenStack's own client (python-openstackclient of Debian) as ``account``; output as text."""
         return subprocess.run(
-            ["/usr/bin/openstack", *words],
+            ["/usr/bin/openstack", *arguments],
             env=self.processes.environment(self.variables(account)),
             text=True,
             stdout=subprocess.PIPE,
@@ -331,7 +331,7 @@ class Stack:
         def reported() -> bool:
             self.processes.check(names)
             try:
-                found = (
+                listed = (
                     admin.get("compute", "/os-services")["services"]
                     + admin.get("volumev3", "/os-services")["services"]
                 )
@@ -339,7 +339,7 @@ class Stack:
                 return False
             return has_room() and names <= {
                 services.COMPUTE_HOSTS.get(service["host"], service["binary"])
-                for service in found
+                for service in listed
                 if is_after(service["updated_at"], since)
             }
 

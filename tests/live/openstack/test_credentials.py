@@ -102,7 +102,7 @@ def test_an_application_credential_by_its_id_or_its_name(openstack, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, left",
+    "message, left",
     [
         (
             {
@@ -116,8 +116,8 @@ def test_an_application_credential_by_its_id_or_its_name(openstack, tmp_path):
         ({"access_rules": [{"service": "compute", "method": "GET", "path": "/v2.1/**"}]}, False),
     ],
 )
-def test_keystone_tells_when_an_application_credential_ends(words, left, openstack, tmp_path):
-    with application_credential(openstack, **words) as made:
+def test_keystone_tells_when_an_application_credential_ends(message, left, openstack, tmp_path):
+    with application_credential(openstack, **message) as made:
         path = site_file(
             tmp_path,
             openstack.cloud(),
@@ -198,7 +198,7 @@ def test_clouds_yaml_with_secure_yaml(openstack, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "endpoint, said",
+    "endpoint, message",
     [
         (
             {"project": "prob"},
@@ -213,7 +213,7 @@ def test_clouds_yaml_with_secure_yaml(openstack, tmp_path):
     ],
     ids=["a-part-of-the-projects-name", "another-region"],
 )
-def test_credentials_that_do_not_fit_are_a_clear_error(openstack, tmp_path, endpoint, said):
+def test_credentials_that_do_not_fit_are_a_clear_error(openstack, tmp_path, endpoint, message):
     code, text, _ = planned(site_file(tmp_path, openstack.cloud(), endpoint=endpoint))
 
-    assert text == f"VM_LIFECYCLE {said}"
+    assert text == f"VM_LIFECYCLE {message}"

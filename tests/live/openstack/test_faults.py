@@ -83,9 +83,9 @@ def test_a_compute_service_that_crashes_in_the_middle(site, openstack, run_until
     path = site(budget={**SHORT, "active": "15 s"})
     run = run_until(path, VOLUME)
     with openstack.without("nova-compute"):
-        said = end_of(run)
+        output = end_of(run)
 
-    assert said == (
+    assert output == (
         2,
         "VM_LIFECYCLE CRITICAL - openstack: active: server ID is BUILD; not done within T s "
         "(cause=scheduler)",
@@ -98,11 +98,11 @@ def test_a_volume_service_that_crashes_in_the_middle(site, openstack, run_until)
     path = site(budget={**SHORT, "storage": "20 s"})
     openstack.stop("cinder-volume")
     try:
-        said = end_of(run_until(path, SERVER))
+        output = end_of(run_until(path, SERVER))
     finally:
         openstack.start_again("cinder-volume")
 
-    assert said == (
+    assert output == (
         2,
         "VM_LIFECYCLE CRITICAL - openstack: storage: volume ID is creating; not done within T s "
         "(cause=storage); left behind: volume ID",
@@ -227,7 +227,7 @@ def doomed_project(admin):
 
 
 @pytest.mark.parametrize(
-    "name, said",
+    "name, message",
     [
         (
             "web-1",
@@ -240,11 +240,11 @@ def doomed_project(admin):
     ],
     ids=["by-others", "by-our-own-leftovers"],
 )
-def test_a_full_quota_says_who_fills_it(site, openstack, name, said):
+def test_a_full_quota_says_who_fills_it(site, openstack, name, message):
     with a_server(openstack, name), quota(openstack, instances=1):
         code, output, _ = run_probe(LIFECYCLE, "--site", site(volume="none"))
 
     assert code == 1
     assert re.fullmatch(
-        f"VM_LIFECYCLE WARNING - openstack: submit: create server: {said}", line(output)
+        f"VM_LIFECYCLE WARNING - openstack: submit: create server: {message}", line(output)
     ), line(output)

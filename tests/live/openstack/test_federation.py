@@ -105,13 +105,13 @@ def test_voms_attributes_may_end_before_the_proxy(by, grid, person):
     )
 
     ended = by(grid.voms_proxy(person, hours=2, since=5))
-    code, said, errors = planned(ended)
+    code, text, errors = planned(ended)
     assert (code, errors) == (3, "")
     assert re.fullmatch(
         r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate .+\.pem: its VOMS attributes expired on \S+ \S+ UTC "
         r"\(cause=client\)",
-        said,
-    ), said
+        text,
+    ), text
 
 
 def test_a_certificate_is_one_of_the_project(by, robot):
@@ -151,13 +151,13 @@ def test_a_person_whom_no_mapping_knows_is_refused_in_keystones_words(by, grid, 
 
 def test_an_expired_certificate_is_a_client_error_and_is_sent_to_nobody(by, grid):
     old = grid.authority.issue("old", days=-1, names=())
-    code, said, errors = planned(by(old))
+    code, output, errors = planned(by(old))
 
     assert (code, errors) == (3, "")
     assert re.fullmatch(
         r"VM_LIFECYCLE UNKNOWN - openstack: auth: certificate \S+/old\.pem expired on \S+ \S+ UTC "
         r"\(cause=client\)",
-        said,
+        output,
     )
 
 
@@ -178,19 +178,19 @@ def test_an_apache_that_allows_no_proxies(by, grid, robot):
 
 def refused(planned) -> str:
     """The word of TLS for what Apache does not accept; each OpenSSL begins it otherwise."""
-    code, said, errors = planned
+    code, output, errors = planned
     assert (code, errors) == (2, "")
     return re.fullmatch(
         r"VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid\.example\.org and mapped: "
         r"our certificate is not accepted: \S+ alert ([a-z ]+) \(cause=auth\)",
-        said,
+        output,
     )[1]
 
 
 def test_a_protocol_that_keystone_does_not_have(by, robot):
-    code, said, errors = planned(by(robot, more="protocol = x509\n"))
+    code, output, errors = planned(by(robot, more="protocol = x509\n"))
 
-    assert (code, said, errors) == (
+    assert (code, output, errors) == (
         2,
         "VM_LIFECYCLE CRITICAL - openstack: auth: authentication by grid.example.org and x509: "
         "401 Attempted to authenticate with an unsupported method. (cause=auth, REQUEST)",

@@ -32,8 +32,8 @@ READINGS = {  # a server of one vCPU that was 10 % busy, with two disks, of whic
 def ceilometer(openstack):
     """Gnocchi, in the catalog, and who fills it."""
     try:
-        with telemetry(openstack) as found:
-            yield found
+        with telemetry(openstack) as made:
+            yield made
     except Unavailable as reason:
         pytest.skip(f"no Gnocchi here: {reason}")
 
@@ -69,7 +69,7 @@ def test_metrics_that_a_member_may_not_read_from_nova_are_read_from_gnocchi_with
         openstack.diagnostics_for_administrators_only(),
         application_credential(openstack, access_rules=rights()) as made,
     ):
-        code, output, figures = activity(
+        code, output, labels = activity(
             site_file(
                 tmp_path,
                 openstack.cloud(),
@@ -80,12 +80,12 @@ def test_metrics_that_a_member_may_not_read_from_nova_are_read_from_gnocchi_with
         )
 
     assert code == 0, output
-    assert (figures["cpu_avg"], figures["disk_read_total"], figures["net_in_total"]) == (
+    assert (labels["cpu_avg"], labels["disk_read_total"], labels["net_in_total"]) == (
         10.0,
         3000.0,
         10000.0,
     )
-    assert "net_out_avg" not in figures
+    assert "net_out_avg" not in labels
     assert (
         "note: measured by Gnocchi, every 300 s: cpu, disk_read, disk_write, net_in"
         in output.splitlines()
@@ -97,14 +97,14 @@ def test_diagnostics_come_first_and_gnocchi_has_what_they_lack(
     openstack, ceilometer, server, tmp_path
 ):
     with ceilometer.having_polled(server, READINGS):
-        _, output, figures = activity(site_file(tmp_path, openstack.cloud(), sample=SAMPLE))
+        _, output, labels = activity(site_file(tmp_path, openstack.cloud(), sample=SAMPLE))
 
     assert (
         "note: measured by Nova's diagnostics: cpu, disk_read, disk_write, net_in, net_out"
         in output.splitlines()
     )
     assert "Gnocchi" not in output
-    assert figures["net_in_total"] != 10000.0
+    assert labels["net_in_total"] != 10000.0
 
 
 def test_a_metric_that_is_not_measured_yet_is_named_and_not_zero(
@@ -115,7 +115,7 @@ def test_a_metric_that_is_not_measured_yet_is_named_and_not_zero(
         ceilometer.having_polled({**server, "tenant_id": elsewhere}, READINGS),
         openstack.diagnostics_for_administrators_only(),
     ):
-        code, output, figures = activity(
+        code, output, labels = activity(
             site_file(tmp_path, openstack.cloud(), sample=SAMPLE)
         )  # another project's measures are not shown
 
@@ -124,7 +124,7 @@ def test_a_metric_that_is_not_measured_yet_is_named_and_not_zero(
         r"VM_ACTIVITY OK - openstack: 1 server \(1 not measured\), of which there is no reading yet \|",
         output,
     )
-    assert not {"cpu_avg", "disk_read_avg"} & set(figures)
+    assert not {"cpu_avg", "disk_read_avg"} & set(labels)
     assert re.search(
         rf"^note: 1 of 1 not measured: diagnostics of server {server['id']}: 403 .*; Gnocchi has no measures of it yet$",
         output,

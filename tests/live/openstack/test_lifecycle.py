@@ -58,12 +58,12 @@ def test_ok_when_the_vm_ran_and_is_gone(good):
 
 def test_novas_events_are_asked_once_when_the_volume_was_attached_and_a_member_may_see_them(good):
     document, evidence = good
-    (said,) = [
+    (replies,) = [
         exchange["received"]
         for exchange in evidence["exchanges"]
         if "os-instance-actions" in exchange["request"]
     ]
-    (event,) = json.loads(said.rpartition("\n")[2])["instanceAction"]["events"]
+    (event,) = json.loads(replies.rpartition("\n")[2])["instanceAction"]["events"]
     (storage,) = [stage for stage in document["stages"] if stage["stage"] == "storage"]
 
     assert event["event"] == "compute_attach_volume" and "traceback" not in event
@@ -99,7 +99,7 @@ def test_a_fleet_is_created_by_one_request_and_polled_by_one(site, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "test_vm, said",
+    "test_vm, message",
     [
         ({"image": "no-such-image"}, "image: no image 'no-such-image' (cause=image)"),
         ({"network": "no-such-network"}, "image: no network 'no-such-network' (cause=network)"),
@@ -109,10 +109,10 @@ def test_a_fleet_is_created_by_one_request_and_polled_by_one(site, tmp_path):
         ),
     ],
 )
-def test_what_the_cloud_does_not_have_is_named(site, test_vm, said):
+def test_what_the_cloud_does_not_have_is_named(site, test_vm, message):
     code, output, _ = run_probe(LIFECYCLE, "--site", site(**test_vm))
 
-    assert (code, line(output)) == (2, f"VM_LIFECYCLE CRITICAL - openstack: {said}")
+    assert (code, line(output)) == (2, f"VM_LIFECYCLE CRITICAL - openstack: {message}")
 
 
 def test_a_full_cloud_is_reported_in_novas_words_with_the_request_id(site, openstack):
@@ -271,13 +271,13 @@ def test_fifty_servers_are_created_by_one_request_and_polled_by_one_and_openstac
 
 def nothing_is_listed(openstack, handle):
     """Whether python-openstackclient, as the member, sees nothing under the handle."""
-    for words in (
+    for command in (
         ["server", "list"],
         ["volume", "list"],
         ["port", "list"],
         ["image", "list", "--private"],
     ):
-        done = openstack.client(*words, "--format", "json")
+        done = openstack.client(*command, "--format", "json")
         assert done.returncode == 0, done.stderr
         assert handle not in done.stdout
     return True

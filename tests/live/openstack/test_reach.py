@@ -56,9 +56,9 @@ def external(openstack):
         )
         delete_later(f"routers/{router}")
         [inside] = [
-            one["id"]
-            for one in admin.get("network", "/v2.0/subnets")["subnets"]
-            if one["name"] == openstack.cloud().network
+            subnet["id"]
+            for subnet in admin.get("network", "/v2.0/subnets")["subnets"]
+            if subnet["name"] == openstack.cloud().network
         ]
         admin(
             "PUT",

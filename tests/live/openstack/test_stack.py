@@ -95,13 +95,13 @@ def test_one_project_does_not_see_the_other(openstack):
         "id"
     ]
 
-    seen = other.get("volumev3", "/volumes")["volumes"]
+    volumes = other.get("volumev3", "/volumes")["volumes"]
 
     member.wait_until(
         lambda: status(member, "volumev3", "volume", volume) == "available", 180, "not available"
     )
     member("DELETE", "volumev3", f"/volumes/{volume}")
-    assert seen == []
+    assert volumes == []
 
 
 def test_an_application_credential_is_held_to_its_access_rules(openstack):
@@ -262,8 +262,8 @@ def test_down_ends_every_process_also_those_that_others_started(tmp_path):
 
 
 def find(api, service: str, path: str, key: str, name: str) -> str:
-    [found] = [thing["id"] for thing in api.get(service, path)[key] if thing["name"] == name]
-    return found
+    [ids] = [thing["id"] for thing in api.get(service, path)[key] if thing["name"] == name]
+    return ids
 
 
 def status(api, service: str, kind: str, id: str) -> str:
@@ -286,9 +286,9 @@ def listening(pid: int) -> set[str]:
     addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
-                addresses.add(written(words[1].partition(":")[0]))
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                addresses.add(written(fields[1].partition(":")[0]))
     return addresses
 
 

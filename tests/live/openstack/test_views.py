@@ -143,7 +143,7 @@ def test_an_administrator_also_sees_what_placement_has_left_on_each_host(opensta
 def test_a_host_that_is_disabled_has_room_for_nothing(openstack, tmp_path):
     cloud, admin = openstack.cloud(), openstack.api()
     services = [
-        one["id"] for one in admin.get("compute", "/os-services?binary=nova-compute")["services"]
+        row["id"] for row in admin.get("compute", "/os-services?binary=nova-compute")["services"]
     ]
     path = str(site_file(tmp_path, cloud, account=cloud.admin))
     try:
@@ -194,7 +194,7 @@ def test_an_operator_sees_the_servers_of_all_projects_and_a_member_may_not(
     openstack, server, tmp_path
 ):
     cloud = openstack.cloud()
-    for account, said in (
+    for account, expected in (
         (cloud.admin, (0, r"VM_STATE OK - openstack: .*")),
         (
             cloud.other,
@@ -204,7 +204,7 @@ def test_an_operator_sees_the_servers_of_all_projects_and_a_member_may_not(
         path = site_file(tmp_path, cloud, account=account, endpoint={"all projects": "yes"})
         code, output, _ = run_probe("check_vm_state", "--site", str(path), "-v")
 
-        assert code == said[0] and re.match(said[1], output), output
+        assert code == expected[0] and re.match(expected[1], output), output
         assert (server in output) == (account is cloud.admin)
 
     code, output, _ = run_probe(

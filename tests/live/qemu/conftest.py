@@ -16,7 +16,7 @@ def qemu_and_image():
 @pytest.fixture
 def here(tmp_path):
     """A site of its own for each test; what a failed test leaves running is ended."""
-    found = QemuSite(tmp_path)
-    yield found
-    for pid in found.processes():
+    made = QemuSite(tmp_path)
+    yield made
+    for pid in made.processes():
         os.kill(pid, signal.SIGKILL)

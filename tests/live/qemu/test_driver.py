@@ -28,20 +28,20 @@ def driver(here):
         "test vm", network="none"
     )
     site = load(str(here.write()))
-    found = Qemu(site.endpoint, {}, Deadline(120, 10), Evidence(keep=True))
-    found.connect()
-    found.plan = found.resolve(site.test_vm)
-    found.run = str(handle.new("mon", 60, 1_800_000_000))
-    return found
+    driver = Qemu(site.endpoint, {}, Deadline(120, 10), Evidence(keep=True))
+    driver.connect()
+    driver.plan = driver.resolve(site.test_vm)
+    driver.run = str(handle.new("mon", 60, 1_800_000_000))
+    return driver
 
 
 def test_a_server_whose_starter_was_killed_before_qemu_began_can_be_found_and_removed(driver, here):
     os.makedirs(here.state / "qemu" / "server" / driver.run)
 
-    (found,) = driver.list(Kind.SERVER, "vmprobe-mon-")
-    driver.delete(found.ref)
+    (server,) = driver.list(Kind.SERVER, "vmprobe-mon-")
+    driver.delete(server.ref)
 
-    assert (found.state, found.provider_state, found.fault) == (
+    assert (server.state, server.provider_state, server.fault) == (
         State.FAILED,
         "dead",
         "it ended without any message",
@@ -55,10 +55,10 @@ def test_a_server_that_lost_its_directory_can_be_found_and_removed(driver, here)
     soon(lambda: driver.show(ref).state is State.READY)
     shutil.rmtree(here.state / "qemu" / "server" / driver.run)
 
-    (found,) = driver.list(Kind.SERVER, "vmprobe-mon-")
-    driver.delete(found.ref)
+    (server,) = driver.list(Kind.SERVER, "vmprobe-mon-")
+    driver.delete(server.ref)
 
-    assert (found.ref, found.state, found.provider_state) == (ref, State.PENDING, "ending")
+    assert (server.ref, server.state, server.provider_state) == (ref, State.PENDING, "ending")
     assert here.left() == NOTHING
     with pytest.raises(NotFound):
         driver.show(ref)
@@ -108,10 +108,10 @@ def test_another_process_is_never_taken_for_a_qemu_of_ours(driver, here):
     )  # it has one a moment after it began
 
     try:
-        (found,) = driver.list(Kind.SERVER, driver.run)
-        driver.delete(found.ref)
+        (server,) = driver.list(Kind.SERVER, driver.run)
+        driver.delete(server.ref)
 
-        assert found.provider_state == "dead"
+        assert server.provider_state == "dead"
         assert bystander.poll() is None
     finally:
         bystander.kill()

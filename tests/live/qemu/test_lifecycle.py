@@ -91,13 +91,13 @@ REFUSALS = {  # what is asked for: QEMU's own words
 
 @pytest.mark.parametrize("what", REFUSALS)
 def test_a_vm_that_qemu_cannot_start_fails_in_its_words(here, what):
-    section, keys, words = REFUSALS[what]
+    section, keys, message = REFUSALS[what]
     here.set(section, **keys)
 
     assert here.run() == (
         2,
         (
-            f"VM_LIFECYCLE CRITICAL - here: active: server ID is dead: {words} (cause=scheduler) | auth=Ts;;;0 delete=Ts;;;0 "
+            f"VM_LIFECYCLE CRITICAL - here: active: server ID is dead: {message} (cause=scheduler) | auth=Ts;;;0 delete=Ts;;;0 "
             "gone=Ts;;;0 image=Ts;;;0 leftovers=0;;;0 submit=Ts;;;0 total=Ts;;;0"
         ),
         "",

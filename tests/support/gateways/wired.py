@@ -20,8 +20,8 @@ class Wired:
         return self
 
     def __call__(self, *options):
-        said = command.main(["--site", str(self.site.write()), *options], clock=Clock()).verdict
-        return said.state, plain(verdict.render("VM_GATEWAY", said))
+        result = command.main(["--site", str(self.site.write()), *options], clock=Clock()).verdict
+        return result.state, plain(verdict.render("VM_GATEWAY", result))
 
 
 def plain(text):

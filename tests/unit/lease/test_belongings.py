@@ -63,9 +63,9 @@ def test_what_belongs_to_a_server_that_somebody_else_removes_is_removed(tmp_path
     world.cloud.killer = removed_by_somebody
     world.cloud.plot[number] = "killed-after"
 
-    code, said = world.run()
+    code, output = world.run()
 
-    assert (code, said.text.split(":")[1]) == (2, " storage")
+    assert (code, output.text.split(":")[1]) == (2, " storage")
     assert (world.ours(), requests(world, "delete port")) == ([], ["delete port por-ser-2"])
 
 
@@ -81,11 +81,11 @@ def _world_without_belongings(tmp_path, monkeypatch, *silent):
 
     world.cloud.remove = leaves_its_port
 
-    def fails(words, act, limit):
-        if words.startswith(silent):
-            world.cloud.log.append(words)
-            raise GatewayFailed(f"{words}: 503 busy")
-        return serve(words, act, limit)
+    def fails(request, act, limit):
+        if request.startswith(silent):
+            world.cloud.log.append(request)
+            raise GatewayFailed(f"{request}: 503 busy")
+        return serve(request, act, limit)
 
     monkeypatch.setattr(world.cloud, "serve", fails)
     return world
@@ -94,12 +94,12 @@ def _world_without_belongings(tmp_path, monkeypatch, *silent):
 def test_a_port_is_found_and_removed_though_its_server_never_told_of_it(tmp_path, monkeypatch):
     world = _world_without_belongings(tmp_path, monkeypatch, "belongings")
 
-    code, said = world.run("-v")
+    code, output = world.run("-v")
 
     assert (code, world.ours(), world.ledgers()) == (0, [], []), world.cloud.log
     assert (
         "note: what the manager made for server ser-2 is not known before its removal: belongings server ser-2: 503 busy"
-        in said.details
+        in output.details
     )
     assert requests(world, "delete port") == ["delete port por-ser-2"]
 
@@ -109,9 +109,9 @@ def test_a_server_does_not_count_as_gone_while_the_manager_does_not_say_what_it_
 ):
     world = _world_without_belongings(tmp_path, monkeypatch, "belongings", "left by")
 
-    code, said = world.run()
+    code, output = world.run()
 
-    assert (code, said.text) == (
+    assert (code, output.text) == (
         1,
         "site: gone: server ser-2: deletion not confirmed: left by server ser-2: 503 busy (cause=teardown)",
     )
@@ -144,14 +144,14 @@ def test_a_port_that_cannot_be_removed_is_a_leftover(tmp_path, monkeypatch):
 
     monkeypatch.setattr(world.cloud, "remove", refused)
 
-    code, said = world.run()
+    code, output = world.run()
 
-    assert (code, said.text) == (
+    assert (code, output.text) == (
         1,
         "site: gone: port por-ser-2: deletion not confirmed: ports are removed by administrators "
         "(cause=teardown)",
     )
-    assert said.figures["leftovers"] == 1
+    assert output.figures["leftovers"] == 1
 
 
 def test_a_port_that_somebody_else_has_taken_is_left_alone(tmp_path):
@@ -167,10 +167,10 @@ def test_a_port_that_somebody_else_has_taken_is_left_alone(tmp_path):
 
     world.cloud.remove = taken
 
-    code, said = world.run("-v")
+    code, output = world.run("-v")
 
     assert (code, world.ours()) == (0, ["port por-ser-2 "])
     assert (
         "note: port por-ser-2 belongs to server x-14 and is not ours: it is not touched"
-        in said.details
+        in output.details
     )

@@ -16,21 +16,21 @@ def test_a_cloud_that_says_404_to_everything_does_not_count_as_empty(tmp_path, m
     world = Disaster(tmp_path / "world")
     serve = world.cloud.serve
 
-    def lost(words, act, limit):
+    def lost(description, act, limit):
         if any(request.startswith("attach") for request in world.cloud.log):
-            raise NotFound(f"{words}: 404 no route matches")
-        return serve(words, act, limit)
+            raise NotFound(f"{description}: 404 no route matches")
+        return serve(description, act, limit)
 
     monkeypatch.setattr(world.cloud, "serve", lost)
 
-    code, said = world.run("-v")
+    code, output = world.run("-v")
 
-    assert (code, said.text) == (
+    assert (code, output.text) == (
         2,
         "site: storage: server ser-2 was RUNNING and is no longer there (cause=scheduler); "
         "unknown whether anything is left behind",
     )
-    assert [line for line in said.details if "is left under the handle: list " in line] != []
+    assert [line for line in output.details if "is left under the handle: list " in line] != []
     monkeypatch.undo()
     world.clock.sleep(HOUR)
     assert (world.run()[0], world.ours(), world.ledgers()) == (0, [], [])
@@ -45,21 +45,21 @@ def test_what_was_never_sent_is_not_looked_for(tmp_path):
     world.cloud.faults.clear()
     serve = world.cloud.serve
 
-    def refused(words, act, limit):
-        if words.startswith(("create", "list")):
+    def refused(request, act, limit):
+        if request.startswith(("create", "list")):
             from vmprobe.core.errors import Unreachable
 
-            world.cloud.log.append(words)
+            world.cloud.log.append(request)
             raise Unreachable("connection refused", sent=False)
-        return serve(words, act, limit)
+        return serve(request, act, limit)
 
     world.cloud.serve = refused
 
-    code, said = world.run()
+    code, output = world.run()
 
-    assert (code, said.text) == (2, "site: submit: connection refused (cause=gateway)")
+    assert (code, output.text) == (2, "site: submit: connection refused (cause=gateway)")
     assert requests(world, "list") == []
-    assert said.figures["total"] == 0
+    assert output.figures["total"] == 0
 
 
 def test_a_session_that_is_rejected_for_good_ends_the_clean_up_at_once(tmp_path):
@@ -69,20 +69,20 @@ def test_a_session_that_is_rejected_for_good_ends_the_clean_up_at_once(tmp_path)
     )
     serve = world.cloud.serve
 
-    def rejected(words, act, limit):
-        if "auth-rejected" in world.cloud.faults and words != "connect":
+    def rejected(request, act, limit):
+        if "auth-rejected" in world.cloud.faults and request != "connect":
             from vmprobe.core.errors import AuthRejected
 
             raise AuthRejected("401 the project is disabled")
-        return serve(words, act, limit)
+        return serve(request, act, limit)
 
     world.cloud.serve = rejected
 
-    code, said = world.run()
+    code, output = world.run()
 
     assert code == 2
-    assert said.text.endswith("left behind: server ser-2, volume vol-1")
-    assert said.figures["total"] < 15
+    assert output.text.endswith("left behind: server ser-2, volume vol-1")
+    assert output.figures["total"] < 15
 
 
 def test_a_kind_that_was_not_asked_for_need_not_be_listable(tmp_path, monkeypatch):
@@ -112,22 +112,22 @@ def test_a_kind_of_which_nothing_is_owed_holds_up_no_debt(killed, monkeypatch):
     monkeypatch.setattr(killed.cloud, "listed", forbidden)
     killed.site.set("test vm", snapshot="no")
 
-    code, said = killed.run("-v")
+    code, output = killed.run("-v")
 
     assert (code, killed.ours(), killed.ledgers()) == (0, [], [])
     assert (
         "note: snapshots could not be listed, and none were asked for: snapshots are for administrators"
-        in said.details
+        in output.details
     )
 
 
 def test_a_clean_up_ends_though_each_fifth_request_fails(tmp_path):
     world = Disaster(tmp_path / "world", faults={number: "500" for number in range(25, 400, 5)})
 
-    code, said = world.run()
+    code, output = world.run()
 
     assert (world.ours(), world.ledgers()) == ([], [])
-    assert said.figures["total"] < 60
+    assert output.figures["total"] < 60
 
 
 def test_a_failure_of_the_drivers_own_in_the_clean_up_does_not_end_it(tmp_path, monkeypatch):
@@ -174,9 +174,9 @@ def test_an_endless_list_does_not_take_the_time_of_the_others(tmp_path, monkeypa
 
     monkeypatch.setattr(world.cloud, "listed", endless)
 
-    said = run.verdict()
+    outcome = run.verdict()
 
-    assert (said.state, world.ours()) == (1, [])
+    assert (outcome.state, world.ours()) == (1, [])
     assert len(requests(world, "list server")) == 1
     assert len(requests(world, "list volume")) > 3
 

@@ -43,13 +43,13 @@ DAMAGES = {
 def test_a_damaged_ledger_is_settled_all_the_same_and_nothing_else_is_touched(killed, file, damage):
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
 
-    code, said = killed.run()
+    code, output = killed.run()
 
     assert (code, killed.ours()) == (0, [])
     killed.check_strangers()
     assert [name for name in killed.ledgers() if name.endswith((".ledger", ".new"))] == []
     aside = [name for name in killed.ledgers() if name.endswith(".damaged")]
-    assert len(aside) == said.text.count("a damaged ledger is set aside: ") <= 1
+    assert len(aside) == output.text.count("a damaged ledger is set aside: ") <= 1
     assert killed.run()[1].text.count("damaged") == 0
 
 
@@ -116,10 +116,10 @@ def test_what_is_in_the_place_of_a_ledger_is_reported_and_not_followed(
 ):
     plant(file)
 
-    code, said = killed.run()
+    code, output = killed.run()
 
     assert code == 0
-    assert f"; a ledger cannot be read: {trouble}: /" in said.text
+    assert f"; a ledger cannot be read: {trouble}: /" in output.text
     (ledger,) = ended_runs(str(file.parent), NOW)
     assert ledger.trouble == f"a ledger cannot be read: {trouble}: {file}"
     assert [path.read_text() for path in killed.directory.rglob("precious")] in ([], ["precious"])
@@ -149,8 +149,8 @@ def test_a_directory_that_is_not_ours_alone_is_reported_and_not_used(tmp_path, m
     (world.state / "ledger").mkdir(parents=True)
     make(world.state / "ledger" / "site")
 
-    code, said = world.run()
+    code, output = world.run()
 
     assert (code, world.ours()) == (0, [])
-    assert "; the ledger cannot be written: " in said.text
+    assert "; the ledger cannot be written: " in output.text
     assert not list(Path("/tmp").glob("vmprobe-mon-*.ledger*"))

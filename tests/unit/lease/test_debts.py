@@ -22,8 +22,8 @@ GOOD = "site: test VM ran and is gone in {} s (active 10.5 s, network 10.5 s, st
 
 def test_a_debt_is_settled_before_anything_is_created(killed):
     assert code_and_text(killed.run()) == (0, GOOD.format("19"))
-    words = [request.split()[0] for request in killed.cloud.log]
-    assert words[:11] == [
+    verbs = [request.split()[0] for request in killed.cloud.log]
+    assert verbs[:11] == [
         "connect",
         "resolve",
         "list",
@@ -36,7 +36,7 @@ def test_a_debt_is_settled_before_anything_is_created(killed):
         "show",
         "list",
     ]
-    assert words[11:15] == ["show", "left", "show", "create"]
+    assert verbs[11:15] == ["show", "left", "show", "create"]
     assert killed.ours() == killed.ledgers() == []
 
 
@@ -49,14 +49,14 @@ def test_a_settled_debt_is_reported_with_v(killed):
 def test_a_debt_that_cannot_be_settled_is_a_warning_with_its_number_and_the_run_goes_on(killed):
     stuck(killed)
 
-    code, said = killed.run()
+    code, output = killed.run()
 
-    assert (code, said.text) == (
+    assert (code, output.text) == (
         1,
-        GOOD.format(said.figures["total"]) + "; 2 left behind by earlier runs: server ser-2",
+        GOOD.format(output.figures["total"]) + "; 2 left behind by earlier runs: server ser-2",
     )
-    assert said.figures["leftovers"] == 2
-    assert said.figures["total"] < 50, "a debt that stays costs a share of the time, not all"
+    assert output.figures["leftovers"] == 2
+    assert output.figures["total"] < 50, "a debt that stays costs a share of the time, not all"
     assert {key for key in killed.cloud.things if key not in killed.strangers} == {"ser-2", "vol-1"}
 
 
@@ -65,12 +65,12 @@ def test_a_ledger_that_was_copied_from_another_host_is_left_alone_within_its_lea
     before = killed.ours()
     killed.site.set("site", owner="mon9")
 
-    code, said = killed.run("-v")
+    code, output = killed.run("-v")
 
-    assert (code, killed.ours(), said.figures["leftovers"]) == (0, before, 0)
+    assert (code, killed.ours(), output.figures["leftovers"]) == (0, before, 0)
     assert (
         f"note: {handle} is not of mon9, and within its lease: its debt is left alone"
-        in said.details
+        in output.details
     )
     killed.outlast_the_lease()
     assert (killed.run()[0], killed.ours(), killed.ledgers()) == (0, [], [])
@@ -87,9 +87,9 @@ def test_a_failure_of_the_run_itself_comes_first(killed):
     stuck(killed)
     killed.cloud.faults.add("no-room")
 
-    code, said = killed.run()
+    code, output = killed.run()
 
-    assert (code, re.sub(r"ser-\d{3}", "ser-N", said.text)) == (
+    assert (code, re.sub(r"ser-\d{3}", "ser-N", output.text)) == (
         2,
         (
             "site: active: server ser-N is BROKEN: No valid host was found (cause=scheduler); 2 left behind by earlier runs: "
@@ -164,9 +164,12 @@ def test_a_signal_while_a_debt_is_settled_ends_the_run_before_anything_is_create
     run = command.Run(load_site(options), options, killed.clock)
     killed.clock.at(killed.clock.now() + 10, lambda: run.deadline.interrupt(signal.SIGTERM))
 
-    said = run.verdict()
+    outcome = run.verdict()
 
-    assert (said.state, said.text) == (3, "site: interrupted by SIGTERM; 2 owed by earlier runs")
+    assert (outcome.state, outcome.text) == (
+        3,
+        "site: interrupted by SIGTERM; 2 owed by earlier runs",
+    )
     assert not any(request.startswith("create") for request in killed.cloud.log)
     assert len(killed.ledgers()) == 1
 

@@ -30,10 +30,10 @@ def with_room_afterwards(test):
     """The limit is gone when the test is over, and not only with its fixtures: the test's result goes to a file, too."""
 
     @functools.wraps(test)
-    def limited(*words, **more):
+    def limited(*arguments, **more):
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         try:
-            test(*words, **more)
+            test(*arguments, **more)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -67,10 +67,10 @@ def test_a_run_on_a_full_disk_goes_on_says_so_and_leaves_nothing(tmp_path, size)
     room(size)
     world.site.write = lambda: world.site.path
 
-    code, said = world.run()
+    code, output = world.run()
 
     assert (code, world.ours(), world.ledgers()) == (0, [], [])
-    assert "; the ledger cannot be written: " in said.text
+    assert "; the ledger cannot be written: " in output.text
 
 
 @as_root
@@ -88,12 +88,12 @@ def test_a_run_whose_state_is_on_a_disk_without_room_goes_on(tmp_path):
         (state / "filler").write_bytes(bytes(4096))
         world = Disaster(tmp_path / "world")
         world.state = state
-        code, said = world.run()
+        code, output = world.run()
     finally:
         subprocess.run(["umount", str(state)], check=True)
 
     assert (code, world.ours()) == (0, [])
-    assert "; the ledger cannot be written: " in said.text
+    assert "; the ledger cannot be written: " in output.text
 
 
 def test_a_process_on_a_full_disk_says_one_line(quick):

@@ -27,10 +27,10 @@ def test_a_run_in_which_one_reply_is_wrong_is_ok_and_touches_nothing_else(tmp_pa
     for number in range(1, len(undisturbed.cloud.log) + 1):
         world = Disaster(tmp_path / "world", count, {number: fault})
 
-        code, said = world.run()
+        code, output = world.run()
 
         assert (code, world.ours(), world.ledgers()) == (0, [], []), (
-            f"{undisturbed.cloud.log[number - 1]}: {said.text}"
+            f"{undisturbed.cloud.log[number - 1]}: {output.text}"
         )
         world.check_strangers()
 
@@ -48,9 +48,9 @@ def test_the_last_one_of_a_fleet_is_not_gone_because_a_list_has_no_names(tmp_pat
         faults[removals[again] + 2 * again] = fault
     world = Disaster(tmp_path / "world", 3, faults)
 
-    code, said = world.run()
+    code, output = world.run()
 
-    assert (code, [thing.split()[1] for thing in world.ours()], said.figures["leftovers"]) == (
+    assert (code, [thing.split()[1] for thing in world.ours()], output.figures["leftovers"]) == (
         1,
         ["sna-7"],
         1,
@@ -62,12 +62,12 @@ def test_a_foreign_id_in_the_reply_to_a_create_is_told_and_the_run_goes_on_with_
 ):
     world = Disaster(tmp_path / "world", faults={4: "another"})
 
-    code, said = world.run("-v")
+    code, output = world.run("-v")
 
-    assert (code, said.text[: len(GOOD)]) == (0, GOOD)
+    assert (code, output.text[: len(GOOD)]) == (0, GOOD)
     assert (
         "note: server x-0 is called 'vmprobe-mon2-20260101t000000z-6-aaaaaaaa' and is not ours: it is not touched"
-        in said.details
+        in output.details
     )
     assert [request for request in world.cloud.log if "x-0" in request] == ["show server x-0"]
 
@@ -78,10 +78,10 @@ def test_the_foreign_id_of_a_thing_without_a_name_holds_up_neither_the_run_nor_i
     world = Disaster(tmp_path / "world", faults={4: "another"})
     world.cloud.things["x-0"].name = ""
 
-    code, said = world.run("-v")
+    code, output = world.run("-v")
 
-    assert (code, said.text[: len(GOOD)]) == (0, GOOD)
-    assert "note: server x-0 has no name and is not ours: it is not touched" in said.details
+    assert (code, output.text[: len(GOOD)]) == (0, GOOD)
+    assert "note: server x-0 has no name and is not ours: it is not touched" in output.details
     assert {request for request in world.cloud.log if "x-0" in request} == {"show server x-0"}
     assert (world.ours(), world.ledgers()) == ([], [])
 
@@ -102,20 +102,20 @@ def test_a_ledger_that_points_at_a_thing_without_a_name_does_not_remove_it(kille
     killed.cloud.things["disk"] = Thing(Kind.VOLUME, "disk", "", "FREE", 0.0, 2**30)
     _with_line(killed, event="created", kind="volume", id="disk", name="", at=0)
 
-    code, said = killed.run("-v")
+    code, output = killed.run("-v")
 
     assert (code, killed.ours()) == (0, ["volume disk "])
-    assert "note: volume disk has no name and is not ours: it is not touched" in said.details
+    assert "note: volume disk has no name and is not ours: it is not touched" in output.details
 
 
 def test_a_thing_that_has_no_name_yet_is_waited_for_and_not_called_gone(killed):
     killed.cloud.things["young"] = Thing(Kind.VOLUME, "young", "", "FREE", 0.0, 2**30)
     _with_line(killed, event="created", kind="volume", id="young", name="", at=killed.clock.utc())
 
-    code, said = killed.run()
+    code, output = killed.run()
 
     assert code == 1
-    assert said.text.endswith("1 left behind by earlier runs: volume young")
+    assert output.text.endswith("1 left behind by earlier runs: volume young")
 
 
 def test_a_line_about_a_port_that_is_not_this_ledgers_own_is_damage_and_removes_nothing(killed):
@@ -124,10 +124,10 @@ def test_a_line_about_a_port_that_is_not_this_ledgers_own_is_damage_and_removes_
         killed, event="belongs", kind="port", id="port", name="", server="ser-2", at=0, sum="0" * 16
     )
 
-    code, said = killed.run()
+    code, output = killed.run()
 
     assert (code, killed.ours()) == (0, ["port port "])
-    assert "a damaged ledger is set aside: " in said.text
+    assert "a damaged ledger is set aside: " in output.text
 
 
 def test_a_ledger_of_twenty_thousand_lines_does_not_keep_a_run_from_its_test(killed):
@@ -138,7 +138,7 @@ def test_a_ledger_of_twenty_thousand_lines_does_not_keep_a_run_from_its_test(kil
     ]
     file.write_text(file.read_text() + "\n".join(lines) + "\n")
 
-    code, said = killed.run()
+    code, output = killed.run()
 
     assert (code, killed.ours(), killed.ledgers()) == (0, [], [])
     assert len(killed.cloud.log) < 60
@@ -162,15 +162,15 @@ def test_no_test_vm_is_started_while_more_is_left_behind_than_the_site_allows(ki
         killed.cloud.things[name].undying = True
     killed.site.set("budget", leftovers="1")
 
-    code, said = killed.run()
+    code, output = killed.run()
 
-    assert (code, said.text) == (
+    assert (code, output.text) == (
         1,
         "site: 2 resources of earlier runs could not be removed, and [budget] leftovers is 1: no test VM was "
         "started (cause=teardown); 2 left behind by earlier runs: server ser-2",
     )
     assert requests(killed, "create") == []
-    assert said.figures["leftovers"] == 2
+    assert output.figures["leftovers"] == 2
 
 
 @pytest.mark.parametrize("number", [3, 4], ids=["volume", "server"])
@@ -179,10 +179,10 @@ def test_a_create_that_met_a_rate_limit_is_sent_again_after_the_time_that_was_as
 ):
     world = Disaster(tmp_path / "world", faults={number: "429"})
 
-    code, said = world.run()
+    code, output = world.run()
 
     assert (code, world.ours(), world.ledgers()) == (0, [], [])
-    assert said.figures["submit"] == 3
+    assert output.figures["submit"] == 3
 
 
 def test_a_rate_limit_that_does_not_end_has_the_cause_gateway_and_nothing_is_looked_for_three_times(
@@ -190,8 +190,8 @@ def test_a_rate_limit_that_does_not_end_has_the_cause_gateway_and_nothing_is_loo
 ):
     world = Disaster(tmp_path / "world", faults={3: "429", 4: "429", 5: "429"})
 
-    code, said = world.run()
+    code, output = world.run()
 
-    assert (code, said.text) == (2, "site: submit: 429 too many requests (cause=gateway)")
+    assert (code, output.text) == (2, "site: submit: 429 too many requests (cause=gateway)")
     assert len(requests(world, "list volume")) == 1
     assert world.ledgers() == []

@@ -91,9 +91,9 @@ def test_of_two_processes_one_settles_a_debt(directory):
     ledger.created([SERVER], NOW)
     ledger.close(settled=False)
     with multiprocessing.get_context("fork").Pool(8) as pool:
-        found = pool.map(_settles, [directory] * 200)
+        settled = pool.map(_settles, [directory] * 200)
 
-    assert sum(found) == 1
+    assert sum(settled) == 1
     assert os.listdir(directory) == []
 
 
@@ -113,14 +113,14 @@ def test_no_process_ever_sees_a_ledger_half_made(directory):
     assert os.listdir(directory) == []
 
 
-def _lives(words):
-    directory, number = words
+def _lives(arguments):
+    directory, number = arguments
     ledger = Ledger.begin(directory, handles.Handle("mon", int(NOW), 6, f"{number:08d}"))
     ledger.intent(Kind.SERVER, ["x"], NOW)
-    seen = [found.path + found.trouble for found in ended_runs(directory, NOW)]
+    others = [ended.path + ended.trouble for ended in ended_runs(directory, NOW)]
     ledger.refused(Kind.SERVER, ["x"])
     ledger.close(settled=True)
-    return ledger.trouble + "".join(seen)
+    return ledger.trouble + "".join(others)
 
 
 def test_an_unfinished_ledger_of_a_killed_run_is_removed_after_its_lease(directory):
@@ -169,14 +169,14 @@ def test_another_users_directory_is_reported_and_the_run_goes_on(owner, mode, tr
         world.site.write = lambda: world.site.path
         os.seteuid(NOBODY)
         try:
-            code, said = world.run()
+            code, output = world.run()
         finally:
             os.seteuid(0)
 
     assert (code, world.ours()) == (0, [])
     assert (
-        "; the ledger cannot be written: " in said.text
+        "; the ledger cannot be written: " in output.text
     )  # whole below line 1, which has no room for two paths
     assert f"; the ledger cannot be written: {trouble.format(directory=directory)}"[
         :90
-    ] in "\n".join([said.text, *said.details])
+    ] in "\n".join([output.text, *output.details])

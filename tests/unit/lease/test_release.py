@@ -13,10 +13,10 @@ from vmprobe.drivers.memory import driver as memory
 def test_the_clean_up_waits_as_long_as_the_cloud_asks_for(killed):
     killed.cloud.plot.update({3: "429", 6: "429"})
 
-    code, said = killed.run()
+    code, output = killed.run()
 
     assert (code, killed.ours()) == (0, [])
-    assert said.figures["total"] >= 19 + 6
+    assert output.figures["total"] >= 19 + 6
 
 
 def test_a_server_whose_reply_was_lost_is_found_by_the_same_run_though_lists_lag_by_two(tmp_path):
@@ -103,7 +103,7 @@ def test_a_round_that_runs_out_of_time_keeps_the_reason_why_the_deletion_was_ref
     monkeypatch.setattr(
         world.cloud,
         "listed",
-        lambda *words: silent() if world.clock.now() > end - 6 else listed(*words),
+        lambda *arguments: silent() if world.clock.now() > end - 6 else listed(*arguments),
     )
 
     assert code_and_text(world.run()) == (
@@ -147,10 +147,10 @@ def test_whatever_is_raised_in_a_clean_up_its_next_round_comes(tmp_path, monkeyp
     world = Disaster(tmp_path / "world")
     real, raises = getattr(world.cloud, verb), itertools.count()
 
-    def broken(*words):
+    def broken(*arguments):
         if world.clock.now() > 12 and next(raises) < 4:
             raise raised("a library's own")
-        return real(*words)
+        return real(*arguments)
 
     monkeypatch.setattr(world.cloud, verb, broken)
 
@@ -168,10 +168,10 @@ def test_a_session_that_cannot_be_closed_changes_no_verdict(tmp_path, monkeypatc
 
     monkeypatch.setattr(memory.Memory, "close", close)
 
-    code, said = world.run("-v")
+    code, output = world.run("-v")
 
-    assert (code, said.text) == (
+    assert (code, output.text) == (
         0,
         "site: test VM ran and is gone in 17.5 s (active 10.5 s, network 10.5 s, storage 12 s)",
     )
-    assert "note: the session could not be closed: RuntimeError: closed already" in said.details
+    assert "note: the session could not be closed: RuntimeError: closed already" in output.details
