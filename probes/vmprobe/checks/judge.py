@@ -1,5 +1,5 @@
-"""What a result means: from what ended or broke a run to a state, a text and a cause, for all
-checks.
+"""Judge a run, for all checks: turn the error that ended it, or what it measured, into a state, a
+text and a cause.
 
 CRITICAL: the cloud failed its user. UNKNOWN: the check could not judge. A run has exactly one
 outcome: the error that ended it, or else the worst of its ranges, its budgets and the problems that
@@ -42,10 +42,10 @@ class _StageRule(NamedTuple):
     """What a stage says about the cause of an error in it."""
 
     cause: str  # where neither the manager nor its text names one
-    requests: bool = False  # things are requested in it, so the text of an error may name the cause
+    requests: bool = False  # it requests resources, so the text of an error may name the cause
 
 
-# No scheduler has seen what is refused at the submission, so the gateway refused it.
+# What is refused at the submission never reached a scheduler, so the cause is the gateway.
 _STAGES = {
     "auth": _StageRule("auth"),
     "image": _StageRule("image"),
@@ -73,20 +73,20 @@ def failure(
         return unforeseen(error, with_traceback)
     failed = timeline.failed()
     stage = failed.name if failed else ""
-    state, cause = of_error(error, site.verdict, stage)
+    state, cause = state_of_error(error, site.verdict, stage)
     if (
         isinstance(error, DeadlinePassed)
         and failed
         and site.thresholds.broken(stage, failed.lasted) == "critical"
     ):  # the stage alone was too slow, so the cloud can be judged
         overrun = StageOverrun(str(error), error.cause)
-        state, cause = of_error(overrun, site.verdict, stage)
+        state, cause = state_of_error(overrun, site.verdict, stage)
     return Verdict(state, blame(stage, error, cause), reason=str(error))
 
 
 def unforeseen(error: BaseException, with_traceback: bool) -> Verdict:
-    """The verdict of an error that nobody expected: one clean line; below it the traceback, if that
-    is asked for.
+    """Return the verdict of an error that nobody expected: one clean line. ``with_traceback`` adds
+    the traceback below it.
     """
     trace = ""
     if with_traceback:
@@ -98,12 +98,14 @@ def unforeseen(error: BaseException, with_traceback: bool) -> Verdict:
     return Verdict(UNKNOWN, message, details=tuple(trace.splitlines()))
 
 
-def of_error(error: BaseException, mapping: Mapping[str, str], stage: str = "") -> Tuple[int, str]:
-    """(state, cause) of the error that ended a run; ``mapping`` is the site's ``[verdict]``, from
-    causes to states.
+def state_of_error(
+    error: BaseException, mapping: Mapping[str, str], stage: str = ""
+) -> Tuple[int, str]:
+    """Return the state and the cause of the error that ended a run.
 
-    The cause is the error's own, or what its text tells, else the stage's. A full quota is a
-    warning in every stage.
+    ``mapping`` is the site's ``[verdict]``: states by cause. The cause is the error's own, else the
+    one that its text names, else the usual one of the stage. A full quota is a warning in every
+    stage.
     """
     cause: str = getattr(error, "cause", "")
     if isinstance(error, DeadlinePassed):
@@ -131,7 +133,7 @@ def is_quota(error: BaseException) -> bool:
     return (
         isinstance(error, CloudError)
         and not isinstance(error, LeftBehind)
-        and of_error(error, {}, "submit")[1] == "quota"
+        and state_of_error(error, {}, "submit")[1] == "quota"
     )
 
 
@@ -162,7 +164,7 @@ def completed(
     that may be shortened. ``problems`` are those that the check found: quota, leftovers, teardown,
     unmeasured. ``budgeted`` are the durations, in seconds by stage, that the site's budgets limit.
     """
-    state, broken = of_ranges(measured, site.thresholds)
+    state, broken = state_of_ranges(measured, site.thresholds)
     late = over_budget(budgeted, site.budgets)
     if late:
         state = CRITICAL
@@ -176,9 +178,9 @@ def _worse(one: int, other: int) -> int:
     return max(one, other, key=(OK, WARNING, UNKNOWN, CRITICAL).index)
 
 
-def of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[int, List[str]]:
-    """The worst state that measured values are in by their ranges, and what is out of range, worst
-    first.
+def state_of_ranges(measured: Mapping[str, float], thresholds: Thresholds) -> Tuple[int, List[str]]:
+    """Return the worst state of these values by their ranges, and a text for each value that is out
+    of range, worst first.
     """
     broken: Dict[str, List[str]] = {"critical": [], "warning": []}
     for label, value in measured.items():

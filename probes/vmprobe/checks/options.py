@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # The default of -t, where a check creates and removes nothing: services.run_time.
-LOOK_TIME = f"the site's deadline, at most {services.LONGEST_LOOK:g} s"
+READ_ONLY_TIME = f"the site's deadline, at most {services.LONGEST_READ_ONLY:g} s"
 
 
 class Parser(argparse.ArgumentParser):

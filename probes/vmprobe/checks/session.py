@@ -1,6 +1,7 @@
 """One run of a check at one site: what all checks share.
 
-``run`` is what every check's ``main`` returns; ``look`` is the run of a check that creates nothing.
+``run`` is what every check's ``main`` returns; ``run_read_only`` is the run of a check that creates
+nothing.
 
     command line -> site -> deadline, timeline, evidence -> driver -> cloud -> verdict
 """
@@ -149,7 +150,7 @@ class Finding(NamedTuple):
     document: Mapping[str, Any] = {}  # for --json
 
 
-def look(
+def run_read_only(
     name: str,
     site: Site,
     options: argparse.Namespace,
@@ -158,7 +159,7 @@ def look(
     default_metric: str,
     defaults: Mapping[str, Tuple[str, str]] = {},
 ) -> Verdict:
-    """Run the check ``name``: let ``find`` look at the cloud, and judge what it found and measured.
+    """Run the check ``name``: ``find`` reads the cloud; judge what it found and measured.
 
     ``default_metric`` is the metric of a range that names none. ``defaults`` are ranges, (warning,
     critical) by metric, for metrics that have no range in the site file. ClientError before

@@ -172,7 +172,7 @@ class Driver:
         """
         return {}
 
-    def is_soft_deleted(self, seen: Resource) -> bool:
+    def is_soft_deleted(self, resource: Resource) -> bool:
         """Whether this was deleted and is kept for a while; a second ``delete`` removes it."""
         return False
 
@@ -180,7 +180,7 @@ class Driver:
         """Whether the owner stopped or suspended this server: it did not fail and is not stuck."""
         return False
 
-    def needs_start(self, seen: Resource) -> bool:
+    def needs_start(self, resource: Resource) -> bool:
         """Whether this server, which the run created, does nothing until ``start`` is called."""
         return False
 

@@ -11,8 +11,8 @@ from typing import Dict, List, Mapping, Sequence, Set
 from vmprobe.core.errors import NotFound, NotPermitted
 from vmprobe.core.model import Kind, Ref
 from vmprobe.lease.attempts import FAILED
-from vmprobe.lease.gate import Key, key_of
-from vmprobe.lease.observer import Observer
+from vmprobe.lease.gate import RefKey, key_of
+from vmprobe.lease.observer import LeaseObserver
 
 _TRIES = 3  # so often is a server asked for its belongings before it is deleted without an answer
 
@@ -20,11 +20,11 @@ _TRIES = 3  # so often is a server asked for its belongings before it is deleted
 class Belongings:
     """The belongings of one lease's servers."""
 
-    def __init__(self, observer: Observer):
+    def __init__(self, observer: LeaseObserver):
         self._observer = observer
-        self._tries: Dict[Key, int] = {}  # how often a server was asked; _TRIES: it has answered
+        self._tries: Dict[RefKey, int] = {}  # how often a server was asked; _TRIES: it has answered
         # Servers whose belongings are all known; nobody has to ask once more when they are gone.
-        self._complete: Set[Key] = set()
+        self._complete: Set[RefKey] = set()
 
     def record(self, server: Ref) -> bool:
         """Write the belongings of a server to the ledger; False: ask again before it is deleted."""
@@ -66,7 +66,7 @@ class Belongings:
         return key_of(server) in self._complete
 
     def are_gone(self, servers_are_awaited: bool) -> bool:
-        """Ask for each thing whose server is gone, or is not awaited; True when none is left."""
+        """Ask for each resource whose server is gone, or is not awaited; True when none is left."""
         ledger = self._observer.ledger
         debts = [debt for debt in ledger.owed() if debt.server]
         awaited = set()

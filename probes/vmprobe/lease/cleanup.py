@@ -1,4 +1,4 @@
-"""The clean-up of one lease: delete and ask, in rounds, until the cloud shows nothing any more."""
+"""Clean up one lease: delete and ask, in rounds, until the cloud shows nothing any more."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from vmprobe.lease.attempts import FAILED
 from vmprobe.lease.belongings import Belongings
 from vmprobe.lease.entries import Debt
 from vmprobe.lease.gate import key_of
-from vmprobe.lease.observer import ONE_BY_ONE, Observer
+from vmprobe.lease.observer import ONE_BY_ONE, LeaseObserver
 
-_QUIET_ROUNDS = 3  # after so many rounds without it, a thing that was never seen is not there
+_QUIET_ROUNDS = 3  # rounds in a row without a resource; if it was never shown, it is not there
 _DELETE_AGAIN = 30.0  # seconds after which an accepted deletion that did not happen is repeated
-_RESTARTS = 3  # so many unforeseen failures of its own code does a clean-up survive
+_RESTARTS = 3  # how often a clean-up starts again after an unforeseen failure of its own code
 
 
 class Cleanup:
     """Remove what a lease owes, and tell what is left."""
 
-    def __init__(self, observer: Observer):
+    def __init__(self, observer: LeaseObserver):
         self.observer = observer
         self.belongings = Belongings(observer)
-        # Nothing is owed. Once something was asked for, only the cloud's own word makes this true.
+        # Whether nothing is owed. After a request, this becomes True only when the cloud says so.
         self.settled = True
         self.leftovers: List[Ref] = []  # what is still there, or may be
-        self.uncertain = False  # something may be there, and no id of it is known
+        self.uncertain = False  # something may be there whose id is not known
         self._many = False  # more is owed than is asked for one by one
         # By kind: whether the cloud still has what its lists do not show, judged by one example.
         self._unlisted_exist: Dict[Kind, bool] = {}
@@ -62,8 +62,8 @@ class Cleanup:
         Each kind is judged by itself: one that fails holds up no other.
         """
         deadline, deletions = self.observer.cloud.deadline, self.observer.deletions
-        # Begin to poll at the newest deletion: of many leases, most have waited already while the
-        # first one was waited for.
+        # Count the polling interval from the newest deletion. When many leases are cleaned up one
+        # after the other, most of them need not wait again.
         started = max(deletions.values(), default=None)
         for _ in deadline.polls(
             deadline.clock.now() if started is None else started,
@@ -79,10 +79,10 @@ class Cleanup:
 
     @contextmanager
     def round(self) -> Iterator[None]:
-        """One round of the clean-up, in which nothing that happens may end the clean-up itself.
+        """One round of the clean-up. Its errors do not end the clean-up: the next round goes on.
 
-        Each round finds anew why something stays. A round that runs out of time keeps the reason
-        of the round before.
+        Only these are passed on: LeftBehind when the time is over, and Interrupted. Each round
+        finds anew why something stays; one that runs out of time keeps the previous reason.
         """
         attempts = self.observer.attempts
         before, attempts.last_failure = attempts.last_failure, None
@@ -98,11 +98,11 @@ class Cleanup:
             attempts.last_failure = unforeseen
 
     def request_deletion(self) -> None:
-        """Ask once for the deletion of each thing owed, newest first.
+        """Ask once for the deletion of each resource owed, newest first.
 
-        Ask again where a deletion was accepted long ago and did not happen. A thing that the cloud
-        has not shown under our handle yet has to be shown first: an id alone may be wrong. What
-        belongs to a server is deleted once the server is gone.
+        Ask again where a deletion was accepted long ago and did not happen. Nothing is deleted
+        before the cloud has shown it under our handle: an id alone may be wrong. What belongs to a
+        server is deleted once the server is gone.
         """
         observer, clock = self.observer, self.observer.cloud.deadline.clock
         owed = observer.ledger.owed()
@@ -158,9 +158,9 @@ class Cleanup:
         return quiet[kind] >= _QUIET_ROUNDS and not self._window_ends_soon(kind)
 
     def _window_ends_soon(self, kind: Kind) -> bool:
-        """Whether the next round will know that something will not appear any more.
+        """Whether a consistency window ends before the next round.
 
-        Then it is worth the wait; else the thing stays in the ledger for the next run.
+        Then waiting for it is worthwhile; else the resource stays in the ledger for the next run.
         """
         observer = self.observer
         window, longest = (
@@ -171,9 +171,9 @@ class Cleanup:
         return any(0 < wait <= longest for wait in waits)
 
     def _are_owed_still(self, unlisted: Sequence[Debt]) -> bool:
-        """Whether any of these things of one kind, which no list shows, is there, or may be.
+        """Whether any of these resources of one kind, which no list shows, exists or may exist.
 
-        What is gone by the cloud's own word is written to the ledger as gone.
+        Those that the cloud itself says are gone are written to the ledger as gone.
         """
         ledger = self.observer.ledger
         there = False
@@ -191,8 +191,8 @@ class Cleanup:
                     there = True
                 elif ledger.holds(debt.ref) and not self._may_appear(debt):
                     gone.append(debt.ref)
-        except DeadlinePassed:  # the next run need not ask for what was seen gone until then
-            ledger.gone([ref for ref in gone if self._has_no_orphans(ref)])
+        except DeadlinePassed:  # spare the next run the question about those that are gone
+            ledger.gone([ref for ref in gone if self._are_orphans_known(ref)])
             raise
         servers = [ref for ref in gone if ref.kind is Kind.SERVER]
         if gone and not self.belongings.record_orphans(servers):
@@ -202,14 +202,14 @@ class Cleanup:
             ledger.refused(unlisted[0].ref.kind, never_made)
         return there
 
-    def _has_no_orphans(self, ref: Ref) -> bool:
-        """Whether nobody has to ask what the manager left of this thing."""
+    def _are_orphans_known(self, ref: Ref) -> bool:
+        """Whether the manager need not be asked what is left of this resource's belongings."""
         return ref.kind is not Kind.SERVER or self.belongings.is_complete(ref)
 
     def _is_gone_by_list(self, debt: Debt) -> bool:
-        """Of many things: whether one that no list shows is gone, without asking for each of them.
+        """Whether one of many resources, which no list shows, is gone, without asking for each.
 
-        One thing of each kind is asked for, once: the cloud may keep what its lists do not show.
+        One of each kind is asked for, once: the cloud may keep what its lists do not show.
         """
         observer, kind = self.observer, debt.ref.kind
         was_deleted = observer.gate.has_passed(debt.ref) and key_of(debt.ref) in observer.deletions
@@ -223,7 +223,7 @@ class Cleanup:
         return not self._unlisted_exist[kind]
 
     def _may_appear(self, debt: Debt) -> bool:
-        """Whether a thing that is not there may appear late: its id and name were never shown."""
+        """Whether this resource, which was never shown by id or name, may still appear."""
         observer = self.observer
         shown = (
             observer.gate.has_passed(debt.ref) or key_of(debt.ref) in observer.seen_by_earlier_run

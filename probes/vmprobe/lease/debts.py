@@ -1,4 +1,6 @@
-"""Settle what earlier runs left behind: a ledger that is still there, and not locked, is a debt."""
+"""Settle what earlier runs left behind. A ledger that still exists and is not
+locked is of a run that did not end well: its lines that are not settled are debts.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +20,26 @@ class Debts(NamedTuple):
     """What earlier runs left behind."""
 
     left: List[Ref]  # what is still in the cloud
-    unasked: int  # how many more things ledgers hold, for which there was no time to ask the cloud
-    troubles: List[str]  # what is wrong with the ledgers, one line each
+    unasked: int  # how many more resources are in ledgers; there was no time to ask the cloud
+    warnings: List[str]  # what is wrong with the ledgers, one line each
 
 
 def settle_debts(
-    cloud: Cloud, directory: str, timeline: Timeline, patience: float, owner: str
+    cloud: Cloud, directory: str, timeline: Timeline, time_limit: float, owner: str
 ) -> Debts:
-    """Remove what earlier runs left at this endpoint, within ``patience`` seconds.
+    """Remove what earlier runs left at this endpoint, within ``time_limit`` seconds.
 
     ``directory`` holds the ledgers of the site. Each ledger gets a share of the time, so that one
-    that cannot be settled does not hold up the others. A ledger of another endpoint stays: only
-    there can it be settled. A ledger of another owner is settled once its lease has ended: it may
-    be a copy, and its run may still live on the host that it comes from. A damaged ledger is
-    settled as far as possible, and then set aside.
+    that cannot be settled does not hold up the others. A ledger of another endpoint stays: it can
+    only be settled there. A ledger of another owner is settled once its lease has ended: it may be
+    a copy, and its run may still live on the host that it comes from. A damaged ledger is settled
+    as far as it can be read, and set aside when nothing of it is owed any more, or when not even
+    its handle can be read. A ledger that cannot be opened stays; a warning says why.
     """
     left: List[Ref] = []
-    troubles: List[str] = []
+    warnings: List[str] = []
     clock, shortest = cloud.deadline.clock, 2 * cloud.deadline.polling.shortest
-    until = clock.now() + patience
+    until = clock.now() + time_limit
     try:
         paths = ledgers_in(directory, clock.utc())
     except OSError as failed:
@@ -49,7 +52,7 @@ def settle_debts(
                 "the credential was rejected" if cloud.credential_rejected else "there was no time"
             )
             timeline.notes.append(f"some ledgers of earlier runs were not checked: {why}")
-            return Debts(left, _count(cloud, paths[number:]), troubles)
+            return Debts(left, _count(cloud, paths[number:]), warnings)
         share = max((until - now) / (len(paths) - number), shortest)
         ledger = Ledger.of_ended_run(path)
         if ledger is None:
@@ -62,14 +65,14 @@ def settle_debts(
             ledger.close(settled=False)
             continue
         try:
-            left += _settle(cloud, ledger, timeline, min(until, now + share), troubles)
+            left += _settle(cloud, ledger, timeline, min(until, now + share), warnings)
         except OSError as failed:
-            troubles.append(
+            warnings.append(
                 f"the damaged ledger {ledger.path} cannot be set aside: {failed.strerror}"
             )
         finally:
             ledger.close(settled=False)
-    return Debts(left, 0, troubles)
+    return Debts(left, 0, warnings)
 
 
 def count_debts(cloud: Cloud, directory: str) -> int:
@@ -81,15 +84,15 @@ def count_debts(cloud: Cloud, directory: str) -> int:
 
 
 def _settle(
-    cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, troubles: List[str]
+    cloud: Cloud, ledger: Ledger, timeline: Timeline, until: float, warnings: List[str]
 ) -> List[Ref]:
     """Settle one ledger, until ``until`` on the clock; return what is still there.
 
     OSError when a damaged ledger cannot be set aside.
     """
     handle, endpoint = ledger.handle, ledger.about.get("endpoint", cloud.driver.identity)
-    if ledger.trouble:
-        troubles.append(ledger.trouble)
+    if ledger.warning:
+        warnings.append(ledger.warning)
         return []
     if endpoint != cloud.driver.identity:
         timeline.notes.append(f"a debt at another endpoint, {endpoint}, stays in {ledger.path}")
@@ -106,7 +109,7 @@ def _settle(
         timeline.notes.append(f"the debt of {handle} {outcome}")
 
     if lease is None or ledger.damaged and lease.settled:
-        troubles.append(f"a damaged ledger is set aside: {ledger.set_aside()}")
+        warnings.append(f"a damaged ledger is set aside: {ledger.set_aside()}")
     else:
         if not lease.settled:
             ledger.postpone()
@@ -115,7 +118,7 @@ def _settle(
 
 
 def _count(cloud: Cloud, paths: Sequence[str]) -> int:
-    """Count the things in these ledgers, for a second at most; skip those that cannot be read."""
+    """Count the resources in these ledgers, for at most a second; skip what cannot be read."""
     count, until = 0, cloud.deadline.clock.now() + _COUNTING_TIME
     for ledger in filter(None, map(Ledger.of_ended_run, paths)):
         if ledger.about.get("endpoint", cloud.driver.identity) == cloud.driver.identity:

@@ -22,7 +22,7 @@ _FOREIGN = {"belongs": ("id", "server", "name")}
 
 
 class Debt(NamedTuple):
-    """A thing that has to be seen gone. Without an id it was asked for, and may have been made."""
+    """A resource that has to be verified as gone. Without an id, it was requested and may exist."""
 
     ref: Ref
     at: float  # when it was asked for or made, in seconds since the epoch
@@ -77,24 +77,24 @@ class Owed:
         return list(reversed(list(self._debts.values())))
 
     def holds(self, ref: Ref) -> bool:
-        """Whether the thing of this kind and id is owed."""
+        """Whether the resource of this kind and id is owed."""
         return (ref.kind.value, "id", ref.id) in self._debts
 
 
 def entry(event: str, ref: Ref, **more: object) -> Entry:
-    """The line of an event about a thing with an id."""
+    """The line of an event about a resource with an id."""
     return {"event": event, "kind": ref.kind.value, "id": ref.id, "name": ref.name, **more}
 
 
 def entries_by_name(event: str, kind: Kind, names: Iterable[str], **more: object) -> List[Entry]:
-    """The lines of an event about things that have no id yet."""
+    """The lines of an event about resources that have no id yet."""
     return [{"event": event, "kind": kind.value, "name": name, **more} for name in names]
 
 
 def checksum(ledger_name: str, ref: Ref, server: str) -> str:
     """Return what ties a *belongs* line to its ledger.
 
-    No manager will confirm a thing without a name, so such a line must not come from elsewhere.
+    No manager will confirm a resource without a name, so such a line must not come from elsewhere.
     """
     parts = [ledger_name, ref.kind.value, ref.id, ref.name, server]
     import hashlib  # not at the top: it loads OpenSSL, and most runs do not need it
@@ -105,8 +105,8 @@ def checksum(ledger_name: str, ref: Ref, server: str) -> str:
 def encode(entry: Entry) -> bytes:
     """The line as it is written, with its line end.
 
-    A manager may give anything as an id, so secrets are redacted. The handle finds a thing whose id
-    was changed by that.
+    A manager may give anything as an id, so secrets are redacted. A resource whose id was
+    changed by that is still found by its handle.
     """
     foreign = _FOREIGN.get(str(entry["event"]), ("id",))
     redacted = {

@@ -1,13 +1,13 @@
-"""The gate: it decides whether a thing in the cloud belongs to one run.
+"""The gate: it decides whether a resource in the cloud belongs to one run.
 
 Nothing is attached, changed or deleted that has not passed the gate. An id alone proves nothing: a
-reply can belong to another request, a cache can be wrong, a ledger can be damaged. A thing passes
-when the manager was asked for this very kind and id, or for everything under the handle, and shows
-this id under a name that the handle covers.
+reply can belong to another request, a cache can be wrong, a ledger can be damaged. A resource
+passes when the manager was asked for exactly this kind and id, or for everything under the handle,
+and the answer has this id and a name that the handle covers.
 
-What the manager made for a server by itself often has no name. It passes while the manager says
-that it belongs to a server that has passed, or to none, and while it has the name that it had when
-it was first seen.
+Belongings (what the manager made for a server by itself) often have no name. They pass as long as
+two conditions hold: the manager says that they belong to a server that has passed, or to no server;
+and their name is still the one of the first answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from vmprobe.core.errors import Conflict, GatewayFailed
 from vmprobe.core.handle import Handle
 from vmprobe.core.model import Kind, Ref, Resource
 
-Key = Tuple[Kind, str]  # a thing: its kind and its id (or its name, in small letters)
+RefKey = Tuple[Kind, str]  # a resource: its kind and its id (or its name, in small letters)
 
 
 class Owner(enum.Enum):
-    """Whose a thing is, by what the manager has just said of it."""
+    """Whose a resource is, according to the manager's last answer."""
 
     OURS = "ours"
     OTHER = "somebody else's"
@@ -35,12 +35,12 @@ class Gate:
 
     def __init__(self, handle: Handle):
         self.handle = handle
-        self._passed: Dict[Key, Ref] = {}  # by id
-        self._by_name: Dict[Key, Ref] = {}  # by name: what was shown last under it
-        self._refused: Set[Key] = set()  # ids that are somebody else's
-        self._nameless: Set[Key] = set()  # ids that were only ever shown without a name
+        self._passed: Dict[RefKey, Ref] = {}  # by id
+        self._by_name: Dict[RefKey, Ref] = {}  # by name: what was shown last under it
+        self._refused: Set[RefKey] = set()  # ids that are somebody else's
+        self._nameless: Set[RefKey] = set()  # ids that were only ever shown without a name
         # What the manager made by itself, by id: as it was first seen, and the id of its server.
-        self._bound: Dict[Key, Tuple[Ref, str]] = {}
+        self._bound: Dict[RefKey, Tuple[Ref, str]] = {}
 
     # --- judge answers ---
 
@@ -72,7 +72,7 @@ class Gate:
     # --- what has passed ---
 
     def require(self, ref: Ref) -> Ref:
-        """Return the thing to act upon; Conflict ("not now") until it has passed."""
+        """Return the resource to act upon; Conflict ("not now") until it has passed."""
         resolved = self.resolve(ref)
         if not self.has_passed(resolved):
             raise Conflict(f"{ref} has not been shown under {self.handle} yet: it is not touched")
@@ -81,7 +81,7 @@ class Gate:
     def resolve(self, ref: Ref) -> Ref:
         """Return ``ref`` with the id that the manager has shown under its name.
 
-        The id is empty where the given one is somebody else's and no other is known.
+        The id is empty where the given one is somebody else's and ours is not known.
         """
         if self.has_passed(ref):
             return ref
@@ -127,6 +127,6 @@ class Gate:
             del self._by_name[passed.kind, passed.name.lower()]
 
 
-def key_of(ref: Ref) -> Key:
-    """A thing by its kind and id; its name does not count."""
+def key_of(ref: Ref) -> RefKey:
+    """The key of a resource: its kind and id, without its name."""
     return ref.kind, ref.id

@@ -37,9 +37,9 @@ from vmprobe.core.model import (
 )
 from vmprobe.core.timeline import Timeline
 from vmprobe.lease.cleanup import Cleanup
-from vmprobe.lease.gate import Gate, Key
+from vmprobe.lease.gate import Gate, RefKey
 from vmprobe.lease.ledger import Ledger
-from vmprobe.lease.observer import Observer
+from vmprobe.lease.observer import LeaseObserver
 
 
 class Lease:
@@ -47,7 +47,7 @@ class Lease:
 
     def __init__(self, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline):
         self.cloud, self.handle, self.ledger, self.timeline = cloud, handle, ledger, timeline
-        self._observer = Observer(cloud, handle, ledger, timeline)
+        self._observer = LeaseObserver(cloud, handle, ledger, timeline)
         self._cleanup = Cleanup(self._observer)
 
     @classmethod
@@ -79,11 +79,11 @@ class Lease:
             if error is None:
                 raise
 
-    # --- what came out of it ---
+    # --- the result ---
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is owed. After a request, only the cloud's own word makes this true."""
+        """Whether nothing is owed. After a request, only an answer of the cloud makes it True."""
         return self._cleanup.settled
 
     @property
@@ -93,7 +93,7 @@ class Lease:
 
     @property
     def uncertain(self) -> bool:
-        """After LeftBehind: something may be there, and no id of it is known."""
+        """After LeftBehind: something may be there whose id is not known."""
         return self._cleanup.uncertain
 
     @property
@@ -102,8 +102,8 @@ class Lease:
         return self._observer.attempts.last_failure
 
     @property
-    def failed_removals(self) -> Dict[Key, Resource]:
-        """What the cloud showed as failed during its deletion, also where it went in the end."""
+    def failed_removals(self) -> Dict[RefKey, Resource]:
+        """What the cloud showed as failed during its deletion, even if it is gone now."""
         return self._observer.failed_removals
 
     @property
@@ -190,12 +190,12 @@ class Lease:
     # --- ask ---
 
     def show(self, refs: Sequence[Ref]) -> Dict[str, Resource]:
-        """Return what the cloud says of these things of one kind, by name.
+        """Return what the cloud says of these resources of one kind, by name.
 
-        Up to three things are asked for one by one, more by one list. What the cloud does not know,
-        or has not shown under the handle, is not in the answer. A list alone does not prove that a
-        thing which was shown before is gone: it is asked for by itself. Transient when the cloud
-        does not answer, or answers another question.
+        Up to three resources are asked for one by one, more by one list. The answer leaves out what
+        the cloud does not know, or has not shown under the handle. A resource that was shown before
+        and is missing in a list is asked for by itself: a list alone does not prove that it is
+        gone. Transient when the cloud does not answer, or its answer is about something else.
         """
         return self._observer.show(refs)
 
@@ -212,7 +212,7 @@ class Lease:
     # --- remove ---
 
     def release(self) -> None:
-        """Delete everything under the handle and see it gone; LeftBehind when time ends first."""
+        """Delete all under the handle, verify that it is gone; LeftBehind when time ends first."""
         deadline, timeline = self.cloud.deadline, self.timeline
         deadline.clean_up()
         timeline.deleting = deadline.clock.now()
@@ -222,7 +222,7 @@ class Lease:
             self.remove_all()
 
     def request_deletion(self) -> None:
-        """Ask once for the deletion of each thing owed, newest first; do not wait for it."""
+        """Ask once for the deletion of each resource owed, newest first; do not wait for it."""
         self._cleanup.request_deletion()
 
     def remove_all(self, until: Optional[float] = None) -> None:

@@ -1,4 +1,4 @@
-"""The ledger: what one run owes. Each thing is on disk before it is asked for.
+"""The ledger: what one run owes. Each resource is on disk before it is asked for.
 
 There is one file for each lease, named after its handle; ``entries`` has the format of its lines.
 The file is append-only, fsynced, and locked as long as its run lives. So a ledger that can be
@@ -33,11 +33,11 @@ _CANNOT_TELL = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENO
 class Ledger:
     """What is owed, in memory and in a locked file.
 
-    What cannot be written to the file stays in memory; then ``trouble`` says why.
+    What cannot be written to the file stays in memory; then ``warning`` says why.
     """
 
     def __init__(self, path: str = "", descriptor: Optional[int] = None):
-        self.path, self.trouble = path, ""
+        self.path, self.warning = path, ""
         self.damaged = False  # some lines are missing or cannot be understood
         self.denied = False  # another user's file, or too many files are open: it cannot be opened
         self._descriptor = descriptor
@@ -50,7 +50,7 @@ class Ledger:
     def begin(cls, directory: str, handle: Handle, **about: object) -> "Ledger":
         """Create the ledger of a new lease; ``about`` says which site and endpoint.
 
-        Where there can be no file the ledger is in memory only, and ``trouble`` says so: the handle
+        Where there can be no file the ledger is in memory only, and ``warning`` says so: the handle
         in the cloud still finds everything.
         """
         ledger = cls(os.path.join(directory, str(handle) + _SUFFIX))
@@ -60,12 +60,12 @@ class Ledger:
             files.match_owner(ledger._descriptor, directory)
             fcntl.flock(ledger._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ledger._record({"event": "lease", "handle": str(handle), "pid": os.getpid(), **about})
-            if not ledger.trouble:
+            if not ledger.warning:
                 # Only now others see it: locked, and with its first line.
                 os.rename(ledger.path + _NEW, ledger.path)
         except OSError as failed:
             ledger._give_up(failed)
-        if ledger.trouble:
+        if ledger.warning:
             ledger.close(settled=False)
             with contextlib.suppress(OSError):
                 os.unlink(ledger.path + _NEW)
@@ -80,7 +80,7 @@ class Ledger:
     def of_ended_run(cls, path: str) -> Optional["Ledger"]:
         """Lock and read the ledger in a file; None when its run lives, or has just ended.
 
-        A ledger that cannot be read is empty, and its ``trouble`` says why.
+        A ledger that cannot be read is empty, and its ``warning`` says why.
         """
         ledger = cls(path)
         try:
@@ -97,7 +97,7 @@ class Ledger:
         except OSError as failed:
             ledger.close(settled=False)
             ledger.denied = failed.errno in _CANNOT_TELL
-            ledger.trouble = f"a ledger cannot be read: {failed.strerror}: {path}"
+            ledger.warning = f"a ledger cannot be read: {failed.strerror}: {path}"
         return ledger
 
     @classmethod
@@ -115,7 +115,7 @@ class Ledger:
             ledger = cls.of_ended_run(path)
             if ledger is None and os.path.lexists(path) or ledger is not None and ledger.denied:
                 return None
-            if ledger is not None and not ledger.trouble:
+            if ledger is not None and not ledger.warning:
                 return ledger
         return cls()
 
@@ -205,7 +205,7 @@ class Ledger:
         return [debt.ref for debt in owed if debt.server not in servers]
 
     def holds(self, ref: Ref) -> bool:
-        """Whether the thing of this kind and id is owed."""
+        """Whether the resource of this kind and id is owed."""
         return self._owed.holds(ref)
 
     # --- the file ---
@@ -261,8 +261,8 @@ class Ledger:
             self._unwritten = b""
 
     def _give_up(self, failed: OSError) -> None:
-        self.trouble = (
-            self.trouble
+        self.warning = (
+            self.warning
             or f"the ledger cannot be written: {failed.strerror}: {os.path.dirname(self.path)}"
         )
 

@@ -1,4 +1,4 @@
-"""What the cloud shows of one lease: each answer passes the gate and is written to the ledger."""
+"""Ask the cloud about one lease. Each answer is checked by the gate and written to the ledger."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vmprobe.core.model import Kind, Ref, Resource, State
 from vmprobe.core.timeline import Timeline
 from vmprobe.lease.attempts import FAILED, Attempts
 from vmprobe.lease.entries import Debt
-from vmprobe.lease.gate import Gate, Key, Owner, key_of
+from vmprobe.lease.gate import Gate, Owner, RefKey, key_of
 from vmprobe.lease.ledger import Ledger
 
-ONE_BY_ONE = 3  # up to so many things are asked for one by one, more by one list
+ONE_BY_ONE = 3  # up to three resources are asked for one by one, more by one list
 
 
-class Observer:
-    """Ask the cloud about the things of one lease, and remember what it said."""
+class LeaseObserver:
+    """Ask the cloud about the resources of one lease, and remember what it said."""
 
     def __init__(self, cloud: Cloud, handle: Handle, ledger: Ledger, timeline: Timeline):
         self.cloud, self.handle, self.ledger, self.timeline = cloud, handle, ledger, timeline
@@ -27,19 +27,19 @@ class Observer:
         clock = cloud.deadline.clock
         self._utc_offset = clock.utc() - clock.now()  # read once: UTC may be set during a run
 
-        # Kinds of which there may be something: the cloud has to say that there is nothing.
+        # Kinds of which something may exist, until the cloud says that nothing does.
         self.created_kinds: Set[Kind] = set()
-        # Kinds of which a create was refused: the cloud is asked once all the same.
+        # Kinds of which a create was refused: the cloud is asked once, to be sure.
         self.refused_kinds: Set[Kind] = set()
-        self.deletions: Dict[Key, float] = {}  # accepted deletions: when, on the monotonic clock
+        self.deletions: Dict[RefKey, float] = {}  # accepted deletions: when, on the monotonic clock
         # Servers that were READY once: the manager has made everything that belongs to them.
-        self.was_ready: Set[Key] = set()
-        # Things that an earlier run has seen: when they are not there any more, they are gone.
-        self.seen_by_earlier_run: Set[Key] = set()
-        # Things that failed during their deletion, also where they went in the end.
-        self.failed_removals: Dict[Key, Resource] = {}
-        self._soft_deleted: Set[Key] = set()  # deleted, and kept by the cloud for a while
-        self._faults: Dict[Key, str] = {}  # the cloud's newest fault text of each thing
+        self.was_ready: Set[RefKey] = set()
+        # Resources that an earlier run has seen: when the cloud does not show them, they are gone.
+        self.seen_by_earlier_run: Set[RefKey] = set()
+        # Resources that failed during their deletion, even if they are gone now.
+        self.failed_removals: Dict[RefKey, Resource] = {}
+        self._soft_deleted: Set[RefKey] = set()  # deleted, and kept by the cloud for a while
+        self._faults: Dict[RefKey, str] = {}  # the cloud's newest fault text of each resource
 
         for debt in ledger.owed():
             self.created_kinds.add(debt.ref.kind)
@@ -83,7 +83,7 @@ class Observer:
         return ours
 
     def is_there(self, debt: Debt) -> Optional[bool]:
-        """Ask whether the cloud has this thing as ours; None when it did not say."""
+        """Ask whether the cloud has this resource as ours; None when it did not say."""
         answer = self.attempts.attempt(lambda: self._ask(debt.ref))
         if answer is FAILED:
             return None
@@ -129,12 +129,12 @@ class Observer:
         return listed
 
     def _show(self, ref: Ref) -> Optional[Resource]:
-        """Return what the cloud says of one thing; None when it is not there or not ours."""
+        """Return what the cloud says of one resource; None when it is not there or not ours."""
         answer = self._ask(ref)
         return answer[1] if answer and answer[0] is Owner.OURS else None
 
     def _ask(self, ref: Ref) -> Optional[Tuple[Owner, Resource]]:
-        """Ask for one thing; return its owner and what the cloud says. None: it is not there."""
+        """Ask for one resource; return its owner and what the cloud says. None: it is not there."""
         try:
             resource = self.cloud.show(ref)
         except NotFound:
@@ -176,7 +176,7 @@ class Observer:
             self.ledger.created(new, self.utc())
 
     def _disown(self, ref: Ref, why: str) -> None:
-        """Write down that a thing is not ours, whatever a reply or the ledger said.
+        """Write down that a resource is not ours, whatever a reply or the ledger said.
 
         What was asked for under its name may still appear, so it stays owed as an intent.
         """

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 
 from vmprobe.core.model import Capability
 
-LONGEST_LOOK = 50.0  # seconds for a check that creates and removes nothing: Nagios kills at 60
+LONGEST_READ_ONLY = 50.0  # seconds for a check that creates and removes nothing: Nagios kills at 60
 
 
 class Service(NamedTuple):
@@ -55,4 +55,4 @@ def run_time(
     """
     if timeout:
         return timeout
-    return deadline if removes or SERVICES[check].creates else min(LONGEST_LOOK, deadline)
+    return deadline if removes or SERVICES[check].creates else min(LONGEST_READ_ONLY, deadline)

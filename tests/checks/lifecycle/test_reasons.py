@@ -200,31 +200,31 @@ REFUSALS = {  # what the manager refuses a request with: (exit code, cause)
     "refusal", REFUSALS, ids=["type", "disk", "subnet", "group", "zone", "quota", "other"]
 )
 def test_the_cause_of_a_refused_request_is_what_its_words_say_and_no_scheduler(refusal):
-    assert judge.of_error(CloudError(refusal), {}, "submit") == REFUSALS[refusal]
+    assert judge.state_of_error(CloudError(refusal), {}, "submit") == REFUSALS[refusal]
 
 
 def test_the_stages_cause_is_lent_only_where_nothing_better_is_known():
-    assert judge.of_error(ResourceFailed("server 4f1c is ERROR: it broke"), {}, "active") == (
+    assert judge.state_of_error(ResourceFailed("server 4f1c is ERROR: it broke"), {}, "active") == (
         2,
         "scheduler",
     )
-    assert judge.of_error(
+    assert judge.state_of_error(
         ResourceFailed("server 4f1c is ERROR: no port binding"), {}, "active"
     ) == (2, "network")
-    assert judge.of_error(
+    assert judge.state_of_error(
         ResourceFailed("server 4f1c is ERROR: no port binding", cause="image"), {}, "active"
     ) == (2, "image")
-    assert judge.of_error(
+    assert judge.state_of_error(
         StageOverrun("server 4f1c has no volume; not done within 5 s"), {}, "active"
     ) == (2, "scheduler")
 
 
 def test_our_own_mistake_is_unknown_however_it_was_told_unless_the_site_says_otherwise():
-    assert judge.of_error(NotFound("no such choice", cause="client"), {}, "image") == (
+    assert judge.state_of_error(NotFound("no such choice", cause="client"), {}, "image") == (
         3,
         "client",
     )
-    assert judge.of_error(
+    assert judge.state_of_error(
         NotFound("no such choice", cause="client"), {"client": "WARNING"}, "image"
     ) == (1, "client")
 

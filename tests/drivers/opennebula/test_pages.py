@@ -44,7 +44,7 @@ def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_tho
         read(pages, xml, 1001)
 
     assert str(endless.value) == f"list servers: it does not end after {pages_read} pages"
-    assert pages.things == []
+    assert pages.resources == []
 
 
 def test_the_things_of_all_pages_are_kept_in_their_order():
@@ -56,7 +56,7 @@ def test_the_things_of_all_pages_are_kept_in_their_order():
         document = fromstring(xml)
         pages.add(document, document.findall("a"), number)
 
-    assert [thing.text for thing in pages.things] == ["1", "2", "3"]
+    assert [thing.text for thing in pages.resources] == ["1", "2", "3"]
     assert len(pages) == 3
 
 

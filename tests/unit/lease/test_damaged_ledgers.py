@@ -121,7 +121,7 @@ def test_what_is_in_the_place_of_a_ledger_is_reported_and_not_followed(
     assert code == 0
     assert f"; a ledger cannot be read: {trouble}: /" in output.text
     (ledger,) = ended_runs(str(file.parent), NOW)
-    assert ledger.trouble == f"a ledger cannot be read: {trouble}: {file}"
+    assert ledger.warning == f"a ledger cannot be read: {trouble}: {file}"
     assert [path.read_text() for path in killed.directory.rglob("precious")] in ([], ["precious"])
     killed.clock.sleep(3600)
     assert killed.leftovers("--remove")[0] == 0

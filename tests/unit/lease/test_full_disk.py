@@ -46,7 +46,7 @@ def test_what_a_full_disk_refused_is_in_memory_and_written_when_there_is_room(di
     room(os.path.getsize(ledger.path) + 10)
     ledger.intent(Kind.SERVER, [str(HANDLE)], NOW)
 
-    assert ledger.trouble == f"the ledger cannot be written: No space left on device: {directory}"
+    assert ledger.warning == f"the ledger cannot be written: No space left on device: {directory}"
     assert [debt.ref.kind for debt in ledger.owed()] == [Kind.SERVER]
     room(2**20)
     ledger.created([SERVER], NOW)
@@ -127,7 +127,7 @@ def test_a_directory_that_cannot_be_synced_leaves_the_ledger_locked(directory, m
     ledger = Ledger.begin(directory, HANDLE)
     ledger.created([SERVER], NOW)
 
-    assert ledger.trouble == f"the ledger cannot be written: Input/output error: {directory}"
+    assert ledger.warning == f"the ledger cannot be written: Input/output error: {directory}"
     assert list(ended_runs(directory, NOW)) == [], "its run lives"
     ledger.close(settled=False)
     assert owed(directory) == [SERVER]

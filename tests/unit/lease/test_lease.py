@@ -152,7 +152,7 @@ def test_a_flood_of_things_under_the_handle_is_one_write_of_the_ledger(tmp_path)
     assert len(ledger.owed()) == 10000
     assert len(open(ledger.path, "rb").read()) > before
     ledger.created([Ref(Kind.SERVER, f"{'i' * 400}{number}", NAME) for number in range(10000)], 0.0)
-    assert ledger.trouble == f"the ledger cannot be written: File too large: {tmp_path}"
+    assert ledger.warning == f"the ledger cannot be written: File too large: {tmp_path}"
     assert len(ledger.owed()) == 20000
     ledger.close(settled=True)
 

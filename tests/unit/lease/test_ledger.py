@@ -117,10 +117,10 @@ def _lives(arguments):
     directory, number = arguments
     ledger = Ledger.begin(directory, handles.Handle("mon", int(NOW), 6, f"{number:08d}"))
     ledger.intent(Kind.SERVER, ["x"], NOW)
-    others = [ended.path + ended.trouble for ended in ended_runs(directory, NOW)]
+    others = [ended.path + ended.warning for ended in ended_runs(directory, NOW)]
     ledger.refused(Kind.SERVER, ["x"])
     ledger.close(settled=True)
-    return ledger.trouble + "".join(others)
+    return ledger.warning + "".join(others)
 
 
 def test_an_unfinished_ledger_of_a_killed_run_is_removed_after_its_lease(directory):
@@ -139,7 +139,7 @@ def test_a_run_by_root_leaves_nothing_that_the_scheduler_cannot_use(tmp_path):
     os.chown(state, NOBODY, NOBODY)
     ledger = Ledger.begin(ledgers.directory(str(state), "site"), HANDLE)
 
-    assert ledger.trouble == ""
+    assert ledger.warning == ""
     assert {
         os.stat(path).st_uid for path in (ledger.path, *list(Path(ledger.path).parents)[:2])
     } == {NOBODY}

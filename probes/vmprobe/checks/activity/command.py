@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from vmprobe.checks import rates, session
 from vmprobe.checks.activity import usage
 from vmprobe.checks.capacity import headroom
-from vmprobe.checks.options import LOOK_TIME, Parser, add_patterns, patterns
+from vmprobe.checks.options import READ_ONLY_TIME, Parser, add_patterns, patterns
 from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotPermitted, VmprobeError
@@ -31,7 +31,7 @@ readings are kept in the suite's state directory.
 
 def parser() -> Parser:
     """The command line."""
-    parser = Parser("activity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    parser = Parser("activity", DESCRIPTION, EPILOG, timeout=READ_ONLY_TIME)
     add_patterns(parser, "the busiest")
     return parser
 
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
     return session.run(
         parser(),
         arguments,
-        lambda site, options: session.look("activity", site, options, clock, _find, "cpu_peak"),
+        lambda site, options: session.run_read_only(
+            "activity", site, options, clock, _find, "cpu_peak"
+        ),
     )
 
 
@@ -87,9 +89,9 @@ def _find(run: Session, options: argparse.Namespace) -> Finding:
             problems=("unmeasured",),
         )
     message = _message(servers, known, timeline.metrics, len(unmeasured))
-    trouble = unreadable or unwritable  # if it is both, it is mostly for one reason
+    warning = unreadable or unwritable  # if it is both, it is mostly for one reason
     return Finding(
-        f"{message}; {trouble}" if trouble else message,
+        f"{message}; {warning}" if warning else message,
         details=tuple(_table(servers, known, options.limit)),
     )
 

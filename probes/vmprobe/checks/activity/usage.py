@@ -56,8 +56,8 @@ class Memory:
     def recall(self) -> Tuple[float, Latest, str]:
         """(when they were taken, the readings, what is wrong with the file or '')."""
         nothing: Tuple[float, Latest] = (0.0, {})
-        (taken, readings), trouble = files.load_json(self.path, _parse, nothing)
-        return taken, readings, trouble
+        (taken, readings), warning = files.load_json(self.path, _parse, nothing)
+        return taken, readings, warning
 
     def remember(self, taken: float, readings: Readings) -> str:
         """Keep each server's latest reading; returns why that failed, '' if it did not."""

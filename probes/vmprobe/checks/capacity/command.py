@@ -7,7 +7,7 @@ from typing import Any, Optional, Sequence
 
 from vmprobe.checks import session
 from vmprobe.checks.capacity import headroom
-from vmprobe.checks.options import LOOK_TIME, Parser, count
+from vmprobe.checks.options import READ_ONLY_TIME, Parser, count
 from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.driver import Key
@@ -29,7 +29,7 @@ Ranges are Nagios ranges, in the metric's unit: -w servers_full=80
 
 def parser() -> Parser:
     """The command line."""
-    parser = Parser("capacity", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    parser = Parser("capacity", DESCRIPTION, EPILOG, timeout=READ_ONLY_TIME)
     parser.add_argument("--need", metavar="N", type=count, help="whether so many more servers fit")
     parser.add_argument("--flavor", metavar="NAME", help="their flavor; default: the site's")
     return parser
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
     return session.run(
         parser(),
         arguments,
-        lambda site, options: session.look("capacity", site, options, clock, _find, "fits"),
+        lambda site, options: session.run_read_only(
+            "capacity", site, options, clock, _find, "fits"
+        ),
     )
 
 

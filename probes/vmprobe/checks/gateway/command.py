@@ -7,7 +7,7 @@ from typing import Any, List, Mapping, Optional, Sequence
 
 from vmprobe.checks import session
 from vmprobe.checks.gateway import steps
-from vmprobe.checks.options import LOOK_TIME, Parser
+from vmprobe.checks.options import READ_ONLY_TIME, Parser
 from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.text import seconds, span, table
@@ -32,7 +32,7 @@ DEFAULTS = {
 
 def parser() -> Parser:
     """The command line."""
-    parser = Parser("gateway", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    parser = Parser("gateway", DESCRIPTION, EPILOG, timeout=READ_ONLY_TIME)
     parser.add_argument(
         "--capabilities",
         action="store_true",
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
     return session.run(
         parser(),
         arguments,
-        lambda site, options: session.look(
+        lambda site, options: session.run_read_only(
             "gateway", site, options, clock, _find, "total", DEFAULTS
         ),
     )

@@ -12,7 +12,7 @@ from vmprobe.checks import session
 from vmprobe.checks.image import endorsement, provenance
 from vmprobe.checks.image.endorsement import Endorsed
 from vmprobe.checks.image.provenance import PROBLEMS, Problem
-from vmprobe.checks.options import LOOK_TIME, Parser
+from vmprobe.checks.options import READ_ONLY_TIME, Parser
 from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import ClientError, NotFound, VmprobeError
@@ -54,7 +54,7 @@ _MOST_MESSAGES = 3  # in the first line
 
 def parser() -> Parser:
     """The command line."""
-    result = Parser("image", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    result = Parser("image", DESCRIPTION, EPILOG, timeout=READ_ONLY_TIME)
     result.add_argument(
         "--image", metavar="NAME", help="check this image; default: the site's test image"
     )
@@ -111,7 +111,7 @@ def _check(site: Site, options: argparse.Namespace, clock: Optional[Clock]) -> V
     for option in ("every", "running", "endorser"):
         if getattr(options, option) and not options.list:
             raise ClientError(f"--{option} needs a --list")
-    return session.look("image", site, options, clock, _look, "list_expires", DEFAULTS)
+    return session.run_read_only("image", site, options, clock, _look, "list_expires", DEFAULTS)
 
 
 def _look(run: Session, options: argparse.Namespace) -> Finding:

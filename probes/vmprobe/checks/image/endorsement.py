@@ -130,8 +130,8 @@ def check_newest(
     """
     path = _memory_path(place)
     newest: Optional[_Age]
-    newest, trouble = files.load_json(path, _parse_age, None)
-    notes = [trouble] if trouble else []
+    newest, warning = files.load_json(path, _parse_age, None)
+    notes = [warning] if warning else []
     memory = f"(lists/{os.path.basename(path)})"
     if made_at is None:
         if newest:

@@ -6,7 +6,7 @@ import argparse
 from typing import List, Optional, Sequence
 
 from vmprobe.checks import judge, session, signals
-from vmprobe.checks.options import LOOK_TIME, Parser, thresholds_of
+from vmprobe.checks.options import READ_ONLY_TIME, Parser, thresholds_of
 from vmprobe.checks.session import CheckResult, Session
 from vmprobe.core.clock import Clock, clock_skew
 from vmprobe.core.handle import owner_word
@@ -38,7 +38,10 @@ _CLOCKS_AGREE = (
 def parser() -> Parser:
     """The command line."""
     parser = Parser(
-        "leftovers", DESCRIPTION, EPILOG, timeout=f"{LOOK_TIME}; with --remove the site's deadline"
+        "leftovers",
+        DESCRIPTION,
+        EPILOG,
+        timeout=f"{READ_ONLY_TIME}; with --remove the site's deadline",
     )
     parser.add_argument(
         "--remove",

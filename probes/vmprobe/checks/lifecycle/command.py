@@ -110,8 +110,9 @@ class Run:
         self.handle = handle.new(site.owner, site.deadline, clock.utc())
         self.lease: Optional[Lease] = None  # None until something may be created
         self.debts: List[Ref] = []  # what earlier runs left in the cloud
-        self.owed = 0  # how many more things their ledgers hold, for which the cloud was not asked
-        self.troubles: List[str] = []  # with ledgers, and with the slot
+        # How many more resources their ledgers have, about which the cloud was not asked.
+        self.owed = 0
+        self.warnings: List[str] = []  # with ledgers, and with the slot
 
     def verdict(self) -> Verdict:
         """Run the story, or only its plan, and judge it."""
@@ -149,22 +150,22 @@ class Run:
     def _live(self) -> Optional[BaseException]:
         """Run the story; returns the error that ended it, or None."""
         directory = ledger.directory(paths.state_directory(), self.site.name)
-        asked = False
+        settled = False
 
         def settle() -> None:
-            nonlocal asked
+            nonlocal settled
             self._settle(directory, min(self.site.reserve, self.deadline.left() / 8))
-            asked = True
+            settled = True
             self._limit_debts(directory)
 
-        book = Ledger.begin(
+        run_ledger = Ledger.begin(
             directory, self.handle, site=self.site.name, endpoint=self.cloud.driver.identity
         )
-        self.lease = lease = Lease(self.cloud, self.handle, book, self.timeline)
+        self.lease = lease = Lease(self.cloud, self.handle, run_ledger, self.timeline)
         try:
             endpoint = str(self.site.endpoint.get("url") or self.site.driver.__module__)
             parallel = self.site.schedule.parallel
-            with slots.hold(endpoint, parallel, self.deadline, self.troubles.append):
+            with slots.hold(endpoint, parallel, self.deadline, self.warnings.append):
                 # Waiting for a slot is not the cloud's time.
                 self.timeline.began = self.deadline.clock.now()
                 story.run(self.site, self.cloud, lease, self.timeline, settle)
@@ -173,27 +174,27 @@ class Run:
                 self._find_leftovers(lease)
             return error
         finally:
-            if not asked:
+            if not settled:
                 self.owed = count_debts(self.cloud, directory)
-            book.close(lease.settled)
+            run_ledger.close(lease.settled)
             self.session.close()
         return None
 
-    def _settle(self, directory: str, patience: float) -> None:
-        """Remove what earlier runs left, for at most ``patience`` seconds."""
-        self.debts, self.owed, troubles = settle_debts(
-            self.cloud, directory, self.timeline, patience, self.site.owner
+    def _settle(self, directory: str, time_limit: float) -> None:
+        """Remove what earlier runs left, for at most ``time_limit`` seconds."""
+        self.debts, self.owed, warnings = settle_debts(
+            self.cloud, directory, self.timeline, time_limit, self.site.owner
         )
-        self.troubles += [trouble for trouble in troubles if trouble not in self.troubles]
+        self.warnings += [warning for warning in warnings if warning not in self.warnings]
 
     def _limit_debts(self, directory: str) -> None:
-        """LeftBehind where more is left than the site tolerates, after all the time was spent on
-        it.
+        """LeftBehind where more is left than the site allows, even after spending all the time on
+        its removal.
         """
         left = len(self.debts) + self.owed
         if left <= self.site.most_leftovers:
             return
-        self._settle(directory, self.deadline.left())  # the test VM will hardly need the time
+        self._settle(directory, self.deadline.left())  # no test VM is started, most likely
         too_late = self.deadline.left() < self.site.reserve
         left = max(left if too_late else 0, len(self.debts) + self.owed)
         if left > self.site.most_leftovers:
@@ -288,9 +289,9 @@ class Run:
                 f"{failed.ref} was {failed.provider_state} while it was removed (cause=teardown): "
                 f"{failed.fault}"
             )
-        if lease and lease.ledger.trouble:
-            parts.append(lease.ledger.trouble)
-        return parts + self.troubles
+        if lease and lease.ledger.warning:
+            parts.append(lease.ledger.warning)
+        return parts + self.warnings
 
     def _details(self) -> List[str]:
         """Lines below line 1: at -v the stages and the lease, at -vv also the requests."""
@@ -339,13 +340,13 @@ def _refuse_impossible(site: Site) -> None:
             f"{site.name}: a run of {site.deadline:g} s is not longer than the clean-up reserve of "
             f"{site.reserve:g} s; nothing was started"
         )
-    asked = (
+    required = (
         ("console", site.test_vm["depth"] == "console", Capability.CONSOLE),
         ("volume", bool(site.test_vm["volume"]), Capability.VOLUMES),
         ("snapshot", site.test_vm["snapshot"], Capability.SNAPSHOTS),
     )
-    for key, is_asked, capability in asked:
-        if is_asked and capability not in site.driver.capabilities:
+    for key, is_required, capability in required:
+        if is_required and capability not in site.driver.capabilities:
             raise ClientError(
                 f"{site.name}: [test vm] asks for {key}, which {site.endpoint['manager']} "
                 "does not offer"

@@ -23,7 +23,7 @@ _CAUSE_OF_KIND = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "ne
 _OTHER_CAUSE = "scheduler"
 
 
-class Observer:
+class FleetObserver:
     """Looks at what a run created, and remembers how the manager showed it last."""
 
     def __init__(self, cloud: Cloud, lease: Lease, timeline: Timeline):

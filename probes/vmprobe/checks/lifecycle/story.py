@@ -73,7 +73,7 @@ def run(
         with timeline.stage("network") as stage:
             floating: List[Ref] = []
             if test_vm["depth"] == "reach" and plan.external:
-                wait.until_plugged(stage, servers)
+                wait.until_ports_ready(stage, servers)
                 for server in servers:
                     floating += lease.create(AddressSpec(server.name, server, plan))
             wait.until_connected(stage, servers, floating)

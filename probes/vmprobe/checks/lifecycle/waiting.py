@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
-from vmprobe.checks.lifecycle.observer import Observer, missing_resource
+from vmprobe.checks.lifecycle.observer import FleetObserver, missing_resource
 from vmprobe.core.clock import Deadline
 from vmprobe.core.cloud import Cloud
 from vmprobe.core.errors import (
@@ -40,7 +40,7 @@ class Waiter:
     def __init__(self, site: Site, cloud: Cloud, lease: Lease, timeline: Timeline):
         self.site, self.cloud, self.lease, self.timeline = site, cloud, lease, timeline
         self.deadline, self.depth = cloud.deadline, site.test_vm["depth"]
-        self.observer = Observer(cloud, lease, timeline)
+        self.observer = FleetObserver(cloud, lease, timeline)
         self.created: Dict[str, Optional[float]] = {}  # by server, by the manager's clock
         # By server, the seconds from the submission until it was first seen with an address.
         self.addressed: Dict[str, float] = {}
@@ -50,7 +50,7 @@ class Waiter:
         """Wait until every server is READY; returns them with the ids from the manager."""
         shown: Dict[str, Resource] = {}
 
-        def look() -> Missing:
+        def poll() -> Missing:
             shown.update(self.observer.show_servers(servers))
             for name, server in shown.items():
                 if server.addresses:
@@ -60,13 +60,13 @@ class Waiter:
             self.observer.raise_ended(ref for ref in servers if ref.name not in shown)
             return {ref.name: missing_resource(shown.get(ref.name), ref) for ref in servers}
 
-        self._until(stage, look, first=self.deadline.polling.first)
+        self._until(stage, poll, first=self.deadline.polling.first)
         self.created = {name: server.created for name, server in shown.items()}
         known = [shown[ref.name].ref for ref in servers]
         self._refine(stage, known, {name: server.launched for name, server in shown.items()})
         return known
 
-    def until_plugged(self, stage: Stage, servers: Sequence[Ref]) -> None:
+    def until_ports_ready(self, stage: Stage, servers: Sequence[Ref]) -> None:
         """Wait until every server has a port that can get a floating address; the stage is not over
         then.
         """
@@ -88,7 +88,7 @@ class Waiter:
             stage.servers.update({name: self.addressed[name] for name in names})
         shown: Dict[str, Resource] = {}
 
-        def look() -> Missing:
+        def poll() -> Missing:
             shown.update(self.observer.show_servers(servers))
             missing = self.observer.missing_networks(servers, shown)
             if self.depth == "console":
@@ -99,7 +99,7 @@ class Waiter:
                 return self.observer.add_reach(missing, servers, outside, port)
             return missing
 
-        self._until(stage, look)
+        self._until(stage, poll)
 
     def until_attached(self, stage: Stage, servers: Sequence[Ref], volumes: Sequence[Ref]) -> None:
         """Attach each volume to its server, and wait until it is; at depth console until the server
@@ -108,7 +108,7 @@ class Waiter:
         servers_by_volume = _pairs(volumes, servers)
         accepted: Set[str] = set()  # volumes whose attachment the manager accepted
 
-        def look() -> Missing:
+        def poll() -> Missing:
             shown = self.observer.show(volumes)
             missing: Dict[str, str] = {}
             for volume in volumes:
@@ -131,7 +131,7 @@ class Waiter:
                 return self.observer.add_console(missing, servers, "disk")
             return missing
 
-        self._until(stage, look)
+        self._until(stage, poll)
         if self.depth != "console":  # there the server itself says when
             self._refine(stage, servers)
 
@@ -140,7 +140,7 @@ class Waiter:
         servers_by_volume = _pairs(volumes, servers)
         accepted: Set[str] = set()
 
-        def look() -> Missing:
+        def poll() -> Missing:
             refusals: Dict[str, Conflict] = {}
             for volume in volumes:
                 if volume.name not in accepted:
@@ -165,7 +165,7 @@ class Waiter:
                 missing[volume.name] = message
             return missing
 
-        self._until(stage, look, since=stage.began)
+        self._until(stage, poll, since=stage.began)
 
     def until_ready(self, stage: Stage, refs: Sequence[Ref], servers: Sequence[Ref] = ()) -> None:
         """Wait until every resource is READY; ``servers`` are those that they were made of, in the
@@ -173,22 +173,22 @@ class Waiter:
         """
         servers_by_name = _pairs(refs, servers)
 
-        def look() -> Missing:
+        def poll() -> Missing:
             shown = self.observer.show(refs, servers_by_name)
             return {ref.name: missing_resource(shown.get(ref.name), ref) for ref in refs}
 
-        self._until(stage, look, since=stage.began)
+        self._until(stage, poll, since=stage.began)
 
     # --- one wait ---------------------------------------------------------------------------------
 
     def _until(
         self,
         stage: Stage,
-        look: Callable[[], Missing],
+        poll: Callable[[], Missing],
         first: float = 0.0,
         since: Optional[float] = None,
     ) -> None:
-        """Call ``look`` until nothing is missing. ``since``: when the stage began; default: with
+        """Call ``poll`` until nothing is missing. ``since``: when the stage began; default: with
         the submission.
         """
         clock = self.deadline.clock
@@ -201,7 +201,7 @@ class Waiter:
             budget = _budget(self.site.budgets.get(stage.name), self.deadline, began)
             for _ in self.deadline.polls(began, first, budget):
                 try:
-                    missing = look()
+                    missing = poll()
                 except Transient as error:
                     failures, failure = failures + 1, error
                     if failures > _MOST_FAILURES and not isinstance(error, Conflict):
@@ -211,7 +211,7 @@ class Waiter:
                     continue
                 failures, failure, answered = 0, None, clock.now()
                 for name, message in missing.items():
-                    if not message:  # timed after the look, which may have taken long
+                    if not message:  # timed after the poll, which may have taken long
                         stage.servers.setdefault(name, answered - began)
                 if not any(missing.values()):
                     return

@@ -6,7 +6,7 @@ import argparse
 from typing import Mapping, Optional, Sequence
 
 from vmprobe.checks import session
-from vmprobe.checks.options import LOOK_TIME, Parser, add_patterns, duration, patterns
+from vmprobe.checks.options import READ_ONLY_TIME, Parser, add_patterns, duration, patterns
 from vmprobe.checks.session import CheckResult, Finding, Session
 from vmprobe.checks.state import servers as census
 from vmprobe.core.clock import Clock
@@ -30,7 +30,7 @@ DEFAULTS = {"failed": ("0", ""), "stuck": ("0", ""), "aged": ("0", "")}
 
 def parser() -> Parser:
     """The command line."""
-    parser = Parser("state", DESCRIPTION, EPILOG, timeout=LOOK_TIME)
+    parser = Parser("state", DESCRIPTION, EPILOG, timeout=READ_ONLY_TIME)
     add_patterns(parser, "the worst")
     parser.add_argument(
         "--stuck",
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str], clock: Optional[Clock] = None) -> CheckResult
     return session.run(
         parser(),
         arguments,
-        lambda site, options: session.look(
+        lambda site, options: session.run_read_only(
             "state", site, options, clock, _find, "failed", DEFAULTS
         ),
     )

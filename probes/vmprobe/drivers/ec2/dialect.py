@@ -13,7 +13,7 @@ class Dialect(NamedTuple):
     path: str = ""  # appended to a site's URL that has no path
     region: str = ""  # that signatures name, unless the site names another
     owner: str = "self"  # of the images to search, unless the site names one; '': any owner
-    # When a new thing gets its tags: "at once" (in the request that creates it), "after" (by
+    # When a new resource gets its tags: "at once" (in the request that creates it), "after" (by
     # CreateTags) or "never".
     tags: str = "at once"
     filters: bool = True  # whether a list can be filtered by the manager

@@ -186,7 +186,7 @@ class Session:
         ``limit``: bytes of all pages together. ``items_in``: the element that has the items, where
         the dialect has one of its own.
         """
-        # EC2 does not page a list of things that were asked for by their ids.
+        # EC2 does not page a list of resources that were asked for by their ids.
         ids = sum(
             len(value)
             for name, value in parameters.items()

@@ -176,9 +176,9 @@ class OcciEndpoint(Driver):
     # --- optional verbs
     # -----------------------------------------------------------------------------
 
-    def needs_start(self, seen: Resource) -> bool:
+    def needs_start(self, resource: Resource) -> bool:
         """Some managers leave a new server at rest, where [test vm] says ``start``."""
-        return self._starts and seen.provider_state in readings.AT_REST
+        return self._starts and resource.provider_state in readings.AT_REST
 
     def start(self, server: Ref) -> None:
         self.occi.act(self.occi.location(COMPUTE, server.id), START, f"start {server}")

@@ -148,7 +148,7 @@ def needs(
     """
     details = cast("OpenNebulaDetails", plan.details)
     needed: Dict[Tuple[str, str], float] = defaultdict(float)
-    clusters: List[Set[str]] = []  # of each thing that the VM is bound to
+    clusters: List[Set[str]] = []  # of each resource that the VM is bound to
     cpu, memory = _share(details["CPU"]), float(plan.memory or 0)
     needed.update({("servers", ""): 1.0, ("cpus", ""): cpu, ("memory", ""): memory})
     for nic in details["NIC"]:
@@ -231,28 +231,28 @@ def _add_snapshot(visible: Visible, image_id: str, needed: Dict[Tuple[str, str],
 
 
 def _referenced(
-    things: Sequence[Element], attributes: Mapping[str, str], key: str
+    resources: Sequence[Element], attributes: Mapping[str, str], key: str
 ) -> Optional[Element]:
-    """The thing that a DISK or NIC names by ``<key>_ID``, else by ``key`` and ``<key>_UNAME``.
+    """The resource that a DISK or NIC names by ``<key>_ID``, else by ``key`` and ``<key>_UNAME``.
 
     None if it cannot be seen, or if the name fits several.
     """
     identity = attributes.get(f"{key}_ID", "")
     if identity:
-        return _by_id(things, str(identity))
+        return _by_id(resources, str(identity))
     name, owner = attributes.get(key, ""), attributes.get(f"{key}_UNAME", "")
     matches = [
-        thing
-        for thing in things
+        resource
+        for resource in resources
         if name
-        and text(thing, "NAME", "") == name
-        and (not owner or text(thing, "UNAME", "") == owner)
+        and text(resource, "NAME", "") == name
+        and (not owner or text(resource, "UNAME", "") == owner)
     ]
     return matches[0] if len(matches) == 1 else None
 
 
-def _by_id(things: Sequence[Element], identity: str) -> Optional[Element]:
-    return next((thing for thing in things if text(thing, "ID", "") == identity), None)
+def _by_id(resources: Sequence[Element], identity: str) -> Optional[Element]:
+    return next((resource for resource in resources if text(resource, "ID", "") == identity), None)
 
 
 def _target(datastore: Element, is_linked: bool) -> str:
@@ -300,8 +300,8 @@ def _of_host(host: Element) -> str:
     return f"host {text(host, 'ID', '')}"
 
 
-def _clusters(thing: Element) -> Set[str]:
-    return {(element.text or "").strip() for element in thing.findall("CLUSTERS/ID")}
+def _clusters(resource: Element) -> Set[str]:
+    return {(element.text or "").strip() for element in resource.findall("CLUSTERS/ID")}
 
 
 def _is_shared(datastore: Element) -> bool:
@@ -312,8 +312,8 @@ def _is_enabled(datastore: Element) -> bool:
     return number(datastore, "STATE", 0) == 0
 
 
-def _whole(thing: Element, path: str) -> Optional[int]:
-    digits = text(thing, path, "")
+def _whole(resource: Element, path: str) -> Optional[int]:
+    digits = text(resource, path, "")
     return int(digits) if re.fullmatch(r"[0-9]{1,15}", digits) else None
 
 

@@ -1,4 +1,4 @@
-"""The attributes of a test VM, and the templates that oned is given to create things."""
+"""The attributes of a test VM, and the templates that oned is given to create resources."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 Argument = Union[str, int]  # and bool, which is an int
 
-ALL, MINE = -2, -3  # whose things a pool is asked for: all that may be seen, or the user's own
+ALL, MINE = -2, -3  # whose resources a pool is asked for: all that may be seen, or the user's own
 _ANY_STATE_BUT_DONE = -1
-_PAGE = 200  # things of a pool in one request
+_PAGE = 200  # resources of a pool in one request
 _TRIES = 3  # to read the user's own pool while it changes
 
 (
@@ -243,35 +243,36 @@ class Oned:
 
         When something goes while the pool is read, what follows it moves to a page that was read
         already. So the pages of the user's own pool overlap, and are read again when they do not
-        fit; Incomplete when they never do. A view of everybody's things may lack one.
+        fit; Incomplete when they never do. A view of everybody's resources may lack one.
         """
         if not self.has_pages:
             return self.xml(procedure, whose, -1, -1, *more).findall(tag)
         for _ in range(_TRIES if whose == MINE else 1):
-            things = self._read_pages(procedure, tag, whose, *more)
-            if things is not None:
-                return things
+            resources = self._read_pages(procedure, tag, whose, *more)
+            if resources is not None:
+                return resources
         raise Incomplete(f"{procedure}: it changed during each of {_TRIES} reads")
 
     def _read_pages(
         self, procedure: str, tag: str, whose: int, *more: int
     ) -> Optional[List[Element]]:
-        """The things of all pages; None when the overlapping pages of the own pool do not fit."""
+        """All resources of a pool; None when overlapping pages of the own pool do not fit."""
         overlap = 1 if whose == MINE else 0
         pages = Pages(procedure)
         while True:
             start = len(pages) * (_PAGE - overlap)
             document = self.xml(procedure, whose, start, -_PAGE, *more)
-            things = document.findall(tag)
-            first = text(things[0], "ID") if things else ""
-            if overlap and len(pages) and first != text(pages.things[-1], "ID"):
+            resources = document.findall(tag)
+            first = text(resources[0], "ID") if resources else ""
+            if overlap and len(pages) and first != text(pages.resources[-1], "ID"):
                 return None
-            pages.add(document, things, first)
-            ignores_pages = len(things) > _PAGE and len(pages) == 1  # then this is all there is
-            if len(things) < _PAGE or ignores_pages:
-                return list({text(thing, "ID"): thing for thing in pages.things}.values())
+            pages.add(document, resources, first)
+            ignores_pages = len(resources) > _PAGE and len(pages) == 1  # then this is all there is
+            if len(resources) < _PAGE or ignores_pages:
+                by_id = {text(resource, "ID"): resource for resource in pages.resources}
+                return list(by_id.values())
             # An error on the next page would keep this frame, and the page, in memory.
-            del document, things
+            del document, resources
 
 
 def id_number(ref: Ref) -> int:

@@ -16,18 +16,18 @@ _TEXT = 60  # bytes of a text without its letters
 
 
 class Pages:
-    """One list while it is read. ``things`` are those of all pages; ``len`` counts the pages."""
+    """One list while it is read. ``resources`` are those of all pages; ``len`` counts the pages."""
 
     def __init__(self, subject: str):
         self._subject, self._weight = subject, 0
         self._places: Set[object] = set()
-        self.things: List[Element] = []
+        self.resources: List[Element] = []
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, page: Element, things: Sequence[Element], place: object) -> None:
-        """Keep ``things`` of a page, the root of an XML document.
+    def add(self, page: Element, resources: Sequence[Element], place: object) -> None:
+        """Keep ``resources`` of a page, the root of an XML document.
 
         ``place`` is where the page begins: a token or an id. Incomplete when the list has been
         there before, or when it holds more than a list may. Then everything is released, because an
@@ -40,11 +40,11 @@ class Pages:
         elif len(self) >= _MOST_PAGES or self._weight > _HEAVIEST:
             problem = f"it does not end after {len(self)} pages"
         if problem:
-            self.things.clear()
+            self.resources.clear()
             page.clear()
             raise Incomplete(f"{self._subject}: {problem}")
         self._places.add(place)
-        self.things += things
+        self.resources += resources
 
 
 def _weight(element: Element) -> int:

@@ -42,7 +42,7 @@ class _Quota(NamedTuple):
 
     name: str  # of the limit
     key: str  # oned's own name
-    thing: str = ""  # what it is of, like "datastore 1"
+    resource: str = ""  # what it is of, like "datastore 1"
 
 
 def limits(user: Element, group: Optional[Element]) -> List[Limit]:
@@ -89,13 +89,13 @@ def _limit(
         total = _figure(default, quota.key)
     if total is not None:
         total = total * unit if total >= 0 and is_limited else None
-    return Limit(quota.name, max(0.0, used or 0.0) * unit, total, _source(quota), of=quota.thing)
+    return Limit(quota.name, max(0.0, used or 0.0) * unit, total, _source(quota), of=quota.resource)
 
 
 def _source(quota: _Quota) -> str:
     """Like ``quota``, ``quota RUNNING_VMS``, ``quota of datastore 1``: each is told apart."""
     key = f" {quota.key}" if quota.key.startswith("RUNNING_") or quota.key == "RVMS" else ""
-    return f"quota{key}" + (f" of {quota.thing}" if quota.thing else "")
+    return f"quota{key}" + (f" of {quota.resource}" if quota.resource else "")
 
 
 def _of_things(

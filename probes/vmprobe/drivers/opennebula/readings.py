@@ -88,9 +88,9 @@ def last_phase_change(vm: Element) -> float:
     return float(max(number(host, stamp, 0) for stamp in stamps))
 
 
-def error_message(thing: Element, path: str) -> str:
+def error_message(resource: Element, path: str) -> str:
     """The manager's message at ``path``, without the date in front and the exit code at the end."""
-    message = _EXIT_CODE.sub("", _DATE.sub("", text(thing, path, "")))
+    message = _EXIT_CODE.sub("", _DATE.sub("", text(resource, path, "")))
     return re.sub(r"\s+", " ", message).strip()
 
 
@@ -213,17 +213,21 @@ def _resource(
 # --- all elements ---------------------------------------------------------------------------------
 
 
-def texts(thing: Element, path: str) -> Dict[str, str]:
+def texts(resource: Element, path: str) -> Dict[str, str]:
     """The texts of the elements below ``path``, by name."""
-    return {child.tag: (child.text or "").strip() for child in thing.findall(f"{path}/*")}
+    return {child.tag: (child.text or "").strip() for child in resource.findall(f"{path}/*")}
 
 
-def named(things: Iterable[Element], wanted: str, username: Optional[str]) -> Optional[Element]:
-    """The thing with this id, else with this name; None if there is none.
+def named(resources: Iterable[Element], wanted: str, username: Optional[str]) -> Optional[Element]:
+    """The resource with this id, else with this name; None if there is none.
 
     Several can have one name: the user's own come before those of others, newer ones before older.
     """
-    matches = [thing for thing in things if wanted in (text(thing, "ID"), text(thing, "NAME", ""))]
-    by_id = [thing for thing in matches if text(thing, "ID") == wanted]
-    own = [thing for thing in matches if text(thing, "UNAME", "") == username]
-    return max(by_id or own or matches, key=lambda thing: number(thing, "ID"), default=None)
+    matches = [
+        resource
+        for resource in resources
+        if wanted in (text(resource, "ID"), text(resource, "NAME", ""))
+    ]
+    by_id = [resource for resource in matches if text(resource, "ID") == wanted]
+    own = [resource for resource in matches if text(resource, "UNAME", "") == username]
+    return max(by_id or own or matches, key=lambda resource: number(resource, "ID"), default=None)

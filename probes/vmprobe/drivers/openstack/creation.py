@@ -1,4 +1,4 @@
-"""The requests that create things: servers, volumes, floating IPs, security groups.
+"""The requests that create resources: servers, volumes, floating IPs, security groups.
 
 A create is one request, with two exceptions: a volume is asked for again where Cinder does not have
 the server's availability zone, and the port of a floating IP is looked up first.

@@ -184,8 +184,8 @@ class Openstack(Driver):
         """The ports that Nova made for them."""
         return self._belongings.orphans(servers)
 
-    def is_soft_deleted(self, seen: Resource) -> bool:
-        return seen.ref.kind is Kind.SERVER and seen.provider_state == readings.SOFT_DELETED
+    def is_soft_deleted(self, resource: Resource) -> bool:
+        return resource.ref.kind is Kind.SERVER and resource.provider_state == readings.SOFT_DELETED
 
     # --- what more this driver can say ------------------------------------------------------------
 
