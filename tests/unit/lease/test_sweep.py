@@ -30,7 +30,7 @@ def test_a_run_that_lives_on_this_host_is_not_swept_whatever_the_clock_says(tmp_
     ((swept, output),) = outcomes
     assert (swept, output.split(" | ")[0]) == (
         0,
-        "VM_LEFTOVERS OK - site: nothing is left behind (2 things within their lease)",
+        "VM_LEFTOVERS OK - site: nothing is left behind (2 resources within their lease)",
     )
 
 
