@@ -1,4 +1,4 @@
-"""How long a check runs that creates nothing: never longer than its scheduler lets it."""
+"""A check that creates nothing never runs longer than its scheduler allows."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_removing_leftovers_has_the_site_s_whole_deadline(site, clock):
 
     state, output = site.probe("leftovers", "--remove")
 
-    assert (state, "deadline" in output) == (2, False)  # it asked until the cloud could be judged
+    assert (state, "deadline" in output) == (2, False)  # it retried until it could judge the cloud
     assert 50 < clock.now() < 300
 
 

@@ -1,4 +1,4 @@
-"""Signals end a check with one clean line, whenever they come, and nothing is left owed."""
+"""A signal at any time ends a check with one clean line, and nothing is left owed."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ LIFECYCLE = str(PROBES / "check_vm_lifecycle")
 
 @pytest.fixture
 def quick(tmp_path):
-    """A site over the cloud in memory that is through in less than a second."""
+    """A site over the cloud in memory whose run takes less than a second."""
     return _site(tmp_path, boot="0.1 s")
 
 
@@ -64,7 +64,7 @@ def test_a_signal_before_anything_was_started_is_unknown(tmp_path, quick):
         text=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
-    with open(fifo, "w"):  # it has begun, and waits for a library
+    with open(fifo, "w"):  # it has started, and waits for a library
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
 

@@ -1,4 +1,4 @@
-"""The probes that only look, as schedulers and ARGO call them: as processes, by -H and -t, with one clean line."""
+"""The checks that create nothing, as schedulers and ARGO call them: as processes, with -H and -t, with one clean line."""
 
 import re
 

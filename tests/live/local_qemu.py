@@ -1,4 +1,4 @@
-"""A site over this machine's QEMU, what is there of its VMs by the machine's own account, and lines without their durations."""
+"""A site over this machine's QEMU, the processes and files of its VMs, and output without durations."""
 
 import os
 import re
@@ -24,7 +24,7 @@ NOTHING = ([], [])  # what QemuSite.left returns when nothing is left
 
 
 def needed():
-    """Skip the test, with the reason, where there can be no VM; else see that there is an image."""
+    """Skip the test, with the reason, where no VM can run; otherwise build the test image."""
     if not shutil.which(BINARY):
         pytest.skip(f"{BINARY} is not installed (Debian: qemu-system-x86)")
     pytest.importorskip("qemu.qmp", reason="Python's qemu.qmp is not installed")
@@ -35,7 +35,7 @@ def needed():
 
 
 class QemuSite:
-    """A site file, the probes run with it, and what they leave."""
+    """A site file, the checks that run with it, and what they leave."""
 
     def __init__(self, directory: Path):
         self.state = directory / "state"
@@ -62,7 +62,7 @@ class QemuSite:
         return self.path
 
     def start(self, *options) -> subprocess.Popen:
-        """The lifecycle probe, in the background."""
+        """Start check_vm_lifecycle in the background."""
         return subprocess.Popen(
             [sys.executable, str(PROBE), "--site", str(self.write()), *options],
             text=True,
@@ -73,13 +73,13 @@ class QemuSite:
         )
 
     def run(self, *options):
-        """(exit code, stdout, stderr) of the lifecycle probe, durations and the like struck out."""
+        """(exit code, stdout, stderr) of check_vm_lifecycle, as ``struck`` returns them."""
         return finish(self.start(*options))
 
     # --- what is there ----------------------------------------------------------------------------------------
 
     def processes(self):
-        """Pids of the QEMUs of this site, by what the machine says of their working directory."""
+        """Process ids of the QEMUs whose working directory belongs to this site."""
         pids = []
         for entry in os.listdir("/proc"):
             try:
@@ -96,11 +96,11 @@ class QemuSite:
         return pids
 
     def files(self):
-        """What lies there of servers, volumes and debts, and only that."""
+        """The files of servers, volumes and debts, and no others."""
         paths = [
             Path(directory, name).relative_to(
                 self.state
-            )  # os.walk, because a run may be removing them just now
+            )  # os.walk, because a run may be removing them at this moment
             for directory, folders, names in os.walk(self.state)
             for name in folders + names
         ]
@@ -111,7 +111,7 @@ class QemuSite:
         )
 
     def left(self):
-        """Processes and files, when all is over; a process that was killed may take a moment to end."""
+        """Processes and files that are left. Waits a moment for processes that were killed."""
         soon(lambda: not self.processes(), 5)
         return self.processes(), self.files()
 
@@ -122,7 +122,7 @@ class QemuSite:
 
 
 def finish(process):
-    """(exit code, stdout, stderr), durations and the like struck out."""
+    """(exit code, stdout, stderr), as ``struck`` returns them."""
     stdout, stderr = process.communicate(timeout=300)
     return process.returncode, struck(stdout), stderr
 
@@ -131,7 +131,7 @@ def struck(text: str) -> str:
     """Durations as T, other measured figures as N, ids as ID."""
     text = re.sub(
         r" (metering|steal_avg|work_\w+)=\S+", "", text
-    )  # there once the guest has said so: see test_views.py
+    )  # present only when the guest reported them: see test_views.py
     text = re.sub(r"(_avg|_peak)=[\d.]+", r"\1=N", text)
     text = re.sub(r"=[\d.]+s", "=Ts", text)
     text = re.sub(r"\b[\d.]+ s\b", "T s", text)
@@ -144,7 +144,7 @@ def struck(text: str) -> str:
 
 
 def soon(condition, seconds=120):
-    """What ``look`` returns as soon as it is true, or at last."""
+    """Wait until ``condition()`` is true, or the time is over. Returns its last result."""
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:
         time.sleep(0.01)

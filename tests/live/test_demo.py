@@ -1,4 +1,4 @@
-"""What a newcomer sees: the demonstration, and the example sites run as they are."""
+"""What a newcomer runs first: the demonstration, and the example sites without any change."""
 
 import os
 import re

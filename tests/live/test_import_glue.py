@@ -1,4 +1,4 @@
-"""vmprobectl sites import from a real OpenLDAP that holds GLUE 2.0, which cuts an answer after 500 entries as it comes."""
+"""vmprobectl sites import from a real OpenLDAP with GLUE 2.0, which by default cuts an answer after 500 entries."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ maxsize 67108864
 
 @pytest.fixture
 def bdii(tmp_path, request):
-    """The URL of a server with 600 sites of an endpoint each, and with this line in its configuration."""
+    """The URL of a server that has 600 sites with one endpoint each, and this line in its configuration."""
     missing = [
         program
         for program in ("slapd", "slapadd", "ldapsearch")
@@ -129,7 +129,7 @@ def test_a_server_that_is_not_there_is_one_line():
 
 
 def dump(bdii, path, *arguments):
-    """What ldapsearch writes into a file, asked in one of its ways; what is on stderr is lost, as it is in a cron job."""
+    """Write the output of ldapsearch with these options to a file. Its stderr is lost, as in a cron job."""
     with open(path, "wb") as file:
         subprocess.run(
             [

@@ -1,6 +1,6 @@
-"""The OpenNebula driver over somebody's own oned, which the tests cannot start: ``VMPROBE_LIVE_OPENNEBULA=/path/to/site.ini``.
+"""The OpenNebula driver over an existing oned, because the tests cannot start one: ``VMPROBE_LIVE_OPENNEBULA=/path/to/site.ini``.
 
-With it the conformance suite has one more harness, ``opennebula-site``, and these whole runs.
+If it is set, the conformance suite has one more harness, ``opennebula-site``, and these whole runs take place.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def harness():
 
 
 def run(probe, *options):
-    """(exit code, first word of the verdict); what was said is shown when the test fails."""
+    """(exit code, first word of the verdict). The output is shown when the test fails."""
     code, output, errors = run_probe(probe, "--site", SITE, *options)
     print(output, errors)
     return code, output.split(" - ")[0]
@@ -60,4 +60,4 @@ def test_a_test_vm_lives_and_is_gone(options):
 def test_the_other_probes_answer(probe, options):
     code, output = run(probe, *options)
 
-    assert code in (0, 1, 2), output  # what there is in somebody else's cloud may well alert
+    assert code in (0, 1, 2), output  # the content of somebody's cloud may alert

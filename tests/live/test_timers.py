@@ -1,4 +1,4 @@
-"""The timers under the real systemd: a user's instance of it, in a mount namespace of its own."""
+"""The timers under a real systemd: a user's instance, in a mount namespace of its own."""
 
 import os
 import re
@@ -80,7 +80,7 @@ class Systemd:
 
 
 def until(condition, seconds=20.0):
-    """Whether a condition has come true in time."""
+    """Whether a condition becomes true in time."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
@@ -104,7 +104,7 @@ def systemd(tmp_path):
 
 
 def generated(systemd, sites):
-    """The timers of these sites, each with a service that only counts its runs; what counts them."""
+    """Start the timers of these sites, each with a service that only counts its runs. Returns the counter."""
     folder = systemd.directory / "sites"
     folder.mkdir()
     for name, interval in sites.items():
@@ -145,7 +145,7 @@ def counted(systemd, timer, service):
 
 
 def next_run(systemd, timer):
-    """(last trigger, next elapse) of a timer, each as systemd shows it; times of the monotonic clock in seconds."""
+    """(last trigger, next elapse) of a timer, as systemd shows them, in seconds of the monotonic clock."""
     properties = dict(
         line.split("=", 1)
         for line in systemd.does(

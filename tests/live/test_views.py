@@ -1,4 +1,4 @@
-"""The probes that only look, over the VM of a run that lives meanwhile: real QEMU, real libvirt, their own figures."""
+"""The checks that create nothing, while the VM of a lifecycle run lives: real QEMU and real libvirt with their own metrics."""
 
 import hashlib
 import os
@@ -69,7 +69,7 @@ def place(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def seen(place):
-    """What each probe said while a test VM ran, and what the lifecycle said at its end."""
+    """The output of each check while a test VM ran, and of the lifecycle check at its end."""
     process = place.start()
     try:
         assert soon(lambda: "running=1;" in place.look("state")[1], 120), process.poll()

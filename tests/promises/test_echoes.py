@@ -21,7 +21,7 @@ from vmprobe.report import verdict
 
 
 class Echo:
-    """Probes in virtual time against a server that puts secrets into all that it says, and every output that they have."""
+    """Checks in virtual time against a server that puts secrets into all its answers; collects all that they write."""
 
     def __init__(self, directory):
         self.directory, self.echo, self.first, self.asked = directory, None, 0, 0
@@ -35,7 +35,7 @@ class Echo:
         return self.echo(status, document) if not patient and self.asked > self.first else None
 
     def outputs(self, probe, monkeypatch, *options):
-        """All that a run leaves, by where it is."""
+        """Everything that a run writes: the text, by the place that it is written to."""
         terminal = io.StringIO()
         terminal.isatty = lambda: True
         monkeypatch.setattr("sys.stderr", terminal)
@@ -72,7 +72,7 @@ def echo(tmp_path_factory):
 
 
 def filled(document, message):
-    """A document with ``said`` for each of its texts and keys' neighbours, in the same shape."""
+    """Replace each text of a document by ``message``, and add keys and values with it; keep the shape."""
     if isinstance(document, dict):
         return {
             **{key: filled(value, message) for key, value in document.items()},
@@ -119,7 +119,7 @@ def test_no_secret_leaves_by_any_field_in_any_form(
     secret, form, shape, room, first, probe, echo, monkeypatch
 ):
     written = ENCODERS[form](secret)
-    echo.patient = secret == TOKEN  # which nobody knows before it is given
+    echo.patient = secret == TOKEN  # the check does not know it before the server sends it
     echo.first, echo.echo = (
         first,
         lambda status, document: SHAPES[shape](

@@ -1,8 +1,8 @@
-"""Nothing is left behind: every request of a run x every fault, with what follows, over the cloud in memory.
+"""Nothing is left behind: each fault at each request of a run, over the cloud in memory.
 
-Time is virtual, SIGKILLs are real: such a run is a process of its own. Each case is followed by two worlds. In one the
-next run comes; in the other there is neither that nor a ledger, only ``check_vm_leftovers --remove`` after the lease.
-Either has to be enough. Every output is read by three parsers, and every exit code stands in a table.
+Time is virtual. SIGKILLs are real: a run that is killed is a process of its own. Two ways to clean up follow each case.
+One is the next run. The other is ``check_vm_leftovers --remove`` after the lease, without a ledger and without another
+run. Each of them must be enough. Three parsers read every output, and a table has every exit code.
 """
 
 import functools
@@ -22,7 +22,7 @@ COUNTS = (1, 3)
 
 NAMED = [
     fault for fault in FAULTS if fault != "port-left"
-]  # a port has no name: without the ledger nobody knows whose it was
+]  # a port has no name: only the ledger knows whose it was
 PASSING = {
     "reset",
     "reply-lost",
@@ -33,19 +33,19 @@ PASSING = {
     "hang",
     "malformed",
 }  # the same request may succeed again
-HARMLESS = {"lag", "delete-lost", "never-deleted"}  # but for what they are made for
-CODES = {  # what the request was for: {fault: exit code}; what is not named is 0
+HARMLESS = {"lag", "delete-lost", "never-deleted"}  # except for the requests that they are made for
+CODES = {  # purpose of the request: {fault: exit code}; 0 for any other fault
     "connect": {"401": 2, "403": 2},
     "resolve": {"403": 2},
     "create": {
         **dict.fromkeys(PASSING - {"429"}, 2),
         "403": 2,
         "broken": 2,
-    },  # only what was surely not served is asked again
+    },  # only a request that was certainly not served is sent again
     "look": {"403": 2, "broken": 2},
     "attach": {"403": 2, "broken": 2},
-    "metrics": {},  # what cannot be had there is not measured
-    "belongings": {"broken": 2},  # are asked for again before the removal
+    "metrics": {},  # what fails there is not measured
+    "belongings": {"broken": 2},  # they are listed again before the deletion
     "detach": {"403": 2},
     "delete": {"never-deleted": 1},
     "verify": {},
@@ -53,18 +53,18 @@ CODES = {  # what the request was for: {fault: exit code}; what is not named is 
 
 
 def purpose(log, number):
-    """What request ``number`` (from 1) of an undisturbed run is for: a key of CODES."""
+    """The purpose of request ``number`` (from 1) of an undisturbed run: a key of CODES."""
     word = log[number - 1].split()[0]
     if any(request.startswith("delete") for request in log[:number]):
         return "delete" if word == "delete" else "verify"
     if word == "console" and any(request.startswith("metrics") for request in log[:number]):
-        return "metrics"  # the VM's own account of what it did, beside the manager's
+        return "metrics"  # the VM's own figures, beside the manager's
     return {"snapshot": "create", "show": "look", "list": "look", "console": "look"}.get(word, word)
 
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    """By number of servers: what an undisturbed run requests."""
+    """By number of servers: the requests of an undisturbed run."""
     logs = {}
     for count in COUNTS:
         world = Disaster(SHM / f"vmprobe-{os.getpid()}", count)
@@ -95,7 +95,7 @@ def test_nothing_is_left_whatever_goes_wrong_at_any_request(fault, count, direct
     for number in range(1, len(log) + 1):
         world = Disaster(directory, count, {number: fault})
         try:
-            _live_through(world, fault, purpose(log, number))
+            _run_and_clean_up(world, fault, purpose(log, number))
         except AssertionError as wrong:
             raise AssertionError(
                 f"{fault} at request {number}, {log[number - 1]} ({count} servers): {wrong}"
@@ -103,8 +103,8 @@ def test_nothing_is_left_whatever_goes_wrong_at_any_request(fault, count, direct
         TRIED["single faults"] += 1
 
 
-def _live_through(world, fault, what):
-    """The run with its fault, then both worlds that may follow."""
+def _run_and_clean_up(world, fault, what):
+    """Run with the fault, then clean up in both ways."""
     if fault in KILLS:
         world.run_and_be_killed()
     else:
@@ -115,14 +115,14 @@ def _live_through(world, fault, what):
         assert (world.ours() != []) == stuck, f"left: {world.ours()}"
         assert output.figures["leftovers"] == len(world.ours())
     world.check_strangers()
-    _either_is_enough(world)
+    _clean_up_both_ways(world)
 
 
-def _either_is_enough(world):
-    """``check_vm_leftovers --remove`` after the lease, without any ledger; or the next run, at once."""
+def _clean_up_both_ways(world):
+    """Clean up by ``check_vm_leftovers --remove`` after the lease, without a ledger; then, from the same start, by the next run."""
     left = world.ours()
     if not left and not world.ledgers():
-        return  # the run itself was enough: what follows would meet what the first one met, strangers and nothing else
+        return  # the run itself cleaned up: another one would find the same, only what belongs to others
     stuck = any(thing.undying for thing in world.cloud.things.values())
     restore = world.fork()
 
@@ -148,9 +148,7 @@ def _either_is_enough(world):
     assert (code, output.figures["leftovers"]) == (0, 0), output
     assert world.ours() == []
     world.check_strangers()
-    if (
-        world.ledgers()
-    ):  # what was asked for, never answered and never shown may yet appear: one look later
+    if world.ledgers():  # a resource that was requested, never confirmed and never listed may still appear: look once more
         world.clock.sleep(HOUR)
         assert world.run()[0] == 0
     assert world.ledgers() == []
@@ -166,7 +164,7 @@ CALLS = (
     "rename",
     "unlink",
     "ftruncate",
-)  # what the ledger asks of the system
+)  # the system calls of the ledger
 
 
 @pytest.mark.parametrize("how", ["before", "half", "after"])
@@ -183,12 +181,12 @@ def test_nothing_is_left_when_the_probe_is_killed_at_any_write_of_its_ledger(
         world.run_and_be_killed(lambda kill, at=number: _kill_at(at, how, kill, setattr))
 
         world.check_strangers()
-        _either_is_enough(world)
+        _clean_up_both_ways(world)
         TRIED["kills around the ledger's writes"] += 1
 
 
 def _calls(directory, count, monkeypatch):
-    """What an undisturbed run calls of CALLS, in order."""
+    """The CALLS of an undisturbed run, in order."""
     made = []
     world = Disaster(directory, count)
 
@@ -204,7 +202,7 @@ def _calls(directory, count, monkeypatch):
 
 
 def _kill_at(number, how, kill, patch):
-    """Replace CALLS of this process so that the ``number``-th is its last."""
+    """Replace CALLS in this process so that it is killed at the ``number``-th."""
     numbers = itertools.count(1)
 
     def call(*arguments, name, real, **more):
@@ -241,12 +239,12 @@ def _search(chance, tries, directory):
         first = chance.randint(1, 40 if count == 1 else 80)
         near = (
             chance.random() < 0.5
-        )  # half of the pairs are neighbours, the others may be in two runs
+        )  # half of the pairs are close to each other, the others may be in two runs
         second = first + (chance.randint(1, 4) if near else chance.randint(1, 60))
         faults = {first: chance.choice(NAMED), second: chance.choice(NAMED)}
         world = Disaster(directory, count, faults, lag)
         try:
-            _live_through_two(world)
+            _run_twice_and_clean_up(world)
         except AssertionError as wrong:
             raise AssertionError(
                 f"{faults}, {count} servers, lists lag by {lag}: {wrong}"
@@ -254,8 +252,8 @@ def _search(chance, tries, directory):
         TRIED["pairs of faults"] += 1
 
 
-def _live_through_two(world):
-    """Two runs, which meet the faults; when the cloud is well again, either of what may follow is enough."""
+def _run_twice_and_clean_up(world):
+    """Two runs with the faults; then, without faults, each of both ways to clean up is enough."""
     for _ in range(2):
         before = set(world.ours())
         killing = any(
@@ -268,12 +266,12 @@ def _live_through_two(world):
             assert code != 0 or set(world.ours()) <= before, f"OK, and left: {world.ours()}"
         world.check_strangers()
     world.repaired()
-    _either_is_enough(world)
+    _clean_up_both_ways(world)
 
 
 def test_how_much_was_tried_is_what_the_readme_says(tell):
     for what, number in TRIED.items():
         if number:
             tell(f"nothing is left behind: {number} {what}")
-            if what != "pairs of faults":  # these are as many as there is time for
+            if what != "pairs of faults":  # their number depends on the time
                 assert f"{number} {what}" in README.read_text()

@@ -1,4 +1,4 @@
-"""No secret leaves: not by an output, a ledger, a file, a title or an argument, whatever goes wrong, however loud."""
+"""No secret is written anywhere, whatever fails and whatever -v is set: no output, ledger, file, process title or argument has one."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def world(tmp_path):
 
 
 def run_loudly(world, monkeypatch):
-    """The output of a run that writes everything it can be asked to write; each part is checked."""
+    """Run with every option that writes something, and check each part. Returns the output."""
     monkeypatch.setenv("VMPROBE_STATE", str(world.state))
     shutil.rmtree(world.directory / "evidence", ignore_errors=True)
     code, output = world.site.lifecycle(

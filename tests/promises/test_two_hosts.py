@@ -1,4 +1,4 @@
-"""Several monitoring hosts, or several runs of one, in one project: none ever touches what belongs to another."""
+"""Several monitoring hosts, or several runs of one host, in one project: none touches what belongs to another."""
 
 import random
 
@@ -12,7 +12,7 @@ from vmprobe.drivers.memory.cloud import Thing
 
 
 def hosts(tmp_path, clock, owners):
-    """Sites that are one cloud, seen by these owners; sites of one owner share their ledgers' directory."""
+    """One cloud, as a site for each of these owners; sites of the same owner share a directory of ledgers."""
     sites = []
     for number, owner in enumerate(owners):
         (tmp_path / f"{number}").mkdir()
@@ -63,7 +63,7 @@ def test_a_whole_run_at_any_moment_of_another_touches_nothing_of_it(tmp_path, mo
 
 @pytest.mark.parametrize("seed", range(6))
 def test_concurrent_runs_and_sweeps_of_two_hosts_all_go_well(tmp_path, seed):
-    """Two runs of each of two hosts, and a sweep of each that never ends, step by step in turn."""
+    """Each of two hosts has two runs and a sweep that is repeated; they take turns at each step."""
     chance, clock, outcomes = random.Random(seed), SharedClock(), []
     sites = hosts(tmp_path, clock, ["mon-a", "mon-a", "mon-b", "mon-b"])
 

@@ -7,7 +7,7 @@ from vmprobe.core.model import Kind, Sample
 
 @pytest.fixture
 def busy(site):
-    """A server that counts as it is told: a list of readings of (cpu s, bytes of everything else)."""
+    """Make a running server: ``cpu`` is CPU seconds per second, ``traffic`` bytes per second of everything else."""
     counted = {}
     site.set("sample", readings="1")
 

@@ -94,10 +94,10 @@ def test_a_single_reading_of_a_rate_is_over_no_time(site, busy):
     "before, after, rate",
     [
         (100, 400, [(3.0, 100.0)]),
-        (2**32 - 100, 200, [(3.0, 100.0)]),  # over the end of 32 bits
-        (2**31, 200, []),  # began anew
+        (2**32 - 100, 200, [(3.0, 100.0)]),  # a counter of 32 bits wrapped
+        (2**31, 200, []),  # the counter started again
         (2**40, 200, []),
-        (2.0**64 - 4096, 4096.0, [(81.92, 100.0)]),  # over the end of 64 bits
+        (2.0**64 - 4096, 4096.0, [(81.92, 100.0)]),  # a counter of 64 bits wrapped
     ],
 )
 def test_a_counter_that_fell_went_over_its_end_or_began_anew(before, after, rate):

@@ -195,14 +195,14 @@ def test_a_flavor_is_written_as_in_the_site_file():
         ([Limit("vcpus", 20, 20)], {"vcpus": 1.0}, 0, "vcpus by quota: 0 of 20 are free"),
         ([Limit("vcpus", 30, 20)], {"vcpus": 1.0}, 0, "vcpus by quota: 0 of 20 are free"),
         ([Limit("vcpus", 3, None)], {"vcpus": 1.0}, None, ""),
-        # eight free on each of two hosts hold one server of six each, not two
+        # two hosts with eight free each hold one server of six each, not more
         (
             [Limit("vcpus", 0, 8, "a"), Limit("vcpus", 0, 8, "b")],
             {"vcpus": 6.0},
             2,
             "vcpus by 2 hosts: 16 of 16 are free",
         ),
-        # where one host has the memory and the other the CPUs, nothing fits
+        # nothing fits when one host has the memory and the other the CPUs
         (
             [
                 Limit("vcpus", 0, 8, "a"),
@@ -221,14 +221,14 @@ def test_a_flavor_is_written_as_in_the_site_file():
             4,
             "vcpus by a: 8 of 8 are free",
         ),
-        # of several quotas for the same thing each has to leave room
+        # every quota for the same resource must leave room
         (
             [Limit("servers", 0, 9), Limit("servers", 1, 3, "quota RUNNING_VMS")],
             {"servers": 1.0},
             2,
             "servers by quota RUNNING_VMS: 2 of 3 are free",
         ),
-        # twelve times a tenth are 1.2, which no computer knows
+        # 12 * 0.1 is not exactly 1.2 in floating point
         ([Limit("cpus", 0, 1.2)], {"cpus": 0.1}, 12, "cpus by quota: 1.2 of 1.2 are free"),
         ([Limit("cpus", 0.1 + 0.2, 0.5)], {"cpus": 0.2}, 1, "cpus by quota: 0.2 of 0.5 are free"),
     ],

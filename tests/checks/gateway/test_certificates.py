@@ -83,7 +83,7 @@ def test_critical_when_nobody_trusted_has_signed_the_certificate(site, authority
 
 
 def _authorities(authority, directory):
-    """(a directory as the IGTF's is, with this authority in it; the authority's hash, which names its files there)."""
+    """Make a directory of CAs like the IGTF's. Returns it, and the hash of this CA, which its file names begin with."""
     hashed = subprocess.run(
         ["openssl", "x509", "-hash", "-noout", "-in", str(authority.ca)],
         check=True,

@@ -13,7 +13,9 @@ from vmprobe.core.model import Image, State
 
 @pytest.fixture
 def clock():
-    return VirtualClock(utc=float(int(time.time()) + 60))  # certificates made now have to be valid
+    return VirtualClock(
+        utc=float(int(time.time()) + 60)
+    )  # certificates that are made now must be valid
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +32,13 @@ def jane(authority):
 
 @pytest.fixture(scope="session")
 def mallory(tmp_path_factory):
-    """Somebody with Jane's name, of another authority."""
+    """A signer with Jane's name, from another CA."""
     return Authority(tmp_path_factory.mktemp("other"), "Other CA").person("Jane")
 
 
 @pytest.fixture
 def listed(site, authority, tmp_path):
-    """Options for a list of this content."""
+    """Write a list with this content. Returns the options that name it."""
 
     def write(content, name="images.list"):
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""Lists of endorsed images, signed by S/MIME: who has to have signed them, and what they say."""
+"""Lists of endorsed images, signed by S/MIME: which signers count, and what the lists say."""
 
 import shutil
 import subprocess

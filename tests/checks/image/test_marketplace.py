@@ -81,7 +81,7 @@ def _changed(document):
 
 
 def _wrapped(document):
-    """The signed document inside another one: what is read first is not what is signed."""
+    """Put the signed document into another one, so that a reader meets the unsigned one first."""
     inner = document[document.index(b"<rdf:RDF") :]
     head = inner[: inner.index(b">") + 1]
     false = inner[inner.index(b"<rdf:Description") : inner.index(b"<Signature")].replace(
@@ -162,7 +162,7 @@ def test_critical_when_metadata_is_signed_by_a_key_that_nobody_vouches_for(
 
 
 def test_a_key_beside_the_certificate_is_not_looked_at(site, clock, jane, mallory, listed):
-    """A key value in the signature would verify it, whoever's certificate stands beside it."""
+    """With the key in the signature anybody could sign, whatever certificate is beside it."""
     signed = mallory.xml(marketplace(clock))
     numbers = load_pem_private_key(mallory.key.read_bytes(), None).public_key().public_numbers()
     encoded = [

@@ -1,4 +1,4 @@
-"""A list that is older than the one that was at its place before."""
+"""A list that is older than the one that was seen at the same place before is refused."""
 
 import json
 import re

@@ -20,7 +20,7 @@ SAID = (
 
 @pytest.fixture(scope="module")
 def message(authority):
-    """What is read of an S/MIME message."""
+    """Verify and read an S/MIME message."""
 
     def content(document):
         return signature.smime(document, str(authority.ca), time.time() + 60, 20)
@@ -33,7 +33,7 @@ def message(authority):
 
 @pytest.fixture(params=["xml", "smime"])
 def signed_below(request, authority, tmp_path):
-    """Who signs a list whose certificate is of an authority below the one that counts, which has signed that by ``md``."""
+    """Verify a list whose signer has a certificate of an intermediate CA, which the trusted CA signed with the digest ``md``."""
 
     def sign(md, name="Lower CA"):
         below = Authority(tmp_path, name, authority, md)
@@ -124,7 +124,7 @@ def test_a_message_with_more_than_one_signer_or_none_is_refused(message, authori
 
 
 def test_the_second_part_of_another_message_signs_nothing(message, jane):
-    """Jane's signature of one list under the text of another one."""
+    """Put Jane's signature of one list under the text of another one."""
     first, other = jane.smime("one list\n"), jane.smime("another\n")
     border = [document.split(b'boundary="')[1].split(b'"')[0] for document in (first, other)]
     parts = [document.split(b"--" + line) for document, line in zip((first, other), border)]

@@ -1,4 +1,4 @@
-"""XML: what is signed is what is read, in forged, changed and odd documents."""
+"""XML signatures: only what is signed is read, also in forged, changed and odd documents."""
 
 import re
 import time
@@ -27,7 +27,7 @@ def signed(authority, jane):
 
 @pytest.fixture(scope="module")
 def read(authority):
-    """What is read of a document: the text of the image."""
+    """Verify a document. Returns the text of its image, and the signer."""
 
     def image(document):
         signed = signature.enveloped(document, str(authority.ca), time.time() + 60, 20)
@@ -181,7 +181,7 @@ def test_nothing_is_read_that_was_not_signed(read, signed, change):
     changed = change(signed)
     assert changed != signed
 
-    if change is _in_key_info:  # which is no part of the document: neither signed nor read
+    if change is _in_key_info:  # not a part of the document: neither signed nor read
         assert read(changed) == ("good", "/C=XX/O=Tests/CN=Jane")
     else:
         with pytest.raises(VmprobeError) as refused:
@@ -238,7 +238,7 @@ def _modulus(person):
 
 
 def test_a_second_certificate_does_not_sign(read, jane, mallory):
-    """Mallory's signature and certificate, with Jane's in front of it or behind it."""
+    """Mallory's signature and certificate, with Jane's certificate before or after his."""
     forged = mallory.xml(SAID)
     hers = f"<X509Certificate>{der(jane.certificate)}</X509Certificate>".encode()
 
@@ -322,7 +322,7 @@ PIECES = [
 def test_however_a_signed_document_is_changed_it_says_the_same_or_is_refused(
     authority, signed, changes
 ):
-    """Pieces that parsers stumble over, put in anywhere, in the place of something or of nothing."""
+    """Insert pieces that are difficult for parsers at any place, or replace something by them."""
     changed = signed
     for at, over, piece in changes:
         at = at * len(changed) // 1000

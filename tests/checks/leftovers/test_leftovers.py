@@ -1,4 +1,4 @@
-"""check_vm_leftovers as whole lines: what earlier runs left is told, and removed when that is wanted."""
+"""check_vm_leftovers as whole lines: it reports what earlier runs left, and removes it with --remove."""
 
 import contextlib
 import os
@@ -19,16 +19,14 @@ from vmprobe.lease.ledger import Ledger
 NOTHING = (
     "leftovers=0;0;;0 memory=0B;;;0 oldest_age=0s;;;0 total=0s;;;0 vcpus=0;;;0 volume_bytes=0B;;;0"
 )
-EXPIRED = (
-    "vmprobe-mon-20270115t040000z-48-{}"  # its lease has been over for 3.2 h at the clock's 08:00
-)
+EXPIRED = "vmprobe-mon-20270115t040000z-48-{}"  # its lease ended 3.2 h before 08:00, the time of the clock
 TWO = (  # perfdata of the server and the volume that are left over in most of these tests
     "leftovers=2;0;;0 memory=134217728B;;;0 oldest_age=11520s;;;0 total=0s;;;0 vcpus=1;;;0 volume_bytes=1073741824B;;;0"
 )
 
 
 def plant(site, kind, identity, name):
-    """A thing in the cloud that this test did not get by a run."""
+    """Put a resource into the cloud without a run."""
     site.cloud.things[identity] = Thing(
         kind, identity, name, "RUNNING", 0.0, 2**30 if kind is Kind.VOLUME else None
     )
@@ -36,7 +34,7 @@ def plant(site, kind, identity, name):
 
 @pytest.fixture
 def littered(site):
-    """A site where a server and a volume are left over."""
+    """A site with a server and a volume that are left over."""
     plant(site, Kind.SERVER, "4f1c", EXPIRED.format("aaaaaaaa"))
     plant(site, Kind.VOLUME, "77aa", EXPIRED.format("aaaaaaaa"))
     return site
@@ -134,7 +132,7 @@ def test_remove_removes_and_sees_that_it_is_gone(littered):
 def test_what_hundreds_of_runs_have_left_is_removed_by_one_run(site):
     for number in range(
         400
-    ):  # at a wait of their own for each, most would not be seen gone in time
+    ):  # with a wait for each of them, there would be no time to confirm most deletions
         plant(site, Kind.SERVER, f"s{number}", EXPIRED.format(f"{number:08}"))
 
     state, output = site.leftovers("--remove")
@@ -259,7 +257,7 @@ def test_a_run_whose_ledger_cannot_be_opened_may_live_and_is_spared(littered, st
     run = Ledger.begin(ledgers.directory(str(state_directory), "site"), handle)
     with files_open_at_most(
         len(os.listdir("/proc/self/fd")) - 1
-    ):  # which has one more, to be listed
+    ):  # one more, because the directory is listed
         taken = Ledger.lock(str(state_directory), handle)
     state, _ = littered.leftovers("--remove")
     run.close(settled=True)

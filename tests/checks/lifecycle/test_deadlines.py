@@ -1,4 +1,4 @@
-"""check_vm_lifecycle: the deadline and signals, in each stage: what the line says, and that all is removed."""
+"""check_vm_lifecycle: the deadline or a signal ends a run in any stage; the line says so, and everything is removed."""
 
 import signal
 
@@ -35,7 +35,7 @@ STAGE_OF_REQUEST = {
     1: "auth",
     2: "image",
     3: "submit",
-}  # before the first look, each stage is one request or two
+}  # until the first poll, each stage is one request or two
 
 
 @pytest.mark.parametrize("number, stage", STAGE_OF_REQUEST.items())
@@ -51,7 +51,7 @@ def test_a_signal_while_the_manager_does_not_answer_ends_the_run_in_its_stage(
     assert (outcome.state, outcome.text) == (
         (2, "site: submit: no answer within 30 s (cause=gateway)")
         if stage == "submit"
-        # a create is never asked twice
+        # a request to create something is never sent twice
         else (3, f"site: {stage}: interrupted by SIGTERM")
     )
     assert site.cloud.things == {}

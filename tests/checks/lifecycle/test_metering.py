@@ -1,4 +1,4 @@
-"""What the test VM felt, and whether the manager's figures agree with it."""
+"""What the test VM measured itself, and whether the manager's figures agree with it."""
 
 import pytest
 

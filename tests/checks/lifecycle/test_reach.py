@@ -1,4 +1,4 @@
-"""Connections from here to servers: all at once, and never beyond the deadline. Real sockets on this host."""
+"""Connections from here to servers: all at the same time, and never longer than the deadline. Real sockets on this host."""
 
 import os
 import signal
@@ -24,13 +24,13 @@ def listening():
 
 @pytest.fixture
 def silent():
-    """A port at which no connection is taken and none is refused, at each address of this host."""
+    """A port, at each address of this host, that neither accepts nor refuses a connection."""
     with socket.socket() as full:
         full.bind(("0.0.0.0", 0))
         full.listen(0)
         port = full.getsockname()[1]
         waiting = []
-        for _ in range(4):  # the queue takes one or two
+        for _ in range(4):  # the queue holds one or two
             connection = socket.socket()
             connection.setblocking(False)
             connection.connect_ex(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""check_vm_lifecycle: the reason and the cause of a failure, out of what a manager says."""
+"""check_vm_lifecycle: the reason and the cause of a failure are taken from what a manager says."""
 
 import json
 import os
@@ -23,7 +23,7 @@ NETWORK = "1b7d7b3e-5c6b-4f0f-8f39-6c2f7a1b2c3d"
 
 
 def _broken_with(site, clock, fault, kind=Kind.SERVER):
-    """Whatever of this kind the cloud then holds breaks, in the middle of its boot, with these words."""
+    """In the middle of the boot, break everything of this kind that is in the cloud, with this fault."""
 
     def act():
         for thing in site.cloud.things.values():
@@ -179,7 +179,7 @@ def test_a_quota_in_a_fault_is_searched_for_our_own_leftovers(site, clock):
     )
 
 
-REFUSALS = {  # what the manager refuses a request with: (exit code, cause)
+REFUSALS = {  # error of the manager: (exit code, cause)
     "create volume: 404 Volume type with name nonesuch could not be found.": (2, "storage"),
     "create server: 400 Flavor's disk is smaller than the minimum size specified in image metadata.": (
         2,

@@ -282,7 +282,7 @@ def test_a_full_quota_is_told_when_who_fills_it_cannot_be_asked(site):
     asked = site.cloud.requests
     site.cloud.plot = {
         number: "500" for number in range(2 * asked - 2, 2 * asked + 10)
-    }  # the last three lists, and again
+    }  # the last three lists, and those that are asked again
 
     state, output = site.lifecycle("-v")
 
@@ -347,7 +347,7 @@ def test_all_that_is_left_behind_is_listed_with_its_name(site):
 
 
 def _vanish_at(site, verb, kind=Kind.SERVER):
-    """Everything of this kind is gone as the cloud serves the request that begins with this verb."""
+    """Remove everything of this kind just before the cloud serves a request that begins with this verb."""
     real = site.cloud.serve
 
     def serve(request, act, limit):

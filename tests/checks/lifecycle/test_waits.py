@@ -1,4 +1,4 @@
-"""check_vm_lifecycle: what ends a wait, and what is still missing then; things that vanish; how long a stage took."""
+"""check_vm_lifecycle: what ends a wait and what is missing then; resources that vanish; how long a stage took."""
 
 import pytest
 
@@ -66,7 +66,7 @@ def test_a_detachment_that_fails_without_a_word_is_the_storages_failure(site, mo
 
 
 def test_a_manager_that_does_not_answer_until_the_budget_ends_is_the_gateways_failure(site):
-    site.cloud.plot = {5: "hang", 6: "hang"}  # the first looks
+    site.cloud.plot = {5: "hang", 6: "hang"}  # the first polls
     site.set("budget", active="60 s")
 
     state, line = site.lifecycle()
@@ -143,7 +143,7 @@ def test_what_was_there_and_is_gone_again_is_told_at_once(site, clock, kind, sta
     assert clock.now() < 30
 
 
-SNAPSHOTS = {  # how a snapshot fails, told at its server alone: what is said
+SNAPSHOTS = {  # how a snapshot fails, when only its server shows it: the message
     "vanishes": "snapshot sna-3 was QUEUED and is no longer there: Failed to snapshot: No space left on device (cause=storage)",
     "breaks": "snapshot sna-3 is BROKEN: Failed to snapshot: No space left on device (cause=storage)",
 }

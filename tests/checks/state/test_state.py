@@ -19,7 +19,7 @@ def perfdata(aged=0, age_max=None, **counts):
 
 @pytest.fixture
 def server(site):
-    """Puts a server into the cloud."""
+    """Make a server in the cloud."""
 
     def make(name, word="RUNNING", age=0, **options):
         site.cloud.boot = 10

@@ -1,4 +1,4 @@
-"""The simulated oned, judged by pyone, OpenNebula's own client."""
+"""The simulated oned; pyone, OpenNebula's own client, judges its answers."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from simulators.opennebula_world import World
 
 @pytest.fixture(params=["6.10.0"])
 def world(request, tmp_path):
-    """A test fails if it leaves anything in it, or if pyone does not understand an answer of it."""
+    """A test fails if it leaves anything there, or if pyone does not understand an answer."""
     pytest.importorskip("pyone", reason="pyone, OpenNebula's own client, is not installed")
     oned = Oned(request.param)
     if request.param >= "6":

@@ -1,4 +1,4 @@
-"""check_vm_capacity counts as many test VMs as the simulated oned then creates, and no more."""
+"""check_vm_capacity reports exactly as many test VMs as the simulated oned then creates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class World(opennebula_world.World):
         return headroom.room(driver.capacity(), driver.needs(driver.resolve(test_vm), test_vm))
 
     def made(self, most, **keys):
-        """How many test VMs oned makes before it refuses one, and its refusal."""
+        """Create test VMs until oned refuses one. Returns their number, and the refusal."""
         driver, test_vm = self.driver(**keys)
         plan = driver.resolve(test_vm)
         for number in range(most):
@@ -62,7 +62,7 @@ def world(tmp_path):
         assert oned.rejected == []
 
 
-LIMITS = {  # by oned's word: (limit, how many fit, what is limiting)
+LIMITS = {  # attribute of oned: (limit, how many fit, what is limiting)
     "VMS": (3, 3, "servers by quota: 3 of 3 are free"),
     "RUNNING_VMS": (2, 2, "servers by quota RUNNING_VMS: 2 of 2 are free"),
     "CPU": (1.2, 12, "cpus by quota: 1.2 of 1.2 are free"),
@@ -157,7 +157,7 @@ def test_another_networks_addresses_are_of_no_use(world):
             {},
             {1: 5120},
             (5, "storage by datastore default: 5 GiB of 20 GiB is free"),
-        ),  # what nobody may use is not free
+        ),  # what nobody may use does not count as free
         ({"LIMIT_MB": "9216"}, {}, (5, "storage by datastore default: 5 GiB of 9 GiB is free")),
         ({"LIMIT_MB": "1024"}, {}, (0, "storage by datastore default: 0 B of 1 GiB is free")),
     ],
@@ -234,7 +234,7 @@ def test_of_two_hosts_each_is_filled_for_itself(world):
         ({}, {"requirements": "CLUSTER_ID = 100"}, 1),
         ({}, {"requirements": 'NAME = "node*" & CLUSTER_ID != 100'}, 1),
         ({}, {"requirements": "ID = 0 | ID = 1"}, 2),
-        ({}, {"requirements": "FREE_CPU > 100"}, 2),  # that is the scheduler's to say
+        ({}, {"requirements": "FREE_CPU > 100"}, 2),  # the scheduler decides that
         ({}, {"requirements": "!(ID = 0 & FREE_CPU > 100)"}, 2),
     ],
 )
@@ -299,7 +299,7 @@ def test_a_disk_that_stays_in_the_images_datastore_takes_room_there(world):
 
 
 def test_a_volume_that_is_copied_to_the_host_while_it_is_attached_counts_as_a_disk(world):
-    """So it is where TM_MAD is ssh."""
+    """This is how it is where TM_MAD is ssh."""
     world.oned.store_says[1].update(CLONE_TARGET="SYSTEM", LN_TARGET="SYSTEM")
     world.oned.probe.limits["SYSTEM_DISK_SIZE"] = 2100
     assert world.room(volume="1 GiB") == headroom.Room(

@@ -1,4 +1,4 @@
-"""Whatever ends a run, nothing of it is left in oned."""
+"""However a run ends, nothing of it is left in oned."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from vmprobe.core.model import Kind, Ref, ServerSpec, State
 from vmprobe.site.site import load
 from waiting import soon
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
 def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
@@ -151,7 +151,7 @@ def test_a_request_that_fails_leaves_nothing(world, procedure, fault):
         "one.image.allocate",
         "one.vm.allocate",
         "one.vm.disksaveas",
-    )  # never asked for twice
+    )  # never sent twice
     assert code == (2 if creates else 0), output
 
 

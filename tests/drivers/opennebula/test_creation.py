@@ -13,7 +13,7 @@ from vmprobe.core.model import ServerSpec
 from vmprobe.site.site import load
 from waiting import soon
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
 @pytest.mark.parametrize("test_vm", [{}, {"flavor": "tiny"}], ids=["inline", "template"])
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live  # whole runs, many of them as processes
 def test_one_context_is_given_the_reporter_and_need_not_wait_for_it(
     world, tmp_path, shell, test_vm
 ):
-    """As its net-97-start-script has it: decoded into a file, run from the CD-ROM's folder, removed when that has ended."""
+    """Do what the guest's net-97-start-script does: decode the script into a file, run it in the CD-ROM's directory, remove it."""
     if not shutil.which(SHELLS[shell][0]):
         pytest.skip(f"not installed: {shell}")
     driver = connected(world)

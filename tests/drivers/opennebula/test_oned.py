@@ -1,4 +1,4 @@
-"""Refusals of oned, its sessions, and pools that do not fit into one answer."""
+"""What oned refuses, its sessions, and pools that do not fit into one answer."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from vmprobe.core.model import Kind, ServerSpec
 from vmprobe.drivers.opennebula.oned import refusal
 from vmprobe.site.site import load
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_session_that_has_ended_is_renewed_and_no_session_is_no_request(world)
 
 
 def _many(world, count):
-    """A user of ``count`` VMs beside the one that is ours, which is the last."""
+    """A user with ``count`` other VMs; ours is the last one."""
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)
     world.oned.group_limits.clear()
@@ -118,7 +118,7 @@ def _emptied(world):
 
 
 def _going(world, driver, often):
-    """After each of the first ``often`` pages the first of the user's VMs goes."""
+    """After each of the first ``often`` pages, remove the user's first VM."""
     asked, left = driver.oned.xml, [often]
 
     def xml(procedure, *arguments):
@@ -149,9 +149,7 @@ def test_a_pool_that_ends_with_its_page_is_whole(world, count):
 
 
 def test_nothing_of_ours_is_overlooked_when_another_vm_goes_while_pages_are_read(world):
-    driver, ref = _many(
-        world, 199
-    )  # ours is the first of the second page, and moves to the first one
+    driver, ref = _many(world, 199)  # ours is the first on page 2, and moves to page 1
     _going(world, driver, 1)
 
     assert [resource.ref for resource in driver.list(Kind.SERVER, "vmprobe-")] == [ref]

@@ -1,4 +1,4 @@
-"""A list without an end is neither read for ever nor held until the memory is full."""
+"""A list without an end is not read for ever, and does not fill the memory."""
 
 import re
 from xml.etree.ElementTree import fromstring
@@ -17,7 +17,7 @@ from vmprobe.drivers.opennebula.pages import Pages
 
 
 def read(pages, xml, more=1000):
-    """Tell ``pages`` of the same document at one place after another; how many there were before it said that it is enough."""
+    """Call ``pages`` with the same document again and again. Returns how many pages it read before it stopped."""
     for number in range(more):
         document = fromstring(xml)
         pages.add(document, document.findall("a"), number)

@@ -1,4 +1,4 @@
-"""What the driver reads in oned's documents."""
+"""What the driver reads from oned's documents."""
 
 import time
 
@@ -10,7 +10,7 @@ from vmprobe.core.model import Kind, ServerSpec, State, VolumeSpec
 from vmprobe.site.site import load
 from waiting import soon
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ YEAR = 365 * 86400
         ("EPILOG", 0, False),
         ("PROLOG", 1, False),
         ("SHUTDOWN", 0, False),
-        ("PENDING", 0, False),  # it was undeployed, and comes back
+        ("PENDING", 0, False),  # it was undeployed, and is deployed again
     ],
 )
 def test_a_vm_is_stuck_since_it_came_to_its_state_and_not_since_its_creation(
@@ -204,7 +204,7 @@ def test_a_reading_has_its_moment_and_cpu_is_of_all_vcpus(world):
     assert (samples["cpu"].value, samples["cpu"].counter) == (
         25.0,
         False,
-    )  # half of one core, of two
+    )  # half of one of two cores
     assert (samples["memory"].value, samples["memory"].counter) == (65536 * 1024, False)
     assert (
         samples["disk_read"].at

@@ -13,7 +13,7 @@ from vmprobe.core.errors import (
 )
 from vmprobe.site.site import load
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
 @in_each_form
@@ -27,7 +27,9 @@ def test_ok_when_the_vm_ran_and_is_gone(world, tmp_path):
     assert {"cpu_avg", "memory_avg"} <= set(
         json.loads((tmp_path / "run.json").read_text())["metrics"]
     )
-    assert [vm.state for vm in world.oned.vms.values()] == ["DONE"]  # and can still be read
+    assert [vm.state for vm in world.oned.vms.values()] == [
+        "DONE"
+    ]  # and the document can still be read
 
 
 def test_a_template_is_used_as_it_is_where_it_has_the_image_and_a_network(world):
@@ -70,7 +72,7 @@ def test_an_address_that_only_the_guest_knows_is_an_address_of_a_fleet_too(world
     assert world.run("--count", "4", volume="none")[0] == 0
 
 
-VERDICTS = {  # fault: (exit code, what is said)
+VERDICTS = {  # fault: (exit code, line)
     "boot-failure": (
         2,
         "active: server 40 is BOOT_FAILURE: on node1: DEPLOY: Could not create domain from /var/lib/one//datastores/0/40/"
@@ -293,7 +295,7 @@ def test_a_certificate_that_has_expired_is_ours(world, tmp_path):
     assert world.oned.calls == []
 
 
-HANGS = {  # procedure that is not answered, or fault: what is said
+HANGS = {  # procedure without an answer, or fault: line
     "one.system.version": "auth: one.system.version: no whole answer within T s; the deadline of T s passed (cause=gateway)",
     "one.imagepool.info": "image: one.imagepool.info: no whole answer within T s; the deadline of T s passed (cause=gateway)",
     "no-room": "active: server 40 is PENDING: Cannot dispatch VM: No host with enough capacity to deploy the VM; the deadline of T s passed",

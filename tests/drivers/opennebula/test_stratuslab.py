@@ -1,4 +1,4 @@
-"""StratusLab's driver over its simulated services: verdicts as whole lines, logins, nothing is left."""
+"""StratusLab's driver over simulated services: verdicts as whole lines, logins, and nothing is left."""
 
 import os
 import re
@@ -26,7 +26,7 @@ from vmprobe.report import verdict
 from vmprobe.site.site import load
 from waiting import soon
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 FINE = "VM_LIFECYCLE OK - stratuslab: test VM ran and is gone in T s (active T s, network T s, storage T s)"
 
 
@@ -133,7 +133,7 @@ def test_a_volume_that_cannot_be_made_is_told_in_the_services_words(site):
     )
 
 
-VERDICTS = {  # fault: (stage with a budget of a second, what is said)
+VERDICTS = {  # fault: (stage with a budget of one second, line)
     "boot-failure": (
         "",
         "active: server 40 is FAILED: on node1: Error deploying virtual machine: Could not create domain from "
@@ -173,7 +173,7 @@ def test_what_fails_is_told_as_oned_3_has_it(site, fault):
 
 
 def with_budget(path, *lines):
-    """The site's path, with these lines in [budget]."""
+    """Set these lines in [budget]. Returns the path of the site."""
     text = open(path).read()
     with open(path, "w") as file:
         file.write(text.replace("[test vm]", "\n".join(["[budget]", *lines, "[test vm]"])))

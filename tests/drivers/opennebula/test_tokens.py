@@ -1,4 +1,4 @@
-"""Every way to be known to oned, and that no secret is shown."""
+"""Every way to authenticate to oned; none of them shows a secret."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from vmprobe.core.errors import (
 )
 from vmprobe.transport import x509
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
 def test_no_secret_is_shown_and_none_that_oned_answers(world, tmp_path):
@@ -48,7 +48,7 @@ def test_a_login_token_and_a_file_of_oneuser_are_passwords(world, tmp_path):
     ids=["6.x", "5.10", "5.0"],
 )
 def test_a_service_is_known_by_server_cipher_as_each_version_derives_its_key(world, digest, vector):
-    """The other side is openssl: authenticate of server_cipher_auth.rb deciphers with the password's digest."""
+    """openssl is the other side: ``authenticate`` of server_cipher_auth.rb decrypts with the password's digest."""
     key = hashlib.new(digest, b"server-password").hexdigest()[:32].encode()
 
     def authenticate(session):
@@ -125,7 +125,7 @@ def pem(tmp_path_factory):
 
 
 def _recovered(certificate, proof):
-    """What ``public_decrypt`` makes of a proof, by openssl."""
+    """Decrypt a proof with openssl, as ``public_decrypt`` does."""
     done = subprocess.run(
         ["openssl", "pkeyutl", "-verifyrecover", "-certin", "-inkey", str(certificate)],
         input=base64.b64decode(proof),

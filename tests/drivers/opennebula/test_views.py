@@ -1,4 +1,4 @@
-"""What the other checks see of the simulated oned."""
+"""The other checks over the simulated oned."""
 
 import re
 
@@ -12,7 +12,7 @@ from vmprobe.core.model import ServerSpec, State, VolumeSpec
 from vmprobe.site.site import load
 from waiting import soon
 
-pytestmark = pytest.mark.live  # whole runs, many of them as processes
+pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
 def test_the_views_say_what_there_is(world):
@@ -76,7 +76,7 @@ def test_leftovers_are_found_by_their_names_and_removed_without_a_ledger(world, 
 
 @pytest.mark.parametrize("world", ["6.0.0", "6.10.0", "7.2.0"], indirect=True)
 def test_every_answer_of_the_simulator_is_understood_by_pyone(world):
-    """``judge`` is shown whatever is answered, in every state; the fixture asserts that it rejected nothing."""
+    """``judge`` gets every answer, in every state; the fixture asserts that it rejected none."""
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)
     server, volume = (

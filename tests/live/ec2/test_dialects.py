@@ -13,7 +13,7 @@ from .gateway import ACCESS, Gateway
 from .probing import line, resource_ids, start_until
 
 pytestmark = pytest.mark.live
-DIALECTS = {  # manager and signature: the gateway's words, and those of the site
+DIALECTS = {  # manager and signature: (arguments of the gateway, keys of the site)
     "eucalyptus-4": (("/services/compute", 4, "eucalyptus", "eucalyptus"), {}),
     "eucalyptus-2": (("/services/Eucalyptus", 2, "", "eucalyptus"), {"signature": "2"}),
     "nimbus-2": (("/", 2, "", "nimbus"), {}),
@@ -22,7 +22,7 @@ DIALECTS = {  # manager and signature: the gateway's words, and those of the sit
 
 @pytest.fixture(scope="module", params=DIALECTS)
 def cloud(request):
-    """(manager, gateway, what the site says of its endpoint); what is left in moto in the end fails."""
+    """(manager, gateway, keys of [endpoint]). A test fails if it leaves anything in moto."""
     arguments, endpoint = DIALECTS[request.param]
     moto.reset()
     with Gateway(moto.url(), *arguments) as gateway:
@@ -32,7 +32,7 @@ def cloud(request):
 
 
 def site(cloud, directory, credentials=""):
-    """The path of a site file of it."""
+    """Write a site file for the cloud. Returns its path."""
     manager, gateway, endpoint = cloud
     url = gateway.url + ("/services/Eucalyptus" if "signature" in endpoint else "")
     return str(places.site_file(directory, url, manager, credentials, endpoint))

@@ -30,7 +30,7 @@ def front():
 
 @pytest.fixture
 def site(front, tmp_path):
-    """Writes the site file; whatever a test leaves in the services themselves fails it, and none of those that follow."""
+    """Write the site file. A test fails if it leaves anything in the services; the next test does not."""
     before = left(front.stack)
     yield lambda **options: str(fronted.site_file(tmp_path, front, **options))
     assert [thing for thing in left(front.stack) if thing not in before] == []
@@ -141,6 +141,6 @@ def test_sigkill_at_a_call_is_settled_by_the_next_run(site, front, action):
 
 
 def _made(ledger):
-    """Whether a server and a volume have their ids in it."""
+    """Whether the ledger has the ids of a server and a volume."""
     rows = [row for row in ledger.splitlines() if '"event": "created"' in row]
     return all(any(f'"kind": "{kind}"' in row for row in rows) for kind in ("server", "volume"))

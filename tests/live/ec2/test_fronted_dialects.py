@@ -19,7 +19,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(params=["eucalyptus-4", "nimbus-2"])
 def cloud(request, tmp_path):
-    """run(*options, secret, probe) gives (exit code, first line); what is left in the services themselves fails it."""
+    """run(*options, secret, probe) returns (exit code, first line). A test fails if it leaves anything in the services."""
     front, (arguments, _) = fronted.front(), DIALECTS[request.param]
     manager = request.param.partition("-")[0]
     there = front.stack.cloud()

@@ -281,7 +281,7 @@ def test_a_server_that_does_not_come_up_and_a_volume_that_is_never_attached_outr
     gateway.faults.add("attaches-for-ever")
     code, output = run(site(budget="deadline = 240 s\nreserve = 100 s\nstorage = 3 s"))
     assert code == 2
-    assert line(output) in [  # a slow machine comes to the attachment when the time for it is over
+    assert line(output) in [  # a slow machine reaches the attachment after its time is over
         f"VM_LIFECYCLE CRITICAL - ec2: storage: volume vol-ID is {far}; not done within T s (cause=storage)"
         for far in ("attaching", "available, not attached to server i-ID")
     ]
@@ -303,7 +303,7 @@ def test_a_removal_that_is_refused_leaves_something_behind_and_the_next_run_sett
 
 def test_a_gateway_that_fails_is_critical(site, gateway):
     gateway.faults.add("failing")
-    gateway.times["failing"] = 8  # more than are waited out
+    gateway.times["failing"] = 8  # more than are retried
     code, output = run(site(volume="none"))
 
     assert code == 2

@@ -1,4 +1,4 @@
-"""The probes that only look, over moto and, where it can say more of itself, over ec2-api."""
+"""The checks that create nothing, over moto; and over ec2-api, which reports more."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_is_used_is_counted(look, server):
 
 
 def limits(output):
-    """By name: (used, total) below the first line, as they are shown."""
+    """By name: (used, total), as the lines below the first one show them."""
     rows = [re.split(r"  +", line) for line in output.splitlines() if "  quota  " in line]
     return {name.strip(): (used, total) for name, _, used, total, *_ in rows}
 

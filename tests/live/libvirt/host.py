@@ -1,4 +1,4 @@
-"""A host with a libvirt daemon, and what the tests do there; and the processes of this machine."""
+"""A host with a libvirt daemon, what the tests do there, and the processes of this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class Host:
             "VMPROBE_STATE": str(base / "state"),
             **env,
         }
-        self.owner = base.name.replace("_", "").lower()  # nobody else's VMs begin like ours
+        self.owner = base.name.replace(
+            "_", ""
+        ).lower()  # the names of nobody else's VMs begin with it
 
     def start(self, *command: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -43,7 +45,7 @@ class Host:
         )
 
     def run(self, *command: str) -> str:
-        """What a command that succeeds says."""
+        """Run a command that must succeed. Returns its output."""
         process = self.start(*command)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, f"{' '.join(command)}: {output}"
@@ -58,7 +60,7 @@ class Host:
     # --- the probe --------------------------------------------------------------------------------------------
 
     def site(self, **sections: Dict[str, str]) -> Path:
-        """A site file; sections by their names with ``_`` for a blank, keys likewise."""
+        """Write a site file. In names of sections and keys, ``_`` stands for a blank."""
         content = {
             "site": {"name": "kvm", "owner": self.owner},
             "endpoint": {"manager": "libvirt", "url": self.url},
@@ -81,7 +83,7 @@ class Host:
         return path
 
     def probe(self, *options: str, **sections: Dict[str, str]) -> subprocess.Popen:
-        """check_vm_lifecycle as it runs; ``finish`` waits for its end."""
+        """Start check_vm_lifecycle; ``finish`` waits for its end."""
         site = self.site(**sections)
         return self.start(
             *self.interpreter,
@@ -138,7 +140,7 @@ class Host:
         ]
 
     def files(self) -> List[str]:
-        """Paths with one of our names in them, and volumes, wherever they are below what this host may write to."""
+        """Paths of volumes, and paths with one of our names, in all directories that this host may write to."""
         paths = []
         for root in self.written:
             for directory, folders, files in os.walk(root):
@@ -152,7 +154,7 @@ class Host:
         return paths
 
     def remains(self) -> Dict[str, Any]:
-        """Everything that a run may have left behind; {} if nothing."""
+        """Everything that a run left behind; {} if nothing."""
         remains = {
             "servers": self.servers(),
             "emulators": self.emulators(),
@@ -175,7 +177,7 @@ class Host:
 
 
 def processes() -> Iterator[Any]:
-    """(pid, command line with \\0 between its words) of every process."""
+    """(pid, command line with \\0 between its arguments) of every process."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Real libvirt daemons for the tests, each with a world of its own: nothing of this machine's is used or touched.
+"""Real libvirt daemons for the tests, each in namespaces or a home of its own; nothing else on this machine is touched.
 
-``session()`` is a user with a home and ``qemu:///session``, whose daemon libvirt starts by itself. ``system()`` is a
-host: its own mounts, network and processes, with libvirtd as the packages set it up, QEMU under another user, a
-libvirt network with DHCP, a bridge with a DHCP server that libvirt knows nothing of, and a bridge without any.
+``session()`` is a user with a home and ``qemu:///session``; libvirt starts its daemon by itself. ``system()`` is a
+host with its own mounts, network and processes: libvirtd as the packages configure it, QEMU under another user, a
+libvirt network with DHCP, a bridge with a DHCP server that libvirt does not know, and a bridge without DHCP.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ USER = "nobody"
 
 
 class Session(Host):
-    """A user with a home. For root it is somebody else's, with an installation of their own: root's may be closed."""
+    """A user with a home. For root it is another user with an own installation, who may not be able to read root's files."""
 
     @property
     def probes(self) -> Path:
@@ -47,12 +47,12 @@ def session() -> Iterator[Session]:
     _needs("libvirtd", "virsh", "qemu-system-x86_64", "setpriv")
     base = Path(
         tempfile.mkdtemp(prefix="vms", dir="/tmp")
-    )  # short: sockets below it have long names already
+    )  # short, because the names of the sockets below it are long
     try:
         before, python = [], [sys.executable]
         if os.geteuid() == 0:
             before = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups"]
-            python = ["/usr/bin/python3"]  # that of the package python3-libvirt
+            python = ["/usr/bin/python3"]  # the Python of the package python3-libvirt
             _install(base)
         _images(base / "images")
         _give(base, USER)
@@ -97,7 +97,7 @@ def _give(base: Path, user: str) -> None:
 
 _MOUNTS = r"""
 set -e
-mount -t tmpfs -o mode=755 tmpfs "$1"  # in here only, and gone with us
+mount -t tmpfs -o mode=755 tmpfs "$1"  # only in this namespace; it ends with us
 for place in etc var; do
     mkdir "$1/$place" "$1/$place.work"
     mount -t overlay -o "lowerdir=/$place,upperdir=$1/$place,workdir=$1/$place.work" overlay "/$place"
@@ -110,7 +110,7 @@ for bridge in served:10.77.0.1 silent:10.77.1.1; do
     ip addr add "${bridge#*:}/24" dev "${bridge%:*}"
     ip link set "${bridge%:*}" up
 done
-rm -rf /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt  # for us only: what is below the overlay stays
+rm -rf /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt  # only in this namespace: the files below the overlay stay
 mkdir -p /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt
 grep -q ^libvirt-qemu: /etc/passwd || echo "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin" >>/etc/passwd
 grep -q ^libvirt-qemu: /etc/group || echo "libvirt-qemu:x:64055:" >>/etc/group
@@ -127,19 +127,19 @@ opt router 10.77.0.1
 END
 touch "$1/leases"
 echo ready
-while :; do sleep 1000 & wait $!; done  # process 1 buries the dead
+while :; do sleep 1000 & wait $!; done  # process 1 reaps ended processes
 """
 _NETWORK = """<network><name>default</name><forward mode='open'/><bridge name='virbr0'/>
 <ip address='10.77.2.1' netmask='255.255.255.0'><dhcp><range start='10.77.2.50' end='10.77.2.99'/></dhcp></ip></network>"""
 
 
 class System(Host):
-    """A host with libvirtd. Its processes are ours to see; its files are below its first process' root."""
+    """A host with libvirtd. We see its processes; its files are below the root of its first process."""
 
     first: int = 0
 
     def boot(self) -> None:
-        """Start what an init would."""
+        """Start the daemons, as an init system would."""
         self._background("busybox", "udhcpd", "-f", f"{self.base}/disk/udhcpd.conf")
         self._background("virtlogd")
         self.start_libvirtd()
@@ -181,7 +181,7 @@ class System(Host):
     def written(self) -> List[str]:
         return [
             f"/proc/{self.first}/root{path}" for path in (str(self.base), "/run")
-        ]  # /etc and /var are in the first
+        ]  # the first has /etc and /var
 
 
 @contextlib.contextmanager
@@ -232,7 +232,7 @@ def system() -> Iterator[System]:
         _needs_binding(host)
         yield host
     finally:
-        holder.kill()  # and with it the first process, and with that all others
+        holder.kill()  # this also ends the first process, and so all others
         holder.wait()
         holder.stdout.close()
         shutil.rmtree(base, ignore_errors=True)
@@ -258,7 +258,7 @@ def _needs_binding(host: Host) -> None:
 
 
 def _images(directory: Path) -> None:
-    """The test image's kernel and initrd are in ``directory``."""
+    """Build the test image, and put its kernel and initrd into ``directory``."""
     made = image.build(image.directory())
     if str(directory) != image.directory():
         directory.mkdir()

@@ -1,4 +1,4 @@
-"""The probe over real libvirt daemons: what it says, and that nothing is left of what it made."""
+"""Checks over real libvirt daemons: their output, and that nothing is left."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from vmprobe.guest import image
 from waiting import soon
 
 pytestmark = pytest.mark.live
-NO_ROOM = {
-    "flavor": "64 TiB"
-}  # more than QEMU gets from any host: ends a run right after it has settled its debts
+NO_ROOM = {"flavor": "64 TiB"}  # more than any host has: the run settles its debts and ends
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +37,7 @@ def host(request):
 
 
 def first(output: str, host) -> str:
-    """Line 1 without its perfdata, with HANDLE and N for what no two runs share."""
+    """Line 1 without its perfdata; handles as HANDLE, durations as N."""
     line = re.sub(
         rf"vmprobe-{host.owner}-[0-9a-z]+-\d+-[a-z0-9]+",
         "HANDLE",
@@ -95,7 +93,7 @@ def test_on_a_hosts_system_a_vm_gets_its_address_from_a_libvirt_network(system):
 
 
 def test_what_is_sent_to_a_vm_comes_in_by_its_counters(system):
-    """The bridge's DHCP server is nobody that libvirt knows: the VM's address comes from ARP, or from its console."""
+    """libvirt does not know the bridge's DHCP server: the VM's address comes from ARP, or from its console."""
     process = system.probe(
         "-v",
         test_vm={"network": "bridge:served", "depth": "api", "volume": "none"},
@@ -126,7 +124,7 @@ while time.time() < end:
 
 
 def address(host, bridge: str) -> str:
-    """Who has spoken on a bridge of the host, '' if nobody."""
+    """The address of a neighbour on a bridge of the host; '' if there is none."""
     match = re.search(
         r"^([0-9.]+) lladdr", host.run("ip", "-4", "neigh", "show", "dev", bridge), re.M
     )
@@ -135,12 +133,12 @@ def address(host, bridge: str) -> str:
 
 @pytest.mark.slow
 def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path):
-    """Its kernel has no command line of ours: it is told the nonce by its firmware."""
+    """We cannot set its kernel's command line: it gets the nonce from the firmware."""
     try:
         disk = image.build(image.directory(), ["qcow2"])["vmprobe.qcow2"]
     except ClientError as missing:
         pytest.skip(str(missing))
-    session.lifecycle(test_vm=NO_ROOM)  # makes the pool
+    session.lifecycle(test_vm=NO_ROOM)  # creates the pool
     session.virsh("vol-create-as", "vmprobe", "base.qcow2", str(disk.size), "--format", "qcow2")
     shutil.copy(disk.path, session.base / "images")
     session.virsh(
@@ -161,8 +159,8 @@ def test_a_volume_of_the_pool_is_an_image_that_boots_by_itself(session, tmp_path
 
 
 def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(session):
-    session.lifecycle(test_vm=NO_ROOM)  # makes the pool
-    content = os.urandom(17 * 2**20 + 5)  # more than is read at once
+    session.lifecycle(test_vm=NO_ROOM)  # creates the pool
+    content = os.urandom(17 * 2**20 + 5)  # more than one read takes
     file = session.base / "images" / "some.img"
     session.virsh("vol-create-as", "vmprobe", "some.img", str(len(content)))
     checksum = f"sha512:{hashlib.sha512(content).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The daemons, for the tests of this folder; each is started by its test with what it needs, and ended with it."""
+"""Fixtures: the daemons for the tests of this folder. A test starts what it needs; the fixture ends it."""
 
 import os
 import shutil
@@ -12,13 +12,13 @@ from .place import needed, own, place
 
 @pytest.fixture
 def nagios_at():
-    """Make a Nagios; it is stopped and its directory is gone after the test."""
+    """Make a Nagios. After the test it is stopped, and its directory is removed."""
     yield from _daemons(Nagios, "nagios4")
 
 
 @pytest.fixture
 def icinga_at():
-    """Make an Icinga 2, likewise."""
+    """Make an Icinga 2, in the same way."""
     yield from _daemons(Icinga, "icinga2", "unshare", "openssl", "curl")
 
 
@@ -40,7 +40,7 @@ def _daemons(kind, *programs):
 
 @pytest.fixture(scope="session")
 def images():
-    """The suite's own image where the daemons' user can read it."""
+    """The suite's own image, in a directory that the daemons' user can read."""
     from vmprobe.core.errors import ClientError
     from vmprobe.guest import image
 

@@ -10,7 +10,7 @@ LINE = r"VM_LIFECYCLE OK - good: test VM ran and is gone in [\d.]+ s \(active [\
 
 
 def site(directory: Path, name: str, **sections: str) -> Path:
-    """A site in memory that is through in less than a second."""
+    """Write a site in memory whose run takes less than a second."""
     texts = {
         "site": f'name = {name}\ncontact = Zoë; "ops" <{name}@example.org>',
         "endpoint": "manager = memory\nboot = 0.2 s",
@@ -28,7 +28,7 @@ def site(directory: Path, name: str, **sections: str) -> Path:
 
 
 def three(directory: Path) -> Path:
-    """One that is good, one whose image is missing, one whose gateway does not answer."""
+    """Write three sites: a good one, one whose image is missing, one whose gateway does not answer."""
     sites = directory / "sites"
     site(sites, "good", labels="vo = ops.example.org")
     site(sites, "bad", **{"test vm": "image = nowhere"})
@@ -37,7 +37,7 @@ def three(directory: Path) -> Path:
 
 
 def generate(target: str, output: Path, sites: Path, plugins: Path, *options: str) -> None:
-    """As an operator does; the probes are called with the Python that runs the tests."""
+    """Generate as an operator does. The checks run with the Python of the tests."""
     plugins.mkdir(exist_ok=True)
     for probe in PROBES.glob("check_vm_*"):
         wrapper = plugins / probe.name
@@ -71,7 +71,7 @@ def perfdata(text: str) -> dict:
 
 
 def submitted(path: Path, state: Path, *targets: str):
-    """A run as the timer starts it, as the daemons' user would; (exit code, what is said beside line 1)."""
+    """Run check_vm_lifecycle as a timer does. Returns (exit code, output below line 1)."""
     options = [word for target in targets for word in ("--submit", target)]
     done = subprocess.run(
         [sys.executable, str(PROBES / "check_vm_lifecycle"), "--site", str(path), *options],

@@ -32,7 +32,7 @@ PASSWORD = "loopback-only"
 
 
 class Icinga(Daemon):
-    """``conf`` holds its configuration, beside ``icinga2.conf``, which says who it is."""
+    """``conf`` has its configuration; ``icinga2.conf`` beside it has its name."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Icinga(Daemon):
         )
 
     def start(self) -> None:
-        """Start it; it is up when its API answers."""
+        """Start it, and wait until its API answers."""
         for path in PATHS.values():  # mount points
             Path(path).mkdir(parents=True, exist_ok=True)
         own(self.directory)
@@ -97,7 +97,7 @@ class Icinga(Daemon):
         return bool(self.ask("GET", "status/IcingaApplication"))
 
     def ask(self, method: str, path: str, document=None) -> list:
-        """The results of a request to its API, from where it is; [] while there is no good answer."""
+        """The results of a request to its API, from its own namespace; [] while there is no good answer."""
         where = ["ip", "netns", "exec", self.namespace] if self.namespace else []
         done = subprocess.run(
             [
@@ -170,7 +170,7 @@ class Authority:
         )
 
     def certify(self, name: str, address: str, directory: Path) -> None:
-        """``ca.crt``, ``NAME.crt`` and ``NAME.key`` into a directory."""
+        """Write ``ca.crt``, ``NAME.crt`` and ``NAME.key`` into a directory."""
         key, request, extension = (
             directory / f"{name}.{suffix}" for suffix in ("key", "csr", "ext")
         )

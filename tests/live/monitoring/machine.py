@@ -1,7 +1,7 @@
-"""A fresh Debian machine, as far as a newcomer sees one: this machine's files below, what is changed kept apart above.
+"""A fresh Debian machine as a newcomer sees it: an overlay over this machine's files keeps all changes.
 
-It has mounts, processes and a network of its own, so it can have the usual ports, and ends as a whole. What systemd
-would do when a service is to be restarted, a stand-in does by what the unit says; nothing ran there before.
+It has mounts, processes and a network of its own, so the usual ports are free, and it ends as a whole. A stand-in for
+systemd restarts services as their units say; nothing runs there at first.
 """
 
 import os
@@ -39,7 +39,7 @@ setsid sh -c "exec $(get ExecStart | sed 's/[$]{[A-Z0-9_]*}/"&"/g')" </dev/null 
 
 class Machine:
     def __init__(self, directory: Path):
-        """It runs from now on, with a copy of the checkout's files in ``SOURCE``."""
+        """Start it, with a copy of the checkout's files in ``SOURCE``."""
         self.directory = directory
         for name in ("upper", "work", "merged"):
             (directory / name).mkdir()
@@ -63,7 +63,7 @@ class Machine:
         assert self._process.poll() is None
 
     def run(self, command: str, online: bool = False):
-        """(exit code, output and errors) of a shell command of root's; ``online``: by this machine's own network."""
+        """(exit code, output and errors) of a shell command run by root; ``online``: in this machine's own network."""
         environment = {
             "PATH": "/opt/standin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
@@ -100,7 +100,7 @@ class Machine:
         return done.returncode, done.stdout
 
     def screenshot(self, url: str, file: Path, width: int, height: int) -> None:
-        """What a browser on it shows."""
+        """The page that a browser on it shows."""
         subprocess.run(
             [
                 "nsenter",
@@ -124,8 +124,8 @@ class Machine:
         )
 
     def end(self) -> None:
-        """End all that runs in it, and remove it."""
-        self._process.kill()  # with it goes the first process of the others' namespace, and with that they all
+        """End all its processes, and remove it."""
+        self._process.kill()  # this also ends the first process of the namespace, and so all others
         self._process.wait()
         soon(
             lambda: (

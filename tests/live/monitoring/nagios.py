@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"^(\w+) \{\n(.*?)^\t?\}", re.S | re.M)
 
 
 class Nagios(Daemon):
-    """``objects`` holds its configuration; a unit of time in it is a second."""
+    """``objects`` has its configuration; the unit of time there is a second."""
 
     def __init__(self, directory: Path, environment=None, **settings):
         super().__init__(directory)
@@ -56,8 +56,8 @@ class Nagios(Daemon):
         }
 
     def start(self) -> None:
-        """Start it; it is up when its status file is there."""
-        (self.objects / "contact.cfg").write_text(CONTACT)  # without one Nagios does not start
+        """Start it, and wait until its status file is there."""
+        (self.objects / "contact.cfg").write_text(CONTACT)  # Nagios does not start without one
         file = self.directory / "nagios.cfg"
         file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
         (self.var / "status.dat").unlink(missing_ok=True)
@@ -71,7 +71,7 @@ class Nagios(Daemon):
         assert self.alive(), self.log()[-2000:]
 
     def validate(self) -> str:
-        """What ``nagios4 -v`` says of it."""
+        """The output of ``nagios4 -v``."""
         done = subprocess.run(
             ["nagios4", "-v", str(self.directory / "nagios.cfg")],
             capture_output=True,
@@ -81,7 +81,7 @@ class Nagios(Daemon):
         return done.stdout
 
     def services(self) -> dict:
-        """(host, service) to what the status file holds of it."""
+        """By (host, service): the fields in the status file."""
         try:
             text = (self.var / "status.dat").read_text(errors="replace")
         except FileNotFoundError:  # between two
@@ -97,13 +97,13 @@ class Nagios(Daemon):
         return self.services().get((host, name), {})
 
     def command(self, text: str) -> None:
-        """An external command, through the pipe."""
+        """Send an external command through the pipe."""
         soon(self.pipe.exists)
         with open(self.pipe, "w", encoding="utf-8") as pipe:
             pipe.write(f"[{int(time.time())}] {text}\n")
 
     def check_now(self, host: str, name: str, forced: bool = True) -> None:
-        """Run a check at once; dependencies are asked only where it is not forced."""
+        """Run a check at once; dependencies count only if it is not forced."""
         word = "SCHEDULE_FORCED_SVC_CHECK" if forced else "SCHEDULE_SVC_CHECK"
         self.command(f"{word};{host};{name};{int(time.time())}")
 

@@ -19,7 +19,7 @@ AS_USER = [
     "setpriv",
     f"--reuid={USER}",
     f"--regid={USER}",
-    "--clear-groups",  # and it can read where the tests' Python lies
+    "--clear-groups",  # and it can read the directory of the tests' Python
     "--inh-caps=+dac_read_search",
     "--ambient-caps=+dac_read_search",
 ]
@@ -40,7 +40,7 @@ def needed(*programs: str) -> None:
 
 @contextmanager
 def place():
-    """A directory that the daemons' user owns and can reach; with it goes all that was in it."""
+    """A directory that the daemons' user owns and can reach; it is removed with its content."""
     path = Path(tempfile.mkdtemp(prefix="vmprobe-live-"))
     try:
         own(path)
@@ -52,7 +52,7 @@ def place():
 
 
 def _empty(path: Path) -> None:
-    """Let the checks that a daemon left behind come to their end, as they would write here again; end what does not."""
+    """Wait for the checks that a daemon left behind, because they would write here again; kill those that do not end."""
     until = time.monotonic() + 30
     while time.monotonic() < until and _of(path):
         time.sleep(0.1)

@@ -27,7 +27,7 @@ PLANNED = (
 
 
 def planned(path, **environment):
-    """(exit code, line 1, errors) of a plan."""
+    """(exit code, line 1, errors) of a run with --plan."""
     code, output, errors = run_probe(
         "check_vm_lifecycle", "--site", str(path), "--plan", env=environment
     )

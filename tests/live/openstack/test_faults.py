@@ -1,7 +1,7 @@
 """Real failures of an OpenStack in the middle of a run: the verdict, the cause, and what is left.
 
-Each fault happens once the run has come to a certain entry of its ledger. Afterwards the cloud is well again, and the next
-run has to find and remove what the first one could not.
+Each fault happens when the run has written a certain entry to its ledger. Afterwards the cloud works again, and the next
+run must find and remove what the first one could not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VOLUME, SERVER = (
 
 @pytest.fixture
 def run_until(state_directory):
-    """``run_until(path, mark)``: check_vm_lifecycle, started, and come so far that its ledger has ``mark``."""
+    """``run_until(path, mark)``: start check_vm_lifecycle, and wait until its ledger has ``mark``."""
     started = []
 
     def start(path, mark, *options):
@@ -122,7 +122,7 @@ def test_a_keystone_that_is_gone_in_the_middle(site, openstack, run_until):
         r"\(cause=gateway, REQUEST\); ",
         text,
     ), text
-    assert left(openstack) != []  # no service could know who asks for a removal
+    assert left(openstack) != []  # otherwise no service could authenticate a removal
     settled_by_the_next_run(site())
 
 
@@ -190,7 +190,7 @@ def test_a_project_that_is_deleted_in_the_middle(openstack, tmp_path, run_until)
 
 @contextlib.contextmanager
 def doomed_project(admin):
-    """A project of its own with one member; what it holds in the end is removed by the administrators."""
+    """A new project with one member; the administrators remove what is left in it."""
     project = new_project(admin, "doomed")
     user = new_user(admin, "doomed", "doomed-secret", project)
     (role,) = [

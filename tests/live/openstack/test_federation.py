@@ -40,7 +40,7 @@ def person(grid):
 
 @pytest.fixture
 def by(site, grid):
-    """Writes the site file for a person with this certificate."""
+    """Write the site file for a person with this certificate."""
 
     def written(certificate, url="", more="", **test_vm):
         return site(
@@ -177,7 +177,7 @@ def test_an_apache_that_allows_no_proxies(by, grid, robot):
 
 
 def refused(planned) -> str:
-    """The word of TLS for what Apache does not accept; each OpenSSL begins it otherwise."""
+    """TLS's message for what Apache does not accept; each version of OpenSSL begins it differently."""
     code, output, errors = planned
     assert (code, errors) == (2, "")
     return re.fullmatch(

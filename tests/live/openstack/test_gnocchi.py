@@ -1,4 +1,4 @@
-"""Metrics where Nova's diagnostics are the administrators': by a real Gnocchi, with measures as Ceilometer sends them."""
+"""Metrics where only administrators may read Nova's diagnostics: from a real Gnocchi, with measures as Ceilometer sends them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ READINGS = {  # a server of one vCPU that was 10 % busy, with two disks, of whic
 
 @pytest.fixture(scope="module")
 def ceilometer(openstack):
-    """Gnocchi, in the catalog, and who fills it."""
+    """Gnocchi, in the catalog, and the Ceilometer that fills it."""
     try:
         with telemetry(openstack) as made:
             yield made
@@ -40,7 +40,7 @@ def ceilometer(openstack):
 
 @pytest.fixture(scope="module")
 def server(openstack):
-    """A server of the member's, as Nova says it."""
+    """A server of the member, as Nova shows it."""
     with a_server(openstack, "metered") as made:
         yield openstack.api(openstack.cloud().member).get("compute", f"/servers/{made}")["server"]
 

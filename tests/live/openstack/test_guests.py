@@ -14,13 +14,13 @@ from .shared import line, site_file
 pytestmark = [
     pytest.mark.live,
     pytest.mark.slow,
-]  # libvirt, agents and guests cost two minutes more, most of it to install
+]  # libvirt, agents and guests take two more minutes, most of them for the installation
 LIFECYCLE = "check_vm_lifecycle"
 
 
 @pytest.fixture
 def guests(openstack_qemu, tmp_path):
-    """Writes a site whose test VM is a real guest; whatever a test leaves fails it."""
+    """Write a site whose test VM is a real guest. A test fails if it leaves anything."""
     cloud, member = openstack_qemu.cloud(), openstack_qemu.api(openstack_qemu.cloud().member)
 
     def write(**keys):

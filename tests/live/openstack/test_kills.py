@@ -46,7 +46,7 @@ MATRIX = [
 AN_HOUR_AGO = (
     "import runpy, sys, time; real = time.time; time.time = lambda: real() - 3600; sys.argv = sys.argv[1:]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
-)  # so begins a run whose lease is over by now
+)  # the handle of a run whose lease is already over
 
 
 @pytest.mark.parametrize("entries, world", MATRIX)
@@ -68,7 +68,7 @@ def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
         "VMPROBE_STATE", str(tmp_path / "another-host")
     )  # there is no ledger, only the names in the cloud
 
-    def removed():  # what was on its way when the probe was killed may appear a little later
+    def removed():  # a resource that was requested just before the kill may appear a little later
         return (
             command.main(["--site", path, "--remove", "-t", "120"], clock=Clock()).verdict.state
             == 0

@@ -265,12 +265,12 @@ def test_fifty_servers_are_created_by_one_request_and_polled_by_one_and_openstac
     ]  # do all of them answer?
     assert len(cells) <= 2 + len(waited) / 6, (
         waited
-    )  # each 30 s, while a look comes each 5 s at most
+    )  # every 30 s, while the check polls every 5 s at most
     assert nothing_is_listed(openstack, handle)
 
 
 def nothing_is_listed(openstack, handle):
-    """Whether python-openstackclient, as the member, sees nothing under the handle."""
+    """Whether python-openstackclient, as the member, lists nothing with the handle."""
     for command in (
         ["server", "list"],
         ["volume", "list"],

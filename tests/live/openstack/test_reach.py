@@ -1,7 +1,7 @@
 """check_vm_lifecycle at the depth reach: the security group and the floating IP are Neutron's own, and gone in the end.
 
-There is no router behind them: the external network is of loopback, and what answers at the floating IP is this test, in
-place of the VM. What is proved is all that the probe does and Neutron promises; not that packets are routed.
+No router is behind them: the external network is on loopback, and this test answers at the floating IP in place of the
+VM. This proves what the check does and what Neutron promises; it does not prove that packets are routed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def external(openstack):
 
 @pytest.fixture
 def of_neutron(openstack):
-    """What the member's project has of floating IPs and security groups that it had not before."""
+    """The floating IPs and security groups that are new in the member's project."""
     member = openstack.api(openstack.cloud().member)
 
     def there():

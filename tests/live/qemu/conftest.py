@@ -15,7 +15,7 @@ def qemu_and_image():
 
 @pytest.fixture
 def here(tmp_path):
-    """A site of its own for each test; what a failed test leaves running is ended."""
+    """A site for each test. What a failed test leaves running is killed."""
     made = QemuSite(tmp_path)
     yield made
     for pid in made.processes():

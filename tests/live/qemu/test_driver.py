@@ -105,7 +105,7 @@ def test_another_process_is_never_taken_for_a_qemu_of_ours(driver, here):
     bystander = subprocess.Popen(["sleep", "60"], cwd=place)
     soon(
         lambda: Path(f"/proc/{bystander.pid}/cmdline").read_bytes()
-    )  # it has one a moment after it began
+    )  # a process has it a moment after its start
 
     try:
         (server,) = driver.list(Kind.SERVER, driver.run)

@@ -78,7 +78,7 @@ def test_a_test_image_that_was_not_built_says_how_to_build_it(here, monkeypatch)
     )
 
 
-REFUSALS = {  # what is asked for: QEMU's own words
+REFUSALS = {  # request: QEMU's message
     "memory": (
         "test vm",
         {"flavor": "2000 TiB"},
@@ -137,7 +137,7 @@ def test_a_vm_that_powers_itself_off_while_it_boots_says_its_last_words(here, tm
 
 
 def powers_off(directory: Path) -> Path:
-    """An image of a system that powers off as soon as it can."""
+    """Make an image of a system that powers off at once."""
     directory.mkdir()
     shutil.copy(os.path.join(image.directory(), "kernel"), directory / "kernel")
     busybox = Path(shutil.which("busybox", path="/bin:/usr/bin")).read_bytes()
@@ -221,15 +221,15 @@ def test_sigkill_at_any_moment_is_settled_by_the_next_run(here):
     probe = here.start()
     soon(lambda: " disk device" in here.consoles())
     killed(probe)
-    assert len(here.processes()) == 1  # a VM outlives who started it
-    for hundredths in range(0, 12, 2):  # each of these settles the one before, too
+    assert len(here.processes()) == 1  # a VM outlives the process that started it
+    for hundredths in range(0, 12, 2):  # each run also settles the one before
         before = here.files()
         probe = here.start()
         soon(lambda: any("volume" in path.parts for path in here.files() if path not in before))
         soon(lambda: False, hundredths / 100)
         killed(probe)
 
-    here.set("test vm", flavor="2000 TiB")  # the next run need not be a good one
+    here.set("test vm", flavor="2000 TiB")  # the next run settles it even if it fails itself
     state, text, errors = here.run()
 
     assert (state, line(text), errors) == (
@@ -252,7 +252,7 @@ def killed(probe):
 
 
 def test_a_tap_has_an_address_and_counters(here, tmp_path):
-    """In a network namespace of its own, with a DHCP server on the tap; at depth api, so that QEMU and this host know all."""
+    """In an own network namespace, with a DHCP server on the tap; at depth api, because QEMU and this host know the address."""
     if (
         os.geteuid()
         or subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True).returncode

@@ -12,7 +12,8 @@ from vmprobe.checks.lifecycle import command
 from vmprobe.checks.options import load_site
 
 
-def stuck(killed):
+def make_undeletable(killed):
+    """No request deletes the server and the volume of the killed run."""
     for name in ("ser-2", "vol-1"):
         killed.cloud.things[name].undying = True
 
@@ -47,7 +48,7 @@ def test_a_settled_debt_is_reported_with_v(killed):
 
 
 def test_a_debt_that_cannot_be_settled_is_a_warning_with_its_number_and_the_run_goes_on(killed):
-    stuck(killed)
+    make_undeletable(killed)
 
     code, output = killed.run()
 
@@ -77,14 +78,14 @@ def test_a_ledger_that_was_copied_from_another_host_is_left_alone_within_its_lea
 
 
 def test_a_site_maps_debts_to_another_state(killed):
-    stuck(killed)
+    make_undeletable(killed)
     killed.site.set("verdict", leftovers="OK")
 
     assert killed.run()[0] == 0
 
 
 def test_a_failure_of_the_run_itself_comes_first(killed):
-    stuck(killed)
+    make_undeletable(killed)
     killed.cloud.faults.add("no-room")
 
     code, output = killed.run()
@@ -99,7 +100,7 @@ def test_a_failure_of_the_run_itself_comes_first(killed):
 
 
 def test_a_quota_that_our_own_leftovers_fill_is_reported(killed):
-    stuck(killed)
+    make_undeletable(killed)
     killed.cloud.faults.add("quota-full")
 
     assert code_and_text(killed.run()) == (
@@ -158,7 +159,7 @@ def test_the_debts_of_many_killed_runs_are_all_settled(tmp_path):
 def test_a_signal_while_a_debt_is_settled_ends_the_run_before_anything_is_created(
     killed, monkeypatch
 ):
-    stuck(killed)
+    make_undeletable(killed)
     monkeypatch.setenv("VMPROBE_STATE", str(killed.state))
     options = command.parser().parse_args(["--site", str(killed.site.write())])
     run = command.Run(load_site(options), options, killed.clock)
@@ -198,7 +199,10 @@ def test_a_process_killed_by_a_scheduler_is_settled_by_the_next(tmp_path):
         assert time.monotonic() < until
         time.sleep(0.02)
     during = run_probe(
-        "check_vm_lifecycle", "--site", str(_fast(site)), env={"VMPROBE_STATE": str(state)}
+        "check_vm_lifecycle",
+        "--site",
+        str(_with_fast_boot(site)),
+        env={"VMPROBE_STATE": str(state)},
     )
     assert len(list(state.rglob("*.ledger"))) == 1, "the ledger of a run that lives stays"
     run.send_signal(signal.SIGKILL)
@@ -212,7 +216,7 @@ def test_a_process_killed_by_a_scheduler_is_settled_by_the_next(tmp_path):
     assert "and may yet appear" in after[1], "that cloud lived and died with its process"
 
 
-def _fast(site):
+def _with_fast_boot(site):
     site.write_text(site.read_text().replace("boot = 20 s", "boot = 0.1 s"))
     return site
 
@@ -224,8 +228,8 @@ def test_a_debt_that_cannot_be_settled_does_not_hold_up_the_others(tmp_path):
         world.state = world.directory / f"state-{number}"
         world.run_and_be_killed()
     world.cloud.plot = {}
-    _into_one(world)
-    stuck(world)
+    _put_ledgers_together(world)
+    make_undeletable(world)
 
     assert code_and_text(world.run()) == (
         1,
@@ -243,7 +247,7 @@ def test_debts_for_which_there_was_no_time_come_first_in_the_next_run(tmp_path):
         world.state = world.directory / f"state-{number}"
         world.run_and_be_killed()
     world.cloud.plot, world.cloud.faults = {}, set()
-    _into_one(world)
+    _put_ledgers_together(world)
     for key in sorted(set(world.cloud.things) - set(world.strangers))[:-2]:
         world.cloud.things[key].undying = True
     world.site.set("budget", deadline="100 s").set("polling", shortest="5 s")
@@ -268,7 +272,7 @@ def test_no_test_vm_is_started_while_many_runs_have_left_more_than_the_site_allo
     assert left == [3, 6, 9, 12, 12, 12, 12, 12], "[budget] leftovers is 10"
 
 
-def _into_one(killed):
+def _put_ledgers_together(killed):
     """Runs of one host, which found each other's ledgers only now."""
     killed.state = killed.directory / "state"
     (killed.state / "ledger" / "site").mkdir(parents=True)

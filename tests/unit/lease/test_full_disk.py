@@ -21,8 +21,8 @@ from vmprobe.core.model import Kind
 from vmprobe.lease.ledger import Ledger
 
 
-def room(size):
-    """From now on no file of this process can become larger, as on a full disk."""
+def limit_file_size(size):
+    """From now on no file of this process can grow beyond this size, as on a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
@@ -43,12 +43,12 @@ def with_room_afterwards(test):
 @with_room_afterwards
 def test_what_a_full_disk_refused_is_in_memory_and_written_when_there_is_room(directory):
     ledger = Ledger.begin(directory, HANDLE)
-    room(os.path.getsize(ledger.path) + 10)
+    limit_file_size(os.path.getsize(ledger.path) + 10)
     ledger.intent(Kind.SERVER, [str(HANDLE)], NOW)
 
     assert ledger.warning == f"the ledger cannot be written: No space left on device: {directory}"
     assert [debt.ref.kind for debt in ledger.owed()] == [Kind.SERVER]
-    room(2**20)
+    limit_file_size(2**20)
     ledger.created([SERVER], NOW)
     ledger.close(settled=False)
     assert [json.loads(line)["event"] for line in Path(ledger.path).read_text().splitlines()] == [
@@ -64,7 +64,7 @@ def test_what_a_full_disk_refused_is_in_memory_and_written_when_there_is_room(di
 def test_a_run_on_a_full_disk_goes_on_says_so_and_leaves_nothing(tmp_path, size):
     world = Disaster(tmp_path / "world")
     world.site.write()
-    room(size)
+    limit_file_size(size)
     world.site.write = lambda: world.site.path
 
     code, output = world.run()

@@ -57,7 +57,7 @@ def serve():
     for module in SHARED:
         importlib.import_module(module)
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing here waits for them
     for line in sys.stdin:
         child = fork()
         if child == 0:
