@@ -1,4 +1,4 @@
-"""A directory in which a monitoring daemon and the probes that it starts can live, as a user of their own."""
+"""A directory for a monitoring daemon and the checks that it starts, which run as a user of their own."""
 
 import os
 import shutil
@@ -76,7 +76,7 @@ def own(path: Path) -> Path:
     shutil.chown(path, USER, USER)
     for folder, folders, files in os.walk(
         path
-    ):  # which passes over what goes away: a killed check is still cleaned up after
+    ):  # it ignores files that vanish: the next check still cleans up after a killed one
         for name in folders + files:
             with suppress(FileNotFoundError):
                 shutil.chown(os.path.join(folder, name), USER, USER)
@@ -84,12 +84,12 @@ def own(path: Path) -> Path:
 
 
 def probe(name: str = "check_vm_lifecycle") -> str:
-    """A probe's command with the Python that runs the tests."""
+    """The command of a check, with the Python that runs the tests."""
     return f"{sys.executable} {PROBES / name}"
 
 
 class Daemon:
-    """A process of ours that is started, and ended by its pid."""
+    """A process that we start, and end by its pid."""
 
     def __init__(self, directory: Path):
         self.directory, self._process = directory, None

@@ -1,4 +1,4 @@
-"""What vmprobectl config writes, in the daemons that it is for: right state, text and perfdata, and who waits for whom."""
+"""The output of vmprobectl config in real daemons: they show the right state, text and perfdata, and obey the dependencies."""
 
 import re
 
@@ -50,7 +50,7 @@ def test_nagios_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(nag
     when = good["last_check"]
     soon(
         lambda: nagios.service("good", "vm-lifecycle")["last_check"] != when
-    )  # the one that was asked for later ran
+    )  # the check that was requested later has run
     assert nagios.service("dead", "vm-lifecycle")["has_been_checked"] == "0"
 
     site(sites, "dead")
@@ -90,7 +90,7 @@ def test_icinga_holds_what_the_probes_say_and_starts_no_vm_at_a_dead_gateway(ici
     )
     soon(
         lambda: icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["last_check_result"]
-    )  # it is up, and not pending
+    )  # the host is up, and not pending
     assert icinga.ask("GET", "objects/hosts/good")[0]["attrs"]["state"] == 0
 
     before = icinga.result("dead", "vm-lifecycle")

@@ -1,4 +1,4 @@
-"""Schedulers whose time limit is too short kill the probe while its VM runs; what is scheduled next cleans up."""
+"""A scheduler with a time limit that is too short kills a check while its VM runs; the next scheduled check cleans up."""
 
 import os
 import sys
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.live
 FITS, TOO_MUCH = (
     "128 MiB",
     "4 TiB",
-)  # a VM that QEMU cannot give its memory is at its end in a moment
-LIMIT = 3  # seconds; a VM takes longer to say that it sees its network
+)  # QEMU cannot give a VM this memory, so it ends at once
+LIMIT = 3  # seconds; a VM takes longer to report its network
 SITE = """\
 [site]\nname = demo\nowner = mon
 [endpoint]\nmanager = qemu
@@ -27,7 +27,7 @@ SITE = """\
 
 
 class Run:
-    """What there is of the VMs of the probes that a daemon starts, by the machine's own account."""
+    """The VMs of the checks that a daemon starts, read from the processes and files of this machine."""
 
     def __init__(self, directory: Path, images: Path):
         self.state, self.site = directory / "state", directory / "demo.ini"
@@ -44,7 +44,7 @@ class Run:
         ]
 
     def vms(self):
-        """Pid to the place of each QEMU that began below the state directory, whether that is there still or not."""
+        """By pid: the working directory of each QEMU that started below the state directory, also if it was removed."""
         vms = {}
         for entry in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -63,11 +63,11 @@ class Run:
         )
 
     def of(self, handle: str):
-        """Places of VMs, servers and volumes of one run."""
+        """Directories of the VMs, servers and volumes of one run."""
         return [thing for thing in [*self.vms().values(), *self.files()] if handle in thing]
 
     def handles(self):
-        """Of the runs that owe something, or may."""
+        """The ledgers of the runs that owe something, or may owe it."""
         return {path.name.split(".ledger")[0] for path in self.state.rglob("*.ledger*")}
 
     def nothing_is_left(self):
@@ -114,7 +114,7 @@ def test_a_run_that_nagios_kills_is_cleaned_up_by_the_next_one(nagios_at, images
     owed = [run.of(handle) for handle in first]
     assert len(first) == 1 and any(
         "/qemu/server/" in thing for thing in owed[0]
-    )  # SIGKILL: its VM is still there
+    )  # after SIGKILL its VM is still there
 
     def another():
         """the next scheduled run has begun its own VM"""

@@ -1,4 +1,4 @@
-"""The README's ten lines, on a fresh machine: the demo site's services are green in a real Nagios' page, and in Icinga's API."""
+"""The README's ten lines on a fresh machine: the services of the demo site are green in Nagios' page and in Icinga's API."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ def plain(text: str) -> str:
 
 
 def shown(machine):
-    """In Nagios' page: how many hosts are up, then (state, how its text begins) of each service."""
+    """From Nagios' page: the number of hosts that are up, and (state, start of the text) of each service."""
     text = machine.run(f"curl -s '{PAGE}'")[1]
     return re.findall(r"class='hostTotalsUP'>(\d+)<", text) + re.findall(
         r"class='status(\w+)'>\1</td>.*?<td class='status\w+' valign='center'>(\w+ \w+) - demo: ",
@@ -39,7 +39,7 @@ def shown(machine):
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
-    """A machine on which a newcomer did what the README says, each command with what it says."""
+    """A machine on which a newcomer ran the commands of the README; each output is compared."""
     needed("unshare", "nsenter", "ip", "apt-get")
     if missing():
         pytest.skip(missing())
@@ -47,7 +47,7 @@ def machine(tmp_path_factory):
     try:
         code, output = made.run(
             "rm -f /var/cache/icinga2/*; apt-get update", online=True
-        )  # who Icinga was when it was last tried
+        )  # the node name of the last try
         if code:
             pytest.skip(f"Debian's packages cannot be had: {output[-300:]}")
         yield made
@@ -69,7 +69,7 @@ def test_a_newcomer_follows_the_readme_and_sees_the_demo_green(machine, tmp_path
         try:
             soon(
                 as_wanted, 180 if command.startswith("curl") else 0, 1
-            )  # a page is loaded again until the first checks are done
+            )  # reload the page until the first checks have run
         except AssertionError:
             pytest.fail(f"{command}\n{output}{machine.run('tail -n 20 /var/log/*.systemd')[1]}")
 

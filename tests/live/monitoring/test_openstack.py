@@ -1,4 +1,4 @@
-"""The generated configuration for an OpenStack site, in both daemons: what they hold of a real cloud's VM."""
+"""The generated configuration of an OpenStack site in both daemons: what they show of a real cloud's VM."""
 
 import re
 

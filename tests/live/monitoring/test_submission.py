@@ -40,7 +40,7 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
     assert submitted(sites / "spool.ini", state, f"results:{nagios.results}", pipe) == (
         2,
         "",
-    )  # with what was spooled
+    )  # and it delivers the spooled result
 
     for name, state_number, line in (
         ("pipe", "0", LINE.replace("good", "pipe")),
@@ -64,7 +64,7 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
         )
         assert {"auth", "total"} <= set(perfdata(service["performance_data"]))
 
-    nagios.check_now("nsca", "vm-lifecycle")  # what freshness does when nothing came
+    nagios.check_now("nsca", "vm-lifecycle")  # as Nagios does when no result arrives in time
     stale = soon(
         lambda: (lambda held: held.get("has_been_checked") == "1" and held)(
             nagios.service("nsca", "vm-lifecycle")
@@ -151,7 +151,7 @@ def test_icinga_takes_submitted_results_by_its_api_with_its_certificate_checked(
     credentials.chmod(0o600)
     target = f"icinga2:https://127.0.0.1:{icinga.port},credentials={credentials}"
 
-    code, output = submitted(path, state, target)  # by the system's authorities, it is nobody's
+    code, output = submitted(path, state, target)  # the system's CAs did not issue its certificate
     assert code == 0 and "certificate" in output.lower() and output.endswith("; spooled"), output
     began = time.time()
     assert submitted(path, state, f"{target},ca={icinga.authority.certificate}") == (0, "")
@@ -194,7 +194,7 @@ def test_a_result_that_icinga_does_not_want_holds_back_no_other(icinga_at, state
     assert said("good", "new", now - 10) == []
     assert (
         said("good", "old", now - 100) == []
-    )  # what Icinga has is newer, as after an outage: there is nothing left to do
+    )  # Icinga has a newer result, as after an outage: nothing is left to do
     assert icinga.result("good", "vm-lifecycle")["output"] == "new"
     (spooled,) = state_directory.rglob("*.json")
     assert "nobody knows me" in spooled.read_text()

@@ -1,4 +1,4 @@
-"""Scale-out is Icinga's: a site in a zone is checked by that zone's satellite, also while the master is away."""
+"""Icinga distributes the checks: a zone's satellite checks the sites of that zone, also while the master is down."""
 
 import subprocess
 import time
@@ -34,7 +34,7 @@ def ip(*arguments: str) -> None:
 
 @pytest.fixture
 def network():
-    """Two network namespaces, joined by a wire."""
+    """Two network namespaces with a link between them."""
     needed("ip", "icinga2", "openssl", "curl")
     made = []
     try:
@@ -72,7 +72,7 @@ def network():
 
 @pytest.fixture
 def pair(network):
-    """(master, satellite), not started."""
+    """(master, satellite); they are not started."""
     with place() as directory:
         authority = Authority(directory / "authority")
         master = Icinga(
@@ -114,7 +114,7 @@ def test_a_site_in_a_zone_is_checked_by_its_satellite_and_nothing_is_lost_while_
     (satellite.directory / "etc" / "zones.conf").write_bytes((zones / "zones.conf").read_bytes())
     master.start()
     satellite.start()
-    soon(lambda: satellite.service("far", "vm-lifecycle"))  # its configuration came over
+    soon(lambda: satellite.service("far", "vm-lifecycle"))  # the master sent its configuration
 
     for name in ("near", "far"):
         master.check_now(name, "vm-lifecycle")

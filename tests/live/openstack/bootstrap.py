@@ -1,6 +1,6 @@
-"""What the cloud holds when the tests meet it: accounts, catalog, flavors, a volume type, networks, an image.
+"""Fill the cloud for the tests: accounts, catalog, flavors, a volume type, networks, an image.
 
-All of it is made through the cloud's own interfaces, by the administrator whom ``keystone-manage bootstrap`` left.
+The administrator that ``keystone-manage bootstrap`` makes creates all of it through the cloud's own interfaces.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OTHER = Account("other", "other-secret", "other")  # the same in another project
 
 
 class Refused(Exception):
-    """The cloud answered with an error; the text has the request, the status and its words."""
+    """The cloud answered with an error; the text has the request, the status and the message."""
 
 
 class Api:
@@ -145,7 +145,7 @@ def identity(place: Place, keystone: Api) -> None:
 
 
 def federation(keystone: Api, role: str) -> None:
-    """People whom the identity provider egi.eu vouches for, by OpenID Connect, are members of the project probe."""
+    """Make the people that the identity provider egi.eu authenticates by OpenID Connect members of the project probe."""
     (project,) = [
         project["id"]
         for project in keystone.get("identity", "/projects")["projects"]

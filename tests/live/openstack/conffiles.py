@@ -1,6 +1,6 @@
-"""Every configuration file of the stack, for one worker each, on one loopback address.
+"""Every configuration file of the stack: one worker for each service, all on one loopback address.
 
-``write(place)`` writes them all anew; they depend on ``place`` alone, so they are never kept.
+``write(place)`` writes all of them. They depend on ``place`` alone, so they are never kept.
 
 Above 400 lines: it has the text of each of these files.
 """
@@ -32,7 +32,7 @@ FLEET_HOSTS = [
     "fake-2",
     "fake-3",
     "fake-4",
-]  # more of the first kind, for fleets: a host slows down with each server that it has
+]  # more fake hosts for fleets, because each server makes its host slower
 ISSUER = "https://aai.example.org/"
 
 
@@ -268,7 +268,7 @@ def nova(place: Place) -> None:
                 "flat_injected": False,
             },
             "libvirt": {
-                "virt_type": "qemu",  # software, even where there is a /dev/kvm
+                "virt_type": "qemu",  # emulation, also where there is a /dev/kvm
                 "cpu_mode": "none",
                 "inject_partition": -2,
                 "nfs_mount_point_base": place.run / "nova-mounts",
@@ -279,7 +279,7 @@ def nova(place: Place) -> None:
 
 
 def diagnostics_policy(place: Place, owners: bool) -> None:
-    """Who may read a server's diagnostics: its owners, or, as Nova comes, administrators only. Nova heeds it at once."""
+    """Who may read a server's diagnostics: its owners, or only administrators, which is Nova's default. Nova reads this at once."""
     rule = (
         '"os_compute_api:os-server-diagnostics": "rule:project_reader_or_admin"\n'
         if owners
@@ -317,7 +317,7 @@ def neutron(place: Place) -> None:
             "keystone_authtoken": authtoken(place, "neutron", "network"),
             "experimental": {
                 "linuxbridge": True
-            },  # without the word, neutron-server refuses to start
+            },  # neutron-server refuses to start without this value
             "agent": {"root_helper": "sudo", "report_interval": 30},
             **common(place),
         },
@@ -364,7 +364,7 @@ def neutron(place: Place) -> None:
             }
         },
     )
-    # not as nobody, who may not look into the state directory and then knows no guest
+    # not as nobody, who cannot read the state directory and would find no guest
     (place.etc / "dnsmasq.conf").write_text("user=root\n")
     ini(
         place.etc / "neutron-metadata.conf",
@@ -435,7 +435,7 @@ def database(place: Place, name: str) -> dict:
     return {
         "connection": f"mysql+pymysql://openstack:{PASSWORD}@{place.address}:{PORTS['mariadb']}/{name}?charset=utf8",
         "max_pool_size": 10,
-        "max_overflow": 60,  # a fleet of servers is deleted all at once
+        "max_overflow": 60,  # a fleet's servers are all deleted at the same time
         "max_retries": -1,
         "retry_interval": 1,
     }
@@ -459,7 +459,7 @@ def account(place: Place, user: str) -> dict:
 
 def authtoken(place: Place, user: str, service_type: str) -> dict:
     return {
-        "service_type": service_type,  # without it a token that is limited by access rules is refused everything
+        "service_type": service_type,  # without it every request of a token with access rules is refused
         "www_authenticate_uri": f"{place.url('keystone')}/v3",
         "service_token_roles": "service",
         "service_token_roles_required": True,

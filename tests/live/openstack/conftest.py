@@ -1,4 +1,4 @@
-"""The running cloud, for every live test of this folder."""
+"""Fixtures: the running cloud, for every live test of this folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def openstack():
 
 @pytest.fixture(scope="session")
 def openstack_qemu(openstack):
-    """The same ``Stack``, now with a zone of real guests (``cloud().guest_zone`` and its neighbours)."""
+    """The same ``Stack``, with a zone of real guests (``cloud().guest_zone`` and the attributes beside it)."""
     try:
         openstack.add_qemu()
     except Unavailable as reason:
@@ -26,6 +26,6 @@ def openstack_qemu(openstack):
 
 @pytest.fixture
 def site(openstack, tmp_path):
-    """Writes the site file, with the keys that ``site_file`` takes; whatever a test leaves fails it."""
+    """Write the site file, with the arguments of ``site_file``. A test fails if it leaves anything."""
     yield lambda **keys: str(site_file(tmp_path, openstack.cloud(), **keys))
     assert left(openstack) == []

@@ -1,8 +1,8 @@
-"""The live Keystone behind a real Apache, as sites of the grid have it, for those who come with a certificate.
+"""The live Keystone behind a real Apache, as sites of the grid run it for users with a certificate.
 
-mod_ssl asks for the certificate, GridSite allows proxies and reads what a VOMS server attests in them, and mod_wsgi runs
-Keystone, which maps what both say: EGI's instructions for sites, "VOMS with FEDERATION-OS". The other services are behind
-the same Apache, and in the catalog by an interface that nobody else uses: who began with https is not led back to http.
+mod_ssl asks for the certificate. GridSite allows proxies and reads their VOMS attributes. mod_wsgi runs Keystone, which
+maps both: EGI's instructions for sites, "VOMS with FEDERATION-OS". The other services are behind the same Apache, and
+their catalog entries have an interface that nobody else uses, so that a client of https stays on https.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERFACE = "admin"
 PROVIDER = "grid.example.org"
 VO = "vo.example.org"
 ROBOT = "vmprobe robot"  # its certificate is known by its name
-PERSON = "somebody"  # known by what the VO attests, and by nothing else
+PERSON = "somebody"  # known only by the attributes of the VO
 AT_ONCE, ON_THE_PATH = (
     5443,
     5444,
@@ -99,19 +99,19 @@ _running: list[Federation] = []
 
 @dataclass(frozen=True)
 class Federation:
-    """What a test needs to know of it."""
+    """What a test needs to know of the federation."""
 
-    auth_url: str  # where the handshake asks for a certificate, and takes one without
-    strict_url: str  # where the path of the protocol insists on one
+    auth_url: str  # where the handshake asks for a certificate, and accepts none
+    strict_url: str  # where the protocol's path requires one
     authority: Authority
     directory: Path
     interface: str = INTERFACE
     provider: str = PROVIDER
 
     def voms_proxy(self, of: Path, vo: str = VO, hours: int = 12, since: int = 0) -> Path:
-        """A proxy for 12 hours of the certificate in the file ``of``, with the word of a VOMS server that they are of ``vo``.
+        """A proxy for 12 hours of the certificate in the file ``of``, with a VOMS server's attributes of ``vo``.
 
-        The word is good for so many ``hours``, and was given ``since`` hours ago. Made by VOMS's own tools: it has the
+        The attributes are valid for ``hours``, and were issued ``since`` hours ago. VOMS's own tools make them with the
         server's signature; no server is asked.
         """
         of.chmod(0o600)
@@ -161,7 +161,7 @@ class Federation:
 
 
 def running() -> Federation:
-    """One before the running cloud, for a whole run of the tests; a skip with the reason where there can be none."""
+    """A federation in front of the running cloud, for a whole run of the tests; skips, with the reason, where it cannot run."""
     if not _running:
         stack = shared.running()
         try:
@@ -176,7 +176,7 @@ def running() -> Federation:
 def _before(stack):
     directory = Path(
         tempfile.mkdtemp(prefix="vmprobe-apache-")
-    )  # where Apache, who is not root, may look
+    )  # where Apache, which is not root, can read
     try:
         directory.chmod(0o755)
         federation = _files(stack.place, directory)
@@ -243,7 +243,7 @@ def _files(place: Place, directory: Path) -> Federation:
 
 
 def _start(processes: Processes, directory: Path) -> None:
-    """GridSite looks for its authorities in one place only: there Apache, and nobody else, sees ours."""
+    """GridSite reads its CAs from one directory only: mount ours there, for Apache alone."""
     command = 'mount --bind "$1/grid" /etc/grid-security && exec /usr/sbin/apache2 -DFOREGROUND -f "$1/apache.conf"'
     processes.start(
         "apache",
@@ -264,7 +264,7 @@ def _start(processes: Processes, directory: Path) -> None:
             "PYTHONPATH": "",
             "HOME": str(directory),
         },
-    )  # the stack's own may be where Apache must not look
+    )  # Apache may not be able to read the stack's own
     for port in (AT_ONCE, ON_THE_PATH):
         processes.wait_port("apache", port)
 
@@ -283,7 +283,7 @@ def _end(processes: Processes) -> None:
 
 @contextmanager
 def _known_to_keystone(admin: Api, federation: Federation):
-    """Keystone has these endpoints, the provider, its protocol and who is a member of the project probe; then it has not."""
+    """In a ``with`` block: Keystone has these endpoints, the provider, its protocol, and its users as members of the project probe."""
 
     def put(where: str, **what) -> None:
         admin("PUT", "identity", where, json=what)
@@ -311,7 +311,7 @@ def _known_to_keystone(admin: Api, federation: Federation):
                 url=f"{base}/{service}{path}",
             )
 
-        domain = post("domain", name="grid")  # of those who come: Keystone remembers them
+        domain = post("domain", name="grid")  # of those who logged in: Keystone remembers them
         made.callback(
             admin, "PATCH", "identity", f"/domains/{domain}", json={"domain": {"enabled": False}}
         )

@@ -39,7 +39,7 @@ def missing_packages(path: Path) -> list[str]:
 
 
 def apt_install(packages: list[str]) -> None:
-    """Install without questions and without starting anything; raises ``Unavailable`` with apt's last words."""
+    """Install without questions and without starting anything; raises ``Unavailable`` with apt's last message."""
     answers = "".join(
         f"{package} {package.partition('-')[0]}/configure_db boolean false\n"
         for package in (

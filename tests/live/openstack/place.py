@@ -19,7 +19,7 @@ PORTS = {
     "gnocchi": 8041,
     "ec2-api": 8788,
     "ooi": 8787,
-    "ooi-grid": 8786,  # of what some tests put beside it
+    "ooi-grid": 8786,  # of what some tests run beside it
 }
 HERE = Path(__file__).resolve().parent
 STANDINS = HERE / "standins"
@@ -28,8 +28,8 @@ STANDINS = HERE / "standins"
 class Place:
     """The state directory and what is derived from it.
 
-    The address, too: every state directory has its own in 127.0.0.0/8, so that several stacks can run
-    beside each other on the services' usual ports, and none can be mistaken for another.
+    Every state directory has its own address in 127.0.0.0/8, so that several stacks can run beside
+    each other on the services' usual ports, and none can be mistaken for another.
     """
 
     def __init__(self, state: os.PathLike | str | None = None) -> None:
@@ -45,9 +45,9 @@ class Place:
         number = zlib.crc32(str(self.state).encode())
         self.address = f"127.{number % 254 + 1}.{number // 254 % 254 + 1}.1"
         self.guests = (
-            f"10.98.{number % 254 + 1}"  # the guests' network, as far as it is the same for all
+            f"10.98.{number % 254 + 1}"  # the part of the guests' network that is the same for all
         )
-        # Erlang's two ports are looked for at 127.0.0.1, too, so these have to differ from one stack to the next
+        # Erlang also looks for its two ports at 127.0.0.1, so each stack needs other ones
         self.epmd = 20000 + 2 * (number % 6000)
         self.erlang = self.epmd + 1
 

@@ -1,7 +1,7 @@
 """The stack's processes: started by name, found again by a mark, ended by their id.
 
-Each carries the state directory in its environment, under ``MARK``, and hands it on to whatever it starts itself: workers,
-privsep daemons, dnsmasq. A process is ours if and only if it carries ours, whichever run or terminal started it.
+Each process has the state directory in its environment, under ``MARK``, and so has everything that it starts: workers,
+privsep daemons, dnsmasq. A process is ours if and only if it has our mark, whichever run or terminal started it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Iterable
 
 from .place import STANDINS, Place
 
-PYTHON = "/usr/bin/python3"  # Debian's, for which the services are packaged; not the one that runs the tests
+PYTHON = "/usr/bin/python3"  # Debian's, which the services are packaged for; not the one that runs the tests
 MARK = "VMPROBE_LIVE_OPENSTACK"
 
 
 class Broken(Exception):
-    """A part of the stack did not come up, or ended; the text names it and its last words."""
+    """A part of the stack did not start, or ended; the text has its name and the end of its log."""
 
 
 class Processes:
@@ -88,7 +88,7 @@ class Processes:
         return self.children["nursery"]
 
     def enter(self, command: list[str]) -> list[str]:
-        """``command`` in the stack's own mount namespace, so that what the services mount is theirs, and ends with them."""
+        """``command`` in the stack's own mount namespace, so that the mounts of the services end with them."""
         if not self.pid("namespace"):
             self.start(
                 "namespace", ["unshare", "--mount", "--propagation", "private", "sleep", "infinity"]
@@ -114,7 +114,7 @@ class Processes:
             raise Broken(f"{' '.join(command)}: {done.stdout.strip()}")
 
     def wait_success(self, name: str, seconds: float) -> None:
-        """Return once the program forked as ``name`` has ended well."""
+        """Return once the program forked as ``name`` has ended with exit code 0."""
         self.wait_until(lambda: not self.pid(name), seconds, f"{name} does not end")
         status = self.exit_status(name)
         if not status.exists() or status.read_text() != "0\n":
@@ -124,18 +124,20 @@ class Processes:
         return self.place.run / "exit" / name
 
     def stop(self, name: str) -> None:
-        """End ``name`` and its workers, at once and without a farewell, and wait until they are gone."""
+        """Kill ``name`` and its workers, and wait until they are gone."""
         pid = self.pid(name)
         if pid:
             os.killpg(pid, signal.SIGKILL)
             self.wait_until(lambda: not self.alive(pid), 10, f"{name} (pid {pid}) does not end")
 
     def stop_all(self, others: Iterable[int] = ()) -> None:
-        """End every process that carries our mark, and those ``others``, and wait until they are gone."""
+        """Kill every process with our mark, and ``others``, and wait until they are gone."""
         seen = set(others)
 
         def ended() -> bool:
-            seen.update(self.pids())  # anew each time: what is about to die may have started more
+            seen.update(
+                self.pids()
+            )  # again each time: a process may have started others before it died
             left = [pid for pid in seen if self.alive(pid)]
             for pid in left:
                 kill(pid)
@@ -145,7 +147,7 @@ class Processes:
 
     def alive(self, pid: int) -> bool:
         for child in self.children.values():
-            child.poll()  # what has ended is reaped
+            child.poll()  # reap what has ended
         return alive(pid)
 
     def pid(self, name: str) -> int | None:
@@ -166,7 +168,7 @@ class Processes:
         ]
 
     def is_ours(self, pid: int) -> bool:
-        for child in self.children.values():  # those that have ended are reaped here
+        for child in self.children.values():  # reap those that have ended
             if child.poll() is None and child.pid == pid:
                 return True  # known before it can show its environment
         try:

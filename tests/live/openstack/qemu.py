@@ -129,7 +129,7 @@ def test_image() -> dict[str, bytes]:
     }
 
 
-# What the mark of ``Processes`` does not reach: QEMU, whose environment libvirt makes anew, and bridges.
+# Without the mark of ``Processes``: QEMU, because libvirt sets its environment, and bridges.
 
 
 def guests(place: Place) -> list[int]:
@@ -140,7 +140,7 @@ def guests(place: Place) -> list[int]:
 
 
 def bridges(place: Place) -> list[str]:
-    """The bridges of Neutron's networks that are there; asked of its database, as the bridges carry no other mark of ours."""
+    """The existing bridges of Neutron's networks, by its database, because bridges have no mark of ours."""
     if not (place.run / "libvirt").exists():
         return []
     ask = [
@@ -173,4 +173,4 @@ def remove(bridges: list[str]) -> None:
         ]:
             subprocess.run(
                 ["ip", "link", "delete", link], stderr=subprocess.DEVNULL
-            )  # a tap may be gone with its guest
+            )  # a tap may have gone with its guest

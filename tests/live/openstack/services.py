@@ -92,7 +92,7 @@ def install_mariadb(processes: Processes) -> None:
 
 
 def fill_databases(processes: Processes) -> None:
-    """Make the tables of all services, and Keystone's administrator. None needs another's, so this goes on side by side."""
+    """Make the tables of all services, and Keystone's administrator; in parallel, because none needs another's."""
     url = f"{processes.place.url('keystone')}/v3"
     administrator = [
         "bootstrap",
@@ -135,7 +135,7 @@ def fill_databases(processes: Processes) -> None:
 
 
 def discover_hosts(processes: Processes) -> None:
-    """Take the compute services that have reported themselves into Nova's cell; they are given no work before."""
+    """Put the compute services that have reported themselves into Nova's cell; they get no work before."""
     processes.fork(
         "nova-discover",
         "nova.cmd.manage:main",

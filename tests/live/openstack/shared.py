@@ -1,4 +1,4 @@
-"""One running cloud for a whole run of the tests; it starts when it is first needed and ends with the run."""
+"""One running cloud for a whole run of the tests: it starts at its first use, and ends with the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import ending
 from .bootstrap import Account
 from .stack import Cloud, Stack, Unavailable
 
-_begun: list[Stack | Exception] = []  # at most one: what is up, or why nothing is
+_begun: list[Stack | Exception] = []  # at most one: the running stack, or why there is none
 
 
 def running() -> Stack:
-    """The ``Stack``, up, with Nova's fake hypervisor; a skip with the reason where there can be none.
+    """The running ``Stack``, with Nova's fake hypervisor; skips, with the reason, where it cannot run.
 
-    What did not come up is not tried again: each test that needs it fails by the same reason. With ``VMPROBE_LIVE_REUSE``
-    set, one that was started by hand is taken, and left running.
+    A start that failed is not repeated: each test that needs the stack fails with the same reason. With
+    ``VMPROBE_LIVE_REUSE`` set, a stack that was started by hand is used, and left running.
     """
     if not _begun:
         _begun.append(_begin())
@@ -56,8 +56,8 @@ def site_file(
 ) -> Path:
     """A site of the running cloud, as a member of its project sees it.
 
-    ``credentials``: the lines of the file instead of the account's. ``endpoint``, ``budget``, ``sample`` and the rest are keys beside
-    the usual ones, or instead of them; an empty one leaves the key out.
+    ``credentials``: lines of the file, in place of the account's. ``endpoint``, ``budget``, ``sample`` and the rest add keys
+    to the usual ones, or replace them; an empty text leaves the key out.
     """
     account = account or cloud.member
     secret = directory / "credentials.ini"
@@ -98,7 +98,7 @@ def site_file(
 
 
 def line(output: str) -> str:
-    """The first line without perfdata; durations as T, ids as ID, also where the line has had no room for all of them."""
+    """The first line without perfdata; durations as T, ids as ID, also ids that the line cuts off."""
     text = re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0])
     text = re.sub(r"\b[0-9a-f]{8}(?:-[0-9a-f-]{27}\b|\.\.\.)", "ID", text)
     text = re.sub(r"vmprobe-live-\w+-\d+-\w+|\.\.\.[a-z0-9]{8}\b", "HANDLE", text)
@@ -131,7 +131,7 @@ def quota(openstack, **limits):
 
 @contextmanager
 def application_credential(openstack, **options):
-    """One of the member's, for the length of a ``with`` block; yields what Keystone said of it."""
+    """In a ``with`` block: an application credential of the member; yields Keystone's document of it."""
     member = openstack.api(openstack.cloud().member)
     where = f"/users/{member.token['user']['id']}/application_credentials"
     made = member.post(
@@ -145,7 +145,7 @@ def application_credential(openstack, **options):
 
 @contextmanager
 def a_server(openstack, name):
-    """A server of this name in the member's project, for the length of a ``with`` block."""
+    """In a ``with`` block: a server of this name in the member's project."""
     cloud, member = openstack.cloud(), openstack.api(openstack.cloud().member)
 
     def find(service, where, key, named):
@@ -190,7 +190,7 @@ def a_server(openstack, name):
 
 @contextmanager
 def harness():
-    """For the conformance suite: Nova's fake hypervisor, whose console says nothing and whose snapshots never end."""
+    """For the conformance suite: Nova's fake hypervisor; its console is empty, and its snapshots never end."""
     from conformance.harnesses import of_site
     from vmprobe.core.clock import Clock
     from vmprobe.core.model import Capability

@@ -76,8 +76,8 @@ class Stack:
     def up(self, qemu: bool = False, reuse: bool = False) -> Cloud:
         """Install what is missing, start everything, and return once servers can be created.
 
-        ``qemu``: with real guests, too. ``reuse``: use a stack that already runs and is well. Raises
-        ``Unavailable`` where this machine cannot run it, and ``Broken`` if it does not come up.
+        ``qemu``: also with real guests. ``reuse``: use a stack that already runs and works. Raises
+        ``Unavailable`` where this machine cannot run it, and ``Broken`` if it does not start.
         """
         self.hold()
         began = time.monotonic()
@@ -99,7 +99,7 @@ class Stack:
         return self.cloud()
 
     def down(self) -> None:
-        """End everything that was started, whoever started it, and forget what it held."""
+        """End everything that was started, whoever started it, and delete its state."""
         self.clear()
         if self.lock:
             self.lock.close()
@@ -146,7 +146,7 @@ class Stack:
         return Cloud(auth_url=f"{self.place.url('keystone')}/v3")
 
     def api(self, account: Account = ADMIN) -> Api:
-        """Authenticated access, for arranging a test and for looking behind the scene."""
+        """Authenticated access, to prepare a test and to check its result."""
         return Api(self.cloud().auth_url, account)
 
     def client(self, *arguments: str, account: Account = MEMBER) -> subprocess.CompletedProcess:
@@ -179,7 +179,7 @@ class Stack:
         self.processes.stop(service)
 
     def start_again(self, service: str) -> None:
-        """Start a service that was stopped, and return once it is at work."""
+        """Start a service that was stopped, and return once it works."""
         began = datetime.now(timezone.utc)
         services.start(self.processes, service)
         self.wait_ports([service])
@@ -335,7 +335,7 @@ class Stack:
                     admin.get("compute", "/os-services")["services"]
                     + admin.get("volumev3", "/os-services")["services"]
                 )
-            except bootstrap.Refused:  # on a busy machine an API can answer 500 while it begins
+            except bootstrap.Refused:  # on a busy machine an API can answer 500 while it starts
                 return False
             return has_room() and names <= {
                 services.COMPUTE_HOSTS.get(service["host"], service["binary"])

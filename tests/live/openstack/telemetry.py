@@ -1,6 +1,6 @@
-"""A real Gnocchi beside the running cloud, in its catalog, and Ceilometer's part: the resources and measures of a server.
+"""A real Gnocchi beside the running cloud, in its catalog, with the resources and measures that Ceilometer would send.
 
-Not among the cloud's own services: it starts when a test asks for it, and is gone from the catalog when that test ends.
+It is not one of the stack's services: it starts when a test needs it, and leaves the catalog when that test ends.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def telemetry(stack):
 
 
 class Ceilometer:
-    """What it does, done by hand: its archive policy, its types of resources, and for a server what its pollsters send."""
+    """What Ceilometer does, by hand: its archive policy, its resource types, and the measures that its pollsters send."""
 
     def __init__(self, stack):
         self.admin = stack.api()
@@ -101,8 +101,8 @@ class Ceilometer:
 
     @contextmanager
     def having_polled(self, server: dict, readings: dict[str, dict[str, list[float]]]):
-        """In a ``with`` block: Gnocchi has this of a server; ``readings``: by resource ("" is the server, "vda" a
-        disk, "tap..." an interface) and meter the counters of the last granules, the newest last. None: known, and not read."""
+        """In a ``with`` block: Gnocchi has these ``readings`` of a server: by resource ("" is the server, "vda" a disk,
+        "tap..." an interface) and meter, the counters of the last granules, the newest last. None: a metric without measures."""
         for name, meters in readings.items():
             kind = (
                 "instance"
@@ -145,7 +145,7 @@ class Ceilometer:
             )
 
     def _keep(self, metric: str, counted: list[float]) -> None:
-        """The measures, and Gnocchi's own sweep over them (its ``refresh``, which is what gnocchi-metricd does)."""
+        """Send measures, and let Gnocchi process them (``refresh``, which does what gnocchi-metricd does)."""
         newest = datetime.now(timezone.utc).timestamp() // GRANULE * GRANULE
         first = newest - GRANULE * (len(counted) - 1)
         self.admin(

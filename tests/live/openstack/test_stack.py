@@ -293,6 +293,6 @@ def listening(pid: int) -> set[str]:
 
 
 def written(hexadecimal: str) -> str:
-    """An address of /proc, which has it in the machine's order of bytes word by word, as people write it."""
+    """Format an address of /proc, which has 32-bit words in the machine's byte order."""
     words = [bytes.fromhex(hexadecimal[at : at + 8]) for at in range(0, len(hexadecimal), 8)]
     return str(ip_address(b"".join(word[::-1] for word in words)))

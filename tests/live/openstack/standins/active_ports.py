@@ -1,7 +1,7 @@
 """An ML2 mechanism driver that stands in for a network on the hosts of Nova's fake hypervisor.
 
-A port of such a host is bound and ACTIVE at once, without an agent; Neutron then tells Nova that it is plugged, as ever.
-Hosts of any other name are left to the real drivers.
+A port of such a host is bound and ACTIVE at once, without an agent; Neutron then tells Nova, as usual, that it is plugged.
+The real drivers serve all other hosts.
 """
 
 from neutron_lib import constants

@@ -16,7 +16,7 @@ class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self):
-        """Without asking a name server who we are."""
+        """Do not ask a name server for our own name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address
         self.setup_environ()

@@ -1,7 +1,7 @@
 """One Python that has loaded what all of OpenStack's programs share, and that forks each of them.
 
-Loading takes these programs longer than anything else they do at their start, and what is loaded once is in memory once.
-One request a line on standard input, answered with the id of the new process, which leads a group of its own:
+Loading takes these programs longer than the rest of their start, and what is loaded once is in memory once.
+Each line on standard input is a request. The answer is the id of the new process, which leads a group of its own:
 
     {"name": ..., "program": "module:function", "lines": [[argument, ...], ...], "log": path, "exit": path}
 

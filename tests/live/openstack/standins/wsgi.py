@@ -14,9 +14,9 @@ def keystone():
 
 
 def openid_connect(application):
-    """What Apache's mod_auth_openidc does in front of Keystone: who comes with a bearer token becomes the claims of it.
+    """Do what Apache's mod_auth_openidc does in front of Keystone: turn a bearer token into its claims.
 
-    The provider's word for who they are is the token itself: ``alice.bearer-of-egi`` is alice's.
+    The token itself names the user: ``alice.bearer-of-egi`` is alice's.
     """
 
     def answer(environ, start_response):
@@ -43,7 +43,7 @@ def placement():
 
 
 def listen():
-    """Take the arguments: the applications would read them as their own. Who connects now, waits."""
+    """Take the arguments away, because the applications would read them. A client that connects now waits."""
     address, port = sys.argv[1:]
     del sys.argv[1:]
     return eventlet.listen((address, int(port)), backlog=128)
