@@ -25,7 +25,7 @@ class Local:
     def start(self):
         return self.site.set("sample", readings="8", interval="2 s").start("-v")
 
-    def look(self, probe, *options):
+    def check(self, probe, *options):
         done = subprocess.run(
             [
                 sys.executable,
@@ -52,8 +52,8 @@ class Libvirt:
     def start(self):
         return self.host.probe("-v", **self.sections)
 
-    def look(self, probe, *options):
-        return self.host.look(probe, *options, **self.sections)
+    def check(self, probe, *options):
+        return self.host.check(probe, *options, **self.sections)
 
 
 @pytest.fixture(scope="module", params=["qemu", "libvirt"])
@@ -68,26 +68,26 @@ def place(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def seen(place):
+def outputs(place):
     """The output of each check while a test VM ran, and of the lifecycle check at its end."""
     process = place.start()
     try:
-        assert soon(lambda: "running=1;" in place.look("state")[1], 120), process.poll()
-        outputs = {
-            probe: place.look(probe, "-v") for probe in ("gateway", "state", "capacity", "image")
+        assert soon(lambda: "running=1;" in place.check("state")[1], 120), process.poll()
+        collected = {
+            probe: place.check(probe, "-v") for probe in ("gateway", "state", "capacity", "image")
         }
-        outputs["activity"] = place.look(
+        collected["activity"] = place.check(
             "activity", "-v", "-t", "8"
         )  # in 8 s there is time for four readings, which take 6 s
-        outputs["needs"] = place.look("capacity", "--need", "1000000")
-        outputs["again"] = place.look("activity", "-v", "-t", "8")
+        collected["needs"] = place.check("capacity", "--need", "1000000")
+        collected["again"] = place.check("activity", "-v", "-t", "8")
         output, _ = process.communicate(timeout=240)
-        outputs["lifecycle"] = (process.returncode, output)
+        collected["lifecycle"] = (process.returncode, output)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=120)
-    return outputs
+    return collected
 
 
 def figures(output):
@@ -99,8 +99,8 @@ def figures(output):
     }
 
 
-def test_the_gateway_is_well_and_says_its_version(seen):
-    code, output = seen["gateway"]
+def test_the_gateway_is_well_and_says_its_version(outputs):
+    code, output = outputs["gateway"]
 
     assert code == 0, output
     assert re.match(
@@ -110,16 +110,16 @@ def test_the_gateway_is_well_and_says_its_version(seen):
     assert {"auth", "version", "list", "image", "total"} <= set(figures(output))
 
 
-def test_the_server_is_counted_as_running_with_its_age_by_its_name(seen):
-    code, output = seen["state"]
+def test_the_server_is_counted_as_running_with_its_age_by_its_name(outputs):
+    code, output = outputs["state"]
 
     assert code == 0, output
     assert re.match(r"VM_STATE OK - \w+: 1 server \(1 running\) \| age_max=[\d.]+s;;;0 ", output)
     assert re.search(r"^running +\d+ s .* vmprobe-\S+$", output, re.M)
 
 
-def test_what_is_free_is_said_and_a_million_more_do_not_fit(seen):
-    code, output = seen["capacity"]
+def test_what_is_free_is_said_and_a_million_more_do_not_fit(outputs):
+    code, output = outputs["capacity"]
     assert (
         code,
         figures(output)[
@@ -131,7 +131,7 @@ def test_what_is_free_is_said_and_a_million_more_do_not_fit(seen):
         r"^(load +host|ready +\S+) +[\d.]+ +[\d.]+ +- +\d+ %$", output, re.M
     )  # QEMU's host, libvirt's vCPUs
 
-    code, output = seen["needs"]
+    code, output = outputs["needs"]
     assert code == 1
     assert re.match(
         r"VM_CAPACITY WARNING - \w+: only \d+ of 1000000 128 MiB fit: \w+ by .* (is|are) free \(cause=quota\); ",
@@ -139,8 +139,8 @@ def test_what_is_free_is_said_and_a_million_more_do_not_fit(seen):
     )
 
 
-def test_its_activity_is_measured_and_between_two_runs_too(seen):
-    code, output = seen["again"]
+def test_its_activity_is_measured_and_between_two_runs_too(outputs):
+    code, output = outputs["again"]
 
     assert code == 0, output
     assert re.match(
@@ -154,23 +154,23 @@ def test_its_activity_is_measured_and_between_two_runs_too(seen):
     assert figures(output)["interval"] > 6 and figures(output)["disk_write_avg"] > 0
 
 
-def test_the_test_image_is_there(seen):
-    assert seen["image"][0] == 0, seen["image"][1]
-    assert seen["image"][1].partition(" | ")[0].endswith(": image vmprobe-test is there")
+def test_the_test_image_is_there(outputs):
+    assert outputs["image"][0] == 0, outputs["image"][1]
+    assert outputs["image"][1].partition(" | ")[0].endswith(": image vmprobe-test is there")
 
 
-def test_the_vm_itself_says_what_it_felt_and_agrees_with_the_manager(seen):
-    code, output = seen["lifecycle"]
+def test_the_vm_itself_says_what_it_felt_and_agrees_with_the_manager(outputs):
+    code, output = outputs["lifecycle"]
 
     assert code == 0, output
     assert {"steal_avg", "work_cpu", "work_disk", "metering"} <= set(figures(output))
     assert figures(output)["metering"] <= 4, output
 
 
-def test_nothing_was_created_by_looking(place, seen):
+def test_nothing_was_created_by_looking(place, outputs):
     assert (
-        place.look("state")[1].startswith("VM_STATE OK - ")
-        and "servers=0;" in place.look("state")[1]
+        place.check("state")[1].startswith("VM_STATE OK - ")
+        and "servers=0;" in place.check("state")[1]
     )
 
 
@@ -185,10 +185,10 @@ def test_a_disk_image_is_the_one_that_it_should_be_until_it_is_changed(tmp_path)
     place = Local(tmp_path)
     place.site.set("test vm", image=str(disk))
 
-    assert place.look("image", "--checksum", f"sha512:{digits}")[1].startswith(
+    assert place.check("image", "--checksum", f"sha512:{digits}")[1].startswith(
         f"VM_IMAGE OK - here: image {disk} is there and unchanged | "
     )
     disk.write_bytes(b"other")
-    assert place.look("image", "--checksum", f"sha512:{digits}")[1].startswith(
+    assert place.check("image", "--checksum", f"sha512:{digits}")[1].startswith(
         "VM_IMAGE CRITICAL - here: mismatched 1 is outside 0 (critical); "
     )

@@ -22,7 +22,7 @@ def gateway():
 
 
 @pytest.fixture
-def look(gateway, tmp_path):
+def check(gateway, tmp_path):
     """(exit code, output) of a probe."""
     gateway.heal()
 
@@ -85,8 +85,8 @@ def figures(output):
     }
 
 
-def test_the_gateway_is_well_and_says_its_region_and_zones(look):
-    code, output = look("gateway", "--capabilities")
+def test_the_gateway_is_well_and_says_its_region_and_zones(check):
+    code, output = check("gateway", "--capabilities")
 
     assert code == 0, output
     assert re.match(
@@ -96,16 +96,16 @@ def test_the_gateway_is_well_and_says_its_region_and_zones(look):
     assert re.search(r"^zones +.*us-east-1a", output, re.M)
 
 
-def test_a_server_has_its_age_image_and_name(look, server):
-    code, output = look("state", "-v")
+def test_a_server_has_its_age_image_and_name(check, server):
+    code, output = check("state", "-v")
 
     assert code == 0, output
     assert re.match(r"VM_STATE OK - ec2: 1 server \(1 running\)", output)
     assert re.search(rf"^running +\d+ s +.*ami-\w+ +{server} +web-1$", output, re.M)
 
 
-def test_what_is_used_is_counted(look, server):
-    code, output = look("capacity")
+def test_what_is_used_is_counted(check, server):
+    code, output = check("capacity")
 
     assert code == 0, output
     assert figures(output)["servers_used"] == 1 and figures(output)["addresses_free"] == 5
@@ -117,7 +117,7 @@ def limits(output):
     return {name.strip(): (used, total) for name, _, used, total, *_ in rows}
 
 
-def test_service_quotas_limit_what_is_used(look, gateway, server):
+def test_service_quotas_limit_what_is_used(check, gateway, server):
     for kind in ("gp3", "gp2"):
         gateway.ask(
             "ec2",
@@ -129,7 +129,7 @@ def test_service_quotas_limit_what_is_used(look, gateway, server):
                 "AvailabilityZone": "us-east-1a",
             },
         )
-    code, output = look(
+    code, output = check(
         "capacity", "--need", "3", "-v", endpoint={"service quotas url": gateway.url}
     )
 
@@ -155,10 +155,10 @@ def test_service_quotas_limit_what_is_used(look, gateway, server):
 
 
 def test_quotas_that_are_forbidden_or_out_of_reach_limit_nothing_and_that_is_said(
-    look, gateway, server
+    check, gateway, server
 ):
     gateway.faults.add("no-quotas")
-    code, output = look("capacity", "-v", endpoint={"service quotas url": gateway.url})
+    code, output = check("capacity", "-v", endpoint={"service quotas url": gateway.url})
     assert code == 0, output
     assert limits(output)["vcpus"] == ("1", "unknown") and limits(output)["addresses"] == (
         "0",
@@ -170,7 +170,7 @@ def test_quotas_that_are_forbidden_or_out_of_reach_limit_nothing_and_that_is_sai
         re.M,
     )
 
-    code, output = look("capacity", "-v", endpoint={"service quotas url": "http://127.0.37.3:1"})
+    code, output = check("capacity", "-v", endpoint={"service quotas url": "http://127.0.37.3:1"})
     assert code == 0, output
     assert re.search(
         r"^note: the limit of storage is not known: quota ec2/L-1216C47A: 127.0.37.3 port 1: connection refused$",
@@ -179,15 +179,15 @@ def test_quotas_that_are_forbidden_or_out_of_reach_limit_nothing_and_that_is_sai
     )
 
 
-def test_activity_is_what_cloudwatch_says(look, server):
-    code, output = look("activity")
+def test_activity_is_what_cloudwatch_says(check, server):
+    code, output = check("activity")
 
     assert code == 0, output
     assert figures(output)["cpu_avg"] == 12.5 and figures(output)["net_out_avg"] == 200
 
 
-def test_the_test_image_is_there(look):
-    code, output = look("image")
+def test_the_test_image_is_there(check):
+    code, output = check("image")
 
     assert (code, output.partition(" | ")[0]) == (
         0,
@@ -195,7 +195,7 @@ def test_the_test_image_is_there(look):
     )
 
 
-def test_nothing_of_anybody_elses_is_a_leftover(look, server):
-    code, output = look("leftovers", "--remove")
+def test_nothing_of_anybody_elses_is_a_leftover(check, server):
+    code, output = check("leftovers", "--remove")
 
     assert code == 0, output

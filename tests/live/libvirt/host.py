@@ -101,7 +101,7 @@ class Host:
     def lifecycle(self, *options: str, **sections: Dict[str, str]):
         return self.finish(self.probe(*options, **sections))
 
-    def look(self, name: str, *options: str, **sections: Dict[str, str]):
+    def check(self, name: str, *options: str, **sections: Dict[str, str]):
         """(exit code, output) of check_vm_<name>."""
         return self.finish(
             self.start(

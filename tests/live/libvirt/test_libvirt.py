@@ -74,7 +74,7 @@ def test_in_a_users_session_a_vm_lives_to_the_word_of_its_console_and_is_gone(se
 def test_a_volume_that_is_larger_than_the_pool_fits_and_is_made(session):
     test_vm = {"volume": "4 TiB", "depth": "api"}
 
-    state, output = session.look("capacity", "--need", "2", test_vm=test_vm)
+    state, output = session.check("capacity", "--need", "2", test_vm=test_vm)
     assert (state, figures(output)["host_storage_free"] < 2**42) == (0, True), output
     assert session.lifecycle(test_vm=test_vm)[0] == 0
 
@@ -174,10 +174,10 @@ def test_a_volume_of_the_pool_is_an_image_with_checksums_until_it_is_changed(ses
         ):
             file.write_bytes(upload)
             session.virsh("vol-upload", "--pool", "vmprobe", "some.img", str(file))
-            state, output = session.look("image", "--image", "some.img", "--checksum", checksum)
+            state, output = session.check("image", "--image", "some.img", "--checksum", checksum)
 
             assert (state, output[: len(line)]) == (code, line)
-        state, output = session.look("image", "--image", "no.img")
+        state, output = session.check("image", "--image", "no.img")
         assert (state, output.partition(" | ")[0]) == (
             2,
             "VM_IMAGE CRITICAL - kvm: image: no image named 'no.img' (cause=image)",

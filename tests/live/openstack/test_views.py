@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def look(openstack, tmp_path):
+def check(openstack, tmp_path):
     """(exit code, output) of a probe."""
     path = site_file(tmp_path, openstack.cloud())
 
@@ -42,8 +42,8 @@ def figures(output):
     }
 
 
-def test_the_gateway_and_each_service_of_its_catalog_are_there(look):
-    code, output = look("gateway", "--capabilities")
+def test_the_gateway_and_each_service_of_its_catalog_are_there(check):
+    code, output = check("gateway", "--capabilities")
 
     assert code == 0, output
     assert re.match(
@@ -55,9 +55,9 @@ def test_the_gateway_and_each_service_of_its_catalog_are_there(look):
     assert re.search(r"^services +.*compute.*image.*network", output, re.M)
 
 
-def test_a_crashed_service_is_not_taken_for_a_rejected_credential(look, openstack):
+def test_a_crashed_service_is_not_taken_for_a_rejected_credential(check, openstack):
     with openstack.without("glance"):
-        code, output = look("gateway")
+        code, output = check("gateway")
 
     assert code == 2, output
     assert re.match(
@@ -66,8 +66,8 @@ def test_a_crashed_service_is_not_taken_for_a_rejected_credential(look, openstac
     )
 
 
-def test_a_server_has_its_owner_project_image_and_age(look, server):
-    code, output = look("state", "-v", "--name", "view")
+def test_a_server_has_its_owner_project_image_and_age(check, server):
+    code, output = check("state", "-v", "--name", "view")
 
     assert code == 0, output
     assert re.search(
@@ -77,8 +77,8 @@ def test_a_server_has_its_owner_project_image_and_age(look, server):
     )
 
 
-def test_quotas_say_what_is_free_and_what_limits(look):
-    code, output = look("capacity", "--need", "100000")
+def test_quotas_say_what_is_free_and_what_limits(check):
+    code, output = check("capacity", "--need", "100000")
 
     assert code == 1, output
     assert {"servers_free", "vcpus_free", "memory_free", "volumes_free", "fits"} <= set(
@@ -90,15 +90,15 @@ def test_quotas_say_what_is_free_and_what_limits(look):
     )
 
 
-def test_as_many_test_vms_fit_as_the_quota_has_left(look, openstack, server):
+def test_as_many_test_vms_fit_as_the_quota_has_left(check, openstack, server):
     with quota(openstack, instances=3):
         for need, state in ((2, 0), (3, 1)):
-            code, output = look("capacity", "--need", str(need))
+            code, output = check("capacity", "--need", str(need))
             assert (code, figures(output)["fits"]) == (state, 2), output
         assert "only 2 of 3 nano fit: servers by quota: 2 of 3 are free (cause=quota)" in output
 
 
-def test_a_member_sees_the_quotas_of_volume_types(look, openstack):
+def test_a_member_sees_the_quotas_of_volume_types(check, openstack):
     cinder = openstack.api()
     member = openstack.api(openstack.cloud().member).token["project"]["id"]
     kind = cinder.get("volumev3", "/types/default")["volume_type"]["name"]
@@ -106,7 +106,7 @@ def test_a_member_sees_the_quotas_of_volume_types(look, openstack):
         "PUT", "volumev3", f"/os-quota-sets/{member}", json={"quota_set": {f"gigabytes_{kind}": 0}}
     )
     try:
-        code, output = look("capacity", "--need", "1")
+        code, output = check("capacity", "--need", "1")
     finally:
         cinder("DELETE", "volumev3", f"/os-quota-sets/{member}")
 
@@ -170,16 +170,16 @@ def test_a_host_that_is_disabled_has_room_for_nothing(openstack, tmp_path):
     assert "only 0 of 1 nano fit: memory by all hosts: 0 B of 0 B is free (cause=quota)" in output
 
 
-def test_activity_is_measured_by_novas_diagnostics(look, server):
-    look("activity", "--name", "view")
-    code, output = look("activity", "--name", "view")
+def test_activity_is_measured_by_novas_diagnostics(check, server):
+    check("activity", "--name", "view")
+    code, output = check("activity", "--name", "view")
 
     assert code == 0, output
     assert re.match(r"VM_ACTIVITY OK - openstack: 1 server over \d+ s: ", output)
 
 
-def test_the_images_checksum_is_glances(look):
-    code, output = look("image", f"--checksum=md5:{'0' * 32}")
+def test_the_images_checksum_is_glances(check):
+    code, output = check("image", f"--checksum=md5:{'0' * 32}")
 
     assert code == 2, output
     assert re.match(
@@ -187,7 +187,7 @@ def test_the_images_checksum_is_glances(look):
         r"[0-9a-f]{12}, not 000000000000 \|",
         output,
     )
-    assert look("image")[0] == 0
+    assert check("image")[0] == 0
 
 
 def test_an_operator_sees_the_servers_of_all_projects_and_a_member_may_not(
