@@ -1,6 +1,6 @@
-"""Run a check as a plug-in: streams, signals, exit codes, and the last resort.
+"""Run a check as a plug-in: streams, signals, exit codes, and errors that nobody expected.
 
-Whatever happens, the exit code is 0 to 3, and stdout has one clean first line.
+Whatever happens, the exit code is 0 to 3, and stdout begins with one clean line.
 """
 
 from __future__ import annotations
@@ -32,19 +32,15 @@ def run(check: str) -> NoReturn:
         verdict = _submitted(check, result, began) if result.options.submit else result.verdict
     except Printed as output:
         leave(str(output), UNKNOWN)
-    except (VmprobeError, ImportError) as error:  # there is no site
-        verdict = Verdict(UNKNOWN, current().redact(str(error)))
-        verdict = _unsubmitted(verdict, arguments)
+    except (VmprobeError, ImportError) as error:  # before a site was loaded
+        verdict = _unsubmitted(judge.not_started(error), arguments)
     except BaseException as error:
-        verdict = judge.unforeseen(error, _wants_traceback(arguments))
-        verdict = _unsubmitted(verdict, arguments)
+        verdict = _unsubmitted(judge.unforeseen(error, _wants_traceback(arguments)), arguments)
     leave(render(name, verdict), verdict.state)
 
 
 def _result(check: str, arguments: List[str]) -> CheckResult:
-    """What the check returns. A signal raises Interrupted until the check listens to signals
-    itself.
-    """
+    """Run the check. A signal raises Interrupted, until the check handles signals itself."""
     try:
         signals.handle_early(raises=not _submits(arguments))
         _open_streams()
@@ -58,8 +54,8 @@ def _result(check: str, arguments: List[str]) -> CheckResult:
 
 
 def _submitted(check: str, result: CheckResult, began: float) -> Verdict:
-    """Submit the result to its targets; a failure is told below line 1, and changes no state.
-    Raises nothing.
+    """Submit the result to its targets. A failure is reported below line 1 and does not change the
+    state. Raises nothing.
     """
     verdict, site, options = result
     try:
@@ -90,7 +86,7 @@ def _submitted(check: str, result: CheckResult, began: float) -> Verdict:
 
 
 def _unsubmitted(verdict: Verdict, arguments: List[str]) -> Verdict:
-    """Without a site there is nothing to submit under: say so, where that was asked for."""
+    """Add a line that the result was not submitted, if --submit is given: no site is known."""
     return verdict.with_details([f"not submitted: {verdict.text}"] if _submits(arguments) else [])
 
 
@@ -111,8 +107,8 @@ def leave(output: str, state: int) -> NoReturn:
 def _open_streams() -> None:
     """Reopen closed standard streams on /dev/null, and make the output ASCII.
 
-    Otherwise the next file that is opened would get a standard stream's number. Whoever reads the
-    output knows ASCII, whatever encoding the environment asks for.
+    Otherwise the next file that is opened would get a standard stream's number. Every reader of the
+    output can read ASCII, whatever encoding the environment asks for.
     """
     # In this order: each gets the lowest number that is free.
     sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")

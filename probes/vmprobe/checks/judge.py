@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Sequence, Tup
 
 from vmprobe.core import reasons, text
 from vmprobe.core.errors import (
+    STATES,
     ClientError,
     CloudError,
     DeadlinePassed,
@@ -22,7 +23,7 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.redact import current
 from vmprobe.core.timeline import Timeline
-from vmprobe.report.verdict import CRITICAL, OK, UNKNOWN, WARNING, WORDS, Verdict, figure
+from vmprobe.report.verdict import CRITICAL, OK, UNKNOWN, WARNING, Verdict, figure
 from vmprobe.site.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -84,6 +85,16 @@ def failure(
     return Verdict(state, blame(stage, error, cause), reason=str(error))
 
 
+def not_started(error: BaseException, mapping: Mapping[str, str] = {}) -> Verdict:
+    """The verdict of a run that ``error`` ended before anything was requested.
+
+    ``mapping`` is the site's ``[verdict]``, where the site is known.
+    """
+    is_ours = isinstance(error, ClientError)
+    state = _state("client", mapping, UNKNOWN) if is_ours else UNKNOWN
+    return Verdict(state, current().redact(str(error)))
+
+
 def unforeseen(error: BaseException, with_traceback: bool) -> Verdict:
     """Return the verdict of an error that nobody expected: one clean line. ``with_traceback`` adds
     the traceback below it.
@@ -125,7 +136,7 @@ def state_of_error(
 
 
 def _state(cause: str, mapping: Mapping[str, str], usual: int) -> int:
-    return WORDS.index(mapping.get(cause, WORDS[usual]))
+    return STATES.index(mapping.get(cause, STATES[usual]))
 
 
 def is_quota(error: BaseException) -> bool:
@@ -141,10 +152,20 @@ def blame(stage: str, error: BaseException, cause: str) -> str:
     """``active: server 4f1c is ERROR: No valid host was found (cause=scheduler, req-1a2b)``, not
     shortened.
     """
-    marks = [f"cause={cause}"] if cause else []
     request = text.one_line(getattr(error, "request", ""), 44)
-    tail = f" ({', '.join(marks + [request] if request else marks)})" if marks or request else ""
-    return (f"{stage}: " if stage else "") + str(error) + tail
+    return with_cause((f"{stage}: " if stage else "") + str(error), cause, request)
+
+
+def with_cause(message: str, cause: str, request: str = "") -> str:
+    """Add the cause to a message, and the manager's id of the request, where there are any."""
+    marks = [f"cause={cause}"] if cause else []
+    marks += [request] if request else []
+    return f"{message} ({', '.join(marks)})" if marks else message
+
+
+def cause_of_stage(stage: str) -> str:
+    """The usual cause of an error in a stage: it counts where nothing else names one."""
+    return _STAGES.get(stage, _OTHER_STAGE).cause
 
 
 # --- a run that came to its end -------------------------------------------------------------------

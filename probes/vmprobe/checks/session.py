@@ -17,13 +17,13 @@ from vmprobe.checks.options import Parser, load_site, thresholds_of
 from vmprobe.core import redact
 from vmprobe.core.clock import Clock, Deadline
 from vmprobe.core.cloud import Cloud
-from vmprobe.core.errors import VmprobeError
+from vmprobe.core.errors import STATES, VmprobeError
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import seconds
 from vmprobe.core.timeline import Stage, Timeline
 from vmprobe.host import files
 from vmprobe.report import progress
-from vmprobe.report.verdict import UNKNOWN, WORDS, Verdict
+from vmprobe.report.verdict import Verdict
 from vmprobe.site import services
 from vmprobe.site.credentials import secrets
 from vmprobe.site.site import Site
@@ -54,7 +54,7 @@ def run(
         importlib.import_module("nagiosplugin")  # for the output: fail before anything is started
         verdict = check(site, options)
     except (VmprobeError, ImportError) as error:  # before anything was started
-        verdict = Verdict(UNKNOWN, redact.current().redact(str(error)))
+        verdict = judge.not_started(error, site.verdict)
     except BaseException as error:
         verdict = judge.unforeseen(error, options.verbose >= 2)
     return CheckResult(verdict, site, options)
@@ -206,7 +206,7 @@ def _find_and_judge(
     if getattr(options, "json", None):
         document = {
             "site": site.name,
-            "state": WORDS[verdict.state],
+            "state": STATES[verdict.state],
             "text": verdict.text,
             "requests": session.evidence.requests,
             **finding.document,

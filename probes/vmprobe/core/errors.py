@@ -1,7 +1,9 @@
-"""The errors of the suite. The type decides the state of the check.
+"""The errors of the suite, and the states of a check. ``checks.judge`` derives the state from the
+type and the cause of an error.
 
-The text says what was requested, of whom, and what they answered. A driver raises nothing else.
-``cause`` is shown on line 1 as ``cause=``; where it is empty, the stage decides.
+The text says what was requested, from whom, and what they answered. A driver raises only these.
+``cause`` is shown on line 1 as ``cause=``. Where it is empty, ``checks.judge`` takes it from the
+text, or from the stage.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Sequence
 if TYPE_CHECKING:
     from vmprobe.core.model import Ref
 
+STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")  # by exit code
 CAUSES = (
     "client",
     "auth",
@@ -25,7 +28,7 @@ CAUSES = (
 
 
 class VmprobeError(Exception):
-    """Anything that this suite raises on purpose.
+    """An error that this suite raises on purpose.
 
     ``request`` is the manager's own id of the request, for a ticket.
     """
@@ -72,11 +75,11 @@ class NotPermitted(CloudError):
     """The credential is accepted, but the cloud's policy forbids this request."""
 
     cause = "auth"
-    partial: Sequence[Ref] = ()  # of the answer: what the manager told in spite of it
+    partial: Sequence[Ref] = ()  # what the manager did answer
 
 
 class NotFound(CloudError):
-    """The manager itself says that the resource does not exist. No answer is never this."""
+    """The manager itself says that the resource does not exist. Never raised for no answer."""
 
 
 class Ended(NotFound):

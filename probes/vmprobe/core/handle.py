@@ -17,11 +17,11 @@ from typing import NamedTuple, Optional, Pattern
 PREFIX = "vmprobe-"
 _OWNER_LIMIT = 18
 _RANDOM = "abcdefghijkmnpqrstuvwxyz23456789"  # 32, so that each is as likely as the others
-_FORM = re.compile(
+_PARTS = (
     r"vmprobe-(?P<owner>[a-z0-9][a-z0-9-]{0,%d})-(?P<start>\d{8}t\d{6}z)-(?P<minutes>\d{1,5})"
-    r"-(?P<random>[a-z0-9]{8})(?:-[a-z0-9-]+)?" % (_OWNER_LIMIT - 1),
-    re.ASCII,
+    r"-(?P<random>[a-z0-9]{8})" % (_OWNER_LIMIT - 1)
 )
+_FORM = re.compile(_PARTS + "(?:-[a-z0-9-]+)?", re.ASCII)
 
 
 class Handle(NamedTuple):
@@ -76,6 +76,15 @@ def parse(name: str) -> Optional[Handle]:
     handle = Handle(match["owner"], start, int(match["minutes"]), match["random"])
     # a second 61, or minutes 007, were never ours
     return handle if name.lower().startswith(str(handle)) else None
+
+
+def shortened(text: str) -> str:
+    """Shorten each handle in a text to its random part.
+
+    >>> shortened("server vmprobe-mon1-20270115t080000z-2-x7k2m9qp-3 is BUILD")
+    'server ...x7k2m9qp-3 is BUILD'
+    """
+    return re.sub(rf"\b{_PARTS}(?P<member>-\d{{1,4}})?\b", r"...\g<random>\g<member>", text)
 
 
 def owner_word(owner: str = "") -> str:

@@ -48,6 +48,14 @@ def origin(url: str) -> Origin:
     return Origin(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
 
+def has_user(url: str) -> bool:
+    """Whether a URL that a person wrote may have a user or a password in it.
+
+    Any @ counts: a password may contain a ``/``, so where the host ends is not certain.
+    """
+    return "@" in url
+
+
 def authority(url: str) -> str:
     """``host:port`` as in a Host header, without the scheme's own port.
 

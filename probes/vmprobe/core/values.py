@@ -129,6 +129,6 @@ def http_url(text: str) -> str:
             raise ValueError
     except ValueError:
         raise ValueError("is not a URL like 'https://host:5000/v3'") from None
-    if "@" in text:
+    if urls.has_user(text):
         raise ValueError("contains a user or password; these belong in the credentials file")
     return text.rstrip("/")

@@ -184,6 +184,16 @@ def lock(descriptor: int, deadline: Deadline) -> None:
 # --- JSON documents that a check keeps from one run to the next ---
 
 
+def set_aside(path: str, suffix: str = "") -> str:
+    """Rename a damaged file, so that people see it and no run reads it again; return the new path.
+
+    Its name then ends in ``.damaged``, instead of ``suffix``.
+    """
+    aside = f"{path[: -len(suffix)] if suffix else path}.damaged"
+    os.rename(path, aside)
+    return aside
+
+
 def save_json(path: str, document: object) -> None:
     """Keep ``document`` for the next run; OSError where it cannot be kept.
 
@@ -195,7 +205,7 @@ def save_json(path: str, document: object) -> None:
     try:
         replace(path, text)
     except IsADirectoryError:  # not ours, and it would be in the way for ever
-        os.rename(path, f"{path}.damaged")
+        set_aside(path)
         replace(path, text)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -232,7 +242,7 @@ def load_json(path: str, parse: Callable[[Any], T], nothing: T) -> Tuple[T, str]
         RecursionError,
     ):
         with contextlib.suppress(OSError):
-            os.replace(path, f"{path}.damaged")
+            set_aside(path)
         return nothing, f"{path} was damaged and is set aside"
     except OSError as failed:
         return nothing, f"{path} cannot be read: {failed.strerror}"

@@ -130,17 +130,15 @@ class Ledger:
         self._descriptor = None
 
     def postpone(self) -> None:
-        """Put this ledger behind the others: it was looked at, and still holds debts."""
+        """Put this ledger behind the others: it was read, and still has debts."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):  # then it comes first once more
                 os.utime(self._descriptor)
 
     def set_aside(self) -> str:
         """Rename a damaged ledger, so that people see it and runs do not; return the new path."""
-        aside = self.path[: -len(_SUFFIX)] + ".damaged"
-        os.rename(self.path, aside)
-        self.path = aside
-        return aside
+        self.path = files.set_aside(self.path, _SUFFIX)
+        return self.path
 
     # --- write ---
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import Callable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from vmprobe.core import reasons, text
+from vmprobe.core import handle, reasons, text
+from vmprobe.core.errors import STATES
 from vmprobe.site.metrics import unit
 from vmprobe.site.thresholds import Thresholds
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
-WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 _LINE = 199  # characters of line 1 before its perfdata
 _ALL = 8000  # characters in all: Nagios takes 8192 bytes of a passive result, with its header
@@ -23,7 +23,6 @@ _LAST = 60  # characters of a reason's last clause that stay: often the budget t
 _LONG_ID = re.compile(
     r"\b([0-9a-fA-F]{8})(?:(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{24})\b"
 )
-_HANDLE = re.compile(r"\bvmprobe-[a-z0-9-]{1,30}-\d{8}t\d{6}z-\d{1,6}-([a-z0-9]{8}(?:-\d{1,4})?)\b")
 # Counts of what can be used in fractions:
 _FRACTIONS = re.compile(r"(host_|pool_)?(cpus|vcpus|load)_(used|free)$")
 
@@ -80,7 +79,7 @@ def render(name: str, verdict: Verdict) -> str:
     Where a reason had to be shortened for line 1, the whole text is repeated on a line of its own
     below.
     """
-    head = f"{name} {WORDS[verdict.state]} - "
+    head = f"{name} {STATES[verdict.state]} - "
     whole = text.shortened(verdict.text, _ALL)
     shown = fitted(verdict.text, verdict.reason, _LINE - len(head))
     data = " ".join(perfdata(verdict.perfdata, verdict.thresholds, verdict.highest))
@@ -92,8 +91,8 @@ def render(name: str, verdict: Verdict) -> str:
 def fitted(line: str, reason: str, room: int) -> str:
     """Shorten a line to ``room`` characters.
 
-    First what wraps the ``reason`` is left out, then ids are shortened, then the end of the reason
-    is cut.
+    First the text around the ``reason`` is left out, then ids are shortened, then the end of the
+    reason is cut.
     """
     before, middle, after = _split(line, reason)
     middle = reasons.innermost(middle)
@@ -102,7 +101,7 @@ def fitted(line: str, reason: str, room: int) -> str:
         return line
 
     before, middle, after = (
-        _HANDLE.sub(r"...\1", _LONG_ID.sub(r"\1...", part)) for part in (before, middle, after)
+        handle.shortened(_LONG_ID.sub(r"\1...", part)) for part in (before, middle, after)
     )
     if len(before + middle + after) > room:
         middle, separator, last = middle.rpartition("; ")

@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Type, cast
 from vmprobe import drivers
 from vmprobe.core.clock import Polling
 from vmprobe.core.driver import Driver, Key
-from vmprobe.core.errors import CAUSES, ClientError
+from vmprobe.core.errors import CAUSES, STATES, ClientError
 from vmprobe.core.handle import owner_word
 from vmprobe.core.ini import Sections
 from vmprobe.core.model import TestVM
@@ -36,7 +36,6 @@ from vmprobe.site.services import SERVICES
 from vmprobe.site.thresholds import Thresholds, parse_range
 
 DEPTHS = ("api", "console", "reach")
-STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 
 class Sampling(NamedTuple):
@@ -172,12 +171,16 @@ def _driver(base: str, sections: Sections) -> Type[Driver]:
 
 
 def _check_budget(base: str, budget: Mapping[str, Any]) -> None:
-    deadline, reserve = budget["deadline"], budget["reserve"]
-    if reserve >= deadline:
-        raise ClientError(
-            f"{base} [budget] reserve: {reserve:g} s leaves nothing of the deadline of "
-            f"{deadline:g} s"
-        )
+    message = too_short(budget["deadline"], budget["reserve"])
+    if message:
+        raise ClientError(f"{base} [budget] deadline: {message}")
+
+
+def too_short(deadline: float, reserve: float) -> str:
+    """Say that a run of ``deadline`` seconds has no time beside its clean-up; '' if it has."""
+    if deadline > reserve:
+        return ""
+    return f"{deadline:g} s is not longer than the clean-up reserve of {reserve:g} s"
 
 
 def _schedule(values: Mapping[str, Any]) -> Schedule:

@@ -20,6 +20,8 @@ import os
 import re
 from typing import Dict, Mapping, NamedTuple, Tuple
 
+from vmprobe.core.urls import has_user
+
 _NSCA_PORT = 5667
 _OPTIONS: Dict[str, Tuple[str, ...]] = {  # by kind
     "nagios": (),
@@ -62,7 +64,7 @@ def parse(text: str) -> Target:
     if kind in ("icinga2", "nrdp"):
         if not where.startswith("https://"):
             raise _invalid(f"{kind} needs a URL that begins with https://")
-        if "@" in where:
+        if has_user(where):
             raise _invalid(
                 "the URL contains a user or password; these belong in the credentials file"
             )

@@ -239,8 +239,7 @@ class Http:
         for connections in self._opened:
             connections.close()
 
-    # --- one exchange
-    # -----------------------------------------------------------------------------------------
+    # --- one exchange -----------------------------------------------------------------------------
 
     def _url(self, path: str, query: Query) -> str:
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):

@@ -58,8 +58,7 @@ class Reply:
         self._utc = utc
         self._parsed: List[Any] = []  # the JSON of the body, once it is parsed
 
-    # --- what it says
-    # -----------------------------------------------------------------------------------------
+    # --- what it says -----------------------------------------------------------------------------
 
     @property
     def text(self) -> str:
@@ -96,8 +95,7 @@ class Reply:
             return 0.0
         return min(max(0.0, until - (self._utc if now is None else now)), _MAX_WAIT)
 
-    # --- as an error
-    # ------------------------------------------------------------------------------------------
+    # --- as an error ------------------------------------------------------------------------------
 
     def error(self, kind: Type[CloudError], message: str = "", **more: Any) -> CloudError:
         """An error of this kind: what was asked, the status, the server's message (or ``message``),
@@ -128,8 +126,7 @@ class Reply:
         self.body = b""
         self._parsed.clear()
 
-    # --- its content
-    # ------------------------------------------------------------------------------------------
+    # --- its content ------------------------------------------------------------------------------
 
     def json(self) -> Any:
         """The body as JSON.

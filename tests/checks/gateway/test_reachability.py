@@ -7,7 +7,7 @@ import pytest
 
 from gateways.server import serving
 from gateways.wired import Wired
-from vmprobe.report import verdict
+from vmprobe.core import errors
 
 
 def test_ok_over_http_with_the_servers_clock(site):
@@ -68,7 +68,7 @@ def test_a_clock_that_is_wrong_alerts(site, behind, state, reason):
 
     assert code == state
     assert re.match(
-        rf"VM_GATEWAY {verdict.WORDS[state]} - site: skew Ts is outside {re.escape(reason)}; test gateway",
+        rf"VM_GATEWAY {errors.STATES[state]} - site: skew Ts is outside {re.escape(reason)}; test gateway",
         output,
     )
 

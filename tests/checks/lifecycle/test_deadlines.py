@@ -101,9 +101,18 @@ def test_the_deadline_ends_the_run_in_its_stage_and_removes_everything(site, tim
 def test_a_deadline_that_does_not_hold_the_reserve_starts_nothing(site):
     assert site.lifecycle("-t", "60") == (
         3,
-        "VM_LIFECYCLE UNKNOWN - site: a run of 60 s is not longer than the clean-up reserve of 60 s; nothing was started",
+        "VM_LIFECYCLE UNKNOWN - site: --timeout 60 s is not longer than the clean-up reserve of 60 s; nothing was started",
     )
     assert site.cloud.requests == 0
+
+
+def test_the_sites_mapping_of_client_counts_before_the_start_too(site):
+    site.set("verdict", client="WARNING")
+
+    assert site.lifecycle("-t", "60") == (
+        1,
+        "VM_LIFECYCLE WARNING - site: --timeout 60 s is not longer than the clean-up reserve of 60 s; nothing was started",
+    )
 
 
 def test_what_nobody_foresaw_is_one_clean_unknown_line_and_nothing_is_left(site, monkeypatch):

@@ -2,11 +2,11 @@
 
 import pytest
 
+from vmprobe.core import errors
 from vmprobe.core.errors import (
     GatewayFailed,
 )
 from vmprobe.core.model import Kind
-from vmprobe.report import verdict
 
 SAMPLED = (
     "cpu_avg=25% cpu_peak=25%",
@@ -246,7 +246,7 @@ def test_the_state_of_a_passed_deadline_can_be_chosen(site, word):
 
     state, line = site.lifecycle("--timeout-state", word, "-t", "64")
 
-    assert (state, line.split(" - ")[0]) == (verdict.WORDS.index(word), f"VM_LIFECYCLE {word}")
+    assert (state, line.split(" - ")[0]) == (errors.STATES.index(word), f"VM_LIFECYCLE {word}")
 
 
 def test_a_site_can_map_a_cause_to_another_state(site):

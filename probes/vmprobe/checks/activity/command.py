@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from vmprobe.checks import rates, session
+from vmprobe.checks import judge, rates, session
 from vmprobe.checks.activity import usage
 from vmprobe.checks.capacity import headroom
 from vmprobe.checks.options import READ_ONLY_TIME, Parser, add_patterns, patterns
@@ -83,9 +83,9 @@ def _find(run: Session, options: argparse.Namespace) -> Finding:
 
     is_forbidden = all(isinstance(error, NotPermitted) for error in unmeasured.values())
     if unmeasured and is_forbidden and not any(readings.values()):
-        error = next(iter(unmeasured.values()))
+        error, number = next(iter(unmeasured.values())), counted(len(servers), "server")
         return Finding(
-            f"{counted(len(servers), 'server')}, not measured (cause=auth): {error}",
+            f"{judge.with_cause(f'{number}, not measured', 'auth')}: {error}",
             problems=("unmeasured",),
         )
     message = _message(servers, known, timeline.metrics, len(unmeasured))

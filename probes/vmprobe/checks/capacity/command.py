@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Optional, Sequence
 
-from vmprobe.checks import session
+from vmprobe.checks import judge, session
 from vmprobe.checks.capacity import headroom
 from vmprobe.checks.options import READ_ONLY_TIME, Parser, count
 from vmprobe.checks.session import CheckResult, Finding, Session
@@ -92,7 +92,9 @@ def _answer(room: headroom.Room, need: Optional[int], flavor: str) -> str:
     if room.fits is None:
         return f"no limit is known for {flavor}"
     if need and room.fits < need:
-        return f"only {room.fits} of {need} {flavor} fit: {room.limiting} (cause=quota)"
+        return judge.with_cause(
+            f"only {room.fits} of {need} {flavor} fit: {room.limiting}", "quota"
+        )
     return f"{room.fits} more {flavor} fit, limited by {room.limiting}"
 
 

@@ -143,7 +143,7 @@ class Run:
         if removed:
             messages.append(f"{counted(len(removed), 'leftover')} removed: {_named(removed)}")
         if reason:
-            messages.append(f"not removed: {reason} (cause=teardown)")
+            messages.append(judge.with_cause(f"not removed: {reason}", "teardown"))
 
         has_range = "leftovers" in self.site.thresholds.warning
         problems = ["leftovers"] if reason or leftovers and not has_range else []

@@ -14,15 +14,16 @@ from vmprobe.checks.options import Parser, server_count, thresholds_of
 from vmprobe.checks.session import CheckResult, Session, write_file, write_json
 from vmprobe.core import handle
 from vmprobe.core.clock import Clock
-from vmprobe.core.errors import ClientError, LeftBehind, VmprobeError
+from vmprobe.core.errors import STATES, ClientError, LeftBehind, VmprobeError
 from vmprobe.core.model import Capability, Plan, Ref
 from vmprobe.core.text import seconds
+from vmprobe.core.timeline import SINCE_SUBMISSION
 from vmprobe.host import paths, slots
 from vmprobe.lease import ledger
 from vmprobe.lease.debts import count_debts, settle_debts
 from vmprobe.lease.lease import Lease
 from vmprobe.lease.ledger import Ledger
-from vmprobe.report.verdict import OK, WORDS, Verdict
+from vmprobe.report.verdict import OK, Verdict
 from vmprobe.site import site as sites
 from vmprobe.site.services import run_time
 from vmprobe.site.site import Site
@@ -60,7 +61,7 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--timeout-state",
-        choices=WORDS,
+        choices=STATES,
         metavar="STATE",
         help="OK, WARNING, CRITICAL or UNKNOWN: the state when the time is over before the cloud "
         "can be judged; default: UNKNOWN",
@@ -259,7 +260,7 @@ class Run:
         without = "" if self.site.test_vm["volume"] else " without storage"
         stages = ", ".join(
             f"{stage} {seconds(durations[stage])} s"
-            for stage in ("active", "network", "storage")
+            for stage in SINCE_SUBMISSION
             if stage in durations
         )
         total = seconds(self.timeline.total())
@@ -285,10 +286,8 @@ class Run:
             parts.append(f"{self.owed} owed by earlier runs")
         if error is None and lease and lease.failed_removals:
             failed = next(iter(lease.failed_removals.values()))
-            parts.append(
-                f"{failed.ref} was {failed.provider_state} while it was removed (cause=teardown): "
-                f"{failed.fault}"
-            )
+            state = f"{failed.ref} was {failed.provider_state} while it was removed"
+            parts.append(f"{judge.with_cause(state, 'teardown')}: {failed.fault}")
         if lease and lease.ledger.warning:
             parts.append(lease.ledger.warning)
         return parts + self.warnings
@@ -325,7 +324,7 @@ class Run:
         return {
             "site": self.site.name,
             "handle": str(self.handle),
-            "state": WORDS[verdict.state],
+            "state": STATES[verdict.state],
             "text": verdict.text,
             "requests": self.evidence.requests,
             "leftovers": list(map(str, left)),
@@ -335,11 +334,9 @@ class Run:
 
 def _refuse_impossible(site: Site) -> None:
     """ClientError for a run that would surely fail."""
-    if site.deadline <= site.reserve:
-        raise ClientError(
-            f"{site.name}: a run of {site.deadline:g} s is not longer than the clean-up reserve of "
-            f"{site.reserve:g} s; nothing was started"
-        )
+    too_short = sites.too_short(site.deadline, site.reserve)
+    if too_short:
+        raise ClientError(f"{site.name}: --timeout {too_short}; nothing was started")
     required = (
         ("console", site.test_vm["depth"] == "console", Capability.CONSOLE),
         ("volume", bool(site.test_vm["volume"]), Capability.VOLUMES),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from vmprobe.checks import judge
 from vmprobe.checks.lifecycle import reach
 from vmprobe.core import reasons
 from vmprobe.core.cloud import Cloud
@@ -19,8 +20,8 @@ from vmprobe.core.timeline import Timeline
 from vmprobe.guest import console
 from vmprobe.lease.lease import Lease
 
-_CAUSE_OF_KIND = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "image", Kind.PORT: "network"}
-_OTHER_CAUSE = "scheduler"
+# The stage that a kind of resource belongs to; all others: active.
+_STAGES = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "snapshot", Kind.PORT: "network"}
 
 
 class FleetObserver:
@@ -71,7 +72,7 @@ class FleetObserver:
             try:
                 self.cloud.show(server)
             except Ended as ended:
-                cause = ended.cause or _OTHER_CAUSE
+                cause = ended.cause or _usual_cause(Kind.SERVER)
                 raise ResourceFailed(str(ended), cause, ended.request) from None
             except CloudError:
                 continue  # not shown yet: the next look asks again
@@ -85,7 +86,7 @@ class FleetObserver:
         except CloudError:
             return
         if resource.fault:
-            raise ResourceFailed(f"{message}: {resource.fault}", _cause(resource, "storage"))
+            raise ResourceFailed(f"{message}: {resource.fault}", _cause(resource, Kind.VOLUME))
 
     @contextmanager
     def blame_servers(self, servers: Sequence[Ref]) -> Iterator[None]:
@@ -129,7 +130,7 @@ class FleetObserver:
     def _vanished(self, before: Resource, server: Optional[Ref]) -> ResourceFailed:
         fault = self._fault(server, before.ref) if server is not None else ""
         message = f"{before.ref} was {before.provider_state} and is no longer there"
-        cause = reasons.cause(fault) or _CAUSE_OF_KIND.get(before.ref.kind, _OTHER_CAUSE)
+        cause = reasons.cause(fault) or _usual_cause(before.ref.kind)
         return ResourceFailed(f"{message}: {fault}" if fault else message, cause)
 
     def _fault(self, server: Ref, ref: Ref) -> str:
@@ -152,7 +153,7 @@ class FleetObserver:
         of_fleet = f" (one of {count})" if count > 1 else ""
         fault = f": {server.fault}" if server.fault else ""
         message = f"{server.ref} is {server.provider_state}{of_fleet}{fault}"
-        return ResourceFailed(message, _cause(server, _OTHER_CAUSE), server.request)
+        return ResourceFailed(message, _cause(server, Kind.SERVER), server.request)
 
     # --- by the servers themselves, and from here -------------------------------------------------
 
@@ -203,7 +204,7 @@ def missing_resource(resource: Optional[Resource], ref: Ref) -> str:
     fault = f": {resource.fault}" if resource.fault else ""  # why it failed, or has to wait
     message = f"{resource.ref} is {resource.provider_state}{fault}"
     if resource.state is State.FAILED:
-        cause = _cause(resource, _CAUSE_OF_KIND.get(ref.kind, _OTHER_CAUSE))
+        cause = _cause(resource, ref.kind)
         raise ResourceFailed(message, cause)
     return message
 
@@ -216,12 +217,18 @@ def _missing_port(server: Ref, ports: Sequence[Resource]) -> str:
         message = f"{port.ref} of {server} is {port.provider_state}"
         if port.state is State.FAILED:
             fault = f": {port.fault}" if port.fault else ""
-            raise ResourceFailed(f"{message}{fault}", _cause(port, "network"))
+            raise ResourceFailed(f"{message}{fault}", _cause(port, Kind.PORT))
         if port.state is not State.READY:
             return message
     return "" if any(port.addresses for port in ports) else f"{server} has no address"
 
 
-def _cause(resource: Resource, usual: str) -> str:
-    """The cause of a failure: what the driver says, what the fault's text tells, else ``usual``."""
-    return resource.cause or reasons.cause(resource.fault) or usual
+def _cause(resource: Resource, kind: Kind) -> str:
+    """The cause of a failure: the driver's, else the one that the fault's text names, else the
+    usual one of this kind.
+    """
+    return resource.cause or reasons.cause(resource.fault) or _usual_cause(kind)
+
+
+def _usual_cause(kind: Kind) -> str:
+    return judge.cause_of_stage(_STAGES.get(kind, "active"))

@@ -356,8 +356,7 @@ class Libvirt(Driver):
     def close(self) -> None:
         self._libvirt.close()
 
-    # --- servers
-    # ----------------------------------------------------------------------------------------------
+    # --- servers ----------------------------------------------------------------------------------
 
     def _server(self, domain: Any) -> Resource:
         """What libvirt says of a domain; its addresses only while it runs."""

@@ -16,7 +16,7 @@ from vmprobe.core.errors import ClientError, GatewayFailed, ResourceFailed
 from vmprobe.core.handle import PREFIX
 from vmprobe.core.model import Kind, Ref, Resource, State
 from vmprobe.drivers.libvirt.connection import Connection, session_home
-from vmprobe.drivers.libvirt.readings import source_of, tree_of
+from vmprobe.drivers.libvirt.readings import parsed, source_of, tree_of
 from vmprobe.host import paths
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Pool:
             volume = host.storageVolLookupByPath(image)
         else:
             volume = self.open(host).storageVolLookupByName(image)
-        form = ElementTree.fromstring(volume.XMLDesc()).find("target/format")
+        form = parsed(volume.XMLDesc()).find("target/format")
         return {
             "base": volume.path(),
             "format": "raw" if form is None else form.get("type", "raw"),

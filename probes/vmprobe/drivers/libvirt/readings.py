@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import xml.etree.ElementTree as ElementTree
 from typing import Any, Dict, List, Mapping, Optional, Tuple
+from xml.etree import ElementTree
 
 from vmprobe.core.errors import NotFound
 from vmprobe.core.model import Kind, Limit, Ref, Resource, Sample, State
+from vmprobe.transport import xml
 
 DOMAIN = {  # virDomainState: libvirt's own word, ours
     0: ("no state", State.PENDING),
@@ -143,7 +144,12 @@ def available_memory(host: Any, library: Any) -> int:
 
 def tree_of(domain: Any) -> ElementTree.Element:
     """A domain's definition."""
-    return ElementTree.fromstring(domain.XMLDesc())
+    return parsed(domain.XMLDesc())
+
+
+def parsed(description: str) -> ElementTree.Element:
+    """The root of a description in XML, without namespaces; GatewayFailed where it is none."""
+    return xml.parse(description.encode(), subject="libvirt's description")
 
 
 def source_of(disk: ElementTree.Element) -> str:
@@ -159,7 +165,7 @@ def version(number: int) -> str:
 
 def guest_types(host: Any) -> List[str]:
     """The types of domains that a host offers for x86_64, such as ``qemu`` and ``kvm``."""
-    capabilities = ElementTree.fromstring(host.getCapabilities())
+    capabilities = parsed(host.getCapabilities())
     domains = capabilities.iterfind("guest/arch[@name='x86_64']/domain")
     return [domain.get("type", "") for domain in domains]
 
@@ -174,7 +180,7 @@ def active_network(host: Any, name: str) -> str:
 
 def gateway(host: Any, library: Any) -> Dict[str, Any]:
     """What a host says of itself."""
-    guests = ElementTree.fromstring(host.getCapabilities()).findall("guest/arch")
+    guests = parsed(host.getCapabilities()).findall("guest/arch")
     return {
         "version": version(host.getLibVersion()),
         "binding": version(library.getVersion()),

@@ -173,8 +173,7 @@ class OcciEndpoint(Driver):
     def close(self) -> None:
         self.http.close()
 
-    # --- optional verbs
-    # -----------------------------------------------------------------------------
+    # --- optional verbs ---------------------------------------------------------------------------
 
     def needs_start(self, resource: Resource) -> bool:
         """Some managers leave a new server at rest, where [test vm] says ``start``."""

@@ -83,8 +83,7 @@ class Occi:
             if INFRASTRUCTURE + root in category.rel
         ]
 
-    # --- entities
-    # -----------------------------------------------------------------------------------
+    # --- entities ---------------------------------------------------------------------------------
 
     def get(self, location: str, asked: str) -> Entity:
         """The entity at a location; ``asked`` is what error texts call the request, also below."""
@@ -147,8 +146,7 @@ class Occi:
         """For what may be refused: a body has room for the reason, headers have not."""
         return f"{TEXT}, {HEADERS};q=0.5" if self.rendering == HEADERS else self.rendering
 
-    # --- where they are
-    # -------------------------------------------------------------------------------
+    # --- where they are ---------------------------------------------------------------------------
 
     def url_of(self, location: str) -> str:
         """The URL of a location: always at this endpoint, whatever host the location names."""

@@ -72,8 +72,8 @@ class Opennebula(Driver):
 
     system = "OpenNebula"
     proved_against = (
-        "a simulator written from oned's source, "
-        "each of its answers judged by pyone and its schemas"
+        "not proved; tested with our simulator, written from oned's source, "
+        "each of its answers checked by pyone and its schemas"
     )
     capabilities = frozenset(
         {

@@ -123,7 +123,7 @@ class Stratuslab(Opennebula):
 
     system = "StratusLab"
     proved_against = (
-        "the same simulator behind a proxy, a disk service and a Marketplace, "
+        "not proved; tested with our simulator behind a proxy, a disk service and a Marketplace, "
         "written from StratusLab's source"
     )
     capabilities = frozenset({Capability.VOLUMES, Capability.METRICS, Capability.IMAGES})

@@ -14,6 +14,7 @@ from typing import Any, Dict, Mapping, Optional, Set, Tuple
 from vmprobe.core.errors import ClientError, GatewayFailed
 from vmprobe.core.redact import Redactor
 from vmprobe.core.text import cut
+from vmprobe.core.urls import has_user
 from vmprobe.host import files
 from vmprobe.transport.http import origin
 
@@ -280,7 +281,7 @@ def check_url(url: str) -> None:
 
 def is_url(url: object) -> bool:
     """Whether this is an http or https URL with a host, and without a user or password in it."""
-    if not isinstance(url, str) or not re.fullmatch(r"https?://[^/@\s]+(?:/[^@\s]*)?", url):
+    if not isinstance(url, str) or not re.fullmatch(r"https?://\S+", url) or has_user(url):
         return False
     try:
         origin(url)
