@@ -254,6 +254,8 @@ def test_an_interrupt_while_python_loads_is_one_line(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        # a shell that runs the tests in the background ignores it, and so would we
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with open(fifo, "w"):
         process.send_signal(signal.SIGINT)
