@@ -269,7 +269,7 @@ def _run_twice_and_clean_up(world):
     _clean_up_both_ways(world)
 
 
-def test_how_much_was_tried_is_what_the_readme_says(tell):
+def test_the_readme_has_the_number_of_cases(tell):
     for what, number in TRIED.items():
         if number:
             tell(f"nothing is left behind: {number} {what}")

@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_written_does_not_change_the_verdict(quick):
 
 
 @pytest.mark.parametrize("name", ["lifecycle", "gateway"])
-def test_what_is_no_file_is_not_replaced_by_one(quick, tmp_path, name):
+def test_only_a_regular_file_is_replaced_by_the_json(quick, tmp_path, name):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("nowhere")
     for path in (tmp_path / "pipe", tmp_path / "link", tmp_path):

@@ -26,7 +26,7 @@ def test_a_library_that_is_missing_is_exit_code_3_on_a_full_disk_too(quick, tmp_
     assert (done.returncode, done.stderr) == (3, b"")
 
 
-def test_nobody_reading_the_output_does_not_change_the_exit_code(quick):
+def test_a_closed_pipe_behind_stdout_does_not_change_the_exit_code(quick):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -56,7 +56,7 @@ def test_a_full_disk_behind_stdout_does_not_change_the_exit_code(quick, options,
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_what_the_caller_has_closed_changes_nothing(quick, closed, state_directory):
+def test_standard_streams_that_the_caller_closed_change_nothing(quick, closed, state_directory):
     done = subprocess.run(
         ["sh", "-c", f'"$0" "$@" {closed}', sys.executable, LIFECYCLE, "--site", quick],
         timeout=60,
@@ -121,7 +121,7 @@ def test_the_output_is_ascii_whatever_encoding_the_environment_asks_for(quick, e
         ("check_vm_image", ["--site", "memory", "--list", b"\xff"]),
     ],
 )
-def test_words_that_are_no_text_are_taken_as_they_are(tmp_path, environment, probe, options):
+def test_arguments_that_are_not_utf_8_are_taken_as_they_are(tmp_path, environment, probe, options):
     arguments = [word if isinstance(word, bytes) else word.encode() for word in options]
     done = subprocess.run(
         [
@@ -154,7 +154,7 @@ def test_an_executable_without_the_package_beside_it_is_unknown_with_one_line(tm
     assert done.stdout.startswith("VM_STATE UNKNOWN - ModuleNotFoundError(")
 
 
-def test_a_library_that_is_broken_in_words_of_no_encoding_is_unknown(quick, tmp_path):
+def test_a_library_whose_error_cannot_be_encoded_is_unknown(quick, tmp_path):
     (tmp_path / "argparse.py").write_text(
         "raise ImportError('caf\u00e9 \ud83d\ude00 | \udcff')".encode("unicode_escape").decode()
         + "\n"
@@ -182,7 +182,7 @@ def test_a_terminal_that_is_gone_does_not_end_a_run(site, monkeypatch):
     assert site.lifecycle()[0] == 0
 
 
-def test_without_a_place_for_the_ledger_the_run_goes_on_and_says_so(quick):
+def test_without_a_directory_for_the_ledger_the_run_goes_on_and_reports_it(quick):
     code, output, _ = run_probe(
         "check_vm_lifecycle", "--site", quick, env={"VMPROBE_STATE": "/dev/null/state"}
     )

@@ -117,7 +117,7 @@ def test_a_peak_between_two_readings_of_one_run_is_seen(site, busy):
     )
 
 
-def test_only_servers_that_run_and_are_like_the_patterns_are_asked(site, busy):
+def test_only_running_servers_that_match_the_patterns_are_measured(site, busy):
     busy("web1", cpu=0.1)
     busy("web2", word="BROKEN")
     busy("db1")

@@ -190,7 +190,7 @@ def test_every_example_site_is_measured_within_the_time_that_nagios_gives_from_i
     )
 
 
-def test_what_was_measured_before_the_time_was_over_is_told(site, busy):
+def test_what_was_measured_before_the_deadline_is_reported(site, busy):
     for name in ("web1", "web2", "web3"):
         busy(name, cpu=0.5, traffic=1024)
     site.probe("activity")

@@ -18,7 +18,7 @@ def test_services_with_other_patterns_remember_for_themselves(site, busy):
     assert "over 60 s: cpu 50 %" in site.probe("activity", "--name", "web*")[1]
 
 
-def test_a_damaged_file_is_set_aside_and_said_and_the_run_goes_on(site, busy, state_directory):
+def test_a_damaged_file_is_set_aside_and_reported_and_the_run_goes_on(site, busy, state_directory):
     busy("web1", cpu=0.5)
     site.probe("activity")
     (path,) = state_directory.glob("activity/site-*.json")
@@ -56,7 +56,9 @@ def test_a_file_in_the_place_of_a_link_is_not_followed(site, busy, state_directo
     assert "first reading this is; " in line
 
 
-def test_without_a_place_to_remember_the_run_goes_on_and_says_so(site, busy, monkeypatch):
+def test_without_a_directory_for_its_readings_the_run_goes_on_and_reports_it(
+    site, busy, monkeypatch
+):
     monkeypatch.setenv("VMPROBE_STATE", "/dev/null/state")
     busy("web1", cpu=0.5)
 
@@ -66,7 +68,7 @@ def test_without_a_place_to_remember_the_run_goes_on_and_says_so(site, busy, mon
     assert "1 server, whose first reading this is; /dev/null/state/activity/site-" in line
 
 
-def test_a_manager_that_has_no_reading_yet_is_told_so_each_time(site, busy):
+def test_a_manager_without_any_reading_yet_is_reported_in_each_run(site, busy):
     busy("web1")
     site.cloud.metrics = lambda identity: []
 

@@ -129,7 +129,7 @@ def test_a_limit_that_may_not_be_read_is_unknown_and_not_unlimited(site):
     assert "note: the limit of vcpus is not known: quota vcpus: 403 no" in output.splitlines()
 
 
-def test_critical_when_the_flavor_is_not_there_and_what_is_free_is_told_all_the_same(site):
+def test_critical_when_the_flavor_does_not_exist_and_what_is_free_is_still_shown(site):
     assert site.probe("capacity", "--need", "5", "--flavor", "huge") == (
         2,
         (

@@ -50,7 +50,7 @@ def test_warning_and_critical_when_a_certificate_is_about_to_end(site, authority
         ),
     ],
 )
-def test_critical_when_the_certificate_is_not_to_be_accepted_and_its_dates_are_told(
+def test_critical_when_the_certificate_is_not_accepted_and_its_dates_are_shown(
     site, authority, issue, message
 ):
     with serving(authority.issue("server", **issue)) as url:
@@ -150,7 +150,7 @@ def test_warning_when_the_proxy_is_about_to_end(site, authority, tmp_path):
     assert " cred_expires=Ts;3600:;;0 " in output
 
 
-def test_unknown_when_the_proxy_has_ended_because_that_is_ours(site, authority, tmp_path):
+def test_unknown_when_our_own_proxy_has_expired(site, authority, tmp_path):
     with serving(authority.issue("server", days=100), ca=authority.ca) as url:
         wired = _credentials(
             Wired(site, url).set("endpoint", ca=str(authority.ca)),
@@ -166,7 +166,7 @@ def test_unknown_when_the_proxy_has_ended_because_that_is_ours(site, authority, 
     )
 
 
-def test_unknown_when_the_server_wants_a_certificate_and_there_is_none(site, authority):
+def test_unknown_when_the_server_requires_a_certificate_and_we_have_none(site, authority):
     with serving(authority.issue("server", days=100), ca=authority.ca) as url:
         state, output = Wired(site, url).set("endpoint", ca=str(authority.ca))()
 

@@ -130,7 +130,7 @@ def test_capabilities_are_a_table_and_json(site, tmp_path):
     assert [stage["stage"] for stage in document["stages"]] == ["auth", "version", "list", "image"]
 
 
-def test_what_more_is_offered_is_asked_for_readers_only_and_last(site, tmp_path):
+def test_offers_are_requested_last_and_only_when_they_are_shown(site, tmp_path):
     for options, offers in (
         ((), 0),
         (("-v",), 0),
@@ -143,7 +143,7 @@ def test_what_more_is_offered_is_asked_for_readers_only_and_last(site, tmp_path)
         assert (asked.count("offers"), asked[-1]) == (offers, "offers" if offers else "resolve")
 
 
-def test_that_it_cannot_be_told_what_is_offered_is_a_note_and_no_verdict(site):
+def test_offers_that_cannot_be_read_are_a_note_and_do_not_change_the_state(site):
     site.set("endpoint", faults="403@7")
 
     state, output = site.probe("gateway", "--capabilities", "-v")

@@ -21,7 +21,7 @@ def test_ok_over_http_with_the_servers_clock(site):
         )
 
 
-def test_critical_when_nobody_listens_and_it_is_no_matter_of_authentication(site):
+def test_critical_when_nobody_listens_and_the_cause_is_not_authentication(site):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
 
@@ -52,9 +52,7 @@ def test_reachability_the_clouds_own_failure_and_a_rejected_credential_are_told_
 
 
 @pytest.mark.parametrize("front", [300, 302, 401, 404, 405])
-def test_what_a_gateway_answers_without_a_credential_does_not_matter_as_long_as_it_is_well(
-    site, front
-):
+def test_any_answer_without_a_credential_is_ok_unless_it_is_a_failure_of_the_server(site, front):
     with serving(front=front) as url:
         assert Wired(site, url)()[0] == 0
 
@@ -73,7 +71,7 @@ def test_a_clock_that_is_wrong_alerts(site, behind, state, reason):
     )
 
 
-def test_without_a_date_the_clock_is_not_known_and_said_so(site):
+def test_without_a_date_the_clock_is_unknown_and_a_note_says_so(site):
     with serving(behind=None) as url:
         state, output = Wired(site, url)("-v")
 

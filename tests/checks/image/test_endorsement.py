@@ -179,7 +179,7 @@ def test_a_signed_list_that_cannot_be_understood_is_one_clear_line(
     "content",
     [b"", b"not a list", b"\0\xff" * 100, b"MIME-Version: 1.0\nContent-Type: text/plain\n\n{}"],
 )
-def test_what_is_not_signed_is_never_believed(site, listed, content):
+def test_what_is_not_signed_is_never_accepted(site, listed, content):
     state, output = site.probe("image", *listed(content))
 
     assert state == 2
@@ -203,7 +203,7 @@ def test_what_is_not_signed_is_never_believed(site, listed, content):
         ("</rdf:Description><rdf:Description>", "it has 2 descriptions instead of one"),
     ],
 )
-def test_metadata_that_says_two_things_is_not_understood(site, clock, jane, listed, more, message):
+def test_metadata_that_contradicts_itself_is_refused(site, clock, jane, listed, more, message):
     assert first(site.probe("image", *listed(jane.xml(marketplace(clock, more=more))))[1]) == (
         f"VM_IMAGE CRITICAL - site: lists: images.list: it cannot be understood: {message} (cause=image)"
     )

@@ -146,7 +146,7 @@ def test_a_list_of_the_future_does_not_shut_out_the_next_one(site, clock, jane, 
     assert site.probe("image", *listed(_hepix_of(clock, jane, 0)))[0] == 0
 
 
-def test_what_is_not_believed_is_not_remembered(
+def test_a_list_that_is_refused_is_not_remembered(
     site, clock, jane, authority, listed, state_directory
 ):
     newest = _hepix_of(clock, authority.person("John"), 0)
@@ -161,7 +161,7 @@ def test_what_is_not_believed_is_not_remembered(
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"made": "now"}', '{"made": NaN}', "[1]"])
-def test_a_damaged_memory_of_lists_is_set_aside_and_said(
+def test_a_damaged_memory_of_lists_is_set_aside_and_reported(
     site, clock, jane, listed, state_directory, content
 ):
     site.probe("image", *listed(jane.smime(hepix(clock))))

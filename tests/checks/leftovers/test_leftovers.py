@@ -96,7 +96,7 @@ def test_a_site_maps_leftovers_to_another_state(littered):
     assert littered.leftovers()[0] == 2
 
 
-def test_what_is_within_its_lease_is_counted_apart_and_named_at_v(site):
+def test_what_is_within_its_lease_is_counted_separately_and_named_with_v(site):
     plant(site, Kind.SERVER, "4f1c", "vmprobe-mon-20270115t075900z-6-aaaaaaaa")
 
     assert site.leftovers() == (
@@ -143,7 +143,7 @@ def test_what_hundreds_of_runs_have_left_is_removed_by_one_run(site):
     )
 
 
-def test_the_whole_output_stays_below_what_nagios_takes_however_many_there_are(site):
+def test_the_output_of_any_number_of_leftovers_stays_below_nagios_limit(site):
     for number in range(3000):
         plant(site, Kind.SERVER, f"s{number}", EXPIRED.format(f"{number:08}"))
 
@@ -169,7 +169,7 @@ def test_remove_says_what_could_not_be_removed_and_why(littered):
     assert "leftovers=2;0;;0" in output
 
 
-def test_one_that_stays_does_not_keep_the_others(littered):
+def test_a_leftover_that_cannot_be_removed_does_not_stop_the_others(littered):
     plant(littered, Kind.SERVER, "9e9e", EXPIRED.format("bbbbbbbb"))
     littered.cloud.things["4f1c"].undying = True
 
@@ -222,7 +222,7 @@ def test_more_leftovers_than_this_process_may_open_files_are_removed(many, state
     assert many.cloud.things == {} and list(state_directory.rglob("*.ledger")) == []
 
 
-def test_what_there_was_no_time_to_remove_is_told_and_removed_the_next_time(many, monkeypatch):
+def test_what_there_was_no_time_to_remove_is_reported_and_removed_the_next_time(many, monkeypatch):
     serve = many.cloud.serve
 
     def slowly(*arguments):
@@ -278,7 +278,7 @@ def test_two_owners_without_a_letter_of_ours_are_two(site):
     assert set(site.cloud.things) == {"77aa"}
 
 
-def test_other_owners_leftovers_are_told_at_v_and_counted_only_when_asked_and_never_removed(site):
+def test_other_owners_leftovers_are_shown_with_v_counted_only_with_all_owners_and_never_removed(site):
     name = "vmprobe-mon2-20270115t040000z-48-aaaaaaaa"
     plant(site, Kind.SERVER, "4f1c", name)
     leftover = f"server 4f1c of mon2, 3.2 h past its lease: {name}"

@@ -115,7 +115,7 @@ def test_the_sites_mapping_of_client_counts_before_the_start_too(site):
     )
 
 
-def test_what_nobody_foresaw_is_one_clean_unknown_line_and_nothing_is_left(site, monkeypatch):
+def test_an_unforeseen_error_is_one_clean_unknown_line_and_nothing_is_left(site, monkeypatch):
     def boom(server):
         raise ZeroDivisionError("a | b\nc")
 
@@ -178,9 +178,7 @@ def test_a_stages_end_by_the_managers_own_events_is_taken_where_it_can_be_true(
     assert asked == ["active", "storage"]
 
 
-def test_neither_a_fleet_nor_what_the_vm_itself_has_to_say_is_looked_up_in_events(
-    site, monkeypatch
-):
+def test_events_are_not_read_for_a_fleet_nor_for_what_the_vm_itself_reports(site, monkeypatch):
     asked = []
     monkeypatch.setattr(Memory, "finished_at", lambda driver, server, stage: asked.append(stage))
     site.set("sample", readings="0")

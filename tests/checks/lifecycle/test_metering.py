@@ -28,7 +28,7 @@ def test_contention_shows_as_steal_and_slow_work_with_ranges(site):
     assert " steal_avg=18%;10 " in line and " work_net=0.05s;;;0" in line
 
 
-def test_metering_that_is_wrong_is_told_and_a_warning_where_that_is_asked_for(site):
+def test_wrong_metering_is_reported_and_is_a_warning_only_with_a_range(site):
     site.set("endpoint", faults="metering-wrong")
 
     state, output = site.lifecycle("-v")
@@ -75,7 +75,7 @@ def test_a_console_that_does_not_answer_costs_the_figures_and_not_the_run(site, 
     )
 
 
-def test_where_policy_forbids_the_managers_figures_the_vms_own_are_told(site):
+def test_the_vms_own_figures_are_shown_where_policy_forbids_the_managers(site):
     site.set("endpoint", faults="metrics-forbidden")
 
     state, line = site.lifecycle()
@@ -95,7 +95,7 @@ def test_steal_is_a_share_of_all_cpus_since_the_boot():
     assert metering.felt([[BOOT, counters(50, steal=10)]]) == {"steal_avg": 10.0}
 
 
-def test_the_work_of_all_servers_is_averaged_and_what_none_has_said_is_not_there():
+def test_the_work_of_all_servers_is_averaged_and_has_no_value_that_none_reported():
     works = [
         [Fact("work", "", 1, {"cpu": "0.1"}), Fact("work", "", 3, {"cpu": "0.3"})],
         [Fact("work", "", 2, {"cpu": "0.8"})],
@@ -119,7 +119,7 @@ def test_a_servers_rates_are_those_of_its_last_seconds():
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e9", "-1", "", "1.2.3", "9" * 50, "\u0663"])
-def test_what_a_hostile_guest_writes_is_no_number(text):
+def test_a_hostile_guests_text_is_not_read_as_a_number(text):
     assert (
         metering.felt([[BOOT, Fact("work", "", 1, {"cpu": text}), counters(5, steal=text)]]) == {}
     )

@@ -199,7 +199,9 @@ REFUSALS = {  # error of the manager: (exit code, cause)
 @pytest.mark.parametrize(
     "refusal", REFUSALS, ids=["type", "disk", "subnet", "group", "zone", "quota", "other"]
 )
-def test_the_cause_of_a_refused_request_is_what_its_words_say_and_no_scheduler(refusal):
+def test_the_cause_of_a_refused_request_is_read_from_its_message_and_is_never_the_scheduler(
+    refusal,
+):
     assert judge.state_of_error(CloudError(refusal), {}, "submit") == REFUSALS[refusal]
 
 
@@ -219,7 +221,7 @@ def test_the_stages_cause_is_lent_only_where_nothing_better_is_known():
     ) == (2, "scheduler")
 
 
-def test_our_own_mistake_is_unknown_however_it_was_told_unless_the_site_says_otherwise():
+def test_our_own_mistake_is_unknown_however_it_is_reported_unless_the_site_says_otherwise():
     assert judge.state_of_error(NotFound("no such choice", cause="client"), {}, "image") == (
         3,
         "client",

@@ -276,7 +276,7 @@ def test_stragglers_of_a_fleet_are_named(site):
     )
 
 
-def test_a_full_quota_is_told_when_who_fills_it_cannot_be_asked(site):
+def test_a_full_quota_is_reported_also_when_our_leftovers_cannot_be_listed(site):
     site.set("endpoint", faults="quota-full")
     _, line = site.lifecycle()
     asked = site.cloud.requests
@@ -328,7 +328,7 @@ def test_what_earlier_runs_owe_is_counted_where_the_cloud_cannot_be_asked(site):
     )
 
 
-def test_all_that_is_left_behind_is_listed_with_its_name(site):
+def test_everything_that_is_left_behind_is_listed_by_name(site):
     site.set("endpoint", faults="delete-ignored").set("sample", readings="0")
 
     output = site.lifecycle("-v", "--count", "3")[1]
@@ -362,7 +362,7 @@ def _vanish_at(site, verb, kind=Kind.SERVER):
 @pytest.mark.parametrize(
     "verb, stage", [("metrics", "sample"), ("snapshot", "snapshot"), ("attach", "storage")]
 )
-def test_a_server_that_is_gone_when_something_is_asked_of_it_is_what_is_told(site, verb, stage):
+def test_a_server_that_vanishes_before_a_request_is_reported_as_gone(site, verb, stage):
     site.set("test vm", snapshot="yes")
     _vanish_at(site, verb)
 

@@ -11,7 +11,7 @@ from vmprobe.core.model import Kind
 # --- the reason of a wait -----------------------------------------------------------------------------------------
 
 
-def test_the_words_of_a_refusal_that_is_asked_again_until_the_budget_ends_are_told(
+def test_a_refusal_that_is_retried_until_the_budget_ends_is_reported_with_its_message(
     site, monkeypatch
 ):
     def locked(server, volume):
@@ -51,7 +51,7 @@ def test_a_detachment_that_is_refused_until_the_budget_ends_says_why(site, monke
     )
 
 
-def test_a_detachment_that_fails_without_a_word_is_the_storages_failure(site, monkeypatch):
+def test_a_detachment_that_fails_without_a_message_has_the_cause_storage(site, monkeypatch):
     monkeypatch.setattr(site.cloud, "detach", lambda volume: None)
     site.set("sample", readings="0")
 
@@ -80,7 +80,7 @@ def test_a_manager_that_does_not_answer_until_the_budget_ends_is_the_gateways_fa
     assert site.cloud.things == {}
 
 
-def test_one_look_that_failed_at_the_end_does_not_change_whose_matter_a_long_wait_is(site, clock):
+def test_one_failed_poll_at_the_end_does_not_change_the_cause_of_a_long_wait(site, clock):
     site.set("endpoint", faults="never-active").set("budget", active="60 s")
     clock.at(
         59,
@@ -126,7 +126,7 @@ def test_the_deadline_says_how_the_last_request_failed(site):
         ),
     ],
 )
-def test_what_was_there_and_is_gone_again_is_told_at_once(site, clock, kind, stage, line):
+def test_a_resource_that_vanishes_is_reported_at_once(site, clock, kind, stage, line):
     site.set("endpoint", faults="no-network" if stage == "network" else "no-disk")
     clock.at(
         20,
@@ -181,7 +181,7 @@ def test_a_snapshot_that_fails_has_the_reason_of_its_servers_fault(site, clock, 
     )
 
 
-def test_a_server_that_ended_before_the_first_look_is_told_at_once(site, monkeypatch):
+def test_a_server_that_ended_before_the_first_poll_is_reported_at_once(site, monkeypatch):
     def ended(identity):
         raise Ended(f"server {identity} is DONE", cause="scheduler")
 
@@ -215,7 +215,7 @@ def test_the_detachment_of_a_fleet_takes_as_long_for_each_as_the_requests_did(
     assert "detach=7s;;;0 detach_avg=7s;;;0 detach_max=7s;;;0 detach_min=7s;;;0" in line
 
 
-def test_a_look_that_takes_long_is_part_of_the_stages_duration(site, monkeypatch, clock):
+def test_a_slow_poll_is_part_of_the_stages_duration(site, monkeypatch, clock):
     real = site.cloud.find
 
     def slow(identity):

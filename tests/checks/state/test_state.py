@@ -65,7 +65,7 @@ def test_warning_when_a_server_has_failed_with_its_fault(site, server):
     )
 
 
-def test_a_fault_is_told_by_its_innermost_reason_and_whole_below(site, server):
+def test_line_1_has_the_innermost_reason_of_a_fault_and_the_details_have_all_of_it(site, server):
     fault = "Build of instance 4f1c aborted: Failed to allocate the network(s), not rescheduling."
     server("db1", "BROKEN", fault=fault, age=60)
 
@@ -169,7 +169,7 @@ def test_critical_by_a_range_of_the_command_line(site, server):
         (["--owner", "nobody"], []),
     ],
 )
-def test_only_what_is_like_the_patterns_counts(site, server, options, names):
+def test_only_servers_that_match_the_patterns_count(site, server, options, names):
     server("web1", project="biomed", owner="alice")
     server("web2", owner="bob")
     server("db1", owner="alice", image="fedora")
@@ -261,7 +261,7 @@ def test_the_first_line_stays_short_however_many_there_are(site, server):
     assert (state, len(line.split(" | ")[0]) < 200, "servers=50;;;0" in line) == (1, True, True)
 
 
-def test_what_a_server_is_called_makes_no_line_of_its_own(site, server):
+def test_a_line_end_in_a_servers_name_does_not_start_a_new_line(site, server):
     forged = "web1\nVM_STATE OK - all is well | x=1\x1b[2J\u202e"
     server(forged, "BROKEN", age=60, fault=forged, owner=forged, project=forged, image=forged)
 

@@ -101,7 +101,7 @@ def test_a_quota_of_zero_has_room_for_nothing(world, key):
     assert world.made(1, volume="1 GiB")[0] == 0
 
 
-def test_minus_2_is_no_limit_whatever_the_default_is_and_minus_1_is_the_default(world):
+def test_minus_2_is_never_a_limit_and_minus_1_is_the_default(world):
     world.oned.default_limits.update(VMS=1, MEMORY=256)
     world.oned.probe.limits.update(VMS=-2, MEMORY=-1)
 
@@ -373,7 +373,7 @@ def test_fractions_are_kept_in_perfdata_and_datastores_are_no_hosts(world):
     }
 
 
-def test_a_user_who_may_see_neither_hosts_nor_group_is_told_what_the_rest_says(world):
+def test_a_user_who_may_read_neither_hosts_nor_group_gets_the_other_limits(world):
     from vmprobe.core.errors import NotPermitted
 
     driver, test_vm = world.driver(volume="none")

@@ -48,7 +48,7 @@ def test_what_cannot_be_removed_is_left_behind_and_the_next_run_says_so(world):
         ),
     ],
 )
-def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_removes_it(
+def test_what_could_not_be_removed_is_reported_with_oneds_reason_and_the_next_run_removes_it(
     world, fault, message
 ):
     world.oned.faults.add(fault)
@@ -76,7 +76,7 @@ def test_what_could_not_be_removed_is_told_with_oneds_reason_and_the_next_run_re
         ),
     ],
 )
-def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(
+def test_a_manager_that_vanishes_is_reported_and_the_next_run_removes_what_is_left(
     world, procedure, message
 ):
     world.oned.plot[procedure] = "goes-away"
@@ -210,7 +210,7 @@ def test_a_vm_on_its_way_out_is_asked_nothing_and_one_that_boots_later(world):
     driver.delete(ref)
 
 
-def test_what_is_anothers_is_not_seen_and_not_touched(world):
+def test_resources_of_other_users_are_neither_listed_nor_touched(world):
     world.oned.faults.add("not-owner")
     driver = connected(world)
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
@@ -221,7 +221,7 @@ def test_what_is_anothers_is_not_seen_and_not_touched(world):
     world.oned.vms.clear()
 
 
-def test_a_name_that_is_taken_is_told(world):
+def test_a_name_that_is_taken_is_reported(world):
     world.oned.images[7].owner = world.oned.probe
     driver = connected(world)
     plan = driver.resolve(load(world.site()).test_vm)

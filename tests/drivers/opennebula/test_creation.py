@@ -45,7 +45,7 @@ echo "$START_SCRIPT_BASE64" | base64 -d >../one-start-script && chmod +x ../one-
 ended=$?; rm ../one-start-script; exit $ended"""
 
 
-def test_a_site_that_asks_for_the_console_is_told_that_there_is_none(world):
+def test_a_site_with_the_depth_console_is_refused_because_there_is_no_console(world):
     code, output, _ = run_probe(
         LIFECYCLE, "--site", world.site(reporter="yes"), "--depth", "console"
     )

@@ -61,7 +61,7 @@ pytestmark = pytest.mark.live  # whole runs, many of them in processes of their 
         (0x10000, "[one.vm.action] Error replicating log entry 7.", GatewayFailed),
     ],
 )
-def test_a_refusal_is_what_its_code_and_its_words_mean(code, message, kind):
+def test_a_refusal_is_translated_by_its_code_and_its_message(code, message, kind):
     error = refusal(code, message)
 
     assert (type(error), str(error)) == (kind, message)
@@ -156,7 +156,7 @@ def test_nothing_of_ours_is_overlooked_when_another_vm_goes_while_pages_are_read
     _emptied(world)
 
 
-def test_an_oned_that_takes_no_notice_of_pages_has_said_all_at_once(world):
+def test_an_oned_that_ignores_pages_gives_the_whole_list_at_once(world):
     driver, ref = _many(world, 250)
     paged = world.oned._one_vmpool_info
     world.oned._one_vmpool_info = lambda user, whose, start, end, state: paged(

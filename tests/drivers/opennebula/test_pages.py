@@ -47,7 +47,7 @@ def test_all_pages_together_hold_no_more_than_256_mib_and_are_no_more_than_a_tho
     assert pages.resources == []
 
 
-def test_the_things_of_all_pages_are_kept_in_their_order():
+def test_the_entries_of_all_pages_are_kept_in_their_order():
     pages = Pages("list servers")
 
     for number, xml in enumerate(

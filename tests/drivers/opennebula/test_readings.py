@@ -27,7 +27,7 @@ pytestmark = pytest.mark.live  # whole runs, many of them in processes of their 
         ("Mon Nov 23 07:49:48 2026: DEPLOY: ExitCode: 1", "DEPLOY: ExitCode: 1"),
     ],
 )
-def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, message, fault):
+def test_an_error_is_shown_without_its_date_and_its_number(world, message, fault):
     driver = connected(world)
     ref = driver.create(ServerSpec("vmprobe-x", driver.resolve(load(world.site()).test_vm)))
     world.oned.vms[int(ref.id)].said["ERROR"] = message
@@ -66,7 +66,7 @@ def test_an_error_is_said_without_its_date_and_the_number_behind_it(world, messa
         ("BOOT", "Cannot dispatch VM: No system datastore with enough capacity for the VM", "", ""),
     ],
 )
-def test_the_schedulers_words_are_those_of_a_vm_that_waits_for_it(
+def test_a_vm_that_waits_for_the_scheduler_has_the_schedulers_message(
     world, state, message, fault, cause
 ):
     driver = connected(world)
@@ -119,7 +119,7 @@ def test_a_vm_is_stuck_since_it_came_to_its_state_and_not_since_its_creation(
     soon(lambda: removed(driver, ref))
 
 
-def test_an_epilog_that_does_not_end_is_told_with_its_own_age(world):
+def test_an_epilog_that_does_not_end_is_reported_with_its_own_age(world):
     driver = connected(world)
     ref = driver.create(ServerSpec("web-1", driver.resolve(load(world.site()).test_vm)))
     world.oned._due.clear()
@@ -233,7 +233,7 @@ def test_vcpus_that_a_pool_leaves_out_are_not_taken_for_one(world, vcpus):
     soon(lambda: removed(driver, ref))
 
 
-def test_a_vm_that_was_not_monitored_yet_has_no_reading_and_that_is_said(world):
+def test_a_vm_that_was_not_monitored_yet_has_no_reading_and_a_note_says_so(world):
     world.oned.faults.add("no-metrics")
     code, output, _ = run_probe(LIFECYCLE, "--site", world.site(volume="none"), "-v")
 

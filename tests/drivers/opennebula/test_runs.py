@@ -42,7 +42,7 @@ def test_a_template_is_used_as_it_is_where_it_has_the_image_and_a_network(world)
     ] == ["0.2", "2", "64", "vmprobe-test", "private", "YES"]
 
 
-def test_a_fleet_is_polled_by_one_request_for_each_look(world):
+def test_each_poll_of_a_fleet_is_one_request(world):
     code, output = world.run("--count", "5", volume="none")
 
     assert (code, output) == (
@@ -153,7 +153,7 @@ BUDGETS = {
 
 
 @pytest.mark.parametrize("fault", VERDICTS)
-def test_what_fails_is_told_in_oneds_words_and_nothing_is_left(world, fault):
+def test_a_failure_is_reported_with_oneds_message_and_nothing_is_left(world, fault):
     world.oned.faults.add(fault)
     budget = f"[budget]\n{BUDGETS[fault]} = 1 s\n" if fault in BUDGETS else ""
 
@@ -232,7 +232,7 @@ def test_what_is_not_there_is_named(world, test_vm, message):
     assert world.run(**test_vm) == (2, f"VM_LIFECYCLE CRITICAL - opennebula: {message}")
 
 
-def test_an_image_that_cannot_be_used_is_told_with_its_state(world):
+def test_an_image_that_cannot_be_used_is_reported_with_its_state(world):
     world.oned.images[7].state = 5
     world.oned.images[7].said["ERROR"] = (
         "Mon Nov 23 00:10:13 2026 : Error copying image in the datastore: no route to host"
@@ -267,7 +267,7 @@ def test_a_wrong_password_is_critical_and_a_missing_one_is_ours(world):
     )
 
 
-def test_a_vm_that_somebody_ended_before_it_was_seen_is_told_so_at_once(world):
+def test_a_vm_that_somebody_ended_before_the_first_poll_is_reported_at_once(world):
     def ends():
         (vm,) = world.oned.vms.values()
         world.oned._free(vm)

@@ -15,7 +15,7 @@ def test_the_tables_of_states_are_pyones_and_what_is_newer():
     assert {state.value: state.name for state in pyone.IMAGE_STATES} == states.IMAGE
 
 
-def test_every_failure_is_failed_and_whatever_is_not_known_is_waited_for():
+def test_every_failure_is_failed_and_an_unknown_state_is_pending():
     names = {states.name(3, number) for number in states.LCM_STATE} | {
         states.name(number, 0) for number in states.STATE
     }

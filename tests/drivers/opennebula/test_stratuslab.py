@@ -123,7 +123,7 @@ def test_what_is_not_there_is_named(site, test_vm, code, message):
     assert run(site[1], **test_vm) == (code, f"VM_LIFECYCLE {word}{message}")
 
 
-def test_a_volume_that_cannot_be_made_is_told_in_the_services_words(site):
+def test_a_volume_that_cannot_be_made_is_reported_with_the_services_message(site):
     site[0].backend_fails = True
 
     assert run(site[1]) == (
@@ -161,7 +161,7 @@ VERDICTS = {  # fault: (stage with a budget of one second, line)
 
 
 @pytest.mark.parametrize("fault", VERDICTS)
-def test_what_fails_is_told_as_oned_3_has_it(site, fault):
+def test_a_failure_is_reported_with_oned_3s_message(site, fault):
     world, path = site
     world.faults.add(fault)
     stage, message = VERDICTS[fault]
@@ -180,7 +180,7 @@ def with_budget(path, *lines):
     return path
 
 
-def test_a_disk_that_cannot_be_mounted_is_told_in_the_services_words(site):
+def test_a_disk_that_cannot_be_mounted_is_reported_with_the_services_message(site):
     site[0].mounts_fail = True
 
     code, output = run(site[1])
@@ -202,7 +202,7 @@ def test_a_full_quota_is_a_warning(site):
 
 
 @pytest.mark.slow
-def test_a_manager_that_goes_away_is_told_and_the_next_run_removes_what_stayed(site):
+def test_a_manager_that_vanishes_is_reported_and_the_next_run_removes_what_is_left(site):
     world, path = site
     world.plot["one.vm.allocate"] = "goes-away"
 
@@ -363,7 +363,7 @@ def test_a_mount_that_outlives_its_vm_is_ended_with_the_disk(site):
     wait_gone(driver, disk)
 
 
-def test_the_views_say_what_there_is(site):
+def test_the_other_checks_show_what_there_is(site):
     world, path = site
     driver, plan = driver_of(path)
     server = driver.create(ServerSpec("web-1", plan))

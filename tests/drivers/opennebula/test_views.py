@@ -15,7 +15,7 @@ from waiting import soon
 pytestmark = pytest.mark.live  # whole runs, many of them in processes of their own
 
 
-def test_the_views_say_what_there_is(world):
+def test_the_other_checks_show_what_there_is(world):
     driver = connected(world)
     ref = driver.create(
         ServerSpec("web-1", driver.resolve(load(world.site(flavor="tiny")).test_vm))
