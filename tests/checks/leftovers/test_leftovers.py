@@ -278,7 +278,9 @@ def test_two_owners_without_a_letter_of_ours_are_two(site):
     assert set(site.cloud.things) == {"77aa"}
 
 
-def test_other_owners_leftovers_are_shown_with_v_counted_only_with_all_owners_and_never_removed(site):
+def test_other_owners_leftovers_are_shown_with_v_counted_only_with_all_owners_and_never_removed(
+    site,
+):
     name = "vmprobe-mon2-20270115t040000z-48-aaaaaaaa"
     plant(site, Kind.SERVER, "4f1c", name)
     leftover = f"server 4f1c of mon2, 3.2 h past its lease: {name}"
