@@ -87,7 +87,9 @@ class Cloud:
             for resource in self._list_with_retries(kind, name)
         ]
 
-    # --- sent once: the caller polls, or a second request could do harm ---------------------------
+    # --- not repeated: the caller polls, or a second request could do harm ------------------------
+    # create, snapshot and open_port are sent again only when the manager says that it did not serve
+    # them; any request is sent again when the session had ended.
 
     def create(self, spec: Spec) -> Ref:
         return self._create(lambda: self.driver.create(spec))
@@ -96,45 +98,45 @@ class Cloud:
         return self._create(lambda: self.driver.snapshot(server, name))
 
     def attach(self, server: Ref, volume: Ref) -> None:
-        return self._once(lambda: self.driver.attach(server, volume))
+        return self._send(lambda: self.driver.attach(server, volume))
 
     def detach(self, server: Ref, volume: Ref) -> None:
-        return self._once(lambda: self.driver.detach(server, volume))
+        return self._send(lambda: self.driver.detach(server, volume))
 
     def open_port(self, group: Ref, port: int) -> None:
         return self._create(lambda: self.driver.open_port(group, port))
 
     def start(self, server: Ref) -> None:
-        return self._once(lambda: self.driver.start(server))
+        return self._send(lambda: self.driver.start(server))
 
     def delete(self, ref: Ref) -> None:
-        return self._once(lambda: self.driver.delete(ref))
+        return self._send(lambda: self.driver.delete(ref))
 
     def show(self, ref: Ref) -> Resource:
-        return self._once(lambda: self.driver.show(ref))
+        return self._send(lambda: self.driver.show(ref))
 
     def metrics_once(self, server: Ref) -> List[Sample]:
         """As ``metrics``, without retries: for callers that poll many servers."""
-        return self._once(lambda: self.driver.metrics(server))
+        return self._send(lambda: self.driver.metrics(server))
 
     def finished_at(self, server: Ref, stage: str) -> Optional[float]:
-        return self._once(lambda: self.driver.finished_at(server, stage))
+        return self._send(lambda: self.driver.finished_at(server, stage))
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """As the driver's. Drops what the driver let through that does not begin with ``name``."""
-        return _named(name, self._once(lambda: self.driver.list(kind, name)))
+        return _named(name, self._send(lambda: self.driver.list(kind, name)))
 
     def belongings(self, server: Ref) -> List[Ref]:
-        return self._once(lambda: self.driver.belongings(server))
+        return self._send(lambda: self.driver.belongings(server))
 
     def orphans(self, servers: Sequence[Ref]) -> Mapping[str, List[Ref]]:
-        return self._once(lambda: self.driver.orphans(servers))
+        return self._send(lambda: self.driver.orphans(servers))
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
-        return self._once(lambda: self.driver.ports(servers))
+        return self._send(lambda: self.driver.ports(servers))
 
     def console(self, server: Ref) -> str:
-        return self._once(lambda: self.driver.console(server))
+        return self._send(lambda: self.driver.console(server))
 
     # --- retry and re-authentication --------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class Cloud:
 
     def _read(self, ask: Callable[[], T]) -> T:
         """Ask, with retries and re-authentication."""
-        return self._retry(lambda: self._once(ask))
+        return self._retry(lambda: self._send(ask))
 
     def _retry(self, ask: Callable[[], T]) -> T:
         """Ask up to three times, as long as the failure may pass and the deadline allows it."""
@@ -160,16 +162,18 @@ class Cloud:
         """Ask for something new. Repeat only what was not served, because of too many requests."""
         for _ in range(_TRIES - 1):
             try:
-                return self._once(ask)
+                return self._send(ask)
             except RateLimited as limited:
                 wait = max(limited.wait, self.deadline.polling.shortest)
                 if wait >= self.deadline.left():
                     raise
                 self.deadline.sleep(wait)
-        return self._once(ask)
+        return self._send(ask)
 
-    def _once(self, ask: Callable[[], T]) -> T:
-        """Ask. If the session has ended, renew it and ask again: a refusal changed nothing."""
+    def _send(self, ask: Callable[[], T]) -> T:
+        """Ask. If the session has ended, renew it and ask again: the refused request changed
+        nothing.
+        """
         try:
             return ask()
         except AuthRejected:
@@ -195,4 +199,5 @@ class Cloud:
 
 def _named(name: str, resources: Sequence[Resource]) -> List[Resource]:
     """Those whose name starts with ``name``, in capital or small letters."""
-    return [one for one in resources if one.ref.name.lower().startswith(name.lower())]
+    start = name.lower()
+    return [resource for resource in resources if resource.ref.name.lower().startswith(start)]

@@ -1,8 +1,9 @@
 """The contract between the suite and a VM manager. ``drivers/memory/driver.py`` is the example.
 
-A driver sends one request for each call. It never waits, never retries, never logs a secret, keeps
-no state but its session, and raises only the errors of ``core.errors``. Waiting, deadlines, retries
-of reads, recording and clean-up exist once, outside (``core.cloud``, ``lease``).
+A verb sends as few requests as its answer needs; ``create`` sends exactly one. A driver never
+waits, never retries, never logs a secret, keeps no state but its session, and raises only the
+errors of ``core.errors``. Waiting, deadlines, retries of reads, recording and clean-up exist once,
+outside (``core.cloud``, ``lease``).
 """
 
 from __future__ import annotations
@@ -96,9 +97,9 @@ class Driver:
         raise NotImplementedError
 
     def resolve(self, test_vm: TestVM) -> Plan:
-        """Look up what a test VM by this section would be made of. Only reads.
+        """Look up what the test VM of this section will be made of. Only reads.
 
-        NotFound says what does not exist, ClientError what the section has to say otherwise.
+        NotFound says what does not exist; ClientError says which key of the section is wrong.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Measure a run: its stages, how long each took, what was sampled. ``report.verdict`` judges it."""
+"""Measure a run: its stages, how long each took, what was sampled. ``checks.judge`` judges it."""
 
 from __future__ import annotations
 

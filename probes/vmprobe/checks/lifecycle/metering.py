@@ -42,8 +42,8 @@ def felt(servers: Sequence[Sequence[Fact]]) -> Dict[str, float]:
 
 
 def rates(facts: Sequence[Fact], seconds: float) -> Dict[str, float]:
-    """By metric, what one server's kernel counted in its last ``seconds`` or a little more, in the
-    manager's units.
+    """Return what one server's kernel counted in its last ``seconds`` or a little more, by metric,
+    in the manager's units.
     """
     counters = [fact for fact in facts if fact.fact == "counters"]
     if not counters:

@@ -1,8 +1,7 @@
-"""What is known of test VMs right now: by the manager, by their consoles, and by connections to
-them.
+"""Observe test VMs: through the manager, through their consoles, and by connections to them.
 
-Each look is one request for a whole fleet, where the manager can. A server that failed, or is not
-there any more, raises ResourceFailed, with the manager's words and the cause.
+Up to three resources are asked for one by one, more by one list. A server that failed, or is not
+there any more, raises ResourceFailed, with the manager's message and the cause.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ _STAGES = {Kind.VOLUME: "storage", Kind.SNAPSHOT: "snapshot", Kind.PORT: "networ
 
 
 class FleetObserver:
-    """Looks at what a run created, and remembers how the manager showed it last."""
+    """Ask for what a run created, and remember how the manager showed it last."""
 
     def __init__(self, cloud: Cloud, lease: Lease, timeline: Timeline):
         self.cloud, self.lease, self.timeline = cloud, lease, timeline
         self.shown: Dict[Tuple[Kind, str], Resource] = {}  # by kind and name
 
-    # --- by the manager ---------------------------------------------------------------------------
+    # --- through the manager ----------------------------------------------------------------------
 
     def show(self, refs: Sequence[Ref], servers: Mapping[str, Ref] = {}) -> Dict[str, Resource]:
-        """By name, what the manager shows; ResourceFailed for what it showed before, and does not
-        show any more.
+        """Return what the manager shows, by name; ResourceFailed for what it showed before and does
+        not show any more.
 
         ``servers``: by name, the server whose fault may say why a resource failed.
         """
@@ -53,8 +52,8 @@ class FleetObserver:
         return resources
 
     def show_servers(self, servers: Sequence[Ref]) -> Dict[str, Resource]:
-        """By name, what the manager shows of servers; ResourceFailed for one that failed or is
-        gone.
+        """Return what the manager shows of servers, by name; ResourceFailed for one that failed or
+        is gone.
         """
         resources = self.show(servers)
         for server in resources.values():
@@ -63,8 +62,8 @@ class FleetObserver:
         return resources
 
     def raise_ended(self, servers: Iterable[Ref]) -> None:
-        """Of servers that were never shown: ResourceFailed for one of which the manager says that
-        it has ended.
+        """Raise ResourceFailed if the manager says of a server, which was never shown, that it has
+        ended.
         """
         for server in servers:
             if not server.id:
@@ -75,12 +74,10 @@ class FleetObserver:
                 cause = ended.cause or _usual_cause(Kind.SERVER)
                 raise ResourceFailed(str(ended), cause, ended.request) from None
             except CloudError:
-                continue  # not shown yet: the next look asks again
+                continue  # not shown yet: the next poll asks again
 
     def raise_fault(self, server: Ref, message: str) -> None:
-        """A request about a server was accepted, and nothing came of it: ResourceFailed if the
-        server's fault says why.
-        """
+        """Raise ResourceFailed if the server's fault says why an accepted request had no effect."""
         try:
             resource = self.cloud.show(server)
         except CloudError:
@@ -90,8 +87,8 @@ class FleetObserver:
 
     @contextmanager
     def blame_servers(self, servers: Sequence[Ref]) -> Iterator[None]:
-        """Inside, a request that is refused because a server failed or is gone raises that server's
-        failure.
+        """Replace the error of a refused request by the failure of a server, if one failed or is
+        gone.
         """
         try:
             yield
@@ -107,7 +104,7 @@ class FleetObserver:
     def missing_networks(
         self, servers: Sequence[Ref], shown: Mapping[str, Resource]
     ) -> Dict[str, str]:
-        """By server, what its network still lacks by the manager, '' for nothing."""
+        """Return what each server's network still lacks, '' for nothing."""
         if not self.cloud.can(Capability.PORTS):
             return {
                 server.name: ""
@@ -121,11 +118,11 @@ class FleetObserver:
         return {server.name: _missing_port(server, ports.get(server.id, [])) for server in servers}
 
     def finished_at(self, server: Ref, stage: str) -> Optional[float]:
-        """When a stage ended by the manager's events; None where it does not say."""
+        """Return when a stage ended, from the manager's events; None where it does not say."""
         try:
             return self.cloud.finished_at(server, stage)
         except CloudError:
-            return None  # the time that polling found will do
+            return None  # then the time that polling measured is used
 
     def _vanished(self, before: Resource, server: Optional[Ref]) -> ResourceFailed:
         fault = self._fault(server, before.ref) if server is not None else ""
@@ -155,13 +152,13 @@ class FleetObserver:
         message = f"{server.ref} is {server.provider_state}{of_fleet}{fault}"
         return ResourceFailed(message, _cause(server, Kind.SERVER), server.request)
 
-    # --- by the servers themselves, and from here -------------------------------------------------
+    # --- through consoles, and by connections -----------------------------------------------------
 
     def add_console(
         self, missing: Mapping[str, str], servers: Sequence[Ref], fact: str
     ) -> Dict[str, str]:
-        """``missing``; and of servers that lack nothing by the manager, what their console has not
-        said yet.
+        """Return ``missing``; for servers that lack nothing there, what their console has not said
+        yet.
         """
         result = dict(missing)
         for server in servers:
@@ -177,7 +174,7 @@ class FleetObserver:
         shown: Mapping[str, Resource],
         port: int,
     ) -> Dict[str, str]:
-        """``missing``; and of servers that lack nothing by the manager, why they do not accept a
+        """Return ``missing``; for servers that lack nothing there, why they do not accept a
         connection from here.
         """
         ready = [server for server in servers if not missing[server.name]]

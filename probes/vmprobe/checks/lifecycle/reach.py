@@ -25,8 +25,8 @@ class _Target(NamedTuple):
 def unreached(
     addresses: Mapping[str, Sequence[str]], port: int, deadline: Deadline
 ) -> Dict[str, str]:
-    """By server, '' if one of its addresses accepts a connection, else the reason why the last one
-    does not.
+    """Return for each server '' if one of its addresses accepts a connection, else the reason why
+    the last one does not.
 
     Raises as ``deadline.check`` does when the time is over or a signal arrived. Host names are not
     resolved: managers show addresses, and resolving obeys no deadline.

@@ -1,5 +1,6 @@
-"""The life of a test VM, from the submission until it is verified to be gone, as one function. Read
-it first.
+"""The life of a test VM as one function, from the submission until it is verified to be gone.
+
+Read this file first.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from vmprobe.site.site import Site
 def run(
     site: Site, cloud: Cloud, lease: Lease, timeline: Timeline, settle: Callable[[], None]
 ) -> None:
-    """Run a test VM through its life; returns when all was well, and raises what ended it
-    otherwise.
+    """Run a test VM through its life. Return when everything worked, else raise the error that
+    ended it.
 
     ``settle`` removes what earlier runs left, before anything is created. On every exit the
     timeline has the stages that were reached, and the lease has removed what it could.
@@ -60,8 +61,8 @@ def run(
             spec = ServerSpec(
                 str(lease.handle),
                 plan,
-                test_vm["count"],
-                lease.handle.random,
+                servers=test_vm["count"],
+                nonce=lease.handle.random,
                 security_group=group.id,
                 depth=test_vm["depth"],
             )
@@ -88,7 +89,7 @@ def run(
             with timeline.stage("sample"), wait.observer.blame_servers(servers):
                 sample(site, cloud, lease, timeline, servers)
 
-        if test_vm["snapshot"] and cloud.can(Capability.SNAPSHOTS):
+        if test_vm["snapshot"]:  # a site that asks for it at a manager without it is refused
             with timeline.stage("snapshot") as stage:
                 with wait.observer.blame_servers(servers):
                     snapshots = [lease.snapshot(server, server.name) for server in servers]

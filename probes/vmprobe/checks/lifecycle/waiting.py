@@ -1,4 +1,4 @@
-"""Wait for a whole fleet at once; whatever ends the wait says what is still missing."""
+"""Wait for a whole fleet at once. The error that ends a wait says what is still missing."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ from vmprobe.core.timeline import Stage, Timeline
 from vmprobe.lease.lease import Lease
 from vmprobe.site.site import Site
 
-_MOST_FAILURES = 4  # passing failures in a row that a wait survives; the next one ends it
-_SHARE = 0.8  # of the time that is left: the budget of a stage for which the site has none
-_TOO_SHORT = 5.0  # seconds: when no more are left, a wait that ends does not judge the cloud
+_MOST_FAILURES = 4  # transient failures in a row that are tolerated; Conflict is not counted
+_SHARE = 0.8  # of the time left: the budget of a stage without one, or with too long a one
+_TOO_SHORT = 5.0  # seconds: with less time left, a stage without a budget gets none
 
-# By server, what it still lacks; '' for nothing.
+# What each server still lacks; '' for nothing.
 Missing = Mapping[str, str]
 
 
 class Waiter:
-    """Waits until servers, networks and volumes are what the run needs; every wait obeys the
-    deadline and the budgets.
+    """Wait until servers, networks and volumes are ready, within the deadline and the budgets.
 
     Each wait raises what ends it: ResourceFailed, StageOverrun, DeadlinePassed, Interrupted, or the
     manager's failure.
@@ -41,7 +40,7 @@ class Waiter:
         self.site, self.cloud, self.lease, self.timeline = site, cloud, lease, timeline
         self.deadline, self.depth = cloud.deadline, site.test_vm["depth"]
         self.observer = FleetObserver(cloud, lease, timeline)
-        self.created: Dict[str, Optional[float]] = {}  # by server, by the manager's clock
+        self.created: Dict[str, Optional[float]] = {}  # by server, on the manager's clock
         # By server, the seconds from the submission until it was first seen with an address.
         self.addressed: Dict[str, float] = {}
         self.started: Set[str] = set()  # ids of the servers that ``_start`` has started
@@ -67,8 +66,8 @@ class Waiter:
         return known
 
     def until_ports_ready(self, stage: Stage, servers: Sequence[Ref]) -> None:
-        """Wait until every server has a port that can get a floating address; the stage is not over
-        then.
+        """Wait until every server has a port that can get a floating address. The stage goes on
+        after that.
         """
         observer = self.observer
         self._until(
@@ -79,9 +78,10 @@ class Waiter:
     def until_connected(
         self, stage: Stage, servers: Sequence[Ref], floating: Sequence[Ref] = ()
     ) -> None:
-        """Wait until every server has its network: by the manager; at depth console also by the
-        server's own word; at depth reach also by a connection from here, to its ``floating``
-        address of the same name where there are some.
+        """Wait until every server has its network, according to the manager.
+
+        At depth console the server's console has to say so as well. At depth reach a connection
+        from here has to be accepted, by its ``floating`` address (of the same name) if it has one.
         """
         if self.depth == "api" and not self.cloud.can(Capability.PORTS):
             names = [server.name for server in servers if server.name in self.addressed]
@@ -102,8 +102,8 @@ class Waiter:
         self._until(stage, poll)
 
     def until_attached(self, stage: Stage, servers: Sequence[Ref], volumes: Sequence[Ref]) -> None:
-        """Attach each volume to its server, and wait until it is; at depth console until the server
-        used it.
+        """Attach each volume to its server, and wait until it is attached; at depth console until
+        the server has used it.
         """
         servers_by_volume = _pairs(volumes, servers)
         accepted: Set[str] = set()  # volumes whose attachment the manager accepted
@@ -168,7 +168,7 @@ class Waiter:
         self._until(stage, poll, since=stage.began)
 
     def until_ready(self, stage: Stage, refs: Sequence[Ref], servers: Sequence[Ref] = ()) -> None:
-        """Wait until every resource is READY; ``servers`` are those that they were made of, in the
+        """Wait until every resource is READY. ``servers``: which server each was made from, in the
         same order.
         """
         servers_by_name = _pairs(refs, servers)
@@ -188,7 +188,7 @@ class Waiter:
         first: float = 0.0,
         since: Optional[float] = None,
     ) -> None:
-        """Call ``poll`` until nothing is missing. ``since``: when the stage began; default: with
+        """Call ``poll`` until nothing is missing. ``since``: when the stage began; by default, at
         the submission.
         """
         clock = self.deadline.clock
@@ -222,7 +222,7 @@ class Waiter:
             raise type(late)(_still_missing(missing, late, failure), cause=cause) from None
 
     def _pending_cause(self, missing: Missing) -> str:
-        """Why the first of those that are waited for is still pending, by the driver; '' where it
+        """Why the first pending resource is still pending, according to the driver; '' where it
         does not say.
         """
         causes = (
@@ -233,8 +233,8 @@ class Waiter:
         return next(filter(None, causes), "")
 
     def _start(self, servers: Iterable[Resource]) -> None:
-        """Start, once, each server that the manager creates stopped; one that cannot be started yet
-        is tried again.
+        """Start each server that the manager created stopped, once. One that cannot be started yet
+        is tried again at the next poll.
         """
         for server in servers:
             if server.ref.id in self.started or not self.cloud.driver.needs_start(server):
@@ -248,8 +248,8 @@ class Waiter:
     def _request(
         self, request: Callable[[Ref, Ref], None], server: Ref, volume: Ref
     ) -> Optional[Conflict]:
-        """Attach or detach; returns the refusal of a manager that does not accept this now: the
-        next look tries again.
+        """Attach or detach. Returns the refusal if the manager does not accept this now; the next
+        poll tries again.
         """
         try:
             with self.observer.blame_servers([server]):
@@ -263,8 +263,8 @@ class Waiter:
     ) -> None:
         """Use the manager's own time stamps, where it has both: they are more exact than polling.
 
-        Where ``ended`` has no time, the manager's events may: one more request, for a single server
-        only.
+        Where ``ended`` has no time, ask for the manager's events. That is one more request, so it
+        is done for a single server only.
         """
         for server in servers:
             began, end = self.created.get(server.name), ended.get(server.name)
@@ -279,7 +279,7 @@ class Waiter:
 
 
 def _pairs(refs: Sequence[Ref], servers: Sequence[Ref]) -> Dict[str, Ref]:
-    """By name of a resource, the server that belongs to it: both are in the same order."""
+    """The server of each resource, by the resource's name. Both are in the same order."""
     return {ref.name: server for ref, server in zip(refs, servers)}
 
 

@@ -16,7 +16,7 @@ class Dialect(NamedTuple):
     # When a new resource gets its tags: "at once" (in the request that creates it), "after" (by
     # CreateTags) or "never".
     tags: str = "at once"
-    filters: bool = True  # whether a list can be filtered by the manager
+    filters: bool = True  # whether the manager can filter a list
     # Which instance types can be listed: "offered" (by zone, with filters), "all" (no filters, no
     # offerings), or "" (none).
     types: str = "offered"

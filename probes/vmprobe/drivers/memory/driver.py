@@ -1,8 +1,9 @@
 """The driver of the cloud in memory: the example that new drivers are copied from.
 
-A driver's file is its manager's API on one page: the table of states, what it offers, its keys, the
-verbs in the contract's order, private helpers last. The states here: server BUILDING, RUNNING,
-STOPPED, BROKEN; volume MAKING, FREE, ATTACHED, BROKEN; snapshot SAVED.
+A driver's file is its manager's API on one page: the table of states, the parsers of its keys, what
+it offers, its keys, the verbs in the contract's order, private helpers last.
+
+The states here: server BUILDING, RUNNING, STOPPED, BROKEN; volume MAKING, FREE, ATTACHED, BROKEN; snapshot SAVED.
 """
 
 from __future__ import annotations
@@ -169,6 +170,9 @@ class Memory(Driver):
 
         return self._request(f"left by {', '.join(map(str, servers))}", act)
 
+    def is_at_rest(self, server: Resource) -> bool:
+        return server.provider_state == "STOPPED"
+
     def attach(self, server: Ref, volume: Ref) -> None:
         self._request(
             f"attach {volume} to {server}", lambda: self.cloud.attach(server.id, volume.id)
@@ -179,9 +183,6 @@ class Memory(Driver):
 
     def console(self, server: Ref) -> str:
         return self._request(f"console {server}", lambda: self.cloud.console(server.id))
-
-    def is_at_rest(self, server: Resource) -> bool:
-        return server.provider_state == "STOPPED"
 
     def metrics(self, server: Ref) -> List[Sample]:
         def act() -> List[Sample]:
