@@ -23,7 +23,7 @@ from typing import Dict, Mapping, NamedTuple, Tuple
 from vmprobe.core.urls import has_user
 
 _NSCA_PORT = 5667
-_OPTIONS: Dict[str, Tuple[str, ...]] = {  # by kind
+KINDS: Dict[str, Tuple[str, ...]] = {  # the options of each kind of target
     "nagios": (),
     "results": (),
     "icinga2": ("credentials", "ca"),
@@ -50,13 +50,13 @@ class Target(NamedTuple):
 def parse(text: str) -> Target:
     """The target that ``text`` names; ValueError says what is wrong and what would be right."""
     kind, _, rest = text.partition(":")
-    if kind not in _OPTIONS:
-        raise _invalid(f"unknown kind {kind}; use one of {', '.join(_OPTIONS)}")
+    if kind not in KINDS:
+        raise _invalid(f"unknown kind {kind}; use one of {', '.join(KINDS)}")
     where, *pairs = rest.split(",")
     options = dict(pair.partition("=")[::2] for pair in pairs)
     for name in options:
-        if name not in _OPTIONS[kind]:
-            known = ", ".join(_OPTIONS[kind]) or "none"
+        if name not in KINDS[kind]:
+            known = ", ".join(KINDS[kind]) or "none"
             raise _invalid(f"{kind} has no option {name}; its options: {known}")
 
     if kind in ("nagios", "results", "file") and not os.path.isabs(where):

@@ -3,7 +3,8 @@
 A driver's file is its manager's API on one page: the table of states, the parsers of its keys, what
 it offers, its keys, the verbs in the contract's order, private helpers last.
 
-The states here: server BUILDING, RUNNING, STOPPED, BROKEN; volume MAKING, FREE, ATTACHED, BROKEN; snapshot SAVED.
+The states here: server BUILDING, RUNNING, STOPPED, BROKEN; volume MAKING, FREE, ATTACHED, BROKEN;
+snapshot SAVED.
 """
 
 from __future__ import annotations

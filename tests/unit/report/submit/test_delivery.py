@@ -5,6 +5,7 @@ import time
 
 from submitting import RESULT, deliver, lines, spooled
 from virtual import VirtualClock
+from vmprobe.checks.options import Parser
 from vmprobe.core.clock import Deadline
 from vmprobe.report.submit import delivery
 from vmprobe.site import targets
@@ -161,3 +162,10 @@ def test_a_slow_target_leaves_the_others_their_share_of_the_time(tmp_path, monit
     assert said == [f"not submitted to {monitor.word}: the deadline of 10 s passed; spooled"]
     assert left[0] == 5.0
     assert [each["state"] for each in lines(tmp_path / "file")] == [2]
+
+
+def test_every_kind_of_target_has_a_receiver_and_is_in_the_help():
+    text = Parser("state").format_help()
+
+    assert list(delivery.RECEIVERS) == list(targets.KINDS)
+    assert [kind for kind in targets.KINDS if f"{kind}:" not in text] == []
