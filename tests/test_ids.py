@@ -19,7 +19,7 @@ def collected():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=CHECKOUT,
-        env={**os.environ, "PYTHONPATH": "probes:tests"},
+        env={**os.environ, "PYTHONPATH": "probes:tests:tests/support", "PYTEST_ADDOPTS": ""},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
