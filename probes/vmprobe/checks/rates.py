@@ -31,8 +31,8 @@ def summarise(servers: Sequence[Sequence[Sequence[Sample]]]) -> Tuple[Dict[str, 
 
 
 def sources(servers: Sequence[Sequence[Sequence[Sample]]]) -> List[str]:
-    """Where a manager has several services that measure: one line for each, with the metrics that
-    it measured.
+    """Return one line for each service that measured, with its metrics, if a manager has several
+    such services.
     """
     metrics: Dict[str, List[str]] = {}
     for metric in METRICS + EXTRA_METRICS:
@@ -80,7 +80,7 @@ def rates(metric: str, readings: Sequence[Sequence[Sample]]) -> List[Tuple[float
 
 
 def _increase(before: float, after: float) -> Optional[float]:
-    """By how much a counter grew; None when it was reset."""
+    """Return by how much a counter grew; None when it was reset."""
     if after >= before:
         return after - before
     for end in (2.0**32, 2.0**64):

@@ -247,7 +247,7 @@ def code_patterns(secret: str) -> Iterable[str]:
 
 
 def _codes(secret: str) -> Iterable[Tuple[bytes, List[str]]]:
-    """For each charset: the secret's bytes, the certain parts of their base64, their hexadecimal.
+    """Return for each charset the secret's bytes, and what is certain of their base64 and hex.
 
     The bytes before a secret decide how its bits fall on base64's letters, so there are three ways.
     """

@@ -143,7 +143,7 @@ class Ledger:
     # --- write ---
 
     def intent(self, kind: Kind, names: Iterable[str], at: float) -> None:
-        """These will be asked for now. ``at`` is in seconds since the epoch, here and below."""
+        """Note that these are requested next. ``at``, here and below: seconds since the epoch."""
         self._record(*entries.entries_by_name("intent", kind, names, at=at))
 
     def created(self, refs: Iterable[Ref], at: float) -> None:
@@ -166,11 +166,11 @@ class Ledger:
         )
 
     def refused(self, kind: Kind, names: Iterable[str]) -> None:
-        """These were not made, or never appeared."""
+        """Note that these were not created, or never appeared."""
         self._record(*entries.entries_by_name("refused", kind, names))
 
     def gone(self, refs: Iterable[Ref]) -> None:
-        """These are not there any more, or are not ours."""
+        """Note that these do not exist any more, or are not ours."""
         self._record(*(entries.entry("gone", ref) for ref in refs))
 
     # --- read ---

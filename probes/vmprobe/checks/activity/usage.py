@@ -233,8 +233,8 @@ def average(metric: str, rows: Sequence[Sequence[Sample]]) -> Optional[float]:
 
 
 def busiest(readings: Readings) -> Dict[str, List[str]]:
-    """By server, the metrics in which it had the highest average; servers that were never first are
-    left out.
+    """Return the metrics in which each server had the highest average; a server that was never
+    first is left out.
     """
     result: Dict[str, List[str]] = {}
     for metric in METRICS:

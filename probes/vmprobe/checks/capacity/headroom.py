@@ -41,8 +41,8 @@ class Total(NamedTuple):
 
 
 def totals(limits: Sequence[Limit]) -> Dict[str, Total]:
-    """By perfdata label without its end: ``memory`` by quota, ``host_memory`` of all hosts,
-    ``pool_storage``.
+    """Return the totals by perfdata label without its end: ``memory`` (of the quota),
+    ``host_memory`` (of all hosts), ``pool_storage``.
 
     Of several quotas for the same resource, the one that leaves least counts. Of pools that cannot
     replace each other, such as datastores, the one with most room counts: nothing is added up that

@@ -123,7 +123,7 @@ class Run:
     # --- what happens -----------------------------------------------------------------------------
 
     def _plan(self) -> Verdict:
-        """What a run would use and create; nothing is started."""
+        """Say what a run would use and create; start nothing."""
         test_vm = self.site.test_vm
         try:
             with self.timeline.stage("auth"):
@@ -205,7 +205,7 @@ class Run:
             )
 
     def _find_leftovers(self, lease: Lease) -> None:
-        """The quota is full: count also what earlier runs left and no ledger knows of."""
+        """Where the quota is full, also count what earlier runs left that is in no ledger."""
         from vmprobe.lease import sweep
 
         known = self.debts + lease.leftovers
@@ -226,7 +226,7 @@ class Run:
         durations = {**self.timeline.durations(), "total": self.timeline.total()}
         measured = {**durations, **self.timeline.metrics}
         left = len(self.debts) + self.owed + len(self.lease.leftovers if self.lease else ())
-        # Where nobody could look for leftovers, their number is not zero but unknown.
+        # If the cloud could not be asked for leftovers, their number is unknown, not zero.
         if left or not (self.lease and self.lease.uncertain):
             measured["leftovers"] = left
         remains = "; ".join(self._remains(error))
@@ -306,7 +306,7 @@ class Run:
     # --- files ------------------------------------------------------------------------------------
 
     def _with_files(self, verdict: Verdict) -> Verdict:
-        """Write the files that were asked for. One that cannot be written is told, and changes no
+        """Write the files that the options ask for. A failure is reported, and does not change the
         state.
         """
         document = self._document(verdict)

@@ -27,7 +27,7 @@ class Requested:
         self._misses: Dict[str, int] = {}  # how often in a row it was not found
 
     def add(self, ids: Iterable[str]) -> None:
-        """These were asked for just now."""
+        """Note that these were asked for just now."""
         self._since.update(dict.fromkeys(ids, self._clock.now()))
 
     def __contains__(self, identity: object) -> bool:

@@ -83,7 +83,7 @@ def address_sources(tree: ElementTree.Element) -> List[int]:
 
 
 def addresses(interfaces: Optional[Mapping[str, Any]]) -> Tuple[str, ...]:
-    """Of the answer of interfaceAddresses: the addresses that can be reached from elsewhere."""
+    """Parse the answer of interfaceAddresses: the addresses that can be reached from elsewhere."""
     found = set()
     for interface in (interfaces or {}).values():
         for entry in interface["addrs"] or ():

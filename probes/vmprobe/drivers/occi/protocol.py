@@ -143,7 +143,7 @@ class Occi:
         )
 
     def _accept_with_body(self) -> str:
-        """For what may be refused: a body has room for the reason, headers have not."""
+        """The Accept header of a request that may be refused: only a body can hold the reason."""
         return f"{TEXT}, {HEADERS};q=0.5" if self.rendering == HEADERS else self.rendering
 
     # --- where they are ---------------------------------------------------------------------------

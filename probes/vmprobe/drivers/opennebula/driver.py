@@ -191,7 +191,7 @@ class Opennebula(Driver):
         return images.show(self.oned, ref)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
-        """With a name only the user's own resources: there can be thousands of others."""
+        """With a name, list only the user's own resources: others can have thousands."""
         if kind is not Kind.SERVER:
             resources = images.list_named(self.oned, kind, name)
         elif name:

@@ -96,9 +96,10 @@ class _Boot(NamedTuple):
 
 
 def _boot(record: Record) -> _Boot:
-    """Of a server's record. Before 2.3 Nova does not say which volumes it removes.
+    """Find the boot volume in a server's record.
 
-    Then it is the attached volume of a server that has no image: it takes the image's place.
+    Before microversion 2.3 Nova does not say which volumes it removes. Then the boot volume is the
+    attached volume of a server that has no image.
     """
     volumes = [
         short_text(volume, "id")

@@ -105,7 +105,7 @@ def periods(gnocchi: Http) -> Dict[str, float]:
 def _measures(
     gnocchi: Http, kind: ResourceType, server: Ref, meters: Collection[str]
 ) -> Dict[str, Measures]:
-    """By meter; a meter of which there is nothing is left out."""
+    """Return the measures by meter; a meter without any is left out."""
     body = {
         "operations": ["metric", *([meter, "mean"] for meter in meters)],
         "resource_type": kind.name,
@@ -127,7 +127,7 @@ def _measures(
 
 
 def _by_meter(measures: Mapping[str, Any]) -> Dict[str, Measures]:
-    """Of measures in Gnocchi's form: {resource: {meter: {"mean": [[moment, granule, value]]}}}."""
+    """Parse Gnocchi's form: {resource: {meter: {"mean": [[moment, granule, value]]}}}."""
     rows: Dict[str, List[List[Tuple[float, float, float]]]] = {}  # of each device, by meter
     for resource in measures:
         for meter in field(measures, resource, dict):
