@@ -2,6 +2,8 @@
 
 The tests of a harness share one server and one volume, because a real server takes seconds to boot. So they are in one
 file, and run in its order.
+
+Above 400 lines: the tests of a harness share one server and one volume, and run in the order of this file.
 """
 
 import math
