@@ -95,7 +95,7 @@ def _settle(
         warnings.append(ledger.warning)
         return []
     if endpoint != cloud.driver.identity:
-        timeline.notes.append(f"a debt at another endpoint, {endpoint}, stays in {ledger.path}")
+        timeline.notes.append(f"debts at another endpoint, {endpoint}, stay in {ledger.path}")
         return []
 
     lease: Optional[Lease] = None

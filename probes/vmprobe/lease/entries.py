@@ -3,7 +3,7 @@
 One JSON object for each line. Its ``event`` is one of: *lease*, the first line, with site, endpoint
 and process; *intent* before a request leaves; *created* with the id from the reply; *belongs* for
 what the manager made for a server by itself; *refused* when nothing was made; *gone* once the
-absence was seen.
+manager has shown that it does not exist any more.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 There is one file for each lease, named after its handle; ``entries`` has the format of its lines.
 The file is append-only, fsynced, and locked as long as its run lives. So a ledger that can be
-locked belongs to a run that has ended, and what it holds is a debt. It holds no secret.
+locked belongs to a run that has ended, and its lines that are not settled are debts. It holds no
+secret.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def test_a_server_is_stuck_for_as_long_as_its_state_lasts_and_not_since_it_was_c
         stuck=1800.0,
     )
 
-    assert [(row.resource.ref.name, row.trouble, row.age) for row in servers] == [
+    assert [(row.resource.ref.name, row.problem, row.age) for row in servers] == [
         ("for-long", "stuck", 10_000.0),
         ("not-said", "stuck", 10_000.0),
         ("ahead", "", 10_000.0),

@@ -84,6 +84,6 @@ def _message(servers: Sequence[census.Server], counts: Mapping[str, float]) -> s
     found``.
     """
     states = ", ".join(f"{counts[state]:g} {state}" for state in census.STATES if counts[state])
-    worst = [str(server) for server in servers if server.trouble]
+    worst = [str(server) for server in servers if server.problem]
     named = f": {', '.join(worst[:3])}{', ...' if len(worst) > 3 else ''}" if worst else ""
     return counted(len(servers), "server") + (f" ({states})" if states else "") + named

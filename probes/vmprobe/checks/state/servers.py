@@ -1,5 +1,5 @@
-"""The census of a cloud's servers: state, owner, age and image of each, and which ones are in
-trouble.
+"""The census of a cloud's servers: state, owner, age and image of each, and which ones
+have a problem.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vmprobe.core import handle, reasons, text
 from vmprobe.core.model import Resource, State
 
 STATES = ("running", "stopped", "pending", "failed")  # each server is in one of them
-TROUBLES = ("failed", "stuck", "aged")  # worst first
+PROBLEMS = ("failed", "stuck", "aged")  # worst first
 
 
 class Server(NamedTuple):
@@ -21,7 +21,7 @@ class Server(NamedTuple):
     resource: Resource
     state: str  # one of STATES
     age: Optional[float] = None  # seconds; None where neither the manager nor the name says it
-    trouble: str = ""  # one of TROUBLES, or ''
+    problem: str = ""  # one of PROBLEMS, or ''
     pending: Optional[float] = None  # seconds for which a stuck server has been pending
 
     def __str__(self) -> str:
@@ -32,13 +32,13 @@ class Server(NamedTuple):
         )
         seconds = (
             self.pending
-            if self.trouble == "stuck"
+            if self.problem == "stuck"
             else self.age
-            if self.trouble == "aged"
+            if self.problem == "aged"
             else None
         )
         since = f" for {text.span(seconds)}" if seconds is not None else ""
-        fault = f": {self.reason}" if self.resource.fault and self.trouble == "failed" else ""
+        fault = f": {self.reason}" if self.resource.fault and self.problem == "failed" else ""
         return f"{self.resource.ref}{name} is {self.resource.provider_state}{since}{fault}"
 
     @property
@@ -72,7 +72,7 @@ def take(
     stuck: float,
     max_age: Optional[float] = None,
 ) -> List[Server]:
-    """The servers: those in trouble first, then the oldest.
+    """The servers: those with a problem first, then the oldest.
 
     ``rests`` says of a server whether its owner stopped it. ``stuck``: seconds that one may be
     pending, since its last change or else its creation; ``max_age``: seconds that one may live.
@@ -85,11 +85,11 @@ def take(
 def counts(servers: Sequence[Server]) -> Dict[str, float]:
     """Counts by perfdata label, and ``age_max`` in seconds where an age is known."""
     states = Counter(server.state for server in servers)
-    troubles = Counter(server.trouble for server in servers)
+    problems = Counter(server.problem for server in servers)
     result: Dict[str, float] = {
         "servers": len(servers),
         **{state: states[state] for state in STATES},
-        **{trouble: troubles[trouble] for trouble in TROUBLES[1:]},
+        **{problem: problems[problem] for problem in PROBLEMS[1:]},
     }
     ages = [server.age for server in servers if server.age is not None]
     return {**result, "age_max": max(ages)} if ages else result
@@ -104,10 +104,10 @@ def table(servers: Sequence[Server], limit: int) -> List[str]:
     rows = [("STATE", "AGE", "OWNER", "PROJECT", "IMAGE", "ID", "NAME")]
     for server in servers[:limit]:
         resource = server.resource
-        trouble = f" {server.trouble}" if server.trouble not in ("", "failed") else ""
+        problem = f" {server.problem}" if server.problem not in ("", "failed") else ""
         rows.append(
             (
-                resource.provider_state + trouble,
+                resource.provider_state + problem,
                 "-" if server.age is None else text.span(server.age),
                 resource.owner or "-",
                 resource.project or "-",
@@ -120,21 +120,21 @@ def table(servers: Sequence[Server], limit: int) -> List[str]:
     faults = [
         f"{server.resource.ref}: {server.resource.fault}"
         for server in servers[:limit]
-        if server.trouble == "failed" and server.reason != server.resource.fault
+        if server.problem == "failed" and server.reason != server.resource.fault
     ]
     shares = [f"by {key}: {_shares(servers, key)}" for key in ("owner", "project", "image")]
     return text.table(rows) + more + faults + shares
 
 
 def _order(server: Server) -> Tuple[int, float, str]:
-    trouble = TROUBLES.index(server.trouble) if server.trouble else len(TROUBLES)
-    return trouble, -(server.age or 0.0), server.resource.ref.name
+    problem = PROBLEMS.index(server.problem) if server.problem else len(PROBLEMS)
+    return problem, -(server.age or 0.0), server.resource.ref.name
 
 
 def _server(
     resource: Resource, rests: bool, now: float, stuck: float, max_age: Optional[float]
 ) -> Server:
-    """A server with its state, and the worst trouble that it is in."""
+    """A server with its state, and the worst problem that it has."""
     state, age = _state(resource, rests), _age(resource, now)
     if state == "failed":
         return Server(resource, state, age, "failed")
