@@ -1,8 +1,8 @@
-"""Compare what a test VM felt itself with what the manager measured of it: contention, and a meter
-that is wrong.
+"""Compare what a test VM measured itself with what the manager measured of it. Differences show
+contention, or a wrong meter.
 
 The reporter in the VM does a small known piece of work every two seconds, and says how long that
-took and what its kernel counted. Accounting bills by the manager's values; the two should agree.
+took and what its kernel counted. Accounting uses the manager's values, so the two should agree.
 """
 
 from __future__ import annotations

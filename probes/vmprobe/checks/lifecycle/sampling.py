@@ -1,4 +1,4 @@
-"""The stage ``sample``: what the manager measures of the test VMs, and what they felt."""
+"""The stage ``sample``: measure the test VMs, through the manager and through their consoles."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ def sample(
 def _measure(
     site: Site, cloud: Cloud, timeline: Timeline, servers: Sequence[Ref]
 ) -> Dict[str, float]:
-    """Averages and peaks by perfdata label. What the manager does not measure is left out and
-    noted, never zero.
+    """Return averages and peaks by perfdata label. What the manager does not measure is left out
+    and noted; it is never zero.
     """
     readings: Dict[str, List[List[Sample]]] = {server.id: [] for server in servers}
-    failed: Dict[
-        str, CloudError
-    ] = {}  # by server: one that cannot be measured does not end the run
+    # By server: one that cannot be measured does not end the run.
+    failed: Dict[str, CloudError] = {}
     try:
         for number in range(site.sample.readings):
             if number:
@@ -78,8 +77,8 @@ def _measure(
 def _read(
     cloud: Cloud, server: Ref, readings: List[List[Sample]], failed: Dict[str, CloudError]
 ) -> None:
-    """Add a reading of a server, or the reason why it cannot be measured. NotPermitted is raised:
-    it is about all.
+    """Add a reading of a server, or the reason why it cannot be measured. NotPermitted is raised,
+    because it applies to all servers.
     """
     try:
         readings.append(cloud.metrics(server))

@@ -1,6 +1,4 @@
-"""The census of a cloud's servers: state, owner, age and image of each, and which ones
-have a problem.
-"""
+"""List a cloud's servers: state, owner, age and image of each, and which ones have a problem."""
 
 from __future__ import annotations
 
@@ -155,7 +153,7 @@ def _state(resource: Resource, rests: bool) -> str:
 
 
 def _age(resource: Resource, now: float) -> Optional[float]:
-    """The age in seconds, by the manager's time stamp; of a test VM also by its name."""
+    """The age in seconds, from the manager's time stamp; for a test VM also from its name."""
     created = resource.created
     if created is None:
         run = handle.parse(resource.ref.name)

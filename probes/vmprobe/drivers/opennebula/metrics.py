@@ -1,4 +1,4 @@
-"""The figures that oned keeps of a VM, as samples.
+"""The metrics that oned keeps of a VM, as samples.
 
 6.x stamps each reading with its own TIMESTAMP; 5.x has LAST_POLL of the VM instead.
 """
@@ -28,7 +28,7 @@ _FIGURE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?")
 def samples(vm: Element, reading: Optional[Element], stamped: Element) -> List[Sample]:
     """The samples of one reading; none when there is no reading.
 
-    ``reading`` has the figures, and its TIMESTAMP in 6.x; ``stamped`` has LAST_POLL in 5.x; ``vm``
+    ``reading`` has the metrics, and its TIMESTAMP in 6.x; ``stamped`` has LAST_POLL in 5.x; ``vm``
     has the number of VCPUs.
     """
     if reading is None or not len(reading):
@@ -54,7 +54,7 @@ def newest(readings: Element, vm: Element) -> List[Sample]:
 def samples_in_vm(vm: Element) -> List[Sample]:
     """The samples that oned before 4.14 keeps in the VM itself; none before LAST_POLL is set.
 
-    It has no figures of disks.
+    It has no metrics of disks.
     """
     at = float(number(vm, "LAST_POLL", 0))
     if not at:

@@ -220,7 +220,7 @@ class Stratuslab(Opennebula):
             self._disks().unmount(volume.id, server.id)
 
     def metrics(self, server: Ref) -> List[Sample]:
-        """The figures in the VM itself: before 4.14 oned has none of disks."""
+        """The metrics in the VM itself: before 4.14 oned has none of disks."""
         from vmprobe.drivers.opennebula import metrics
 
         return metrics.samples_in_vm(self.oned.xml("one.vm.info", int(server.id)))
