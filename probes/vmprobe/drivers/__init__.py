@@ -20,6 +20,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "occi": "vmprobe.drivers.occi.driver",
     "opennebula": "vmprobe.drivers.opennebula.driver",
     "stratuslab": "vmprobe.drivers.opennebula.stratuslab",
+    "vsphere": "vmprobe.drivers.vsphere.driver",
 }
 
 
