@@ -34,6 +34,8 @@ HARNESSES = {  # id: the function that makes it
     "opennebula": "simulators.opennebula_sites.harness",
     "opennebula-5": "simulators.opennebula_sites.harness_of_5",
     "stratuslab": "simulators.opennebula_sites.harness_of_stratuslab",
+    "vsphere": "live.vsphere.places.harness",
+    "esxi": "live.vsphere.places.harness_of_esxi",
 }
 LIVE = {
     "qemu",
@@ -45,6 +47,8 @@ LIVE = {
     "nimbus",
     "ooi",
     "pyssf",
+    "vsphere",
+    "esxi",
 }  # ids that start real servers
 if os.environ.get("VMPROBE_CONFORM"):  # a site file, of whichever driver
     HARNESSES["site"] = "conformance.harnesses.of_environment"

@@ -64,7 +64,9 @@ class Client:
             "</objectSet></specSet><options/>",
         )
         self.call("DestroyView", ("ContainerView", view))
-        found = re.findall(r'<obj type="VirtualMachine">([^<]+)</obj>.*?<val [^>]*>([^<]*)</val>', text)
+        found = re.findall(
+            r'<obj type="VirtualMachine">([^<]+)</obj>.*?<val [^>]*>([^<]*)</val>', text
+        )
         return {name: ref for ref, name in found}
 
     def sessions(self) -> int:
@@ -139,3 +141,37 @@ def harness():
     with vcsim.running() as url, Proxy(url) as proxy, TemporaryDirectory() as directory:
         make_template(Client(url))
         yield of_site(str(site_file(Path(directory), proxy.url)), Clock(), reports=False)
+
+
+@contextmanager
+def harness_of_esxi():
+    """For the conformance suite: a single host, whose machines are made on a child of a disk."""
+    with vcsim.running("-esx") as url, Proxy(url) as proxy, TemporaryDirectory() as directory:
+        make_disk(Client(url))
+        yield of_site(str(esxi_site_file(Path(directory), proxy.url)), Clock(), reports=False)
+
+
+DISK, HOST = "[LocalDS_0] images/vmprobe.vmdk", "localhost.localdomain"
+
+
+def make_disk(client: Client) -> None:
+    """Put a disk into the datastore, to make machines of."""
+    datacenter = f'<datacenter type="Datacenter">ha-datacenter</datacenter>'
+    client.call(
+        "MakeDirectory",
+        ("FileManager", client.manager("fileManager")),
+        f"<name>{DISK.rpartition('/')[0]}</name>{datacenter}",
+    )
+    client.call(
+        "CreateVirtualDisk_Task",
+        ("VirtualDiskManager", client.manager("virtualDiskManager")),
+        f'<name>{DISK}</name>{datacenter}<spec xsi:type="FileBackedVirtualDiskSpec"><diskType>thin</diskType>'
+        "<adapterType>lsiLogic</adapterType><capacityKb>1024</capacityKb></spec>",
+    )
+
+
+def esxi_site_file(directory: Path, url: str, **words) -> Path:
+    """A site file for a single host: nothing but the datastore and the network has to be named."""
+    endpoint = {"datacenter": "", "cluster": "", "datastore": "", **words.pop("endpoint", {})}
+    words = {"image": DISK, "network": "VM Network", **words}
+    return site_file(directory, url, endpoint=endpoint, **words)

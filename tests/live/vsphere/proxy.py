@@ -124,13 +124,17 @@ class Proxy:
             text = text.replace("</returnval>", "".join(fakes) + "</returnval>", 1)
             text = self._first_page(text)
         if method == "PowerOnVM_Task" and status == 200 and self.tools:
-            self._report_address(re.search(r'<_this type="VirtualMachine">([^<]+)', body)[1], headers)
+            self._report_address(
+                re.search(r'<_this type="VirtualMachine">([^<]+)', body)[1], headers
+            )
         return status, answered, text.encode()
 
     def passed(self, command: str, path: str, body, headers):
         """The simulator's own answer."""
         kept = {
-            name: headers[name] for name in ("Cookie", "SOAPAction", "Content-Type") if name in headers
+            name: headers[name]
+            for name in ("Cookie", "SOAPAction", "Content-Type")
+            if name in headers
         }
         request = urllib.request.Request(self.behind + path, body, kept, method=command)
         try:
@@ -161,7 +165,10 @@ class Proxy:
         self._pages[token] = objects[self.page :]
         inside = f"<token>{token}</token>" + "".join(objects[: self.page])
         return re.sub(
-            r"<returnval>.*</returnval>", lambda _: f"<returnval>{inside}</returnval>", text, flags=re.S
+            r"<returnval>.*</returnval>",
+            lambda _: f"<returnval>{inside}</returnval>",
+            text,
+            flags=re.S,
         )
 
     def _next_page(self, method: str, token: str):
@@ -188,9 +195,14 @@ class Proxy:
         if elapsed >= self.busy:
             return match[0]
         held = re.sub(
-            r"<propSet><name>info\.(result|error|completeTime)</name>.*?</propSet>", "", match[0], flags=re.S
+            r"<propSet><name>info\.(result|error|completeTime)</name>.*?</propSet>",
+            "",
+            match[0],
+            flags=re.S,
         )
-        return re.sub(r">(success|error)<", ">queued<" if elapsed < self.busy / 2 else ">running<", held)
+        return re.sub(
+            r">(success|error)<", ">queued<" if elapsed < self.busy / 2 else ">running<", held
+        )
 
     def _wait_for_tasks(self) -> None:
         end = max([began + self.busy for began in self._seen.values()], default=0)

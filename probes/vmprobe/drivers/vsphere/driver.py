@@ -9,27 +9,36 @@ its own in the datastore. The session lasts for the run and is logged out at its
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
+from vmprobe.core.errors import NotMeasured
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import (
+    EXTRA_METRICS,
+    METRICS,
     Capability,
+    Image,
     Kind,
+    Limit,
     Plan,
     Ref,
     Resource,
+    Sample,
     Spec,
+    State,
     TestVM,
 )
 from vmprobe.core.values import http_url, size, whole
-from vmprobe.drivers.vsphere import readings
+from vmprobe.drivers.vsphere import console, images, metrics, readings
 from vmprobe.drivers.vsphere.inventory import Inventory
 from vmprobe.drivers.vsphere.properties import Collector
 from vmprobe.drivers.vsphere.servers import Servers
 from vmprobe.drivers.vsphere.session import Session
+from vmprobe.drivers.vsphere.snapshots import Snapshots
 from vmprobe.drivers.vsphere.tasks import POWER_ON, Tasks
+from vmprobe.drivers.vsphere.volumes import Volumes
 
 
 class Vsphere(Driver):
@@ -40,8 +49,10 @@ class Vsphere(Driver):
         "govmomi's simulator of vCenter and ESXi (not ours), also behind a proxy that pages lists "
         "and holds back tasks; recordings of a vCenter 8; no vCenter was seen"
     )
-    capabilities = frozenset({Capability.PORTS})
-    kinds = (Kind.SERVER,)
+    capabilities = frozenset(set(Capability) - {Capability.BULK})
+    kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
+    metrics_offered = METRICS + EXTRA_METRICS
+    metrics_period = float(metrics.PERIOD)
     endpoint_keys = {
         "url": Key(http_url, required=True),
         "datacenter": Key(),
@@ -50,6 +61,7 @@ class Vsphere(Driver):
         "host": Key(),
         "resource pool": Key(),
         "datastore": Key(),
+        "volume folder": Key(default=""),
     }
     test_vm_keys = {
         "flavor": Key(size),
@@ -71,6 +83,9 @@ class Vsphere(Driver):
         self.inventory = Inventory(self.session, self.collector, endpoint)
         self.tasks = Tasks(self.session, self.collector)
         self.servers = Servers(self.session, self.collector, self.inventory, self.tasks)
+        self.volumes = Volumes(self.servers, endpoint["volume folder"])
+        self.snapshots = Snapshots(self.servers)
+        self._metrics = metrics.Metrics(self.session, self.collector)
 
     @property
     def identity(self) -> str:
@@ -81,6 +96,7 @@ class Vsphere(Driver):
     def connect(self) -> None:
         self.collector.forget_views()
         self.inventory.forget()
+        self._metrics.forget()
         self.session.open()
 
     def resolve(self, test_vm: TestVM) -> Plan:
@@ -90,18 +106,26 @@ class Vsphere(Driver):
         return resolve(self.session, self.collector, self.inventory, test_vm)
 
     def create(self, spec: Spec) -> Ref:
+        if spec.kind is Kind.VOLUME:
+            return self.volumes.create(spec)
         assert spec.kind is Kind.SERVER
-        return self.servers.create(spec)
+        path = self.volumes.console_path(spec.name) if spec.depth == "console" else ""
+        return self.servers.create(spec, path)
 
     def show(self, ref: Ref) -> Resource:
-        return self.servers.show(ref)
+        return self._of(ref.kind).show(ref)
 
     def list(self, kind: Kind, name: str) -> List[Resource]:
         """Without a name, the machines of the whole datacenter; else those of the site's folder."""
-        return self.servers.list(name, everywhere=not name)
+        return self._of(kind).list(name)
 
     def delete(self, ref: Ref) -> None:
-        self.servers.delete(ref)
+        self._of(ref.kind).delete(ref)
+
+    def _of(self, kind: Kind) -> Union[Servers, Volumes, Snapshots]:
+        if kind is Kind.VOLUME:
+            return self.volumes
+        return self.snapshots if kind is Kind.SNAPSHOT else self.servers
 
     def describe(self) -> Dict[str, object]:
         about = self.session.about
@@ -140,3 +164,36 @@ class Vsphere(Driver):
             thing = self.servers.require(server, names, f"ports of {server}")
             found += readings.ports(server, thing)
         return found
+
+    # --- by capability --------------------------------------------------------------------------
+
+    def attach(self, server: Ref, volume: Ref) -> None:
+        self.volumes.attach(server, volume)
+
+    def detach(self, server: Ref, volume: Ref) -> None:
+        self.volumes.detach(server, volume)
+
+    def console(self, server: Ref) -> str:
+        """What the machine wrote to its serial port, which is a file in the datastore."""
+        return console.read(self.session, self.servers, self.inventory, server)
+
+    def metrics(self, server: Ref) -> List[Sample]:
+        """The newest 20-second samples. A machine that is off has none."""
+        asked = f"metrics of {server}"
+        machine = self.servers.require(server, readings.SERVER, asked)
+        seen = readings.server(machine)
+        if seen.state is not State.READY:
+            raise NotMeasured(f"{asked}: the machine is {seen.provider_state}")
+        return self._metrics.newest(server, machine.ref, seen.vcpus)
+
+    def snapshot(self, server: Ref, name: str) -> Ref:
+        return self.snapshots.create(server, name)
+
+    def capacity(self) -> List[Limit]:
+        from vmprobe.drivers.vsphere import capacity
+
+        return capacity.limits(self.inventory)
+
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """The templates, and other machines by their name; vSphere knows no checksums."""
+        return images.find(self.session, self.servers, self.inventory, name)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NETWORKS = ("Network", "DistributedVirtualPortgroup", "OpaqueNetwork")
 COMPUTE = ("ComputeResource", "ClusterComputeResource")
 _UPLINKS = "SYSTEM/DVS.UPLINKPG"  # the tag of port groups that no machine may use
+_DEEPEST = 20  # folders in one another
 _SHOWN = 8  # names in an error text
 
 
@@ -72,6 +73,25 @@ class Inventory:
         )
         return found
 
+    def datacenter_path(self) -> str:
+        """The datacenter's inventory path, as its datastores' HTTP access wants it.
+
+        A single host's is fixed; folders of datacenters are followed up to the root.
+        """
+        found: str = self._once("datacenter path", self._datacenter_path)
+        return found
+
+    def _datacenter_path(self) -> str:
+        asked, root = "find the path of the datacenter", self._root()
+        ref, names = self.datacenter().ref, []
+        for _ in range(_DEEPEST):
+            if ref == root:
+                break
+            thing = self.collector.get(ref, ["name", "parent"], asked)
+            names.append(thing.text("name"))
+            ref = soap.moref(thing.values.get("parent"))
+        return "/".join(reversed(names))
+
     def folder(self) -> Moref:
         """The folder of the site's machines: the one that it names, or the datacenter's own."""
         found: Moref = self._once("folder", self._folder)
@@ -85,6 +105,18 @@ class Inventory:
         )
         return found
 
+    def browser(self) -> Moref:
+        """What lists the files of the datastore."""
+        found: Moref = self._once("browser", self._browser)
+        return found
+
+    def _browser(self) -> Moref:
+        datastore = self.datastore()
+        asked = f"find the files of {datastore.name}"
+        return soap.moref(
+            self.collector.get(datastore.ref, ["browser"], asked).values.get("browser")
+        )
+
     def _folder(self) -> Moref:
         datacenter = self.datacenter().ref
         named = self.endpoint.get("folder")
@@ -93,6 +125,10 @@ class Inventory:
             thing = self.collector.get(datacenter, ["vmFolder"], asked)
             return soap.moref(thing.values.get("vmFolder"))
         return self._named(datacenter, ("Folder",), "folder", named, "vm").ref
+
+    def compute(self) -> Found:
+        """The cluster or single host that runs the machines."""
+        return self._compute()[0]
 
     def _compute(self) -> Tuple[Found, Optional[Moref]]:
         """The cluster or single host; and the host, where the site names one of a cluster."""

@@ -53,7 +53,7 @@ def resolve(session: Session, collector: Collector, inventory: Inventory, sectio
     """Look up image, network and place. Only reads."""
     test_vm = cast("VsphereTestVM", section)
     place = inventory.place()
-    if _DISK.fullmatch(test_vm["image"]):
+    if is_disk(test_vm["image"]):
         return _of_disk(session, inventory, test_vm, place)
     if not session.is_vcenter:
         raise ClientError(
@@ -61,6 +61,21 @@ def resolve(session: Session, collector: Collector, inventory: Inventory, sectio
             f"'[{place.datastore.name}] images/test.vmdk'"
         )
     return _of_template(collector, inventory, test_vm, place)
+
+
+def is_disk(image: str) -> bool:
+    """Whether this is the path of a disk in a datastore, not the name of a template."""
+    return bool(_DISK.fullmatch(image))
+
+
+def check_disk(session: Session, inventory: Inventory, path: str) -> None:
+    """NotFound where there is no such disk."""
+    session.call(
+        "QueryVirtualDiskUuid",
+        session.manager("virtualDiskManager"),
+        {"name": path, "datacenter": inventory.datacenter().ref},
+        f"find image {path}",
+    )
 
 
 def _of_template(
@@ -109,12 +124,7 @@ def _of_disk(session: Session, inventory: Inventory, test_vm: VsphereTestVM, pla
     path = test_vm["image"]
     if not test_vm["network"]:
         raise ClientError("[test vm] network: name one, since a disk has no network card")
-    session.call(
-        "QueryVirtualDiskUuid",
-        session.manager("virtualDiskManager"),
-        {"name": path, "datacenter": place.datacenter.ref},
-        f"find image {path}",
-    )
+    check_disk(session, inventory, path)
     memory = test_vm["flavor"] or _MEMORY
     details = VsphereDetails(
         place=place,

@@ -31,8 +31,11 @@ class Servers:
 
     # --- create ----------------------------------------------------------------------------------
 
-    def create(self, spec: ServerSpec) -> Ref:
-        """Ask for a clone of the template, or for a new machine on a child of the image's disk."""
+    def create(self, spec: ServerSpec, console: str) -> Ref:
+        """Ask for a clone of the template, or for a new machine on a child of the image's disk.
+
+        ``console``: the file that its serial port writes to; '' for none.
+        """
         details = cast("VsphereDetails", spec.plan.details)
         ref = Ref(Kind.SERVER, readings.server_id(spec.name), spec.name)
         place, asked = details["place"], f"create server {spec.name}"
@@ -40,14 +43,18 @@ class Servers:
             task = self.session.returned(
                 "CloneVM_Task",
                 details["source"].template,
-                {"folder": place.folder, "name": spec.name, "spec": _clone_spec(spec, ref)},
+                {
+                    "folder": place.folder,
+                    "name": spec.name,
+                    "spec": _clone_spec(spec, ref, console),
+                },
                 asked,
             )
         else:
             task = self.session.returned(
                 "CreateVM_Task",
                 place.folder,
-                {"config": _config(spec, ref), "pool": place.pool, "host": place.host},
+                {"config": _config(spec, ref, console), "pool": place.pool, "host": place.host},
                 asked,
             )
         self.tasks.started(CREATE, ref, task)
@@ -77,11 +84,14 @@ class Servers:
             found = found._replace(ref=found.ref._replace(id=ref.id))
         return self._with_tasks(found, asked)
 
-    def list(self, name: str, everywhere: bool = False) -> List[Resource]:
-        """The servers whose name starts so, with those that this session is still making."""
+    def list(self, name: str) -> List[Resource]:
+        """The servers whose name starts so, with those that this session is still making.
+
+        Without a name, those of the whole datacenter; else those of the site's folder.
+        """
         asked = f"list servers {name}".strip()
         found: Dict[str, Resource] = {}
-        for thing in self.things(name, readings.SERVER, asked, everywhere):
+        for thing in self.things(name, readings.SERVER, asked, everywhere=not name):
             if not readings.is_template(thing):
                 seen = readings.server(thing)
                 self._morefs[seen.ref.id] = thing.ref
@@ -253,7 +263,7 @@ def _is_server(job: Job, name: str) -> bool:
     return job.ref.kind is Kind.SERVER and job.ref.name.startswith(name)
 
 
-def _clone_spec(spec: ServerSpec, ref: Ref) -> Data:
+def _clone_spec(spec: ServerSpec, ref: Ref, console: str) -> Data:
     details = cast("VsphereDetails", spec.plan.details)
     place = details["place"]
     location = Data({"datastore": place.datastore.ref, "pool": place.pool, "host": place.host})
@@ -261,13 +271,13 @@ def _clone_spec(spec: ServerSpec, ref: Ref) -> Data:
         {
             "location": location,
             "template": False,
-            "config": _changes(spec, ref, [devices.connected_nic(details["nic"])]),
+            "config": _changes(spec, ref, [devices.connected_nic(details["nic"])], console),
             "powerOn": False,
         }
     )
 
 
-def _config(spec: ServerSpec, ref: Ref) -> Data:
+def _config(spec: ServerSpec, ref: Ref, console: str) -> Data:
     """A whole machine, for one that is not a clone."""
     details = cast("VsphereDetails", spec.plan.details)
     datastore = details["place"].datastore.name
@@ -275,11 +285,16 @@ def _config(spec: ServerSpec, ref: Ref) -> Data:
         *devices.disk_of_image(details["source"].disk, datastore),
         devices.connected_nic(details["nic"]),
     ]
-    return _changes(spec, ref, changes, details["guest"], f"[{datastore}]")
+    return _changes(spec, ref, changes, console, details["guest"], f"[{datastore}]")
 
 
 def _changes(
-    spec: ServerSpec, ref: Ref, changes: List[Data], guest: str = "", files: str = ""
+    spec: ServerSpec,
+    ref: Ref,
+    changes: List[Data],
+    console: str,
+    guest: str = "",
+    files: str = "",
 ) -> Data:
     """A VirtualMachineConfigSpec, its fields in the order of the schema."""
     from vmprobe.guest import user_data
@@ -301,7 +316,7 @@ def _changes(
             "files": Data({"vmPathName": files}) if files else None,
             "numCPUs": details["vcpus"],
             "memoryMB": details["memory"],
-            "deviceChange": list(changes),
+            "deviceChange": [*changes, *([devices.serial_port(console)] if console else [])],
             "extraConfig": extra,
         }
     )
