@@ -156,7 +156,7 @@ DISK, HOST = "[LocalDS_0] images/vmprobe.vmdk", "localhost.localdomain"
 
 def make_disk(client: Client) -> None:
     """Put a disk into the datastore, to make machines of."""
-    datacenter = f'<datacenter type="Datacenter">ha-datacenter</datacenter>'
+    datacenter = '<datacenter type="Datacenter">ha-datacenter</datacenter>'
     client.call(
         "MakeDirectory",
         ("FileManager", client.manager("fileManager")),

@@ -111,6 +111,8 @@ class Session:
 
     def manager(self, name: str) -> Moref:
         """One of the managers of the service; CloudError where this server has none."""
+        if not self._managers:
+            raise AuthRejected("no session")
         try:
             return self._managers[name]
         except KeyError:
