@@ -24,7 +24,7 @@ class Client:
     def __init__(self, url: str):
         self.url, self.cookie = url, ""
         _, headers, _ = self.send(
-            '<Login xmlns="urn:vim25"><_this type="SessionManager">SessionManager</_this>'
+            f'<Login xmlns="urn:vim25"><_this type="SessionManager">{self.manager("sessionManager")}</_this>'
             f"<userName>{USER}</userName><password>{PASSWORD}</password></Login>"
         )
         self.cookie = headers["Set-Cookie"].split(";")[0]
@@ -50,7 +50,7 @@ class Client:
             r">([^<>]+)</returnval>",
             self.call(
                 "CreateContainerView",
-                ("ViewManager", "ViewManager"),
+                ("ViewManager", self.manager("viewManager")),
                 '<container type="Folder">%s</container><type>VirtualMachine</type><recursive>true</recursive>'
                 % self.root(),
             ),

@@ -56,6 +56,7 @@ def resolve(session: Session, collector: Collector, inventory: Inventory, sectio
     if is_disk(test_vm["image"]):
         return _of_disk(session, inventory, test_vm, place)
     if not session.is_vcenter:
+        inventory.template(test_vm["image"])  # NotFound comes first
         raise ClientError(
             "[test vm] image: a single host cannot clone; name a disk, like "
             f"'[{place.datastore.name}] images/test.vmdk'"
