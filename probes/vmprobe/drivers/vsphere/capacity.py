@@ -7,11 +7,14 @@ machines use at the moment: vSphere promises more than it has.
 from __future__ import annotations
 
 import re
-from typing import List, Optional
+from typing import TYPE_CHECKING, List, Mapping, Optional, Tuple, cast
 
-from vmprobe.core.model import Limit
+from vmprobe.core.model import Limit, Plan
 from vmprobe.drivers.vsphere.inventory import Inventory
 from vmprobe.drivers.vsphere.properties import Thing
+
+if TYPE_CHECKING:
+    from vmprobe.drivers.vsphere.plan import VsphereDetails
 
 _HOST = (
     "name",
@@ -36,6 +39,13 @@ def limits(inventory: Inventory) -> List[Limit]:
     return found + _datastore_limits(collector.get(datastore.ref, _DATASTORE, asked))
 
 
+def needs(plan: Plan, needs: Mapping[Tuple[str, str], float]) -> Mapping[Tuple[str, str], float]:
+    """What a test VM takes: beside its volume, a copy of the template's disks."""
+    disks = cast("VsphereDetails", plan.details)["disks"]
+    storage = needs.get(("storage", ""), 0.0) + disks
+    return {**needs, **({("storage", ""): storage} if storage else {})}
+
+
 def _host_limits(host: Thing) -> List[Limit]:
     name = host.text("name")
     if host.text("runtime.connectionState") not in ("connected", ""):
@@ -49,12 +59,11 @@ def _host_limits(host: Thing) -> List[Limit]:
     memory = _number(host.text("summary.hardware.memorySize"))
     used_mhz = _number(host.text("summary.quickStats.overallCpuUsage"))
     used_memory = _number(host.text("summary.quickStats.overallMemoryUsage"))
-    of = f"host {name}"
     found = []
     if cores and mhz and used_mhz is not None:
-        found.append(Limit("cpus", used_mhz / mhz, cores, name, of=of))
+        found.append(Limit("cpus", used_mhz / mhz, cores, name))
     if memory and used_memory is not None:
-        found.append(Limit("memory", used_memory * 2**20, memory, name, of=of))
+        found.append(Limit("memory", used_memory * 2**20, memory, name))
     return found
 
 
@@ -67,7 +76,7 @@ def _datastore_limits(datastore: Thing) -> List[Limit]:
     if datastore.text("summary.accessible") == "false":
         free = 0
     source = f"datastore {datastore.text('name')}"
-    return [Limit("storage", max(0, total - free), total, source)]
+    return [Limit("storage", max(0, total - free), total, source, binding=True)]
 
 
 def _number(text: str) -> Optional[int]:

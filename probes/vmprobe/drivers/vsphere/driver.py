@@ -9,7 +9,7 @@ its own in the datastore. The session lasts for the run and is logged out at its
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
@@ -193,6 +193,11 @@ class Vsphere(Driver):
         from vmprobe.drivers.vsphere import capacity
 
         return capacity.limits(self.inventory)
+
+    def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
+        from vmprobe.drivers.vsphere import capacity
+
+        return capacity.needs(plan, super().needs(plan, test_vm))
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """The templates, and other machines by their name; vSphere knows no checksums."""

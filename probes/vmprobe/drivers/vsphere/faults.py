@@ -68,7 +68,9 @@ def words(fault: Fault) -> str:
     message = cut(fault.message, 400).strip().rstrip(".")
     if not message or re.fullmatch(r"\*?types\.\w+", message):
         return fault.type or "a fault without a name"
-    return f"{message} ({fault.type})" if fault.type else message
+    about = cut(fault.about, 100) if fault.about and fault.about not in message else ""
+    kind = f"{fault.type}: {about}" if about else fault.type
+    return f"{message} ({kind})" if kind else message
 
 
 def error(asked: str, fault: Fault) -> CloudError:

@@ -46,6 +46,7 @@ class VsphereDetails(TypedDict):
     nic: devices.Nic
     memory: Optional[int]  # MiB, where it is not the template's
     vcpus: Optional[int]
+    disks: int  # bytes that a copy of the template's disks takes, at most
     guest: str  # guest id of a machine that is made from a disk
 
 
@@ -108,6 +109,7 @@ def _of_template(
         nic=nic,
         memory=_mebibytes(test_vm["flavor"]),
         vcpus=test_vm["vcpus"],
+        disks=sum(disk.size for disk in devices.disks(template.items("config.hardware.device"))),
         guest="",
     )
     return Plan(
@@ -135,6 +137,7 @@ def _of_disk(session: Session, inventory: Inventory, test_vm: VsphereTestVM, pla
         ),
         memory=_mebibytes(memory),
         vcpus=test_vm["vcpus"] or 1,
+        disks=0,
         guest=test_vm["guest id"],
     )
     return Plan(

@@ -12,6 +12,7 @@ from vmprobe.core.text import cut
 from vmprobe.drivers.vsphere import devices, faults
 from vmprobe.drivers.vsphere.properties import Thing
 from vmprobe.drivers.vsphere.tasks import Job
+from vmprobe.transport.json import parse_time
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -26,6 +27,7 @@ SERVER = (  # the properties that ``server`` reads
     "config.template",
     "runtime.powerState",
     "runtime.connectionState",
+    "runtime.bootTime",
     "runtime.question",
     "summary.config.numCpu",
     "summary.config.memorySizeMB",
@@ -72,6 +74,7 @@ def server(thing: Thing) -> Resource:
         addresses=addresses(thing),
         vcpus=_number(thing.text("summary.config.numCpu")),
         memory=None if megabytes is None else megabytes * 2**20,
+        state_since=parse_time(thing.text("runtime.bootTime")) if power == "poweredOn" else None,
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TEXT = ""  # the field of a Data that is its own text
 TYPE = "xsi:type"  # the attribute that has an element's type, whatever prefix the server gives it
+_ABOUT = ("privilegeId", "missingPrivileges/privilegeIds", "invalidProperty", "file", "name")
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _ENVELOPE = (
@@ -49,10 +50,14 @@ Value = Union[None, bool, int, str, Moref, Data, Sequence["Value"]]
 
 
 class Fault(NamedTuple):
-    """What a call or a task failed with: the type of the fault, and the server's own words."""
+    """What a call or a task failed with: the type of the fault, and the server's own words.
+
+    ``about``: the privilege that is missing, or the name or file that the fault is about.
+    """
 
     type: str
     message: str
+    about: str = ""
 
 
 def envelope(method: str, this: Moref, arguments: Mapping[str, Value]) -> bytes:
@@ -132,14 +137,20 @@ def fault(body: bytes) -> Optional[Fault]:
         return None
     detail = content.find("detail/*")
     kind = "" if detail is None else type_of(detail) or detail.tag.rpartition("Fault")[0]
-    return Fault(kind, xml.text(content, "faultstring", ""))
+    return Fault(kind, xml.text(content, "faultstring", ""), _about(detail))
 
 
 def localized_fault(element: Element) -> Fault:
     """A LocalizedMethodFault: a task's error, or why a property is missing."""
     inner = element.find("fault")
     kind = "" if inner is None else type_of(inner)
-    return Fault(kind, xml.text(element, "localizedMessage", ""))
+    return Fault(kind, xml.text(element, "localizedMessage", ""), _about(inner))
+
+
+def _about(detail: Optional[Element]) -> str:
+    names = () if detail is None else _ABOUT
+    found = (detail.findtext(name) or "" for name in names if detail is not None)
+    return next((text.strip() for text in found if text.strip()), "")
 
 
 def type_of(element: Element) -> str:
