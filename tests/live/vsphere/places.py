@@ -71,13 +71,38 @@ class Client:
 
     def sessions(self) -> int:
         """How many sessions are open, our own among them."""
+        return len(self._session_keys())
+
+    def _session_keys(self) -> list[str]:
         text = self.call(
             "RetrievePropertiesEx",
             ("PropertyCollector", self.manager("propertyCollector")),
             "<specSet><propSet><type>SessionManager</type><pathSet>sessionList</pathSet></propSet>"
             f'<objectSet><obj type="SessionManager">{self.manager("sessionManager")}</obj></objectSet></specSet><options/>',
         )
-        return len(re.findall(r"<UserSession>", text))
+        return re.findall(r"<UserSession>\s*<key>([^<]+)", text)
+
+    def files(self) -> list[str]:
+        """The volumes and consoles in the root of the datastore. The simulator does not tidy up directories."""
+        answer = urllib.request.urlopen(
+            urllib.request.Request(
+                f"{self.url}/folder/?dcPath=DC0&dsName=LocalDS_0", headers={"Cookie": self.cookie}
+            ),
+            timeout=60,
+        )
+        with answer:
+            return re.findall(r'<a href="([^"]+\.(?:vmdk|txt))"', answer.read().decode())
+
+    def end_other_sessions(self) -> None:
+        """End all sessions but our own, as a vCenter does with idle ones."""
+        manager = ("SessionManager", self.manager("sessionManager"))
+        keys = [key for key in self._session_keys() if key not in self.cookie]
+        if keys:
+            self.call(
+                "TerminateSession",
+                manager,
+                "".join(f"<sessionId>{key}</sessionId>" for key in keys),
+            )
 
     def root(self) -> str:
         return self.manager("rootFolder")
@@ -154,9 +179,9 @@ def harness_of_esxi():
 DISK, HOST = "[LocalDS_0] images/vmprobe.vmdk", "localhost.localdomain"
 
 
-def make_disk(client: Client) -> None:
+def make_disk(client: Client, datacenter: str = "ha-datacenter") -> None:
     """Put a disk into the datastore, to make machines of."""
-    datacenter = '<datacenter type="Datacenter">ha-datacenter</datacenter>'
+    datacenter = f'<datacenter type="Datacenter">{datacenter}</datacenter>'
     client.call(
         "MakeDirectory",
         ("FileManager", client.manager("fileManager")),

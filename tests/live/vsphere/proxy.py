@@ -6,6 +6,7 @@ the guest's VMware Tools, refuses or fails what a test names, and keeps a record
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 import time
@@ -83,13 +84,19 @@ class Proxy:
     def heal(self) -> None:
         """Forget all faults, calls and tasks."""
         self.page, self.busy, self.tools = 1, 0.3, True
-        self.refused: dict[str, tuple[str, str]] = {}
+        self.refused: dict[str, tuple[str, ...]] = {}
         self.failed: dict[str, tuple[str, str]] = {}
+        self.stuck: set[str] = set()  # methods whose tasks never end
+        self.expire_after = ""  # a method after which the session has ended, once
         self.calls: list[str] = []
         self.bodies: list[str] = []
         self.changed = lambda method, body: body
         self._pages: dict[str, list[str]] = {}
         self._seen: dict[str, float] = {}  # by task: when it was first asked for
+        self._stuck: set[str] = set()  # tasks
+        self._consoles: dict[
+            str, tuple[str, str]
+        ] = {}  # by name of a machine: its console's file, and the nonce
         self._fakes: dict[str, tuple[str, str]] = {}  # tasks that failed
 
     # --- what is answered ---------------------------------------------------------------------------------------------
@@ -106,6 +113,11 @@ class Proxy:
             return self._xml(
                 f'<{method}Response xmlns="urn:vim25"><returnval type="Task">{task}</returnval></{method}Response>'
             )
+        if self.expire_after and self.calls.count(self.expire_after) and method != "Login":
+            if method not in ("RetrieveServiceContent", self.expire_after):
+                return self._fault("NotAuthenticated", "The session is not authenticated.")
+        if method == "Login":
+            self.expire_after = self.expire_after if not self.calls.count(self.expire_after) else ""
         if method == "ContinueRetrievePropertiesEx":
             return self._next_page(method, re.search(r"<token>([^<]+)", body)[1])
         if method == "WaitForUpdatesEx":
@@ -119,10 +131,18 @@ class Proxy:
                 )
         status, answered, raw = self.passed("POST", "/sdk", body.encode(), headers)
         text = self.changed(method, raw.decode())
+        if method in self.stuck and status == 200:
+            self._stuck.add(re.search(r'type="Task">([^<]+)', text)[1])
         if method == "RetrievePropertiesEx" and status == 200:
             text = OBJECTS.sub(self._held_back, text)
             text = text.replace("</returnval>", "".join(fakes) + "</returnval>", 1)
             text = self._first_page(text)
+        if method in ("CloneVM_Task", "CreateVM_Task"):
+            self._note_nonce(body)
+        if method in ("PowerOnVM_Task", "ReconfigVM_Task") and status == 200:
+            self._write_console(
+                method, re.search(r'<_this type="VirtualMachine">([^<]+)', body)[1], headers
+            )
         if method == "PowerOnVM_Task" and status == 200 and self.tools:
             self._report_address(
                 re.search(r'<_this type="VirtualMachine">([^<]+)', body)[1], headers
@@ -144,11 +164,11 @@ class Proxy:
             with refusal:
                 return refusal.code, dict(refusal.headers), refusal.read()
 
-    def _fault(self, kind: str, message: str):
+    def _fault(self, kind: str, message: str, detail: str = ""):
         return self._xml(
             "<soapenv:Fault><faultcode>ServerFaultCode</faultcode>"
             f"<faultstring>{escape(message)}</faultstring>"
-            f'<detail><{kind}Fault xmlns="urn:vim25" xsi:type="{kind}"></{kind}Fault></detail></soapenv:Fault>',
+            f'<detail><{kind}Fault xmlns="urn:vim25" xsi:type="{kind}">{detail}</{kind}Fault></detail></soapenv:Fault>',
             500,
         )
 
@@ -192,7 +212,7 @@ class Proxy:
             return match[0]
         first = self._seen.setdefault(task[1], time.monotonic())
         elapsed = time.monotonic() - first
-        if elapsed >= self.busy:
+        if elapsed >= self.busy and task[1] not in self._stuck:
             return match[0]
         held = re.sub(
             r"<propSet><name>info\.(result|error|completeTime)</name>.*?</propSet>",
@@ -233,3 +253,36 @@ class Proxy:
             "</extraConfig></spec></ReconfigVM_Task>"
         )
         self.passed("POST", "/sdk", (ENVELOPE % body).encode(), headers)
+
+    # --- the guest ------------------------------------------------------------------------------------------------
+
+    def _note_nonce(self, body: str) -> None:
+        file = re.search(r"<fileName>(\[[^<]+-console\.txt)</fileName>", body)
+        data = re.search(r"<key>guestinfo\.userdata</key><value [^>]*>([^<]+)<", body)
+        if file and data:
+            script = base64.b64decode(data[1]).decode()
+            self._nonces[file[1]] = re.search(r"(?m)^VMPROBE_NONCE=(.*)$", script)[1]
+
+    def _write_console(self, method: str, machine: str, headers) -> None:
+        """The guest writes what the reporter would write, into the file of its serial port."""
+        body = (
+            '<RetrievePropertiesEx xmlns="urn:vim25"><_this type="PropertyCollector">propertyCollector</_this><specSet>'
+            "<propSet><type>VirtualMachine</type><pathSet>config.hardware.device</pathSet></propSet>"
+            f'<objectSet><obj type="VirtualMachine">{machine}</obj></objectSet></specSet><options/></RetrievePropertiesEx>'
+        )
+        answer = self.passed("POST", "/sdk", (ENVELOPE % body).encode(), headers)[2].decode()
+        for file, nonce in self._nonces.items():
+            if f"<fileName>{file}</fileName>" not in answer:
+                continue
+            facts = [
+                f"vmprobe {nonce} 4.2 network address={ADDRESS}/24 gateway=192.0.2.1 ping=192.0.2.1"
+            ]
+            if method == "ReconfigVM_Task":
+                facts.append(f"vmprobe {nonce} 7.9 disk name=sdb bytes=1073741824 verified=262144")
+            datastore, name = re.fullmatch(r"\[(.+)\] (.+)", file).groups()
+            self.passed(
+                "PUT",
+                f"/folder/{name}?dcPath=DC0&dsName={datastore}",
+                "".join(f"{fact}\r\n" for fact in facts).encode(),
+                headers,
+            )

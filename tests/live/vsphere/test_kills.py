@@ -1,0 +1,93 @@
+"""SIGKILL at every entry of the ledger: the next run removes everything, and so does a sweep after the lease."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from running import PROBES, run_probe
+from vmprobe.checks.leftovers import command
+from vmprobe.core.clock import Clock
+
+from .probing import line
+
+pytestmark = pytest.mark.live
+LIFECYCLE = "check_vm_lifecycle"
+ENTRIES = [
+    "lease",
+    "volume-asked-for",
+    "volume-made",
+    "server-asked-for",
+    "server-made",
+    "server-gone",
+]  # in a run's order
+MATRIX = [
+    pytest.param(number, world, id=f"{entry}-{world}")
+    for number, entry in enumerate(ENTRIES, 1)
+    for world in ("next-run", "after-the-lease")
+]
+AN_HOUR_AGO = (
+    "import runpy, sys, time; real = time.time; time.time = lambda: real() - 3600; sys.argv = sys.argv[1:]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)  # so begins a run whose lease is over by now
+
+
+@pytest.fixture
+def state_directory(tmp_path, monkeypatch):
+    directory = tmp_path / "state"
+    monkeypatch.setenv("VMPROBE_STATE", str(directory))
+    return directory
+
+
+@pytest.mark.parametrize("entries, world", MATRIX)
+def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
+    entries, world, site, vcenter, state_directory, monkeypatch, tmp_path
+):
+    path = site(volume="1 GiB")
+    killed_at(entries, path, state_directory, [] if world == "next-run" else ["-c", AN_HOUR_AGO])
+    vcenter.client.end_other_sessions()  # as a vCenter does after half an hour
+
+    if world == "next-run":
+        code, output, _ = run_probe(LIFECYCLE, "--site", path)
+        assert (code, line(output)) == (
+            0,
+            "VM_LIFECYCLE OK - vsphere: test VM ran and is gone in T s (active T s, network T s, storage T s)",
+        )
+        return
+
+    # There is no ledger, only the names in the cloud
+    monkeypatch.setenv("VMPROBE_STATE", str(tmp_path / "another-host"))
+    end = time.monotonic() + 60
+    while command.main(
+        ["--site", path, "--remove", "-t", "60"], clock=Clock()
+    ).verdict.state != 0 or any(name.startswith("vmprobe-") for name in vcenter.client.machines()):
+        assert time.monotonic() < end, "something is left"
+
+
+def killed_at(entries, path, state_directory, python=()):
+    """A run that is killed as soon as its ledger has so many entries; ``python`` are options of the interpreter."""
+    run = subprocess.Popen(
+        [sys.executable, *python, str(PROBES / LIFECYCLE), "--site", path],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(PROBES)},
+    )
+    end = time.monotonic() + 60
+    while (
+        max(
+            (
+                ledger.read_text().count("\n")
+                for ledger in state_directory.glob("ledger/vsphere/*.ledger")
+            ),
+            default=0,
+        )
+        < entries
+    ):
+        assert time.monotonic() < end and run.poll() is None, "it did not come so far"
+        os.sched_yield()
+    run.send_signal(signal.SIGKILL)
+    assert run.wait(60) == -signal.SIGKILL
