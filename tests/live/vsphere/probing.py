@@ -17,7 +17,7 @@ def line(output: str) -> str:
     """The first line without perfdata; durations as T, ids as ID, handles as HANDLE."""
     text = re.sub(r"\d+(\.\d+)? s\b", "T s", output.split(" | ")[0].splitlines()[0])
     text = re.sub(rf"{UUID}|[0-9a-f]{{8}}\.\.\.", "ID", text)
-    return re.sub(r"vmprobe-live-\w+-\d+-\w+", "HANDLE", text)
+    return re.sub(r"vmprobe-live-\w+-\d+-\w+|\.\.\.[a-z0-9]{8}\b", "HANDLE", text)
 
 
 def start_until(path: str, proxy, method: str) -> subprocess.Popen:

@@ -94,9 +94,7 @@ class Proxy:
         self._pages: dict[str, list[str]] = {}
         self._seen: dict[str, float] = {}  # by task: when it was first asked for
         self._stuck: set[str] = set()  # tasks
-        self._consoles: dict[
-            str, tuple[str, str]
-        ] = {}  # by name of a machine: its console's file, and the nonce
+        self._nonces: dict[str, str] = {}  # by file of a console
         self._fakes: dict[str, tuple[str, str]] = {}  # tasks that failed
 
     # --- what is answered ---------------------------------------------------------------------------------------------

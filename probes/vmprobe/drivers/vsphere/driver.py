@@ -139,6 +139,13 @@ class Vsphere(Driver):
     def close(self) -> None:
         self.session.close()
 
+    def belongings(self, server: Ref) -> List[Ref]:
+        """The file that its console is written to, which its removal leaves."""
+        return self.volumes.console_of(server)
+
+    def orphans(self, servers: Sequence[Ref]) -> Dict[str, List[Ref]]:
+        return {server.id: self.volumes.console_left_by(server) for server in servers}
+
     def is_at_rest(self, server: Resource) -> bool:
         return server.provider_state in readings.AT_REST
 

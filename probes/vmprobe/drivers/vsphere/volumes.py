@@ -116,6 +116,25 @@ class Volumes:
             )
             self.tasks.started(REMOVE, ref, task)
 
+    # --- consoles --------------------------------------------------------------------------------
+
+    def console_of(self, server: Ref) -> List[Ref]:
+        """The file of a server's console, where it is one that we have named."""
+        asked = f"belongings of {server}"
+        machine = self.servers.require(server, ["name", "config.hardware.device"], asked)
+        path = devices.serial_file(machine.items("config.hardware.device"))
+        if path != self.console_path(machine.text("name")):
+            return []
+        return [Ref(Kind.VOLUME, path, _name_of(self._file(path)))]
+
+    def console_left_by(self, server: Ref) -> List[Ref]:
+        """The same for a server that is gone, by its name."""
+        if not server.name:
+            return []
+        file = f"{server.name}{_CONSOLE}"
+        found = self._files(file, f"console left by {server}")
+        return [Ref(Kind.VOLUME, self._path(each), _name_of(each)) for each in found]
+
     # --- attach ----------------------------------------------------------------------------------
 
     def attach(self, server: Ref, volume: Ref) -> None:
