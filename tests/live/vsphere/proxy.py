@@ -116,6 +116,8 @@ class Proxy:
                 return self._fault("NotAuthenticated", "The session is not authenticated.")
         if method == "Login":
             self.expire_after = self.expire_after if not self.calls.count(self.expire_after) else ""
+        if method == "CancelTask":
+            self._stuck.discard(re.search(r'<_this type="Task">([^<]+)', body)[1])
         if method == "ContinueRetrievePropertiesEx":
             return self._next_page(method, re.search(r"<token>([^<]+)", body)[1])
         if method == "WaitForUpdatesEx":

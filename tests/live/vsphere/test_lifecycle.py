@@ -11,7 +11,7 @@ from running import run_probe
 
 from . import places, vcsim
 from .probing import line, start_until
-from .proxy import ADDRESS, Proxy
+from .proxy import Proxy
 
 pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
@@ -235,17 +235,17 @@ def test_a_guest_without_tools_has_no_address(site, vcenter):
 
     assert (code, line(output)) == (
         2,
-        "VM_LIFECYCLE CRITICAL - vsphere: network: server ID has no address; not within its budget of T s (cause=network)",
+        "VM_LIFECYCLE CRITICAL - vsphere: network: server ID has no address; not done within T s (cause=network)",
     )
 
 
 def test_a_task_that_never_ends_is_the_clouds_failure(site, vcenter):
     vcenter.proxy.stuck.add("CloneVM_Task")
-    code, output = run(site(budget="deadline = 20 s\nreserve = 14 s\nactive = 2 s"))
+    code, output = run(site(budget="deadline = 30 s\nreserve = 20 s\nactive = 2 s"))
 
     assert (code, line(output)) == (
         2,
-        "VM_LIFECYCLE CRITICAL - vsphere: active: server ID is create running; not within its budget of T s (cause=scheduler)",
+        "VM_LIFECYCLE CRITICAL - vsphere: active: server ID is create running 0 %; not done within T s (cause=scheduler)",
     )
 
 
@@ -269,22 +269,16 @@ def test_a_session_that_ends_is_renewed_once(site, vcenter):
 
     assert code == 0, output
     assert vcenter.proxy.calls.count("Login") == 2
+    vcenter.client.end_other_sessions()  # the proxy only says that the first one has ended
 
 
 def test_the_logout_is_sent_when_the_deadline_has_passed(site, vcenter):
-    vcenter.proxy.stuck.add("Destroy_Task")
-    code, output = run(site(budget="deadline = 12 s\nreserve = 5 s"))
+    vcenter.proxy.refused["Destroy_Task"] = ("InvalidState", "The operation is not allowed.")
+    code, output = run(site(budget="deadline = 10 s\nreserve = 4 s"))
 
-    assert code == 2 and "(cause=teardown)" in output
+    assert code == 1 and "left behind" in output
     assert vcenter.proxy.calls[-1] == "Logout"
     vcenter.proxy.heal()
     for name, machine in vcenter.client.machines().items():
         if name.startswith("vmprobe-"):
             vcenter.client.call("Destroy_Task", ("VirtualMachine", machine))
-
-
-def test_the_address_is_the_one_that_the_tools_report(site, vcenter):
-    code, output = run(site(), "-vv")
-
-    assert code == 0 and ADDRESS in output
-    assert places.PASSWORD not in output.replace("pass ", "")
