@@ -276,7 +276,7 @@ def test_the_logout_is_sent_when_the_deadline_has_passed(site, vcenter):
     vcenter.proxy.refused["Destroy_Task"] = ("InvalidState", "The operation is not allowed.")
     code, output = run(site(budget="deadline = 10 s\nreserve = 4 s"))
 
-    assert code == 1 and "left behind" in output
+    assert code == 1 and "deletion not confirmed" in output
     assert vcenter.proxy.calls[-1] == "Logout"
     vcenter.proxy.heal()
     for name, machine in vcenter.client.machines().items():
