@@ -165,6 +165,7 @@ def harness():
     """For the conformance suite: a vCenter that pages its lists, and whose tasks take a while."""
     with vcsim.running() as url, Proxy(url) as proxy, TemporaryDirectory() as directory:
         make_template(Client(url))
+        proxy.page = 1
         yield of_site(str(site_file(Path(directory), proxy.url)), Clock(), reports=False)
 
 

@@ -83,7 +83,7 @@ class Proxy:
 
     def heal(self) -> None:
         """Forget all faults, calls and tasks."""
-        self.page, self.busy, self.tools = 1, 0.3, True
+        self.page, self.busy, self.tools = 3, 0.15, True
         self.refused: dict[str, tuple[str, ...]] = {}
         self.failed: dict[str, tuple[str, str]] = {}
         self.stuck: set[str] = set()  # methods whose tasks never end

@@ -48,6 +48,7 @@ def state_directory(tmp_path, monkeypatch):
 def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
     entries, world, site, vcenter, state_directory, monkeypatch, tmp_path
 ):
+    vcenter.proxy.page, vcenter.proxy.busy = 20, 0.1
     path = site(volume="1 GiB")
     killed_at(entries, path, state_directory, [] if world == "next-run" else ["-c", AN_HOUR_AGO])
     vcenter.client.end_other_sessions()  # as a vCenter does after half an hour
