@@ -107,7 +107,7 @@ class Servers:
     def things(
         self, name: str, properties: Sequence[str], asked: str, everywhere: bool = False
     ) -> List[Thing]:
-        """The machines whose name starts so, and whose name it starts with; two requests.
+        """The machines whose name starts so: their names first, then the properties of these.
 
         ``everywhere``: in the whole datacenter, not only in the site's folder.
         """
@@ -120,15 +120,14 @@ class Servers:
             for thing in inventory.machines(container, asked)
             if thing.text("name").startswith(name)
         ]
+        found: List[Thing] = []
         try:
-            return self.collector.get_all(refs, properties, asked)
+            found = self.collector.get_all(refs, properties, asked)
         except NotFound:
-            pass
-        found = []
-        for ref in refs:  # one of them has gone: ask for each
-            with contextlib.suppress(NotFound):
-                found.append(self.collector.get(ref, properties, asked))
-        return found
+            for ref in refs:  # one of them has gone: ask for each
+                with contextlib.suppress(NotFound):
+                    found.append(self.collector.get(ref, properties, asked))
+        return [thing for thing in found if thing.text("name").startswith(name)]
 
     def find(self, ref: Ref, asked: str) -> Optional[Moref]:
         """The managed object of a server; None where the manager knows none."""

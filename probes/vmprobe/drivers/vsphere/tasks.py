@@ -140,7 +140,7 @@ class Tasks:
         try:
             version = ""
             ends = session.deadline.clock.now() + min(
-                _LONGEST_WAIT, session.http.timeout, session.deadline.left()
+                _LONGEST_WAIT, session.http.timeout / 2, session.deadline.left()
             )
             while True:
                 seconds = int(ends - session.deadline.clock.now())
