@@ -35,7 +35,7 @@ def test_what_it_says(site, name, expected):
 
 
 def test_the_gateway_answers_with_its_version(site):
-    code, output = run("check_vm_gateway", site())
+    code, output = run("check_vm_gateway", site(), "-v")
 
     assert code == 0
     assert line(output).startswith("VM_GATEWAY OK - vsphere: VMware vSphere 6.5.0 answers in T s")
