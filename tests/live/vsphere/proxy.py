@@ -275,7 +275,7 @@ class Proxy:
             if f"<fileName>{file}</fileName>" not in answer:
                 continue
             facts = [
-                f"vmprobe {nonce} 4.2 network address={ADDRESS}/24 gateway=192.0.2.1 ping=192.0.2.1"
+                f"vmprobe {nonce} 4.2 network interface=eth0 address={ADDRESS} gateway=192.0.2.1 answers=yes"
             ]
             if method == "ReconfigVM_Task":
                 facts.append(f"vmprobe {nonce} 7.9 disk name=sdb bytes=1073741824 verified=262144")

@@ -60,7 +60,9 @@ def test_a_fleet_of_five_runs_and_is_gone(site, vcenter):
     assert vcenter.proxy.calls.count("CloneVM_Task") == 5
 
 
-def test_the_console_is_read_from_the_datastore_and_its_file_is_removed(site, vcenter):
+@pytest.mark.parametrize("tools", [True, False], ids=["with-tools", "without-tools"])
+def test_the_console_is_read_from_the_datastore_and_its_file_is_removed(site, vcenter, tools):
+    vcenter.proxy.tools = tools
     code, output = run(site(volume="1 GiB", depth="console"))
 
     assert (code, line(output)) == (0, f"VM_LIFECYCLE OK - vsphere: {OK}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Tuple
 from urllib.parse import quote
 
 from vmprobe.core.errors import GatewayFailed, NotFound
 from vmprobe.core.model import Ref
 from vmprobe.core.urls import origin
-from vmprobe.drivers.vsphere import devices
+from vmprobe.drivers.vsphere import devices, readings
+from vmprobe.guest import console
 
 if TYPE_CHECKING:
     from vmprobe.drivers.vsphere.inventory import Inventory
@@ -42,3 +43,13 @@ def read(session: Session, servers: Servers, inventory: Inventory, server: Ref) 
     except NotFound:
         return ""
     return reply.text
+
+
+def addresses(text: str, nonce: str) -> Tuple[str, ...]:
+    """The addresses that the reporter of the run with this nonce has written to the console."""
+    told = (
+        readings.usable_address(fact.values.get("address", ""))
+        for fact in console.facts(text, nonce)
+        if fact.fact == "network"
+    )
+    return tuple(sorted(set(told) - {""}))

@@ -164,12 +164,19 @@ class Vsphere(Driver):
         return job.info.completed
 
     def ports(self, servers: Sequence[Ref]) -> List[Resource]:
-        """Their network cards, with the addresses that VMware Tools report."""
+        """Their network cards, with the addresses that VMware Tools report; where these report none
+        and the run reads the console, those that are written there.
+        """
         names = ["config.hardware.device", "guest.net", "guest.ipAddress"]
         found: List[Resource] = []
         for server in servers:
             thing = self.servers.require(server, names, f"ports of {server}")
-            found += readings.ports(server, thing)
+            cards = readings.ports(server, thing)
+            nonce = self.servers.nonces.get(server.id)
+            if nonce and cards and not any(card.addresses for card in cards):
+                told = console.addresses(self.console(server), nonce)
+                cards[0] = cards[0]._replace(addresses=told)
+            found += cards
         return found
 
     # --- by capability --------------------------------------------------------------------------

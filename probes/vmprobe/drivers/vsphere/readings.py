@@ -107,7 +107,7 @@ def with_job(resource: Resource, job: Job) -> Resource:
 def addresses(thing: Thing) -> Tuple[str, ...]:
     """The addresses that VMware Tools report; none where the guest has no tools."""
     found = [address for nic in thing.items("guest.net") for address in _addresses(nic)]
-    single = _address(thing.text("guest.ipAddress"))
+    single = usable_address(thing.text("guest.ipAddress"))
     if single and single not in found:
         found.append(single)
     return tuple(found)
@@ -138,11 +138,11 @@ def ports(server: Ref, thing: Thing) -> List[Resource]:
 
 
 def _addresses(nic: Element) -> Tuple[str, ...]:
-    told = [_address(item.text or "") for item in nic.iterfind("ipAddress")]
+    told = [usable_address(item.text or "") for item in nic.iterfind("ipAddress")]
     return tuple(address for address in told if address)
 
 
-def _address(text: str) -> str:
+def usable_address(text: str) -> str:
     """An address that a network gave; '' for none, and for one that a machine makes up itself."""
     try:
         address = ipaddress.ip_address(text.strip())

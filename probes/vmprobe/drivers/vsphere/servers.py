@@ -28,6 +28,7 @@ class Servers:
         self.session, self.collector = session, collector
         self.inventory, self.tasks = inventory, tasks
         self._morefs: Dict[str, Moref] = {}  # by id
+        self.nonces: Dict[str, str] = {}  # by id, of those whose console this session reads
 
     # --- create ----------------------------------------------------------------------------------
 
@@ -58,6 +59,8 @@ class Servers:
                 asked,
             )
         self.tasks.started(CREATE, ref, task)
+        if console:
+            self.nonces[ref.id] = spec.nonce
         return ref
 
     # --- show ------------------------------------------------------------------------------------
