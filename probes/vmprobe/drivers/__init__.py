@@ -21,6 +21,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "opennebula": "vmprobe.drivers.opennebula.driver",
     "stratuslab": "vmprobe.drivers.opennebula.stratuslab",
     "vsphere": "vmprobe.drivers.vsphere.driver",
+    "hyperv": "vmprobe.drivers.hyperv.driver",
 }
 
 
