@@ -36,6 +36,7 @@ HARNESSES = {  # id: the function that makes it
     "stratuslab": "simulators.opennebula_sites.harness_of_stratuslab",
     "vsphere": "live.vsphere.places.harness",
     "esxi": "live.vsphere.places.harness_of_esxi",
+    "hyperv": "simulators.hyperv_sites.harness",
 }
 LIVE = {
     "qemu",

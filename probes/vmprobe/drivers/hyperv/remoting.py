@@ -181,7 +181,8 @@ class Remoting:
         """(what a script writes, its errors)."""
         shell = self._library.powershell.PowerShell(pool)
         shell.add_script(script)
-        shell.add_parameters(dict(parameters))
+        # As text: pypsrp sends every number in 32 bits. The script's parameter has the type.
+        shell.add_parameters({name: str(value) for name, value in parameters.items()})
         try:
             shell.begin_invoke()
         except self._library.exceptions.WSManFaultError as fault:
