@@ -149,7 +149,8 @@ class Endpoint(BaseHTTPRequestHandler):
             self.server.shells.clear()
             return self.fault(NO_SHELL, "The request contained invalid selectors.")
         if fault == "503":
-            return self.reply(b"<html><title>Service Unavailable</title></html>", 503)
+            page = b"<html><title>Service Unavailable</title></html>"
+            return self.reply(page, 503, kind="text/html")
         if fault == "reset":
             self.close_connection = True
             return
@@ -234,9 +235,15 @@ class Endpoint(BaseHTTPRequestHandler):
         )
         self.reply(text.encode(), status)
 
-    def reply(self, body: bytes, status: int, headers: Any = ()) -> None:
+    def reply(
+        self,
+        body: bytes,
+        status: int,
+        headers: Any = (),
+        kind: str = "application/soap+xml;charset=UTF-8",
+    ) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/soap+xml;charset=UTF-8")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         for name, value in headers:
             self.send_header(name, value)

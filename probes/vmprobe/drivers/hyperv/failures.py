@@ -73,11 +73,9 @@ def of_transport(request: str, error: Exception, host: str, user: str, sent: boo
     if isinstance(error, exceptions.WSManFaultError):
         return _of_fault(request, error, sent)
     if isinstance(error, exceptions.WinRMTransportError):
-        status = error.code
-        if status == 403:
-            return NotPermitted(f"{request}: {host} answered 403")
-        said = error_text.message(str(error.response_text or "").encode("utf-8", "replace"))
-        return GatewayFailed(f"{request}: {host} answered {status} {said}".rstrip())
+        return of_status(
+            error.code, str(error.response_text or "").encode("utf-8", "replace"), host
+        )
     if isinstance(error, requests.exceptions.SSLError):
         return CloudError(f"{request}: TLS with {host} failed: {text}", cause="gateway")
     if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)):
@@ -89,11 +87,18 @@ def of_transport(request: str, error: Exception, host: str, user: str, sent: boo
         else:
             words = f"no complete answer from {host}"
         return Unreachable(f"{request}: {words}: {_reason(inner)}", sent=sent)
-    if type(error).__module__.startswith(("spnego", "gssapi", "krb5")):
+    is_login = type(error).__module__.startswith(("spnego", "gssapi", "krb5"))
+    if is_login and type(error).__name__ not in ("InvalidTokenError", "BadMICError"):
         return ClientError(f"{request}: authentication of {user}: {text}")
     return GatewayFailed(
         f"{request}: the answer of {host} cannot be parsed: {text or type(error).__name__}"
     )
+
+
+def of_status(status: int, body: bytes, host: str) -> CloudError:
+    """The error of the suite for an HTTP status."""
+    text = f"{host} answered {status} {error_text.message(body)}".rstrip()
+    return NotPermitted(text) if status == 403 else GatewayFailed(text)
 
 
 def _of_fault(request: str, fault: Any, sent: bool) -> VmprobeError:

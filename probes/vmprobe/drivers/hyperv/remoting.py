@@ -13,7 +13,7 @@ import logging
 import os
 import queue
 import threading
-from typing import Any, Callable, Dict, Mapping, NoReturn, Optional, Tuple, Type, cast
+from typing import Any, Callable, Dict, Iterator, Mapping, NoReturn, Optional, Tuple, Type, cast
 from urllib.parse import urlsplit
 
 from vmprobe.core.clock import Deadline
@@ -168,7 +168,8 @@ class Remoting:
             raise ClientError(f"authentication = {method}: {missing}") from None
         except (ValueError, OSError) as wrong:
             raise ClientError(f"authentication = {method}: {cut(str(wrong), 200)}") from None
-        session.hooks["response"].append(_limit)
+        for adapter in session.adapters.values():  # a hook would not see the answers to a login
+            adapter.send = _checked(adapter.send)
         pool = self._library.powershell.RunspacePool(
             wsman, configuration_name=endpoint["configuration"]
         )
@@ -251,12 +252,34 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
-def _limit(response: Any, *_: Any, **__: Any) -> None:
-    """Read a reply, but not more than ``_MAX_BYTES`` of it (a hook of requests)."""
-    body = bytearray()
-    for part in response.iter_content(64 * 1024):
-        body += part
-        if len(body) > _MAX_BYTES:
-            response.close()
-            raise TooLarge(f"the reply of {urlsplit(response.url).hostname} is larger than allowed")
-    response._content = bytes(body)
+def _checked(send: Callable[..., Any]) -> Callable[..., Any]:
+    """``send`` of an adapter of requests, with the limit to its replies.
+
+    An error that is not WS-Management's is a web server's or a proxy's: pypsrp would take it for
+    a fault without details. The body is not read here: pypsrp then could not bind the login to the
+    TLS connection.
+    """
+
+    def checked(*arguments: Any, **more: Any) -> Any:
+        response = send(*arguments, **more)
+        host = urlsplit(response.url).hostname or ""
+        response.iter_content = _limited(response.iter_content, host)
+        kind = response.headers.get("content-type", "")
+        is_ours = "soap+xml" in kind or kind.startswith("multipart/")
+        if response.status_code >= 400 and response.status_code != 401 and not is_ours:
+            raise failures.of_status(response.status_code, response.content, host)
+        return response
+
+    return checked
+
+
+def _limited(read: Callable[..., Any], host: str) -> Callable[..., Iterator[bytes]]:
+    def limited(*arguments: Any, **more: Any) -> Iterator[bytes]:
+        total = 0
+        for part in read(*arguments, **more):
+            total += len(part)
+            if total > _MAX_BYTES:
+                raise TooLarge(f"the reply of {host} is larger than allowed")
+            yield part
+
+    return limited

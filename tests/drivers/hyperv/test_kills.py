@@ -1,0 +1,71 @@
+"""SIGKILL while each script of a run is on its way: the next run removes everything, and so does a sweep after the lease."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from running import PROBES
+from simulators.hyperv_sites import FINE, LIFECYCLE
+from vmprobe.checks.leftovers import command as leftovers
+from vmprobe.core.clock import Clock
+
+pytestmark = pytest.mark.live  # runs as processes
+AN_HOUR_AGO = (
+    "import runpy, sys, time; real = time.time; time.time = lambda: real() - 3600; sys.argv = sys.argv[1:]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)  # so begins a run whose lease is over by now
+SCRIPTS = (
+    "CREATE_VOLUME",
+    "CREATE_SERVER",
+    "ATTACH",
+    "CREATE_SNAPSHOT",
+    "DETACH",
+    "DELETE_SERVER",
+    "DELETE_VOLUME",
+)
+
+
+def killed(world, script, moment, python=()):
+    """A run that is killed before the host runs this script, or when it has run it."""
+    dead = threading.Event()
+    run = subprocess.Popen(
+        [sys.executable, *python, str(PROBES / LIFECYCLE), "--site", world.site(snapshot="yes")],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(PROBES)},
+    )
+
+    def kill():
+        if not dead.is_set():
+            run.send_signal(signal.SIGKILL)
+            run.wait(60)
+            dead.set()
+
+    world.server.killer = kill
+    world.server.plot[script] = moment
+    assert run.wait(60) == -signal.SIGKILL
+    assert dead.wait(60)
+    world.server.killer = lambda: None
+
+
+@pytest.mark.parametrize("moment", ["killed-before", "killed-after"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_next_run_removes_everything(world, script, moment):
+    killed(world, script, moment)
+
+    assert world.run(snapshot="yes") == (0, FINE)
+    assert world.hyperv.left() == []
+
+
+@pytest.mark.parametrize("moment", ["killed-before", "killed-after"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_sweep_after_the_lease_removes_everything(world, script, moment, monkeypatch, tmp_path):
+    killed(world, script, moment, ["-c", AN_HOUR_AGO])
+    monkeypatch.setenv("VMPROBE_STATE", str(tmp_path / "another-host"))  # there is no ledger
+
+    result = leftovers.main(["--site", world.site(), "--remove", "-t", "60"], clock=Clock()).verdict
+
+    assert (result.state, world.hyperv.left()) == (0, [])
