@@ -42,6 +42,7 @@ def test_what_is_required_has_the_names_that_el_9_and_epel_use(rpms):
         "systemd",
     ]
     assert requires(rpms[f"{own}-config"]) == [same, "python3-jinja2"]
+    assert requires(rpms[f"{own}-hyperv"]) == [same, "python3-pypsrp"]
     assert requires(rpms[f"{own}-libvirt"]) == [same, "python3-libvirt"]
     assert requires(rpms[f"{own}-qemu"]) == [
         "busybox",

@@ -59,13 +59,14 @@ def client_context(ca: str, certificate: str = "", key: str = "") -> Context:
     """
     context = Context(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _trust(context, ca or _system_ca())
+    _trust(context, ca or system_ca())
     if certificate:
         _show(context, certificate, key)
     return context
 
 
-def _system_ca() -> str:
+def system_ca() -> str:
+    """The hashed directory or the file of the authorities that this system trusts."""
     return (
         next((path for path in _CA_DIRECTORIES if _is_hashed(path)), "") or DEFAULT_CA_BUNDLE_PATH
     )

@@ -61,27 +61,19 @@ def test_a_host_where_nobody_listens_is_unreachable_and_nothing_was_sent(world):
 
 
 @pytest.mark.parametrize(
-    "endpoint, credentials, text",
+    "method, text",
     [
-        (
-            "authentication = certificate\n",
-            "certificate = /no/such.pem\n",
-            "authentication = certificate needs url = https://...",
-        ),
-        (
-            "authentication = ntlm\n",
-            "username = probe\n",
-            "authentication = ntlm needs username and password",
-        ),
-        (
-            "ca = /no/such.pem\n",
-            "username = probe\npassword = x\n",
-            "ca /no/such.pem: no such file or directory",
-        ),
+        ("certificate", "authentication = certificate needs url = https://..."),
+        ("ntlm", "authentication = ntlm needs username and password"),
     ],
 )
-def test_what_the_site_lacks_is_our_own_fault(world, endpoint, credentials, text):
-    assert refused(world, ClientError, endpoint=endpoint, credentials=credentials) == text
+def test_what_the_site_lacks_is_our_own_fault(world, method, text):
+    assert text == refused(
+        world,
+        ClientError,
+        endpoint=f"authentication = {method}\n",
+        credentials="username = probe\n",
+    )
 
 
 def test_a_password_is_not_sent_in_clear_text_to_another_host(world):
@@ -97,6 +89,22 @@ def test_without_pypsrp_it_says_what_to_install(world, monkeypatch):
 
     assert refused(world, ClientError) == (
         "the driver hyperv needs pypsrp: pip install pypsrp, or vmprobe[hyperv]"
+    )
+
+
+def test_the_files_of_tls_are_read_before_anything_is_sent(world, tmp_path):
+    world.url = "https://hv1.example.org:5986/wsman"
+    key = Authority(tmp_path).issue("probe")
+    key.chmod(0o644)
+
+    assert refused(world, ClientError, endpoint="ca = /no/such.pem\n") == (
+        "ca /no/such.pem: no such file or directory"
+    )
+    assert "certificate " in refused(
+        world,
+        ClientError,
+        endpoint="authentication = certificate\n",
+        credentials=f"certificate = {key}\n",
     )
 
 
@@ -203,6 +211,10 @@ ANSWERS = {  # fault: (the error, its text)
         "describe: no complete answer from 127.0.0.1: remote end closed connection without response",
     ),
     "malformed": (GatewayFailed, "describe: the answer of 127.0.0.1 cannot be parsed: "),
+    "redirect": (
+        GatewayFailed,
+        "127.0.0.1 redirects to another address, which is not followed",
+    ),
     "huge": (TooLarge, "the reply of 127.0.0.1 is larger than allowed"),
     "session-lost": (AuthRejected, "127.0.0.1 has ended the session"),
 }
@@ -233,28 +245,28 @@ def test_no_answer_ends_with_the_time_for_one(world):
     world.server.shells.clear()
 
 
-HOSTILE = [
-    "",
-    "null",
-    "[]",
-    "{",
-    "{}",
-    '{"servers": null}',
-    '{"now": 1, "servers": {}}',
-    '{"now": "x", "servers": []}',
-    '{"now": 1, "servers": [null]}',
-    '{"now": 1, "servers": [{}]}',
-    '{"now": 1, "servers": [{"id": "", "name": "x", "state": "Running"}]}',
-    '{"now": 1, "servers": [{"id": "1", "name": "x", "state": 2, "uptime": "long"}]}',
-    '{"now": 1, "servers": [{"id": "1", "name": "x", "state": "Off", "memory": "big"}]}',
-    "[" * 100000,
-    '{"now": 1e999, "servers": []}',
-]
+HOSTILE = {
+    "nothing": "",
+    "null": "null",
+    "a-list": "[]",
+    "half": "{",
+    "no-list": "{}",
+    "null-for-a-list": '{"servers": null}',
+    "object-for-a-list": '{"now": 1, "servers": {}}',
+    "text-for-a-time": '{"now": "x", "servers": []}',
+    "null-for-a-server": '{"now": 1, "servers": [null]}',
+    "server-without-all": '{"now": 1, "servers": [{}]}',
+    "server-without-id": '{"now": 1, "servers": [{"id": "", "name": "x", "state": "Running"}]}',
+    "text-for-a-number": '{"now": 1, "servers": [{"id": "1", "name": "x", "state": 2, "uptime": "long"}]}',
+    "text-for-a-size": '{"now": 1, "servers": [{"id": "1", "name": "x", "state": "Off", "memory": "big"}]}',
+    "deep": "[" * 100000,
+    "infinity": '{"now": 1e999, "servers": []}',
+}
 
 
-@pytest.mark.parametrize("answer", HOSTILE, ids=lambda text: text[:40])
-def test_json_of_another_shape_is_never_read_as_nothing(connected, world, answer):
-    world.hyperv._list_servers = lambda prefix: answer
+@pytest.mark.parametrize("name", HOSTILE)
+def test_json_of_another_shape_is_never_read_as_nothing(connected, world, name):
+    world.hyperv._list_servers = lambda prefix: HOSTILE[name]
 
     with pytest.raises(GatewayFailed):
         connected.list(Kind.SERVER, "vmprobe-")

@@ -72,21 +72,23 @@ def test_a_parameter_is_used_and_is_never_part_of_a_command(name):
     assert not re.search(r"Invoke-Expression|\biex\b|ScriptBlock|& ", SCRIPTS[name])
 
 
-@pytest.mark.parametrize(
-    "script, wrong",
-    [
-        ("Start-VM -Id $id", "Start-VM: no parameter -Id"),
-        ("Get-VM -Id $id -Name x", "Get-VM: no parameter set has all of Id, Name"),
-        ("New-VHD -Path $p -Dynamic", "New-VHD: a mandatory parameter is missing"),
-        ("Stop-VM -VM $vm -TurnOff $true", "Stop-VM: -TurnOff takes no value"),
-        ("Remove-VM $vm", "Remove-VM: an argument has no name"),
-        (
-            "Set-VM -VM $vm -AutomaticStopAction Kill",
-            "Set-VM: -AutomaticStopAction Kill is none of TurnOff, Save, ShutDown",
-        ),
-    ],
-)
-def test_the_judge_finds_what_is_wrong(script, wrong):
+MISTAKES = {  # name: (a script, what is wrong with it)
+    "parameter": ("Start-VM -Id $id", "Start-VM: no parameter -Id"),
+    "set": ("Get-VM -Id $id -Name x", "Get-VM: no parameter set has all of Id, Name"),
+    "mandatory": ("New-VHD -Path $p -Dynamic", "New-VHD: a mandatory parameter is missing"),
+    "switch": ("Stop-VM -VM $vm -TurnOff $true", "Stop-VM: -TurnOff takes no value"),
+    "position": ("Remove-VM $vm", "Remove-VM: an argument has no name"),
+    "value": (
+        "Set-VM -VM $vm -AutomaticStopAction Kill",
+        "Set-VM: -AutomaticStopAction Kill is none of TurnOff, Save, ShutDown",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_judge_finds_what_is_wrong(name):
+    script, wrong = MISTAKES[name]
+
     assert wrong in powershell.mistakes(script, powershell.reference()["2022"])
 
 

@@ -32,7 +32,7 @@ _SPACES = {
 _POWERSHELL = f"{_SPACES['ps']}/Microsoft.PowerShell"
 NOTHING_YET, NO_SHELL, ACCESS_DENIED = 2150858793, 2150858843, 5
 # Faults of a script that does not run; the others come while its answer is fetched
-NOT_RUN = ("session-lost", "503", "reset", "killed-before")
+NOT_RUN = ("session-lost", "503", "redirect", "reset", "killed-before")
 BASIC = "Basic " + base64.b64encode(b"probe:a-good-password").decode()
 
 
@@ -151,6 +151,8 @@ class Endpoint(BaseHTTPRequestHandler):
         if fault == "503":
             page = b"<html><title>Service Unavailable</title></html>"
             return self.reply(page, 503, kind="text/html")
+        if fault == "redirect":
+            return self.reply(b"", 307, [("Location", "https://elsewhere.example.org/wsman")])
         if fault == "reset":
             self.close_connection = True
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
+import math
 import queue
 import threading
 from typing import Any, Callable, Dict, Iterator, Mapping, NoReturn, Optional, Tuple, Type, cast
@@ -29,8 +29,10 @@ from vmprobe.core.errors import (
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.text import cut
 from vmprobe.drivers.hyperv import failures
+from vmprobe.transport import tls
 
 _IDLE = 180  # seconds after which the host ends a session that nobody uses
+_CLOSING = 5.0  # seconds for the end of a session, at most
 _POLL = 10  # seconds after which the host answers that there is nothing new yet
 _MAX_BYTES = 16 * 2**20  # of one reply; it is base64 of XML of JSON
 
@@ -125,7 +127,7 @@ class Remoting:
         pool, self._pool = self._pool, None
         if pool is not None:
             with contextlib.suppress(VmprobeError):
-                self._bounded("close the session", pool.close)
+                self._bounded("close the session", pool.close, longest=_CLOSING)
 
     # --- helpers ----------------------------------------------------------------------------------
 
@@ -137,15 +139,15 @@ class Remoting:
             dict(self._credentials),
         )
         method, is_tls = endpoint["authentication"], parts.scheme == "https"
-        certificate = {}
+        certificate: Dict[str, str] = {}
         if method == "certificate":
             certificate = _certificate(credentials, is_tls)
+        if is_tls:  # its errors name the file that cannot be used
+            tls.client_context(endpoint["ca"] or "", *certificate.values())
         elif method in ("basic", "credssp", "ntlm") and not credentials.get("password"):
             raise ClientError(f"authentication = {method} needs username and password")
         if method == "basic" and not is_tls and not _is_loopback(self._host):
             raise ClientError("authentication = basic sends the password: url has to be https://")
-        if endpoint["ca"] and not os.path.exists(endpoint["ca"]):
-            raise ClientError(f"ca {endpoint['ca']}: no such file or directory")
         try:
             wsman = self._library.wsman.WSMan(
                 self._host,
@@ -155,7 +157,7 @@ class Remoting:
                 auth=method,
                 username=credentials.get("username"),
                 password=credentials.get("password"),
-                cert_validation=endpoint["ca"] or True,
+                cert_validation=endpoint["ca"] or tls.system_ca(),
                 encryption="never" if method == "basic" else "auto",
                 operation_timeout=_POLL,
                 connection_timeout=endpoint["timeout"],
@@ -193,9 +195,15 @@ class Remoting:
         output = shell.end_invoke()
         return "".join(map(str, output)), tuple(shell.streams.error)
 
-    def _bounded(self, request: str, act: Callable[[], Any], sent: bool = True) -> Any:
+    def _bounded(
+        self,
+        request: str,
+        act: Callable[[], Any],
+        sent: bool = True,
+        longest: float = math.inf,
+    ) -> Any:
         """Return the answer of a call; Unreachable when its time is over."""
-        limit = min(self._endpoint["timeout"], self._deadline.left())
+        limit = min(self._endpoint["timeout"], self._deadline.left(), longest)
         if limit <= 0:
             raise Unreachable(f"{request}: no time is left to ask", sent=False)
         box: "queue.SimpleQueue[Tuple[Any, Optional[BaseException]]]" = queue.SimpleQueue()
@@ -240,12 +248,13 @@ def _parsed(request: str, text: str) -> Dict[str, Any]:
 def _certificate(credentials: Mapping[str, str], is_tls: bool) -> Dict[str, str]:
     if not is_tls:
         raise ClientError("authentication = certificate needs url = https://...")
-    certificate = credentials.get("certificate", "")
-    key = credentials.get("key") or certificate
-    for path in (certificate, key):
-        if not os.path.isfile(path):
-            raise ClientError(f"authentication = certificate: no file {path or 'is named'}")
-    return {"certificate_pem": certificate, "certificate_key_pem": key}
+    if not credentials.get("certificate"):
+        raise ClientError("authentication = certificate needs certificate, and key")
+    certificate = credentials["certificate"]
+    return {
+        "certificate_pem": certificate,
+        "certificate_key_pem": credentials.get("key") or certificate,
+    }
 
 
 def _is_loopback(host: str) -> bool:
@@ -255,14 +264,16 @@ def _is_loopback(host: str) -> bool:
 def _checked(send: Callable[..., Any]) -> Callable[..., Any]:
     """``send`` of an adapter of requests, with the limit to its replies.
 
-    An error that is not WS-Management's is a web server's or a proxy's: pypsrp would take it for
-    a fault without details. The body is not read here: pypsrp then could not bind the login to the
-    TLS connection.
+    A redirect is not followed. An error that is not WS-Management's is a web server's or a proxy's:
+    pypsrp would take it for a fault without details. The body of a login's answer is not read
+    here, because pypsrp then could not bind the login to the TLS connection.
     """
 
     def checked(*arguments: Any, **more: Any) -> Any:
         response = send(*arguments, **more)
         host = urlsplit(response.url).hostname or ""
+        if response.is_redirect:  # a login would be sent to wherever it leads
+            raise GatewayFailed(f"{host} redirects to another address, which is not followed")
         response.iter_content = _limited(response.iter_content, host)
         kind = response.headers.get("content-type", "")
         is_ours = "soap+xml" in kind or kind.startswith("multipart/")
