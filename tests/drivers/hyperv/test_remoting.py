@@ -151,6 +151,24 @@ def test_a_certificate_of_another_host_is_not_accepted(tmp_path):
         )
 
 
+def test_a_run_with_a_client_certificate(tmp_path):
+    hyperv_sites.needs_libraries()
+    from simulators.hyperv_server import served
+
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.issue("hv1"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.ca)
+    with served(tls=context) as (server, url):
+        world = World(server, url, tmp_path)
+
+        assert world.run(
+            endpoint=f"authentication = certificate\nca = {authority.ca}\n",
+            credentials=f"certificate = {authority.issue('probe')}\n",
+        ) == (0, FINE)
+
+
 @pytest.fixture
 def sealed(tmp_path, monkeypatch):
     """A world whose endpoint wants NTLM and message encryption."""

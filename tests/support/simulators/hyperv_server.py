@@ -33,6 +33,7 @@ _POWERSHELL = f"{_SPACES['ps']}/Microsoft.PowerShell"
 NOTHING_YET, NO_SHELL, ACCESS_DENIED = 2150858793, 2150858843, 5
 # Faults of a script that does not run; the others come while its answer is fetched
 NOT_RUN = ("session-lost", "503", "redirect", "reset", "killed-before")
+MUTUAL = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual"
 BASIC = "Basic " + base64.b64encode(b"probe:a-good-password").decode()
 
 
@@ -118,8 +119,13 @@ class Endpoint(BaseHTTPRequestHandler):
             return self.fault(NO_SHELL, "The request contained invalid selectors for the resource.")
         getattr(self, f"_{verb}")(envelope, shell)
 
+    def do_GET(self) -> None:
+        """WinRM takes POST only."""
+        self.reply(b"", 405, [("Allow", "POST")])
+
     def authenticated(self, body: bytes) -> Optional[bytes]:
-        if self.headers.get("Authorization") == BASIC:
+        given = self.headers.get("Authorization")
+        if given == BASIC and not self.server.mutual or given == MUTUAL and self.server.mutual:
             return body
         self.reply(b"", 401, [("WWW-Authenticate", 'Basic realm="WSMAN"')])
         return None
@@ -271,6 +277,7 @@ def served(
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.world, server.shells = world or HyperV(), {}
     server.plot, server.always, server.spoiled = {}, set(), {}
+    server.mutual = tls is not None and tls.verify_mode is ssl.CERT_REQUIRED
     server.speaks, server.killer = threading.Event(), lambda: None
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
