@@ -28,6 +28,19 @@ SCRIPTS = (
     "DELETE_VOLUME",
 )
 
+SWEPT = [
+    pytest.param(
+        script,
+        moment,
+        id=f"{script}-{moment}",
+        marks=[]
+        if script in ("CREATE_SERVER", "CREATE_SNAPSHOT", "DELETE_SERVER")
+        else [pytest.mark.slow],
+    )
+    for script in SCRIPTS
+    for moment in ("killed-before", "killed-after")
+]
+
 
 def killed(world, script, moment, python=()):
     """A run that is killed before the host runs this script, or when it has run it."""
@@ -60,8 +73,7 @@ def test_the_next_run_removes_everything(world, script, moment):
     assert world.hyperv.left() == []
 
 
-@pytest.mark.parametrize("moment", ["killed-before", "killed-after"])
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script, moment", SWEPT)
 def test_a_sweep_after_the_lease_removes_everything(world, script, moment, monkeypatch, tmp_path):
     killed(world, script, moment, ["-c", AN_HOUR_AGO])
     monkeypatch.setenv("VMPROBE_STATE", str(tmp_path / "another-host"))  # there is no ledger

@@ -113,13 +113,13 @@ VERDICTS = {  # name: (faults, keys, exit code, what is said)
         ("stays-off",),
         {"more": "[budget]\nactive = 0.5 s\n"},
         2,
-        "active: server GUID is Off; not within its budget of T s (cause=scheduler)",
+        "active: server GUID is Off; not done within T s (cause=scheduler)",
     ),
     "address": (
         ("no-address",),
         {"more": "[budget]\nnetwork = 0.7 s\n"},
         2,
-        "network: server GUID has no address; not within its budget of T s (cause=network)",
+        "network: server GUID has no address; not done within T s (cause=network)",
     ),
     "metering": (("no-metering",), {}, 0, FINE.partition(" - hyperv: ")[2]),
 }
@@ -200,10 +200,23 @@ SCRIPTS = (
 CREATING = ("CREATE_VOLUME", "CREATE_SERVER", "CREATE_SNAPSHOT")
 
 
-@pytest.mark.parametrize(
-    "fault", ["session-lost", "503", "reset", "reply-lost", "malformed", "huge"]
-)
-@pytest.mark.parametrize("script", SCRIPTS)
+FAULTS = ("session-lost", "503", "reset", "reply-lost", "malformed", "huge")
+SELECTED = ("CREATE_SERVER", "LIST_VOLUMES", "DELETE_SERVER")
+MATRIX = [
+    pytest.param(
+        script,
+        fault,
+        id=f"{script}-{fault}",
+        marks=[]
+        if script in SELECTED or fault in ("session-lost", "reply-lost")
+        else [pytest.mark.slow],
+    )
+    for script in SCRIPTS
+    for fault in FAULTS
+]
+
+
+@pytest.mark.parametrize("script, fault", MATRIX)
 def test_nothing_is_left_whatever_goes_wrong_on_the_wire(world, script, fault):
     world.server.plot[script] = fault
     code, said = world.run(snapshot="yes")
@@ -218,3 +231,31 @@ def test_nothing_is_left_whatever_goes_wrong_on_the_wire(world, script, fault):
         assert (code, "(cause=" in said) == (2, True)
     else:
         assert (code, said) == (0, FINE)
+
+
+@pytest.mark.parametrize("script", ["CREATE_SERVER", "ATTACH", "DELETE_SERVER"])
+def test_nothing_is_left_when_the_host_does_its_work_but_never_answers(world, script):
+    world.server.plot[script] = "silent"
+    code, said = world.run(endpoint="authentication = basic\ntimeout = 1 s\n")
+
+    assert world.hyperv.left() == []
+    if script == "CREATE_SERVER":
+        assert (code, plain(said)) == (
+            2,
+            "submit: create server HANDLE: no answer within T s from 127.0.0.1 (cause=gateway)",
+        )
+    else:
+        assert (code, said) == (0, FINE)
+
+
+def test_the_deadline_ends_a_run_and_nothing_is_left(world):
+    world.faults.add("no-address")
+    code, said = world.run(
+        more="[budget]\ndeadline = 6 s\nreserve = 4 s\nnetwork = 60 s\n", volume="none"
+    )
+
+    assert (code, plain(said)) == (
+        3,
+        "network: server GUID has no address; the deadline of T s passed",
+    )
+    assert world.hyperv.left() == []
