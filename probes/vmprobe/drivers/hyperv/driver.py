@@ -50,8 +50,8 @@ class Hyperv(Driver):
 
     system = "Microsoft Hyper-V"
     proved_against = (
-        "a simulator of ours behind psrpcore's PSRP server; scripts by Microsoft's reference of "
-        "cmdlets; no Windows was seen"
+        "not proved; tested with our simulator behind psrpcore's half of PowerShell remoting; its "
+        "scripts are checked by Microsoft's reference of cmdlets; no Windows was seen"
     )
     capabilities = frozenset(
         {Capability.VOLUMES, Capability.METRICS, Capability.SNAPSHOTS, Capability.CAPACITY}
