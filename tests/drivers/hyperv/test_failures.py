@@ -19,16 +19,6 @@ from vmprobe.drivers.hyperv import failures
 RECORDINGS = CHECKOUT.parent / "shared" / "data" / "hyperv" / "recordings"
 
 
-class Record:
-    """PowerShell's error record, as pypsrp gives it."""
-
-    def __init__(self, fq_error, text):
-        self.fq_error, self._text = fq_error, text
-
-    def __str__(self):
-        return self._text
-
-
 ERRORS = {  # name: (PowerShell's id, its text, the error of the suite, its cause)
     "memory": (
         "OutOfMemory,Microsoft.HyperV.PowerShell.Commands.StartVM",
@@ -80,7 +70,7 @@ ERRORS = {  # name: (PowerShell's id, its text, the error of the suite, its caus
 def test_an_error_is_known_by_its_id_or_number_and_not_by_its_language(name):
     number, text, kind, cause = ERRORS[name]
 
-    error = failures.of_script("create server x", Record(number, text), ResourceFailed, "network")
+    error = failures.of_script("create server x", number, text, ResourceFailed, "network")
 
     assert (type(error), error.cause) == (kind, cause)
     assert str(error) == f"create server x: {text or 'Unspecified'}"

@@ -206,6 +206,14 @@ def test_a_wrong_password_is_rejected_by_ntlm(sealed):
 # --- answers ---
 
 
+def test_an_error_that_a_script_does_not_catch_is_known_by_its_id_too(connected, world):
+    world.faults.update(("uncaught", "no-rights"))
+    with pytest.raises(NotPermitted) as wrong:
+        connected.describe()
+
+    assert str(wrong.value).startswith("describe: You do not have the required permission to ")
+
+
 def test_a_name_goes_through_as_it_is(connected, world):
     name = "vmprobe-é\"'$x`; Remove-VM *"
 

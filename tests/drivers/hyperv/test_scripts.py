@@ -48,9 +48,11 @@ def test_a_script_calls_nothing_else(name):
 def test_a_script_stops_at_its_first_error_and_asks_for_the_host_before_all_else(name):
     begin = re.sub(r"^param\([^)]*\)", "", SCRIPTS[name]).split("\n")
 
-    assert begin[1:4] == [
+    assert begin[1:6] == [
         "$ErrorActionPreference = 'Stop'",
+        "$ConfirmPreference = 'None'",
         "$ProgressPreference = 'SilentlyContinue'",
+        "try {",
         "$vmHost = Get-VMHost",
     ]
 
@@ -58,10 +60,10 @@ def test_a_script_stops_at_its_first_error_and_asks_for_the_host_before_all_else
 @each_script
 def test_a_script_writes_one_json_object_of_named_fields(name):
     script = SCRIPTS[name]
-    end = script[script.rindex("\n[pscustomobject]@{") :]
+    ends = re.findall(r"(?m)^(.*)\| ConvertTo-Json -Compress -Depth \d$", script)
 
-    assert script.count("ConvertTo-Json") == 1
-    assert re.search(r"\} \| ConvertTo-Json -Compress -Depth \d\n$", end)
+    assert script.count("ConvertTo-Json") == len(ends) == 2  # the answer, and an error
+    assert re.search(r"Depth \d\n\} catch \{\n\[pscustomobject\]@\{\n    error_id = ", script)
 
 
 @each_script

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Dict, List, Optional, Tuple
 
 import psrpcore
-from psrpcore.types import ErrorCategoryInfo, NETException
+from psrpcore.types import ErrorCategoryInfo, ErrorRecord, NETException, PSInvocationState
 
 from simulators.hyperv import SCRIPTS, HyperV, PowerShellError
 
@@ -71,13 +71,17 @@ class Shell:
         pipeline.start()
         try:
             output = self.world.run(*self.script(command))
-            pipeline.write_output(output if isinstance(output, str) else json.dumps(output))
         except PowerShellError as error:
-            pipeline.write_error(
-                NETException(Message=str(error)),
-                category_info=ErrorCategoryInfo(),
-                fully_qualified_error_id=error.id,
-            )
+            if "uncaught" in self.world.faults:  # the pipeline fails, as Windows lets it
+                record = ErrorRecord(
+                    Exception=NETException(Message=str(error)),
+                    CategoryInfo=ErrorCategoryInfo(),
+                    FullyQualifiedErrorId=error.id,
+                )
+                pipeline._change_state(PSInvocationState.Failed, record)
+                return self._collect(command)
+            output = {"error_id": error.id, "error": str(error)}
+        pipeline.write_output(output if isinstance(output, str) else json.dumps(output))
         pipeline.complete()
         self._collect(command)
 

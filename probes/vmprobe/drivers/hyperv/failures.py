@@ -45,10 +45,12 @@ _BY_NUMBER: Dict[str, Tuple[Type[VmprobeError], str]] = {
 }
 
 
-def of_script(request: str, error: Any, failed: Type[CloudError], cause: str) -> VmprobeError:
-    """The error of the suite for an error record of PowerShell; ``failed`` if it is not known."""
-    message = " ".join(str(error).split())
-    name = str(getattr(error, "fq_error", "") or "").partition(",")[0]
+def of_script(
+    request: str, id: str, message: str, failed: Type[CloudError], cause: str
+) -> VmprobeError:
+    """The error of the suite for an error of PowerShell; ``failed`` if it is not known."""
+    message = " ".join(message.split())
+    name = id.partition(",")[0]
     text = cut(f"{request}: {message or name or 'PowerShell reports an error without a text'}", 500)
     kind, known_cause = _BY_ID.get(name, (None, ""))
     if kind is None:

@@ -25,7 +25,7 @@ STATE = {
     "FastSavedCritical": State.FAILED,
     "FastSavingCritical": State.FAILED,
 }
-AT_REST = ("Off", "Saved", "FastSaved", "Paused")
+AT_REST = ("Off", "Saved", "FastSaved", "Paused", "Hibernated")
 _MB = 2.0**20  # what Hyper-V calls a megabyte
 
 

@@ -105,9 +105,13 @@ class Remoting:
             received, errors = self._bounded(
                 request, lambda: self._invoke(pool, script, parameters)
             )
-            if errors:
-                raise failures.of_script(request, errors[0], failed, cause)
+            if errors:  # of PowerShell itself: no script lets one of its own out
+                name = getattr(errors[0], "fq_error", None)
+                raise failures.of_script(request, str(name or ""), str(errors[0]), failed, cause)
             reply = _parsed(request, received)
+            if "error_id" in reply:
+                name, text = reply["error_id"], reply.get("error")
+                raise failures.of_script(request, str(name), str(text or ""), failed, cause)
             status = "ok"
             return reply
         except VmprobeError as error:
@@ -193,7 +197,7 @@ class Remoting:
                 raise AuthRejected(f"{self._host} has ended the session") from None
             raise
         output = shell.end_invoke()
-        return "".join(map(str, output)), tuple(shell.streams.error)
+        return str(output[-1]) if output else "", tuple(shell.streams.error)
 
     def _bounded(
         self,

@@ -1,9 +1,9 @@
 """The PowerShell that runs on a Hyper-V host: one script for each verb.
 
 Values reach a script as its parameters; no script is ever put together from values. Each writes one
-JSON object of named fields. Enums and ids are written as text, sizes in bytes, times in seconds, so
-nothing depends on the language of Windows or on the version of PowerShell (5.1 writes enums as
-numbers and dates as ``/Date()/``).
+JSON object of named fields; when it fails, of ``error_id`` and ``error``. Enums and ids are written
+as text, sizes in bytes, times in seconds, so nothing depends on the language of Windows or on the
+version of PowerShell (5.1 writes enums as numbers and dates as ``/Date()/``).
 
 Servers, checkpoints and files are looked up by listing them: whether one exists then does not
 depend on the text of an error. ``Get-VMHost`` comes first, because it fails where the account has
@@ -18,8 +18,20 @@ from __future__ import annotations
 
 _BEGIN = r"""
 $ErrorActionPreference = 'Stop'
+$ConfirmPreference = 'None'
 $ProgressPreference = 'SilentlyContinue'
+try {
 $vmHost = Get-VMHost
+"""
+
+# In a catch block the error is the cmdlet's own. What reaches the client of a script that stops at
+# an error is another, whose text begins with PowerShell's words for that.
+_END = r"""} catch {
+[pscustomobject]@{
+    error_id = $_.FullyQualifiedErrorId
+    error = $_.Exception.Message
+} | ConvertTo-Json -Compress -Depth 4
+}
 """
 
 _FOLDER = r"""
@@ -74,6 +86,7 @@ $system = Get-CimInstance -ClassName Win32_OperatingSystem
     host = $vmHost.Name
 } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 RESOLVE = (
@@ -100,6 +113,7 @@ if (Test-Path -LiteralPath $Image) {
     switches = @(Get-VMSwitch | ForEach-Object { $_.Name })
 } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 CREATE_SERVER = (
@@ -120,6 +134,7 @@ Enable-VMResourceMetering -VM $vm
 Start-VM -VM $vm
 [pscustomobject]@{ id = $vm.Id.ToString(); name = $vm.Name } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 LIST_SERVERS = (
@@ -131,6 +146,7 @@ $found = @(Get-VM | Where-Object {
 })
 """
     + _SHOW_SERVERS
+    + _END
 )
 
 SHOW_SERVER = (
@@ -140,6 +156,7 @@ SHOW_SERVER = (
 $found = @(Get-VM | Where-Object { $_.Id.ToString() -eq $Id })
 """
     + _SHOW_SERVERS
+    + _END
 )
 
 # What cannot be deleted yet, because a checkpoint is being merged, is listed as a volume from then
@@ -151,17 +168,21 @@ DELETE_SERVER = (
     + _SERVER
     + r"""
 if ($vm) {
-    if ($vm.State.ToString() -ne 'Off') { Stop-VM -VM $vm -TurnOff -Force }
+    $name = $vm.Name
+    if ($vm.State.ToString() -notmatch '^(Off|Saved|FastSaved)') {
+        Stop-VM -VM $vm -TurnOff -Force
+    }
     Remove-VM -VM $vm -Force
 """
     + _FILES
     + r"""
-    $files | Where-Object { $_.name -eq "$($vm.Name)-boot" } | ForEach-Object {
+    $files | Where-Object { $_.name -eq "$name-boot" } | ForEach-Object {
         Remove-Item -LiteralPath $_.file -Force -ErrorAction SilentlyContinue
     }
 }
 [pscustomobject]@{ existed = [bool]$vm } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 CREATE_VOLUME = (
@@ -172,6 +193,7 @@ CREATE_VOLUME = (
 $vhd = New-VHD -Path (Join-Path -Path $Folder -ChildPath "$Name.vhdx") -SizeBytes $Size -Dynamic
 [pscustomobject]@{ path = $vhd.Path } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 # A boot disk is part of its server, and is listed only once that server is gone.
@@ -212,6 +234,7 @@ $volumes = @($files | Where-Object {
 })
 [pscustomobject]@{ volumes = $volumes } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 _HOLDER = r"""
@@ -242,6 +265,7 @@ if (-not $holder) {
 }
 [pscustomobject]@{ holder = $holder } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 ATTACH = (
@@ -261,6 +285,7 @@ if ($vm -and $exists -and -not $holder) {
     holder = $holder
 } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 DETACH = (
@@ -273,6 +298,7 @@ if ($holder -eq $Id) {
 }
 [pscustomobject]@{ holder = $holder } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 CREATE_SNAPSHOT = (
@@ -284,6 +310,7 @@ $checkpoint = $null
 if ($vm) { $checkpoint = (Checkpoint-VM -VM $vm -SnapshotName $Name -Passthru).Id.ToString() }
 [pscustomobject]@{ id = $checkpoint } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 LIST_SNAPSHOTS = (
@@ -306,6 +333,7 @@ $snapshots = @($all | Where-Object {
 })
 [pscustomobject]@{ snapshots = $snapshots } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 DELETE_SNAPSHOT = (
@@ -319,6 +347,7 @@ foreach ($vm in @(Get-VM)) {
 }
 [pscustomobject]@{ done = $true } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
 
 # Measure-VM: MHz and MB since the metering of this server began.
@@ -335,7 +364,7 @@ if ($vm -and $vm.ResourceMeteringEnabled) {
         $duration = [double]$report.MeteringDuration.TotalSeconds
     }
     $processor = @(Get-CimInstance -ClassName Win32_Processor)[0]
-    $traffic = @($report.NetworkMeteredTrafficReport | ForEach-Object {
+    $traffic = @($report.NetworkMeteredTrafficReport | Where-Object { $_ } | ForEach-Object {
         [pscustomobject]@{ direction = $_.Direction.ToString(); megabytes = $_.TotalTraffic }
     })
     $measured = [pscustomobject]@{
@@ -355,6 +384,7 @@ if ($vm -and $vm.ResourceMeteringEnabled) {
     measured = $measured
 } | ConvertTo-Json -Compress -Depth 5
 """
+    + _END
 )
 
 CAPACITY = (
@@ -377,4 +407,5 @@ foreach ($vm in $running) { $processors += $vm.ProcessorCount }
     storage_free = [long]$volume.SizeRemaining
 } | ConvertTo-Json -Compress -Depth 4
 """
+    + _END
 )
