@@ -1,6 +1,7 @@
 """The session: every way to authenticate that can be tried here, and what a host or another may answer."""
 
 import ssl
+import sys
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_a_password_is_not_sent_in_clear_text_to_another_host(world):
 
 
 def test_without_pypsrp_it_says_what_to_install(world, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pypsrp.powershell", None)
+    monkeypatch.setitem(sys.modules, "pypsrp.powershell", None)
 
     assert refused(world, ClientError) == (
         "the driver hyperv needs pypsrp: pip install pypsrp, or vmprobe[hyperv]"
@@ -201,6 +202,18 @@ def test_a_wrong_password_is_rejected_by_ntlm(sealed):
         endpoint="authentication = ntlm\n",
         credentials="username = HV1\\probe\npassword = a-wrong-password\n",
     ) == ("open a session with URL: HV1\\probe is not accepted by 127.0.0.1")
+
+
+def test_without_the_library_for_kerberos_it_says_so(sealed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    monkeypatch.setitem(sys.modules, "spnego._gss", None)
+    text = refused(sealed, ClientError, endpoint="authentication = kerberos\n")
+
+    assert text.startswith("open a session with URL: authentication of probe: ")
+
+
+def test_the_host_ends_a_session_whose_client_is_gone(connected, world):
+    assert world.server.idle == "PT180S"
 
 
 # --- answers ---

@@ -138,6 +138,7 @@ class Endpoint(BaseHTTPRequestHandler):
         if "denied" in self.server.always:
             return self.fault(ACCESS_DENIED, "Access is denied.")
         asked = envelope.find(".//rsp:Shell", _SPACES)
+        self.server.idle = asked.findtext("rsp:IdleTimeOut", "", _SPACES)
         number = asked.get("ShellId", str(uuid.uuid4())).upper()
         shell = self.server.shells[number] = Shell(self.server.world)
         shell.feed(asked.findtext("ps:creationXml", "", _SPACES))
@@ -280,6 +281,7 @@ def served(
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.world, server.shells = world or HyperV(), {}
+    server.idle = ""  # how long the newest session may be idle
     server.plot, server.always, server.spoiled = {}, set(), {}
     server.mutual = tls is not None and tls.verify_mode is ssl.CERT_REQUIRED
     server.speaks, server.killer = threading.Event(), lambda: None

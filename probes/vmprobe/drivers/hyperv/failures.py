@@ -89,6 +89,8 @@ def of_transport(request: str, error: Exception, host: str, user: str, sent: boo
         else:
             words = f"no complete answer from {host}"
         return Unreachable(f"{request}: {words}: {_reason(inner)}", sent=sent)
+    if isinstance(error, ImportError):  # Kerberos is loaded when it is needed
+        return ClientError(f"{request}: authentication of {user}: {text}")
     is_login = type(error).__module__.startswith(("spnego", "gssapi", "krb5"))
     if is_login and type(error).__name__ not in ("InvalidTokenError", "BadMICError"):
         return ClientError(f"{request}: authentication of {user}: {text}")
