@@ -16,6 +16,7 @@ OTHERS = {  # cmdlets of PowerShell itself, and of the modules Storage and CimCm
     "ForEach-Object",
     "Get-ChildItem",
     "Get-CimInstance",
+    "Get-FileHash",
     "Get-Volume",
     "Join-Path",
     "Remove-Item",

@@ -1,10 +1,12 @@
 """The checks that create nothing, over the simulated Hyper-V."""
 
+import hashlib
 import re
 
 import pytest
 
 from running import run_probe
+from vmprobe.core.model import Image, State
 
 pytestmark = pytest.mark.live  # whole runs
 FOLDER = "C:\\Hyper-V\\Virtual Hard Disks"
@@ -62,6 +64,32 @@ def test_it_says_how_many_more_fit(running):
         "VM_CAPACITY OK - hyperv: 127 more 512 MiB fit, limited by memory by HV1: 63.5 GiB of 128 GiB is free; free: "
         "63.5 GiB of 128 GiB host memory, 400 GiB of 500 GiB host storage",
     )
+
+
+def test_an_image_is_there_and_has_its_checksum(running):
+    assert said("image", running) == (0, "VM_IMAGE OK - hyperv: image vmprobe-test.vhdx is there")
+
+
+def test_a_file_that_is_no_virtual_disk_is_no_image(running):
+    running.hyperv.broken.add(f"{FOLDER}\\vmprobe-test.vhdx")
+
+    assert said("image", running)[0] == 2
+
+
+def test_images_are_listed_by_name_by_path_and_all(running):
+    driver, _ = running.driver()
+    driver.connect()
+    path = f"{FOLDER}\\old.vhd"
+
+    by_name = driver.images("old.vhd", ["sha256", "blake2b"])
+    by_path = driver.images(path)
+    every = driver.images()
+    driver.close()
+
+    digest = hashlib.sha256(path.encode()).hexdigest()
+    assert by_name == [Image(path, "old.vhd", State.READY, "VHD", {"sha256": digest})]
+    assert by_path == [Image(path, path, State.READY, "VHD", {})]
+    assert [image.name for image in every] == ["vmprobe-test.vhdx", "old.vhd", "web.vhdx"]
 
 
 def test_disks_of_others_are_no_leftovers(running):

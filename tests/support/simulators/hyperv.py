@@ -6,6 +6,7 @@ misunderstanding of ours; whether a script does on Windows what is done here, no
 
 from __future__ import annotations
 
+import hashlib
 import ntpath
 import re
 import threading
@@ -14,6 +15,16 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional
 
+from simulators.hyperv_errors import (
+    DISK_FULL,
+    EXISTS,
+    IN_USE,
+    NO_MEMORY,
+    NO_RIGHTS,
+    NOT_ADDED,
+    NOT_NOW,
+    PowerShellError,
+)
 from vmprobe.drivers.hyperv import scripts
 
 FOLDER = "C:\\Hyper-V\\Virtual Hard Disks"
@@ -24,35 +35,6 @@ IMAGES = {
 }
 SCRIPTS = {text: name for name, text in vars(scripts).items() if name.isupper() and name[0] != "_"}
 GIB = 2**30
-NO_MEMORY = (
-    "OutOfMemory,Microsoft.HyperV.PowerShell.Commands.StartVM",
-    "'%s' could not initialize. (Virtual machine ID %s) Not enough memory in the system to start the virtual machine %s.",
-)
-NO_RIGHTS = (
-    "AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVMHost",
-    "You do not have the required permission to complete this task. Contact the administrator of the authorization "
-    "policy for the computer 'HV1'.",
-)
-DISK_FULL = (
-    "OperationFailed,Microsoft.Vhd.PowerShell.Cmdlets.NewVhd",
-    "Failed to create the virtual hard disk. There is not enough space on the disk. (0x80070070)",
-)
-IN_USE = (
-    "RemoveFileSystemItemIOError,Microsoft.PowerShell.Commands.RemoveItemCommand",
-    "Cannot remove item %s: The process cannot access the file because it is being used by another process.",
-)
-EXISTS = (
-    "OperationFailed,Microsoft.Vhd.PowerShell.Cmdlets.NewVhd",
-    "Failed to create the virtual hard disk. The file exists. (0x80070050)",
-)
-
-
-class PowerShellError(Exception):
-    """A terminating error: its id, and its text."""
-
-    def __init__(self, known: Any, *words: str):
-        super().__init__(known[1] % words if words else known[1])
-        self.id = known[0]
 
 
 @dataclass
@@ -87,6 +69,7 @@ class HyperV:
         self.files: Dict[str, int] = {f"{FOLDER}\\{name}": GIB for name in IMAGES}  # path: size
         self.locked: Dict[str, float] = {}  # path: until when
         self.checkpoints: Dict[str, Checkpoint] = {}
+        self.broken: set = set()  # paths of files that are no virtual disks
         self.switches = ["External"]
         self.boot = 0.1  # seconds until a guest has its address
         self.merge = 0.3  # seconds that a checkpoint is merged for
@@ -192,12 +175,7 @@ class HyperV:
         if vm is None:
             return {"existed": False}
         if "never-deleted" in self.faults:
-            raise PowerShellError(
-                (
-                    "OperationFailed,Microsoft.HyperV.PowerShell.Commands.RemoveVM",
-                    "The operation cannot be performed while the virtual machine is in its current state.",
-                )
-            )
+            raise PowerShellError(NOT_NOW)
         del self.vms[vm.id]
         merging = [each for each in self.checkpoints.values() if each.vm == vm.id]
         for checkpoint in merging:
@@ -247,12 +225,7 @@ class HyperV:
         vm, holder = self.vms.get(id.lower()), self._holder(path)
         if vm and path in self.files and not holder:
             if "attach-refused" in self.faults:
-                raise PowerShellError(
-                    (
-                        "OperationFailed,Microsoft.HyperV.PowerShell.Commands.AddVMHardDiskDrive",
-                        "Failed to add device 'Virtual Hard Disk'.",
-                    )
-                )
+                raise PowerShellError(NOT_ADDED)
             vm.disks.append(path)
             holder = vm.id.upper()
         return {"server": vm is not None, "volume": path in self.files, "holder": holder}
@@ -333,6 +306,38 @@ class HyperV:
             "memory_free": self.free_memory - sum(vm.memory for vm in running),
             "storage": 500 * GIB,
             "storage_free": 400 * GIB,
+        }
+
+    def _list_images(self, folder: str, name: str, excluded: str, algorithms: str) -> Any:
+        folder = folder or FOLDER
+        if name:
+            path = name if ntpath.isabs(name) else f"{folder}\\{name}"
+            found = [path] if path in self.files else []
+        else:
+            found = [
+                path
+                for path in self.files
+                if path.endswith((".vhd", ".vhdx"))
+                and not re.search(excluded, ntpath.basename(path), re.I)
+            ]
+        return {
+            "images": [
+                {
+                    "path": path,
+                    "format": None
+                    if path in self.broken
+                    else IMAGES.get(ntpath.basename(path), "VHDX"),
+                    "checksums": [
+                        {
+                            "algorithm": each,
+                            "digest": hashlib.new(each.lower(), path.encode()).hexdigest().upper(),
+                        }
+                        for each in algorithms.split(",")
+                        if each
+                    ],
+                }
+                for path in found
+            ]
         }
 
     # --- helpers ---

@@ -19,7 +19,8 @@ from typing import Any, Dict, List, Optional, Tuple
 import psrpcore
 from psrpcore.types import ErrorCategoryInfo, ErrorRecord, NETException, PSInvocationState
 
-from simulators.hyperv import SCRIPTS, HyperV, PowerShellError
+from simulators.hyperv import SCRIPTS, HyperV
+from simulators.hyperv_errors import PowerShellError
 
 _SPACES = {
     "s": "http://www.w3.org/2003/05/soap-envelope",

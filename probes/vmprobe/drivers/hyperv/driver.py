@@ -20,13 +20,15 @@ are held against Microsoft's reference of the cmdlets, and the protocol against 
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Tuple, cast
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, cast
 
 from vmprobe.core.driver import Driver, Key
 from vmprobe.core.errors import Conflict, NotFound, ResourceFailed
+from vmprobe.core.handle import PREFIX
 from vmprobe.core.model import (
     METRICS,
     Capability,
+    Image,
     Kind,
     Limit,
     Plan,
@@ -43,6 +45,8 @@ from vmprobe.drivers.hyperv.remoting import Remoting
 from vmprobe.transport.json import field, short_text
 
 _MIB = 2**20
+_HANDLE = rf"^{PREFIX}.+-\d{{8}}t\d{{6}}z-\d+-"  # a disk of a test VM
+_HASHES = ("md5", "sha1", "sha256", "sha384", "sha512")  # of Get-FileHash
 
 
 class Hyperv(Driver):
@@ -54,7 +58,13 @@ class Hyperv(Driver):
         "scripts are checked by Microsoft's reference of cmdlets; no Windows was seen"
     )
     capabilities = frozenset(
-        {Capability.VOLUMES, Capability.METRICS, Capability.SNAPSHOTS, Capability.CAPACITY}
+        {
+            Capability.VOLUMES,
+            Capability.METRICS,
+            Capability.SNAPSHOTS,
+            Capability.CAPACITY,
+            Capability.IMAGES,
+        }
     )
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = (*METRICS, "memory")
@@ -220,6 +230,21 @@ class Hyperv(Driver):
         needs = dict(super().needs(plan, test_vm))
         needs.pop(("storage", ""), None)
         return needs
+
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """The image of this name or path; without a name the disks in the folder, without those of
+        test VMs. The host reads a whole file for each of its checksums.
+        """
+        reply = self._run(
+            f"list images {name}".rstrip(),
+            scripts.LIST_IMAGES,
+            cause="image",
+            Folder=self._folder,
+            Name=name,
+            Excluded=_HANDLE,
+            Algorithms=",".join(each.upper() for each in algorithms if each in _HASHES),
+        )
+        return readings.images(reply, name)
 
     def is_at_rest(self, server: Resource) -> bool:
         return server.provider_state in readings.AT_REST

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping, Optional
 
 from vmprobe.core.errors import NotFound, NotMeasured
-from vmprobe.core.model import Kind, Limit, Ref, Resource, Sample, State
+from vmprobe.core.model import Image, Kind, Limit, Ref, Resource, Sample, State
 from vmprobe.transport.json import field, items, short_text
 
 # VMState of the Hyper-V module. A state that is not here is PENDING. "...Critical": the host lost
@@ -138,6 +138,26 @@ def _cpu_seconds(measured: Mapping[str, Any]) -> Optional[float]:
     if duration is None or megahertz is None or per_processor <= 0 or processors <= 0:
         return None
     return float(megahertz * duration / per_processor / processors)
+
+
+def images(reply: Mapping[str, Any], name: str) -> List[Image]:
+    """``name`` is how the image was asked for: by its path, or by the name of its file."""
+    return [_image(item, name) for item in items(reply, "images")]
+
+
+def _image(item: Mapping[str, Any], name: str) -> Image:
+    path, form = short_text(item, "path"), field(item, "format", str, default="")
+    checksums = {
+        short_text(each, "algorithm").lower(): short_text(each, "digest").lower()
+        for each in items(item, "checksums", default=[])
+    }
+    return Image(
+        path,
+        name or path.rpartition("\\")[2],
+        State.READY if form else State.FAILED,
+        form or "not a virtual disk",
+        checksums,
+    )
 
 
 def limits(reply: Mapping[str, Any], folder: str) -> List[Limit]:

@@ -10,74 +10,16 @@ depend on the text of an error. ``Get-VMHost`` comes first, because it fails whe
 no rights, while ``Get-VM`` may then show an empty list.
 
 Cmdlets: the Hyper-V module of Windows Server 2016 to 2025, ``Get-CimInstance``, ``Get-Volume``,
-``Get-ChildItem``, ``Remove-Item``, ``Test-Path``, ``Join-Path``, ``ForEach-Object``,
-``Where-Object``, ``ConvertTo-Json``.
+``Get-ChildItem``, ``Get-FileHash``, ``Remove-Item``, ``Test-Path``, ``Join-Path``,
+``ForEach-Object``, ``Where-Object``, ``ConvertTo-Json``.
 """
 
 from __future__ import annotations
 
-_BEGIN = r"""
-$ErrorActionPreference = 'Stop'
-$ConfirmPreference = 'None'
-$ProgressPreference = 'SilentlyContinue'
-try {
-$vmHost = Get-VMHost
-"""
-
-# In a catch block the error is the cmdlet's own. What reaches the client of a script that stops at
-# an error is another, whose text begins with PowerShell's words for that.
-_END = r"""} catch {
-[pscustomobject]@{
-    error_id = $_.FullyQualifiedErrorId
-    error = $_.Exception.Message
-} | ConvertTo-Json -Compress -Depth 4
-}
-"""
-
-_FOLDER = r"""
-if (-not $Folder) { $Folder = $vmHost.VirtualHardDiskPath }
-"""
-
-# $files: one line for each virtual disk in the folder. A checkpoint lets a disk go on in a file
-# NAME_GUID.avhdx beside it; it counts as part of that disk.
-_FILES = r"""
-$files = @(Get-ChildItem -LiteralPath $Folder |
-    Where-Object { $_.Extension -match '^\.a?vhdx?$' } | ForEach-Object {
-    [pscustomobject]@{
-        file = $_.FullName
-        disk = $_.FullName -replace '_[0-9A-Fa-f-]{36}\.a(vhdx?)$', '.$1'
-        name = $_.BaseName -replace '_[0-9A-Fa-f-]{36}$', ''
-    }
-})
-"""
-
-_SERVER = r"""
-$vm = $null
-foreach ($candidate in @(Get-VM)) { if ($candidate.Id.ToString() -eq $Id) { $vm = $candidate } }
-"""
-
-_SHOW_SERVERS = r"""
-$servers = @($found | ForEach-Object {
-    [pscustomobject]@{
-        id = $_.Id.ToString()
-        name = $_.Name
-        state = $_.State.ToString()
-        status = $_.Status
-        created = [long]($_.CreationTime.ToUniversalTime() - [datetime]'1970-01-01').TotalSeconds
-        uptime = [long]$_.Uptime.TotalSeconds
-        processors = [int]$_.ProcessorCount
-        memory = [long]$_.MemoryStartup
-        addresses = @($_.NetworkAdapters | ForEach-Object { $_.IPAddresses })
-    }
-})
-[pscustomobject]@{
-    now = [long]([datetime]::UtcNow - [datetime]'1970-01-01').TotalSeconds
-    servers = $servers
-} | ConvertTo-Json -Compress -Depth 4
-"""
+from vmprobe.drivers.hyperv import fragments
 
 DESCRIBE = (
-    _BEGIN
+    fragments.BEGIN
     + r"""
 $system = Get-CimInstance -ClassName Win32_OperatingSystem
 [pscustomobject]@{
@@ -86,13 +28,13 @@ $system = Get-CimInstance -ClassName Win32_OperatingSystem
     host = $vmHost.Name
 } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 RESOLVE = (
     r"param([string]$Folder, [string]$Image)"
-    + _BEGIN
-    + _FOLDER
+    + fragments.BEGIN
+    + fragments.FOLDER
     + r"""
 if (-not [System.IO.Path]::IsPathRooted($Image)) {
     $Image = Join-Path -Path $Folder -ChildPath $Image
@@ -113,13 +55,13 @@ if (Test-Path -LiteralPath $Image) {
     switches = @(Get-VMSwitch | ForEach-Object { $_.Name })
 } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 CREATE_SERVER = (
     r"param([string]$Name, [string]$Image, [string]$Disk, [long]$Memory, [int]$Processors, "
     r"[int]$Generation, [string]$SwitchName, [string]$Template)"
-    + _BEGIN
+    + fragments.BEGIN
     + r"""
 $null = New-VHD -Path $Disk -ParentPath $Image -Differencing
 $vm = New-VM -Name $Name -MemoryStartupBytes $Memory -Generation $Generation `
@@ -134,38 +76,38 @@ Enable-VMResourceMetering -VM $vm
 Start-VM -VM $vm
 [pscustomobject]@{ id = $vm.Id.ToString(); name = $vm.Name } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 LIST_SERVERS = (
     r"param([string]$Prefix)"
-    + _BEGIN
+    + fragments.BEGIN
     + r"""
 $found = @(Get-VM | Where-Object {
     $_.Name.StartsWith($Prefix, [System.StringComparison]::OrdinalIgnoreCase)
 })
 """
-    + _SHOW_SERVERS
-    + _END
+    + fragments.SHOW_SERVERS
+    + fragments.END
 )
 
 SHOW_SERVER = (
     r"param([string]$Id)"
-    + _BEGIN
+    + fragments.BEGIN
     + r"""
 $found = @(Get-VM | Where-Object { $_.Id.ToString() -eq $Id })
 """
-    + _SHOW_SERVERS
-    + _END
+    + fragments.SHOW_SERVERS
+    + fragments.END
 )
 
 # What cannot be deleted yet, because a checkpoint is being merged, is listed as a volume from then
 # on: the clean-up finds it by its name.
 DELETE_SERVER = (
     r"param([string]$Folder, [string]$Id)"
-    + _BEGIN
-    + _FOLDER
-    + _SERVER
+    + fragments.BEGIN
+    + fragments.FOLDER
+    + fragments.SERVER
     + r"""
 if ($vm) {
     $name = $vm.Name
@@ -174,7 +116,7 @@ if ($vm) {
     }
     Remove-VM -VM $vm -Force
 """
-    + _FILES
+    + fragments.FILES
     + r"""
     $files | Where-Object { $_.name -eq "$name-boot" } | ForEach-Object {
         Remove-Item -LiteralPath $_.file -Force -ErrorAction SilentlyContinue
@@ -182,26 +124,26 @@ if ($vm) {
 }
 [pscustomobject]@{ existed = [bool]$vm } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 CREATE_VOLUME = (
     r"param([string]$Folder, [string]$Name, [long]$Size)"
-    + _BEGIN
-    + _FOLDER
+    + fragments.BEGIN
+    + fragments.FOLDER
     + r"""
 $vhd = New-VHD -Path (Join-Path -Path $Folder -ChildPath "$Name.vhdx") -SizeBytes $Size -Dynamic
 [pscustomobject]@{ path = $vhd.Path } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 # A boot disk is part of its server, and is listed only once that server is gone.
 LIST_VOLUMES = (
     r"param([string]$Folder, [string]$Prefix, [string]$Path)"
-    + _BEGIN
-    + _FOLDER
-    + _FILES
+    + fragments.BEGIN
+    + fragments.FOLDER
+    + fragments.FILES
     + r"""
 $boot = @{}
 $holders = @{}
@@ -234,29 +176,15 @@ $volumes = @($files | Where-Object {
 })
 [pscustomobject]@{ volumes = $volumes } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
-
-_HOLDER = r"""
-$holder = $null
-$drives = @()
-foreach ($candidate in @(Get-VM)) {
-    foreach ($drive in @($candidate.HardDrives)) {
-        $disk = "$($drive.Path)" -replace '_[0-9A-Fa-f-]{36}\.a(vhdx?)$', '.$1'
-        if ($disk -eq $Path) {
-            $holder = $candidate.Id.ToString()
-            $drives += $drive
-        }
-    }
-}
-"""
 
 DELETE_VOLUME = (
     r"param([string]$Folder, [string]$Path)"
-    + _BEGIN
-    + _FOLDER
-    + _FILES
-    + _HOLDER
+    + fragments.BEGIN
+    + fragments.FOLDER
+    + fragments.FILES
+    + fragments.HOLDER
     + r"""
 if (-not $holder) {
     $files | Where-Object { $_.disk -eq $Path } | ForEach-Object {
@@ -265,14 +193,14 @@ if (-not $holder) {
 }
 [pscustomobject]@{ holder = $holder } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 ATTACH = (
     r"param([string]$Id, [string]$Path)"
-    + _BEGIN
-    + _SERVER
-    + _HOLDER
+    + fragments.BEGIN
+    + fragments.SERVER
+    + fragments.HOLDER
     + r"""
 $exists = [bool](Test-Path -LiteralPath $Path)
 if ($vm -and $exists -and -not $holder) {
@@ -285,37 +213,37 @@ if ($vm -and $exists -and -not $holder) {
     holder = $holder
 } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 DETACH = (
     r"param([string]$Id, [string]$Path)"
-    + _BEGIN
-    + _HOLDER
+    + fragments.BEGIN
+    + fragments.HOLDER
     + r"""
 if ($holder -eq $Id) {
     foreach ($drive in $drives) { Remove-VMHardDiskDrive -VMHardDiskDrive $drive }
 }
 [pscustomobject]@{ holder = $holder } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 CREATE_SNAPSHOT = (
     r"param([string]$Id, [string]$Name)"
-    + _BEGIN
-    + _SERVER
+    + fragments.BEGIN
+    + fragments.SERVER
     + r"""
 $checkpoint = $null
 if ($vm) { $checkpoint = (Checkpoint-VM -VM $vm -SnapshotName $Name -Passthru).Id.ToString() }
 [pscustomobject]@{ id = $checkpoint } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 LIST_SNAPSHOTS = (
     r"param([string]$Prefix, [string]$Id)"
-    + _BEGIN
+    + fragments.BEGIN
     + r"""
 $all = @()
 foreach ($vm in @(Get-VM)) { $all += @(Get-VMSnapshot -VM $vm) }
@@ -333,12 +261,12 @@ $snapshots = @($all | Where-Object {
 })
 [pscustomobject]@{ snapshots = $snapshots } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 DELETE_SNAPSHOT = (
     r"param([string]$Id)"
-    + _BEGIN
+    + fragments.BEGIN
     + r"""
 foreach ($vm in @(Get-VM)) {
     foreach ($snapshot in @(Get-VMSnapshot -VM $vm)) {
@@ -347,14 +275,14 @@ foreach ($vm in @(Get-VM)) {
 }
 [pscustomobject]@{ done = $true } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
 )
 
 # Measure-VM: MHz and MB since the metering of this server began.
 MEASURE = (
     r"param([string]$Id)"
-    + _BEGIN
-    + _SERVER
+    + fragments.BEGIN
+    + fragments.SERVER
     + r"""
 $measured = $null
 if ($vm -and $vm.ResourceMeteringEnabled) {
@@ -384,13 +312,13 @@ if ($vm -and $vm.ResourceMeteringEnabled) {
     measured = $measured
 } | ConvertTo-Json -Compress -Depth 5
 """
-    + _END
+    + fragments.END
 )
 
 CAPACITY = (
     r"param([string]$Folder)"
-    + _BEGIN
-    + _FOLDER
+    + fragments.BEGIN
+    + fragments.FOLDER
     + r"""
 $system = Get-CimInstance -ClassName Win32_OperatingSystem
 $volume = Get-Volume -FilePath $Folder
@@ -407,5 +335,37 @@ foreach ($vm in $running) { $processors += $vm.ProcessorCount }
     storage_free = [long]$volume.SizeRemaining
 } | ConvertTo-Json -Compress -Depth 4
 """
-    + _END
+    + fragments.END
+)
+
+LIST_IMAGES = (
+    r"param([string]$Folder, [string]$Name, [string]$Excluded, [string]$Algorithms)"
+    + fragments.BEGIN
+    + fragments.FOLDER
+    + r"""
+if ($Name) {
+    if (-not [System.IO.Path]::IsPathRooted($Name)) {
+        $Name = Join-Path -Path $Folder -ChildPath $Name
+    }
+    $paths = @($Name | Where-Object { Test-Path -LiteralPath $_ })
+} else {
+    $paths = @(Get-ChildItem -LiteralPath $Folder | Where-Object {
+        $_.Extension -match '^\.vhdx?$' -and $_.Name -notmatch $Excluded
+    } | ForEach-Object { $_.FullName })
+}
+$images = @($paths | ForEach-Object {
+    $path = $_
+    $format = $null
+    try { $format = (Get-VHD -Path $path).VhdFormat.ToString() } catch { $format = $null }
+    $checksums = @($Algorithms.Split(',') | Where-Object { $_ } | ForEach-Object {
+        [pscustomobject]@{
+            algorithm = $_
+            digest = (Get-FileHash -LiteralPath $path -Algorithm $_).Hash
+        }
+    })
+    [pscustomobject]@{ path = $path; format = $format; checksums = $checksums }
+})
+[pscustomobject]@{ images = $images } | ConvertTo-Json -Compress -Depth 5
+"""
+    + fragments.END
 )
