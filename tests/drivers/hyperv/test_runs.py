@@ -159,11 +159,9 @@ def test_what_cannot_be_removed_is_reported_and_removed_by_the_next_run(world):
     world.faults.add("never-deleted")
     code, said = world.run(more="[budget]\ndeadline = 6 s\nreserve = 3 s\n")
 
-    assert (code, plain(said)) == (
-        1,
-        "gone: server GUID: deletion not confirmed: delete server GUID: The operation cannot be performed while the "
-        "virtual machine is in its c... (cause=teardown)",
-    )
+    # The reason is the last one: of a removal, or of a look that the end of the reserve cut short.
+    start = "gone: server GUID: deletion not confirmed: "
+    assert (code, plain(said)[: len(start)]) == (1, start)
     world.faults.clear()
     assert world.run() == (0, FINE)
 
