@@ -22,6 +22,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "stratuslab": "vmprobe.drivers.opennebula.stratuslab",
     "vsphere": "vmprobe.drivers.vsphere.driver",
     "hyperv": "vmprobe.drivers.hyperv.driver",
+    "azure": "vmprobe.drivers.azure.driver",
 }
 
 
