@@ -37,6 +37,8 @@ HARNESSES = {  # id: the function that makes it
     "vsphere": "live.vsphere.places.harness",
     "esxi": "live.vsphere.places.harness_of_esxi",
     "hyperv": "simulators.hyperv_sites.harness",
+    "azure": "simulators.azure_sites.harness",
+    "azure-shared": "simulators.azure_sites.harness_of_shared",
 }
 LIVE = {
     "qemu",
