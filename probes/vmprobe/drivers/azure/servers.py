@@ -134,6 +134,8 @@ class Servers:
             else:
                 reply = self._session.request("DELETE", path, "compute", f"delete {ref}")
                 self._groups.deleting(MACHINES, where)
+                self._groups.deleting(INTERFACES, where)  # if not one by one, then with the group
+                self._groups.deleting(DISKS, where._replace(name=where.name + OS_DISK))
                 self._operations.note(where.id, reply)
                 if reply.status == 204:
                     raise NotFound(f"{ref} is not there")
@@ -150,8 +152,7 @@ class Servers:
                     "DELETE", self._session.path(kind, of_server), part, f"delete {ref}"
                 )
             except NotFound:
-                pass
-            self._groups.deleting(kind, of_server)
+                continue
 
     # --- disks ----------------------------------------------------------------------------------
 
