@@ -490,12 +490,17 @@ class Handler(BaseHTTPRequestHandler):
                     "request": {
                         "method": self.command,
                         "url": f"https://management.azure.com{self.path}",
-                        "headers": {"content-type": "application/json"},
+                        "headers": {
+                            "content-type": self.headers.get("Content-Type", "application/json")
+                        },
                         "body": _json(body),
                     },
                     "response": {
                         "status": status,
-                        "headers": {name.lower(): value for name, value in headers.items()},
+                        "headers": {
+                            "content-type": "application/json; charset=utf-8",
+                            **{name.lower(): value for name, value in headers.items()},
+                        },
                         "body": json.loads(json.dumps(found)),
                     },
                 }
