@@ -10,7 +10,9 @@ from vmprobe.report import verdict
 from vmprobe.site.site import load
 
 LIFECYCLE = "check_vm_lifecycle"
-FINE = "VM_LIFECYCLE OK - azure: test VM ran and is gone in T s (active T s, network T s, storage T s)"
+FINE = (
+    "VM_LIFECYCLE OK - azure: test VM ran and is gone in T s (active T s, network T s, storage T s)"
+)
 _HANDLE = re.compile(r"vmprobe-mon-\d{8}t\d{6}z-\d+-[a-z0-9]{8}")
 
 
@@ -24,7 +26,12 @@ class World:
     """A simulated Azure and its site."""
 
     def __init__(self, services, url, directory):
-        self.services, self.azure, self.url, self.directory = services, services.azure, url, directory
+        self.services, self.azure, self.url, self.directory = (
+            services,
+            services.azure,
+            url,
+            directory,
+        )
 
     def site(self, **words):
         return str(site_file(self.directory, self.url, **words))
