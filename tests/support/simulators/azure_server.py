@@ -300,6 +300,11 @@ class Services:
         )
 
     def action(self, thing: Dict[str, Any], rest: List[str]) -> Answer:
+        if rest[0] == "subnets":
+            for subnet in thing["properties"]["subnets"]:
+                if subnet["name"] == rest[1]:
+                    return 200, subnet, {}
+            raise Refused(404, "NotFound", f"Subnet {rest[1]} was not found.")
         if rest[0] == "retrieveBootDiagnosticsData":
             if "no-diagnostics" in self.azure.faults:
                 raise Refused(

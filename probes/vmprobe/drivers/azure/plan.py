@@ -269,6 +269,8 @@ def _subnet(session: Session, name: str) -> Tuple[str, str]:
     """(``NETWORK/SUBNET``, Azure's id of the subnet): by ``NETWORK/SUBNET``, by either name, by
     Azure's id; else the only one of the region.
     """
+    if name.startswith("/"):
+        return _subnet_by_id(session, name)
     region = session.endpoint["region"]
     found: Dict[str, str] = {}
     for record in session.everywhere(f"{names.NETWORK}/virtualNetworks", "list networks"):
@@ -277,7 +279,7 @@ def _subnet(session: Session, name: str) -> Tuple[str, str]:
         network = short_text(record, "name")
         for subnet in items(properties(record), "subnets", default=[]):
             own, identity = short_text(subnet, "name"), field(subnet, "id", str)
-            words = (f"{network}/{own}", network, own, identity)
+            words = (f"{network}/{own}", network, own)
             wanted = name.lower() in [word.lower() for word in words]
             usable = own.lower() not in _SERVICES and not properties(subnet).get("delegations")
             if wanted or not name and usable:
@@ -292,6 +294,18 @@ def _subnet(session: Session, name: str) -> Tuple[str, str]:
             + (", ..." if len(found) > 5 else "")
         )
     return next(iter(found.items()))
+
+
+def _subnet_by_id(session: Session, identity: str) -> Tuple[str, str]:
+    """As ``_subnet``: without a list, for a credential that may not list networks."""
+    segments = identity.strip("/").split("/")
+    if len(segments) != 10 or segments[8].lower() != "subnets":
+        raise ClientError(f"[test vm] network: {identity!r} is no Azure id of a subnet")
+    try:
+        reply = session.get(path(*segments), "network", f"subnet {segments[-1]}")
+    except NotFound:
+        raise NotFound(f"no network {identity!r}", cause="network") from None
+    return f"{segments[7]}/{reply.short_text('name')}", reply.field("id", str)
 
 
 def location(name: str) -> str:
