@@ -211,9 +211,6 @@ class Operations:
             by_status = not reply.headers.get("Azure-AsyncOperation")
             self._open[key] = _Operation(url, by_status, at, reply.request_id)
 
-    def is_open(self, key: str) -> bool:
-        return key in self._open
-
     def poll(self, key: str) -> Optional[Outcome]:
         """How the operation ended that failed last; None while it goes on, and when all is well."""
         operation = self._open.get(key)

@@ -34,7 +34,7 @@ from vmprobe.core.values import http_url, one_of
 from vmprobe.drivers.azure import capacity, creation, metrics, names, plan, readings
 from vmprobe.drivers.azure.arm import PROFILES, Operations, Record, Session
 from vmprobe.drivers.azure.endpoints import CLOUDS
-from vmprobe.drivers.azure.groups import Groups
+from vmprobe.drivers.azure.groups import DELETING, Groups
 from vmprobe.drivers.azure.names import TYPES, Place
 from vmprobe.drivers.azure.servers import Servers, parts
 from vmprobe.drivers.azure.tokens import CREDENTIALS
@@ -88,7 +88,7 @@ class Azure(Driver):
         super().__init__(endpoint, credentials, deadline, evidence)
         self.session = Session(endpoint, credentials, deadline, evidence)
         self._operations = Operations(self.session)
-        self._groups = Groups(self.session, self._operations)
+        self._groups = Groups(self.session)
         self._servers = Servers(self.session, self._groups, self._operations)
 
     @property
@@ -159,7 +159,7 @@ class Azure(Driver):
         own = parts(where) if ref.kind is Kind.SERVER else [f"{_type(ref)}/{where.name}"]
         state = self._groups.state_if_last(where, own)
         if state is not None:
-            if state != "Deleting":
+            if state != DELETING:
                 self._groups.delete(where.group)
             return
         if ref.kind is Kind.SERVER:

@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Sequence, Set
 
 from vmprobe.core.errors import ClientError, NotFound
 from vmprobe.drivers.azure import names
-from vmprobe.drivers.azure.arm import Operations, Record, Session
+from vmprobe.drivers.azure.arm import Record, Session
 from vmprobe.drivers.azure.names import Place
 from vmprobe.transport.json import field, short_text
 
@@ -20,8 +20,8 @@ DELETING = "Deleting"
 class Groups:
     """The groups of the runs that this session makes and removes things for."""
 
-    def __init__(self, session: Session, operations: Operations):
-        self._session, self._operations = session, operations
+    def __init__(self, session: Session):
+        self._session = session
         self.shared: str = (session.endpoint.get("resource group") or "").lower()
         self._there: Set[str] = set()  # groups that this session made
         # What this session made or deleted: the list of a group may lag behind.
@@ -91,10 +91,9 @@ class Groups:
 
     def delete(self, group: str) -> None:
         """Ask for the removal of a run's own group, with everything in it."""
-        reply = self._session.request(
+        self._session.request(
             "DELETE", self._path(group), "resources", f"delete resource group {group}"
         )
-        self._operations.note(group, reply)
         self._there.discard(group)
 
     def resources(self, group: str) -> List[Record]:

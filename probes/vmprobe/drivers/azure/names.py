@@ -31,6 +31,8 @@ _ID = re.compile(
     re.I | re.S,
 )
 
+_LONGEST = 1000  # characters of an id
+
 
 class Place(NamedTuple):
     """Where a resource is: its group, in small letters, and its name."""
@@ -61,7 +63,9 @@ def place(identity: str) -> Place:
 def parse(azure_id: object) -> Optional[Place]:
     """The place in one of Azure's ids; None where it is none."""
     match = _ID.fullmatch(azure_id) if isinstance(azure_id, str) else None
-    return Place(match[1].lower(), match[3]) if match else None
+    if match is None or len(match[0]) > _LONGEST or not match[0].isprintable():
+        return None
+    return Place(match[1].lower(), match[3])
 
 
 def required(azure_id: object) -> Place:

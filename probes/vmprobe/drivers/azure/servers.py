@@ -163,7 +163,7 @@ class Servers:
         where = names.place(volume.id)
         if any(names.same(names.parse(_disk_id(disk)), where) for disk in disks):
             return
-        used = {disk.get("lun") for disk in disks}
+        used = {field(disk, "lun", int) for disk in disks}
         lun = next(number for number in range(len(used) + 1) if number not in used)
         identity = names.azure_id(self._session.subscription, DISKS, where)
         added = {"lun": lun, "createOption": "Attach", "managedDisk": {"id": identity}}
