@@ -19,7 +19,7 @@ from vmprobe.core.errors import (
 )
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import Kind, Limit, Plan, Ref, ServerSpec, State, VolumeSpec
-from vmprobe.drivers.azure import faults, metrics, plan
+from vmprobe.drivers.azure import faults, metrics, plan, readings
 from vmprobe.site.site import load
 from vmprobe.transport.http import Reply
 
@@ -252,3 +252,45 @@ def test_an_operation_that_fails_gives_its_own_words():
     refusal = faults.refusal_of(failed)
 
     assert str(refusal) == "InternalExecutionError: An internal execution error occurred."
+
+
+RECORDINGS = [
+    "disk-empty",
+    "disk-from-snapshot",
+    "nic",
+    "vm-delete-then-404",
+    "vm-disks-attach-by-patch",
+    "vm-instance-view",
+    "vm-sizes-and-resize",
+    "vm-start-stop-patch-conflicts",
+    "vm-tags",
+]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_every_recorded_server_disk_and_interface_is_read(name):
+    states = set()
+    for call in recording(name):
+        body = call["response"]["body"]
+        if call["request"]["method"] not in ("GET", "PUT") or not isinstance(body, dict):
+            continue
+        kind = body.get("type")
+        if kind == "Microsoft.Compute/virtualMachines":
+            states.add(readings.server(body, {}).provider_state)
+        elif kind in ("Microsoft.Compute/disks", "Microsoft.Compute/snapshots"):
+            states.add(readings.disk(body).provider_state)
+        elif kind == "Microsoft.Network/networkInterfaces":
+            assert all(readings.addresses([body]).values())
+            states.add("interface")
+
+    known = {
+        "Attached",
+        "Creating",
+        "PowerState/deallocated",
+        "Succeeded",
+        "Unattached",
+        "Updating",
+        "interface",
+        "unknown",
+    }
+    assert states and states <= known

@@ -288,3 +288,25 @@ def test_whatever_happens_to_an_answer_nothing_is_left(world, call, fault):
 
     assert said == FINE if code == 0 else "(cause=gateway" in said, said
     assert world.azure.plot == {}
+
+
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        ("", "Azure Monitor has no reading of server HANDLE yet"),
+        (
+            "no-metrics",
+            "metrics of server HANDLE: 403 AuthorizationFailed: The client 'probe' with object id",
+        ),
+    ],
+)
+def test_metrics_that_are_not_there_are_said_and_not_zero(world, fault, said):
+    world.azure.metrics_after = 999.0
+    world.azure.faults.add(fault)
+
+    code, output, _ = run_probe(LIFECYCLE, "--site", world.site(volume="none"), "-v")
+
+    assert code == 0
+    (note,) = [text for text in output.splitlines() if text.startswith("note:")]
+    assert line(note).startswith(f"note: metrics are not measured: {said}")
+    assert "cpu" not in output

@@ -3,6 +3,7 @@ validator with the published definitions of the API. Neither is a real Azure.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_every_request_of_the_driver_and_every_answer_is_as_the_definitions_say(
             DATA / "swagger",
             tmp_path / "exchanges.json",
         ],
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "NODE_PATH": str(place / "node_modules")},
+        env={**os.environ, "NODE_PATH": str(place / "node_modules")},
         capture_output=True,
         text=True,
         timeout=120,
@@ -149,7 +150,7 @@ def test_the_validator_finds_what_is_wrong(tmp_path):
             DATA / "swagger",
             tmp_path / "exchanges.json",
         ],
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "NODE_PATH": str(place / "node_modules")},
+        env={**os.environ, "NODE_PATH": str(place / "node_modules")},
         capture_output=True,
         text=True,
         timeout=120,
