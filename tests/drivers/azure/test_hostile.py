@@ -1,5 +1,7 @@
 """Answers that lie, or lead elsewhere: nothing is deleted that is not ours, no secret leaves."""
 
+import contextlib
+
 import pytest
 
 from rawserver import Server
@@ -223,3 +225,28 @@ def test_whatever_is_answered_only_errors_of_the_suite_come_out(world, body):
                 ask()
             except VmprobeError:
                 pass
+
+
+def test_a_name_that_is_used_a_second_time_is_removed_a_second_time(world, driver):
+    plan = driver.resolve(driver.test_vm)
+    for fault in ("", "reply-lost", "sku"):
+        volume = driver.create(VolumeSpec(NAME, 2**30, plan))
+        if fault == "reply-lost":
+            world.azure.plot["PUT virtualmachines"] = fault
+        else:
+            world.azure.faults.add(fault)
+        with contextlib.suppress(CloudError):
+            driver.create(ServerSpec(NAME, plan))
+        server = Ref(Kind.SERVER, NAME, NAME)
+        for ref in (server, volume):
+            soon(lambda ref=ref: _is_removed(driver, ref))
+
+        assert world.azure.left() == []
+
+
+def _is_removed(driver, ref):
+    try:
+        driver.delete(ref)
+    except Conflict:
+        return False
+    return _is_gone(driver, ref)

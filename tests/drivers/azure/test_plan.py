@@ -6,6 +6,7 @@ import pytest
 
 from simulators.azure import IMAGE, NET, NETWORK_GROUP, REGION, SUBSCRIPTION
 from vmprobe.core.errors import ClientError, NotFound
+from vmprobe.core.model import Image, State
 from vmprobe.drivers.azure import plan
 from vmprobe.drivers.azure.plan import Size
 
@@ -146,3 +147,21 @@ def test_what_a_test_vm_takes_counts_for_its_family_and_its_kind_of_disk(world):
         ("vcpus", "standardBSFamily"): 1.0,
         ("volumes", "StandardDiskCount"): 2.0,
     }
+
+
+def test_images_are_listed_with_their_states(world):
+    driver, _ = world.driver()
+    driver.connect()
+    broken = world.azure._new(IMAGE, NETWORK_GROUP, "broken", {"location": REGION})
+    broken["properties"] = {"provisioningState": "Failed"}
+    urn = "Canonical:ubuntu:server:22.04.202211010"
+
+    assert driver.images() == [
+        Image("networks/vmprobe-test", "vmprobe-test", State.READY, "Succeeded"),
+        Image("networks/broken", "broken", State.FAILED, "Failed"),
+    ]
+    assert driver.images("networks/Broken") == driver.images()[1:]
+    assert driver.images("Canonical:ubuntu:server:latest") == [
+        Image(urn, urn, State.READY, "Succeeded")
+    ]
+    assert driver.images("a:b:c:d") == []

@@ -372,6 +372,12 @@ class Azure:
             raise Refused(
                 400, "InvalidParameter", f"The value {size} provided for the VM size is not valid."
             )
+        if "ps_" in size:
+            raise Refused(
+                400,
+                "BadRequest",
+                f"The selected VM size '{size}' cannot boot Hypervisor Generation '1'.",
+            )
         self._check_image(given["storageProfile"]["imageReference"])
         nic = self.by_id(given["networkProfile"]["networkInterfaces"][0]["id"])
         vm = self._new(VM, group, name, body)

@@ -12,7 +12,7 @@ one that is repeated makes nothing twice.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.driver import Driver, Key
@@ -20,6 +20,7 @@ from vmprobe.core.errors import ClientError, NotFound
 from vmprobe.core.exchanges import Evidence
 from vmprobe.core.model import (
     Capability,
+    Image,
     Kind,
     Limit,
     Plan,
@@ -55,6 +56,7 @@ class Azure(Driver):
             Capability.METRICS,
             Capability.SNAPSHOTS,
             Capability.CAPACITY,
+            Capability.IMAGES,
         }
     )
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
@@ -225,11 +227,16 @@ class Azure(Driver):
     def needs(self, plan: Plan, test_vm: TestVM) -> Mapping[Tuple[str, str], float]:
         return capacity.needs(plan, test_vm, super().needs(plan, test_vm))
 
+    def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
+        """Managed images by name or ``GROUP/NAME``, and the marketplace's by URN."""
+        return plan.images(self.session, name)
+
     # --- helpers --------------------------------------------------------------------------------
 
     def _make(self, kind: Kind, name: str, body: Record) -> Ref:
         where = Place(self._groups.ensure(name), name)
         ref = Ref(kind, where.id, name)
+        self._groups.asking(_type(ref), where)
         reply = self.session.request(
             "PUT",
             self.session.path(_type(ref), where),

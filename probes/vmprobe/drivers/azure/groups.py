@@ -45,9 +45,13 @@ class Groups:
             self._there.add(group)
         return group
 
-    def made(self, kind: str, where: Place) -> None:
-        self._made.setdefault(where.group, set()).add(_key(kind, where.name))
+    def asking(self, kind: str, where: Place) -> None:
+        """A request for this leaves now: an earlier deletion of the same name does not count."""
         self._deleting.discard(_key(kind, where.name))
+
+    def made(self, kind: str, where: Place) -> None:
+        """The request was accepted."""
+        self._made.setdefault(where.group, set()).add(_key(kind, where.name))
 
     def deleting(self, kind: str, where: Place) -> None:
         self._made.get(where.group, set()).discard(_key(kind, where.name))
@@ -95,6 +99,7 @@ class Groups:
             "DELETE", self._path(group), "resources", f"delete resource group {group}"
         )
         self._there.discard(group)
+        self._made.pop(group, None)
 
     def resources(self, group: str) -> List[Record]:
         """Everything in a group."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, TypedDict, cast
 
 from vmprobe.core.errors import ClientError, NotFound, TooLarge
-from vmprobe.core.model import Plan, TestVM
+from vmprobe.core.model import Image, Plan, State, TestVM
 from vmprobe.drivers.azure import names
 from vmprobe.drivers.azure.arm import Record, Session, properties
+from vmprobe.drivers.azure.readings import STATE
 from vmprobe.transport.http import path
 from vmprobe.transport.json import field, items, short_text
 
@@ -173,6 +174,27 @@ def _managed(record: Record) -> _Image:
         raise NotFound(f"image {where.name!r} is {state}", cause="image")
     generation = field(properties(record), "hyperVGeneration", str, default="")
     return _Image(where.name, {"id": str(record["id"])}, generation)
+
+
+def images(session: Session, name: str) -> List[Image]:
+    """The managed images of this name, or the marketplace's image of this URN, in any state.
+
+    '' finds all managed images. Azure knows no checksums.
+    """
+    if name.count(":") == 3:
+        try:
+            found = _of_market(session, name)
+        except NotFound:
+            return []
+        return [Image(found.name, found.name, State.READY, "Succeeded")]
+    listed = []
+    for record in session.everywhere(f"{names.COMPUTE}/images", f"images {name}".strip()):
+        where = names.required(record.get("id"))
+        word = short_text(properties(record), "provisioningState", default="unknown")
+        if name.lower() in ("", where.name.lower(), where.id.lower()):
+            state = STATE.get(word.lower(), State.PENDING)
+            listed.append(Image(where.id, where.name, state, word))
+    return listed
 
 
 # --- the size -----------------------------------------------------------------------------------

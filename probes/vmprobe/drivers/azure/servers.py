@@ -33,6 +33,12 @@ class Servers:
     def create(self, spec: ServerSpec) -> Ref:
         """Ask for the interface and for the machine. Their names are the server's."""
         where = Place(self._groups.ensure(spec.name), spec.name)
+        for kind, name in (
+            (MACHINES, spec.name),
+            (INTERFACES, spec.name),
+            (DISKS, spec.name + OS_DISK),
+        ):
+            self._groups.asking(kind, where._replace(name=name))
         self._session.request(
             "PUT",
             self._session.path(INTERFACES, where),
