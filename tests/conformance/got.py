@@ -13,8 +13,8 @@ _FILE = Path(__file__).with_name("got.json")
 
 def entry(driver, capabilities, metrics) -> dict:
     """The entry of a server: the name of its driver, and what it gave."""
-    elsewhere = type(driver).__module__
-    name = next((name for name in drivers.DRIVERS if drivers.load(name) is type(driver)), elsewhere)
+    module = type(driver).__module__
+    name = next((name for name, path in drivers.DRIVERS.items() if path == module), module)
     return {
         "driver": name,
         "capabilities": sorted(each.value for each in capabilities),

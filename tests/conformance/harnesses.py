@@ -39,6 +39,7 @@ HARNESSES = {  # id: the function that makes it
     "hyperv": "simulators.hyperv_sites.harness",
     "azure": "simulators.azure_sites.harness",
     "azure-shared": "simulators.azure_sites.harness_of_shared",
+    "command-virsh": "live.libvirt.by_command.harness",
 }
 LIVE = {
     "qemu",
@@ -52,6 +53,7 @@ LIVE = {
     "pyssf",
     "vsphere",
     "esxi",
+    "command-virsh",
 }  # ids that start real servers
 if os.environ.get("VMPROBE_CONFORM"):  # a site file, of whichever driver
     HARNESSES["site"] = "conformance.harnesses.of_environment"

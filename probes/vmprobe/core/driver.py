@@ -19,6 +19,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Type,
 )
 
 from vmprobe.core.clock import Deadline
@@ -83,6 +84,14 @@ class Driver:
         self.credentials = credentials
         self.deadline = deadline
         self.evidence = evidence
+
+    @classmethod
+    def of_endpoint(cls, endpoint: Mapping[str, Any]) -> Type[Driver]:
+        """The driver for an endpoint, by the parsed section. Starts and sends nothing.
+
+        It differs from this class where the section declares what its manager offers.
+        """
+        return cls
 
     @property
     def identity(self) -> str:

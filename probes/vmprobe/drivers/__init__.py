@@ -23,6 +23,7 @@ DRIVERS = {  # manager: the module that has its one subclass of Driver
     "vsphere": "vmprobe.drivers.vsphere.driver",
     "hyperv": "vmprobe.drivers.hyperv.driver",
     "azure": "vmprobe.drivers.azure.driver",
+    "command": "vmprobe.drivers.command.driver",
 }
 
 

@@ -135,7 +135,7 @@ def load(path: str) -> Site:
     return Site(
         path=path,
         name=about.pop("name"),
-        driver=driver,
+        driver=driver.of_endpoint(endpoint),
         endpoint=endpoint,
         test_vm=cast(TestVM, test_vm),
         deadline=budget.pop("deadline"),
