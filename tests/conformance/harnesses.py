@@ -39,6 +39,7 @@ HARNESSES = {  # id: the function that makes it
     "hyperv": "simulators.hyperv_sites.harness",
     "azure": "simulators.azure_sites.harness",
     "azure-shared": "simulators.azure_sites.harness_of_shared",
+    "command": "simulators.command_sites.harness",
     "command-virsh": "live.libvirt.by_command.harness",
 }
 LIVE = {

@@ -78,7 +78,7 @@ def short_text(document: Any, *path: Any, default: Any = _REQUIRED) -> str:
     if path:
         container = dict if isinstance(path[-1], str) else list
         value = field(document, *path[:-1], container, default=None)
-        if value:
+        if value is not None:
             value = value.get(path[-1]) if container is dict else field(value, path[-1], str)
     if type(value) is int and abs(value) < 10**30:
         value = str(value)

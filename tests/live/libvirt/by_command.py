@@ -57,4 +57,3 @@ def harness() -> Iterator[Any]:
         found.impossible = {"flavor": str(64 * 2**20)}  # MiB
         yield found
         assert host.remains() == {}
-

@@ -78,9 +78,17 @@ class WebServer(Server):
         if request.headers.get("x-auth-token") != TOKEN:
             return 401, {"error": {"message": "no session"}}
         if kind == "images":
-            return 200, {"images": [{"id": "img-1", "name": "vmprobe-test"}]}
+            image = {"id": "img-1", "name": "vmprobe-test", "state": "SAVED"}
+            return 200, {"images": [{**image, "checksums": {"sha512": "ab" * 64}}]}
+        if kind == "limits":
+            used = len([thing for thing in self.things.values() if thing["kind"] == "servers"])
+            return 200, {"limits": [{"name": "servers", "used": used, "total": 100}]}
+        if (request.method, kind) == ("DELETE", "sessions"):
+            return 204, None
         if request.method == "POST":
-            return 201, {"item": self._make(kind, said)}
+            names = said.get("names") or [said["name"]]
+            made = [self._make(kind, {**said, "name": name}) for name in names]
+            return 201, {"item": made[0]}
         if not rest:
             name = parse_qs(url.query).get("name", [""])[0]
             return 200, {

@@ -36,12 +36,17 @@ class AtRest(Resource):
     """A server that its owner has stopped: the command says ``at_rest``."""
 
 
+def session(answer: Mapping[str, Any]) -> str:
+    """What the answer to ``connect`` has for the requests that follow; '' if nothing."""
+    return _text(answer, "session")
+
+
 def plan(answer: Mapping[str, Any], image: str) -> Plan:
     """The answer to ``resolve``; ``image`` where it names none."""
     return Plan(
-        short_text(answer, "image", default=image),
-        short_text(answer, "flavor", default=""),
-        short_text(answer, "network", default=""),
+        _text(answer, "image") or image,
+        _text(answer, "flavor"),
+        _text(answer, "network"),
         field(answer, "details", dict, default={}),
         vcpus=_count(answer, "vcpus"),
         memory=_count(answer, "memory"),
@@ -70,28 +75,28 @@ def resources(answer: Mapping[str, Any], kind: Kind, name: str) -> List[Resource
 
 def resource(item: Mapping[str, Any], kind: Kind) -> Resource:
     """A server, volume or snapshot."""
-    ref = Ref(kind, short_text(item, "id"), short_text(item, "name", default=""))
+    ref = Ref(kind, short_text(item, "id"), _text(item, "name"))
     word = short_text(item, "state")
     if word not in STATE:
         raise GatewayFailed(f"state in the answer is none of {', '.join(STATE)}")
-    cause = short_text(item, "cause", default="")
+    cause = _text(item, "cause")
     type_ = AtRest if field(item, "at_rest", bool, default=False) else Resource
     return type_(
         ref,
         STATE[word],
-        short_text(item, "provider_state", default=word),
+        _text(item, "provider_state") or word,
         fault=cut(field(item, "fault", str, default=""), _LONGEST_FAULT),
         cause=cause if cause in CAUSES else "",
         addresses=_addresses(field(item, "addresses", list, default=[])),
-        server=short_text(item, "server", default=""),
+        server=_text(item, "server"),
         created=_number(item, "created"),
         launched=_number(item, "launched"),
         vcpus=_count(item, "vcpus"),
         memory=_count(item, "memory"),
         size=_count(item, "size"),
-        image=short_text(item, "image", default=""),
-        owner=short_text(item, "owner", default=""),
-        project=short_text(item, "project", default=""),
+        image=_text(item, "image"),
+        owner=_text(item, "owner"),
+        project=_text(item, "project"),
         state_since=_number(item, "state_since"),
     )
 
@@ -138,8 +143,8 @@ def limits(answer: Mapping[str, Any]) -> List[Limit]:
                 name,
                 used,
                 _number(item, "total"),
-                short_text(item, "source", default="quota"),
-                of=short_text(item, "of", default=""),
+                _text(item, "source") or "quota",
+                of=_text(item, "of"),
             )
         )
     return found
@@ -156,7 +161,7 @@ def images(answer: Mapping[str, Any], name: str) -> List[Image]:
             short_text(item, "id"),
             short_text(item, "name"),
             STATE[word],
-            short_text(item, "provider_state", default=word),
+            _text(item, "provider_state") or word,
             _checksums(field(item, "checksums", dict, default={})),
             _properties(field(item, "properties", dict, default={})),
         )
@@ -195,6 +200,12 @@ def _properties(values: Mapping[str, Any]) -> Dict[str, str]:
     return {
         key: cut(value, _LONGEST_FAULT) for key, value in values.items() if isinstance(value, str)
     }
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    """A short text; '' where the command does not know it."""
+    text: str = short_text(document, key, default="") if document.get(key) != "" else ""
+    return text
 
 
 def _count(document: Mapping[str, Any], key: str) -> Optional[int]:

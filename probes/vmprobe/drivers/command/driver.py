@@ -42,7 +42,7 @@ from vmprobe.core.values import duration
 from vmprobe.drivers.command import answers, keys
 from vmprobe.drivers.command.program import Program
 from vmprobe.guest import user_data
-from vmprobe.transport.json import field, short_text
+from vmprobe.transport.json import field
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ class Command(Driver):
     def connect(self) -> None:
         self._is_connected, self._session = False, ""
         answer = self._program.ask("connect", {}, is_secret=True)
-        session = self._read("connect", lambda: short_text(answer, "session", default=""))
+        session = self._read("connect", lambda: answers.session(answer))
         if session:
             self.evidence.redactor.add(session)
         offered = self._read("connect", lambda: field(answer, "offers", list, default=None))

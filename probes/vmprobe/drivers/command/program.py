@@ -173,7 +173,7 @@ def _fail(asked: str, done: programs.Done) -> NoReturn:
     kind = ERRORS.get(done.code, GatewayFailed)
     if done.code in _NO_PROGRAM:
         kind = ClientError
-    elif kind is GatewayFailed:
+    elif done.code not in ERRORS:
         text = f"{asked}: exit code {done.code}: {failure.message or 'no reason given'}"
     if kind is Incomplete:
         raise Incomplete(text, _partial(failure.document), failure.request)
