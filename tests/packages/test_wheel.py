@@ -62,7 +62,7 @@ def test_a_wheel_has_the_package_the_checks_and_their_data_and_nothing_else(buil
     assert {file for file in files if ".dist-info/" not in file} == (
         {path[len("probes/") :] for path in package}
         | {scripts + path[len("probes/") :] for path in tracked("probes") if path.count("/") == 1}
-        | {data + path for path in tracked("templates", "etc")}
+        | {data + path for path in tracked("templates", "etc", "docs/drivers/command.schema.json")}
     )
 
 

@@ -16,6 +16,7 @@ from vmprobe.drivers.command.program import ERRORS, NOTHING_SENT
 
 SCHEMA = json.loads((CHECKOUT / "docs" / "drivers" / "command.schema.json").read_text())
 PAGE = (CHECKOUT / "docs" / "drivers" / "command.md").read_text()
+MINIMAL = EXAMPLE.with_name("minimal")
 DEFS = SCHEMA["$defs"]
 VERBS = sorted(name[len("answer-") :] for name in DEFS if name.startswith("answer-"))
 
@@ -101,10 +102,14 @@ esac
 """
 
 
+def test_the_page_shows_the_shortest_example():
+    assert f"```sh\n{MINIMAL.read_text()}```\n" in PAGE
+
+
 def test_the_first_command_of_the_page_runs_a_test_vm(tmp_path):
     if not shutil.which("jq"):
         pytest.skip("jq is not installed")
-    (text,) = re.findall(r"```sh\n(#!/bin/sh\n.*?)```", PAGE, re.S)
+    text = MINIMAL.read_text()
     for name, content in (("farm", FARM), ("first", text)):
         path = tmp_path / name
         path.write_text(content.replace("#!/bin/sh\n", f"#!/bin/sh\nPATH=$PATH:{tmp_path}\n", 1))

@@ -90,7 +90,7 @@ def test_crit_when_qemu_crashes(session):
 
     assert (state, re.sub("(active|network): ", "STAGE: ", first(said, session))) == (
         2,
-        "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: reason 3 (cause=scheduler)",
+        "VM_LIFECYCLE CRITICAL - kvm: STAGE: server HANDLE is shut off: crashed (cause=scheduler)",
     )
     assert session.remains() == {}
 

@@ -24,6 +24,12 @@ def test_json_is_read_by_its_shape(answer):
     assert found.short_text("server", "n") == "3"
 
 
+def test_an_empty_object_has_the_default():
+    assert json.short_text({}, "id", default="") == ""
+    assert json.short_text({"server": {}}, "server", "id", default="none") == "none"
+    told(GatewayFailed, lambda: json.short_text({}, "id"))
+
+
 SHAPES = {
     "missing": (("server", "name", str), "GET /x: the answer has no server.name"),
     "null": (("server", "fault", str), "GET /x: the answer has no server.fault"),

@@ -53,7 +53,9 @@ class Command(Driver):
     """Each verb is one run of the command."""
 
     system = "any, by external commands"
-    proved_against = "libvirtd and QEMU, real, by a shell script that calls virsh"
+    proved_against = (
+        "libvirtd and QEMU, real, by a command in shell; a server that we wrote, by one in Python"
+    )
     capabilities = frozenset(keys.OFFERS.values())  # of the protocol; a site has what it declares
     kinds = (Kind.SERVER, Kind.VOLUME, Kind.SNAPSHOT)
     metrics_offered = keys.ALL_METRICS
