@@ -12,6 +12,7 @@ import pytest
 from live.libvirt import hosts
 from running import CHECKOUT
 
+WINDOW = 5  # seconds: longer than a run of the script whose check was killed
 SCRIPT = CHECKOUT / "etc" / "commands" / "virsh"
 
 
@@ -37,7 +38,7 @@ def sections(host: hosts.Host, url: str) -> Dict[str, Dict[str, str]]:
             "url": url,
             "offers": "volumes, console, metrics, capacity",
             "metrics": "cpu, disk_read, disk_write",
-            "consistency_window": "5 s",
+            "consistency_window": f"{WINDOW} s",
             "options": f"pool=vmprobe, images={host.base / 'images'}, consoles={consoles}, logs={logs}",
         },
         "test_vm": {"image": "vmprobe-test", "volume": "16 MiB", "depth": "console"},

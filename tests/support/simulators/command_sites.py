@@ -69,7 +69,8 @@ def killing(directory: Path, command: Path, verb: str, number: int, moment: str)
 
     ``moment``: before the request, during it (it is served all the same), or after it, before the answer.
     """
-    path, count = directory / f"killing-{verb}-{number}-{moment}", directory / "count"
+    # One name for all: it is part of the endpoint's identity, and a ledger is settled only there.
+    path, count = directory / "killing", directory / "count"
     path.write_text(
         f"""#!/bin/sh
 if [ "$1" = {verb} ]; then
