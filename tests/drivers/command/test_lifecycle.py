@@ -3,12 +3,14 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from outside.webserver import WebServer
 from rawserver import reply
-from running import run_probe
+from running import PROBES, run_probe
 from simulators.command_sites import (
     EXAMPLE,
     KILLS,
@@ -18,6 +20,7 @@ from simulators.command_sites import (
     script,
     write_site,
 )
+from waiting import soon
 
 LIFECYCLE = "check_vm_lifecycle"
 
@@ -247,3 +250,30 @@ def test_nothing_is_left_of_a_run_that_is_killed_once_the_next_has_ended(
 
     assert (code, line) == (0, f"VM_LIFECYCLE OK - site: {GOOD}")
     assert server.things == {}
+
+
+def test_a_signal_does_not_cut_a_request_in_half(server, tmp_path):
+    command, started = tmp_path / "slow", tmp_path / "started"
+    command.write_text(
+        f"""#!/bin/sh
+[ "$1" != create ] || {{ touch '{started}'; sleep 1; }}
+exec '{EXAMPLE}' "$@"
+"""
+    )
+    command.chmod(0o755)
+    path = example_site(tmp_path, server.url + "/v1", command=command)
+    process = subprocess.Popen(
+        [sys.executable, str(PROBES / LIFECYCLE), "--site", str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    soon(started.exists)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, first(output)) == (
+        3,
+        "VM_LIFECYCLE UNKNOWN - site: submit: interrupted by SIGTERM",
+    )
+    made = [one.target for one in server.requests if one.method == "POST"]
+    assert (made, server.things) == (["/v1/sessions", "/v1/volumes"], {})
