@@ -13,10 +13,10 @@ from rawserver import reply
 from running import PROBES, run_probe
 from simulators.command_sites import (
     EXAMPLE,
-    KILLS,
     SECRETS,
     example_site,
     killing,
+    kills,
     script,
     write_site,
 )
@@ -203,10 +203,12 @@ HOSTILE = {
 }
 
 
-SLOW = [pytest.param(verb, marks=pytest.mark.slow) for verb in ("list", "resolve", "create")]
+SLOW = [
+    pytest.param(verb, marks=pytest.mark.slow) for verb in ("list", "resolve", "create", "show")
+]
 
 
-@pytest.mark.parametrize("verb", ["connect", "show", *SLOW])
+@pytest.mark.parametrize("verb", ["connect", *SLOW])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=list(HOSTILE))
 def test_a_hostile_answer_is_refused_in_one_line(tmp_path, verb, text):
     command = script(
@@ -238,7 +240,10 @@ esac""",
 # --- kills --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb, number, moment", KILLS)
+QUICK = [("create", 1, "after"), ("create", 2, "during"), ("delete", 1, "after")]
+
+
+@pytest.mark.parametrize("verb, number, moment", kills(*QUICK))
 def test_nothing_is_left_of_a_run_that_is_killed_once_the_next_has_ended(
     server, tmp_path, verb, number, moment
 ):

@@ -11,7 +11,7 @@ import pytest
 
 from live.libvirt import by_command, hosts
 from live.libvirt.test_libvirt import GOOD, figures, first
-from simulators.command_sites import KILLS, killing
+from simulators.command_sites import killing, kills
 
 pytestmark = pytest.mark.live
 URL = "qemu:///session"
@@ -104,7 +104,10 @@ def test_the_other_checks_see_the_same(session):
     assert session.check("leftovers", **sections)[0] == 0
 
 
-@pytest.mark.parametrize("verb, number, moment", KILLS)
+QUICK = [("create", 2, "during"), ("delete", 1, "after")]
+
+
+@pytest.mark.parametrize("verb, number, moment", kills(*QUICK))
 def test_nothing_is_left_of_a_run_that_is_killed_once_the_next_has_begun(
     session, verb, number, moment
 ):
