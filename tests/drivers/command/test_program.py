@@ -245,11 +245,12 @@ def has_ended(pid):
 
 
 def test_no_command_is_started_after_the_deadline(tmp_path):
-    found = driver(tmp_path, "touch /tmp/never", total=60)
+    found = driver(tmp_path, f"touch '{tmp_path}/started'", total=60)
     found.deadline.started -= 60
 
     with pytest.raises(DeadlinePassed):
         found.show(SERVER)
+    assert not (tmp_path / "started").exists()
 
 
 def test_an_endless_answer_is_refused(tmp_path):
