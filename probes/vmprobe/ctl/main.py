@@ -1,7 +1,8 @@
 """vmprobectl: the tool for people. One function per sub-command; each imports only what it needs.
 
-Exit codes: 0 it did what was asked; 1 it could not, with one line on stderr; 2 usage error. A
-failing stdout or stderr does not keep it from its work.
+Exit codes: 0 it did what was asked; 1 it could not, with one line on stderr; 2 usage error; of
+``conform`` also 1 a requirement is not met, 3 it could not be tried. A failing stdout or stderr
+does not keep it from its work.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="vmprobectl",
-        description="Configuration, site files, the test image and a demonstration for vmprobe.",
+        description="Configuration, site files, the test image, the conformance suite and a "
+        "demonstration for vmprobe.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (summary, add_arguments) in COMMANDS.items():
@@ -265,6 +267,77 @@ def config_run(arguments: argparse.Namespace) -> int:
     return configure(arguments)
 
 
+# --- conform ------------------------------------------------------------------------------------
+
+
+def conform(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``conform``."""
+    parser.add_argument(
+        "--site", metavar="SITE", required=True, help="a site file, or its name, as for the checks"
+    )
+    parser.add_argument("--json", metavar="FILE", default="", help="also write a report in JSON")
+    parser.add_argument(
+        "--junit", metavar="FILE", default="", help="also write a report in JUnit's XML"
+    )
+    parser.add_argument(
+        "--skip",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="leave out a requirement, and all that need it; repeatable",
+    )
+    parser.add_argument(
+        "--impossible",
+        metavar="KEY=VALUE",
+        action="append",
+        type=_pair,
+        default=[],
+        help="a key of [test vm] with which no server can be created, for impossible-server; "
+        "repeatable",
+    )
+    parser.add_argument(
+        "--unused-id",
+        metavar="ID",
+        default="",
+        help="an id in the manager's form that nothing has, for unknown-id (default: a UUID)",
+    )
+    parser.add_argument(
+        "--deadline",
+        metavar="SECONDS",
+        type=_run_time,
+        default=1800.0,
+        help="the longest time for everything, with the clean-up (default: 1800)",
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="also print the requests and replies of each requirement that failed",
+    )
+    parser.set_defaults(run=conform_run)
+
+
+def _pair(text: str) -> Tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def _run_time(text: str) -> float:
+    from vmprobe.core.values import run_time
+
+    return _parsed(run_time, text)
+
+
+def conform_run(arguments: argparse.Namespace) -> int:
+    """Try the contract's requirements at a site."""
+    from vmprobe.ctl.conform.command import conform
+
+    return conform(arguments)
+
+
 # --- sites --------------------------------------------------------------------------------------
 
 
@@ -323,6 +396,10 @@ COMMANDS: Dict[str, Tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": (
         "Run check_vm_lifecycle once, on a real VM in QEMU or, without it, on the in-memory cloud.",
         demo,
+    ),
+    "conform": (
+        "Try on a site whether driver and manager do what the suite requires of them.",
+        conform,
     ),
     "image": ("Build the suite's own test image.", image),
 }

@@ -7,7 +7,7 @@ import re
 from typing import Callable, Dict
 
 from vmprobe.core.driver import Driver
-from vmprobe.core.errors import AuthRejected, NotFound
+from vmprobe.core.errors import AuthRejected, ClientError, NotFound, VmprobeError
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Ref, State, TestVM
 from vmprobe.ctl.conform.making import refs
 from vmprobe.ctl.conform.requirement import Failed, Group, check
@@ -69,7 +69,11 @@ def _session_needed(world: World) -> None:
 
 @requirement("session-opened", "connect opens a session, and opens another one when asked again.")
 def _session_opened(world: World) -> None:
-    world.cloud.connect()
+    try:
+        world.cloud.connect()
+    except VmprobeError as error:
+        world.unusable = f"no session: {error}"
+        raise
     world.connected = True
     world.cloud.connect()
     world.cloud.list(Kind.SERVER, world.name)
@@ -133,7 +137,8 @@ def _images(world: World) -> None:
 
 @requirement(
     "all-images",
-    "images without a name shows all, the test VM's image among them.",
+    "images without a name shows all, the test VM's image among them; none if the manager cannot "
+    "list them.",
     after=("images",),
     needs=[Capability.IMAGES],
 )
@@ -141,12 +146,16 @@ def _all_images(world: World) -> None:
     name = world.subject.test_vm["image"]
     ids = {image.id for image in world.cloud.images(name)}
     every = {image.id for image in world.cloud.images()}
-    check(ids <= every, f"not among all images: {', '.join(sorted(ids - every))}")
+    check(not every or ids <= every, f"not among all images: {', '.join(sorted(ids - every))}")
 
 
 @requirement("plan", "resolve finds what a test VM is made of; it only reads.", after=CONNECTED)
 def _plan(world: World) -> str:
-    plan = world.cloud.resolve(world.subject.test_vm)
+    try:
+        plan = world.cloud.resolve(world.subject.test_vm)
+    except (ClientError, NotFound) as error:
+        world.unusable = f"the site's test VM: {error}"
+        raise
     check(plan.image, f"the plan has no image: {plan!r}")
     for name in ("vcpus", "memory", "root_volume"):
         value = getattr(plan, name)

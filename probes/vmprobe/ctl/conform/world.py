@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple, TypeVar
 
 from vmprobe.core import handle
 from vmprobe.core.errors import NotFound, Transient, VmprobeError
-from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, ServerSpec, State
+from vmprobe.core.model import Capability, Kind, Plan, Ref, Resource, ServerSpec
 from vmprobe.ctl.conform.subject import Subject
 
 T = TypeVar("T")
@@ -44,7 +43,7 @@ class World:
         self.ready: Optional[Resource] = None  # the server, when it was seen ready first
         self.list_cost = 0  # requests that a list of one server takes
         self.connected = False
-        self._probes = itertools.count(1)
+        self.unusable = ""  # why nothing can be tried here: the site, its credential, its network
 
     # What earlier requirements made: a requirement names these in ``after``.
 
@@ -122,6 +121,3 @@ class World:
     def seconds(self, since: float) -> str:
         """How long it is since then, for a note."""
         return f"{self.deadline.clock.now() - since:.1f} s"
-
-    def is_failed(self, seen: Resource) -> bool:
-        return seen.state is State.FAILED
