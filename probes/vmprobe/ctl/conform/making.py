@@ -83,6 +83,7 @@ def gone_from_list(world: World, ref: Ref) -> None:
     )
     check(world.is_gone(ref), f"{ref} was gone, and is shown again")
     world.cloud.delete(ref)
+    world.gone.add((ref.kind, ref.id))
 
 
 def refs(resources: object) -> str:

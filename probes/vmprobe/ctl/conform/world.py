@@ -36,6 +36,7 @@ class World:
         self.got = Gift(set(), set())
         self.server_before: List[Resource] = []  # how the server was shown while it was created
         self.ids: Dict[Tuple[Kind, str], str] = {}  # what was given an id, by kind and id
+        self.gone: Set[Tuple[Kind, str]] = set()  # what was seen to be gone
         self.belongings: List[Ref] = []
         self.plan_found: Optional[Plan] = None
         self.server_made: Optional[Ref] = None
