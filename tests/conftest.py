@@ -25,7 +25,7 @@ def pytest_configure():
 # Tests that one process runs alone where several share a run, by patterns of their ids. The other
 # tests are shared by whole files.
 TOGETHER = {
-    "the one OpenStack": r"/live/openstack/|/occi/test_(ooi|grid)|/ec2/test_fronted|/monitoring/test_openstack|\[(openstack|ec2-api|ooi)\]",
+    "the one OpenStack": r"/live/openstack/|/occi/test_(ooi|grid)|/ec2/test_fronted|/monitoring/test_openstack|\[(openstack|ec2-api|ooi)[-\]]",
     "the packages": r"/packages/",
 }
 

@@ -893,12 +893,6 @@ def _leaves_port(driver, right, ref):
 
 
 mutant(
-    "port-left-and-not-told",
-    "a port is left, and orphans does not name it",
-    delete=_leaves_port,
-    orphans=lambda driver, right, servers: {},
-)
-mutant(
     "port-left-for-ever",
     "a port is left, and cannot be deleted",
     delete=lambda driver, right, ref: (

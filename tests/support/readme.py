@@ -3,10 +3,13 @@
 import re
 
 from conformance import got
+from conformance.mutants import MUTANTS, SURVIVORS
 from running import CHECKOUT, run_probe
 from vmprobe import drivers
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability
 from vmprobe.ctl import main
+from vmprobe.ctl.conform import report
+from vmprobe.ctl.conform.run import REQUIREMENTS
 from vmprobe.site import metrics
 
 README = CHECKOUT / "README.md"
@@ -28,6 +31,8 @@ def _make(what: str) -> str:
         "costs": _costs,
         "perfdata": metrics.page_table,
         "options": _options,
+        "requirements": _requirements,
+        "mutants": _mutants,
     }[word](rest)
 
 
@@ -101,6 +106,17 @@ def _costs(_: str) -> str:
         if row.startswith(("| `check_vm_lifecycle`", "| A fleet", "| All services"))
     ]
     return "\n".join(["| measure | figure |", "|---|--:|", *wanted]) + "\n"
+
+
+def _requirements(_: str) -> str:
+    """The requirements of ``vmprobectl conform``."""
+    return report.page(REQUIREMENTS)
+
+
+def _mutants(_: str) -> str:
+    """How many mutants the conformance suite catches; tests/conformance/test_mutants.py counts them."""
+    number = len(MUTANTS) - len(SURVIVORS)
+    return f"{number} of {len(MUTANTS)} deliberately broken clouds are noticed ({100 * number / len(MUTANTS):.1f} %).\n"
 
 
 def _cell(declared: bool, given: bool) -> str:

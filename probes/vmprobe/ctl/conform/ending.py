@@ -61,7 +61,8 @@ def _server_removed(world: World) -> str:
 
 @requirement(
     "belongings-removed",
-    "What the manager made for the server goes with it, or is named by orphans and can be deleted.",
+    "What the manager made for the server goes with it, or can be deleted then; afterwards orphans "
+    "names nothing.",
     after=("server-removed", "belongings"),
 )
 def _belongings_removed(world: World) -> str:
@@ -71,15 +72,12 @@ def _belongings_removed(world: World) -> str:
         still = []
     check(not still, f"belongings of a server that is gone: {', '.join(map(str, still))}")
     orphans = world.cloud.orphans([world.server]).get(world.server.id, [])
-    names = {(ref.kind, ref.id) for ref in orphans}
-    for ref in world.belongings:
-        if (ref.kind, ref.id) not in names:
-            world.until(lambda ref=ref: world.is_gone(ref), f"{ref} is no orphan; its removal")  # type: ignore[misc]
-    for ref in orphans:
+    stayed = [ref for ref in dict.fromkeys([*world.belongings, *orphans]) if not world.is_gone(ref)]
+    for ref in stayed:
         world.remove(ref)
     left = world.cloud.orphans([world.server]).get(world.server.id, [])
     check(not left, f"orphans after their removal: {', '.join(map(str, left))}")
-    return f"{len(orphans)} orphans"
+    return f"deleted then: {', '.join(map(str, stayed)) or 'nothing'}"
 
 
 @requirement(
