@@ -167,6 +167,8 @@ def _impossible_server(world: World) -> str:
     except CloudError as refused:
         check(str(refused), "the refusal has no words")
         check(refused.cause in ("", *CAUSES), f"its cause is {refused.cause}")
+        for one in world.cloud.list(Kind.SERVER, name):  # some managers keep what could not start
+            world.remove(one.ref)
         return f"refused: {refused}"
 
     def look() -> List[Resource]:

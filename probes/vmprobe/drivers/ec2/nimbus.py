@@ -8,10 +8,10 @@ request of its own.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import List, Optional
 
 from vmprobe.core.driver import Key
-from vmprobe.core.model import Capability, Kind
+from vmprobe.core.model import Capability, Kind, Ref
 from vmprobe.drivers.ec2.dialect import Dialect
 from vmprobe.drivers.ec2.driver import Ec2, keys_without
 
@@ -45,3 +45,7 @@ class Nimbus(Ec2):
     dialect = Dialect(
         version="2010-08-31", signature=2, owner="", tags="never", filters=False, types=""
     )
+
+    def belongings(self, server: Ref) -> List[Ref]:
+        """None: Nimbus has neither volumes nor interfaces, and refuses to list them."""
+        return []
