@@ -88,7 +88,9 @@ Use this directory for the state instead.
 """
 EXITS = """\
 .SH EXIT STATUS
-0 on success, 1 on a failure, 2 on a usage error.
+0 on success, 1 on a failure, 2 on a usage error;
+.B conform
+exits with 1 if a requirement is not met, and with 3 if that could not be tried.
 """
 
 

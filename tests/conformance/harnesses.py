@@ -72,4 +72,5 @@ def of_site(path: str, clock: Clock, **options: Any) -> Subject:
 def memory():
     from running import CHECKOUT
 
-    yield of_site(str(CHECKOUT / "etc" / "sites" / "memory.ini"), VirtualClock())
+    path = CHECKOUT / "etc" / "sites" / "memory.ini"
+    yield of_site(str(path), VirtualClock(), impossible={"flavor": "huge"})

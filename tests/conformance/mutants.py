@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Mapping
 from vmprobe.core.errors import (
     AuthRejected,
     ClientError,
+    CloudError,
     Conflict,
     GatewayFailed,
     NotFound,
@@ -21,6 +22,22 @@ from vmprobe.core.errors import (
 from vmprobe.core.model import Image, Kind, Limit, Ref, Resource, State
 from vmprobe.core.redact import Redactor
 from vmprobe.drivers.memory.driver import Memory
+
+
+class Base(Memory):
+    """The memory driver, and security groups: what the mutants are made from."""
+
+    kinds = (*Memory.kinds, Kind.SECURITY_GROUP)
+
+    def create(self, spec):
+        if spec.kind is not Kind.SECURITY_GROUP:
+            return super().create(spec)
+        return self._request(
+            f"create {spec.kind.value} {spec.name}", lambda: self.cloud.make(spec.kind, spec.name)
+        )
+
+    def open_port(self, group, port):
+        self._request(f"open {port} of {group}", lambda: self.cloud.find(group.id))
 
 
 @dataclass
@@ -35,7 +52,7 @@ class Mutant:
     def driver(self) -> type:
         """The class of the broken driver."""
         replaced = {verb: _replacement(verb, act) for verb, act in self.verbs.items()}
-        return type("Mutant", (Memory,), {**replaced, **self.attributes})
+        return type("Mutant", (Base,), {**replaced, **self.attributes})
 
 
 MUTANTS: Dict[str, Mutant] = {}
@@ -43,7 +60,7 @@ MUTANTS: Dict[str, Mutant] = {}
 
 def _replacement(verb, act):
     def method(self, *words):
-        return act(self, lambda *asked: getattr(Memory, verb)(self, *asked), *words)
+        return act(self, lambda *asked: getattr(Base, verb)(self, *asked), *words)
 
     return method
 
@@ -153,6 +170,7 @@ VERBS = {  # verb: what it should return at least
     "console": "a text",
     "metrics": "samples",
     "snapshot": "a ref",
+    "open_port": None,
     "capacity": "limits",
     "needs": "amounts",
     "images": "images",
@@ -718,12 +736,6 @@ mutant(
     "a server is FAILED while it boots",
     **both(state=lambda one: State.READY if one.provider_state == "RUNNING" else State.FAILED),
 )
-mutant(
-    "failed-without-fault",
-    "a server fails without the manager's words",
-    {"spoiled": True},
-    **both(state=State.FAILED),
-)
 mutant("ready-with-fault", "a READY server has a fault", **both(fault="No valid host was found"))
 mutant(
     "ready-and-not",
@@ -1197,36 +1209,37 @@ mutant(
 
 # --- removal --------------------------------------------------------------------------------------------------------------
 
-for kind in Memory.kinds:
+for kind in Base.kinds:
+    word = kind.value.replace(" ", "-")
     mutant(
-        f"{kind.value}-not-deleted",
+        f"{word}-not-deleted",
         f"the deletion of a {kind.value} is accepted and does not happen",
         delete=of(kind, lambda driver, right, ref: None),
     )
     mutant(
-        f"{kind.value}-deletion-refused",
+        f"{word}-deletion-refused",
         f"the deletion of a {kind.value} is refused",
         delete=of(kind, raising(NotPermitted("not allowed"))),
     )
     mutant(
-        f"{kind.value}-still-listed",
+        f"{word}-still-listed",
         f"a {kind.value} that is gone is still listed",
         list=of(
             kind, lambda driver, right, kind, name: _ghosts(driver, right(kind, name), kind, name)
         ),
     )
     mutant(
-        f"{kind.value}-still-shown",
+        f"{word}-still-shown",
         f"a {kind.value} that is gone is shown as it was",
         show=of(kind, lambda driver, right, ref: _ghost(driver, right, ref)),
     )
     mutant(
-        f"{kind.value}-gone-is-failed",
+        f"{word}-gone-is-failed",
         f"a {kind.value} that is gone is FAILED, and not NotFound",
         show=of(kind, instead(NotFound, Resource(Ref(kind, "gone"), State.FAILED, "DELETED"))),
     )
     mutant(
-        f"{kind.value}-hidden",
+        f"{word}-hidden",
         f"a {kind.value} is hidden by its deletion, and stays",
         delete=of(kind, lambda driver, right, ref: _hide(driver, ref)),
         show=of(kind, lambda driver, right, ref: _shown(driver, right, ref)),
@@ -1314,6 +1327,71 @@ def _revive(driver, right, ref):
     elif getattr(driver, "gone", None):
         driver.cloud.things[driver.gone.id], driver.gone = driver.gone, None
 
+
+# --- what cannot be, and security groups ----------------------------------------------------------------------------
+
+
+def _possible(driver, right, test_vm):
+    """The plan of a test VM, also of one that cannot be."""
+    return right({**test_vm, "flavor": "tiny"})._replace(flavor=test_vm["flavor"])
+
+
+def _broken(fault):
+    """A replacement of ``create``, after which a server of the flavor ``huge`` is BROKEN."""
+
+    def act(driver, right, spec):
+        made = right(spec)
+        if spec.plan.flavor == "huge":
+            thing = driver.cloud.things[made.id]
+            thing.word, thing.fault = "BROKEN", fault
+        return made
+
+    return of(Kind.SERVER, act)
+
+
+mutant(
+    "impossible-is-possible",
+    "a server that cannot be is READY",
+    resolve=_possible,
+)
+mutant(
+    "impossible-without-words",
+    "the refusal of a server that cannot be has no words",
+    resolve=instead(NotFound, CloudError("")),
+)
+mutant(
+    "impossible-without-fault",
+    "a server that cannot be fails without the manager's words",
+    resolve=_possible,
+    create=_broken(""),
+)
+mutant(
+    "impossible-with-strange-cause",
+    "the cause of a refusal is none of the suite's",
+    resolve=lambda driver, right, test_vm: (
+        right(test_vm)
+        if test_vm["flavor"] != "huge"
+        else raising(CloudError("no", "weather"))(0, 0)
+    ),
+)
+mutant(
+    "group-name-cut-at-32",
+    "names of security groups are cut",
+    create=of(Kind.SECURITY_GROUP, named(lambda name: name[:32])),
+)
+mutant(
+    "group-list-lags",
+    "lists show a new security group only long after the consistency window",
+    list=filtered(_young(200), Kind.SECURITY_GROUP),
+)
+mutant(
+    "group-is-a-server",
+    "create of a security group returns another kind",
+    create=of(
+        Kind.SECURITY_GROUP,
+        lambda driver, right, spec: right(spec)._replace(kind=Kind.SERVER),
+    ),
+)
 
 # --- what nobody can see from outside -----------------------------------------------------------------------------------
 

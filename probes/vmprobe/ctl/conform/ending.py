@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from vmprobe.core.errors import CAUSES, CloudError, NotFound
+from vmprobe.core.errors import CAUSES, CloudError, NotFound, VmprobeError
 from vmprobe.core.model import (
     Capability,
     Kind,
@@ -16,7 +16,7 @@ from vmprobe.core.model import (
 )
 from vmprobe.ctl.conform.making import gone_from_list, make, ready, refs, remember, shown
 from vmprobe.ctl.conform.requirement import Failed, Group, Inapplicable, check
-from vmprobe.ctl.conform.world import World
+from vmprobe.ctl.conform.world import Overdue, World
 
 requirement = Group("Removal, fleets and the end")
 
@@ -136,7 +136,7 @@ def _fleet(world: World) -> str:
 
 @requirement(
     "security-group",
-    "A security group can be created, opened, found by its name, and deleted.",
+    "A security group can be created, found by its name, opened, and deleted.",
     after=("server-removed",),
 )
 def _security_group(world: World) -> None:
@@ -146,6 +146,7 @@ def _security_group(world: World) -> None:
     group = make(
         world, Kind.SECURITY_GROUP, name, lambda: world.cloud.create(SecurityGroupSpec(name))
     )
+    world.until(lambda: ready(world, group.ref), "READY")
     world.cloud.open_port(group.ref, 22)
     world.remove(group.ref)
     gone_from_list(world, group.ref)
@@ -225,15 +226,29 @@ def _nothing_left(world: World) -> str:
 
 
 def clean_up(world: World) -> List[Resource]:
-    """Remove what the cloud lists under the handle, and return what that was.
+    """Remove what the cloud lists under the handle, with its belongings; return what was listed.
 
-    Raises when something is still there in the end.
+    Overdue names what is still there in the end.
     """
-    found = world.left()
-    for one in sorted(found, key=lambda one: list(Kind).index(one.ref.kind)):
-        world.remove(one.ref)
-    if found:
-        world.until(lambda: not world.left(), "removal of everything under the handle")
+    found = left = world.left()
+    for one in found:
+        world.note_belongings(one.ref)
+
+    def look() -> bool:
+        nonlocal left
+        left = world.left()
+        owed = [one.ref for one in left] + [r for r in world.belongings if not world.is_gone(r)]
+        for ref in sorted(owed, key=lambda ref: list(Kind).index(ref.kind)):
+            try:
+                world.cloud.delete(ref)
+            except VmprobeError:
+                pass  # such as a Conflict; the next look tries again
+        return not owed
+
+    try:
+        world.until(look, "removal of everything under the handle")
+    except VmprobeError as error:
+        raise Overdue(f"{refs(left) if left else 'belongings'}: {error}") from error
     return found
 
 

@@ -108,7 +108,18 @@ class World:
             self.cloud.delete(ref)
             return self.is_gone(ref)
 
+        self.note_belongings(ref)
         self.until(look, f"removal of {ref}")
+
+    def note_belongings(self, ref: Ref) -> None:
+        """Note what the manager made for a server, because the clean-up has to look for it."""
+        if ref.kind is not Kind.SERVER:
+            return
+        try:
+            found = self.cloud.belongings(ref)
+        except VmprobeError:
+            return  # it is gone, or the manager does not say
+        self.belongings += [one for one in found if one not in self.belongings]
 
     def left(self) -> List[Resource]:
         """What the cloud lists under the handle of this run."""
