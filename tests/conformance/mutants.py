@@ -2,6 +2,8 @@
 
 A mutant is the memory driver with one or two of its verbs replaced. A replacement is called with the driver, the
 right verb, and the verb's arguments.
+
+Above 400 lines: it is a table, with a few lines for each mutant.
 """
 
 import math
