@@ -1131,11 +1131,6 @@ mutant(
     "a metric is there only at first",
     metrics=lambda driver, right, server: _vanish(driver, right(server)),
 )
-mutant(
-    "metrics-forbidden",
-    "metrics are offered and refused",
-    metrics=raising(NotPermitted("for administrators")),
-)
 
 
 def _vanish(driver, samples):

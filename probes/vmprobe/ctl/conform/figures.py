@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Optional
 
-from vmprobe.core.errors import NotMeasured
+from vmprobe.core.errors import NotMeasured, NotPermitted
 from vmprobe.core.model import EXTRA_METRICS, METRICS, Capability, Kind, Sample
 from vmprobe.ctl.conform.making import gone_from_list, make, ready
-from vmprobe.ctl.conform.requirement import Group, check
+from vmprobe.ctl.conform.requirement import Group, Inapplicable, check
 from vmprobe.ctl.conform.world import World
 
 requirement = Group("Figures and snapshots")
@@ -49,6 +49,8 @@ def _metrics(world: World) -> List[Sample]:
     except NotMeasured as none:
         check(str(none), "NotMeasured without a reason")
         return []
+    except NotPermitted as refused:
+        raise Inapplicable(f"metrics are for others: {refused}") from None
 
 
 @requirement(
