@@ -88,7 +88,7 @@ def test_nagios_takes_submitted_results_by_pipe_by_directory_and_by_nsca(nagios_
 GROUP = """\
 define command {{
     command_name tell
-    command_line /bin/sh -c 'echo "$CONTACTNAME$ $HOSTNAME$ $SERVICEDESC$ $SERVICESTATE$" >>{told}'
+    command_line /bin/sh -c 'echo "$CONTACTNAME$ $HOSTNAME$ $SERVICEDESC$ $SERVICESTATE$" >>{notifications}'
 }}
 define timeperiod {{
     timeperiod_name always

@@ -30,6 +30,8 @@ ADDRESS = "192.0.2.17"  # what the guest's tools report
 class Proxy:
     """``page``: objects in one answer, 0 for all. ``busy``: seconds for which a task says that it is running.
 
+    Above 250 lines: one method for each fault and each habit of a vCenter.
+
     ``refused`` and ``failed``: by method, the fault (type, message) of the call, or of the task that it starts.
     ``tools``: whether guests report an address. ``changed``: a function that may replace an answer.
     """

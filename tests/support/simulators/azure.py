@@ -1,5 +1,7 @@
 """A simulated Azure: one subscription behind the Resource Manager, as Microsoft's clients know it.
 
+Above 400 lines: one service, whose resources refer to each other.
+
 The shapes of answers, and what is asked for synchronously and what is not, follow recordings of the
 real service; its refusals are the real ones where they were recorded.
 """
@@ -64,7 +66,10 @@ class Operation:
 
 
 class Azure:
-    """The subscription: groups, resources, operations. ``faults`` are names, as the tests use them."""
+    """The subscription: groups, resources, operations. ``faults`` are names, as the tests use them.
+
+    Above 250 lines: one method for each kind of resource.
+    """
 
     def __init__(self, delay: float = 0.1):
         self.delay = delay  # seconds that an operation takes
