@@ -151,7 +151,8 @@ def _volume_detached(world: World) -> str:
 
     listed = listed_once(world, world.volume)
     check(not listed.server, f"shown as free, and listed as attached to {listed.server}")
-    check(seen.size == listed.size, f"its size is {seen.size}, and {listed.size} in the list")
+    different = agree(listed, seen)
+    check(not different, f"list and show of the free volume differ: {different}")
     world.cloud.detach(world.server, world.volume)
     check(ready(world, world.server), "the server is not READY any more")
     return f"after {world.seconds(began)}"
