@@ -9,11 +9,16 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Tuple
 
 from vmprobe.core.model import BURDENS, METRICS, RESOURCES
-from vmprobe.core.timeline import STAGES
 
-_FLEET = tuple(f"{stage}_{part}" for stage in STAGES[:-1] for part in ("min", "avg", "max"))
+# The stages that take each server of a fleet its own time.
+_BY_SERVER = ("active", "network", "storage", "snapshot", "detach")
 _RATES = METRICS[1:]  # bytes per second; the first is cpu
-_WHERE = ("", "host_", "pool_")
+_LIMITED = [  # resources: of the quota, of all hosts, of a pool; only hosts have burdens
+    (f"{where}{name}", name)
+    for where in ("", "host_", "pool_")
+    for name in RESOURCES
+    if where == "host_" or name not in BURDENS
+]
 
 
 def _each(names: Tuple[str, ...], *ends: str) -> str:
@@ -23,11 +28,10 @@ def _each(names: Tuple[str, ...], *ends: str) -> str:
 def _resources(unit: str, *ends: str) -> str:
     """The labels of all resources that have this unit; a busy host's burdens are never free."""
     return " ".join(
-        f"{where}{name}_{end}"
-        for where in _WHERE
-        for name, own_unit in RESOURCES.items()
+        f"{label}_{end}"
+        for label, name in _LIMITED
         for end in ends
-        if own_unit == unit and not (end == "free" and name in BURDENS)
+        if RESOURCES[name] == unit and not (end == "free" and name in BURDENS)
     )
 
 
@@ -54,7 +58,7 @@ ROWS = (
     Row("lifecycle", "sample snapshot detach delete gone", "s", "duration of the stage"),
     Row(
         "lifecycle",
-        " ".join(_FLEET),
+        _each(_BY_SERVER, "min", "avg", "max"),
         "s",
         "minimum, average, maximum over the servers of a fleet",
         "STAGE_min _avg _max",
@@ -158,7 +162,7 @@ ROWS = (
     ),
     Row(
         "capacity",
-        " ".join(f"{where}{name}_full" for where in _WHERE for name in RESOURCES),
+        " ".join(f"{label}_full" for label, _ in _LIMITED),
         "%",
         "how much of the limit is used, for each of these",
         "NAME_full",

@@ -16,6 +16,28 @@ def test_a_check_measures_only_what_the_table_says(site, check):
     assert measured and measured <= metrics.measured_by(check)
 
 
+def test_a_fleet_s_durations_are_those_of_the_table(site):
+    site.set("test vm", snapshot="yes")
+    line = site.lifecycle("--count", "2")[1]
+    ends = ("_min", "_avg", "_max")
+    stages = {label.rsplit("_", 1)[0] for label in re.findall(r"(\w+_min)=", line)}
+
+    assert {f"{stage}{end}" for stage in stages for end in ends} == {
+        label
+        for row in metrics.ROWS
+        if row.shown == "STAGE_min _avg _max"
+        for label in row.labels.split()
+    }
+
+
+def test_only_hosts_are_measured_for_how_busy_they_are():
+    busy = {
+        label for label in metrics.UNITS if "load" in label or re.search("ready_(used|full)", label)
+    }
+
+    assert busy == {"host_load_used", "host_load_full", "host_ready_used", "host_ready_full"}
+
+
 def test_each_metric_has_one_unit_and_a_label_of_19_characters_at_most():
     units = {(label, row.unit) for row in metrics.ROWS for label in row.labels.split()}
 
