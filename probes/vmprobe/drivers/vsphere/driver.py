@@ -215,4 +215,4 @@ class Vsphere(Driver):
 
     def images(self, name: str = "", algorithms: Sequence[str] = ()) -> List[Image]:
         """The templates, and other machines by their name; vSphere knows no checksums."""
-        return images.find(self.session, self.servers, self.inventory, name)
+        return images.find(self.session, self.inventory, name)

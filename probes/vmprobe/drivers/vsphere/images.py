@@ -11,7 +11,6 @@ from vmprobe.drivers.vsphere import plan, readings
 if TYPE_CHECKING:
     from vmprobe.drivers.vsphere.inventory import Inventory
     from vmprobe.drivers.vsphere.properties import Thing
-    from vmprobe.drivers.vsphere.servers import Servers
     from vmprobe.drivers.vsphere.session import Session
 
 _PROPERTIES = (
@@ -24,7 +23,7 @@ _PROPERTIES = (
 )
 
 
-def find(session: Session, servers: Servers, inventory: Inventory, name: str) -> List[Image]:
+def find(session: Session, inventory: Inventory, name: str) -> List[Image]:
     """Those of this name, id or path; '' finds all templates."""
     asked = f"list images {name}".strip()
     if plan.is_disk(name):

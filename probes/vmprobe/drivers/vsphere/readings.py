@@ -35,16 +35,11 @@ SERVER = (  # the properties that ``server`` reads
     "guest.ipAddress",
 )
 _NAMESPACE = uuid.UUID("6b2f5c0e-5d6f-4f0e-9a43-0d1b1c7a6f55")  # of our instance UUIDs
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def server_id(name: str) -> str:
     """The instance UUID of a server of this name: every host derives the same one."""
     return str(uuid.uuid5(_NAMESPACE, name))
-
-
-def is_uuid(text: str) -> bool:
-    return bool(_UUID.fullmatch(text))
 
 
 def is_template(thing: Thing) -> bool:

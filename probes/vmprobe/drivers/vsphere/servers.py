@@ -104,7 +104,7 @@ class Servers:
         for job in making:
             self._note_result(job)
             if job.ref.id not in found:
-                found[job.ref.id] = self._made_since(job, asked)
+                found[job.ref.id] = self._made_since(job)
         return list(found.values())
 
     def things(
@@ -158,9 +158,6 @@ class Servers:
             raise NotFound(f"{asked}: the manager knows no such server")
         return self._get(ref, moref, properties, asked)
 
-    def forget_all(self) -> None:
-        self._morefs.clear()
-
     def _get(self, ref: Ref, moref: Moref, properties: Sequence[str], asked: str) -> Thing:
         try:
             return self.collector.get(moref, properties, asked)
@@ -168,7 +165,7 @@ class Servers:
             self._morefs.pop(ref.id, None)
             raise
 
-    def _made_since(self, job: Job, asked: str) -> Resource:
+    def _made_since(self, job: Job) -> Resource:
         """A machine that was finished after the list of machines was read."""
         if job.info.state == "success":
             with contextlib.suppress(NotFound):
