@@ -50,7 +50,8 @@ def sessions(credentials: Mapping[str, str], now: float) -> List[str]:
         keys = _cipher_keys(credentials["server_password"])
         return [f"{server_user}:{user}:{_encrypt(plain, key, vector)}" for key, vector in keys]
     if server_user and credentials.get("certificate"):
-        proof = _sign(f"{server_user}:{user}:{ends}", *_key_and_certificate(credentials))
+        key, _ = _key_and_certificate(credentials)
+        proof = _sign(f"{server_user}:{user}:{ends}", key)
         return [f"{server_user}:{user}:{_base64(proof.encode())}"]
     if user and credentials.get("certificate"):
         return [_x509_session(credentials, user, ends, now)]
@@ -70,7 +71,7 @@ def _x509_session(credentials: Mapping[str, str], user: str, ends: int, now: flo
     _, certificate_ends = x509.validity(credentials["certificate"])
     x509.check(credentials["certificate"], now)
     key, certificate = _key_and_certificate(credentials)
-    proof = _sign(f"{user}:{min(ends, int(certificate_ends))}", key, certificate)
+    proof = _sign(f"{user}:{min(ends, int(certificate_ends))}", key)
     return f"{user}:{_base64(':'.join([proof, *_certificates(certificate)]).encode())}"
 
 
@@ -110,7 +111,7 @@ def _certificates(pem: str) -> List[str]:
     return [f"{block}\n" for block in blocks]
 
 
-def _sign(plain: str, key: str, certificate: str) -> str:
+def _sign(plain: str, key: str) -> str:
     """The text, signed as by OpenSSL's ``private_encrypt``, in base64.
 
     The text itself, not its digest, is padded by PKCS #1 (RFC 8017, 9.2).
