@@ -34,9 +34,8 @@ def server(
     record: Record,
     addresses: Addresses,
     outcome: Optional[Outcome] = None,
-    size: Optional[Tuple[int, int]] = None,
 ) -> Resource:
-    """A virtual machine. ``addresses`` by the key of its interfaces; ``size``: vCPUs and bytes."""
+    """A virtual machine. ``addresses`` by the key of its interfaces."""
     where = names.required(record.get("id"))
     word = short_text(properties(record), "provisioningState", default="unknown")
     state = STATE.get(word.lower(), State.PENDING)
@@ -72,8 +71,6 @@ def server(
         addresses=tuple(ips),
         created=parse_time(properties(record).get("timeCreated")),
         launched=launched,
-        vcpus=size[0] if size else None,
-        memory=size[1] if size else None,
         image=image_name(image),
     )
 
