@@ -106,12 +106,12 @@ def state_directory() -> str:
     return os.path.join(state, "vmprobe") if state else _of_nobody()
 
 
-def _of_nobody(where: str = "/var/tmp") -> str:
+def _of_nobody() -> str:
     """The state directory of a user without a home.
 
     Its name can be guessed, so its owner and mode are checked before it is used.
     """
-    path = os.path.join(where, f"vmprobe-{os.geteuid()}")
+    path = f"/var/tmp/vmprobe-{os.geteuid()}"
     try:
         files.make_own_directory(path)
     except OSError as failed:
