@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, cast
 
 from vmprobe.core.errors import CAUSES, CloudError, NotFound, VmprobeError
 from vmprobe.core.model import (
@@ -12,6 +12,7 @@ from vmprobe.core.model import (
     SecurityGroupSpec,
     ServerSpec,
     State,
+    TestVM,
     member_names,
 )
 from vmprobe.ctl.conform.making import gone_from_list, make, ready, refs, remember, shown
@@ -163,7 +164,7 @@ def _impossible_server(world: World) -> str:
     name = f"{world.handle}-impossible"
     test_vm = {**world.subject.test_vm, **world.subject.impossible}
     try:
-        plan = world.cloud.resolve(test_vm)  # type: ignore[arg-type]
+        plan = world.cloud.resolve(cast(TestVM, test_vm))
         world.cloud.create(ServerSpec(name, plan))
     except CloudError as refused:
         check(str(refused), "the refusal has no words")

@@ -34,7 +34,6 @@ class World:
         # As long as a name of the suite can be, so that one that is cut is noticed.
         self.name = f"{self.handle}-".ljust(LONGEST_NAME, "x")[:LONGEST_NAME]
         self.got = Gift(set(), set())
-        self.server_before: List[Resource] = []  # how the server was shown while it was created
         self.ids: Dict[Tuple[Kind, str], str] = {}  # what was given an id, by kind and id
         self.gone: Set[Tuple[Kind, str]] = set()  # what was seen to be gone
         self.belongings: List[Ref] = []
