@@ -16,6 +16,7 @@ import threading
 from typing import Any, Callable, Dict, Iterator, Mapping, NoReturn, Optional, Tuple, Type, cast
 from urllib.parse import urlsplit
 
+from vmprobe.core import urls
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import (
     AuthRejected,
@@ -64,7 +65,7 @@ class Remoting:
     ):
         self._endpoint, self._credentials = endpoint, credentials
         self._deadline, self._evidence = deadline, evidence
-        self._host = urlsplit(endpoint["url"]).hostname or ""
+        self._host = urls.host(endpoint["url"])
         self._library: Any = None
         self._pool: Optional[Any] = None
 
@@ -275,7 +276,7 @@ def _checked(send: Callable[..., Any]) -> Callable[..., Any]:
 
     def checked(*arguments: Any, **more: Any) -> Any:
         response = send(*arguments, **more)
-        host = urlsplit(response.url).hostname or ""
+        host = urls.host(response.url)
         if response.is_redirect:  # a login would be sent to wherever it leads
             raise GatewayFailed(f"{host} redirects to another address, which is not followed")
         response.iter_content = _limited(response.iter_content, host)
