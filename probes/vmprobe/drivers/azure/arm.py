@@ -111,6 +111,7 @@ class Session:
         return self._session().request(method, where, query=query, asked=asked, **more)
 
     def get(self, where: str, part: str, asked: str, **query: str) -> Reply:
+        """``request`` with GET; ``query`` is added to the URL."""
         return self.request("GET", where, part, asked, query=query)
 
     def resource(self, kind: str, where: Place, asked: str, **query: str) -> Record:
@@ -122,6 +123,7 @@ class Session:
         return dict(record)
 
     def path(self, kind: str, where: Place) -> str:
+        """The path of a resource of the type ``kind``."""
         return names.resource_path(self.subscription, kind, where)
 
     def below(self, *segments: str) -> str:
@@ -219,6 +221,7 @@ class Operations:
         return self._ended.get(key)
 
     def forget(self, key: str) -> None:
+        """Drop the operation on this resource, and how it ended."""
         self._open.pop(key, None)
         self._ended.pop(key, None)
 

@@ -54,10 +54,12 @@ class Groups:
         self._made.setdefault(where.group, set()).add(_key(kind, where.name))
 
     def deleting(self, kind: str, where: Place) -> None:
+        """The request for its deletion was sent."""
         self._made.get(where.group, set()).discard(_key(kind, where.name))
         self._deleting.add(_key(kind, where.name))
 
     def is_deleting(self, kind: str, where: Place) -> bool:
+        """Whether this session has requested its deletion."""
         return _key(kind, where.name) in self._deleting
 
     # --- remove ---------------------------------------------------------------------------------

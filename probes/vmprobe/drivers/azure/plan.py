@@ -56,6 +56,7 @@ class Size(NamedTuple):
 
     @property
     def order(self) -> Tuple[int, int, str]:
+        """By this, the smallest size comes first."""
         return self.vcpus, self.memory, self.name
 
 

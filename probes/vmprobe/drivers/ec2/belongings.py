@@ -33,6 +33,7 @@ class Belongings:
         self._fleet.update(dict.fromkeys(servers))
 
     def forget(self, server: str) -> None:
+        """Its removal was requested."""
         self._fleet.pop(server, None)
 
     def of(self, server: Ref) -> List[Ref]:

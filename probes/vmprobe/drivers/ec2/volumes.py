@@ -112,6 +112,7 @@ class LateNames:
         return self._give(volume) if volume.ref.id in self._due else ""
 
     def forget(self, volume: Ref) -> None:
+        """No name is due any more."""
         self._due.pop(volume.id, None)
 
     def _give(self, volume: Resource) -> str:

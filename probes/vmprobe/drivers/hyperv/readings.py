@@ -30,6 +30,7 @@ _MB = 2.0**20  # what Hyper-V calls a megabyte
 
 
 def servers(reply: Mapping[str, Any]) -> List[Resource]:
+    """The VMs in the reply of a script."""
     now = field(reply, "now", float)
     return [_server(item, now) for item in items(reply, "servers")]
 
@@ -60,6 +61,7 @@ def _usable(addresses: List[Any]) -> List[str]:
 
 
 def volumes(reply: Mapping[str, Any]) -> List[Resource]:
+    """The virtual disks in the reply of a script."""
     found = []
     for item in items(reply, "volumes"):
         server = field(item, "server", str, default="").lower()
@@ -76,6 +78,7 @@ def volumes(reply: Mapping[str, Any]) -> List[Resource]:
 
 
 def snapshots(reply: Mapping[str, Any]) -> List[Resource]:
+    """The checkpoints in the reply of a script."""
     return [
         Resource(
             Ref(Kind.SNAPSHOT, short_text(item, "id").lower(), short_text(item, "name")),
@@ -161,6 +164,7 @@ def _image(item: Mapping[str, Any], name: str) -> Image:
 
 
 def limits(reply: Mapping[str, Any], folder: str) -> List[Limit]:
+    """What the host has, and how much of it is used; memory and storage in bytes."""
     host = short_text(reply, "host")
     memory, storage = field(reply, "memory", float), field(reply, "storage", float)
     return [

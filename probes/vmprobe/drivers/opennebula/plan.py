@@ -41,6 +41,8 @@ OpenNebulaDetails = TypedDict(
 
 
 class StratusLabTestVM(TypedDict):
+    """The keys of [test vm] that the driver reads."""
+
     image: str
     flavor: str
     network: str
@@ -48,6 +50,8 @@ class StratusLabTestVM(TypedDict):
 
 
 class StratusLabDetails(TypedDict):
+    """The ``details`` of a plan."""
+
     source: str  # URL or id of the image
     driver: str  # format of the image
     prefix: str  # of the disks' devices

@@ -111,6 +111,7 @@ class Proxied(Oned):
         return http
 
     def sessions(self) -> List[str]:
+        """As in ``Oned``. With a certificate, the session is only a placeholder."""
         if self.has_password:
             return [f"{self.credentials['username']}:{self.credentials['password']}"]
         if not self.credentials.get("certificate"):

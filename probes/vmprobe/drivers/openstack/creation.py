@@ -118,6 +118,7 @@ def floating_ip(neutron: Http, spec: AddressSpec) -> Ref:
 
 
 def security_group(neutron: Http, spec: SecurityGroupSpec) -> Ref:
+    """Create an empty security group."""
     body = {"name": spec.name, "description": "lets a test VM be reached"}
     reply = neutron.post(
         "security-groups", json={"security_group": body}, asked="create security group"

@@ -41,6 +41,8 @@ class Source(NamedTuple):
 
 
 class VsphereDetails(TypedDict):
+    """The ``details`` of a plan."""
+
     place: Place
     source: Source
     nic: devices.Nic

@@ -46,6 +46,7 @@ class Info(NamedTuple):
 
     @property
     def is_over(self) -> bool:
+        """Whether the task has succeeded or failed."""
         return self.state in ("success", "error")
 
     @property
