@@ -147,7 +147,7 @@ class Finding(NamedTuple):
     problems: Tuple[str, ...] = ()  # see judge.completed
     details: Tuple[str, ...] = ()  # lines of -v
     table: Tuple[str, ...] = ()  # lines that are shown without -v, too
-    document: Mapping[str, Any] = {}  # for --json
+    document: Mapping[str, object] = {}  # for --json
 
 
 def run_read_only(
@@ -237,7 +237,7 @@ def write_file(what: str, write: Callable[..., str], path: str, *arguments: Any)
         return f"{what} could not be written: {error.strerror}: {path}"
 
 
-def write_json(path: str, session: Session, document: Mapping[str, Any]) -> str:
+def write_json(path: str, session: Session, document: Mapping[str, object]) -> str:
     """Replace a file by this document, without secrets; returns the path. OSError where that is
     impossible.
     """

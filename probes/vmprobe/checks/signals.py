@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Any, List, Optional
+from typing import List, Optional
 
 from vmprobe.core.clock import Deadline
 from vmprobe.core.errors import Interrupted
@@ -89,7 +89,7 @@ def _interrupt(number: int, frame: Optional[FrameType]) -> None:
         stop_if_interrupted()
 
 
-def _hide_interrupted(unraisable: Any) -> None:
+def _hide_interrupted(unraisable: sys.UnraisableHookArgs) -> None:
     """Print nothing for a signal that arrived in a destructor, where nothing can be raised; it is
     raised later.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 from vmprobe.core.clock import Clock
 from vmprobe.core.errors import VmprobeError
@@ -98,7 +98,7 @@ class Timeline:
         """The first stage that failed."""
         return next((stage for stage in self.stages if stage.error is not None), None)
 
-    def document(self) -> Dict[str, Any]:
+    def document(self) -> Dict[str, object]:
         """All of it, as plain values for JSON."""
         return {
             "began": self.began_utc,
@@ -109,8 +109,8 @@ class Timeline:
         }
 
 
-def _stage_document(stage: Stage, origin: float) -> Dict[str, Any]:
-    document: Dict[str, Any] = {
+def _stage_document(stage: Stage, origin: float) -> Dict[str, object]:
+    document: Dict[str, object] = {
         "stage": stage.name,
         "from": round(stage.began - origin, 3),
         "seconds": None if stage.duration is None else round(stage.duration, 3),

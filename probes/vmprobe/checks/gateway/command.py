@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence
 
 from vmprobe.checks import session
 from vmprobe.checks.gateway import steps
@@ -107,12 +107,12 @@ def _certificates(report: steps.Report, now: float) -> List[str]:
     return lines
 
 
-def _table(offered: Mapping[str, Any]) -> List[str]:
+def _table(offered: Mapping[str, object]) -> List[str]:
     """One line for each capability."""
     return table([(name, _shown(value)) for name, value in offered.items()])
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -14,7 +14,6 @@ import contextlib
 import socket
 from typing import (
     TYPE_CHECKING,
-    Any,
     Callable,
     ContextManager,
     Dict,
@@ -47,7 +46,7 @@ class Report:
     """What the steps showed, as far as they came."""
 
     def __init__(self) -> None:
-        self.described: Mapping[str, Any] = {}
+        self.described: Mapping[str, object] = {}
         self.plan: Optional[Plan] = None
         self.certificates: List[Tuple[str, Certificate]] = []  # with the host that showed it
         self.first_to_expire = ""  # the subject of a certificate
@@ -94,7 +93,7 @@ def run(site: Site, cloud: Cloud, timeline: Timeline, report: Report, offers: bo
             timeline.notes.append(f"what else it offers is not known: {error}")
 
 
-def capabilities(driver: Driver, described: Mapping[str, Any]) -> Dict[str, Any]:
+def capabilities(driver: Driver, described: Mapping[str, object]) -> Dict[str, object]:
     """What an endpoint offers: what the suite can use, by the driver; then what the manager says in
     its own words.
     """

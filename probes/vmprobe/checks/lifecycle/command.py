@@ -6,7 +6,7 @@ What happens to the test VM is in ``story``.
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from vmprobe.checks import judge, session, signals
 from vmprobe.checks.lifecycle import story
@@ -319,7 +319,7 @@ class Run:
             messages.append(write_file("the evidence", save, options.evidence, name, document))
         return verdict.with_details(messages)
 
-    def _document(self, verdict: Verdict) -> Dict[str, Any]:
+    def _document(self, verdict: Verdict) -> Dict[str, object]:
         left = self.lease.leftovers + self.debts if self.lease else []
         return {
             "site": self.site.name,
@@ -350,7 +350,7 @@ def _refuse_impossible(site: Site) -> None:
             )
 
 
-def _plan_parts(site: Site, plan: Plan) -> List[Tuple[str, Any]]:
+def _plan_parts(site: Site, plan: Plan) -> List[Tuple[str, object]]:
     """What a test VM would be made of, as keys and values."""
     from vmprobe.checks.capacity.headroom import amount  # only here: most runs are no plan
 
