@@ -36,19 +36,19 @@ def hold(
 
 def _wait(endpoint: str, parallel: int, deadline: Deadline) -> int:
     """Wait for a slot and return its descriptor; OSError when slots cannot be kept."""
-    patience = deadline.left() / 2
+    longest = deadline.left() / 2
     try:
         for _ in deadline.polls(deadline.clock.now(), first=0.0):
             slot = _free_slot(endpoint, parallel)
             if slot is not None:
                 return slot
-            if deadline.elapsed() >= patience:
+            if deadline.elapsed() >= longest:
                 break
     except DeadlinePassed:
         pass
     raise ClientError(
         f"{parallel} {'run is' if parallel == 1 else 'runs are'} at this endpoint already, and "
-        f"none ended within {patience:g} s; [schedule] parallel allows no more"
+        f"none ended within {longest:g} s; [schedule] parallel allows no more"
     )
 
 

@@ -85,12 +85,12 @@ def survey(
 
 
 def remove(
-    cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, patience: float, state: str
+    cloud: Cloud, leftovers: Sequence[Held], timeline: Timeline, longest: float, state: str
 ) -> Tuple[List[Held], str]:
     """Remove these; return what is still there, and why ('' when nothing is).
 
     The deletion of everything is requested, for up to 100 handles, before the first one is waited
-    for. One handle is waited for at most ``patience`` seconds. ``state`` is the state directory:
+    for. One handle is waited for at most ``longest`` seconds. ``state`` is the state directory:
     the ledgers of these handles that are in it are locked meanwhile, and settled.
     """
     groups = list(_by_handle(leftovers).items())
@@ -104,7 +104,7 @@ def remove(
             break
         batch = dict(groups[first : first + _HANDLES_AT_ONCE])
         until = cloud.deadline.clock.now() + left * len(batch) / (len(groups) - first)
-        remaining, reason = _remove(cloud, batch, timeline, until, patience, state)
+        remaining, reason = _remove(cloud, batch, timeline, until, longest, state)
         there.update(remaining)
         why = why or reason
     return [held for held in leftovers if held in there], why
@@ -123,7 +123,7 @@ def _remove(
     groups: Mapping[Handle, List[Held]],
     timeline: Timeline,
     until: float,
-    patience: float,
+    longest: float,
     state: str,
 ) -> Tuple[List[Held], str]:
     """As ``remove``, for one batch of handles, until ``until`` on the clock."""
@@ -147,7 +147,7 @@ def _remove(
             now = cloud.deadline.clock.now()
             share = max((until - now) / waiting, 2 * cloud.deadline.polling.shortest)
             try:
-                lease.remove_all(now + min(patience, share))
+                lease.remove_all(now + min(longest, share))
             except LeftBehind:
                 why = why or str(lease.last_failure or "the removal was accepted")
     finally:

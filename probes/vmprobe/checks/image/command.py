@@ -111,10 +111,10 @@ def _check(site: Site, options: argparse.Namespace, clock: Optional[Clock]) -> V
     for option in ("every", "running", "endorser"):
         if getattr(options, option) and not options.list:
             raise ClientError(f"--{option} needs a --list")
-    return session.run_read_only("image", site, options, clock, _look, "list_expires", DEFAULTS)
+    return session.run_read_only("image", site, options, clock, _find, "list_expires", DEFAULTS)
 
 
-def _look(run: Session, options: argparse.Namespace) -> Finding:
+def _find(run: Session, options: argparse.Namespace) -> Finding:
     cloud, timeline, now = run.cloud, run.timeline, run.deadline.clock.utc()
     name = options.image or run.site.test_vm["image"]
     with timeline.stage("lists"):
