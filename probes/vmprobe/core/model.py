@@ -231,10 +231,15 @@ class Limit(NamedTuple):
     """How much of something there is: ``used`` and ``total``, in items or bytes.
 
     ``total`` is None where it is unlimited, or unknown. ``name`` is one of RESOURCES (with its
-    unit) where one fits: ``cpus`` are shares of physical CPUs, ``disk`` holds the disks that
-    servers boot from, ``storage`` holds volumes, ``leases`` are addresses that a network hands
-    out, ``load`` is a host's load average, with its number of CPUs as the total, ``ready`` is the
-    time that vCPUs waited for a CPU, out of the time for which they could have run.
+    unit) where one fits:
+
+        cpus     shares of physical CPUs
+        disk     holds the disks that servers boot from
+        storage  holds volumes
+        leases   addresses that a network hands out
+        load     a host's load average; the total is its number of CPUs
+        ready    seconds that a host's vCPUs waited for a CPU; the total is the time for which
+                 they could have run
     """
 
     name: str
