@@ -60,10 +60,11 @@ test-live: setup-test
 	$(PY) -m pytest $(PARALLEL) -m live $(TESTS)
 
 # Lists unreached lines of the drivers and the lease, because a user's resources depend on every line of these.
+# A measured process writes one more file, so tests of full disks fail here: only the figures count.
 coverage: setup-test
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	rm -f .coverage .coverage.*
-	$(PY) -m pytest $(PARALLEL) -m 'not live and not slow and not packaging' --quiet --cov --cov-report= $(TESTS)
+	-$(PY) -m pytest $(PARALLEL) -m 'not live and not slow and not packaging' --quiet --cov --cov-report= $(TESTS)
 	$(PY) -m coverage report --skip-covered --show-missing --include='*/vmprobe/drivers/*,*/vmprobe/lease/*'
 	$(PY) -m coverage report --format=total | sed 's/.*/all of the package: & % of lines and branches/'
 
