@@ -60,6 +60,16 @@ def lifecycle_of_one(directory, environment):
     ]
 
 
+def starting_up(directory, environment):
+    """Start-up with `--help`"""
+    rows = []
+    for path in sorted((CHECKOUT / "probes").glob("check_vm_*")):
+        command = [sys.executable, str(path), "--help"]
+        ratio, _ = pairs(command, NOTHING, 21, environment, code=3)
+        rows.append((f"`{path.name}`, CPU against `python -c pass`", f"{ratio:.2f} x", ""))
+    return rows
+
+
 def fleet_of_fifty(directory, environment):
     """A fleet of 50 in memory"""
     site = ["--site", str(directory / "bench.ini")]
@@ -181,6 +191,7 @@ def an_hour_of_a_site(directory, environment):
 
 MEASURES = [
     lifecycle_of_one,
+    starting_up,
     fleet_of_fifty,
     seeing_a_state,
     ten_thousand_sites,

@@ -9,8 +9,8 @@ import sys
 NOTHING = [sys.executable, "-c", "pass"]
 
 
-def cost(command, environment):
-    """(CPU seconds, peak MiB) of one process; ends the benchmark if its exit code is not 0."""
+def cost(command, environment, code=0):
+    """(CPU seconds, peak MiB) of one process; ends the benchmark if its exit code is not ``code``."""
     null = os.open(os.devnull, os.O_RDWR)
     pid = os.posix_spawn(
         command[0],
@@ -20,19 +20,19 @@ def cost(command, environment):
     )
     os.close(null)
     _, status, usage = os.wait4(pid, 0)
-    if status:
+    if os.waitstatus_to_exitcode(status) != code:
         sys.exit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def pairs(command, other, rounds, environment):
+def pairs(command, other, rounds, environment, code=0):
     """(median ratio of the CPU time of ``command`` to that of ``other``, median peak MiB of ``command``).
 
     The two commands run in turn, ``rounds`` times each.
     """
     ratios, memory = [], []
     for _ in range(rounds):
-        first, second = cost(command, environment), cost(other, environment)
+        first, second = cost(command, environment, code), cost(other, environment)
         ratios.append(first[0] / second[0])
         memory.append(first[1])
     return statistics.median(ratios), statistics.median(memory)
