@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -132,17 +133,27 @@ def test_a_keystone_that_is_gone_in_the_middle(site, openstack, run_until):
 def test_a_token_that_is_revoked_in_the_middle_is_renewed_once(site, openstack, run_until):
     path = site()
     run = run_until(path, SERVER, "--evidence", os.path.dirname(path) + "/evidence")
+    run.send_signal(signal.SIGSTOP)  # Nova must not be using the token itself, for an attachment
     member = openstack.api(openstack.cloud().member)
+    member.wait_until(
+        lambda: {server["status"] for server in servers_of(member)} == {"ACTIVE"}, 60, "not active"
+    )
     openstack.api()(
         "PATCH",
         "identity",
         f"/users/{member.token['user']['id']}",  # revokes what was granted to the user
         json={"user": {"password": openstack.cloud().member.password}},
     )
+    run.send_signal(signal.SIGCONT)
 
     assert end_of(run) == (0, RAN)
     (evidence,) = (file.read_text() for file in Path(path).parent.glob("evidence/*.json"))
     assert evidence.count("POST " + openstack.cloud().auth_url + "/auth/tokens") == 2
+
+
+def servers_of(member):
+    """The servers of the member's project."""
+    return member.get("compute", "/servers/detail")["servers"]
 
 
 @pytest.mark.slow
