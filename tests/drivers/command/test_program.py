@@ -161,14 +161,14 @@ def test_an_exit_code_names_the_error(tmp_path, code, kind):
     ],
     ids=[
         "any-code",
-        "curl's",
+        "curl",
         "no-tool",
         "killed",
         "silent",
         "list",
         "empty",
         "two-documents",
-        "another's",
+        "of-another",
     ],
 )
 def test_any_other_end_never_says_that_something_is_not_there(tmp_path, text, kind, line):
