@@ -26,13 +26,13 @@ ENTRIES = [
     "server-made",
     "server-gone",
 ]  # in a run's order
-SELECTED = {"lease", "volume-asked-for", "server-made"}  # for a sweep; the others are slow tests
+SELECTED = {"lease", "volume-asked-for", "server-made"}  # the others are slow tests
 MATRIX = [
     pytest.param(
         number,
         world,
         id=f"{entry}-{world}",
-        marks=[] if world == "next-run" or entry in SELECTED else [pytest.mark.slow],
+        marks=[] if entry in SELECTED else [pytest.mark.slow],
     )
     for number, entry in enumerate(ENTRIES, 1)
     for world in ("next-run", "after-the-lease")

@@ -241,6 +241,7 @@ def test_a_guest_without_tools_has_no_address(site, vcenter):
     )
 
 
+@pytest.mark.slow
 def test_a_task_that_never_ends_is_the_clouds_failure(site, vcenter):
     vcenter.proxy.stuck.add("CloneVM_Task")
     code, output = run(site(budget="deadline = 30 s\nreserve = 20 s\nactive = 2 s"))
@@ -254,7 +255,14 @@ def test_a_task_that_never_ends_is_the_clouds_failure(site, vcenter):
 # --- what comes in between ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["CloneVM_Task", "PowerOnVM_Task", "CreateVirtualDisk_Task"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "CloneVM_Task",
+        pytest.param("PowerOnVM_Task", marks=pytest.mark.slow),
+        pytest.param("CreateVirtualDisk_Task", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_in_a_clean_up_and_a_logout(site, vcenter, method):
     process = start_until(site(volume="1 GiB"), vcenter.proxy, method)
     process.send_signal(signal.SIGTERM)
@@ -274,6 +282,7 @@ def test_a_session_that_ends_is_renewed_once(site, vcenter):
     vcenter.client.end_other_sessions()  # the proxy only says that the first one has ended
 
 
+@pytest.mark.slow
 def test_the_logout_is_sent_when_the_deadline_has_passed(site, vcenter):
     vcenter.proxy.refused["Destroy_Task"] = ("InvalidState", "The operation is not allowed.")
     code, output = run(site(budget="deadline = 10 s\nreserve = 4 s"))
