@@ -54,7 +54,7 @@ from vmprobe.drivers.libvirt.connection import Connection, session_home
 from vmprobe.drivers.libvirt.pool import OWN_IMAGE, Pool, is_block, own_image
 from vmprobe.drivers.libvirt.readings import active_network, source_of, tree_of
 from vmprobe.guest import console
-from vmprobe.host import paths
+from vmprobe.host import checksums, paths
 
 if TYPE_CHECKING:
     from vmprobe.drivers.libvirt.plan import LibvirtDetails, LibvirtTestVM
@@ -348,7 +348,7 @@ class Libvirt(Driver):
                 path if name.startswith("/") else called,
                 State.READY,
                 "present",
-                self._pool.checksums(path, algorithms),
+                checksums.of_blocks(self._pool.blocks(path), algorithms),
             )
             for path, called in volumes
         ]

@@ -6,10 +6,9 @@ Source: libvirt's storage API and storage XML format, 9.0.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import xml.etree.ElementTree as ElementTree
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from xml.sax.saxutils import escape, quoteattr
 
 from vmprobe.core.errors import ClientError, GatewayFailed, ResourceFailed
@@ -218,26 +217,16 @@ class Pool:
         self._ask(f"upload {path}", send, failed=ResourceFailed, cause="storage")
         return created
 
-    def checksums(self, path: str, algorithms: Sequence[str]) -> Dict[str, str]:
-        """The checksums of a volume's file in hexadecimal, by algorithm; it is read in parts.
-
-        An algorithm that Python lacks is left out.
-        """
-        hashes = {
-            algorithm: hashlib.new(algorithm)
-            for algorithm in algorithms
-            if algorithm in hashlib.algorithms_guaranteed
-        }
-        begin, length = 0, 1 if hashes else 0
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """The content of a volume's file, read part by part, each part by a request of its own."""
+        begin, length = 0, 1
         while begin < length:
             length, parts = self._read(path, begin)
             if begin < length and not any(parts):
                 raise GatewayFailed(f"{path} has {length} bytes, and can be read to {begin} only")
             for data in parts:
                 begin += len(data)
-                for each in hashes.values():
-                    each.update(data)
-        return {algorithm: each.hexdigest() for algorithm, each in hashes.items()}
+                yield data
 
     def _read(self, path: str, begin: int) -> Tuple[int, List[bytes]]:
         """Read a part of a file, from ``begin``; return the file's length and what was read."""

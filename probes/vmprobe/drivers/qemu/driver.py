@@ -68,11 +68,11 @@ from vmprobe.core.text import cut
 from vmprobe.core.values import duration, size, whole, yes_or_no
 from vmprobe.drivers.qemu import files, processes
 from vmprobe.drivers.qemu.command import check_tap, command_line, has_pcie, network
-from vmprobe.drivers.qemu.images import OWN_IMAGE, checksums, files_of
+from vmprobe.drivers.qemu.images import OWN_IMAGE, blocks, files_of
 from vmprobe.drivers.qemu.monitor import Ask, conversation, guest_disks, open_nodes
 from vmprobe.drivers.qemu.processes import Process
 from vmprobe.drivers.qemu.readings import Directory, id_of
-from vmprobe.host import paths, programs
+from vmprobe.host import checksums, paths, programs
 
 if TYPE_CHECKING:
     from vmprobe.drivers.qemu.plan import QemuTestVM
@@ -336,9 +336,10 @@ class Qemu(Driver):
                 image = files_of(name)
             except NotFound:
                 return []
-            sums = (
-                checksums(image["disk"], algorithms, self.deadline.check) if "disk" in image else {}
-            )
+            sums: Dict[str, str] = {}
+            if "disk" in image:
+                read = blocks(image["disk"], self.deadline.check)
+                sums = checksums.of_blocks(read, algorithms)
             note(sums)
             return [Image(name, name, State.READY, "present", sums)]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from typing import Callable, Dict, Sequence
+from typing import Callable, Dict, Iterator
 
 from vmprobe.core.errors import NotFound
 
@@ -44,21 +43,9 @@ def disk_format(disk: str) -> str:
     return next(known, "raw")
 
 
-def checksums(
-    path: str, algorithms: Sequence[str], check_deadline: Callable[[], None]
-) -> Dict[str, str]:
-    """The checksums of a file in hexadecimal, by algorithm; an algorithm that Python lacks is left
-    out.
-    """
-    hashes = {
-        algorithm: hashlib.new(algorithm)
-        for algorithm in algorithms
-        if algorithm in hashlib.algorithms_guaranteed
-    }
-    if hashes:
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                check_deadline()
-                for each in hashes.values():
-                    each.update(block)
-    return {algorithm: each.hexdigest() for algorithm, each in hashes.items()}
+def blocks(path: str, check_deadline: Callable[[], None]) -> Iterator[bytes]:
+    """The content of a file, block by block."""
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            check_deadline()
+            yield block
