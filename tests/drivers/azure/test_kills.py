@@ -1,12 +1,8 @@
 """SIGKILL before and after each change that a run asks for: what follows removes everything."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from running import PROBES
+from killing import AN_HOUR_AGO, started
 from simulators.azure_world import FINE
 from vmprobe.checks.leftovers import command
 from vmprobe.core.clock import Clock
@@ -22,10 +18,6 @@ CHANGES = [
     "DELETE virtualmachines",
     "DELETE group",
 ]
-AN_HOUR_AGO = (
-    "import runpy, sys, time; real = time.time; time.time = lambda: real() - 3600; sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)  # so begins a run whose lease is over by now
 ALWAYS = {
     ("PUT group", "after"),
     ("PUT networkinterfaces", "after"),
@@ -49,12 +41,8 @@ MATRIX = [
 def test_nothing_is_left_after_a_sigkill(world, change, when, heir, tmp_path, monkeypatch):
     site = world.site(volume="1 GiB")
     world.azure.plot[change] = f"killed-{when}"
-    python = ["-c", AN_HOUR_AGO] if heir == "after-the-lease" else []
-    run = subprocess.Popen(
-        [sys.executable, *python, str(PROBES / "check_vm_lifecycle"), "--site", site],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(PROBES)},
-    )
+    python = AN_HOUR_AGO if heir == "after-the-lease" else []
+    run = started(site, python)
     world.azure.killer = run.kill
     assert run.wait(60) == -9
 

@@ -1,23 +1,16 @@
 """SIGKILL while each script of a run is on its way: the next run removes everything, and so does a sweep after the lease."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
 
-from running import PROBES
-from simulators.hyperv_sites import FINE, LIFECYCLE
+from killing import AN_HOUR_AGO, started
+from simulators.hyperv_sites import FINE
 from vmprobe.checks.leftovers import command as leftovers
 from vmprobe.core.clock import Clock
 
 pytestmark = pytest.mark.live  # runs as processes
-AN_HOUR_AGO = (
-    "import runpy, sys, time; real = time.time; time.time = lambda: real() - 3600; sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)  # so begins a run whose lease is over by now
 SCRIPTS = (
     "CREATE_VOLUME",
     "CREATE_SERVER",
@@ -45,11 +38,7 @@ SWEPT = [
 def killed(world, script, moment, python=()):
     """A run that is killed before the host runs this script, or when it has run it."""
     dead = threading.Event()
-    run = subprocess.Popen(
-        [sys.executable, *python, str(PROBES / LIFECYCLE), "--site", world.site(snapshot="yes")],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(PROBES)},
-    )
+    run = started(world.site(snapshot="yes"), python)
 
     def kill():
         if not dead.is_set():
@@ -75,7 +64,7 @@ def test_the_next_run_removes_everything(world, script, moment):
 
 @pytest.mark.parametrize("script, moment", SWEPT)
 def test_a_sweep_after_the_lease_removes_everything(world, script, moment, monkeypatch, tmp_path):
-    killed(world, script, moment, ["-c", AN_HOUR_AGO])
+    killed(world, script, moment, AN_HOUR_AGO)
     monkeypatch.setenv("VMPROBE_STATE", str(tmp_path / "another-host"))  # there is no ledger
 
     result = leftovers.main(["--site", world.site(), "--remove", "-t", "60"], clock=Clock()).verdict

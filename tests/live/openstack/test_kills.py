@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 
-from running import PROBES, run_probe
+from killing import AN_HOUR_AGO, ENTRIES, killed_at
+from running import run_probe
 from vmprobe.checks.leftovers import command
 from vmprobe.core.clock import Clock
 
@@ -18,14 +13,6 @@ from .shared import left, line
 
 pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
-ENTRIES = [
-    "lease",
-    "volume-asked-for",
-    "volume-made",
-    "server-asked-for",
-    "server-made",
-    "server-gone",
-]  # in a run's order
 SELECTED = {
     ("server-asked-for", "next-run"),
     ("volume-asked-for", "after-the-lease"),
@@ -43,18 +30,13 @@ MATRIX = [
 ]
 
 
-AN_HOUR_AGO = (
-    "import runpy, sys, time; real = time.time; time.time = lambda: real() - 3600; sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)  # the handle of a run whose lease is already over
-
-
 @pytest.mark.parametrize("entries, world", MATRIX)
 def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
     entries, world, site, openstack, state_directory, monkeypatch, tmp_path
 ):
     path = site()
-    killed_at(entries, path, state_directory, [] if world == "next-run" else ["-c", AN_HOUR_AGO])
+    python = [] if world == "next-run" else AN_HOUR_AGO
+    killed_at(entries, path, state_directory / "ledger/openstack", python)
 
     if world == "next-run":
         code, output, _ = run_probe(LIFECYCLE, "--site", path)
@@ -76,27 +58,3 @@ def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
         )
 
     openstack.api().wait_until(removed, 120, "something is left")
-
-
-def killed_at(entries, path, state_directory, python=()):
-    """A run that is killed as soon as its ledger has so many entries; ``python`` are options of the interpreter."""
-    run = subprocess.Popen(
-        [sys.executable, *python, str(PROBES / LIFECYCLE), "--site", path],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(PROBES)},
-    )
-    end = time.monotonic() + 120
-    while (
-        max(
-            (
-                ledger.read_text().count("\n")
-                for ledger in state_directory.glob("ledger/openstack/*.ledger")
-            ),
-            default=0,
-        )
-        < entries
-    ):
-        assert time.monotonic() < end and run.poll() is None, "it did not come so far"
-        os.sched_yield()
-    run.send_signal(signal.SIGKILL)
-    assert run.wait(60) == -signal.SIGKILL

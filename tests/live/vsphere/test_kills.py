@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
-from running import PROBES, run_probe
+from killing import AN_HOUR_AGO, ENTRIES, killed_at
+from running import run_probe
 from vmprobe.checks.leftovers import command
 from vmprobe.core.clock import Clock
 
@@ -18,14 +15,6 @@ from .probing import line
 
 pytestmark = pytest.mark.live
 LIFECYCLE = "check_vm_lifecycle"
-ENTRIES = [
-    "lease",
-    "volume-asked-for",
-    "volume-made",
-    "server-asked-for",
-    "server-made",
-    "server-gone",
-]  # in a run's order
 SELECTED = {"lease", "volume-asked-for", "server-made"}  # the others are slow tests
 MATRIX = [
     pytest.param(
@@ -37,10 +26,6 @@ MATRIX = [
     for number, entry in enumerate(ENTRIES, 1)
     for world in ("next-run", "after-the-lease")
 ]
-AN_HOUR_AGO = (
-    "import runpy, sys, time; real = time.time; time.time = lambda: real() - 3600; sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)  # so begins a run whose lease is over by now
 
 
 @pytest.fixture
@@ -56,7 +41,8 @@ def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
 ):
     vcenter.proxy.page, vcenter.proxy.busy = 20, 0.1
     path = site(volume="1 GiB")
-    killed_at(entries, path, state_directory, [] if world == "next-run" else ["-c", AN_HOUR_AGO])
+    python = [] if world == "next-run" else AN_HOUR_AGO
+    killed_at(entries, path, state_directory / "ledger/vsphere", python, seconds=60)
     vcenter.client.end_other_sessions()  # as a vCenter does after half an hour
 
     if world == "next-run":
@@ -74,27 +60,3 @@ def test_nothing_is_left_after_a_sigkill_at_any_entry_of_the_ledger(
         ["--site", path, "--remove", "-t", "60"], clock=Clock()
     ).verdict.state != 0 or any(name.startswith("vmprobe-") for name in vcenter.client.machines()):
         assert time.monotonic() < end, "something is left"
-
-
-def killed_at(entries, path, state_directory, python=()):
-    """A run that is killed as soon as its ledger has so many entries; ``python`` are options of the interpreter."""
-    run = subprocess.Popen(
-        [sys.executable, *python, str(PROBES / LIFECYCLE), "--site", path],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(PROBES)},
-    )
-    end = time.monotonic() + 60
-    while (
-        max(
-            (
-                ledger.read_text().count("\n")
-                for ledger in state_directory.glob("ledger/vsphere/*.ledger")
-            ),
-            default=0,
-        )
-        < entries
-    ):
-        assert time.monotonic() < end and run.poll() is None, "it did not come so far"
-        os.sched_yield()
-    run.send_signal(signal.SIGKILL)
-    assert run.wait(60) == -signal.SIGKILL
